@@ -1,0 +1,80 @@
+//! The remote share as typed operations.
+//!
+//! [`Share`] is what the rooms above see: paths and handles in, metadata and bytes out, an
+//! [`ShareError`] with its NTSTATUS otherwise. It knows no inode and no errno. Each operation is one
+//! round trip wherever the protocol allows.
+
+pub mod error;
+pub mod types;
+
+use bytes::Bytes;
+use std::future::Future;
+
+pub use error::ShareError;
+pub use types::{
+    Attributes, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Metadata, OpenHow,
+    RemotePath, Space, Target,
+};
+
+/// The result of an operation on the share.
+pub type Result<T> = std::result::Result<T, ShareError>;
+
+/// A remote share. Every operation ends: each network wait has a deadline.
+///
+/// Futures may be dropped at any point; what the operation had begun is then finished or undone in
+/// the background (an open that nobody waits for any more is closed again).
+pub trait Share: Send + Sync + 'static {
+    /// An open file. Dropping it without [`Share::close`] closes it in the background.
+    type File: Send + Sync + 'static;
+    /// A directory listing in progress.
+    type Listing: Send + Sync + 'static;
+
+    /// How much one READ or WRITE may carry.
+    fn limits(&self) -> IoLimits;
+
+    /// Metadata of what `path` names. A symbolic link or other reparse point is not followed.
+    fn stat(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
+
+    /// Opens (and, depending on `how`, creates or truncates) a file.
+    fn open(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+    ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction)>> + Send;
+
+    /// Metadata of an open file, asked from the server.
+    fn metadata(&self, file: &Self::File) -> impl Future<Output = Result<Metadata>> + Send;
+
+    /// Reads up to `length` bytes. Fewer bytes than asked for mean that the file ended there.
+    fn read(&self, file: &Self::File, offset: u64, length: u32) -> impl Future<Output = Result<Bytes>> + Send;
+
+    /// Writes all of `data`, which is at most [`IoLimits::write`] long.
+    fn write(&self, file: &Self::File, offset: u64, data: Bytes) -> impl Future<Output = Result<()>> + Send;
+
+    /// Asks the server to put the file's data on stable storage.
+    fn flush(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
+
+    /// Closes the file; the metadata that the server reports with the close, if it does.
+    fn close(&self, file: &Self::File) -> impl Future<Output = Result<Option<Metadata>>> + Send;
+
+    /// Changes size, times or attributes.
+    fn set(&self, target: Target<'_, Self::File>, change: &Change) -> impl Future<Output = Result<()>> + Send;
+
+    /// Creates a directory that must not exist yet.
+    fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
+
+    /// Removes a file or an empty directory; which of both it must be is said.
+    fn remove(&self, path: &RemotePath, kind: FileKind) -> impl Future<Output = Result<()>> + Send;
+
+    /// Renames a file or directory; `replace` allows an existing target file to be replaced.
+    fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> impl Future<Output = Result<()>> + Send;
+
+    /// Begins to list a directory. The listing may already hold its first entries.
+    fn list(&self, path: &RemotePath) -> impl Future<Output = Result<Self::Listing>> + Send;
+
+    /// The next entries in the server's order, without `.` and `..`; none when the listing has ended.
+    fn next_entries(&self, listing: &mut Self::Listing) -> impl Future<Output = Result<Vec<DirEntry>>> + Send;
+
+    /// Size and free space of the file system behind the share.
+    fn space(&self) -> impl Future<Output = Result<Space>> + Send;
+}

@@ -1,0 +1,317 @@
+//! Plain values that cross the boundary of this room.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A path on the share, relative to its root, in UTF-16 with `\` between components and none at
+/// either end. The empty path is the root. Names are as they go on the wire (MS-FSCC 2.1.5): what
+/// POSIX allows and SMB reserves has been mapped before.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct RemotePath(Vec<u16>);
+
+const SEPARATOR: u16 = b'\\' as u16;
+
+impl RemotePath {
+    /// The root of the share.
+    pub fn root() -> RemotePath {
+        RemotePath::default()
+    }
+
+    /// From text with `/` or `\` between components; empty components are dropped.
+    pub fn parse(text: &str) -> RemotePath {
+        text.split(['/', '\\'])
+            .filter(|component| !component.is_empty())
+            .fold(RemotePath::root(), |path, component| path.join(&component.encode_utf16().collect::<Vec<_>>()))
+    }
+
+    /// This path with one more component.
+    pub fn join(&self, name: &[u16]) -> RemotePath {
+        let mut path = Vec::with_capacity(self.0.len() + 1 + name.len());
+        path.extend_from_slice(&self.0);
+        if !path.is_empty() {
+            path.push(SEPARATOR);
+        }
+        path.extend_from_slice(name);
+        RemotePath(path)
+    }
+
+    /// Whether this is the root of the share.
+    pub fn is_root(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The path in UTF-16 code units.
+    pub fn as_utf16(&self) -> &[u16] {
+        &self.0
+    }
+
+    /// Its components, from the root down.
+    pub fn components(&self) -> impl Iterator<Item = &[u16]> {
+        self.0.split(|unit| *unit == SEPARATOR).filter(|component| !component.is_empty())
+    }
+}
+
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\\{}", String::from_utf16_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// 100-nanosecond intervals since 1601-01-01 UTC (MS-DTYP 2.3.3). 0 means "not given".
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct FileTime(pub u64);
+
+/// 1970-01-01 as a [`FileTime`].
+const UNIX_EPOCH_TICKS: u64 = 116_444_736_000_000_000;
+const TICKS_PER_SECOND: u64 = 10_000_000;
+
+impl FileTime {
+    /// From seconds and nanoseconds since 1970, which may be negative as POSIX has it (nanoseconds
+    /// count forward always). What a [`FileTime`] cannot hold is clamped to its nearest value.
+    pub fn from_unix(seconds: i64, nanoseconds: u32) -> FileTime {
+        let ticks = i128::from(seconds) * i128::from(TICKS_PER_SECOND)
+            + i128::from(nanoseconds / 100)
+            + i128::from(UNIX_EPOCH_TICKS);
+        // The two top values mean "unchanged" in SET_INFO (MS-FSCC 2.4.7), and 0 "not given".
+        FileTime(ticks.clamp(1, i64::MAX as i128) as u64)
+    }
+
+    /// Seconds and nanoseconds since 1970.
+    pub fn to_unix(self) -> (i64, u32) {
+        let ticks = i128::from(self.0) - i128::from(UNIX_EPOCH_TICKS);
+        let seconds = ticks.div_euclid(i128::from(TICKS_PER_SECOND));
+        let rest = ticks.rem_euclid(i128::from(TICKS_PER_SECOND));
+        (seconds as i64, rest as u32 * 100)
+    }
+}
+
+impl From<SystemTime> for FileTime {
+    fn from(time: SystemTime) -> FileTime {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => FileTime::from_unix(after.as_secs() as i64, after.subsec_nanos()),
+            Err(before) => {
+                let before = before.duration();
+                let whole = before.as_secs() as i64;
+                match before.subsec_nanos() {
+                    0 => FileTime::from_unix(-whole, 0),
+                    nanos => FileTime::from_unix(-whole - 1, 1_000_000_000 - nanos),
+                }
+            }
+        }
+    }
+}
+
+impl From<FileTime> for SystemTime {
+    fn from(time: FileTime) -> SystemTime {
+        let (seconds, nanos) = time.to_unix();
+        let nanos = Duration::from_nanos(u64::from(nanos));
+        match u64::try_from(seconds) {
+            Ok(seconds) => UNIX_EPOCH + Duration::from_secs(seconds) + nanos,
+            Err(_) => UNIX_EPOCH - Duration::from_secs(seconds.unsigned_abs()) + nanos,
+        }
+    }
+}
+
+/// File attributes (MS-FSCC 2.6). A bit field: a directory can be hidden or archived as well.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Attributes(pub u32);
+
+impl Attributes {
+    /// `FILE_ATTRIBUTE_READONLY`
+    pub const READONLY: u32 = 0x0001;
+    /// `FILE_ATTRIBUTE_HIDDEN`
+    pub const HIDDEN: u32 = 0x0002;
+    /// `FILE_ATTRIBUTE_SYSTEM`
+    pub const SYSTEM: u32 = 0x0004;
+    /// `FILE_ATTRIBUTE_DIRECTORY`
+    pub const DIRECTORY: u32 = 0x0010;
+    /// `FILE_ATTRIBUTE_ARCHIVE`
+    pub const ARCHIVE: u32 = 0x0020;
+    /// `FILE_ATTRIBUTE_NORMAL`, only valid alone
+    pub const NORMAL: u32 = 0x0080;
+    /// `FILE_ATTRIBUTE_REPARSE_POINT`
+    pub const REPARSE_POINT: u32 = 0x0400;
+
+    /// Whether all of `bits` are set.
+    pub fn has(self, bits: u32) -> bool {
+        self.0 & bits == bits
+    }
+
+    /// The same attributes with the read-only bit set or cleared. Attributes that would be none
+    /// become `NORMAL`, since 0 means "unchanged" in SET_INFO (MS-FSCC 2.4.7).
+    pub fn with_readonly(self, readonly: bool) -> Attributes {
+        let without = self.0 & !(Self::READONLY | Self::NORMAL);
+        match without | if readonly { Self::READONLY } else { 0 } {
+            0 => Attributes(Self::NORMAL),
+            bits => Attributes(bits),
+        }
+    }
+}
+
+/// What a directory entry or an open says about a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Metadata {
+    /// The server's 64-bit id of the file within its volume; 0 where the server gives none.
+    pub file_id: u64,
+    /// Attribute bits, the directory bit among them.
+    pub attributes: Attributes,
+    /// Size of the data, in bytes.
+    pub size: u64,
+    /// Bytes allocated on the server's disk.
+    pub allocation: u64,
+    /// Time of creation.
+    pub created: FileTime,
+    /// Time of the last access.
+    pub accessed: FileTime,
+    /// Time of the last write: POSIX mtime.
+    pub modified: FileTime,
+    /// Time of the last change of data or metadata: POSIX ctime.
+    pub changed: FileTime,
+    /// The reparse tag where the server gave it (MS-FSCC 2.1.2.1), else 0.
+    pub reparse_tag: u32,
+}
+
+impl Metadata {
+    /// File or directory, by the directory bit alone.
+    pub fn kind(&self) -> FileKind {
+        if self.attributes.has(Attributes::DIRECTORY) { FileKind::Directory } else { FileKind::File }
+    }
+}
+
+/// A directory, or anything else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum FileKind {
+    /// A file, whatever its data means.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// One entry of a listing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DirEntry {
+    /// The name as the server has it, without any separator.
+    pub name: Vec<u16>,
+    /// What the listing says of it.
+    pub metadata: Metadata,
+}
+
+/// What to do about a file that exists or doesn't (MS-SMB2 2.2.13 CreateDisposition).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Disposition {
+    /// Open what exists; fail otherwise (FILE_OPEN).
+    Open,
+    /// Create; fail if it exists (FILE_CREATE).
+    Create,
+    /// Open or create (FILE_OPEN_IF).
+    OpenIf,
+    /// Truncate what exists; fail otherwise (FILE_OVERWRITE).
+    Overwrite,
+    /// Truncate or create (FILE_OVERWRITE_IF).
+    OverwriteIf,
+}
+
+/// How to open a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpenHow {
+    /// Data will be read.
+    pub read: bool,
+    /// Data will be written.
+    pub write: bool,
+    /// What happens when the file exists, or does not.
+    pub disposition: Disposition,
+    /// A file that is created gets the read-only attribute; the open itself may still write.
+    pub readonly: bool,
+}
+
+/// What an open did (MS-SMB2 2.2.14 CreateAction).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateAction {
+    /// An existing file was opened.
+    Opened,
+    /// A new file was made.
+    Created,
+    /// An existing file was truncated.
+    Overwritten,
+}
+
+/// What to change about a file; `None` leaves it as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Change {
+    /// New size in bytes; new space reads as zeros.
+    pub size: Option<u64>,
+    /// New time of creation.
+    pub created: Option<FileTime>,
+    /// New time of the last access.
+    pub accessed: Option<FileTime>,
+    /// New time of the last write.
+    pub modified: Option<FileTime>,
+    /// New attribute bits.
+    pub attributes: Option<Attributes>,
+}
+
+/// What an operation that works either way is applied to.
+#[derive(Debug)]
+pub enum Target<'a, F> {
+    /// What this path names, opened for the occasion.
+    Path(&'a RemotePath),
+    /// A file that is open for writing.
+    File(&'a F),
+}
+
+/// The largest READ and WRITE that the share takes, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct IoLimits {
+    /// The read chunk: data is read in multiples of this grid.
+    pub read: u32,
+    /// The write chunk: data is written in multiples of this grid.
+    pub write: u32,
+}
+
+/// Size and free space, in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes in all.
+    pub total: u64,
+    /// Bytes free.
+    pub free: u64,
+    /// Bytes that this user may still fill (a quota can make it less than `free`).
+    pub available: u64,
+    /// The allocation unit, in bytes.
+    pub unit: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_join_and_split() {
+        let path = RemotePath::parse("/films//old/a b/");
+        assert_eq!(path.to_string(), "\\films\\old\\a b");
+        assert_eq!(path.components().count(), 3);
+        assert!(RemotePath::parse("//").is_root());
+    }
+
+    #[test]
+    fn file_time_keeps_100_ns_and_reaches_back_before_1970() {
+        for (seconds, nanos) in [(0, 0), (1_700_000_000, 123_456_700), (-1, 999_999_900), (-11_644_473_600, 100)] {
+            assert_eq!(FileTime::from_unix(seconds, nanos).to_unix(), (seconds, nanos));
+        }
+        let before = UNIX_EPOCH - Duration::from_nanos(300);
+        assert_eq!(SystemTime::from(FileTime::from(before)), before);
+    }
+
+    #[test]
+    fn clearing_the_last_attribute_leaves_normal() {
+        assert_eq!(Attributes(Attributes::READONLY).with_readonly(false).0, Attributes::NORMAL);
+        assert_eq!(Attributes(Attributes::NORMAL).with_readonly(true).0, Attributes::READONLY);
+        assert_eq!(Attributes(0x21).with_readonly(false).0, Attributes::ARCHIVE);
+    }
+}

@@ -1,0 +1,3 @@
+//! One SMB2 connection.
+pub mod status;
+pub use status::NtStatus;
