@@ -97,8 +97,7 @@ pub async fn connect(config: &ConnectConfig) -> Result<Tree, ConnectError> {
         .map_err(|error| ConnectError::new(Stage::Connect, error.to_string()))?;
     let left = || deadline.saturating_duration_since(Instant::now());
 
-    let wish =
-        Wish { identity: config.identity.clone(), signing: config.signing, encryption: config.encryption };
+    let wish = Wish { identity: config.identity.clone(), signing: config.signing, encryption: config.encryption };
     let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption);
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
     let session = signin::sign_in(&connection, &agreed, &wish, left()).await?;
@@ -112,6 +111,7 @@ pub async fn connect(config: &ConnectConfig) -> Result<Tree, ConnectError> {
     // What a frame of the NetBIOS session service can carry.
     let cap = |size: u32| if config.transport == Transport::NetBios { size.min(netbios::MAX_PAYLOAD) } else { size };
     let SessionKind { guest, signed, sealed } = session;
+    let guest = guest || matches!(config.identity, Identity::Anonymous);
     let terms = Terms {
         dialect: agreed.dialect,
         signing: signed.then_some(agreed.signing),

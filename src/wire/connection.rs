@@ -188,10 +188,14 @@ impl Connection {
         let mut sent = Vec::new();
         let chain = Chain::single(request);
         let record = |segments: &[Bytes]| sent = segments.concat().split_off(4);
-        let mut replies =
-            timeout(deadline, self.exchange(&chain, record)).await.unwrap_or(Err(WireError::TimedOut))?;
+        let mut replies = timeout(deadline, self.exchange(&chain, record)).await.unwrap_or(Err(WireError::TimedOut))?;
         let reply = replies.pop().ok_or(Malformed("no reply"))?;
         Ok((sent, reply))
+    }
+
+    /// Sends and waits for nothing, not even for credits: whether it was sent.
+    pub fn post(&self, chain: &Chain) -> bool {
+        self.shared.send_detached(chain).is_some()
     }
 
     async fn exchange(&self, chain: &Chain, record: impl FnOnce(&[Bytes])) -> Answer {

@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod error;
 pub mod frame;
 pub mod header;
+pub mod messages;
 pub mod negotiate;
 pub mod netbios;
 pub mod ntlm;

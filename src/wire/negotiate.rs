@@ -314,7 +314,11 @@ pub async fn validate(
     if reply.status().is_error() {
         // A server that does not know the request says so, signed: nobody has altered anything.
         return if matches!(reply.status(), NtStatus::ACCESS_DENIED) {
-            Err(ConnectError::refused(Stage::Dialect, "the server would not confirm what was negotiated", reply.status()))
+            Err(ConnectError::refused(
+                Stage::Dialect,
+                "the server would not confirm what was negotiated",
+                reply.status(),
+            ))
         } else {
             Ok(())
         };

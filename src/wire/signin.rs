@@ -172,13 +172,17 @@ fn establish(
         }
         security.sign_all = wish.signing != Protection::Off || agreed.server_requires_signing;
         security.signer = Some(signer);
-        security.sealer = agreed.cipher.map(|cipher| {
-            Sealer::new(cipher, connection.session_id(), &keys.client_to_server, &keys.server_to_client)
-        });
+        security.sealer = agreed
+            .cipher
+            .map(|cipher| Sealer::new(cipher, connection.session_id(), &keys.client_to_server, &keys.server_to_client));
     }
     security.seal_all = session_flags & SESSION_ENCRYPT_DATA != 0 || wish.encryption == Protection::Required;
     if security.seal_all && security.sealer.is_none() {
-        let who = if wish.encryption == Protection::Required { "encryption is required" } else { "the server wants encryption" };
+        let who = if wish.encryption == Protection::Required {
+            "encryption is required"
+        } else {
+            "the server wants encryption"
+        };
         let why = match () {
             () if guest => "guest and anonymous sessions have no key for it",
             () if wish.encryption == Protection::Off => "it is switched off here",
@@ -186,11 +190,7 @@ fn establish(
         };
         return Err(failed(format!("{who}, and {why}")));
     }
-    let kind = SessionKind {
-        guest,
-        signed: security.sign_all && !security.seal_all,
-        sealed: security.seal_all,
-    };
+    let kind = SessionKind { guest, signed: security.sign_all && !security.seal_all, sealed: security.seal_all };
     connection.protect(security);
     Ok(kind)
 }

@@ -199,7 +199,8 @@ mod tests {
         let interim = reply(1, flags::ASYNC, NtStatus::PENDING);
         assert!(matches!(table.reply(interim), Ok(Outcome::Waiting { finished: 0 })));
         assert_eq!(table.abandon(1), [(1, Some(77))]);
-        let Ok(Outcome::Complete { waiter: None, orphan: Some(Orphan { tree_id: 3, .. }), .. }) = table.reply(done(1)) else {
+        let Ok(Outcome::Complete { waiter: None, orphan: Some(Orphan { tree_id: 3, .. }), .. }) = table.reply(done(1))
+        else {
             panic!("the orphaned open must be known")
         };
     }

@@ -1,7 +1,7 @@
 //! Message encryption (MS-SMB2 3.1.4.3) and its transform header (2.2.41).
 
-use super::random_bytes;
 use super::super::codec::{Fields, Malformed, Put};
+use super::random_bytes;
 use aes_gcm::aead::{AeadInOut, KeyInit, consts::U11, consts::U16};
 use aes_gcm::{Aes128Gcm, Aes256Gcm, Tag};
 use ccm::Ccm;
@@ -222,8 +222,7 @@ mod tests {
     #[test]
     fn no_nonce_is_used_twice() {
         let (client, _) = pair(Cipher::Aes128Gcm);
-        let nonces: std::collections::HashSet<_> =
-            (0..1000).map(|_| sealed(&client, b"x")[20..36].to_vec()).collect();
+        let nonces: std::collections::HashSet<_> = (0..1000).map(|_| sealed(&client, b"x")[20..36].to_vec()).collect();
         assert_eq!(nonces.len(), 1000);
     }
 }

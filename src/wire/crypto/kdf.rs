@@ -17,19 +17,24 @@ pub struct SessionKeys {
 }
 
 /// Derives the keys. `preauth_hash` is that of the session and is used by SMB 3.1.1 only.
-pub fn derive_keys(dialect: Dialect, session_key: &[u8], preauth_hash: &[u8; 64], cipher: Option<Cipher>) -> SessionKeys {
+pub fn derive_keys(
+    dialect: Dialect,
+    session_key: &[u8],
+    preauth_hash: &[u8; 64],
+    cipher: Option<Cipher>,
+) -> SessionKeys {
     let mut short = Zeroizing::new([0u8; 16]);
     let usable = session_key.len().min(16);
     short[..usable].copy_from_slice(&session_key[..usable]);
     if dialect < Dialect::Smb300 {
-        return SessionKeys { signing: short, client_to_server: Secret::default(), server_to_client: Secret::default() };
+        return SessionKeys {
+            signing: short,
+            client_to_server: Secret::default(),
+            server_to_client: Secret::default(),
+        };
     }
     let labels: [(&[u8], &[u8]); 3] = if dialect == Dialect::Smb311 {
-        [
-            (b"SMBSigningKey\0", preauth_hash),
-            (b"SMBC2SCipherKey\0", preauth_hash),
-            (b"SMBS2CCipherKey\0", preauth_hash),
-        ]
+        [(b"SMBSigningKey\0", preauth_hash), (b"SMBC2SCipherKey\0", preauth_hash), (b"SMBS2CCipherKey\0", preauth_hash)]
     } else {
         [(b"SMB2AESCMAC\0", b"SmbSign\0"), (b"SMB2AESCCM\0", b"ServerIn \0"), (b"SMB2AESCCM\0", b"ServerOut\0")]
     };

@@ -160,8 +160,7 @@ mod tests {
         let gcm = Aes128Gcm::new(&key.into());
         let nonce = NONCE.bytes();
         let mut nothing: [u8; 0] = [];
-        let expected =
-            gcm.encrypt_inout_detached(&nonce.into(), &message, nothing.as_mut_slice().into()).unwrap();
+        let expected = gcm.encrypt_inout_detached(&nonce.into(), &message, nothing.as_mut_slice().into()).unwrap();
         let signer = Signer::new(SigningAlgorithm::AesGmac, &key);
         for cuts in [vec![], vec![0, 1000], vec![64], vec![7, 9, 23, 500], vec![15, 16, 17, 33]] {
             let mut segments = Vec::new();
