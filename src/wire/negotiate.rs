@@ -362,3 +362,10 @@ fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
         dialect: output.u16(22)?,
     })
 }
+
+/// Gives a property test the parsers of this file.
+#[cfg(test)]
+pub(super) fn tests_parse(reply: &Reply) {
+    let _ = parse_answer(reply, Protection::Auto);
+    let _ = parse_validation(reply);
+}
