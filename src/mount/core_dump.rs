@@ -25,3 +25,27 @@ pub fn disable() -> Result<(), MountError> {
         .and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0))
         .map_err(|errno| MountError::new(Stage::System, format!("core dumps cannot be turned off: {errno}")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::testing::in_own_process;
+    use nix::sys::prctl::get_dumpable;
+    use nix::sys::resource::getrlimit;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_process_that_crashes_leaves_no_core() {
+        let name = "mount::core_dump::tests::a_process_that_crashes_leaves_no_core";
+        let (output, _folder) = in_own_process(name, |folder| {
+            std::env::set_current_dir(folder).unwrap();
+            let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+            setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
+            disable().unwrap();
+            assert!(!get_dumpable().unwrap() && getrlimit(Resource::RLIMIT_CORE).unwrap() == (0, 0));
+            std::process::abort();
+        });
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        assert!(!output.status.core_dumped());
+    }
+}
