@@ -7,7 +7,8 @@
 use super::values::{self, BufferSize};
 use crate::config::{Dialect, DialectRange, Protection, Transport};
 use clap::builder::BoolishValueParser;
-use clap::{Arg, ArgAction, CommandFactory, Parser};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -38,7 +39,9 @@ URL:
 -o OPTIONS:
   Every option of a mount is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in
   a value is written \\, or the value is put in \"double quotes\". The words of mount(8) and fstab(5) that
-  mean nothing to a share are accepted. Of an option given more than once, the last one counts.
+  mean nothing to a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize, actimeo;
+  its pass as well, with a warning, since everyone can read /etc/fstab. Of an option given more than
+  once, the last one counts.
 
 Where the name and the password come from, the strongest word first:
   1. the URL: auth-username, auth-password, auth-domain; then user:password@
@@ -108,14 +111,12 @@ pub(super) struct Args {
     #[arg(long, value_name = "N", help_heading = SIGNING_IN, hide_short_help = true)]
     pub(super) password_fd: Option<u32>,
 
-    /// Sign in as guest, whatever other places say
-    #[arg(long, help_heading = SIGNING_IN, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "false", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
+    /// Sign in as guest, unless the URL names a user
+    #[arg(long, help_heading = SIGNING_IN)]
     pub(super) guest: bool,
 
-    /// Sign in as nobody, whatever other places say
-    #[arg(long, help_heading = SIGNING_IN, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "false", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true, hide_short_help = true)]
+    /// Sign in as nobody, unless the URL names a user
+    #[arg(long, help_heading = SIGNING_IN, hide_short_help = true)]
     pub(super) anonymous: bool,
 
     /// How messages travel: directtcp (port 445) or netbios (port 139)
@@ -143,11 +144,13 @@ pub(super) struct Args {
     pub(super) encryption: Protection,
 
     /// How long connecting and signing in may take
-    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "10", value_parser = values::timeout, hide_short_help = true)]
+    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "10",
+        value_parser = values::timeout, hide_short_help = true)]
     pub(super) connect_timeout: Duration,
 
     /// How long the server may take to answer a request
-    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "30", value_parser = values::timeout, hide_short_help = true)]
+    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "30",
+        value_parser = values::timeout, hide_short_help = true)]
     pub(super) request_timeout: Duration,
 
     /// The owner that files show, by number or name; the caller by default
@@ -167,18 +170,15 @@ pub(super) struct Args {
     pub(super) dir_mode: u32,
 
     /// Mount read-only
-    #[arg(long, help_heading = FILES, alias = "read-only", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "false", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
+    #[arg(long, help_heading = FILES, alias = "read-only")]
     pub(super) ro: bool,
 
     /// Run no programs from the mount
-    #[arg(long, help_heading = FILES, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "false", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true, hide_short_help = true)]
+    #[arg(long, help_heading = FILES, hide_short_help = true)]
     pub(super) noexec: bool,
 
     /// Let users other than the caller in (an ordinary user needs user_allow_other in /etc/fuse.conf)
-    #[arg(long, help_heading = FILES, action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true",
-        default_value = "false", value_name = "BOOL", value_parser = BoolishValueParser::new(), hide_default_value = true, hide_possible_values = true)]
+    #[arg(long, help_heading = FILES)]
     pub(super) allow_other: bool,
 
     /// Memory for cached data, such as 64M or 1GiB; by default 256M or an eighth of the memory
@@ -186,15 +186,18 @@ pub(super) struct Args {
     pub(super) cache_size: Option<u64>,
 
     /// How long names and attributes are believed, such as 0.5
-    #[arg(long, value_name = "SECONDS", help_heading = CACHE, alias = "actimeo", default_value = "1", value_parser = values::seconds, hide_short_help = true)]
+    #[arg(long, value_name = "SECONDS", help_heading = CACHE, alias = "actimeo", default_value = "1",
+        value_parser = values::seconds, hide_short_help = true)]
     pub(super) attr_timeout: Duration,
 
     /// The read buffer; less than 10000 is ignored, more than the server takes is capped. Rarely needed
-    #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "rsize", allow_negative_numbers = true, hide_short_help = true)]
+    #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "rsize", allow_negative_numbers = true,
+        hide_short_help = true)]
     pub(super) read_buffer_size: Option<BufferSize>,
 
     /// The write buffer, likewise
-    #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "wsize", allow_negative_numbers = true, hide_short_help = true)]
+    #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "wsize", allow_negative_numbers = true,
+        hide_short_help = true)]
     pub(super) write_buffer_size: Option<BufferSize>,
 
     /// How much to log: off, error, warn, info, debug or trace; or a filter such as cifs_fuse::wire=trace
@@ -251,10 +254,38 @@ pub(super) struct Args {
     version: Option<bool>,
 }
 
+impl Args {
+    /// Reads the words of a command line, the program's name first.
+    pub(super) fn read(words: Vec<OsString>) -> Result<Args, clap::Error> {
+        Args::from_arg_matches(&command().try_get_matches_from(words)?)
+    }
+}
+
+/// The definition, in which what is on or off about a mount can also be said as `--ro=true` and
+/// `--ro=false`: a URL's query has to be able to override either with the other.
+fn command() -> Command {
+    Args::command().mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue if is_mount_option(&arg) => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .value_name("BOOL")
+            .value_parser(BoolishValueParser::new())
+            .hide_default_value(true)
+            .hide_possible_values(true),
+        _ => arg,
+    })
+}
+
+fn is_mount_option(arg: &Arg) -> bool {
+    arg.get_help_heading().is_some_and(|heading| heading != COMMAND)
+}
+
 /// The options of a mount, in the order of the help.
 pub(super) fn mount_options() -> Vec<Arg> {
-    let options = |arg: &&Arg| arg.get_help_heading().is_some_and(|heading| heading != COMMAND);
-    Args::command().get_arguments().filter(options).cloned().collect()
+    command().get_arguments().filter(|arg| is_mount_option(arg)).cloned().collect()
 }
 
 /// The names of the options of a mount, aliases among them.
@@ -277,12 +308,12 @@ mod tests {
 
     #[test]
     fn the_definition_is_sound() {
-        Args::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
     fn every_visible_option_has_a_heading_and_a_sentence() {
-        for arg in Args::command().get_arguments().filter(|arg| !arg.is_positional()) {
+        for arg in command().get_arguments().filter(|arg| !arg.is_positional()) {
             assert!(arg.get_help_heading().is_some(), "{} has no heading", arg.get_id());
             assert!(arg.get_help().is_some(), "{} has no help", arg.get_id());
         }

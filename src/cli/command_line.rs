@@ -30,8 +30,8 @@ pub(super) struct CommandLine {
     originals: Vec<Zeroizing<String>>,
 }
 
-const NO_PASSWORD_HERE: &str = "a password does not belong on the command line, where ps shows it to everyone; give it in a \
-    file with --credentials FILE, in AUTH_PASSWORD, or on a descriptor with --password-fd N";
+const NO_PASSWORD_HERE: &str = "a password does not belong on the command line, where ps shows it to everyone; \
+    give it in a file with --credentials FILE, in AUTH_PASSWORD, or on a descriptor with --password-fd N";
 
 /// A word of the command line, before `-o` is looked into.
 enum Word {

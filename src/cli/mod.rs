@@ -29,7 +29,6 @@ use crate::config::url::{UrlError, cut_hint, has_our_scheme};
 use crate::config::{Credentials, KernelFlags, MountOptions, MountSpec, ShareUrl};
 use crate::mount::{self, RunMode};
 use args::{Args, USAGE};
-use clap::Parser;
 use command_line::CommandLine;
 use secrecy::SecretString;
 use std::ffi::OsString;
@@ -39,6 +38,9 @@ pub use environment::Environment;
 pub use error::CliError;
 pub use logging::{LogSettings, LogTarget};
 pub use table::options_table;
+
+const WITHOUT_NETDEV: &str =
+    "without _netdev in its options, systemd takes this mount for a local one, and a missing server stops the boot";
 
 /// What a command line asks for.
 #[derive(Clone, Debug)]
@@ -104,13 +106,13 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
     if line.mount_words.remount {
         return Err(CliError::Mount("a mount can't be remounted; unmount it and mount it again".to_owned()));
     }
-    let first = Args::try_parse_from(line.words([]))?;
+    let first = Args::read(line.words([]))?;
     if first.print_options_table {
         return Err(CliError::Answer(options_table()));
     }
     let mut url = share_url(&first, &line)?;
     let overrides = url.overrides.iter().filter_map(|(name, value)| mount_options::long_option(name, value.as_deref()));
-    let args = Args::try_parse_from(line.words(overrides))?;
+    let args = Args::read(line.words(overrides))?;
     if args.namespace.is_some() {
         return Err(CliError::Usage("-N (another mount namespace) is not supported; call nsenter(1) first".to_owned()));
     }
@@ -123,7 +125,7 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
             .push("a password in -o can be read by others, in /etc/fstab as in ps; use credentials=FILE".to_owned());
     }
     if needs_netdev(&args, &line) && environment.systemd {
-        warnings.push("without _netdev in its options, systemd takes this mount for a local one and a missing server stops the boot".to_owned());
+        warnings.push(WITHOUT_NETDEV.to_owned());
     }
     let (identity, more) = credentials::identity(sources(&args, &url, password, environment)?)
         .map_err(|error| unidentified(error, &args))?;

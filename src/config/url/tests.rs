@@ -207,7 +207,9 @@ proptest! {
     }
 
     #[test]
-    fn any_path_survives_being_shown_and_read_again(components in prop::collection::vec("[^/\\\\\\x00-\\x1f\\x7f-\\x9f]{1,12}", 1..5)) {
+    fn any_path_survives_being_shown_and_read_again(
+        components in prop::collection::vec("[^/\\\\\\x00-\\x1f\\x7f-\\x9f]{1,12}", 1..5)
+    ) {
         prop_assume!(components.iter().all(|component| component != "." && component != ".."));
         let text = format!("cifs://nas/{}", components.iter().map(|c| encoded(c)).collect::<Vec<_>>().join("/"));
         let url = parse(&text).unwrap();
