@@ -29,16 +29,15 @@ pub fn disable() -> Result<(), MountError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::{in_own_process, scratch_directory};
+    use crate::mount::testing::in_own_process;
     use nix::sys::prctl::get_dumpable;
     use nix::sys::resource::getrlimit;
     use std::os::unix::process::ExitStatusExt;
 
     #[test]
     fn a_process_that_crashes_leaves_no_core() {
-        let folder = scratch_directory();
         let name = "mount::core_dump::tests::a_process_that_crashes_leaves_no_core";
-        let output = in_own_process(name, folder.path(), |folder| {
+        let (output, _folder) = in_own_process(name, |folder| {
             std::env::set_current_dir(folder).unwrap();
             let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
             setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();

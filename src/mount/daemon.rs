@@ -132,7 +132,8 @@ fn fork_and_wait(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(),
     let (read, write) =
         pipe2(OFlag::O_CLOEXEC).map_err(|errno| Failure::system(format!("system: no pipe to be had: {errno}")))?;
     // SAFETY: `background` has made sure that this is the only thread, so no lock and no allocator
-    // state can be in the hands of a thread that the child does not have.
+    // state can be in the hands of a thread that the child does not have. (The tests of this file
+    // call it in a process whose one other thread does nothing but wait.)
     match unsafe { fork() } {
         Err(errno) => Err(Failure::system(format!("system: forking failed: {errno}"))),
         Ok(ForkResult::Child) => {
@@ -216,7 +217,7 @@ fn end(child: Pid) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mount::testing::{in_own_process, scratch_directory};
+    use crate::mount::testing::in_own_process;
     use std::path::Path;
 
     /// What the process that called `background` does with the result.
@@ -234,9 +235,8 @@ mod tests {
 
     #[test]
     fn a_ready_child_releases_its_parent_and_lives_on_without_its_terminal() {
-        let folder = scratch_directory();
         let name = "mount::daemon::tests::a_ready_child_releases_its_parent_and_lives_on_without_its_terminal";
-        let output = in_own_process(name, folder.path(), |folder| {
+        let (output, folder) = in_own_process(name, |folder| {
             report(fork_and_wait(PATIENCE, |ready| {
                 eprintln!("an early message");
                 ready.ok().unwrap();
@@ -267,9 +267,8 @@ mod tests {
 
     #[test]
     fn a_failure_comes_out_of_the_parent() {
-        let folder = scratch_directory();
         let name = "mount::daemon::tests::a_failure_comes_out_of_the_parent";
-        let output = in_own_process(name, folder.path(), |_| {
+        let (output, _folder) = in_own_process(name, |_| {
             report(fork_and_wait(PATIENCE, |ready| {
                 // More than a pipe holds.
                 ready.failed(32, &format!("share: there is none\n{}", "x".repeat(100_000)));
@@ -282,30 +281,27 @@ mod tests {
 
     #[test]
     fn a_child_that_dies_without_a_word_is_reported_with_its_signal() {
-        let folder = scratch_directory();
         let name = "mount::daemon::tests::a_child_that_dies_without_a_word_is_reported_with_its_signal";
-        let output =
-            in_own_process(name, folder.path(), |_| report(fork_and_wait(PATIENCE, |_ready| std::process::abort())));
+        let (output, _folder) =
+            in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| std::process::abort())));
         assert_eq!(output.status.code(), Some(SYSTEM_ERROR.into()));
         assert!(String::from_utf8_lossy(&output.stderr).contains("was killed by SIGABRT without a word"));
     }
 
     #[test]
     fn a_child_that_panics_ends_there() {
-        let folder = scratch_directory();
         let name = "mount::daemon::tests::a_child_that_panics_ends_there";
-        let output =
-            in_own_process(name, folder.path(), |_| report(fork_and_wait(PATIENCE, |_ready| panic!("out of luck"))));
+        let (output, _folder) =
+            in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| panic!("out of luck"))));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("out of luck") && said.contains("ended with exit code 101 without a word"), "{said}");
     }
 
     #[test]
     fn a_child_that_says_nothing_in_time_is_ended() {
-        let folder = scratch_directory();
         let name = "mount::daemon::tests::a_child_that_says_nothing_in_time_is_ended";
-        let output = in_own_process(name, folder.path(), |folder| {
-            report(fork_and_wait(Duration::from_millis(500), |_ready| {
+        let (output, folder) = in_own_process(name, |folder| {
+            report(fork_and_wait(Duration::from_secs(2), |_ready| {
                 std::fs::write(folder.join("child"), std::process::id().to_string()).unwrap();
                 loop {
                     thread::park();
@@ -313,7 +309,7 @@ mod tests {
             }))
         });
         assert_eq!(output.status.code(), Some(MOUNT_FAILURE.into()));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("did not come about within 0.5 s"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("did not come about within 2 s"));
         let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
         assert!(!Path::new("/proc").join(child).exists());
     }

@@ -107,16 +107,17 @@ pub(crate) fn serve(mounted: &mut Mounted) -> BackgroundSession {
         .unwrap()
 }
 
-/// Runs `body` in a process of its own, and returns what that did. `name` is the full name of the
-/// test that calls this: the process is this very test binary, which runs that test again and
-/// comes here a second time. `folder` is handed to the body.
-pub(crate) fn in_own_process(name: &str, folder: &Path, body: impl FnOnce(PathBuf)) -> Output {
+/// Runs `body` in a process of its own, and returns what that did, with the folder that the body
+/// was given. `name` is the full name of the test that calls this: the process is this very test
+/// binary, which runs that test again and comes here a second time.
+pub(crate) fn in_own_process(name: &str, body: impl FnOnce(PathBuf)) -> (Output, TempDir) {
     const FOLDER: &str = "CIFS_FUSE_TEST_FOLDER";
     if let Some(folder) = std::env::var_os(FOLDER) {
         body(folder.into());
         unreachable!("{name} should have ended its process");
     }
-    this_test(name).env(FOLDER, folder).output().unwrap()
+    let folder = scratch_directory();
+    (this_test(name).env(FOLDER, folder.path()).output().unwrap(), folder)
 }
 
 fn this_test(name: &str) -> Command {
