@@ -282,7 +282,8 @@ mod tests {
     #[test]
     fn a_child_that_dies_without_a_word_is_reported_with_its_signal() {
         let name = "mount::daemon::tests::a_child_that_dies_without_a_word_is_reported_with_its_signal";
-        let output = in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| std::process::abort())));
+        let (output, _folder) =
+            in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| std::process::abort())));
         assert_eq!(output.status.code(), Some(SYSTEM_ERROR.into()));
         assert!(String::from_utf8_lossy(&output.stderr).contains("was killed by SIGABRT without a word"));
     }
@@ -290,7 +291,8 @@ mod tests {
     #[test]
     fn a_child_that_panics_ends_there() {
         let name = "mount::daemon::tests::a_child_that_panics_ends_there";
-        let output = in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| panic!("out of luck"))));
+        let (output, _folder) =
+            in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| panic!("out of luck"))));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(said.contains("out of luck") && said.contains("ended with exit code 101 without a word"), "{said}");
     }
