@@ -90,9 +90,9 @@ fn start(invocation: Invocation) -> ExitCode {
     }
     match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cifs-fuse: {error}");
-            ExitCode::from(error.exit_code())
+        Err(failure) => {
+            eprintln!("cifs-fuse: {}", failure.message);
+            ExitCode::from(failure.code)
         }
     }
 }
