@@ -224,7 +224,11 @@ fn log_settings(args: &Args, environment: &Environment, warnings: &mut Vec<Strin
         })?,
         (None, None) => logging::filter(default).map_err(CliError::Usage)?,
     };
-    let target = logging::target(&args.log_target, &environment.current_directory).map_err(CliError::Usage)?;
+    let target = match &args.log_target {
+        Some(text) => logging::target(text, &environment.current_directory).map_err(CliError::Usage)?,
+        None if args.foreground => LogTarget::Stderr,
+        None => LogTarget::StderrAndSyslog,
+    };
     Ok(LogSettings { filter, target })
 }
 
