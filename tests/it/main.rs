@@ -1,0 +1,9 @@
+//! The built program, used as a user uses it: real servers, real mounts.
+//!
+//! [`support`] starts servers, mounts and watches; every other module is one kind of thing that a
+//! user does. Most tests run on both servers: Samba's `smbd`, and the crate `smb-server` inside this
+//! process. Nothing here sleeps in order to be right: a wait always has a condition and a deadline.
+
+mod support;
+
+mod fixtures;
