@@ -6,4 +6,14 @@
 
 mod support;
 
+mod creating;
+mod directories;
 mod fixtures;
+mod listing;
+mod metadata;
+mod names;
+mod reading;
+mod renaming;
+mod times;
+mod together;
+mod writing;

@@ -1,5 +1,6 @@
 //! Contents that can be checked, checksums, trees.
 
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -94,4 +95,15 @@ pub(crate) fn source_tree(root: &Path, files: usize) -> usize {
         fs::write(folder.join(format!("source_{number}.rs")), noise(number as u64, length)).expect("a writable folder");
     }
     files
+}
+
+/// Asserts that a call failed with this error.
+#[track_caller]
+pub(crate) fn fails_with<T>(result: Result<T, impl Into<io::Error>>, expected: Errno) {
+    match result.map_err(Into::into) {
+        Ok(_) => panic!("succeeded, though {expected:?} was to come"),
+        Err(error) => {
+            assert!(Errno::from_io_error(&error) == Some(expected), "{error}, though {expected:?} was to come")
+        }
+    }
 }
