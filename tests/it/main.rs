@@ -6,14 +6,24 @@
 
 mod support;
 
+mod buffers;
+mod command_line;
 mod creating;
+mod dialects;
 mod directories;
+mod failing;
 mod fixtures;
 mod listing;
 mod metadata;
 mod names;
+mod netbios;
+mod outages;
+mod permissions;
 mod reading;
 mod renaming;
+mod secrets;
 mod times;
 mod together;
+mod unmounting;
+mod ways_in;
 mod writing;

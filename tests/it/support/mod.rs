@@ -7,6 +7,7 @@
 //! | [`server`] | what the two servers have in common: settings, URL, shared instances |
 //! | [`smbd`], [`embedded`] | the two servers |
 //! | [`proxy`], [`frames`] | a TCP proxy that records, counts, stalls, cuts, resets and delays |
+//! | [`netbios`] | a NetBIOS session and name service |
 //! | [`mountinfo`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
 //! | [`scene`] | a folder on a shared server, mounted: what most tests start from |
 //! | [`files`] | checksums, trees, contents that can be checked |
@@ -20,6 +21,7 @@ pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod mount;
 pub(crate) mod mountinfo;
+pub(crate) mod netbios;
 pub(crate) mod proxy;
 pub(crate) mod scene;
 pub(crate) mod scratch;

@@ -69,6 +69,11 @@ impl Request {
         self
     }
 
+    /// With more arguments.
+    pub(crate) fn args<T: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = T>) -> Request {
+        arguments.into_iter().fold(self, Request::arg)
+    }
+
     /// With one more variable in the environment.
     pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Request {
         self.environment.push((name.to_owned(), value.as_ref().to_owned()));
@@ -126,6 +131,12 @@ impl Request {
     /// Tries to mount, which must fail with this exit code and leave neither a mount nor a process.
     #[track_caller]
     pub(crate) fn fails(self, code: i32) -> Run {
+        self.fails_with_any(&[code])
+    }
+
+    /// Tries to mount, which must fail with one of these exit codes, and leave nothing behind.
+    #[track_caller]
+    pub(crate) fn fails_with_any(self, codes: &[i32]) -> Run {
         let outcome = run_with_input(&mut self.command(), &self.input, START);
         let mounted = mountinfo::at(&self.mountpoint);
         let left = processes_of(&self.mountpoint);
@@ -134,7 +145,8 @@ impl Request {
         }
         assert!(mounted.is_none(), "a mount was left behind by {outcome}");
         assert!(left.is_empty(), "processes {left:?} were left behind by {outcome}");
-        assert!(outcome.code == Some(code), "expected exit code {code}: {outcome}");
+        let expected = outcome.code.is_some_and(|code| codes.contains(&code));
+        assert!(expected, "expected exit code {codes:?}: {outcome}");
         assert!(outcome.stdout.is_empty(), "errors belong on standard error: {outcome}");
         outcome
     }
@@ -225,6 +237,28 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
+    /// A mount that another program has made, and that a process of ours serves.
+    #[track_caller]
+    pub(crate) fn found_at(mountpoint: &Path, deadline: Duration) -> Mount {
+        let info = mountinfo::at(mountpoint).unwrap_or_else(|| panic!("no mount on {}", mountpoint.display()));
+        let mut pids = Vec::new();
+        wait_until(END, || {
+            pids = served_by(mountpoint);
+            pids.len() == 1
+        });
+        let watchdog = Watchdog::new(&format!("the mount on {}", mountpoint.display()), info.minor, deadline);
+        Mount {
+            mountpoint: mountpoint.to_owned(),
+            log: PathBuf::new(),
+            minor: info.minor,
+            pid: Some(pids.first().copied().unwrap_or_else(|| panic!("no process serves {}", mountpoint.display()))),
+            child: None,
+            as_user: None,
+            messages: String::new(),
+            watchdog: Some(watchdog),
+        }
+    }
+
     /// Where it is mounted.
     pub(crate) fn path(&self) -> &Path {
         &self.mountpoint
@@ -347,6 +381,16 @@ pub(crate) fn is_running(pid: i32) -> bool {
 pub(crate) fn command_line(pid: i32) -> Vec<String> {
     let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Processes of ours for this mountpoint, by its whole path or, relative to where they were started,
+/// by its last name.
+fn served_by(mountpoint: &Path) -> Vec<i32> {
+    let mut found = processes_of(mountpoint);
+    if found.is_empty() {
+        found = processes_of(Path::new(mountpoint.file_name().unwrap_or_default()));
+    }
+    found
 }
 
 /// The processes that have this mountpoint on their command line and are not helpers of fuse.
