@@ -1,1 +1,5 @@
-fn main() {}
+//! The program: see [`cifs_fuse::cli`].
+
+fn main() -> std::process::ExitCode {
+    cifs_fuse::cli::run()
+}

@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 use std::fmt;
+use std::str::FromStr;
 
 /// How SMB2 messages travel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -19,6 +20,24 @@ impl Transport {
         match self {
             Transport::DirectTcp => 445,
             Transport::NetBios => 139,
+        }
+    }
+}
+
+/// A word that is not one of the words that a setting takes; it shows the sentence for the user.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotOneOf(&'static str);
+
+/// `directtcp` or `netbios` in any case; an empty text means the default.
+impl FromStr for Transport {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Transport, NotOneOf> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "" | "directtcp" => Ok(Transport::DirectTcp),
+            "netbios" => Ok(Transport::NetBios),
+            _ => Err(NotOneOf("Transport must be one of: directtcp, netbios")),
         }
     }
 }
@@ -68,6 +87,18 @@ impl Dialect {
     }
 }
 
+/// `2.0.2`, `2.1`, `3.0`, `3.0.2` or `3.1.1`.
+impl FromStr for Dialect {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Dialect, NotOneOf> {
+        Dialect::ALL
+            .into_iter()
+            .find(|dialect| dialect.to_string() == text)
+            .ok_or(NotOneOf("The dialect must be one of: 2.0.2, 2.1, 3.0, 3.0.2, 3.1.1"))
+    }
+}
+
 impl fmt::Display for Dialect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -102,6 +133,25 @@ impl DialectRange {
     }
 }
 
+/// The values of mount.cifs's `vers=`: one dialect, `3` for 3.0 and everything newer, or `default`
+/// for all of them. What means SMB 1 there is refused with a word of its own.
+impl FromStr for DialectRange {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<DialectRange, NotOneOf> {
+        let (lowest, highest) = match text {
+            "default" => return Ok(DialectRange::default()),
+            "1" | "1.0" => return Err(NotOneOf("SMB 1 is not spoken; the oldest dialect is 2.0.2")),
+            "2.0" => (Dialect::Smb202, Dialect::Smb202),
+            "3" => (Dialect::Smb300, Dialect::Smb311),
+            "3.02" => (Dialect::Smb302, Dialect::Smb302),
+            "3.11" => (Dialect::Smb311, Dialect::Smb311),
+            other => other.parse().map(|dialect| (dialect, dialect))?,
+        };
+        Ok(DialectRange { lowest, highest })
+    }
+}
+
 /// Whether messages are signed, or encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Protection {
@@ -112,6 +162,30 @@ pub enum Protection {
     Auto,
     /// Only where the server insists.
     Off,
+}
+
+/// `required`, `auto` or `off`.
+impl FromStr for Protection {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<Protection, NotOneOf> {
+        match text {
+            "required" => Ok(Protection::Required),
+            "auto" => Ok(Protection::Auto),
+            "off" => Ok(Protection::Off),
+            _ => Err(NotOneOf("It must be one of: required, auto, off")),
+        }
+    }
+}
+
+impl fmt::Display for Protection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protection::Required => "required",
+            Protection::Auto => "auto",
+            Protection::Off => "off",
+        })
+    }
 }
 
 /// Who signs in.
@@ -128,4 +202,47 @@ pub enum Identity {
         /// Never shown, wiped when dropped.
         password: SecretString,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transport_is_taken_in_any_case_and_empty_means_direct_tcp() {
+        for (text, transport) in
+            [("", Transport::DirectTcp), ("DirectTCP", Transport::DirectTcp), ("NETBIOS", Transport::NetBios)]
+        {
+            assert_eq!(text.parse(), Ok(transport));
+        }
+        let error = "quic".parse::<Transport>().unwrap_err();
+        assert_eq!(error.to_string(), "Transport must be one of: directtcp, netbios");
+    }
+
+    #[test]
+    fn every_dialect_is_read_as_it_is_shown() {
+        for dialect in Dialect::ALL {
+            assert_eq!(dialect.to_string().parse(), Ok(dialect));
+        }
+        assert!("3.2".parse::<Dialect>().is_err());
+    }
+
+    #[test]
+    fn vers_takes_what_mount_cifs_takes_except_smb_1() {
+        let range = |text: &str| text.parse::<DialectRange>().map(|range| (range.lowest, range.highest));
+        assert_eq!(range("default"), Ok((Dialect::Smb202, Dialect::Smb311)));
+        assert_eq!(range("2.0"), Ok((Dialect::Smb202, Dialect::Smb202)));
+        assert_eq!(range("3"), Ok((Dialect::Smb300, Dialect::Smb311)));
+        assert_eq!(range("3.0"), Ok((Dialect::Smb300, Dialect::Smb300)));
+        assert_eq!(range("3.11"), Ok((Dialect::Smb311, Dialect::Smb311)));
+        assert!(range("1.0").unwrap_err().to_string().contains("SMB 1"));
+    }
+
+    #[test]
+    fn a_protection_is_read_as_it_is_shown() {
+        for protection in [Protection::Required, Protection::Auto, Protection::Off] {
+            assert_eq!(protection.to_string().parse(), Ok(protection));
+        }
+        assert!("on".parse::<Protection>().is_err());
+    }
 }

@@ -4,13 +4,23 @@
 //! [`ShareError`] with its NTSTATUS otherwise. It knows no inode and no errno. Each operation is one
 //! round trip wherever the protocol allows.
 
+mod backoff;
 pub mod error;
+mod file;
+mod link;
+mod listing;
+mod operations;
+mod smb;
+mod task;
 pub mod types;
 
 use bytes::Bytes;
 use std::future::Future;
 
 pub use error::ShareError;
+pub use file::SmbFile;
+pub use listing::SmbListing;
+pub use smb::SmbShare;
 pub use types::{
     Attributes, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Metadata, OpenHow,
     RemotePath, Space, Target,

@@ -1,3 +1,43 @@
 //! One SMB2 connection.
+//!
+//! A [`frame::Chain`] of requests goes in, its replies come out, or one [`WireError`] says why not.
+//! What lies between are small parts, each a plain value or a short task:
+//!
+//! | part | what it does |
+//! |---|---|
+//! | [`connect`] | the way to a share: [`transport`] or [`netbios`], [`negotiate`], [`signin`] with [`ntlm`], tree connect |
+//! | [`connection`] | the tasks around a socket, and the state they share |
+//! | [`credits`] | the credit window and message ids |
+//! | [`table`] | the requests in flight |
+//! | [`frame`], [`header`], [`codec`] | messages to bytes and back, every field checked |
+//! | [`crypto`] | keys, signatures, encryption |
+//! | [`messages`] | the bodies of the messages that work on files |
+//!
+//! The invariant: a credit is never lost. Every id that was taken was sent, every reply that comes
+//! gives back what its request held, whether anybody still waits for it or not.
+
+pub mod codec;
+pub mod connect;
+pub mod connection;
+pub mod credits;
+pub mod crypto;
+pub mod error;
+pub mod frame;
+pub mod header;
+pub mod messages;
+pub mod negotiate;
+pub mod netbios;
+pub mod ntlm;
+pub mod signin;
 pub mod status;
+pub mod table;
+pub mod transport;
+
+#[cfg(test)]
+mod scripted;
+#[cfg(test)]
+mod tests;
+
+pub use connect::{ConnectConfig, Terms, Tree};
+pub use error::{ConnectError, Stage, WireError};
 pub use status::NtStatus;

@@ -1,0 +1,321 @@
+//! Every option, defined once: the long form, the `-o` form, the URL's query, the help and the
+//! README's table all come from [`Args`].
+//!
+//! The options of a mount stand under the headings below; each is also `-o name=value`, with `_` or
+//! `-`. What stands under [`COMMAND`] says how this one command runs, and has a long or a short form only.
+
+use super::values::{self, BufferSize};
+use crate::config::{Dialect, DialectRange, Protection, Transport};
+use clap::builder::BoolishValueParser;
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The heading of what is no option of a mount.
+pub(super) const COMMAND: &str = "Command";
+
+const SIGNING_IN: &str = "Signing in";
+const CONNECTION: &str = "Connection";
+const FILES: &str = "Files";
+const CACHE: &str = "Cache and buffers";
+const LOG: &str = "Log";
+
+/// How to call the program, in one line.
+pub(super) const USAGE: &str = "cifs-fuse URL DIR [options]";
+
+const AFTER_HELP: &str = "Try --help for all the rest: sources of the password, examples, exit codes.";
+
+const AFTER_LONG_HELP: &str = "\
+URL:
+  cifs://[user[:password]@]host[:port]/share[/path][?key=value&...]
+
+  smb:// is the same. Without a path it is the root of the share that is mounted. The query takes
+  auth-username, auth-password, auth-domain and transport, and every option of a mount under its long
+  name (read-buffer-size=65536); its word overrides the command line. Special characters are
+  percent-encoded (& is %26, + is %2B, % is %25); in the query, + is a space. Put the URL in 'single
+  quotes': a shell ends the command at an & that is not quoted.
+
+-o OPTIONS:
+  Every option of a mount is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in
+  a value is written \\, or the value is put in \"double quotes\". The words of mount(8) and fstab(5) that
+  mean nothing to a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize, actimeo;
+  its pass as well, with a warning, since everyone can read /etc/fstab. Of an option given more than
+  once, the last one counts.
+
+Where the name and the password come from, the strongest word first:
+  1. the URL: auth-username, auth-password, auth-domain; then user:password@
+  2. --username and --domain
+  3. --credentials FILE, with lines of username=, password=, domain= as for mount.cifs
+  4. --password-fd N
+  5. $CREDENTIALS_DIRECTORY (systemd): the files username, password, domain, or one file credentials
+  6. AUTH_USERNAME, AUTH_PASSWORD and AUTH_DOMAIN in the environment
+  7. a question on the terminal, for the password only
+  Each of name, password and domain is taken from the first place that has it; a place that names
+  another user is left out. If no place names a user, the guest account signs in. DOMAIN\\name and
+  name@example.org are names, too. For a moment, other users can see a URL's password in ps.
+
+Examples:
+  cifs-fuse 'cifs://nas/media/films?auth-username=ann' /mnt/films
+  cifs-fuse --credentials ~/.nas --ro cifs://nas/media /mnt/media
+  AUTH_PASSWORD=... cifs-fuse cifs://ann@nas:4450/media /mnt/media --foreground --log-level info
+  fusermount3 -u /mnt/films
+
+  in /etc/fstab:
+  cifs://nas/media /mnt/media fuse.cifs-fuse credentials=/etc/nas,uid=1000,_netdev,nofail 0 0
+
+Exit codes:
+  0   the share is mounted (with --foreground: was mounted, and has been unmounted)
+  1   wrong usage: the URL, an option, or the credentials
+  2   the system refused something: a file, a process, memory
+  32  the share could not be mounted";
+
+/// Mounts an SMB share as a local directory
+///
+/// Mounts the share, or the folder on it, that the URL names on the directory DIR, and goes to the
+/// background once it works. Unmount it with fusermount3 -u DIR or umount DIR.
+#[derive(Parser, Debug)]
+#[command(
+    name = "cifs-fuse",
+    version,
+    override_usage = USAGE,
+    after_help = AFTER_HELP,
+    after_long_help = AFTER_LONG_HELP,
+    args_override_self = true,
+    max_term_width = 100,
+    disable_help_flag = true,
+    disable_version_flag = true
+)]
+pub(super) struct Args {
+    /// The share: cifs://host[:port]/share[/path]
+    #[arg(value_name = "URL")]
+    pub(super) url: Option<String>,
+
+    /// The directory to mount on
+    #[arg(value_name = "DIR")]
+    pub(super) mountpoint: Option<PathBuf>,
+
+    /// Who signs in; DOMAIN\name is allowed
+    #[arg(long, value_name = "NAME", help_heading = SIGNING_IN, aliases = ["auth-username", "user"])]
+    pub(super) username: Option<String>,
+
+    /// The domain or workgroup of the user
+    #[arg(long, value_name = "NAME", help_heading = SIGNING_IN, aliases = ["auth-domain", "dom", "workgroup"])]
+    pub(super) domain: Option<String>,
+
+    /// A file with lines of username=, password=, domain=
+    #[arg(long, value_name = "FILE", help_heading = SIGNING_IN, alias = "cred")]
+    pub(super) credentials: Option<PathBuf>,
+
+    /// Read the password from this open descriptor, to its end
+    #[arg(long, value_name = "N", help_heading = SIGNING_IN, hide_short_help = true)]
+    pub(super) password_fd: Option<u32>,
+
+    /// Sign in as guest, unless the URL names a user
+    #[arg(long, help_heading = SIGNING_IN)]
+    pub(super) guest: bool,
+
+    /// Sign in as nobody, unless the URL names a user
+    #[arg(long, help_heading = SIGNING_IN, hide_short_help = true)]
+    pub(super) anonymous: bool,
+
+    /// How messages travel: directtcp (port 445) or netbios (port 139)
+    #[arg(long, value_name = "TRANSPORT", help_heading = CONNECTION, default_value = "directtcp")]
+    pub(super) transport: Transport,
+
+    /// The oldest dialect to offer: 2.0.2, 2.1, 3.0, 3.0.2 or 3.1.1
+    #[arg(long, value_name = "DIALECT", help_heading = CONNECTION, hide_short_help = true)]
+    pub(super) min_dialect: Option<Dialect>,
+
+    /// The newest dialect to offer
+    #[arg(long, value_name = "DIALECT", help_heading = CONNECTION, hide_short_help = true)]
+    pub(super) max_dialect: Option<Dialect>,
+
+    /// Both at once, as for mount.cifs: one dialect, 3 (3.0 and newer) or default (all)
+    #[arg(long, value_name = "VERSION", help_heading = CONNECTION, default_value = "default", hide_short_help = true)]
+    pub(super) vers: DialectRange,
+
+    /// Sign messages: required, auto (whenever somebody signed in) or off (only if the server insists)
+    #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
+    pub(super) signing: Protection,
+
+    /// Encrypt messages: required, auto (where the server asks for it) or off (only if it insists)
+    #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
+    pub(super) encryption: Protection,
+
+    /// How long connecting and signing in may take
+    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "10",
+        value_parser = values::timeout, hide_short_help = true)]
+    pub(super) connect_timeout: Duration,
+
+    /// How long the server may take to answer a request
+    #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "30",
+        value_parser = values::timeout, hide_short_help = true)]
+    pub(super) request_timeout: Duration,
+
+    /// The owner that files show, by number or name; the caller by default
+    #[arg(long, value_name = "USER", help_heading = FILES, value_parser = values::user)]
+    pub(super) uid: Option<u32>,
+
+    /// The group that files show, by number or name; the caller's by default
+    #[arg(long, value_name = "GROUP", help_heading = FILES, value_parser = values::group)]
+    pub(super) gid: Option<u32>,
+
+    /// The permissions that files show
+    #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0644", value_parser = values::mode)]
+    pub(super) file_mode: u32,
+
+    /// The permissions that directories show
+    #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0755", value_parser = values::mode)]
+    pub(super) dir_mode: u32,
+
+    /// Mount read-only
+    #[arg(long, help_heading = FILES, alias = "read-only")]
+    pub(super) ro: bool,
+
+    /// Run no programs from the mount
+    #[arg(long, help_heading = FILES, hide_short_help = true)]
+    pub(super) noexec: bool,
+
+    /// Let users other than the caller in (an ordinary user needs user_allow_other in /etc/fuse.conf)
+    #[arg(long, help_heading = FILES)]
+    pub(super) allow_other: bool,
+
+    /// Memory for cached data, such as 64M or 1GiB; by default 256M or an eighth of the memory
+    #[arg(long, value_name = "SIZE", help_heading = CACHE, value_parser = values::cache_size)]
+    pub(super) cache_size: Option<u64>,
+
+    /// How long names and attributes are believed, such as 0.5
+    #[arg(long, value_name = "SECONDS", help_heading = CACHE, alias = "actimeo", default_value = "1",
+        value_parser = values::seconds, hide_short_help = true)]
+    pub(super) attr_timeout: Duration,
+
+    /// The read buffer; less than 10000 is ignored, more than the server takes is capped. Rarely needed
+    #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "rsize", allow_negative_numbers = true,
+        hide_short_help = true)]
+    pub(super) read_buffer_size: Option<BufferSize>,
+
+    /// The write buffer, likewise
+    #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "wsize", allow_negative_numbers = true,
+        hide_short_help = true)]
+    pub(super) write_buffer_size: Option<BufferSize>,
+
+    /// How much to log: off, error, warn, info, debug or trace; or a filter such as cifs_fuse::wire=trace
+    #[arg(long, value_name = "LEVEL", help_heading = LOG)]
+    pub(super) log_level: Option<String>,
+
+    /// Where the log goes: stderr (which is there until the background) or file:PATH
+    #[arg(long, value_name = "TARGET", help_heading = LOG, default_value = "stderr")]
+    pub(super) log_target: String,
+
+    /// Options of a mount, separated by commas
+    // Taken apart before this parser sees it; it stands here for the help.
+    #[arg(short = 'o', value_name = "OPTIONS", help_heading = COMMAND)]
+    pub(super) o: Option<String>,
+
+    /// Stay in the foreground
+    #[arg(short = 'F', long, help_heading = COMMAND)]
+    pub(super) foreground: bool,
+
+    /// Say more about what happens
+    #[arg(short = 'v', long, help_heading = COMMAND)]
+    pub(super) verbose: bool,
+
+    /// Check the URL, the options and the credentials; connect to nothing and mount nothing
+    #[arg(short = 'f', long, help_heading = COMMAND, hide_short_help = true)]
+    pub(super) fake: bool,
+
+    /// Accept unknown -o options
+    #[arg(short = 's', help_heading = COMMAND, hide_short_help = true)]
+    pub(super) sloppy: bool,
+
+    /// Accepted without effect: no mtab is written
+    #[arg(short = 'n', help_heading = COMMAND, hide = true)]
+    pub(super) no_mtab: bool,
+
+    /// Refused: another mount namespace
+    #[arg(short = 'N', value_name = "NAMESPACE", help_heading = COMMAND, hide = true)]
+    pub(super) namespace: Option<String>,
+
+    /// The type that mount(8) was asked for
+    #[arg(short = 't', value_name = "TYPE", help_heading = COMMAND, hide = true)]
+    pub(super) fs_type: Option<String>,
+
+    /// Print the table of options for the README
+    #[arg(long, help_heading = COMMAND, hide = true)]
+    pub(super) print_options_table: bool,
+
+    /// Print help; -h is shorter
+    #[arg(short = 'h', long, help_heading = COMMAND, action = ArgAction::Help)]
+    help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, help_heading = COMMAND, action = ArgAction::Version)]
+    version: Option<bool>,
+}
+
+impl Args {
+    /// Reads the words of a command line, the program's name first.
+    pub(super) fn read(words: Vec<OsString>) -> Result<Args, clap::Error> {
+        Args::from_arg_matches(&command().try_get_matches_from(words)?)
+    }
+}
+
+/// The definition, in which what is on or off about a mount can also be said as `--ro=true` and
+/// `--ro=false`: a URL's query has to be able to override either with the other.
+fn command() -> Command {
+    Args::command().mut_args(|arg| match arg.get_action() {
+        ArgAction::SetTrue if is_mount_option(&arg) => arg
+            .action(ArgAction::Set)
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .default_value("false")
+            .value_name("BOOL")
+            .value_parser(BoolishValueParser::new())
+            .hide_default_value(true)
+            .hide_possible_values(true),
+        _ => arg,
+    })
+}
+
+fn is_mount_option(arg: &Arg) -> bool {
+    arg.get_help_heading().is_some_and(|heading| heading != COMMAND)
+}
+
+/// The options of a mount, in the order of the help.
+pub(super) fn mount_options() -> Vec<Arg> {
+    command().get_arguments().filter(|arg| is_mount_option(arg)).cloned().collect()
+}
+
+/// The names of the options of a mount, aliases among them.
+pub(super) fn mount_option_names() -> Vec<String> {
+    let names = |arg: &Arg| {
+        let aliases = arg.get_all_aliases().unwrap_or_default();
+        arg.get_long().into_iter().chain(aliases).map(str::to_owned).collect::<Vec<_>>()
+    };
+    mount_options().iter().flat_map(names).collect()
+}
+
+/// Whether an option is on or off, and so needs no value.
+pub(super) fn is_switch(arg: &Arg) -> bool {
+    arg.get_num_args().is_some_and(|range| range.min_values() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_visible_option_has_a_heading_and_a_sentence() {
+        for arg in command().get_arguments().filter(|arg| !arg.is_positional()) {
+            assert!(arg.get_help_heading().is_some(), "{} has no heading", arg.get_id());
+            assert!(arg.get_help().is_some(), "{} has no help", arg.get_id());
+        }
+    }
+}

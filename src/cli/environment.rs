@@ -1,0 +1,52 @@
+//! What the process finds around it, as a plain value, so that the rest can be tested without it.
+
+use super::process_memory;
+use crate::config::Credentials;
+use secrecy::SecretString;
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// What a command line is read against.
+#[derive(Default)]
+pub struct Environment {
+    /// `AUTH_USERNAME`, `AUTH_PASSWORD`, `AUTH_DOMAIN`.
+    pub credentials: Credentials,
+    /// `$CREDENTIALS_DIRECTORY` (systemd.exec(5)).
+    pub credentials_directory: Option<PathBuf>,
+    /// `RUST_LOG`.
+    pub log_filter: Option<String>,
+    /// What relative paths are relative to.
+    pub current_directory: PathBuf,
+    /// systemd manages this machine (sd_booted(3)).
+    pub systemd: bool,
+    /// Asks a question on the terminal, if there is one.
+    pub ask: Option<fn(&str) -> io::Result<SecretString>>,
+}
+
+impl Environment {
+    /// The environment of this process. The password is taken out of it: neither a child nor
+    /// /proc/PID/environ shows it afterwards.
+    pub fn of_this_process() -> Environment {
+        let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let password = text("AUTH_PASSWORD").map(Zeroizing::new);
+        process_memory::wipe_variable("AUTH_PASSWORD");
+        Environment {
+            credentials: Credentials {
+                username: text("AUTH_USERNAME"),
+                password: password.map(|password| SecretString::from(password.as_str())),
+                domain: text("AUTH_DOMAIN"),
+            },
+            credentials_directory: text("CREDENTIALS_DIRECTORY").map(PathBuf::from),
+            log_filter: text("RUST_LOG"),
+            current_directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+            systemd: Path::new("/run/systemd/system").is_dir(),
+            ask: io::stdin().is_terminal().then_some(ask),
+        }
+    }
+}
+
+fn ask(question: &str) -> io::Result<SecretString> {
+    let answer = Zeroizing::new(rpassword::prompt_password(question)?);
+    Ok(SecretString::from(answer.as_str()))
+}

@@ -1,0 +1,52 @@
+//! Why a command line starts no mount, and the exit code for it (mount(8), EXIT STATUS).
+
+use std::process::ExitCode;
+
+/// Why nothing is mounted; each shows what to print.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum CliError {
+    /// It was asked for something else than a mount: help, the version.
+    #[error("{0}")]
+    Answer(String),
+    /// The command line, the URL or the credentials are wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// The system refused something.
+    #[error("{0}")]
+    System(String),
+    /// What was asked for can't be done to a mount.
+    #[error("{0}")]
+    Mount(String),
+}
+
+impl CliError {
+    /// 0, 1, 2 or 32.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            CliError::Answer(_) => 0,
+            CliError::Usage(_) => 1,
+            CliError::System(_) => 2,
+            CliError::Mount(_) => 32,
+        }
+    }
+
+    /// Prints it to where it belongs.
+    pub(super) fn report(&self) -> ExitCode {
+        match self {
+            // Whoever closed the pipe has seen enough.
+            CliError::Answer(text) => drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())),
+            other => eprintln!("cifs-fuse: {other}"),
+        }
+        ExitCode::from(self.exit_code())
+    }
+}
+
+impl From<clap::Error> for CliError {
+    fn from(error: clap::Error) -> CliError {
+        let text = error.render().to_string();
+        match error.use_stderr() {
+            false => CliError::Answer(text),
+            true => CliError::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned()),
+        }
+    }
+}

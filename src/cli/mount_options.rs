@@ -1,0 +1,229 @@
+//! `-o a,b=c`: taken apart, and turned into the long options that they mean.
+//!
+//! mount(8) passes the text as it was written, so quoting is ours: a backslash in front of a comma,
+//! a quote or a backslash makes that an ordinary character (in front of anything else it is one
+//! itself, as in `WORKGROUP\ann`), and so does a pair of double quotes with everything in it.
+
+use super::args::{is_switch, mount_option_names, mount_options};
+use super::error::CliError;
+use super::secrets::PASSWORD_NAMES;
+use crate::config::nearest;
+use crate::config::url::option_name;
+use secrecy::SecretString;
+use std::ops::Range;
+use zeroize::Zeroizing;
+
+/// The words of mount(8) and fstab(5) that are accepted and mean nothing here: what the kernel or
+/// mount(8) does by itself, and what a share has none of.
+const TOLERATED: [&str; 34] = [
+    "defaults",
+    "suid",
+    "nosuid",
+    "dev",
+    "nodev",
+    "async",
+    "auto",
+    "noauto",
+    "user",
+    "nouser",
+    "users",
+    "nousers",
+    "owner",
+    "noowner",
+    "group",
+    "nogroup",
+    "nofail",
+    "fail",
+    "atime",
+    "noatime",
+    "relatime",
+    "norelatime",
+    "strictatime",
+    "nostrictatime",
+    "diratime",
+    "nodiratime",
+    "lazytime",
+    "nolazytime",
+    "iversion",
+    "noiversion",
+    "mand",
+    "nomand",
+    "silent",
+    "loud",
+];
+
+/// What the `-o` options of a command line say together.
+#[derive(Default)]
+pub(super) struct MountWords {
+    /// As long options, in their order.
+    pub(super) long: Vec<String>,
+    /// A password, which no long option takes.
+    pub(super) password: Option<SecretString>,
+    /// A mount that is there is to be changed.
+    pub(super) remount: bool,
+    /// The mount needs the network (systemd.mount(5)).
+    pub(super) netdev: bool,
+}
+
+impl MountWords {
+    /// Adds the options in `text`; `sloppy` passes over unknown ones.
+    pub(super) fn add(&mut self, text: &str, sloppy: bool) -> Result<(), CliError> {
+        for item in items(text) {
+            let item = unquoted(&text[item])?;
+            let (name, value) = match item.split_once('=') {
+                Some((name, value)) => (name, Some(value)),
+                None => (item.as_str(), None),
+            };
+            self.add_one(name, value, sloppy)?;
+        }
+        Ok(())
+    }
+
+    fn add_one(&mut self, name: &str, value: Option<&str>, sloppy: bool) -> Result<(), CliError> {
+        let known = option_name(name);
+        match (name, value) {
+            ("", _) => {}
+            ("_netdev", _) => self.netdev = true,
+            ("remount", _) => self.remount = true,
+            ("rw", None) => self.long.push("--ro=false".to_owned()),
+            ("exec", None) => self.long.push("--noexec=false".to_owned()),
+            (word, None) if TOLERATED.contains(&word) => {}
+            (word, _) if word.starts_with("x-") || word.starts_with("X-") || word == "comment" => {}
+            (_, value) if PASSWORD_NAMES.contains(&known.as_str()) => {
+                self.password = Some(SecretString::from(value.unwrap_or("")));
+            }
+            (_, value) if mount_option_names().contains(&known) => self.long.extend(long_option(&known, value)),
+            _ if sloppy => {}
+            _ => return Err(unknown(name, &known)),
+        }
+        Ok(())
+    }
+}
+
+/// `--name=value`. An option that needs a value and has an empty one, or none, says nothing.
+pub(super) fn long_option(name: &str, value: Option<&str>) -> Option<String> {
+    match value {
+        Some("") => None,
+        Some(value) => Some(format!("--{name}={value}")),
+        None => mount_options()
+            .iter()
+            .find(|arg| arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|all| all.contains(&name)))
+            .filter(|arg| is_switch(arg))
+            .map(|_| format!("--{name}")),
+    }
+}
+
+fn unknown(name: &str, spelled: &str) -> CliError {
+    let names = mount_option_names();
+    let hint = match nearest(spelled, names.iter().map(String::as_str)) {
+        Some(nearest) => format!("; did you mean '{nearest}'?"),
+        None => String::new(),
+    };
+    CliError::Usage(format!("unknown option '{name}' in -o{hint}"))
+}
+
+/// The options in a text, as ranges of bytes, separated by the commas that are not quoted.
+pub(super) fn items(text: &str) -> Vec<Range<usize>> {
+    let mut items = Vec::new();
+    let (mut start, mut quoted, mut escaped) = (0, false, false);
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b',' if !quoted => {
+                items.push(start..at);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    items.push(start..text.len());
+    items
+}
+
+/// An option without the marks of its quoting.
+fn unquoted(item: &str) -> Result<Zeroizing<String>, CliError> {
+    let mut plain = Zeroizing::new(String::with_capacity(item.len()));
+    let mut quoted = false;
+    let mut chars = item.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => plain.push(chars.next_if(|next| matches!(next, ',' | '"' | '\\')).unwrap_or('\\')),
+            '"' => quoted = !quoted,
+            other => plain.push(other),
+        }
+    }
+    match quoted {
+        false => Ok(plain),
+        true => Err(CliError::Usage("a double quote in -o is not closed".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+
+    fn long(text: &str) -> Vec<String> {
+        let mut words = MountWords::default();
+        words.add(text, false).unwrap_or_else(|error| panic!("{text}: {error}"));
+        words.long
+    }
+
+    #[test]
+    fn options_become_long_options() {
+        assert_eq!(long("ro,uid=5,read_buffer_size=65536"), ["--ro", "--uid=5", "--read-buffer-size=65536"]);
+        assert_eq!(long("rw,exec"), ["--ro=false", "--noexec=false"]);
+        assert_eq!(long("vers=3.0,cred=/etc/nas,user=ann"), ["--vers=3.0", "--cred=/etc/nas", "--user=ann"]);
+        assert_eq!(long("ro,,"), ["--ro"]);
+        // Nothing, or an empty value, leaves an option that takes a value as it is.
+        assert_eq!(long("transport=,username,uid="), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_mount_and_fstab_pass_is_tolerated() {
+        for text in [
+            "",
+            "rw,noexec,nosuid,nodev,uid=1000,read-buffer-size=65536,_netdev,nofail,user",
+            "rw,uid=5,allow_other,dev,suid",
+            "defaults,noauto,users,x-systemd.automount,x-gvfs-show,X-mount.mkdir=0755,comment=hi",
+            "atime,noatime,relatime,strictatime,nodiratime,lazytime",
+        ] {
+            long(text);
+        }
+        let mut words = MountWords::default();
+        words.add("_netdev,remount", false).unwrap();
+        assert!(words.netdev && words.remount);
+    }
+
+    #[test]
+    fn commas_may_be_quoted() {
+        assert_eq!(long(r"username=a\,b,ro"), ["--username=a,b", "--ro"]);
+        assert_eq!(long(r#"username="a,b",ro"#), ["--username=a,b", "--ro"]);
+        assert_eq!(long(r#"domain=say \"hi\",ro"#), ["--domain=say \"hi\"", "--ro"]);
+        assert_eq!(long(r"username=WG\ann"), [r"--username=WG\ann"]);
+        assert_eq!(long(r"username=WG\\ann"), [r"--username=WG\ann"]);
+        let error = MountWords::default().add("username=\"a,b", false).unwrap_err();
+        assert!(error.to_string().contains("not closed"));
+    }
+
+    #[test]
+    fn a_password_becomes_no_long_option() {
+        let mut words = MountWords::default();
+        words.add(r#"ro,password="a,b=c",uid=5"#, false).unwrap();
+        assert_eq!(words.long, ["--ro", "--uid=5"]);
+        assert_eq!(words.password.unwrap().expose_secret(), "a,b=c");
+    }
+
+    #[test]
+    fn an_unknown_option_is_an_error_that_names_it_and_the_nearest() {
+        let error = MountWords::default().add("ro,file_mod=0600", false).unwrap_err();
+        assert_eq!(error, CliError::Usage("unknown option 'file_mod' in -o; did you mean 'file-mode'?".to_owned()));
+        // How the command runs is no option of a mount.
+        assert!(MountWords::default().add("foreground", false).is_err());
+        let mut words = MountWords::default();
+        words.add("file_mod=0600,zzz,ro", true).unwrap();
+        assert_eq!(words.long, ["--ro"]);
+    }
+}

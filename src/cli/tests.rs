@@ -1,0 +1,353 @@
+//! Command lines as users, mount(8) and systemd write them.
+
+use super::*;
+use crate::config::{Dialect, Identity, Protection, Transport};
+use secrecy::ExposeSecret;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn environment() -> Environment {
+    Environment { current_directory: PathBuf::from("/here"), ..Environment::default() }
+}
+
+fn parse_in(environment: &Environment, arguments: &[&str]) -> Result<Invocation, CliError> {
+    parse(arguments.iter().map(OsString::from).collect(), environment)
+}
+
+/// By hand, with what comes behind the program's name.
+fn parsed(arguments: &[&str]) -> Invocation {
+    let all = [&["cifs-fuse"], arguments].concat();
+    parse_in(&environment(), &all).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+}
+
+fn options_of(more: &[&str]) -> MountOptions {
+    parsed(&[&["cifs://nas/media", "/mnt"], more].concat()).spec.options
+}
+
+/// The error that comes of `arguments`, behind the program's name.
+fn refused(arguments: &[&str]) -> (u8, String) {
+    let error = parse_in(&environment(), &[&["cifs-fuse"], arguments].concat()).expect_err("this must be refused");
+    (error.exit_code(), error.to_string())
+}
+
+fn password_of(invocation: &Invocation) -> (String, String) {
+    match &invocation.spec.identity {
+        Identity::Anonymous => panic!("nobody signs in"),
+        Identity::User { username, password, .. } => (username.clone(), password.expose_secret().to_owned()),
+    }
+}
+
+#[test]
+fn a_url_and_a_directory_are_enough_and_leave_the_defaults() {
+    let invocation = parsed(&["cifs://nas/media/films", "/mnt/films"]);
+    assert_eq!(invocation.spec.url.to_string(), "cifs://nas/media/films");
+    assert_eq!(invocation.spec.mountpoint, Path::new("/mnt/films"));
+    assert_eq!(invocation.spec.options, MountOptions::default());
+    assert_eq!(password_of(&invocation), ("guest".to_owned(), String::new()));
+    assert!(!invocation.foreground && !invocation.fake && !invocation.verbose);
+    assert_eq!(invocation.log, LogSettings { filter: "warn".to_owned(), target: LogTarget::Stderr });
+    assert_eq!(invocation.warnings, Vec::<String>::new());
+}
+
+#[test]
+fn every_long_option_is_heard() {
+    let options = options_of(&[
+        "--uid=5",
+        "--gid=6",
+        "--file-mode=0600",
+        "--dir-mode=700",
+        "--ro",
+        "--noexec",
+        "--allow-other",
+        "--cache-size=64M",
+        "--attr-timeout=0.5",
+        "--read-buffer-size=65536",
+        "--write-buffer-size=99999999999",
+        "--connect-timeout=3",
+        "--request-timeout=4s",
+        "--min-dialect=2.1",
+        "--max-dialect=3.0.2",
+        "--signing=required",
+        "--encryption=off",
+        "--transport=NetBIOS",
+    ]);
+    let expected = MountOptions {
+        uid: 5,
+        gid: 6,
+        file_mode: 0o600,
+        dir_mode: 0o700,
+        read_only: true,
+        allow_other: true,
+        kernel: KernelFlags { no_suid: true, no_dev: true, no_exec: true },
+        cache_size: 64 << 20,
+        attr_timeout: Duration::from_millis(500),
+        read_buffer_size: Some(65536),
+        write_buffer_size: Some(u32::MAX),
+        connect_timeout: Duration::from_secs(3),
+        request_timeout: Duration::from_secs(4),
+        dialects: DialectRange { lowest: Dialect::Smb210, highest: Dialect::Smb302 },
+        signing: Protection::Required,
+        encryption: Protection::Off,
+        transport: Transport::NetBios,
+    };
+    assert_eq!(options, expected);
+}
+
+#[test]
+fn every_option_of_a_mount_is_heard_in_all_three_places() {
+    // A value for each option other than its default, and one that stands in for names and files.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let value = |name: &str| match name {
+        "username" | "domain" => "ann".to_owned(),
+        "credentials" => file.path().to_str().unwrap().to_owned(),
+        "password-fd" => "0".to_owned(),
+        "transport" => "netbios".to_owned(),
+        "min-dialect" | "max-dialect" | "vers" => "3.0".to_owned(),
+        "signing" | "encryption" => "required".to_owned(),
+        "file-mode" | "dir-mode" => "0700".to_owned(),
+        "cache-size" | "read-buffer-size" | "write-buffer-size" => "20000000".to_owned(),
+        "log-level" => "trace".to_owned(),
+        "log-target" => "file:/tmp/x".to_owned(),
+        "uid" | "gid" | "connect-timeout" | "request-timeout" | "attr-timeout" => "77".to_owned(),
+        "guest" | "anonymous" | "ro" | "noexec" | "allow-other" => "true".to_owned(),
+        other => panic!("say what to try for {other}"),
+    };
+    // The debug form shows everything that an option can change, except what reads a descriptor.
+    let shown = |url: &str, more: &[&str]| {
+        let invocation = parsed(&[&[url, "/mnt", "-f"], more].concat());
+        let mut spec = invocation.spec;
+        spec.url.overrides.clear();
+        format!("{spec:?} {:?} {:?}", invocation.log, invocation.warnings)
+    };
+    let plain = shown("cifs://nas/m", &[]);
+    for arg in args::mount_options() {
+        let name = arg.get_long().unwrap();
+        if name == "password-fd" {
+            continue;
+        }
+        let value = value(name);
+        let long = shown("cifs://nas/m", &[&format!("--{name}={value}")]);
+        assert_eq!(shown("cifs://nas/m", &["-o", &format!("{}={value}", name.replace('-', "_"))]), long, "{name}");
+        if name != "transport" {
+            assert_eq!(shown(&format!("cifs://nas/m?{name}={value}"), &[]), long, "{name}");
+        }
+        // A guest is what signs in anyway, a file without a word changes nothing, a domain is one of a user.
+        assert!(long != plain || ["guest", "credentials"].contains(&name), "{name} changes nothing");
+    }
+}
+
+#[test]
+fn the_urls_word_overrides_the_command_line() {
+    let url = "cifs://nas/media?transport=netbios&read-buffer-size=65536&ro=false&file_mode=0600&uid=";
+    let options =
+        parsed(&[url, "/mnt", "--transport=directtcp", "--read-buffer-size=20000", "--ro", "--uid=5"]).spec.options;
+    assert_eq!(options.transport, Transport::NetBios);
+    assert_eq!(options.read_buffer_size, Some(65536));
+    assert_eq!(options.file_mode, 0o600);
+    assert!(!options.read_only);
+    // An empty value says nothing.
+    assert_eq!(options.uid, 5);
+    assert!(parsed(&["cifs://nas/media?ro", "--", "/mnt"]).spec.options.read_only);
+}
+
+#[test]
+fn the_last_word_counts() {
+    assert!(!options_of(&["-o", "ro", "-o", "rw"]).read_only);
+    assert!(options_of(&["-o", "rw,ro"]).read_only);
+    assert_eq!(options_of(&["--uid=1", "-o", "uid=2"]).uid, 2);
+    assert_eq!(options_of(&["-o", "uid=2", "--uid", "1"]).uid, 1);
+}
+
+#[test]
+fn vers_is_a_range_that_the_bounds_refine() {
+    let range =
+        |more: &[&str]| options_of(more).dialects.dialects().map(|d| d.to_string()).collect::<Vec<_>>().join(" ");
+    assert_eq!(range(&["-o", "vers=3"]), "3.0 3.0.2 3.1.1");
+    assert_eq!(range(&["-o", "vers=2.1"]), "2.1");
+    assert_eq!(range(&["-o", "vers=3,max-dialect=3.0.2"]), "3.0 3.0.2");
+    assert!(refused(&["cifs://nas/m", "/mnt", "--min-dialect=3.0", "--max-dialect=2.1"]).1.contains("newer"));
+}
+
+#[test]
+fn a_mount_helper_takes_what_mount_passes() {
+    // As util-linux 2.38 was seen to call helpers.
+    for arguments in [
+        &["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-o", "rw"][..],
+        &["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-s", "-f", "-n", "-v", "-o", "rw,zzz"],
+        &["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-o", "rw", "-t", "fuse.cifs"],
+        &["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-sfnv", "-o", "rw"],
+        &["cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw,uid=5,allow_other,dev,suid"],
+    ] {
+        parse_in(&environment(), arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
+    }
+    let fstab = "rw,noexec,nosuid,nodev,uid=1000,read-buffer-size=65536,_netdev,nofail,user";
+    let invocation =
+        parse_in(&environment(), &["/sbin/mount.x", "cifs://nas/m", "/mnt", "-f", "-v", "-o", fstab]).unwrap();
+    let options = invocation.spec.options;
+    assert_eq!((options.uid, options.read_buffer_size), (1000, Some(65536)));
+    assert_eq!(options.kernel, KernelFlags { no_suid: true, no_dev: true, no_exec: true });
+    assert!(invocation.fake && invocation.verbose);
+}
+
+#[test]
+fn suid_and_dev_are_tolerated_and_change_nothing() {
+    assert_eq!(options_of(&["-o", "rw,dev,suid"]).kernel, KernelFlags::default());
+    assert!(!options_of(&["-o", "noexec,exec"]).kernel.no_exec);
+}
+
+#[test]
+fn a_remount_and_another_namespace_are_refused() {
+    let (code, said) = refused(&["cifs://nas/m", "/mnt", "-o", "ro,remount"]);
+    assert_eq!(code, 32);
+    assert!(said.contains("unmount it and mount it again"), "{said}");
+    let (code, said) = refused(&["cifs://nas/m", "/mnt", "-N", "12", "-o", "rw"]);
+    assert!(code == 1 && said.contains("nsenter"), "{said}");
+}
+
+#[test]
+fn a_helper_under_systemd_warns_of_a_mount_that_it_would_take_for_a_local_one() {
+    let environment = Environment { systemd: true, ..environment() };
+    let warned = |arguments: &[&str]| !parse_in(&environment, arguments).unwrap().warnings.is_empty();
+    assert!(warned(&["/sbin/mount.cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw"]));
+    assert!(!warned(&["/sbin/mount.cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw,_netdev"]));
+    assert!(!warned(&["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-o", "rw"]));
+    assert!(!warned(&["/sbin/mount.fuse", "cifs://nas/m", "/mnt", "-o", "rw", "-t", "fuse.cifs"]));
+    assert!(!warned(&["cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw"]));
+}
+
+#[test]
+fn what_is_wrong_is_usage_and_is_said() {
+    for (arguments, said) in [
+        (&[][..], "nothing to mount"),
+        (&["statsu", "/mnt"], "'statsu': this is not a URL"),
+        (&["//nas/m", "/mnt"], "expected cifs://host"),
+        (&["/mnt", "cifs://nas/m"], "The URL comes first"),
+        (&["cifs://nas/m"], "no directory to mount on"),
+        (&["cifs://nas/m", ""], "value is required for '[DIR]'"),
+        (&["cifs://nas/m?auth-username=ann"], "single quotes"),
+        (&["cifs://nas", "/mnt"], "names no share"),
+        (&["cifs://nas/m", "/mnt", "/more"], "unexpected argument '/more'"),
+        (&["cifs://nas/m", "/mnt", "--transport=quic"], "Transport must be one of: directtcp, netbios"),
+        (&["cifs://nas/m?transport=quic", "/mnt"], "Transport must be one of: directtcp, netbios"),
+        (&["cifs://nas/m", "/mnt", "-o", "transport=quic"], "Transport must be one of: directtcp, netbios"),
+        (&["cifs://nas/m", "/mnt", "--read-buffer-size=64kb"], "'64kb' for '--read-buffer-size"),
+        (&["cifs://nas/m", "/mnt", "-o", "write_buffer_size=1e6"], "'1e6' for '--write-buffer-size"),
+        (&["cifs://nas/m?Write-Buffer-Size=lots", "/mnt"], "'lots' for '--write-buffer-size"),
+        (&["cifs://nas/m?cache=1", "/mnt"], "did you mean 'cache-size'?"),
+        (&["cifs://nas/m", "/mnt", "-o", "allow_othre"], "did you mean 'allow-other'?"),
+        (&["cifs://nas/m", "/mnt", "-o"], "-o needs a value"),
+        (&["cifs://nas/m", "/mnt", "--guest", "--anonymous"], "exclude each other"),
+        (&["cifs://nas/m", "/mnt", "-o", "guest,username=ann"], "exclude each other"),
+        (&["cifs://ann@nas/m", "/mnt"], "no password for the user 'ann'"),
+        (&["cifs://nas/m", "/mnt", "--log-level=loud"], "'loud' is no log level"),
+        (&["cifs://nas/m", "/mnt", "--log-target=syslog"], "'syslog' is no log target"),
+        (&["cifs://nas/m", "/mnt", "--file-mode=4755"], "octal"),
+        (&["cifs://nas/m", "/mnt", "--vers=1.0"], "SMB 1"),
+    ] {
+        let (code, message) = refused(arguments);
+        assert_eq!(code, 1, "{arguments:?}");
+        assert!(message.contains(said), "{arguments:?}: {message}");
+    }
+}
+
+#[test]
+fn a_credentials_file_that_is_not_there_is_the_systems_refusal() {
+    let (code, said) = refused(&["cifs://nas/m", "/mnt", "--credentials=/nowhere/nas"]);
+    assert_eq!(code, 2);
+    assert!(said.contains("/nowhere/nas"), "{said}");
+}
+
+#[test]
+fn help_and_version_are_answers() {
+    for (argument, said) in
+        [("-h", "--credentials"), ("--help", "Exit codes:"), ("-V", "cifs-fuse 0."), ("--version", "cifs-fuse")]
+    {
+        let (code, text) = refused(&[argument]);
+        assert_eq!(code, 0);
+        assert!(text.contains(said), "{text}");
+    }
+    assert_eq!(refused(&["--print-options-table"]), (0, options_table()));
+}
+
+#[test]
+fn a_password_comes_from_the_strongest_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nas");
+    fs::write(&file, "username=ann\npassword=from file\n").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let credentials = format!("credentials={}", file.display());
+    let mut environment = environment();
+    environment.credentials.password = Some(SecretString::from("from environment"));
+    let who = |arguments: &[&str]| {
+        let invocation = parse_in(&environment, &[&["cifs-fuse"], arguments].concat()).unwrap();
+        assert!(invocation.spec.url.password.is_none(), "the URL's password is not kept twice");
+        (password_of(&invocation), invocation.warnings)
+    };
+    let answer = |user: &str, password: &str| ((user.to_owned(), password.to_owned()), Vec::<String>::new());
+    assert_eq!(who(&["cifs://nas/m", "/mnt", "--username=ann"]), answer("ann", "from environment"));
+    assert_eq!(who(&["cifs://nas/m", "/mnt", "-o", &credentials]), answer("ann", "from file"));
+    let url = "cifs://nas/m?auth-username=ann&auth-password=from+url";
+    assert_eq!(who(&[url, "/mnt", "-o", &credentials]), answer("ann", "from url"));
+    assert_eq!(who(&["cifs://bob:from%20userinfo@nas/m", "/mnt"]), answer("bob", "from userinfo"));
+
+    let ((user, password), warnings) = who(&["cifs://nas/m", "/mnt", "-o", "username=ann,pass=\"from, fstab\""]);
+    assert_eq!((&*user, &*password), ("ann", "from, fstab"));
+    assert!(warnings.iter().any(|warning| warning.contains("/etc/fstab")), "{warnings:?}");
+}
+
+#[test]
+fn a_fake_mount_asks_for_no_password() {
+    let environment = Environment { ask: Some(|_| panic!("nobody is to be asked")), ..environment() };
+    parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt", "-f"]).unwrap();
+    let environment = Environment { ask: Some(|_| Ok(SecretString::from("typed"))), ..environment };
+    let invocation = parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt"]).unwrap();
+    assert_eq!(password_of(&invocation).1, "typed");
+}
+
+#[test]
+fn a_relative_mountpoint_is_one_from_the_current_directory() {
+    assert_eq!(parsed(&["cifs://nas/m", "films"]).spec.mountpoint, Path::new("/here/films"));
+}
+
+#[test]
+fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
+    let filter = |environment: &Environment, more: &[&str]| {
+        let invocation = parse_in(environment, &[&["cifs-fuse", "cifs://nas/m", "/mnt"], more].concat()).unwrap();
+        (invocation.log.filter, invocation.warnings.len())
+    };
+    let said = |text: &str| Environment { log_filter: Some(text.to_owned()), ..environment() };
+    assert_eq!(filter(&environment(), &["-v"]), ("warn,cifs_fuse=info".to_owned(), 0));
+    assert_eq!(filter(&said("cifs_fuse::wire=trace"), &["-v"]), ("cifs_fuse::wire=trace".to_owned(), 0));
+    assert_eq!(filter(&said("debug"), &["--log-level=error"]), ("error".to_owned(), 0));
+    assert_eq!(filter(&said("loud"), &[]), ("warn".to_owned(), 1));
+}
+
+#[test]
+fn a_negative_buffer_size_is_ignored_with_a_warning_and_a_small_one_is_left_to_be() {
+    let invocation = parsed(&["cifs://nas/m", "/mnt", "--read-buffer-size=-5", "--write-buffer-size=4096"]);
+    assert_eq!(invocation.spec.options.read_buffer_size, None);
+    assert_eq!(invocation.spec.options.write_buffer_size, Some(4096));
+    assert!(invocation.warnings[0].contains("read-buffer-size=-5"), "{:?}", invocation.warnings);
+}
+
+#[test]
+fn no_error_and_no_debug_form_shows_a_password() {
+    for arguments in [
+        &["cifs://ann:hunter2@nas/m?transport=quic", "/mnt"][..],
+        &["nas/m?auth-password=hunter2", "/mnt"],
+        &["http://ann:hunter2@nas/m", "/mnt"],
+        &["cifs://nas/m", "/mnt", "cifs://ann:hunter2@nas/m"],
+        &["cifs://nas/m", "/mnt", "-o", "password=hunter2,zzz"],
+        &["cifs://nas/m", "/mnt", "-o", "password=\"hunter2"],
+        &["cifs://nas/m", "/mnt", "-o", "password=hunter2"],
+        &["cifs://nas/m", "/mnt", "--password=hunter2"],
+        &["cifs://ann:hunter2@nas/m", "--read-buffer-size=x", "/mnt"],
+    ] {
+        let (_, said) = refused(arguments);
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let invocation = parsed(&["cifs://ann:hunter2@nas/m", "/mnt", "-o", "password=hunter2"]);
+    assert!(!format!("{invocation:?}").contains("hunter2"));
+}

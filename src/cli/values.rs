@@ -1,0 +1,132 @@
+//! The values of options, read from text; the errors are the ends of sentences that name the option.
+
+use crate::config::options::SMALLEST_CACHE;
+use crate::config::size::{parse_size, show_size};
+use nix::unistd::{Group, User};
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A buffer size as it was written: any whole number, so that what is wrong with it can be said.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct BufferSize(i128);
+
+impl FromStr for BufferSize {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<BufferSize, &'static str> {
+        text.trim().parse().map(BufferSize).map_err(|_| "it must be a number of bytes")
+    }
+}
+
+impl BufferSize {
+    /// The size in bytes; beyond `u32` the nearest value. A negative number is no size: the error
+    /// is the sentence to warn with.
+    pub(super) fn bytes(self, option: &str) -> Result<u32, String> {
+        match self.0 {
+            size if size < 0 => {
+                Err(format!("{option}={size} is ignored; the size is chosen from what the server takes"))
+            }
+            size => Ok(u32::try_from(size).unwrap_or(u32::MAX)),
+        }
+    }
+}
+
+/// Whole or fractional seconds, an `s` behind them or not.
+pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
+    const PROBLEM: &str = "it must be a number of seconds, such as 30 or 0.5";
+    let number = text.strip_suffix('s').unwrap_or(text);
+    let seconds: f64 = number.trim().parse().map_err(|_| PROBLEM)?;
+    Duration::try_from_secs_f64(seconds).map_err(|_| PROBLEM)
+}
+
+/// A time limit in seconds: none at all would let nothing happen.
+pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
+    match seconds(text)? {
+        Duration::ZERO => Err("it must be more than 0 seconds"),
+        limit => Ok(limit),
+    }
+}
+
+/// Permission bits in octal.
+pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
+        Ok(mode) if mode <= 0o777 && !digits.starts_with('+') => Ok(mode),
+        _ => Err("it must be an octal number up to 0777"),
+    }
+}
+
+/// A user by number or name.
+pub(super) fn user(text: &str) -> Result<u32, &'static str> {
+    let by_name = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
+    text.parse().ok().or_else(by_name).ok_or("there is no such user")
+}
+
+/// A group by number or name.
+pub(super) fn group(text: &str) -> Result<u32, &'static str> {
+    let by_name = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
+    text.parse().ok().or_else(by_name).ok_or("there is no such group")
+}
+
+/// A size of the page cache in bytes.
+pub(super) fn cache_size(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(size) if size < SMALLEST_CACHE => Err(format!("it must be at least {}", show_size(SMALLEST_CACHE))),
+        Ok(size) => Ok(size),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_may_be_fractional_and_never_negative() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(seconds("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(seconds("0"), Ok(Duration::ZERO));
+        for text in ["", "-1", "soon", "inf", "NaN", "1e300", "5m"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert!(timeout("0").is_err());
+        assert_eq!(timeout("0.1"), Ok(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn modes_are_octal_permission_bits() {
+        assert_eq!(mode("0640"), Ok(0o640));
+        assert_eq!(mode("777"), Ok(0o777));
+        for text in ["", "0800", "4755", "rw", "-1", "+7"] {
+            assert!(mode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn users_and_groups_have_numbers_or_names() {
+        assert_eq!(user("1000"), Ok(1000));
+        assert_eq!(user("root"), Ok(0));
+        assert_eq!(group("root"), Ok(0));
+        for text in ["", "-1", "no such name", "4294967296"] {
+            assert!(user(text).is_err() && group(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_buffer_size_is_any_whole_number_and_a_negative_one_says_nothing() {
+        let bytes = |text: &str| text.parse::<BufferSize>().unwrap().bytes("read-buffer-size");
+        assert_eq!(bytes("65536"), Ok(65536));
+        assert_eq!(bytes("99999999999"), Ok(u32::MAX));
+        assert!(bytes("-5").unwrap_err().contains("read-buffer-size=-5"));
+        for text in ["", "64kb", "1e6", "1.5"] {
+            assert!(text.parse::<BufferSize>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_cache_has_a_smallest_size() {
+        assert_eq!(cache_size("64M"), Ok(64 << 20));
+        assert!(cache_size("1M").unwrap_err().contains("16 MiB"));
+        assert!(cache_size("much").is_err());
+    }
+}

@@ -1,0 +1,203 @@
+//! Who signs in, from wherever a user said it.
+
+use super::*;
+use secrecy::ExposeSecret;
+use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+
+fn says(username: &str, password: &str, domain: &str) -> Credentials {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    Credentials { username: some(username), password: some(password).map(SecretString::from), domain: some(domain) }
+}
+
+fn sources() -> Sources {
+    Sources {
+        url: Credentials::default(),
+        options: Credentials::default(),
+        file: None,
+        password_fd: None,
+        directory: None,
+        environment: Credentials::default(),
+        sign_in_as: SignInAs::Named,
+        without_password: WithoutPassword::Refuse,
+    }
+}
+
+/// `domain\user:password`, or `nobody`.
+fn resolved(sources: Sources) -> String {
+    match identity(sources).unwrap().0 {
+        Identity::Anonymous => "nobody".to_owned(),
+        Identity::User { username, domain, password } => {
+            format!("{}\\{username}:{}", domain.unwrap_or_default(), password.expose_secret())
+        }
+    }
+}
+
+#[test]
+fn the_strongest_place_wins_and_weaker_ones_complete_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "username=ann\npassword=file\ndomain=FILE\n").unwrap();
+    fs::write(folder.path().join("password"), "folder\n").unwrap();
+
+    // From all places to ever fewer.
+    let mut places = Sources {
+        url: says("ann", "url", ""),
+        options: says("ann", "options", "OPT"),
+        file: Some(file),
+        directory: Some(folder.path().into()),
+        environment: says("ann", "environment", "ENV"),
+        ..sources()
+    };
+    let all = |places: &Sources| Sources {
+        file: places.file.clone(),
+        directory: places.directory.clone(),
+        url: places.url.clone(),
+        options: places.options.clone(),
+        environment: places.environment.clone(),
+        ..sources()
+    };
+    assert_eq!(resolved(all(&places)), "OPT\\ann:url");
+    places.url = Credentials::default();
+    assert_eq!(resolved(all(&places)), "OPT\\ann:options");
+    places.options = Credentials::default();
+    assert_eq!(resolved(all(&places)), "FILE\\ann:file");
+    places.file = None;
+    assert_eq!(resolved(all(&places)), "ENV\\ann:folder");
+    places.directory = None;
+    assert_eq!(resolved(all(&places)), "ENV\\ann:environment");
+}
+
+#[test]
+fn a_place_that_names_another_user_is_left_out() {
+    let places = Sources { url: says("bob", "", ""), environment: says("ann", "hers", "HERS"), ..sources() };
+    assert!(matches!(identity(places), Err(CredentialsError::NoPassword { username }) if username == "bob"));
+    let places = Sources { url: says("bob", "", ""), environment: says("", "his", "HIS"), ..sources() };
+    assert_eq!(resolved(places), "HIS\\bob:his");
+    let places = Sources { url: says("WG\\Bob", "", ""), environment: says("bob", "his", ""), ..sources() };
+    assert_eq!(resolved(places), "WG\\Bob:his");
+}
+
+#[test]
+fn without_any_user_the_guest_account_signs_in_and_nobody_is_asked() {
+    let ask = WithoutPassword::Ask(|_| panic!("nobody is to be asked"));
+    assert_eq!(resolved(Sources { without_password: ask, ..sources() }), "\\guest:");
+    assert_eq!(resolved(Sources { url: says("Guest", "", "WG"), without_password: ask, ..sources() }), "WG\\guest:");
+}
+
+#[test]
+fn guest_and_anonymous_hold_unless_the_url_names_a_user() {
+    let environment = says("ann", "pw", "");
+    for (sign_in_as, expected) in [(SignInAs::Guest, "\\guest:"), (SignInAs::Anonymous, "nobody")] {
+        let places = Sources { sign_in_as, environment: environment.clone(), ..sources() };
+        assert_eq!(resolved(places), expected);
+        let places = Sources { sign_in_as, url: says("bob", "his", ""), ..sources() };
+        assert_eq!(resolved(places), "\\bob:his");
+    }
+}
+
+#[test]
+fn domains_in_front_of_the_name_are_taken_apart_and_principal_names_are_not() {
+    let user = |name: &str, domain: &str| resolved(Sources { options: says(name, "pw", domain), ..sources() });
+    assert_eq!(user("WG\\ann", ""), "WG\\ann:pw");
+    assert_eq!(user("WG\\ann", "OTHER"), "OTHER\\ann:pw");
+    assert_eq!(user("\\ann", ""), "\\ann:pw");
+    assert_eq!(user("ann@example.org", ""), "\\ann@example.org:pw");
+}
+
+#[test]
+fn a_missing_password_is_asked_for_or_refused() {
+    let ann = || says("WG\\ann", "", "");
+    let ask = WithoutPassword::Ask(|question| {
+        assert_eq!(question, "Password for ann: ");
+        Ok(SecretString::from("typed"))
+    });
+    assert_eq!(resolved(Sources { options: ann(), without_password: ask, ..sources() }), "WG\\ann:typed");
+    let error = identity(Sources { options: ann(), ..sources() }).unwrap_err().to_string();
+    assert!(error.contains("'ann'") && error.contains("--credentials"), "{error}");
+    let ignored = Sources { options: ann(), without_password: WithoutPassword::Ignore, ..sources() };
+    assert_eq!(resolved(ignored), "WG\\ann:");
+}
+
+#[test]
+fn a_password_for_nobody_is_an_error() {
+    let error = identity(Sources { environment: says("", "pw", ""), ..sources() }).unwrap_err();
+    assert!(matches!(error, CredentialsError::NoUser), "{error}");
+}
+
+#[test]
+fn a_credentials_file_is_read_as_mount_cifs_does() {
+    for (text, expected) in [
+        ("username=ann\npassword=pw\ndomain=WG\n", "WG\\ann:pw"),
+        ("user=ann\r\npass=pw\r\ndom=WG", "WG\\ann:pw"),
+        ("\u{feff}# mine\n\n  username=ann\n\tpassword=a=b,c#d \n", "\\ann:a=b,c#d "),
+        ("username = ann\npassword = p w\nworkgroup = WG\n", "WG\\ann:p w"),
+        ("username=ann\npassword= pw\n", "\\ann: pw"),
+        ("username=ann\npassword=\n", "\\ann:"),
+        ("password=ünï\nusername=WG\\ann\n", "WG\\ann:ünï"),
+    ] {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, text).unwrap();
+        let (who, warnings) = identity(Sources { file: Some(file.path().into()), ..sources() }).unwrap();
+        let Identity::User { username, domain, password } = who else { panic!("{text:?}") };
+        let shown = format!("{}\\{username}:{}", domain.unwrap_or_default(), password.expose_secret());
+        assert_eq!(shown, expected, "{text:?}");
+        assert_eq!(warnings, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_credentials_file_that_others_can_read_or_that_has_odd_lines_is_warned_of_without_quoting_it() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "username=ann\nhunter2\npassword=hunter2\n").unwrap();
+    fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
+    let read = CredentialsFile::read(file.path()).unwrap();
+    assert!(read.warnings.iter().any(|warning| warning.contains("line 2")), "{:?}", read.warnings);
+    assert!(read.warnings.iter().any(|warning| warning.contains("chmod 600")), "{:?}", read.warnings);
+    assert!(!format!("{read:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_credentials_file_that_is_none_is_an_error_that_names_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let said = || identity(Sources { file: Some(path.clone()), ..sources() }).unwrap_err().to_string();
+    assert!(said().contains("secret") && said().contains("No such file"), "{}", said());
+    fs::write(&path, b"password=\xff\xfe").unwrap();
+    assert!(said().contains("not UTF-8"), "{}", said());
+    fs::write(&path, vec![b'x'; 70_000]).unwrap();
+    assert!(said().contains("64 KiB"), "{}", said());
+}
+
+#[test]
+fn a_password_is_read_from_a_descriptor_to_its_end() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "p w\n").unwrap();
+    let open = fs::File::open(&file).unwrap();
+    let number = Some(open.as_raw_fd() as u32);
+    assert_eq!(resolved(Sources { options: says("ann", "", ""), password_fd: number, ..sources() }), "\\ann:p w");
+
+    let (reader, mut writer) = io::pipe().unwrap();
+    io::Write::write_all(&mut writer, b"piped").unwrap();
+    drop(writer);
+    let number = Some(reader.as_raw_fd() as u32);
+    assert_eq!(resolved(Sources { options: says("ann", "", ""), password_fd: number, ..sources() }), "\\ann:piped");
+
+    let closed = Sources { options: says("ann", "", ""), password_fd: Some(99_999), ..sources() };
+    assert!(identity(closed).unwrap_err().to_string().contains("99999"));
+}
+
+#[test]
+fn systemds_credentials_are_single_values_or_a_file_of_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let from_folder = || resolved(Sources { directory: Some(folder.path().into()), ..sources() });
+    assert_eq!(from_folder(), "\\guest:");
+    write("credentials", "username=ann\npassword=pw\ndomain=WG\n");
+    assert_eq!(from_folder(), "WG\\ann:pw");
+    write("password", " single \n");
+    assert_eq!(from_folder(), "WG\\ann: single ");
+    write("username", "bob\n");
+    assert_eq!(from_folder(), "\\bob: single ");
+}

@@ -1,0 +1,83 @@
+//! Sizes in bytes as people write and read them.
+
+/// A text that is not a size.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a size is a number of bytes, or a number with K, M, G or T (1024-fold: 64M, 1GiB)")]
+pub struct NotASize;
+
+/// Bytes from `65536`, `64K`, `64KiB`, `1.5G`. `K` and `KiB` are 1024 bytes, `KB` is 1000.
+pub fn parse_size(text: &str) -> Result<u64, NotASize> {
+    let text = text.trim();
+    let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(unit_at);
+    let unit = unit.to_ascii_uppercase();
+    let (prefix, base) = match unit.strip_suffix("IB") {
+        Some(prefix) => (prefix, 1024.0),
+        None => match unit.strip_suffix('B') {
+            Some(prefix) => (prefix, 1000.0),
+            None => (unit.as_str(), 1024.0),
+        },
+    };
+    let power = match prefix {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(NotASize),
+    };
+    let number: f64 = number.trim_end().parse().map_err(|_| NotASize)?;
+    let bytes = number * f64::powi(base, power);
+    // Beyond 2^53 a fraction of a byte can no longer be told from none; no memory is that large.
+    if !(0.0..=9e15).contains(&bytes) {
+        return Err(NotASize);
+    }
+    Ok(bytes as u64)
+}
+
+/// A size for people: in MiB or KiB where that is exact, else in bytes.
+pub fn show_size(bytes: u64) -> String {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0 => "0 bytes".to_owned(),
+        1 => "1 byte".to_owned(),
+        _ if bytes.is_multiple_of(MIB) => format!("{} MiB", bytes / MIB),
+        _ if bytes.is_multiple_of(KIB) => format!("{} KiB", bytes / KIB),
+        _ => format!("{bytes} bytes"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_with_and_without_units() {
+        for (text, bytes) in [
+            ("0", 0),
+            ("65536", 65536),
+            ("64k", 65536),
+            ("64KiB", 65536),
+            ("64KB", 64000),
+            ("64 M", 64 << 20),
+            ("1GiB", 1 << 30),
+            ("1.5g", 3 << 29),
+            ("10B", 10),
+            ("1T", 1 << 40),
+        ] {
+            assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for text in ["", "M", "-1", "64X", "1e6", "inf", "NaN", "9999999T", "12MiBs"] {
+            assert_eq!(parse_size(text), Err(NotASize), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_shown_in_the_largest_exact_unit() {
+        assert_eq!(show_size(8 << 20), "8 MiB");
+        assert_eq!(show_size(65536), "64 KiB");
+        assert_eq!(show_size(10000), "10000 bytes");
+        assert_eq!(show_size(0), "0 bytes");
+    }
+}

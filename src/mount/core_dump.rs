@@ -1,0 +1,51 @@
+//! Keeps passwords and session keys out of core dumps.
+//!
+//! Two locks, because neither is enough. `RLIMIT_CORE` of zero keeps the kernel from writing a core
+//! file, but is not heeded where cores are piped to a program (systemd-coredump, apport). A process
+//! that is not dumpable (`PR_SET_DUMPABLE`, prctl(2)) gives no core either way.
+//!
+//! Not being dumpable has a price and a use. /proc/PID then belongs to root, and no process of the
+//! same user may attach to this one (ptrace(2)) or read its memory, its environment
+//! (`AUTH_PASSWORD`) or its open files: a debugger needs root. That is what a process that holds a
+//! password wants. The process itself, and `fusermount3` as its child, notice nothing.
+//!
+//! The invariant: this is done before the first secret is read, and a fork inherits both locks.
+
+use super::error::{MountError, Stage};
+use nix::sys::prctl::set_dumpable;
+use nix::sys::resource::{Resource, setrlimit};
+
+/// Turns core dumps of this process and its children off.
+///
+/// # Errors
+///
+/// With stage [`Stage::System`]; the kernel refuses neither to anybody.
+pub fn disable() -> Result<(), MountError> {
+    set_dumpable(false)
+        .and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0))
+        .map_err(|errno| MountError::new(Stage::System, format!("core dumps cannot be turned off: {errno}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::testing::in_own_process;
+    use nix::sys::prctl::get_dumpable;
+    use nix::sys::resource::getrlimit;
+    use std::os::unix::process::ExitStatusExt;
+
+    #[test]
+    fn a_process_that_crashes_leaves_no_core() {
+        let name = "mount::core_dump::tests::a_process_that_crashes_leaves_no_core";
+        let (output, _folder) = in_own_process(name, |folder| {
+            std::env::set_current_dir(folder).unwrap();
+            let (_, most) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+            setrlimit(Resource::RLIMIT_CORE, most, most).unwrap();
+            disable().unwrap();
+            assert!(!get_dumpable().unwrap() && getrlimit(Resource::RLIMIT_CORE).unwrap() == (0, 0));
+            std::process::abort();
+        });
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
+        assert!(!output.status.core_dumped());
+    }
+}

@@ -1,0 +1,332 @@
+//! Mounts and unmounts, and knows whether the mount is still ours.
+//!
+//! As root by mount(2) on a descriptor of /dev/fuse, as anybody else through [`fusermount`]. Either
+//! way the kernel shows the type `fuse.cifs`, which systemd takes for a network file system.
+//!
+//! The actors: a [`MountRequest`] says what to mount; [`mount`] turns it into a [`Mounted`], which
+//! gives the descriptor away to whoever serves it and stays behind to end the mount.
+//!
+//! The invariant: only our own mount is ever unmounted. Mount ids and device numbers are used again
+//! as soon as they are free, so these alone prove nothing. A second descriptor of the connection
+//! does: while the kernel calls it connected, the file system exists and its numbers are its own.
+
+use super::deadline::within;
+use super::error::{MountError, Stage};
+use super::fusermount;
+use super::mountinfo::{DeviceId, MountEntry, MountTable};
+use super::point::{self, MountPoint, Probe};
+use nix::errno::Errno;
+use nix::mount::{MntFlags, MsFlags, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::{geteuid, getgid, getuid};
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// What the kernel shows after `fuse.`.
+pub const SUBTYPE: &str = "cifs";
+
+/// The type of our mounts in the kernel's table.
+pub const FS_TYPE: &str = "fuse.cifs";
+
+/// How long a lazy unmount may take: it waits for nobody.
+const DETACH_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a mount may take to say that it is dead.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What to mount, and where.
+#[derive(Clone, Debug)]
+pub struct MountRequest {
+    /// Where.
+    pub mountpoint: MountPoint,
+    /// What everybody sees in /proc/mounts: the URL without its secrets. A NUL in it, or more than
+    /// 4095 bytes, make the mount fail.
+    pub source: String,
+    /// Without write access.
+    pub read_only: bool,
+    /// Without running programs from it.
+    pub no_exec: bool,
+    /// For all users, and not only for the one who mounts.
+    pub allow_other: bool,
+    /// The most bytes in one READ of the kernel; `None` leaves it to the FUSE handshake.
+    pub max_read: Option<u32>,
+}
+
+impl MountRequest {
+    /// A mount that can be written to, by the user who mounts alone.
+    pub fn new(mountpoint: MountPoint, source: impl Into<String>) -> MountRequest {
+        MountRequest {
+            mountpoint,
+            source: source.into(),
+            read_only: false,
+            no_exec: false,
+            allow_other: false,
+            max_read: None,
+        }
+    }
+
+    /// The options that the FUSE file system itself takes, each after a comma. The kernel checks
+    /// permissions, since the mode bits we show would otherwise be decoration.
+    pub(super) fn kernel_options(&self) -> String {
+        let mut options = String::from(",default_permissions");
+        if self.allow_other {
+            options.push_str(",allow_other");
+        }
+        if let Some(bytes) = self.max_read {
+            options.push_str(&format!(",max_read={bytes}"));
+        }
+        options
+    }
+
+    fn flags(&self) -> MsFlags {
+        let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        flags.set(MsFlags::MS_RDONLY, self.read_only);
+        flags.set(MsFlags::MS_NOEXEC, self.no_exec);
+        flags
+    }
+}
+
+/// Mounts. The mount answers once somebody serves the descriptor.
+///
+/// # Errors
+///
+/// With stage [`Stage::Mount`] or [`Stage::System`], and the remedy where there is one. Nothing is mounted then.
+pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
+    let unreadable = |error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}"));
+    let before = MountTable::read().map_err(unreadable)?;
+    let descriptor = mount_device(request)?;
+    let watch = descriptor.try_clone().map_err(|error| {
+        MountError::new(Stage::System, format!("the descriptor of the FUSE device cannot be copied: {error}"))
+    })?;
+    let after = MountTable::read().map_err(unreadable)?;
+    let mountpoint = request.mountpoint.path();
+    match after.topmost(mountpoint) {
+        Some(entry) if entry.fs_type == FS_TYPE && !before.entries().any(|old| old.id == entry.id) => {
+            Ok(Mounted { descriptor: Some(descriptor), watch, entry: entry.clone() })
+        }
+        _ => Err(MountError::new(
+            Stage::Mount,
+            format!("{} was mounted, and unmounted or covered by somebody else at once", mountpoint.display()),
+        )),
+    }
+}
+
+/// Mounts, and returns the descriptor of the FUSE device. When it and its copies are closed, the
+/// mount is dead but still there.
+pub(super) fn mount_device(request: &MountRequest) -> Result<OwnedFd, MountError> {
+    if geteuid().is_root() { mount_directly(request) } else { fusermount::mount(request) }
+}
+
+/// By mount(2). The source is an argument of its own, so nothing in it can be taken for an option.
+fn mount_directly(request: &MountRequest) -> Result<OwnedFd, MountError> {
+    let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|error| {
+        MountError::new(Stage::Mount, format!("/dev/fuse cannot be opened: {error}"))
+            .remedy("load the kernel's FUSE module: modprobe fuse; in a container, pass the device /dev/fuse in")
+    })?;
+    let options = format!(
+        "fd={},rootmode=40000,user_id={},group_id={}{}",
+        device.as_raw_fd(),
+        getuid(),
+        getgid(),
+        request.kernel_options()
+    );
+    let mountpoint = request.mountpoint.path();
+    nix::mount::mount(
+        Some(request.source.as_str()),
+        mountpoint,
+        Some(FS_TYPE),
+        request.flags(),
+        Some(options.as_str()),
+    )
+    .map_err(|errno| {
+        let error = MountError::new(Stage::Mount, format!("mount(2) on {} failed: {errno}", mountpoint.display()));
+        match errno {
+            Errno::EPERM => error.remedy("it needs the capability CAP_SYS_ADMIN, which a container must be given"),
+            Errno::ENODEV => error.remedy("load the kernel's FUSE module: modprobe fuse"),
+            _ => error,
+        }
+    })?;
+    Ok(device.into())
+}
+
+/// A mount of ours. When it goes out of scope, the mount is detached.
+#[derive(Debug)]
+pub struct Mounted {
+    descriptor: Option<OwnedFd>,
+    /// A copy that is only asked whether the connection lives. It also keeps the connection from
+    /// ending when the server's copy is closed, so the one who serves must not forget to unmount.
+    watch: OwnedFd,
+    /// As it was when it was mounted; somebody may have moved it since.
+    entry: MountEntry,
+}
+
+/// Where our mount is now.
+enum Presence {
+    /// Nowhere.
+    Gone,
+    /// Where a path lookup finds it.
+    OnTop(PathBuf),
+    /// Under another mount.
+    Covered(PathBuf),
+}
+
+impl Mounted {
+    /// The descriptor of the FUSE device for the one who serves it; `None` the second time.
+    pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
+        self.descriptor.take()
+    }
+
+    /// Where it was mounted: absolute, without symbolic links.
+    pub fn mountpoint(&self) -> &Path {
+        &self.entry.mountpoint
+    }
+
+    /// The device number of the file system.
+    pub fn device(&self) -> DeviceId {
+        self.entry.device
+    }
+
+    /// Whether it is still mounted. False when in doubt.
+    pub fn is_mounted(&self) -> bool {
+        matches!(self.presence(), Ok(Presence::OnTop(_) | Presence::Covered(_)))
+    }
+
+    /// Unmounts, after the kernel has written out what it still holds, within `limit`. This waits for
+    /// the one who serves the mount, so it must not be called by a thread that serves. It is no
+    /// error if nothing is mounted any more.
+    ///
+    /// # Errors
+    ///
+    /// Busy, covered by another mount, refused, or not done in time; it is still mounted then, but
+    /// after a timeout the unmounting goes on.
+    pub fn unmount(&self, limit: Duration) -> Result<(), MountError> {
+        match self.presence().map_err(|error| self.failed(error))? {
+            Presence::Gone => Ok(()),
+            Presence::OnTop(path) => unmount(&path, false, limit),
+            Presence::Covered(path) => {
+                let covered = format!("{} cannot be unmounted: another mount covers it", path.display());
+                Err(MountError::new(Stage::Mount, covered).remedy("unmount that one first"))
+            }
+        }
+    }
+
+    /// Takes the mount out of the tree at once, open files or not: these go on until they are
+    /// closed. It is no error if nothing is mounted any more.
+    ///
+    /// # Errors
+    ///
+    /// Covered by another mount, or refused.
+    pub fn detach(&self) -> Result<(), MountError> {
+        match self.presence().map_err(|error| self.failed(error))? {
+            Presence::OnTop(path) => unmount(&path, true, DETACH_LIMIT),
+            Presence::Gone => Ok(()),
+            Presence::Covered(path) => {
+                Err(MountError::new(Stage::Mount, format!("another mount covers {}", path.display())))
+            }
+        }
+    }
+
+    /// Ends the connection between kernel and server at once: everyone who waits for the mount gets
+    /// an error. What the kernel still held is lost.
+    ///
+    /// # Errors
+    ///
+    /// The control file system is not mounted and we are not root, or the kernel refuses.
+    pub fn abort(&self) -> io::Result<()> {
+        if !self.is_connected() { Ok(()) } else { abort_connection(&self.entry) }
+    }
+
+    /// Sets how far the kernel reads ahead of a sequential reader, in KiB.
+    ///
+    /// # Errors
+    ///
+    /// Only root may; and a container's /sys may be read-only.
+    pub fn set_read_ahead(&self, kib: u32) -> io::Result<()> {
+        std::fs::write(format!("/sys/class/bdi/{}/read_ahead_kb", self.entry.device), kib.to_string())
+    }
+
+    fn presence(&self) -> io::Result<Presence> {
+        let table = MountTable::read()?;
+        let ours = |entry: &&MountEntry| {
+            entry.id == self.entry.id && entry.device == self.entry.device && entry.fs_type == FS_TYPE
+        };
+        let Some(entry) = table.entries().find(ours) else { return Ok(Presence::Gone) };
+        let path = entry.mountpoint.clone();
+        // A connection ends when its mount is gone, and by an abort, after which the mount is still
+        // there and dead. A live mount with our numbers has got them from us.
+        if !self.is_connected() && point::probe(&path, PROBE_LIMIT) != Probe::Dead {
+            return Ok(Presence::Gone);
+        }
+        let on_top = table.topmost(&path).is_some_and(|top| top.id == entry.id);
+        Ok(if on_top { Presence::OnTop(path) } else { Presence::Covered(path) })
+    }
+
+    /// Whether the file system behind our descriptor still exists.
+    fn is_connected(&self) -> bool {
+        is_connected(self.watch.as_fd())
+    }
+
+    fn failed(&self, error: io::Error) -> MountError {
+        let message = format!("{} cannot be unmounted: /proc/self/mountinfo: {error}", self.mountpoint().display());
+        MountError::new(Stage::System, message)
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.is_mounted() {
+            tracing::warn!(mountpoint = %self.mountpoint().display(), "detaching a mount that nobody unmounted");
+            if let Err(error) = self.detach() {
+                tracing::error!(%error, "it stays behind");
+            }
+        }
+    }
+}
+
+/// The kernel reports an error condition on a FUSE device whose connection has ended.
+fn is_connected(descriptor: BorrowedFd<'_>) -> bool {
+    let mut polled = [PollFd::new(descriptor, PollFlags::POLLIN)];
+    match poll(&mut polled, PollTimeout::ZERO) {
+        Ok(_) => !polled[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR)),
+        Err(_) => true,
+    }
+}
+
+/// Unmounts whatever is on top at `mountpoint`.
+pub(super) fn unmount(mountpoint: &Path, lazy: bool, limit: Duration) -> Result<(), MountError> {
+    if !geteuid().is_root() {
+        return fusermount::unmount(mountpoint, lazy, limit);
+    }
+    let mut flags = MntFlags::UMOUNT_NOFOLLOW;
+    flags.set(MntFlags::MNT_DETACH, lazy);
+    let path = mountpoint.to_owned();
+    let failed =
+        |what: String| MountError::new(Stage::Mount, format!("{} cannot be unmounted: {what}", mountpoint.display()));
+    match within(limit, move || umount2(&path, flags)) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Errno::EBUSY)) => {
+            Err(failed(Errno::EBUSY.to_string()).remedy("a program still uses it: fuser -vm shows which"))
+        }
+        Ok(Err(errno)) => Err(failed(errno.to_string())),
+        Err(_) => Err(failed(format!("the kernel is still at it after {limit:?}"))),
+    }
+}
+
+/// Ends the connection of a FUSE mount. Where the control file system is not mounted, root can still
+/// do so by a forced unmount, which also detaches the mount.
+pub(super) fn abort_connection(entry: &MountEntry) -> io::Result<()> {
+    let control = format!("/sys/fs/fuse/connections/{}/abort", entry.device.minor);
+    match std::fs::write(control, "1") {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && geteuid().is_root() => {
+            let flags = MntFlags::MNT_FORCE | MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+            Ok(umount2(&entry.mountpoint, flags)?)
+        }
+        result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests;

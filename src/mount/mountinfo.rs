@@ -1,0 +1,171 @@
+//! What the kernel says is mounted, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+//!
+//! Reading it touches no file system, so it never hangs. The invariant: a [`MountTable`] is what the
+//! kernel said at one moment; nothing in it is guessed, and it is read again for every decision.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// The device number of a mounted file system (`st_dev` of what is in it).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct DeviceId {
+    /// 0 for file systems without a block device, such as FUSE.
+    pub major: u32,
+    /// For FUSE also the name of its folder in `/sys/fs/fuse/connections`.
+    pub minor: u32,
+}
+
+impl fmt::Display for DeviceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+/// One mount.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountEntry {
+    /// Unique among the mounts of a moment; used again after an unmount.
+    pub id: u32,
+    /// The mount that this one is mounted on.
+    pub parent: u32,
+    /// The device number of the file system.
+    pub device: DeviceId,
+    /// Where it is mounted: an absolute path without symbolic links.
+    pub mountpoint: PathBuf,
+    /// The options of the mount: `rw`, `nosuid`, …
+    pub options: String,
+    /// The type, with the subtype: `fuse.cifs`.
+    pub fs_type: String,
+    /// What is mounted, as the file system calls it.
+    pub source: OsString,
+    /// The options of the file system itself: `user_id=0`, `default_permissions`, …
+    pub super_options: String,
+}
+
+/// All mounts of this mount namespace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MountTable(Vec<MountEntry>);
+
+impl MountTable {
+    /// What is mounted now.
+    ///
+    /// # Errors
+    ///
+    /// /proc is not mounted or not readable.
+    pub fn read() -> io::Result<MountTable> {
+        std::fs::read("/proc/self/mountinfo").map(|text| MountTable::parse(&text))
+    }
+
+    fn parse(text: &[u8]) -> MountTable {
+        MountTable(text.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
+    }
+
+    /// All mounts.
+    pub fn entries(&self) -> impl Iterator<Item = &MountEntry> {
+        self.0.iter()
+    }
+
+    /// What a path lookup finds mounted at `mountpoint`: of several mounts on the same directory
+    /// the one that none of the others is mounted on.
+    pub fn topmost(&self, mountpoint: &Path) -> Option<&MountEntry> {
+        let here = || self.entries().filter(|entry| entry.mountpoint == mountpoint);
+        here().find(|entry| !here().any(|other| other.parent == entry.id && other.id != entry.id))
+    }
+}
+
+/// `36 35 98:0 /root /mountpoint rw,noatime shared:1 master:2 - type source super,options`
+fn parse_line(line: &[u8]) -> Option<MountEntry> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let mut next = || fields.next();
+    let number = |field: &[u8]| std::str::from_utf8(field).ok()?.parse::<u32>().ok();
+    let text = |field: &[u8]| String::from_utf8_lossy(&unescape(field)).into_owned();
+
+    let id = number(next()?)?;
+    let parent = number(next()?)?;
+    let (major, minor) = std::str::from_utf8(next()?).ok()?.split_once(':')?;
+    let device = DeviceId { major: major.parse().ok()?, minor: minor.parse().ok()? };
+    let _root = next()?;
+    let mountpoint = PathBuf::from(OsString::from_vec(unescape(next()?)));
+    let options = text(next()?);
+    // Optional fields, as many as there are, up to a single hyphen.
+    while next()? != b"-" {}
+    let fs_type = text(next()?);
+    let source = OsString::from_vec(unescape(next()?));
+    let super_options = text(next().unwrap_or_default());
+    Some(MountEntry { id, parent, device, mountpoint, options, fs_type, source, super_options })
+}
+
+/// Undoes the kernel's escapes: a backslash and three octal digits stand for one byte.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let [first, tail @ ..] = rest {
+        match tail {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', after @ ..] if *first == b'\\' => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = after;
+            }
+            _ => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+impl MountEntry {
+    /// What is mounted, for people: control characters and bytes that are not UTF-8 are replaced.
+    pub fn shown_source(&self) -> String {
+        show(&self.source)
+    }
+}
+
+fn show(text: &OsStr) -> String {
+    String::from_utf8_lossy(text.as_bytes()).chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &[u8] = b"\
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
+40 22 0:40 / /mnt/my\\040nas rw,relatime shared:7 master:3 - autofs systemd-1 rw,fd=35
+45 40 0:41 / /mnt/my\\040nas rw,nosuid,nodev - fuse.cifs cifs://nas/a\\040b\\134c,d rw,user_id=0,group_id=0
+46 22 0:42 / /srv rw - tmpfs  rw
+not a mount at all
+";
+
+    #[test]
+    fn escapes_and_optional_fields_are_read() {
+        let table = MountTable::parse(TABLE);
+        assert_eq!(table.entries().count(), 4);
+        let nas = table.topmost(Path::new("/mnt/my nas")).unwrap();
+        assert_eq!(nas.fs_type, "fuse.cifs");
+        assert_eq!(nas.source, "cifs://nas/a b\\c,d");
+        assert_eq!(nas.device, DeviceId { major: 0, minor: 41 });
+        assert_eq!(nas.super_options, "rw,user_id=0,group_id=0");
+    }
+
+    #[test]
+    fn the_topmost_of_two_mounts_is_the_one_that_nothing_is_mounted_on() {
+        let mut lines: Vec<&[u8]> = TABLE.split_inclusive(|byte| *byte == b'\n').collect();
+        for _ in 0..2 {
+            let table = MountTable::parse(&lines.concat());
+            assert_eq!(table.topmost(Path::new("/mnt/my nas")).unwrap().id, 45);
+            assert_eq!(table.topmost(Path::new("/")).unwrap().id, 22);
+            assert_eq!(table.topmost(Path::new("/mnt")), None);
+            lines.reverse();
+        }
+    }
+
+    #[test]
+    fn what_is_mounted_here_now_is_read() {
+        let table = MountTable::read().unwrap();
+        assert_eq!(table.topmost(Path::new("/proc")).unwrap().fs_type, "proc");
+    }
+}

@@ -1,0 +1,108 @@
+//! An open file, which outlives the connection it was opened on.
+//!
+//! A lost connection closes every open at the server. An open is then made again by name, but only
+//! continues if the name still names the same file: the same id on disk, or, where the server has no
+//! ids, the same time of creation. Nothing is lost by that, since no data is held back on our side.
+
+use super::types::{OpenHow, RemotePath};
+use crate::wire::connect::Tree;
+use crate::wire::messages::FileId;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Semaphore;
+
+/// An open file.
+#[derive(Debug)]
+pub struct SmbFile {
+    pub(super) path: RemotePath,
+    pub(super) how: OpenHow,
+    pub(super) identity: Identity,
+    open: Mutex<Open>,
+    /// One opens it again, the others wait.
+    pub(super) reopening: Semaphore,
+    closed: AtomicBool,
+}
+
+/// What makes a file the same file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    pub(super) disk_id: u64,
+    pub(super) created: u64,
+}
+
+impl Identity {
+    pub(super) fn is_same(self, other: Identity) -> bool {
+        if self.disk_id != 0 || other.disk_id != 0 {
+            return self.disk_id == other.disk_id;
+        }
+        self.created != 0 && self.created == other.created
+    }
+}
+
+/// An open at the server, valid on one connection.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) tree: Arc<Tree>,
+    pub(super) file: FileId,
+}
+
+impl SmbFile {
+    pub(super) fn new(path: RemotePath, how: OpenHow, identity: Identity, open: Open) -> SmbFile {
+        SmbFile {
+            path,
+            how,
+            identity,
+            open: Mutex::new(open),
+            reopening: Semaphore::new(1),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn open(&self) -> Open {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace(&self, open: Open) {
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    /// Marks it closed; whether it was open until now.
+    pub(super) fn take(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+}
+
+impl Drop for SmbFile {
+    fn drop(&mut self) {
+        if self.take() {
+            self.open().post_close();
+        }
+    }
+}
+
+impl Open {
+    /// Closes it without waiting for the answer.
+    pub(super) fn post_close(&self) {
+        let mut chain = crate::wire::frame::Chain::single(crate::wire::messages::create::close(self.file));
+        (chain.tree_id, chain.seal) = (self.tree.id, self.tree.seal);
+        self.tree.connection.post(&chain);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(disk_id: u64, created: u64) -> Identity {
+        Identity { disk_id, created }
+    }
+
+    #[test]
+    fn a_file_is_the_same_by_its_id_or_else_by_its_creation() {
+        assert!(identity(7, 1).is_same(identity(7, 2)));
+        assert!(!identity(7, 1).is_same(identity(8, 1)));
+        assert!(!identity(7, 1).is_same(identity(0, 1)));
+        assert!(identity(0, 5).is_same(identity(0, 5)));
+        assert!(!identity(0, 0).is_same(identity(0, 0)), "nothing is known, so nothing is the same");
+    }
+}

@@ -1,0 +1,142 @@
+//! Listing a directory.
+//!
+//! Most directories are small: open, two queries and close travel as one compound, and the second
+//! query says that there is nothing more. A directory that does not end there is opened anew and
+//! listed through that open, a large buffer at a time.
+
+use super::Result;
+use super::error::Cause;
+use super::file::Open;
+use super::smb::{Repeat, SmbShare};
+use super::task::{Task, compound, metadata};
+use super::types::{DirEntry, RemotePath};
+use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::credits::CREDIT_PAYLOAD;
+use crate::wire::frame::{RELATED_FILE, Reply, Request};
+use crate::wire::messages::create::{self, Create, access, disposition, options};
+use crate::wire::messages::info;
+use std::collections::VecDeque;
+
+/// Takes some 8,000 entries.
+const BUFFER: u32 = 1 << 20;
+
+/// A listing in progress.
+#[derive(Debug)]
+pub struct SmbListing {
+    path: RemotePath,
+    /// Entries that came and were not taken yet.
+    ready: VecDeque<Vec<DirEntry>>,
+    /// Where the rest comes from; `None` when there is no rest.
+    open: Option<Open>,
+}
+
+impl Drop for SmbListing {
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.post_close();
+        }
+    }
+}
+
+impl SmbListing {
+    pub(super) async fn begin(share: &SmbShare, path: &RemotePath) -> Result<SmbListing> {
+        let task = Task { operation: "QUERY_DIRECTORY", path };
+        let mut listing = SmbListing { path: path.clone(), ready: VecDeque::new(), open: None };
+        let whole = |tree: &Tree| {
+            let queries = [buffer(tree), CREDIT_PAYLOAD.min(buffer(tree))];
+            let mut requests = vec![open_request(path)];
+            requests.extend(queries.map(|buffer| info::query_directory(RELATED_FILE, buffer)));
+            requests.push(create::close(RELATED_FILE));
+            requests
+        };
+        let (_, replies) = share.run(task, Repeat::Harmless, whole).await?;
+        task.reply(&replies, 0)?;
+        for reply in replies.iter().skip(1).take(2) {
+            match entries(task, reply)? {
+                Some(entries) => listing.ready.push_back(entries),
+                None => return Ok(listing),
+            }
+        }
+        listing.ready.clear();
+        let open = |tree: &Tree| vec![open_request(path), info::query_directory(RELATED_FILE, buffer(tree))];
+        let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
+        listing.open = Some(Open { tree, file: task.created(&replies)?.file });
+        listing.take(task, replies.get(1))?;
+        Ok(listing)
+    }
+
+    /// The next entries that came, or that come now; none at the end.
+    pub(super) async fn next(&mut self, share: &SmbShare) -> Result<Vec<DirEntry>> {
+        loop {
+            match self.ready.pop_front() {
+                Some(entries) if entries.is_empty() => continue,
+                Some(entries) => return Ok(entries),
+                None => {}
+            }
+            let Some(open) = self.open.clone() else { return Ok(Vec::new()) };
+            let path = self.path.clone();
+            let task = Task { operation: "QUERY_DIRECTORY", path: &path };
+            let query = info::query_directory(open.file, buffer(&open.tree));
+            let chain = compound(&open.tree, vec![query]);
+            let replies = open.tree.connection.send(&chain, share.request_timeout).await;
+            let replies = replies.map_err(|error| task.wire(error))?;
+            self.take(task, replies.first())?;
+        }
+    }
+
+    fn take(&mut self, task: Task<'_>, reply: Option<&Reply>) -> Result<()> {
+        let reply = reply.ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?;
+        match entries(task, reply)? {
+            Some(entries) => self.ready.push_back(entries),
+            None => {
+                if let Some(open) = self.open.take() {
+                    open.post_close();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn open_request(path: &RemotePath) -> Request {
+    let create = Create {
+        path: path.as_utf16(),
+        access: access::READ_DATA | access::READ_ATTRIBUTES,
+        attributes: 0,
+        disposition: disposition::OPEN,
+        options: options::DIRECTORY,
+    };
+    create.request()
+}
+
+fn buffer(tree: &Tree) -> u32 {
+    let credits = tree.connection.credit_capacity().saturating_mul(CREDIT_PAYLOAD / 4).max(CREDIT_PAYLOAD);
+    BUFFER.min(tree.terms.max_transact).min(credits)
+}
+
+/// The entries of a response; `None` if it says that there are no more.
+fn entries(task: Task<'_>, reply: &Reply) -> Result<Option<Vec<DirEntry>>> {
+    const DOT: u16 = b'.' as u16;
+    // An empty directory without even "." and ".." is "no such file" on some servers.
+    if matches!(reply.status(), NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
+        return Ok(None);
+    }
+    if reply.status() != NtStatus::SUCCESS {
+        return Err(task.status(reply.status()));
+    }
+    let found = task.parsed(info::parse_entries(reply))?;
+    if found.is_empty() {
+        // A listing that succeeds without an entry, again and again, would never end.
+        return Err(task.fail(Cause::Malformed("a listing response without an entry".into())));
+    }
+    let found = found.into_iter().filter(|entry| !matches!(entry.name[..], [DOT] | [DOT, DOT]));
+    Ok(Some(
+        found
+            .map(|entry| DirEntry {
+                metadata: metadata(entry.info, entry.disk_id, entry.reparse_tag),
+                name: entry.name,
+            })
+            .collect(),
+    ))
+}

@@ -1,0 +1,243 @@
+//! The operations of [`Share`], each as the compound that carries it.
+
+use super::file::{Identity, Open, SmbFile};
+use super::listing::SmbListing;
+use super::smb::{Repeat, SmbShare, open_request};
+use super::task::{Task, metadata};
+use super::types::*;
+use super::{Result, Share};
+use crate::wire::NtStatus;
+use crate::wire::frame::{RELATED_FILE, Request};
+use crate::wire::messages::create::{self, Create, access, disposition, options};
+use crate::wire::messages::{FileId, info, io};
+use bytes::{Bytes, BytesMut};
+
+impl Share for SmbShare {
+    type File = SmbFile;
+    type Listing = SmbListing;
+
+    fn limits(&self) -> IoLimits {
+        self.limits
+    }
+
+    async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
+        let task = Task { operation: "CREATE", path };
+        let requests = |_: &_| vec![existing(path, access::READ_ATTRIBUTES, 0), create::close(RELATED_FILE)];
+        let (_, replies) = self.run(task, Repeat::Harmless, requests).await?;
+        let created = task.created(&replies)?;
+        Ok(metadata(created.info, created.disk_id, 0))
+    }
+
+    async fn open(&self, path: &RemotePath, how: OpenHow) -> Result<(SmbFile, Metadata, CreateAction)> {
+        let task = Task { operation: "CREATE", path };
+        let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
+        // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
+        let requests = |_: &_| {
+            let mut requests = vec![open_request(path, how)];
+            requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
+            requests
+        };
+        let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
+        let (tree, replies) = self.run(task, repeat, requests).await?;
+        let created = task.created(&replies)?;
+        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
+        // From here on the open is closed when `file` is dropped.
+        let file = SmbFile::new(path.clone(), how, identity, Open { tree, file: created.file });
+        task.all(&replies)?;
+        let mut found = metadata(created.info, created.disk_id, 0);
+        let action = match (created.action, truncates) {
+            (2, _) => CreateAction::Created,
+            (_, true) => CreateAction::Overwritten,
+            _ => CreateAction::Opened,
+        };
+        if truncates {
+            (found.size, found.allocation) = (0, 0);
+        }
+        Ok((file, found, action))
+    }
+
+    async fn metadata(&self, file: &SmbFile) -> Result<Metadata> {
+        let task = Task { operation: "QUERY_INFO", path: &file.path };
+        let replies = self.run_on(file, task.operation, |open| vec![info::query_file(open.file)]).await?;
+        let found = task.parsed(info::parse_file(task.reply(&replies, 0)?))?;
+        Ok(metadata(found, file.identity.disk_id, 0))
+    }
+
+    async fn read(&self, file: &SmbFile, offset: u64, length: u32) -> Result<Bytes> {
+        let piece = self.piece(file, self.limits.read.max(1));
+        if length <= piece {
+            return self.read_piece(file, offset, length).await;
+        }
+        let mut data = BytesMut::with_capacity(length as usize);
+        while data.len() < length as usize {
+            let wanted = (length - data.len() as u32).min(piece);
+            let part = self.read_piece(file, offset + data.len() as u64, wanted).await?;
+            data.extend_from_slice(&part);
+            if part.len() < wanted as usize {
+                break;
+            }
+        }
+        Ok(data.freeze())
+    }
+
+    async fn write(&self, file: &SmbFile, offset: u64, mut data: Bytes) -> Result<()> {
+        let task = Task { operation: "WRITE", path: &file.path };
+        let mut offset = offset;
+        while !data.is_empty() {
+            let piece = data.slice(..data.len().min(self.piece(file, self.limits.write.max(1)) as usize));
+            let length = piece.len() as u32;
+            let replies =
+                self.run_on(file, task.operation, |open| vec![io::write(open.file, offset, piece.clone())]).await?;
+            let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+            offset += u64::from(written);
+            let _ = data.split_to(written as usize);
+        }
+        Ok(())
+    }
+
+    async fn flush(&self, file: &SmbFile) -> Result<()> {
+        let task = Task { operation: "FLUSH", path: &file.path };
+        let replies = self.run_on(file, task.operation, |open| vec![io::flush(open.file)]).await?;
+        task.all(&replies)
+    }
+
+    async fn close(&self, file: &SmbFile) -> Result<Option<Metadata>> {
+        let open = file.open();
+        // The end of a connection closes its opens, and nothing was held back on our side.
+        if !file.take() || open.tree.connection.ended().is_some() {
+            return Ok(None);
+        }
+        let task = Task { operation: "CLOSE", path: &file.path };
+        let chain = super::task::compound(&open.tree, vec![create::close(open.file)]);
+        let replies = match open.tree.connection.send(&chain, self.request_timeout).await {
+            Err(crate::wire::error::WireError::Closed(_)) => return Ok(None),
+            replies => replies.map_err(|error| task.wire(error))?,
+        };
+        let found = task.parsed(create::parse_close(task.reply(&replies, 0)?))?;
+        Ok(found.map(|found| metadata(found, file.identity.disk_id, 0)))
+    }
+
+    async fn set(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
+        match target {
+            Target::File(file) => {
+                let task = Task { operation: "SET_INFO", path: &file.path };
+                let replies = self.run_on(file, task.operation, |open| set_requests(change, open.file)).await?;
+                task.all(&replies)
+            }
+            Target::Path(path) => {
+                let task = Task { operation: "SET_INFO", path };
+                let mut wanted = access::READ_ATTRIBUTES;
+                if change.size.is_some() {
+                    wanted |= access::WRITE_DATA;
+                }
+                if (Change { size: None, ..*change }) != Change::default() {
+                    wanted |= access::WRITE_ATTRIBUTES;
+                }
+                let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
+                self.within(task, Repeat::Harmless, existing(path, wanted, kind), set_requests(change, RELATED_FILE))
+                    .await
+            }
+        }
+    }
+
+    async fn create_directory(&self, path: &RemotePath) -> Result<Metadata> {
+        let task = Task { operation: "CREATE", path };
+        let create = Create {
+            path: path.as_utf16(),
+            access: access::READ_ATTRIBUTES,
+            attributes: 0,
+            disposition: disposition::CREATE,
+            options: options::DIRECTORY,
+        };
+        let requests = |_: &_| vec![create.request(), create::close(RELATED_FILE)];
+        let (_, replies) = self.run(task, Repeat::Never, requests).await?;
+        let created = task.created(&replies)?;
+        Ok(metadata(created.info, created.disk_id, 0))
+    }
+
+    async fn remove(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
+        let task = Task { operation: "DELETE", path };
+        let kind = match kind {
+            FileKind::File => options::NON_DIRECTORY,
+            FileKind::Directory => options::DIRECTORY,
+        };
+        let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, kind);
+        self.within(task, Repeat::Never, open, vec![info::set_delete(RELATED_FILE)]).await
+    }
+
+    async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
+        let task = Task { operation: "RENAME", path: from };
+        let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0);
+        let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
+        self.within(task, Repeat::Never, open, vec![rename]).await
+    }
+
+    async fn list(&self, path: &RemotePath) -> Result<SmbListing> {
+        SmbListing::begin(self, path).await
+    }
+
+    async fn next_entries(&self, listing: &mut SmbListing) -> Result<Vec<DirEntry>> {
+        listing.next(self).await
+    }
+
+    async fn space(&self) -> Result<Space> {
+        let task = Task { operation: "QUERY_INFO", path: &self.space_path };
+        let requests = |_: &_| {
+            let open = existing(&self.space_path, access::READ_ATTRIBUTES, 0);
+            vec![open, info::query_space(RELATED_FILE), create::close(RELATED_FILE)]
+        };
+        let (_, replies) = self.run(task, Repeat::Harmless, requests).await?;
+        task.reply(&replies, 0)?;
+        let (total, available, free, unit) = task.parsed(info::parse_space(task.reply(&replies, 1)?))?;
+        let bytes = |units: u64| units.saturating_mul(u64::from(unit));
+        Ok(Space { total: bytes(total), free: bytes(free), available: bytes(available), unit })
+    }
+}
+
+impl SmbShare {
+    async fn read_piece(&self, file: &SmbFile, offset: u64, length: u32) -> Result<Bytes> {
+        let task = Task { operation: "READ", path: &file.path };
+        let replies = self.run_on(file, task.operation, |open| vec![io::read(open.file, offset, length)]).await?;
+        match task.reply(&replies, 0) {
+            Err(error) if error.nt_status() == Some(NtStatus::END_OF_FILE) => Ok(Bytes::new()),
+            reply => task.parsed(io::parse_read(reply?, length)),
+        }
+    }
+
+    /// Opens, does something, closes: in one compound, of which the first failure counts.
+    async fn within(&self, task: Task<'_>, repeat: Repeat, open: Request, work: Vec<Request>) -> Result<()> {
+        let requests = |_: &_| {
+            let mut requests = vec![open.clone()];
+            requests.extend(work.iter().cloned());
+            requests.push(create::close(RELATED_FILE));
+            requests
+        };
+        let (_, replies) = self.run(task, repeat, requests).await?;
+        task.all(&replies)
+    }
+}
+
+/// The CREATE of what exists: a symbolic link itself, rather than what it points to.
+fn existing(path: &RemotePath, access: u32, kind: u32) -> Request {
+    let create = Create {
+        path: path.as_utf16(),
+        access,
+        attributes: 0,
+        disposition: disposition::OPEN,
+        options: options::REPARSE_POINT | kind,
+    };
+    create.request()
+}
+
+fn set_requests(change: &Change, file: FileId) -> Vec<Request> {
+    let mut requests = Vec::with_capacity(2);
+    requests.extend(change.size.map(|size| info::set_size(file, size)));
+    let time = |time: Option<FileTime>| time.map_or(0, |time| time.0);
+    let (created, accessed, modified) = (time(change.created), time(change.accessed), time(change.modified));
+    let attributes = change.attributes.map_or(0, |attributes| attributes.0);
+    // Times come last, so that the change of the size does not touch them again.
+    if created | accessed | modified | u64::from(attributes) != 0 {
+        requests.push(info::set_basic(file, created, accessed, modified, attributes));
+    }
+    requests
+}

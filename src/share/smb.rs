@@ -1,0 +1,193 @@
+//! A share on a real server: the session under all operations, and how they are sent on it.
+
+use super::Result;
+use super::error::Cause;
+use super::file::{Identity, Open, SmbFile};
+use super::link::Link;
+use super::task::{Task, compound};
+use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
+use crate::wire::NtStatus;
+use crate::wire::connect::{ConnectConfig, Terms, Tree};
+use crate::wire::connection::session_is_gone;
+use crate::wire::credits::CREDIT_PAYLOAD;
+use crate::wire::error::{ConnectError, WireError};
+use crate::wire::frame::{Reply, Request};
+use crate::wire::messages::create::{Create, access, disposition, options};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A share on a server, over one session.
+#[derive(Debug)]
+pub struct SmbShare {
+    link: Link,
+    pub(super) limits: IoLimits,
+    /// How long an operation may take, the wait for a server that is away included.
+    pub(super) request_timeout: Duration,
+    /// Where free space is asked for: the user may not be allowed to look at the root of the share.
+    pub(super) space_path: RemotePath,
+}
+
+/// Whether an operation may be sent again when its connection was lost before the answer came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Repeat {
+    /// Twice has the same effect as once.
+    Harmless,
+    /// It may have been done, and doing it again would fail or do harm.
+    Never,
+}
+
+impl SmbShare {
+    /// Connects. `limits` chooses the sizes of READ and WRITE from what was agreed on.
+    pub async fn connect(
+        config: ConnectConfig,
+        request_timeout: Duration,
+        space_path: RemotePath,
+        limits: impl FnOnce(&Terms) -> IoLimits,
+    ) -> std::result::Result<SmbShare, ConnectError> {
+        let link = Link::connect(config).await?;
+        let limits = limits(&link.current().terms);
+        Ok(SmbShare { link, limits, request_timeout, space_path })
+    }
+
+    /// The tree on the current connection, with what was agreed on for it.
+    pub fn tree(&self) -> Arc<Tree> {
+        self.link.current()
+    }
+
+    /// Leaves the share in order, within `deadline`; nothing connects again afterwards.
+    pub async fn leave(&self, deadline: Duration) {
+        self.link.leave(deadline).await;
+    }
+
+    /// Sends a compound that opens what it works on, on whatever connection works.
+    pub(super) async fn run(
+        &self,
+        task: Task<'_>,
+        repeat: Repeat,
+        build: impl Fn(&Tree) -> Vec<Request>,
+    ) -> Result<(Arc<Tree>, Vec<Reply>)> {
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            match send(&tree, build(&tree), deadline).await {
+                Ok(replies) => return Ok((tree, replies)),
+                Err(Failure::SessionGone) => {}
+                Err(Failure::Wire(WireError::Closed(_))) if repeat == Repeat::Harmless => {}
+                Err(Failure::Wire(error)) => return Err(task.wire(error)),
+            }
+        }
+    }
+
+    /// Sends requests on an open file, which is opened again if its connection was lost. All that is
+    /// done on open files can be done twice: reads, writes at given places, times and sizes.
+    pub(super) async fn run_on(
+        &self,
+        file: &SmbFile,
+        operation: &'static str,
+        build: impl Fn(&Open) -> Vec<Request>,
+    ) -> Result<Vec<Reply>> {
+        let task = Task { operation, path: &file.path };
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let open = self.live(file, task, deadline).await?;
+            match send(&open.tree, build(&open), deadline).await {
+                Ok(replies) => return Ok(replies),
+                Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => {}
+                Err(Failure::Wire(error)) => return Err(task.wire(error)),
+            }
+        }
+    }
+
+    /// The file's open on a connection that works.
+    async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
+        let open = file.open();
+        if open.tree.connection.ended().is_none() {
+            return Ok(open);
+        }
+        let _turn = file.reopening.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
+        loop {
+            let open = file.open();
+            if open.tree.connection.ended().is_none() {
+                return Ok(open);
+            }
+            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            match self.reopen(file, task, tree, deadline).await? {
+                Some(open) => file.replace(open),
+                None => continue,
+            }
+        }
+    }
+
+    /// Opens a file by its name once more; `None` if that connection was lost as well.
+    async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
+        let how = OpenHow { disposition: Disposition::Open, ..file.how };
+        let replies = match send(&tree, vec![open_request(&file.path, how)], deadline).await {
+            Ok(replies) => replies,
+            Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
+            Err(Failure::Wire(error)) => return Err(task.wire(error)),
+        };
+        let created = match task.created(&replies) {
+            Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_NOT_FOUND) => {
+                return Err(task.fail(Cause::Stale));
+            }
+            created => created?,
+        };
+        let open = Open { tree, file: created.file };
+        let found = Identity { disk_id: created.disk_id, created: created.info.created };
+        if !file.identity.is_same(found) {
+            open.post_close();
+            return Err(task.fail(Cause::Stale));
+        }
+        tracing::info!(path = %file.path, "opened again after the connection was lost");
+        Ok(Some(open))
+    }
+
+    /// How much one READ or WRITE may carry now, whatever the limit: a server may grant few credits.
+    pub(super) fn piece(&self, file: &SmbFile, limit: u32) -> u32 {
+        let tree = file.open().tree;
+        let credits = tree.connection.credit_capacity().saturating_mul(CREDIT_PAYLOAD).max(CREDIT_PAYLOAD);
+        // A connection that came back may have agreed on less.
+        limit.min(credits).min(tree.terms.max_read.min(tree.terms.max_write))
+    }
+}
+
+enum Failure {
+    /// The server forgot the session; its connection is ended here.
+    SessionGone,
+    Wire(WireError),
+}
+
+async fn send(tree: &Tree, requests: Vec<Request>, deadline: Instant) -> std::result::Result<Vec<Reply>, Failure> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let replies = tree.connection.send(&compound(tree, requests), left).await.map_err(Failure::Wire)?;
+    if replies.iter().any(|reply| session_is_gone(reply.status())) {
+        tree.connection.end("the server has ended the session");
+        return Err(Failure::SessionGone);
+    }
+    Ok(replies)
+}
+
+/// The CREATE of a file for reading and writing.
+pub(super) fn open_request(path: &RemotePath, how: OpenHow) -> Request {
+    let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
+    let mut wanted = access::READ_ATTRIBUTES;
+    if how.read {
+        wanted |= access::READ_DATA;
+    }
+    if how.write || truncates {
+        wanted |= access::WRITE_DATA | access::APPEND_DATA | access::WRITE_ATTRIBUTES;
+    }
+    let create = Create {
+        path: path.as_utf16(),
+        access: wanted,
+        attributes: if how.readonly { super::types::Attributes::READONLY } else { super::types::Attributes::NORMAL },
+        disposition: match how.disposition {
+            Disposition::Open | Disposition::Overwrite => disposition::OPEN,
+            Disposition::Create => disposition::CREATE,
+            Disposition::OpenIf | Disposition::OverwriteIf => disposition::OPEN_IF,
+        },
+        options: options::NON_DIRECTORY,
+    };
+    create.request()
+}

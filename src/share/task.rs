@@ -1,0 +1,82 @@
+//! One operation in words: what is done to what, for its errors; and its replies, checked.
+
+use super::error::{Cause, ShareError};
+use super::types::{Metadata, RemotePath};
+use super::{Result, types::Attributes, types::FileTime};
+use crate::wire::NtStatus;
+use crate::wire::codec::Malformed;
+use crate::wire::connect::Tree;
+use crate::wire::error::WireError;
+use crate::wire::frame::{Chain, Reply, Request};
+use crate::wire::messages::create::{Created, FileInfo};
+
+/// What is being done, and to what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Task<'a> {
+    pub(super) operation: &'static str,
+    pub(super) path: &'a RemotePath,
+}
+
+impl Task<'_> {
+    pub(super) fn fail(self, cause: Cause) -> ShareError {
+        ShareError { operation: self.operation, path: self.path.clone(), cause }
+    }
+
+    pub(super) fn status(self, status: NtStatus) -> ShareError {
+        self.fail(Cause::Status(status))
+    }
+
+    pub(super) fn wire(self, error: WireError) -> ShareError {
+        self.fail(match error {
+            WireError::Closed(reason) => Cause::Disconnected(reason.to_string()),
+            WireError::TimedOut => Cause::TimedOut,
+            WireError::Malformed(malformed) => Cause::Malformed(malformed.to_string()),
+            error @ WireError::Credits { .. } => Cause::Malformed(error.to_string()),
+        })
+    }
+
+    /// What a parser says.
+    pub(super) fn parsed<T>(self, parsed: std::result::Result<T, Malformed>) -> Result<T> {
+        parsed.map_err(|malformed| self.fail(Cause::Malformed(malformed.to_string())))
+    }
+
+    /// The reply to the request at `index`, if it succeeded.
+    pub(super) fn reply(self, replies: &[Reply], index: usize) -> Result<&Reply> {
+        let reply = replies.get(index).ok_or_else(|| self.fail(Cause::Malformed("a reply is missing".into())))?;
+        match reply.status() {
+            NtStatus::SUCCESS => Ok(reply),
+            status => Err(self.status(status)),
+        }
+    }
+
+    /// All replies, if all succeeded; the first failure otherwise.
+    pub(super) fn all(self, replies: &[Reply]) -> Result<()> {
+        (0..replies.len()).try_for_each(|index| self.reply(replies, index).map(|_| ()))
+    }
+
+    /// What the CREATE at the head of a compound answered.
+    pub(super) fn created(self, replies: &[Reply]) -> Result<Created> {
+        self.parsed(Created::parse(self.reply(replies, 0)?))
+    }
+}
+
+/// A related compound in this tree.
+pub(super) fn compound(tree: &Tree, requests: Vec<Request>) -> Chain {
+    Chain { requests, related: true, tree_id: tree.id, seal: tree.seal, force_signature: false }
+}
+
+/// A server's view of a file as ours.
+pub(super) fn metadata(info: FileInfo, file_id: u64, reparse_tag: u32) -> Metadata {
+    Metadata {
+        file_id,
+        attributes: Attributes(info.attributes),
+        // Sizes past 2^63 exist in no file system; they would be negative in POSIX.
+        size: info.size.min(i64::MAX as u64),
+        allocation: info.allocation.min(i64::MAX as u64),
+        created: FileTime(info.created),
+        accessed: FileTime(info.accessed),
+        modified: FileTime(info.modified),
+        changed: FileTime(info.changed),
+        reparse_tag,
+    }
+}

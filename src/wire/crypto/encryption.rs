@@ -1,0 +1,228 @@
+//! Message encryption (MS-SMB2 3.1.4.3) and its transform header (2.2.41).
+
+use super::super::codec::{Fields, Malformed, Put};
+use super::random_bytes;
+use aes_gcm::aead::{AeadInOut, KeyInit, consts::U11, consts::U16};
+use aes_gcm::{Aes128Gcm, Aes256Gcm, Tag};
+use ccm::Ccm;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The size of the transform header, in bytes.
+pub const TRANSFORM_SIZE: usize = 52;
+/// The first four bytes of an encrypted message.
+pub const TRANSFORM_ID: [u8; 4] = *b"\xfdSMB";
+/// Where the part of the transform header begins that is authenticated: at the nonce.
+const AUTHENTICATED: usize = 20;
+
+/// The ciphers, with their numbers in SMB2_ENCRYPTION_CAPABILITIES (MS-SMB2 2.2.3.1.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cipher {
+    /// The one of SMB 3.0 and 3.0.2.
+    Aes128Ccm = 1,
+    /// The usual one of SMB 3.1.1.
+    Aes128Gcm = 2,
+    /// Where a server insists on 256 bits.
+    Aes256Ccm = 3,
+    /// Where a server insists on 256 bits.
+    Aes256Gcm = 4,
+}
+
+impl Cipher {
+    /// What is offered, the preferred first: GCM is several times faster than CCM.
+    pub const OFFERED: [Cipher; 4] = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Aes128Ccm, Cipher::Aes256Ccm];
+
+    /// The cipher of a number.
+    pub fn from_id(id: u16) -> Option<Cipher> {
+        Self::OFFERED.into_iter().find(|cipher| *cipher as u16 == id)
+    }
+
+    /// The length of its key, in bytes.
+    pub fn key_length(self) -> usize {
+        match self {
+            Cipher::Aes128Ccm | Cipher::Aes128Gcm => 16,
+            Cipher::Aes256Ccm | Cipher::Aes256Gcm => 32,
+        }
+    }
+}
+
+impl std::fmt::Display for Cipher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Cipher::Aes128Ccm => "AES-128-CCM",
+            Cipher::Aes128Gcm => "AES-128-GCM",
+            Cipher::Aes256Ccm => "AES-256-CCM",
+            Cipher::Aes256Gcm => "AES-256-GCM",
+        })
+    }
+}
+
+/// One direction of one cipher with its key.
+enum Aead {
+    Ccm128(Box<Ccm<aes::Aes128, U16, U11>>),
+    Ccm256(Box<Ccm<aes::Aes256, U16, U11>>),
+    Gcm128(Box<Aes128Gcm>),
+    Gcm256(Box<Aes256Gcm>),
+}
+
+impl Aead {
+    fn new(cipher: Cipher, key: &[u8]) -> Aead {
+        const RIGHT: &str = "keys are derived at the cipher's length";
+        match cipher {
+            Cipher::Aes128Ccm => Aead::Ccm128(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
+            Cipher::Aes256Ccm => Aead::Ccm256(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
+            Cipher::Aes128Gcm => Aead::Gcm128(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
+            Cipher::Aes256Gcm => Aead::Gcm256(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
+        }
+    }
+
+    /// Encrypts in place; the tag. `nonce` is the 16-byte field, of which CCM uses 11 and GCM 12.
+    fn encrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8]) -> Result<Tag, aes_gcm::Error> {
+        let (n11, n12) = nonces(nonce);
+        match self {
+            Aead::Ccm128(aead) => aead.encrypt_inout_detached(&n11.into(), aad, data.into()),
+            Aead::Ccm256(aead) => aead.encrypt_inout_detached(&n11.into(), aad, data.into()),
+            Aead::Gcm128(aead) => aead.encrypt_inout_detached(&n12.into(), aad, data.into()),
+            Aead::Gcm256(aead) => aead.encrypt_inout_detached(&n12.into(), aad, data.into()),
+        }
+    }
+
+    /// Decrypts in place what carries this tag.
+    fn decrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8], tag: &Tag) -> Result<(), aes_gcm::Error> {
+        let (n11, n12) = nonces(nonce);
+        match self {
+            Aead::Ccm128(aead) => aead.decrypt_inout_detached(&n11.into(), aad, data.into(), tag),
+            Aead::Ccm256(aead) => aead.decrypt_inout_detached(&n11.into(), aad, data.into(), tag),
+            Aead::Gcm128(aead) => aead.decrypt_inout_detached(&n12.into(), aad, data.into(), tag),
+            Aead::Gcm256(aead) => aead.decrypt_inout_detached(&n12.into(), aad, data.into(), tag),
+        }
+    }
+}
+
+fn nonces(field: &[u8; 16]) -> ([u8; 11], [u8; 12]) {
+    (std::array::from_fn(|i| field[i]), std::array::from_fn(|i| field[i]))
+}
+
+/// Encrypts and decrypts the messages of one session.
+pub struct Sealer {
+    session_id: u64,
+    outgoing: Aead,
+    incoming: Aead,
+    /// A nonce must never repeat under one key, so it is a counter; its first value is random in the upper bytes.
+    counter: AtomicU64,
+    nonce_salt: [u8; 3],
+}
+
+impl Sealer {
+    /// A sealer with the keys of both directions.
+    pub fn new(cipher: Cipher, session_id: u64, client_to_server: &[u8], server_to_client: &[u8]) -> Sealer {
+        Sealer {
+            session_id,
+            outgoing: Aead::new(cipher, client_to_server),
+            incoming: Aead::new(cipher, server_to_client),
+            counter: AtomicU64::new(0),
+            nonce_salt: random_bytes(),
+        }
+    }
+
+    /// Encrypts a message, or a whole compound: `frame` holds [`TRANSFORM_SIZE`] bytes of room and then
+    /// the plain bytes, and holds the encrypted message afterwards.
+    pub fn seal(&self, frame: &mut [u8]) {
+        let plain_size = frame.len() - TRANSFORM_SIZE;
+        let mut nonce = [0u8; 16];
+        nonce[..8].copy_from_slice(&self.counter.fetch_add(1, Ordering::Relaxed).to_le_bytes());
+        nonce[8..11].copy_from_slice(&self.nonce_salt);
+        let mut header = Vec::with_capacity(TRANSFORM_SIZE);
+        header
+            .put_bytes(&TRANSFORM_ID)
+            .put_bytes(&[0; 16])
+            .put_bytes(&nonce)
+            .put_u32(plain_size as u32)
+            .put_u16(0)
+            .put_u16(1) // Flags: encrypted; or, below SMB 3.1.1, EncryptionAlgorithm: AES-128-CCM. Both are 1.
+            .put_u64(self.session_id);
+        let (room, data) = frame.split_at_mut(TRANSFORM_SIZE);
+        let tag = self
+            .outgoing
+            .encrypt(&nonce, &header[AUTHENTICATED..], data)
+            .expect("a message is far below the cipher's limit");
+        header[4..20].copy_from_slice(&tag);
+        room.copy_from_slice(&header);
+    }
+
+    /// Decrypts a message in place; the plain bytes begin at [`TRANSFORM_SIZE`].
+    pub fn open(&self, frame: &mut [u8]) -> Result<(), Malformed> {
+        let fields = Fields(frame);
+        let tag = Tag::from(fields.block(4)?);
+        let nonce = fields.block(20)?;
+        let original_size = fields.u32(36)? as usize;
+        let flags = fields.u16(42)?;
+        let session_id = fields.u64(44)?;
+        if flags != 1 {
+            return Err(Malformed("a transform header that is not of an encrypted message"));
+        }
+        if session_id != self.session_id {
+            return Err(Malformed("an encrypted message of another session"));
+        }
+        if frame.len() - TRANSFORM_SIZE != original_size {
+            return Err(Malformed("an encrypted message whose OriginalMessageSize is not its size"));
+        }
+        let (header, data) = frame.split_at_mut(TRANSFORM_SIZE);
+        self.incoming
+            .decrypt(&nonce, &header[AUTHENTICATED..], data, &tag)
+            .map_err(|_| Malformed("an encrypted message that was altered on its way"))
+    }
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sealer")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair(cipher: Cipher) -> (Sealer, Sealer) {
+        let (one, other) = (vec![1; cipher.key_length()], vec![2; cipher.key_length()]);
+        (Sealer::new(cipher, 77, &one, &other), Sealer::new(cipher, 77, &other, &one))
+    }
+
+    fn sealed(sealer: &Sealer, plain: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0; TRANSFORM_SIZE];
+        frame.extend_from_slice(plain);
+        sealer.seal(&mut frame);
+        frame
+    }
+
+    #[test]
+    fn what_one_side_seals_the_other_opens() {
+        for cipher in Cipher::OFFERED {
+            let (client, server) = pair(cipher);
+            let mut frame = sealed(&client, b"a message");
+            assert_ne!(&frame[TRANSFORM_SIZE..], b"a message");
+            server.open(&mut frame).unwrap();
+            assert_eq!(&frame[TRANSFORM_SIZE..], b"a message", "{cipher}");
+            assert_eq!(Cipher::from_id(cipher as u16), Some(cipher));
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_anywhere_is_noticed() {
+        let (client, server) = pair(Cipher::Aes128Gcm);
+        let frame = sealed(&client, b"a message");
+        for position in 4..frame.len() {
+            let mut changed = frame.clone();
+            changed[position] ^= 0x10;
+            assert!(server.open(&mut changed).is_err(), "byte {position}");
+        }
+        assert!(server.open(&mut frame[..TRANSFORM_SIZE - 1].to_vec()).is_err());
+    }
+
+    #[test]
+    fn no_nonce_is_used_twice() {
+        let (client, _) = pair(Cipher::Aes128Gcm);
+        let nonces: std::collections::HashSet<_> = (0..1000).map(|_| sealed(&client, b"x")[20..36].to_vec()).collect();
+        assert_eq!(nonces.len(), 1000);
+    }
+}

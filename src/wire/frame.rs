@@ -1,0 +1,396 @@
+//! Messages to frames and back: compounds, padding, signatures, encryption (MS-SMB2 3.2.4.1, 3.2.5.1).
+//!
+//! A frame is what one transport packet carries: one message, a compound of several, or either of
+//! them encrypted. On the way out payloads stay where they are, as segments of one vectored write,
+//! unless they must be encrypted. On the way in a frame is one buffer, and every message of it, and
+//! later the payload of a READ, is a slice of that buffer.
+
+use super::codec::Malformed;
+use super::credits::charge_for;
+use super::crypto::encryption::TRANSFORM_SIZE;
+use super::crypto::signing::Nonce;
+use super::crypto::{Sealer, Signer};
+use super::header::{Command, HEADER_SIZE, Header, SIGNATURE, flags};
+use super::status::NtStatus;
+use bytes::{Bytes, BytesMut};
+
+/// A payload up to this size is copied behind its header: cheaper than one more segment.
+const INLINE_PAYLOAD: usize = 2048;
+/// The transport's length field has 24 bits (MS-SMB2 2.1).
+pub const MAX_FRAME: usize = (1 << 24) - 1;
+/// The room that a response without a payload may take: headers, create contexts, error data.
+const SMALL_RESPONSE: u32 = 4096;
+
+/// A FileId that stands for the file of the message before in a related compound (MS-SMB2 3.2.4.1.4).
+pub const RELATED_FILE: [u8; 16] = [0xff; 16];
+
+/// One request, without its header.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What is asked.
+    pub command: Command,
+    /// The message body, offsets in it counted from the start of the header.
+    pub body: Vec<u8>,
+    /// What follows the body: the data of a WRITE.
+    pub payload: Bytes,
+    /// What it costs.
+    pub charge: u16,
+    /// The largest response that it can have, in bytes.
+    pub response_limit: u32,
+}
+
+impl Request {
+    /// A request whose response is small.
+    pub fn new(command: Command, body: Vec<u8>) -> Request {
+        Request { command, body, payload: Bytes::new(), charge: 1, response_limit: SMALL_RESPONSE }
+    }
+
+    /// With a payload behind the body.
+    pub fn with_payload(mut self, payload: Bytes) -> Request {
+        self.charge = charge_for(payload.len() as u32);
+        self.payload = payload;
+        self
+    }
+
+    /// With a response that carries up to `length` bytes of data.
+    pub fn with_response(mut self, length: u32) -> Request {
+        self.charge = charge_for(length);
+        self.response_limit = length.saturating_add(SMALL_RESPONSE);
+        self
+    }
+
+    fn size(&self) -> usize {
+        HEADER_SIZE + self.body.len() + self.payload.len()
+    }
+}
+
+/// Requests that travel in one frame.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// In order; at least one.
+    pub requests: Vec<Request>,
+    /// Each works on the file of the one before it.
+    pub related: bool,
+    /// The tree that they work in; 0 for none.
+    pub tree_id: u32,
+    /// The tree wants its traffic encrypted.
+    pub seal: bool,
+    /// Signed even in a session that does not sign everything.
+    pub force_signature: bool,
+}
+
+impl Chain {
+    /// One request, outside any tree.
+    pub fn single(request: Request) -> Chain {
+        Chain { requests: vec![request], related: false, tree_id: 0, seal: false, force_signature: false }
+    }
+
+    /// What all of it costs.
+    pub fn charge(&self) -> u32 {
+        self.requests.iter().map(|request| u32::from(request.charge)).sum()
+    }
+
+    /// The most that all its responses can be, in bytes.
+    pub fn response_limit(&self) -> u64 {
+        self.requests.iter().map(|request| u64::from(request.response_limit)).sum()
+    }
+
+    /// Whether a success of it leaves a file open at the server.
+    pub fn leaves_open(&self) -> bool {
+        let has = |command| self.requests.iter().any(|request| request.command == command);
+        has(Command::Create) && !has(Command::Close)
+    }
+}
+
+/// How a frame is protected.
+#[derive(Clone, Copy, Debug)]
+pub enum Protect<'a> {
+    /// Not at all.
+    Plain,
+    /// Each message is signed.
+    Sign(&'a Signer),
+    /// The whole frame is encrypted, which authenticates it as well.
+    Seal(&'a Sealer),
+}
+
+/// What headers need besides the requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Addressing {
+    /// The first message id; the others follow by charge.
+    pub first_id: u64,
+    /// Credits that the last message asks for beyond what it costs.
+    pub credits: u16,
+    /// 2.0.2 and NetBIOS know no multi-credit requests: their CreditCharge is 0 (MS-SMB2 2.2.1.2).
+    pub multi_credit: bool,
+    /// The session; 0 before there is one.
+    pub session_id: u64,
+}
+
+/// The segments of a frame, in order, the transport's length prefix among them.
+pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec<Bytes> {
+    let last = chain.requests.len() - 1;
+    let padded = |index: usize, size: usize| if index == last { size } else { size.next_multiple_of(8) };
+    let plain_size: usize =
+        chain.requests.iter().enumerate().map(|(index, request)| padded(index, request.size())).sum();
+    let sealed = matches!(protect, Protect::Seal(_));
+    let frame_size = plain_size + if sealed { TRANSFORM_SIZE } else { 0 };
+    debug_assert!(frame_size <= MAX_FRAME, "the limits of READ and WRITE keep frames within the prefix");
+
+    let mut segments = Vec::with_capacity(3);
+    let mut current = BytesMut::with_capacity(if sealed { 4 + frame_size } else { 1024 });
+    current.extend_from_slice(&(frame_size as u32).to_be_bytes());
+    if sealed {
+        current.resize(4 + TRANSFORM_SIZE, 0);
+    }
+    let mut message_id = address.first_id;
+    for (index, request) in chain.requests.iter().enumerate() {
+        let size = request.size();
+        let padding = padded(index, size) - size;
+        let start = current.len();
+        let header = Header {
+            credit_charge: if address.multi_credit { request.charge } else { 0 },
+            status: NtStatus::SUCCESS,
+            command: request.command as u16,
+            credits: request.charge + if index == last { address.credits } else { 0 },
+            flags: match protect {
+                Protect::Sign(_) => flags::SIGNED,
+                _ => 0,
+            } | if chain.related && index > 0 { flags::RELATED } else { 0 },
+            next_command: if index == last { 0 } else { (size + padding) as u32 },
+            message_id,
+            async_or_tree: u64::from(chain.tree_id) << 32,
+            session_id: address.session_id,
+        };
+        put_header(&mut current, &header);
+        current.extend_from_slice(&request.body);
+        if let Protect::Sign(signer) = protect {
+            let nonce = Nonce { message_id, from_server: false, cancel: request.command == Command::Cancel };
+            let pieces = [&current[start..], &request.payload[..], &[0u8; 8][..padding]];
+            let signature = signer.sign(pieces, nonce);
+            current[start + SIGNATURE.start..start + SIGNATURE.end].copy_from_slice(&signature);
+        }
+        if sealed || request.payload.len() <= INLINE_PAYLOAD {
+            current.extend_from_slice(&request.payload);
+        } else {
+            segments.push(current.split().freeze());
+            segments.push(request.payload.clone());
+        }
+        current.resize(current.len() + padding, 0);
+        message_id = message_id.wrapping_add(u64::from(request.charge));
+    }
+    if let Protect::Seal(sealer) = protect {
+        sealer.seal(&mut current[4..]);
+    }
+    if !current.is_empty() {
+        segments.push(current.freeze());
+    }
+    segments
+}
+
+/// A CANCEL of the request with this id, which has no id of its own and costs nothing (MS-SMB2 3.2.4.24).
+pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, protect: Protect<'_>) -> Bytes {
+    let mut frame = BytesMut::with_capacity(4 + TRANSFORM_SIZE + HEADER_SIZE + 4);
+    let sealed = matches!(protect, Protect::Seal(_));
+    let size = HEADER_SIZE + 4 + if sealed { TRANSFORM_SIZE } else { 0 };
+    frame.extend_from_slice(&(size as u32).to_be_bytes());
+    if sealed {
+        frame.resize(4 + TRANSFORM_SIZE, 0);
+    }
+    let start = frame.len();
+    let header = Header {
+        credit_charge: 0,
+        status: NtStatus::SUCCESS,
+        command: Command::Cancel as u16,
+        credits: 0,
+        flags: if matches!(protect, Protect::Sign(_)) { flags::SIGNED } else { 0 }
+            | if async_id.is_some() { flags::ASYNC } else { 0 },
+        next_command: 0,
+        message_id,
+        async_or_tree: async_id.unwrap_or(0),
+        session_id,
+    };
+    put_header(&mut frame, &header);
+    frame.extend_from_slice(&[4, 0, 0, 0]);
+    match protect {
+        Protect::Plain => {}
+        Protect::Sign(signer) => {
+            let signature = signer.sign([&frame[start..]], Nonce { message_id, from_server: false, cancel: true });
+            frame[start + SIGNATURE.start..start + SIGNATURE.end].copy_from_slice(&signature);
+        }
+        Protect::Seal(sealer) => sealer.seal(&mut frame[4..]),
+    }
+    frame.freeze()
+}
+
+fn put_header(out: &mut BytesMut, header: &Header) {
+    let mut bytes = Vec::with_capacity(HEADER_SIZE);
+    header.put(&mut bytes);
+    out.extend_from_slice(&bytes);
+}
+
+/// One response, header and body, as a slice of its frame.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The header, parsed.
+    pub header: Header,
+    /// The whole message: offsets in it count from its start.
+    pub message: Bytes,
+    /// It came encrypted.
+    pub sealed: bool,
+}
+
+impl Reply {
+    /// The server's verdict.
+    pub fn status(&self) -> NtStatus {
+        self.header.status
+    }
+
+    /// The message behind its header.
+    pub fn body(&self) -> &[u8] {
+        self.message.get(HEADER_SIZE..).unwrap_or_default()
+    }
+
+    /// Whether its signature is right.
+    pub fn is_signed_by(&self, signer: &Signer) -> bool {
+        if !self.header.has(flags::SIGNED) || self.message.len() < HEADER_SIZE {
+            return false;
+        }
+        let nonce = Nonce { message_id: self.header.message_id, from_server: true, cancel: false };
+        let pieces = [&self.message[..SIGNATURE.start], &[0u8; 16][..], &self.message[SIGNATURE.end..]];
+        signer.sign(pieces, nonce)[..] == self.message[SIGNATURE]
+    }
+}
+
+/// Takes a plain frame apart into its messages. Every NextCommand is checked.
+pub fn split(mut frame: Bytes, sealed: bool) -> Result<Vec<Reply>, Malformed> {
+    let mut replies = Vec::with_capacity(1);
+    loop {
+        let header = Header::parse(&frame)?;
+        if !header.has(flags::RESPONSE) {
+            return Err(Malformed("a request, where a response should be"));
+        }
+        let next = header.next_command as usize;
+        if next == 0 {
+            replies.push(Reply { header, message: frame, sealed });
+            return Ok(replies);
+        }
+        if next < HEADER_SIZE || !next.is_multiple_of(8) || next >= frame.len() {
+            return Err(Malformed("a NextCommand that points nowhere"));
+        }
+        let message = frame.split_to(next);
+        replies.push(Reply { header, message, sealed });
+    }
+}
+
+/// Where the FileId of a request's body is, for requests on open files.
+pub fn file_id_offset(command: Command) -> Option<usize> {
+    match command {
+        Command::Close | Command::Flush | Command::Lock | Command::Ioctl | Command::QueryDirectory => Some(8),
+        Command::ChangeNotify => Some(8),
+        Command::Read | Command::Write | Command::SetInfo => Some(16),
+        Command::QueryInfo => Some(24),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::crypto::{Cipher, SigningAlgorithm};
+    use super::*;
+
+    const ADDRESS: Addressing = Addressing { first_id: 5, credits: 10, multi_credit: true, session_id: 42 };
+
+    fn chain() -> Chain {
+        let requests = vec![
+            Request::new(Command::Create, vec![1; 57]),
+            Request::new(Command::Write, vec![2; 48]).with_payload(Bytes::from(vec![3; 100_000])),
+            Request::new(Command::Close, vec![4; 24]),
+        ];
+        Chain { requests, related: true, tree_id: 9, seal: false, force_signature: false }
+    }
+
+    /// The frame as its server would see it, with every message turned into a response.
+    fn as_responses(segments: &[Bytes]) -> Vec<Reply> {
+        let mut frame = segments.concat();
+        assert_eq!(u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize, frame.len() - 4);
+        let mut at = 4;
+        loop {
+            frame[at + 16] |= flags::RESPONSE as u8;
+            match Header::parse(&frame[at..]).unwrap().next_command {
+                0 => break,
+                next => at += next as usize,
+            }
+        }
+        split(Bytes::from(frame).slice(4..), false).unwrap()
+    }
+
+    #[test]
+    fn a_compound_is_aligned_numbered_and_related() {
+        let replies = as_responses(&assemble(&chain(), ADDRESS, Protect::Plain));
+        assert_eq!(replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [5, 6, 8]);
+        assert_eq!(replies.iter().map(|r| r.header.credit_charge).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(replies.iter().map(|r| r.header.has(flags::RELATED)).collect::<Vec<_>>(), [false, true, true]);
+        assert_eq!(replies[0].header.tree_id(), 9);
+        assert_eq!(replies[2].header.credits, 11);
+        assert_eq!(&replies[1].body()[48..100_048], &[3; 100_000][..]);
+    }
+
+    #[test]
+    fn a_large_payload_is_a_segment_of_its_own_and_not_a_copy() {
+        let chain = chain();
+        let segments = assemble(&chain, ADDRESS, Protect::Plain);
+        assert!(segments.iter().any(|segment| segment.as_ptr() == chain.requests[1].payload.as_ptr()));
+    }
+
+    #[test]
+    fn each_message_of_a_compound_is_signed_with_its_padding() {
+        let signer = Signer::new(SigningAlgorithm::AesCmac, &[1; 16]);
+        let frame = assemble(&chain(), ADDRESS, Protect::Sign(&signer)).concat();
+        let mut at = 4;
+        for _ in 0..3 {
+            let header = Header::parse(&frame[at..]).unwrap();
+            let end = if header.next_command == 0 { frame.len() } else { at + header.next_command as usize };
+            let mut message = frame[at..end].to_vec();
+            let signature = message[SIGNATURE].to_vec();
+            message[SIGNATURE].fill(0);
+            let nonce = Nonce { message_id: header.message_id, from_server: false, cancel: false };
+            assert_eq!(signer.sign([&message[..]], nonce)[..], signature[..]);
+            at = end;
+        }
+    }
+
+    #[test]
+    fn a_sealed_frame_opens_to_the_plain_one() {
+        let keys = ([1u8; 16], [2u8; 16]);
+        let client = Sealer::new(Cipher::Aes128Gcm, 42, &keys.0, &keys.1);
+        let server = Sealer::new(Cipher::Aes128Gcm, 42, &keys.1, &keys.0);
+        let mut sealed = assemble(&chain(), ADDRESS, Protect::Seal(&client)).concat();
+        server.open(&mut sealed[4..]).unwrap();
+        let plain = assemble(&chain(), ADDRESS, Protect::Plain).concat();
+        assert_eq!(sealed[4 + TRANSFORM_SIZE..], plain[4..]);
+    }
+
+    #[test]
+    fn broken_chains_are_refused() {
+        let header = Header {
+            credit_charge: 0,
+            status: NtStatus::SUCCESS,
+            command: 13,
+            credits: 1,
+            flags: flags::RESPONSE,
+            next_command: 0,
+            message_id: 1,
+            async_or_tree: 0,
+            session_id: 0,
+        };
+        for next in [1, 8, 56, 63, 68, 72, 1 << 31, u32::MAX] {
+            let mut frame = Vec::new();
+            Header { next_command: next, ..header }.put(&mut frame);
+            frame.extend_from_slice(&[0; 8]);
+            assert!(split(Bytes::from(frame), false).is_err(), "NextCommand {next}");
+        }
+        let mut request = Vec::new();
+        Header { flags: 0, ..header }.put(&mut request);
+        assert!(split(Bytes::from(request), false).is_err());
+    }
+}

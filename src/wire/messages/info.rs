@@ -1,0 +1,172 @@
+//! QUERY_DIRECTORY (MS-SMB2 2.2.33), QUERY_INFO (2.2.37) and SET_INFO (2.2.39), with the structures of
+//! MS-FSCC that they carry.
+
+use super::FileId;
+use super::create::FileInfo;
+use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::frame::{Reply, Request};
+use crate::wire::header::{Command, HEADER_SIZE};
+
+const INFO_FILE: u8 = 1;
+const INFO_FILESYSTEM: u8 = 2;
+/// `FileIdFullDirectoryInformation` (MS-FSCC 2.4.22)
+const ID_FULL_DIRECTORY: u8 = 38;
+const FILE_BASIC: u8 = 4;
+const FILE_RENAME: u8 = 10;
+const FILE_DISPOSITION: u8 = 13;
+const FILE_END_OF_FILE: u8 = 20;
+const FILE_NETWORK_OPEN: u8 = 34;
+const FS_FULL_SIZE: u8 = 7;
+
+/// A QUERY_DIRECTORY for all entries from where the last one ended.
+pub fn query_directory(directory: FileId, buffer: u32) -> Request {
+    const FIXED: usize = 32;
+    let mut body = Vec::with_capacity(FIXED + 2);
+    body.put_u16(33)
+        .put_u8(ID_FULL_DIRECTORY)
+        .put_u8(0)
+        .put_u32(0)
+        .put_bytes(&directory)
+        .put_u16((HEADER_SIZE + FIXED) as u16)
+        .put_u16(2)
+        .put_u32(buffer)
+        .put_utf16(&[u16::from(b'*')]);
+    Request::new(Command::QueryDirectory, body).with_response(buffer)
+}
+
+/// One entry of a listing, as the server gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: Vec<u16>,
+    /// Times, sizes, attributes.
+    pub info: FileInfo,
+    /// The file's id on disk.
+    pub disk_id: u64,
+    /// The reparse tag of a reparse point (MS-FSCC 2.4.22: in the place of EaSize).
+    pub reparse_tag: u32,
+}
+
+/// The entries of a QUERY_DIRECTORY response, in the server's order.
+pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
+    const REPARSE_POINT: u32 = 0x400;
+    let mut rest = output(reply)?;
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let entry = Fields(rest);
+        let attributes = entry.u32(56)?;
+        entries.push(Entry {
+            name: entry.utf16(80, entry.u32(60)? as usize)?,
+            info: FileInfo {
+                created: entry.u64(8)?,
+                accessed: entry.u64(16)?,
+                modified: entry.u64(24)?,
+                changed: entry.u64(32)?,
+                size: entry.u64(40)?,
+                allocation: entry.u64(48)?,
+                attributes,
+            },
+            disk_id: entry.u64(72)?,
+            reparse_tag: if attributes & REPARSE_POINT != 0 { entry.u32(64)? } else { 0 },
+        });
+        rest = match entry.u32(0)? as usize {
+            0 => &[],
+            // Each step goes forward, so the walk ends.
+            next if next >= 80 => rest.get(next..).ok_or(Malformed("a directory entry that lies outside"))?,
+            _ => return Err(Malformed("a directory entry that overlaps the one before")),
+        };
+    }
+    Ok(entries)
+}
+
+/// The output buffer of a QUERY_DIRECTORY or QUERY_INFO response: they look alike.
+fn output(reply: &Reply) -> Result<&[u8], Malformed> {
+    let body = Fields(reply.body());
+    body.expect_structure(9, "a QUERY response whose StructureSize is not 9")?;
+    Fields(&reply.message).bytes(usize::from(body.u16(2)?), body.u32(4)? as usize)
+}
+
+fn query(kind: u8, class: u8, file: FileId, length: u32) -> Request {
+    let mut body = Vec::with_capacity(40);
+    body.put_u16(41)
+        .put_u8(kind)
+        .put_u8(class)
+        .put_u32(length)
+        .put_u16(0)
+        .put_u16(0)
+        .put_u32(0)
+        .put_u32(0)
+        .put_u32(0)
+        .put_bytes(&file);
+    Request::new(Command::QueryInfo, body)
+}
+
+/// Asks for times, sizes and attributes of an open file.
+pub fn query_file(file: FileId) -> Request {
+    query(INFO_FILE, FILE_NETWORK_OPEN, file, 56)
+}
+
+/// FileNetworkOpenInformation (MS-FSCC 2.4.33).
+pub fn parse_file(reply: &Reply) -> Result<FileInfo, Malformed> {
+    FileInfo::parse(Fields(output(reply)?), 0)
+}
+
+/// Asks for the size of the file system that an open file lies on.
+pub fn query_space(file: FileId) -> Request {
+    query(INFO_FILESYSTEM, FS_FULL_SIZE, file, 32)
+}
+
+/// FileFsFullSizeInformation (MS-FSCC 2.5.4): units in all, units this user may fill, units free, bytes a unit.
+pub fn parse_space(reply: &Reply) -> Result<(u64, u64, u64, u32), Malformed> {
+    let space = Fields(output(reply)?);
+    let unit = space.u32(24)?.checked_mul(space.u32(28)?).filter(|unit| *unit > 0);
+    let unit = unit.ok_or(Malformed("an allocation unit of no sensible size"))?;
+    Ok((space.u64(0)?, space.u64(8)?, space.u64(16)?, unit))
+}
+
+fn set(class: u8, file: FileId, data: &[u8]) -> Request {
+    const FIXED: usize = 32;
+    let mut body = Vec::with_capacity(FIXED + data.len());
+    body.put_u16(33)
+        .put_u8(INFO_FILE)
+        .put_u8(class)
+        .put_u32(data.len() as u32)
+        .put_u16((HEADER_SIZE + FIXED) as u16)
+        .put_u16(0)
+        .put_u32(0)
+        .put_bytes(&file)
+        .put_bytes(data);
+    Request::new(Command::SetInfo, body)
+}
+
+/// Sets times and attributes; 0 leaves one as it is (MS-FSCC 2.4.7).
+pub fn set_basic(file: FileId, created: u64, accessed: u64, modified: u64, attributes: u32) -> Request {
+    const CHANGED_BY_THE_SERVER: u64 = 0;
+    let mut data = Vec::with_capacity(40);
+    data.put_u64(created)
+        .put_u64(accessed)
+        .put_u64(modified)
+        .put_u64(CHANGED_BY_THE_SERVER)
+        .put_u32(attributes)
+        .put_u32(0);
+    set(FILE_BASIC, file, &data)
+}
+
+/// Sets the size.
+pub fn set_size(file: FileId, size: u64) -> Request {
+    set(FILE_END_OF_FILE, file, &size.to_le_bytes())
+}
+
+/// The file goes when the last open of it is closed.
+pub fn set_delete(file: FileId) -> Request {
+    set(FILE_DISPOSITION, file, &[1])
+}
+
+/// Renames to a path from the tree's root (MS-FSCC 2.4.37.2).
+pub fn set_name(file: FileId, path: &[u16], replace: bool) -> Request {
+    let mut data = Vec::with_capacity(20 + 2 * path.len());
+    data.put_u8(u8::from(replace)).put_bytes(&[0; 7]).put_u64(0).put_u32(2 * path.len() as u32).put_utf16(path);
+    // Servers want at least the size of the structure, which ends in padding.
+    data.resize(data.len().max(24), 0);
+    set(FILE_RENAME, file, &data)
+}

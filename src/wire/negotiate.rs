@@ -1,0 +1,371 @@
+//! Which dialect is spoken, and how it is protected (MS-SMB2 2.2.3, 2.2.4, 3.2.4.2.2, 3.2.5.2).
+
+use super::codec::{Fields, Malformed, Put};
+use super::connection::Connection;
+use super::credits::CREDIT_PAYLOAD;
+use super::crypto::{Cipher, SigningAlgorithm, random_bytes};
+use super::error::{ConnectError, Stage, WireError};
+use super::frame::{Chain, Reply, Request};
+use super::header::{Command, HEADER_SIZE};
+use super::status::NtStatus;
+use crate::config::{Dialect, DialectRange, Protection};
+use sha2::{Digest, Sha512};
+use std::time::Duration;
+
+/// The bits of Capabilities (MS-SMB2 2.2.3).
+pub mod capabilities {
+    /// `SMB2_GLOBAL_CAP_LEASING`
+    pub const LEASING: u32 = 0x02;
+    /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit.
+    pub const LARGE_MTU: u32 = 0x04;
+    /// `SMB2_GLOBAL_CAP_ENCRYPTION`: SMB 3.0 and 3.0.2.
+    pub const ENCRYPTION: u32 = 0x40;
+}
+
+const SIGNING_ENABLED: u16 = 1;
+const SIGNING_REQUIRED: u16 = 2;
+const CONTEXT_PREAUTH: u16 = 1;
+const CONTEXT_ENCRYPTION: u16 = 2;
+const CONTEXT_SIGNING: u16 = 8;
+const SHA_512: u16 = 1;
+
+/// What the client offers.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    /// From the oldest to the newest dialect.
+    pub dialects: DialectRange,
+    /// The session will be signed, and the server may know.
+    pub require_signing: bool,
+    /// Whether ciphers are offered at all.
+    pub encryption: Protection,
+    client_guid: [u8; 16],
+}
+
+impl Offer {
+    /// An offer of a new client.
+    pub fn new(dialects: DialectRange, require_signing: bool, encryption: Protection) -> Offer {
+        Offer { dialects, require_signing, encryption, client_guid: random_bytes() }
+    }
+
+    /// The client's SecurityMode.
+    pub fn security_mode(&self) -> u16 {
+        SIGNING_ENABLED | if self.require_signing { SIGNING_REQUIRED } else { 0 }
+    }
+
+    /// The client's Capabilities, 0 where no SMB 3 is offered (MS-SMB2 3.2.4.2.2.2).
+    fn capabilities(&self) -> u32 {
+        if self.dialects.highest < Dialect::Smb300 {
+            return 0;
+        }
+        let encryption = if self.encryption == Protection::Off { 0 } else { capabilities::ENCRYPTION };
+        capabilities::LARGE_MTU | encryption
+    }
+
+    fn request(&self) -> Vec<u8> {
+        let dialects: Vec<Dialect> = self.dialects.dialects().collect();
+        let with_contexts = self.dialects.highest == Dialect::Smb311;
+        let contexts_at = (HEADER_SIZE + 36 + 2 * dialects.len()).next_multiple_of(8);
+        let mut body = Vec::with_capacity(256);
+        body.put_u16(36)
+            .put_u16(dialects.len() as u16)
+            .put_u16(self.security_mode())
+            .put_u16(0)
+            .put_u32(self.capabilities())
+            .put_bytes(&self.client_guid);
+        let contexts = if with_contexts { self.contexts() } else { Vec::new() };
+        match with_contexts {
+            true => body.put_u32(contexts_at as u32).put_u16(contexts.len() as u16).put_u16(0),
+            false => body.put_u64(0),
+        };
+        for dialect in &dialects {
+            body.put_u16(dialect.revision());
+        }
+        for (kind, data) in &contexts {
+            body.align(8).put_u16(*kind).put_u16(data.len() as u16).put_u32(0).put_bytes(data);
+        }
+        body
+    }
+
+    /// The negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.3.1).
+    fn contexts(&self) -> Vec<(u16, Vec<u8>)> {
+        let salt: [u8; 32] = random_bytes();
+        let mut preauth = Vec::new();
+        preauth.put_u16(1).put_u16(salt.len() as u16).put_u16(SHA_512).put_bytes(&salt);
+        let mut contexts = vec![(CONTEXT_PREAUTH, preauth)];
+        if self.encryption != Protection::Off {
+            let mut ciphers = Vec::new();
+            ciphers.put_u16(Cipher::OFFERED.len() as u16);
+            Cipher::OFFERED.iter().for_each(|cipher| {
+                ciphers.put_u16(*cipher as u16);
+            });
+            contexts.push((CONTEXT_ENCRYPTION, ciphers));
+        }
+        let mut signing = Vec::new();
+        signing.put_u16(SigningAlgorithm::OFFERED.len() as u16);
+        SigningAlgorithm::OFFERED.iter().for_each(|algorithm| {
+            signing.put_u16(*algorithm as u16);
+        });
+        contexts.push((CONTEXT_SIGNING, signing));
+        contexts
+    }
+}
+
+/// What was agreed on.
+#[derive(Clone, Debug)]
+pub struct Negotiated {
+    /// The dialect.
+    pub dialect: Dialect,
+    /// The server insists on signing.
+    pub server_requires_signing: bool,
+    /// How sessions are signed.
+    pub signing: SigningAlgorithm,
+    /// How sessions can be encrypted.
+    pub cipher: Option<Cipher>,
+    /// Requests may cost more than one credit.
+    pub large_mtu: bool,
+    /// The largest READ, in bytes, that the server takes.
+    pub max_read: u32,
+    /// The largest WRITE, in bytes.
+    pub max_write: u32,
+    /// The largest QUERY_INFO, QUERY_DIRECTORY and SET_INFO buffer, in bytes.
+    pub max_transact: u32,
+    /// The server's first SPNEGO token.
+    pub token: Vec<u8>,
+    /// Covers both messages; all zeros below SMB 3.1.1.
+    pub preauth_hash: [u8; 64],
+    server: ServerHello,
+}
+
+/// What FSCTL_VALIDATE_NEGOTIATE_INFO must confirm (MS-SMB2 2.2.32.6).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ServerHello {
+    capabilities: u32,
+    guid: [u8; 16],
+    security_mode: u16,
+    dialect: u16,
+}
+
+/// Agrees with the server on a dialect.
+pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duration) -> Result<Negotiated, ConnectError> {
+    let request = Request::new(Command::Negotiate, offer.request()).with_response(CREDIT_PAYLOAD - 4096);
+    let (sent, reply) = connection.send_recorded(request, deadline).await.map_err(|error| no_answer(&error))?;
+    if reply.status().is_error() {
+        let message = format!(
+            "the server speaks none of the offered dialects (SMB {} to {})",
+            offer.dialects.lowest, offer.dialects.highest
+        );
+        return Err(ConnectError::refused(Stage::Dialect, message, reply.status()));
+    }
+    let mut agreed = parse(&reply, offer).map_err(|error| ConnectError::new(Stage::Dialect, error))?;
+    if agreed.dialect == Dialect::Smb311 {
+        agreed.preauth_hash = extend_hash(&extend_hash(&[0; 64], &sent), &reply.message);
+    }
+    if agreed.large_mtu {
+        connection.enable_multi_credit();
+    }
+    if offer.encryption == Protection::Required && agreed.cipher.is_none() {
+        let message = format!("encryption is required, and the server offers none with SMB {}", agreed.dialect);
+        return Err(ConnectError::new(Stage::Dialect, message));
+    }
+    Ok(agreed)
+}
+
+fn no_answer(error: &WireError) -> ConnectError {
+    let message = match error {
+        WireError::TimedOut => "the server accepted the connection and then never answered".to_owned(),
+        WireError::Closed(reason) if reason.contains("SMB1") => {
+            "the server speaks only SMB1, which is obsolete and unsafe: enable SMB2 or SMB3 on it".to_owned()
+        }
+        WireError::Closed(reason) if reason.contains("the server closed it") => {
+            "the server closed the connection when asked for SMB2 or SMB3: it may speak only SMB1, or not be an SMB \
+             server"
+                .to_owned()
+        }
+        error => format!("the server could not be asked for its dialect: {error}"),
+    };
+    ConnectError::new(Stage::Dialect, message)
+}
+
+/// The next value of a pre-authentication hash (MS-SMB2 3.2.5.2).
+pub fn extend_hash(hash: &[u8; 64], message: &[u8]) -> [u8; 64] {
+    let mut sha = Sha512::new();
+    sha.update(hash);
+    sha.update(message);
+    sha.finalize().into()
+}
+
+fn parse(reply: &Reply, offer: &Offer) -> Result<Negotiated, String> {
+    let answer = parse_answer(reply, offer.encryption);
+    let agreed = answer.map_err(|malformed| format!("the server's answer is malformed: {malformed}"))?;
+    let Some(agreed) = agreed else { return Err("the server chose a dialect that does not exist".into()) };
+    if !offer.dialects.dialects().any(|dialect| dialect == agreed.dialect) {
+        return Err(format!("the server chose SMB {}, which was not offered", agreed.dialect));
+    }
+    Ok(agreed)
+}
+
+fn parse_answer(reply: &Reply, encryption: Protection) -> Result<Option<Negotiated>, Malformed> {
+    let body = Fields(reply.body());
+    body.expect_structure(65, "a NEGOTIATE response whose StructureSize is not 65")?;
+    let server = ServerHello {
+        security_mode: body.u16(2)?,
+        dialect: body.u16(4)?,
+        guid: body.block(8)?,
+        capabilities: body.u32(24)?,
+    };
+    let Some(dialect) = Dialect::from_revision(server.dialect) else { return Ok(None) };
+    let message = Fields(&reply.message);
+    let token = message.bytes(usize::from(body.u16(56)?), usize::from(body.u16(58)?))?.to_vec();
+    let large_mtu = dialect >= Dialect::Smb210 && server.capabilities & capabilities::LARGE_MTU != 0;
+    // Without multi-credit requests one credit's payload is the limit (MS-SMB2 3.2.4.1.5).
+    let limit = |claimed: u32| if large_mtu { claimed } else { claimed.min(CREDIT_PAYLOAD) }.min(MAX_IO);
+    let mut agreed = Negotiated {
+        dialect,
+        server_requires_signing: server.security_mode & SIGNING_REQUIRED != 0,
+        signing: if dialect < Dialect::Smb300 { SigningAlgorithm::HmacSha256 } else { SigningAlgorithm::AesCmac },
+        cipher: None,
+        large_mtu,
+        max_read: limit(body.u32(32)?),
+        max_write: limit(body.u32(36)?),
+        max_transact: limit(body.u32(28)?),
+        token,
+        preauth_hash: [0; 64],
+        server,
+    };
+    if agreed.max_read < MIN_IO || agreed.max_write < MIN_IO || agreed.max_transact < MIN_IO {
+        return Err(Malformed("maximum sizes below 4096 bytes"));
+    }
+    match dialect {
+        Dialect::Smb311 => take_contexts(&mut agreed, body, message)?,
+        Dialect::Smb300 | Dialect::Smb302
+            if encryption != Protection::Off && agreed.server.capabilities & capabilities::ENCRYPTION != 0 =>
+        {
+            agreed.cipher = Some(Cipher::Aes128Ccm);
+        }
+        _ => {}
+    }
+    Ok(Some(agreed))
+}
+
+/// Frames have a 24-bit length: this much payload always fits.
+const MAX_IO: u32 = 8 << 20;
+/// Less than this serves nobody; MS-SMB2 3.3.5.4 demands 65,536.
+const MIN_IO: u32 = 4096;
+
+fn take_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>) -> Result<(), Malformed> {
+    let count = body.u16(6)?;
+    let mut at = body.u32(60)? as usize;
+    let mut preauth = false;
+    for _ in 0..count {
+        let (kind, length) = (message.u16(at)?, usize::from(message.u16(at.saturating_add(2))?));
+        let data = Fields(message.bytes(at.saturating_add(8), length)?);
+        match kind {
+            CONTEXT_PREAUTH => {
+                if data.u16(4)? != SHA_512 {
+                    return Err(Malformed("a pre-authentication hash that was not offered"));
+                }
+                preauth = true;
+            }
+            CONTEXT_ENCRYPTION => agreed.cipher = Cipher::from_id(data.u16(2)?),
+            CONTEXT_SIGNING => {
+                let chosen = SigningAlgorithm::from_id(data.u16(2)?);
+                agreed.signing = chosen.ok_or(Malformed("a signing algorithm that was not offered"))?;
+            }
+            _ => {}
+        }
+        at = at.saturating_add(8 + length).next_multiple_of(8);
+    }
+    if preauth { Ok(()) } else { Err(Malformed("SMB 3.1.1 without a pre-authentication hash")) }
+}
+
+/// Below SMB 3.1.1 the NEGOTIATE messages are not protected, so what was agreed on is asked for again, signed:
+/// a difference means that somebody on the way wanted a weaker dialect (MS-SMB2 3.2.5.5, 2.2.31.4, 2.2.32.6).
+pub async fn validate(
+    connection: &Connection,
+    offer: &Offer,
+    agreed: &Negotiated,
+    tree_id: u32,
+    deadline: Duration,
+) -> Result<(), ConnectError> {
+    const FSCTL_VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
+    let offered_more = offer.dialects.highest >= Dialect::Smb300;
+    let can_sign = connection.security().is_some_and(|security| security.signer.is_some());
+    if agreed.dialect == Dialect::Smb311 || !offered_more || !can_sign {
+        return Ok(());
+    }
+    let dialects: Vec<Dialect> = offer.dialects.dialects().collect();
+    let mut input = Vec::new();
+    input
+        .put_u32(offer.capabilities())
+        .put_bytes(&offer.client_guid)
+        .put_u16(offer.security_mode())
+        .put_u16(dialects.len() as u16);
+    dialects.iter().for_each(|dialect| {
+        input.put_u16(dialect.revision());
+    });
+    let request = Request::new(Command::Ioctl, ioctl(FSCTL_VALIDATE_NEGOTIATE_INFO, &input, 24));
+    let mut chain = Chain::single(request);
+    (chain.tree_id, chain.force_signature) = (tree_id, true);
+    let failed = |message: String| ConnectError::new(Stage::Dialect, message);
+    let replies = connection.send(&chain, deadline).await.map_err(|error| {
+        failed(format!("the server did not confirm what was negotiated ({error}): someone may be altering traffic"))
+    })?;
+    let reply = replies.first().ok_or_else(|| failed("no reply".into()))?;
+    if reply.status().is_error() {
+        // A server that does not know the request says so, signed: nobody has altered anything.
+        return if matches!(reply.status(), NtStatus::ACCESS_DENIED) {
+            Err(ConnectError::refused(
+                Stage::Dialect,
+                "the server would not confirm what was negotiated",
+                reply.status(),
+            ))
+        } else {
+            Ok(())
+        };
+    }
+    let said = parse_validation(reply).map_err(|malformed| failed(malformed.to_string()))?;
+    if said == agreed.server {
+        return Ok(());
+    }
+    Err(failed("the server says that something else was negotiated: someone has altered the traffic".into()))
+}
+
+/// An IOCTL on no file (MS-SMB2 2.2.31).
+fn ioctl(code: u32, input: &[u8], max_output: u32) -> Vec<u8> {
+    const IS_FSCTL: u32 = 1;
+    let mut body = Vec::with_capacity(56 + input.len());
+    body.put_u16(57)
+        .put_u16(0)
+        .put_u32(code)
+        .put_bytes(&[0xff; 16])
+        .put_u32((HEADER_SIZE + 56) as u32)
+        .put_u32(input.len() as u32)
+        .put_u32(0)
+        .put_u32(0)
+        .put_u32(0)
+        .put_u32(max_output)
+        .put_u32(IS_FSCTL)
+        .put_u32(0)
+        .put_bytes(input);
+    body
+}
+
+fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
+    let body = Fields(reply.body());
+    body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
+    let output = Fields(&reply.message).bytes(body.u32(32)? as usize, body.u32(36)? as usize)?;
+    let output = Fields(output);
+    Ok(ServerHello {
+        capabilities: output.u32(0)?,
+        guid: output.block(4)?,
+        security_mode: output.u16(20)?,
+        dialect: output.u16(22)?,
+    })
+}
+
+/// Gives a property test the parsers of this file.
+#[cfg(test)]
+pub(super) fn tests_parse(reply: &Reply) {
+    let _ = parse_answer(reply, Protection::Auto);
+    let _ = parse_validation(reply);
+}

@@ -1,0 +1,146 @@
+//! The tokens of a sign-in: NTLM within SPNEGO, by `sspi`; and the anonymous NTLM exchange, which `sspi`
+//! does not have (MS-NLMP 3.2.5.1.2).
+
+use super::codec::Put;
+use super::crypto::Secret;
+use crate::config::Identity;
+use secrecy::ExposeSecret;
+use sspi::ntlm::NtlmConfig;
+use sspi::{
+    AuthIdentity, BufferType, ClientRequestFlags, CredentialUse, CredentialsBuffers, DataRepresentation, Negotiate,
+    NegotiateConfig, SecurityBuffer, SecurityStatus, Sspi, SspiImpl, Username,
+};
+
+/// Makes the client's tokens from the server's.
+pub enum Authenticator {
+    /// A user with a password.
+    Ntlm(Box<Ntlm>),
+    /// Nobody; how many tokens were made.
+    Anonymous(usize),
+}
+
+/// The state of an NTLM exchange.
+pub struct Ntlm {
+    ssp: Negotiate,
+    credentials: Option<CredentialsBuffers>,
+    complete: bool,
+}
+
+impl Authenticator {
+    /// The exchange of this identity; an error is a sentence for people.
+    pub fn new(identity: &Identity) -> Result<Authenticator, String> {
+        let Identity::User { username, domain, password } = identity else { return Ok(Authenticator::Anonymous(0)) };
+        let username = Username::new(username, domain.as_deref())
+            .map_err(|_| format!("{username:?} can't be a user name on a server"))?;
+        let identity = AuthIdentity { username, password: password.expose_secret().to_owned().into() };
+        let failed = |error: sspi::Error| format!("the sign-in could not be prepared: {error}");
+        let packages = Some("ntlm,!kerberos,!pku2u".to_owned());
+        let config = NegotiateConfig::new(Box::new(NtlmConfig::default()), packages, "cifs-fuse".to_owned());
+        let mut ssp = Negotiate::new_client(config).map_err(failed)?;
+        let credentials = ssp
+            .acquire_credentials_handle()
+            .with_credential_use(CredentialUse::Outbound)
+            .with_auth_data(&sspi::Credentials::AuthIdentity(identity))
+            .execute(&mut ssp)
+            .map_err(failed)?
+            .credentials_handle;
+        Ok(Authenticator::Ntlm(Box::new(Ntlm { ssp, credentials, complete: false })))
+    }
+
+    /// The next token, in answer to the server's.
+    pub fn next(&mut self, server_token: &[u8]) -> Result<Vec<u8>, String> {
+        match self {
+            Authenticator::Ntlm(ntlm) => ntlm.step(server_token),
+            Authenticator::Anonymous(round) => {
+                *round += 1;
+                Ok(if *round == 1 { anonymous_negotiate() } else { anonymous_authenticate() })
+            }
+        }
+    }
+
+    /// Checks the server's last token, which proves that nobody altered the list of methods.
+    pub fn finish(&mut self, server_token: &[u8]) -> Result<(), String> {
+        match self {
+            Authenticator::Ntlm(ntlm) if !ntlm.complete && !server_token.is_empty() => {
+                ntlm.step(server_token).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The session key, if there is one.
+    pub fn session_key(&self) -> Option<Secret> {
+        let Authenticator::Ntlm(ntlm) = self else { return None };
+        let key = ntlm.ssp.query_context_session_key().ok()?;
+        Some(Secret::new(key.session_key.as_ref().to_vec()))
+    }
+}
+
+impl Ntlm {
+    fn step(&mut self, server_token: &[u8]) -> Result<Vec<u8>, String> {
+        let failed = |error: sspi::Error| format!("the server's sign-in token is not acceptable: {error}");
+        let mut input = [SecurityBuffer::new(server_token.to_vec(), BufferType::Token)];
+        let mut output = vec![SecurityBuffer::new(Vec::new(), BufferType::Token)];
+        let wanted = ClientRequestFlags::MUTUAL_AUTH
+            | ClientRequestFlags::INTEGRITY
+            | ClientRequestFlags::FRAGMENT_TO_FIT
+            | ClientRequestFlags::USE_SESSION_KEY;
+        let mut builder = self
+            .ssp
+            .initialize_security_context()
+            .with_credentials_handle(&mut self.credentials)
+            .with_context_requirements(wanted)
+            .with_target_data_representation(DataRepresentation::Native)
+            .with_input(&mut input)
+            .with_output(&mut output);
+        let result = self
+            .ssp
+            .initialize_security_context_impl(&mut builder)
+            .map_err(failed)?
+            .resolve_to_result()
+            .map_err(failed)?;
+        self.complete = result.status == SecurityStatus::Ok;
+        Ok(output.pop().map(|buffer| buffer.buffer).unwrap_or_default())
+    }
+}
+
+const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
+/// Unicode, request target, NTLM, extended session security, 128 and 56 bits (MS-NLMP 2.2.2.5).
+const ANONYMOUS_FLAGS: u32 = 0x0000_0001 | 0x4 | 0x200 | 0x8_0000 | 0x2000_0000 | 0x8000_0000;
+const FLAG_ANONYMOUS: u32 = 0x800;
+
+/// NEGOTIATE_MESSAGE without names (MS-NLMP 2.2.1.1).
+fn anonymous_negotiate() -> Vec<u8> {
+    let mut token = SIGNATURE.to_vec();
+    token.put_u32(1).put_u32(ANONYMOUS_FLAGS).put_u64(0).put_u64(0);
+    token
+}
+
+/// AUTHENTICATE_MESSAGE of nobody: a one-byte LM response and nothing else (MS-NLMP 3.2.5.1.2).
+fn anonymous_authenticate() -> Vec<u8> {
+    const PAYLOAD: u32 = 64;
+    let mut token = SIGNATURE.to_vec();
+    token.put_u32(3).put_u16(1).put_u16(1).put_u32(PAYLOAD);
+    for _empty in ["NtChallengeResponse", "DomainName", "UserName", "Workstation", "EncryptedRandomSessionKey"] {
+        token.put_u32(0).put_u32(PAYLOAD + 1);
+    }
+    token.put_u32(ANONYMOUS_FLAGS | FLAG_ANONYMOUS).put_u8(0);
+    token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_anonymous_tokens_have_the_lengths_of_the_specification() {
+        assert_eq!(anonymous_negotiate().len(), 32);
+        assert_eq!(anonymous_authenticate().len(), 65);
+    }
+
+    #[test]
+    fn a_user_name_that_mixes_its_forms_is_refused_in_words() {
+        let identity = Identity::User { username: "a\\b\\c".into(), domain: None, password: "".to_owned().into() };
+        assert!(Authenticator::new(&identity).is_err_and(|message| message.contains("user name")));
+    }
+}

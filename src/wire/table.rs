@@ -1,0 +1,236 @@
+//! The requests in flight, as a plain value.
+//!
+//! A chain of requests has one waiter, which gets all replies together when the last one is there:
+//! they may come in one frame or apart, and in any order. A chain whose waiter has gone stays in the
+//! table until its replies have come, so that their credits are counted and their ids are known.
+
+use super::codec::Malformed;
+use super::frame::{Chain, Reply};
+use std::collections::HashMap;
+
+/// The requests in flight; `W` is whatever wakes a waiter.
+#[derive(Debug)]
+pub struct MessageTable<W> {
+    /// By the id of their first message.
+    chains: HashMap<u64, Entry<W>>,
+    /// From a message's id to its chain and its place in it.
+    messages: HashMap<u64, (u64, usize)>,
+    response_limit: u64,
+}
+
+#[derive(Debug)]
+struct Entry<W> {
+    waiter: Option<W>,
+    replies: Vec<Option<Reply>>,
+    charges: Vec<u16>,
+    async_ids: Vec<Option<u64>>,
+    first_ids: Vec<u64>,
+    response_limit: u64,
+    orphan: Option<Orphan>,
+}
+
+/// Where a file is left open when nobody takes the answer to its CREATE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Orphan {
+    /// The tree of the open.
+    pub tree_id: u32,
+    /// The tree wants its traffic encrypted.
+    pub seal: bool,
+}
+
+/// What a reply led to.
+#[derive(Debug)]
+pub enum Outcome<W> {
+    /// It was interim, or others of its chain are still missing.
+    Waiting {
+        /// Credits whose use has ended.
+        finished: u32,
+    },
+    /// It was the last one of its chain.
+    Complete {
+        /// Credits whose use has ended.
+        finished: u32,
+        /// Who waits for it; `None` if nobody does any more.
+        waiter: Option<W>,
+        /// In the order of the requests.
+        replies: Vec<Reply>,
+        /// A success of this chain leaves a file open.
+        orphan: Option<Orphan>,
+    },
+}
+
+impl<W> Default for MessageTable<W> {
+    fn default() -> Self {
+        MessageTable { chains: HashMap::new(), messages: HashMap::new(), response_limit: 0 }
+    }
+}
+
+impl<W> MessageTable<W> {
+    /// A chain was queued, its first message with this id.
+    pub fn insert(&mut self, first_id: u64, chain: &Chain, waiter: W) {
+        let charges: Vec<u16> = chain.requests.iter().map(|request| request.charge).collect();
+        let mut id = first_id;
+        let mut first_ids = Vec::with_capacity(charges.len());
+        for (index, charge) in charges.iter().enumerate() {
+            self.messages.insert(id, (first_id, index));
+            first_ids.push(id);
+            id = id.wrapping_add(u64::from(*charge));
+        }
+        let response_limit = chain.response_limit();
+        self.response_limit += response_limit;
+        let entry = Entry {
+            waiter: Some(waiter),
+            replies: vec![None; charges.len()],
+            async_ids: vec![None; charges.len()],
+            charges,
+            first_ids,
+            response_limit,
+            orphan: chain.leaves_open().then_some(Orphan { tree_id: chain.tree_id, seal: chain.seal }),
+        };
+        self.chains.insert(first_id, entry);
+    }
+
+    /// A reply has come.
+    pub fn reply(&mut self, reply: Reply) -> Result<Outcome<W>, Malformed> {
+        const UNKNOWN: Malformed = Malformed("a reply to a message that was never sent, or had its reply");
+        let id = reply.header.message_id;
+        let &(first_id, index) = self.messages.get(&id).ok_or(UNKNOWN)?;
+        let entry = self.chains.get_mut(&first_id).ok_or(UNKNOWN)?;
+        if reply.header.is_interim() {
+            entry.async_ids[index] = reply.header.async_id();
+            return Ok(Outcome::Waiting { finished: 0 });
+        }
+        self.messages.remove(&id);
+        let finished = u32::from(entry.charges[index]);
+        entry.replies[index] = Some(reply);
+        if entry.replies.iter().any(Option::is_none) {
+            return Ok(Outcome::Waiting { finished });
+        }
+        let entry = self.chains.remove(&first_id).ok_or(UNKNOWN)?;
+        self.response_limit -= entry.response_limit;
+        Ok(Outcome::Complete {
+            finished,
+            waiter: entry.waiter,
+            replies: entry.replies.into_iter().flatten().collect(),
+            orphan: entry.orphan,
+        })
+    }
+
+    /// The waiter of a chain has gone: the ids, with their AsyncIds, of what should be cancelled.
+    pub fn abandon(&mut self, first_id: u64) -> Vec<(u64, Option<u64>)> {
+        let Some(entry) = self.chains.get_mut(&first_id) else { return Vec::new() };
+        entry.waiter = None;
+        let open = entry.replies.iter().zip(entry.first_ids.iter().zip(&entry.async_ids));
+        open.filter(|(reply, _)| reply.is_none()).map(|(_, (id, async_id))| (*id, *async_id)).collect()
+    }
+
+    /// The connection has ended: everyone who waits.
+    pub fn drain(&mut self) -> Vec<W> {
+        self.messages.clear();
+        self.response_limit = 0;
+        self.chains.drain().filter_map(|(_, entry)| entry.waiter).collect()
+    }
+
+    /// How many messages are in flight.
+    pub fn len(&self) -> usize {
+        self.messages.len()
+    }
+
+    /// Whether nothing is in flight.
+    pub fn is_empty(&self) -> bool {
+        self.messages.is_empty()
+    }
+
+    /// The most bytes that all outstanding replies together can have: no frame may be larger.
+    pub fn response_limit(&self) -> u64 {
+        self.response_limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::Request;
+    use super::super::header::{Command, Header, flags};
+    use super::super::status::NtStatus;
+    use super::*;
+    use bytes::Bytes;
+
+    fn chain(commands: &[Command]) -> Chain {
+        let requests = commands.iter().map(|command| Request::new(*command, vec![0; 4])).collect();
+        Chain { requests, related: true, tree_id: 3, seal: false, force_signature: false }
+    }
+
+    fn reply(message_id: u64, flags: u32, status: NtStatus) -> Reply {
+        let header = Header {
+            credit_charge: 1,
+            status,
+            command: 5,
+            credits: 1,
+            flags: flags | flags::RESPONSE,
+            next_command: 0,
+            message_id,
+            async_or_tree: 77,
+            session_id: 1,
+        };
+        Reply { header, message: Bytes::new(), sealed: false }
+    }
+
+    fn done(message_id: u64) -> Reply {
+        reply(message_id, 0, NtStatus::SUCCESS)
+    }
+
+    #[test]
+    fn replies_that_come_apart_and_out_of_order_wake_the_waiter_once() {
+        let mut table = MessageTable::default();
+        table.insert(10, &chain(&[Command::Create, Command::Close]), "waiter");
+        assert!(matches!(table.reply(done(11)), Ok(Outcome::Waiting { finished: 1 })));
+        let Ok(Outcome::Complete { waiter, replies, orphan, .. }) = table.reply(done(10)) else { panic!() };
+        assert_eq!(waiter, Some("waiter"));
+        assert_eq!(replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(orphan, None);
+        assert!(table.is_empty());
+        assert_eq!(table.response_limit(), 0);
+    }
+
+    #[test]
+    fn an_interim_reply_is_not_the_answer() {
+        let mut table = MessageTable::default();
+        table.insert(1, &chain(&[Command::Create]), ());
+        let interim = reply(1, flags::ASYNC, NtStatus::PENDING);
+        assert!(matches!(table.reply(interim), Ok(Outcome::Waiting { finished: 0 })));
+        assert_eq!(table.abandon(1), [(1, Some(77))]);
+        let Ok(Outcome::Complete { waiter: None, orphan: Some(Orphan { tree_id: 3, .. }), .. }) = table.reply(done(1))
+        else {
+            panic!("the orphaned open must be known")
+        };
+    }
+
+    #[test]
+    fn unknown_and_repeated_ids_are_refused() {
+        let mut table = MessageTable::default();
+        assert!(table.reply(done(4)).is_err());
+        table.insert(4, &chain(&[Command::Echo]), ());
+        assert!(table.reply(done(4)).is_ok());
+        assert!(table.reply(done(4)).is_err());
+    }
+
+    #[test]
+    fn an_abandoned_chain_keeps_its_ids_until_its_replies_come() {
+        let mut table = MessageTable::default();
+        table.insert(1, &chain(&[Command::Create, Command::Close]), ());
+        table.reply(done(1)).unwrap();
+        assert_eq!(table.abandon(1), [(2, None)]);
+        assert_eq!(table.len(), 1);
+        assert!(table.reply(done(2)).is_ok());
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn the_end_of_a_connection_wakes_everyone() {
+        let mut table = MessageTable::default();
+        table.insert(1, &chain(&[Command::Echo]), 'a');
+        table.insert(2, &chain(&[Command::Echo]), 'b');
+        table.abandon(2);
+        assert_eq!(table.drain(), ['a']);
+    }
+}

@@ -1,0 +1,227 @@
+//! The byte stream under a connection: TCP, its frames, and the queue of what is to be sent.
+//!
+//! Both transports put four bytes before each message: a type, which is 0 for a message, and a length
+//! (MS-SMB2 2.1, RFC 1002 4.3.1). Sending never waits: what the socket does not take at once stays in
+//! the outbox, and the writer task sends it on. Several messages, payloads included, go out in one
+//! vectored write.
+
+use super::codec::Malformed;
+use super::error::{ConnectError, Stage};
+use bytes::{Buf, Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+/// The addresses of a host, in the order in which they will be tried.
+pub async fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ConnectError> {
+    let failed = |why: String| ConnectError::new(Stage::Resolve, format!("the host name {host:?} {why}"));
+    let found = timeout_at(deadline, tokio::net::lookup_host((host, port)))
+        .await
+        .map_err(|_| failed("was not resolved in time".into()))?
+        .map_err(|error| failed(format!("does not resolve ({error})")))?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(failed("has no address".into())) } else { Ok(addresses) }
+}
+
+/// Connects to the first address that answers. Each gets its share of the time that is left, so that
+/// one silent address does not use up the time of the others.
+pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
+    let mut failures = Vec::new();
+    for (index, address) in addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let turn = Instant::now() + left / (addresses.len() - index) as u32;
+        match timeout_at(turn, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                // Nagle's algorithm would hold back every request behind the one before it.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::warn!(%address, %error, "TCP_NODELAY could not be set: requests will be slow");
+                }
+                return Ok(stream);
+            }
+            Ok(Err(error)) => failures.push(format!("{address}: {error}")),
+            Err(_) => failures.push(format!("{address}: no answer within {:.1} s", left.as_secs_f64())),
+        }
+    }
+    Err(ConnectError::new(Stage::Connect, format!("no connection to the server: {}", failures.join("; "))))
+}
+
+/// Receives frames.
+#[derive(Debug)]
+pub struct FrameReader {
+    half: OwnedReadHalf,
+    /// The beginning of what was received and not used yet. It is small, so that a small frame needs
+    /// one system call and a large one is received into a buffer of its own.
+    head: BytesMut,
+}
+
+const HEAD_SIZE: usize = 512;
+const PREFIX_SIZE: usize = smb_transport::SmbTcpMessageHeader::SIZE;
+/// Frame types of the NetBIOS session service; direct TCP knows the first only.
+const SESSION_MESSAGE: u8 = 0;
+const SESSION_KEEP_ALIVE: u8 = 0x85;
+
+impl FrameReader {
+    /// Receives from this half of a stream.
+    pub fn new(half: OwnedReadHalf) -> FrameReader {
+        FrameReader { half, head: BytesMut::with_capacity(HEAD_SIZE) }
+    }
+
+    /// The next frame, without its prefix. `limit` says how large it may be; it is asked when the
+    /// frame's length is known, and nothing is allocated beyond it.
+    pub async fn next(&mut self, limit: impl Fn() -> u64) -> io::Result<BytesMut> {
+        loop {
+            self.fill_head(PREFIX_SIZE).await?;
+            let kind = self.head[0];
+            let length = u32::from_be_bytes([0, self.head[1], self.head[2], self.head[3]]) as usize;
+            if kind == SESSION_KEEP_ALIVE && length == 0 {
+                self.head.advance(PREFIX_SIZE);
+                continue;
+            }
+            if kind != SESSION_MESSAGE {
+                return Err(invalid("a frame that is not a session message"));
+            }
+            if length as u64 > limit() {
+                return Err(invalid("a frame larger than everything that was asked for"));
+            }
+            self.head.advance(PREFIX_SIZE);
+            if length <= HEAD_SIZE - PREFIX_SIZE {
+                self.fill_head(length).await?;
+                return Ok(self.head.split_to(length));
+            }
+            let mut frame = BytesMut::with_capacity(length);
+            let ready = self.head.len().min(length);
+            frame.extend_from_slice(&self.head.split_to(ready));
+            while frame.len() < length {
+                let missing = (length - frame.len()) as u64;
+                if (&mut self.half).take(missing).read_buf(&mut frame).await? == 0 {
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+            }
+            return Ok(frame);
+        }
+    }
+
+    async fn fill_head(&mut self, wanted: usize) -> io::Result<()> {
+        while self.head.len() < wanted {
+            if self.head.capacity() - self.head.len() < HEAD_SIZE / 2 {
+                self.head.reserve(HEAD_SIZE);
+            }
+            let room = (HEAD_SIZE - self.head.len().min(HEAD_SIZE - 1)) as u64;
+            if (&mut self.half).take(room).read_buf(&mut self.head).await? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn invalid(what: &'static str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, Malformed(what))
+}
+
+/// What is to be sent.
+#[derive(Debug)]
+pub struct Outbox {
+    queue: Mutex<Queue>,
+    /// The socket was full: the writer task goes on when it has room again.
+    blocked: Notify,
+}
+
+#[derive(Debug)]
+struct Queue {
+    segments: VecDeque<Bytes>,
+    /// `None` once the connection has ended.
+    half: Option<Arc<OwnedWriteHalf>>,
+}
+
+/// Segments in one system call; more than any compound has.
+const SEGMENTS_AT_ONCE: usize = 64;
+
+impl Outbox {
+    /// Sends through this half of a stream.
+    pub fn new(half: OwnedWriteHalf) -> Outbox {
+        let queue = Queue { segments: VecDeque::new(), half: Some(Arc::new(half)) };
+        Outbox { queue: Mutex::new(queue), blocked: Notify::new() }
+    }
+
+    /// Queues a frame, and sends as much as the socket takes without waiting.
+    ///
+    /// The queue is bounded by the credits of the frames in it.
+    pub fn push(&self, segments: impl IntoIterator<Item = Bytes>) -> io::Result<()> {
+        let mut queue = self.lock();
+        if queue.half.is_some() {
+            queue.segments.extend(segments);
+        }
+        if queue.flush()? {
+            self.blocked.notify_one();
+        }
+        Ok(())
+    }
+
+    /// The writer task: sends what the socket did not take at once, until the outbox is closed.
+    pub async fn drain(&self) -> io::Result<()> {
+        loop {
+            self.blocked.notified().await;
+            loop {
+                let Some(half) = self.lock().half.clone() else { return Ok(()) };
+                half.writable().await?;
+                if !self.lock().flush()? {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Lets go of the stream and of what was not sent.
+    pub fn close(&self) {
+        let mut queue = self.lock();
+        queue.half = None;
+        queue.segments.clear();
+        self.blocked.notify_one();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Writes until the queue is empty or the socket is full; whether it was full.
+    fn flush(&mut self) -> io::Result<bool> {
+        let Some(half) = self.half.clone() else { return Ok(false) };
+        while !self.segments.is_empty() {
+            let slices: Vec<IoSlice<'_>> =
+                self.segments.iter().take(SEGMENTS_AT_ONCE).map(|segment| IoSlice::new(segment)).collect();
+            match half.try_write_vectored(&slices) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => self.consume(written),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    fn consume(&mut self, mut written: usize) {
+        while let Some(front) = self.segments.front_mut() {
+            if written < front.len() {
+                front.advance(written);
+                return;
+            }
+            written -= front.len();
+            self.segments.pop_front();
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! A password is not to be seen in what the kernel shows of the process.
+
+use std::fs;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// The program, waiting for a password on its standard input; killed when the test ends.
+struct Waiting(Child);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Waiting {
+    fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Waiting {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cifs-fuse"));
+        command.args(arguments).args(["--password-fd", "0"]).env_clear().envs(variables.iter().copied());
+        Waiting(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+    }
+
+    /// What /proc shows under `name`, as soon as it shows `marker` and nothing of `secret` any more.
+    fn shows_without(&mut self, name: &str, marker: &str, secret: &str) -> String {
+        let path = format!("/proc/{}/{name}", self.0.id());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let shown = String::from_utf8_lossy(&fs::read(&path).unwrap()).replace('\0', " ");
+            assert_eq!(self.0.try_wait().unwrap(), None, "the program is to wait for its standard input");
+            if shown.contains(marker) && !shown.contains(secret) {
+                return shown;
+            }
+            assert!(Instant::now() < deadline, "/proc/PID/{name} still shows the password");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[test]
+fn the_arguments_do_not_show_a_password() {
+    let url = "cifs://ann:hunter2@127.0.0.1:1/m?auth-username=ann&auth-password=hunter2&transport=directtcp";
+    let arguments = [url, "/nowhere", "-o", "ro,password=\"hunter2,hunter2\",uid=5"];
+    let shown = Waiting::start(&arguments, &[]).shows_without("cmdline", "127.0.0.1", "hunter2");
+    let covered = "cifs://ann:*******@127.0.0.1:1/m?auth-username=ann&auth-password=*******&transport=directtcp \
+                   /nowhere -o ro,password=*****************,uid=5 --password-fd 0";
+    assert!(shown.trim_end().ends_with(covered), "{shown}");
+}
+
+#[test]
+fn the_environment_does_not_show_a_password() {
+    let variables = [("AUTH_USERNAME", "somebody"), ("AUTH_PASSWORD", "hunter2")];
+    let shown = Waiting::start(&["cifs://127.0.0.1:1/m", "/nowhere"], &variables).shows_without(
+        "environ",
+        "AUTH_USERNAME=somebody",
+        "hunter2",
+    );
+    assert!(shown.contains("AUTH_PASSWORD=*******"), "{shown}");
+}
