@@ -1,16 +1,19 @@
 //! What cannot be mounted: each case has its own message, that names the stage and the server's
 //! status, comes within the connect timeout, and leaves nothing behind.
 
-use crate::support::command::Run;
-use crate::support::mount::Request;
+use crate::support::command::{Run, run};
+use crate::support::mount::{Request, is_running, program};
 use crate::support::proxy::Proxy;
 use crate::support::scene::Scene;
-use crate::support::scratch;
-use crate::support::server::{Kind, PASSWORD_MARK, SHARE, Server, both_servers, url, user};
+use crate::support::server::{Kind, PASSWORD, PASSWORD_MARK, SHARE, Server, both_servers, url, user};
+use crate::support::silent::Silent;
+use crate::support::watchdog;
+use crate::support::{mountinfo, scratch, wait_until};
 use rustix::process::Signal;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 both_servers!(a_wrong_password, an_unknown_user, an_unknown_share, an_unknown_path, a_path_that_is_a_file);
@@ -30,7 +33,9 @@ fn message(outcome: &Run) -> &str {
 fn fails_at(request: Request, stage: &str, words: &[&str]) -> Run {
     let outcome = request.fails(32);
     assert!(message(&outcome).starts_with(&format!("cifs-fuse: {stage}: ")), "{outcome}");
-    words.iter().for_each(|word| drop(outcome.says(word)));
+    for word in words {
+        outcome.says(word);
+    }
     outcome
 }
 
@@ -171,28 +176,44 @@ fn a_mountpoint_that_is_not_empty() {
 fn a_mountpoint_that_is_mounted_on_already() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.here("file"), "x").unwrap();
-    let outcome = crate::support::command::run(
-        &mut crate::support::mount::program([&*scene.url(), scene.mount.path().to_str().unwrap(), "--guest"]),
-        Duration::from_secs(30),
-    );
-    assert_eq!(outcome.code, Some(32), "{outcome}");
+    let outcome = fails_on_mount(&scene.url(), scene.mount.path());
     assert!(message(&outcome).starts_with("cifs-fuse: mountpoint: "), "{outcome}");
     assert_eq!(fs::read(scene.here("file")).unwrap(), b"x", "the mount that is there goes on");
     scene.mount.unmount();
 }
 
-/// What a crash leaves behind must not stop the next mount without a word on how to go on.
+/// What a crash of ours leaves behind does not stop the next mount.
 #[test]
-fn a_mountpoint_that_is_stale() {
+fn a_stale_mount_of_ours_is_cleaned_away() {
     let scene = Scene::on(Kind::Smbd);
+    fs::write(scene.there("file"), "x").unwrap();
     scene.mount.signal(Signal::KILL);
-    let dead = || !crate::support::mount::is_running(scene.mount.process());
-    assert!(crate::support::wait_until(Duration::from_secs(20), dead));
-    let mut again = crate::support::mount::program([&*scene.url(), scene.mount.path().to_str().unwrap(), "--guest"]);
-    let outcome = crate::support::command::run(&mut again, Duration::from_secs(30));
-    assert_eq!(outcome.code, Some(32), "{outcome}");
+    assert!(wait_until(Duration::from_secs(20), || !is_running(scene.mount.process())));
+    let again = Request::new(scene.url()).at(scene.mount.path()).mount();
+    assert_eq!(fs::read(again.join("file")).unwrap(), b"x");
+    again.unmount();
+}
+
+/// Somebody else's is left alone, and what to do about it is said.
+#[test]
+fn a_stale_mount_of_another_program_is_said() {
+    let server = Server::shared(Kind::Smbd);
+    let stale = Silent::new();
+    watchdog::abort(mountinfo::at(&stale.mountpoint).unwrap().minor);
+    let outcome = fails_on_mount(&server.url(""), &stale.mountpoint);
     assert!(message(&outcome).starts_with("cifs-fuse: mountpoint: "), "{outcome}");
-    outcome.says("fusermount3 -u");
+    outcome.says("stale").says("fusermount3 -u");
+}
+
+/// Tries to mount where something is mounted, which stays.
+#[track_caller]
+fn fails_on_mount(url: &str, mountpoint: &Path) -> Run {
+    let mut command = program([url, mountpoint.to_str().unwrap()]);
+    command.env("AUTH_USERNAME", user()).env("AUTH_PASSWORD", PASSWORD);
+    let outcome = run(&mut command, Duration::from_secs(30));
+    assert_eq!(outcome.code, Some(32), "{outcome}");
+    assert!(mountinfo::at(mountpoint).is_some(), "something of somebody else was unmounted");
+    outcome
 }
 
 #[test]

@@ -5,10 +5,12 @@ use crate::support::files::{self, noise};
 use crate::support::frames::command;
 use crate::support::proxy::Proxy;
 use crate::support::server::{Demand, Kind, PASSWORD, SHARE, Server, Settings, both_servers, user};
+use crate::support::silent::Silent;
 use crate::support::smbd::{Smbd, protocol};
 use crate::support::watchdog::{self, Watchdog};
-use crate::support::{mountinfo, scratch, wait_until};
+use crate::support::{mountinfo, scratch};
 use cifs_fuse::config::Dialect;
+use rustix::io::Errno;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -180,28 +182,24 @@ fn the_proxy_delays_each_direction() {
     assert!(start.elapsed() >= Duration::from_millis(120), "{:?}", start.elapsed());
 }
 
-/// A file system that never answers.
-struct Silent;
-
-impl fuser::Filesystem for Silent {
-    fn getattr(&self, _: &fuser::Request, _: fuser::INodeNo, _: Option<fuser::FileHandle>, reply: fuser::ReplyAttr) {
-        std::mem::forget(reply);
-    }
-}
-
 #[test]
 fn the_watchdog_ends_a_mount_that_hangs() {
-    let mountpoint = scratch::folder("silent");
-    let session = fuser::spawn_mount(Silent, &mountpoint, &fuser::Config::default()).unwrap();
-    assert!(wait_until(DEADLINE, || mountinfo::at(&mountpoint).is_some()));
-    let minor = mountinfo::at(&mountpoint).unwrap().minor;
+    let silent = Silent::new();
+    let minor = mountinfo::at(&silent.mountpoint).unwrap().minor;
     let watchdog = Watchdog::new("a silent mount", minor, Duration::from_millis(200));
-    let error = fs::metadata(&mountpoint).expect_err("nobody answers");
+    let error = fs::metadata(&silent.mountpoint).expect_err("nobody answers");
     assert!(matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::ENOTCONN)), "{error}");
     let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(watchdog)));
     assert!(failed.is_err(), "a watchdog that had to act fails its test");
-    drop(session);
-    run(Command::new("umount").arg("-l").arg(&mountpoint), DEADLINE);
+}
+
+#[test]
+fn an_aborted_mount_is_stale() {
+    let silent = Silent::new();
+    watchdog::abort(mountinfo::at(&silent.mountpoint).unwrap().minor);
+    files::fails_with(fs::metadata(&silent.mountpoint), Errno::NOTCONN);
+    let mountpoint = silent.mountpoint.clone();
+    drop(silent);
     assert!(mountinfo::at(&mountpoint).is_none());
 }
 

@@ -10,6 +10,7 @@
 //! | [`netbios`] | a NetBIOS session and name service |
 //! | [`mountinfo`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
 //! | [`scene`] | a folder on a shared server, mounted: what most tests start from |
+//! | [`silent`] | a mount of somebody else, that hangs |
 //! | [`files`] | checksums, trees, contents that can be checked |
 //!
 //! Invariant: whatever a test does, and however it ends, its mounts are gone and its processes have
@@ -26,6 +27,7 @@ pub(crate) mod proxy;
 pub(crate) mod scene;
 pub(crate) mod scratch;
 pub(crate) mod server;
+pub(crate) mod silent;
 pub(crate) mod smbd;
 pub(crate) mod watchdog;
 

@@ -117,11 +117,6 @@ impl Request {
         self
     }
 
-    /// Where it is going to be.
-    pub(crate) fn mountpoint(&self) -> &Path {
-        &self.mountpoint
-    }
-
     /// Mounts; panics with what the program said if it does not work.
     #[track_caller]
     pub(crate) fn mount(self) -> Mount {
