@@ -1,0 +1,148 @@
+//! Making and deleting files.
+
+use crate::support::files::{fails_with, names, noise};
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, both_servers};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+both_servers!(
+    exactly_one_of_many_creates_a_file,
+    creating_keeps_what_exists,
+    a_file_can_be_made_read_only_and_written_by_its_maker,
+    creating_needs_the_folder,
+    a_deleted_file_is_gone_everywhere,
+    a_read_only_file_can_be_deleted,
+    an_open_file_that_is_deleted_stays_readable_and_writable,
+    the_name_of_a_deleted_open_file_is_free,
+    deleting_what_cannot_be_deleted,
+    devices_and_pipes_are_refused,
+    names_that_are_too_long_are_refused,
+);
+
+fn exactly_one_of_many_creates_a_file(kind: Kind) {
+    let scene = Scene::on(kind);
+    let create = || OpenOptions::new().write(true).create_new(true).open(scene.here("lock"));
+    let made = std::thread::scope(|scope| {
+        let tries: Vec<_> = (0..8).map(|_| scope.spawn(create)).collect();
+        tries.into_iter().map(|attempt| attempt.join().unwrap()).filter(|made| made.is_ok()).count()
+    });
+    assert_eq!(made, 1);
+    fails_with(create(), Errno::EXIST);
+    // One that this mount does not know of counts as well.
+    fs::write(scene.there("theirs"), "x").unwrap();
+    fails_with(File::create_new(scene.here("theirs")), Errno::EXIST);
+    assert_eq!(fs::read(scene.there("theirs")).unwrap(), b"x");
+}
+
+fn creating_keeps_what_exists(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("file"), "kept").unwrap();
+    let file = OpenOptions::new().write(true).create(true).truncate(false).open(scene.here("file")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 4);
+    drop(file);
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"kept");
+}
+
+/// What `cp`, `tar` and `git` do with files that are to be read-only.
+fn a_file_can_be_made_read_only_and_written_by_its_maker(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(scene.here("object")).unwrap();
+    file.write_all(b"content").unwrap();
+    drop(file);
+    assert_eq!(fs::read(scene.there("object")).unwrap(), b"content");
+    assert_eq!(fs::metadata(scene.here("object")).unwrap().permissions().mode() & 0o777, 0o444);
+}
+
+fn creating_needs_the_folder(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("file"), "x").unwrap();
+    fails_with(File::create(scene.here("missing/file")), Errno::NOENT);
+    fails_with(File::create(scene.here("file/below")), Errno::NOTDIR);
+}
+
+fn a_deleted_file_is_gone_everywhere(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.here("file"), "x").unwrap();
+    fs::remove_file(scene.here("file")).unwrap();
+    fails_with(fs::metadata(scene.here("file")), Errno::NOENT);
+    assert!(names(scene.mount.path()).is_empty() && names(&scene.folder).is_empty());
+    fs::write(scene.here("file"), "anew").unwrap();
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"anew");
+}
+
+/// POSIX asks for permission on the folder, not on the file.
+fn a_read_only_file_can_be_deleted(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.here("file"), "x").unwrap();
+    fs::set_permissions(scene.here("file"), Permissions::from_mode(0o444)).unwrap();
+    fs::remove_file(scene.here("file")).unwrap();
+    assert!(names(&scene.folder).is_empty());
+}
+
+fn an_open_file_that_is_deleted_stays_readable_and_writable(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(1, 200_000);
+    fs::write(scene.there("file"), &data).unwrap();
+    let mut file = OpenOptions::new().read(true).write(true).open(scene.here("file")).unwrap();
+    fs::remove_file(scene.here("file")).unwrap();
+    fails_with(fs::metadata(scene.here("file")), Errno::NOENT);
+    assert!(!names(scene.mount.path()).contains(&"file".to_owned()));
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).unwrap();
+    assert!(read == data);
+    file.seek(SeekFrom::Start(0)).unwrap();
+    file.write_all(b"changed").unwrap();
+    file.seek(SeekFrom::Start(0)).unwrap();
+    let mut head = [0; 7];
+    file.read_exact(&mut head).unwrap();
+    assert_eq!(&head, b"changed");
+    drop(file);
+    let empty = || names(&scene.folder).is_empty();
+    assert!(crate::support::wait_until(std::time::Duration::from_secs(10), empty), "{:?}", names(&scene.folder));
+}
+
+fn the_name_of_a_deleted_open_file_is_free(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.here("file"), "old").unwrap();
+    let mut old = File::open(scene.here("file")).unwrap();
+    fs::remove_file(scene.here("file")).unwrap();
+    fs::write(scene.here("file"), "new").unwrap();
+    let mut text = String::new();
+    old.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "old");
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"new");
+    drop(old);
+    assert_eq!(fs::read(scene.here("file")).unwrap(), b"new");
+}
+
+fn deleting_what_cannot_be_deleted(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::create_dir(scene.there("folder")).unwrap();
+    fs::write(scene.there("file"), "x").unwrap();
+    fails_with(fs::remove_file(scene.here("missing")), Errno::NOENT);
+    fails_with(fs::remove_file(scene.here("folder")), Errno::ISDIR);
+    fails_with(fs::remove_file(scene.here("file/below")), Errno::NOTDIR);
+    assert_eq!(names(&scene.folder), ["file", "folder"]);
+}
+
+fn devices_and_pipes_are_refused(kind: Kind) {
+    let scene = Scene::on(kind);
+    for what in [FileType::Fifo, FileType::Socket] {
+        let made = mknodat(CWD, scene.here("odd"), what, Mode::from_raw_mode(0o600), 0);
+        assert!(matches!(made, Err(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS)), "{made:?}");
+    }
+    assert!(names(&scene.folder).is_empty());
+    mknodat(CWD, scene.here("plain"), FileType::RegularFile, Mode::from_raw_mode(0o644), 0).unwrap();
+    assert_eq!(names(&scene.folder), ["plain"]);
+}
+
+fn names_that_are_too_long_are_refused(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.here("n".repeat(255)), "x").unwrap();
+    assert_eq!(names(scene.mount.path()), ["n".repeat(255)]);
+    fails_with(File::create(scene.here("n".repeat(256))), Errno::NAMETOOLONG);
+}

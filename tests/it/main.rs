@@ -1,0 +1,29 @@
+//! The built program, used as a user uses it: real servers, real mounts.
+//!
+//! [`support`] starts servers, mounts and watches; every other module is one kind of thing that a
+//! user does. Most tests run on both servers: Samba's `smbd`, and the crate `smb-server` inside this
+//! process. Nothing here sleeps in order to be right: a wait always has a condition and a deadline.
+
+mod support;
+
+mod buffers;
+mod command_line;
+mod creating;
+mod dialects;
+mod directories;
+mod failing;
+mod fixtures;
+mod listing;
+mod metadata;
+mod names;
+mod netbios;
+mod outages;
+mod permissions;
+mod reading;
+mod renaming;
+mod secrets;
+mod times;
+mod together;
+mod unmounting;
+mod ways_in;
+mod writing;

@@ -1,0 +1,117 @@
+//! File names: Unicode, what Windows reserves, what nobody can store.
+
+use crate::support::files::names;
+use crate::support::mount::Request;
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, both_servers};
+use rustix::io::Errno;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+both_servers!(
+    unicode_names_are_the_same_here_and_there,
+    names_that_windows_reserves_work_and_are_stored_as_mac_clients_do,
+    reserved_names_stored_by_a_mac_are_shown_as_it_shows_them,
+    folders_may_have_reserved_names_too,
+    a_name_that_is_no_text_is_refused,
+    the_url_may_name_a_folder_with_an_odd_name,
+);
+
+fn unicode_names_are_the_same_here_and_there(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mut made = vec![
+        "übergröße",
+        "日本語のファイル",
+        "Ελληνικά",
+        "русский",
+        "עברית",
+        "🦀 crab 👩‍👩‍👧",
+        "e\u{301} (two parts)",
+        "é (one part)",
+        "100% [a] {b} #1 & 'c' ;d=e,f+g!~@^`$()",
+        ".hidden",
+        "...three dots first",
+        " space first",
+    ];
+    for name in &made {
+        fs::write(scene.here(name), name).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+    made.sort_unstable();
+    assert_eq!(names(scene.mount.path()), made);
+    assert_eq!(names(&scene.folder), made, "on the server's disk");
+    for name in &made {
+        assert_eq!(fs::read_to_string(scene.here(name)).unwrap(), *name);
+    }
+}
+
+/// What POSIX allows and SMB does not, and what stands for it on the server: the private range of
+/// Unicode, as Services for Macintosh began it and macOS, Samba's vfs_fruit and cifs.ko go on.
+const RESERVED: [(&str, &str); 11] = [
+    ("a:b", "a\u{f022}b"),
+    ("a*b", "a\u{f021}b"),
+    ("a?b", "a\u{f025}b"),
+    ("a\"b", "a\u{f020}b"),
+    ("a<b", "a\u{f023}b"),
+    ("a>b", "a\u{f024}b"),
+    ("a|b", "a\u{f027}b"),
+    ("a\\b", "a\u{f026}b"),
+    ("space at the end ", "space at the end\u{f028}"),
+    ("dot at the end.", "dot at the end\u{f029}"),
+    ("a\tb\u{1}c", "a\u{f009}b\u{f001}c"),
+];
+
+fn names_that_windows_reserves_work_and_are_stored_as_mac_clients_do(kind: Kind) {
+    let scene = Scene::on(kind);
+    for (name, _) in RESERVED {
+        fs::write(scene.here(name), name).unwrap_or_else(|error| panic!("{name:?}: {error}"));
+    }
+    let sorted = |mut names: Vec<&'static str>| {
+        names.sort_unstable();
+        names
+    };
+    assert_eq!(names(scene.mount.path()), sorted(RESERVED.map(|(name, _)| name).to_vec()));
+    assert_eq!(names(&scene.folder), sorted(RESERVED.map(|(_, stored)| stored).to_vec()));
+    for (name, _) in RESERVED {
+        assert_eq!(fs::read_to_string(scene.here(name)).unwrap(), name);
+        fs::remove_file(scene.here(name)).unwrap();
+    }
+    assert!(names(&scene.folder).is_empty());
+}
+
+fn reserved_names_stored_by_a_mac_are_shown_as_it_shows_them(kind: Kind) {
+    let scene = Scene::on(kind);
+    for (name, stored) in RESERVED {
+        fs::write(scene.there(stored), name).unwrap();
+    }
+    for name in names(scene.mount.path()) {
+        assert_eq!(fs::read_to_string(scene.here(&name)).unwrap(), name);
+    }
+}
+
+fn folders_may_have_reserved_names_too(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::create_dir_all(scene.here("12:30/what?")).unwrap();
+    fs::write(scene.here("12:30/what?/file"), "x").unwrap();
+    fs::rename(scene.here("12:30"), scene.here("12:45.")).unwrap();
+    assert_eq!(fs::read(scene.here("12:45./what?/file")).unwrap(), b"x");
+    fs::remove_dir_all(scene.here("12:45.")).unwrap();
+    assert!(names(&scene.folder).is_empty());
+}
+
+fn a_name_that_is_no_text_is_refused(kind: Kind) {
+    let scene = Scene::on(kind);
+    let made = fs::write(scene.here(OsStr::from_bytes(b"bad \xff name")), "x");
+    let error = Errno::from_io_error(&made.unwrap_err());
+    assert!(matches!(error, Some(Errno::ILSEQ | Errno::INVAL)), "{error:?}");
+    assert!(names(&scene.folder).is_empty());
+}
+
+fn the_url_may_name_a_folder_with_an_odd_name(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::create_dir_all(scene.there("50% été & more/in+side")).unwrap();
+    fs::write(scene.there("50% été & more/in+side/file"), "x").unwrap();
+    let mount = Request::new(format!("{}/50%25%20%C3%A9t%C3%A9%20%26%20more/in+side/", scene.url())).mount();
+    assert_eq!(names(mount.path()), ["file"]);
+    mount.unmount();
+}

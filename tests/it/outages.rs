@@ -1,0 +1,235 @@
+//! A server that goes away, comes back, falls silent or is slow.
+
+use crate::support::command::run;
+use crate::support::files::{fails_with, names, noise};
+use crate::support::mount::{Mount, Request};
+use crate::support::proxy::Proxy;
+use crate::support::scene::{Scene, url_of};
+use crate::support::server::{Kind, Server, Settings, both_servers, url};
+use crate::support::smbd::Smbd;
+use crate::support::wait_until;
+use rustix::process::Signal;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+both_servers!(
+    a_cut_line_is_mended,
+    a_reset_line_is_mended,
+    lines_cut_again_and_again_lose_no_file,
+    a_silent_server_fails_calls_within_the_deadline,
+    a_pause_is_sat_out,
+    a_slow_line_works,
+    unmounting_is_bounded_though_the_server_is_silent,
+);
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A mount through a proxy.
+struct Line {
+    mount: Mount,
+    proxy: Proxy,
+    folder: PathBuf,
+    _server: Arc<Server>,
+}
+
+impl Line {
+    fn to(kind: Kind, options: &[&str]) -> Line {
+        let server = Server::shared(kind);
+        let folder = server.new_folder("line");
+        let proxy = Proxy::to_port(server.port());
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let request = options.iter().fold(Request::new(url("127.0.0.1", proxy.port(), &name)), Request::arg);
+        Line { mount: request.mount(), proxy, folder, _server: server }
+    }
+}
+
+fn works_again(mount: &Mount) {
+    assert!(wait_until(LIMIT, || fs::read_dir(mount.path()).is_ok()), "no listing {LIMIT:?} after the server is back");
+    fs::write(mount.join("after"), "works again").unwrap();
+    assert_eq!(fs::read(mount.join("after")).unwrap(), b"works again");
+}
+
+fn a_cut_line_is_mended(kind: Kind) {
+    let line = Line::to(kind, &[]);
+    fs::write(line.mount.join("before"), "x").unwrap();
+    line.proxy.cut();
+    works_again(&line.mount);
+    assert_eq!(names(&line.folder), ["after", "before"]);
+    line.mount.unmount();
+}
+
+fn a_reset_line_is_mended(kind: Kind) {
+    let line = Line::to(kind, &[]);
+    fs::write(line.mount.join("before"), "x").unwrap();
+    line.proxy.reset();
+    works_again(&line.mount);
+    line.mount.unmount();
+}
+
+/// A write that was confirmed by closing is on the server, whatever happens to the line afterwards;
+/// one that failed said so.
+fn lines_cut_again_and_again_lose_no_file(kind: Kind) {
+    let line = Line::to(kind, &[]);
+    let mut confirmed = Vec::new();
+    for round in 0..40_u64 {
+        if round % 4 == 3 {
+            line.proxy.cut();
+        }
+        let name = format!("file {round}");
+        let data = noise(round, 20_000);
+        let write = || {
+            let mut file = File::create(line.mount.join(&name))?;
+            file.write_all(&data)?;
+            file.sync_all()
+        };
+        if write().is_ok() {
+            confirmed.push((name.clone(), data.clone()));
+        }
+    }
+    assert!(confirmed.len() >= 20, "only {} of 40 files could be written", confirmed.len());
+    for (name, data) in confirmed {
+        assert!(fs::read(line.folder.join(&name)).unwrap() == data, "{name}");
+    }
+}
+
+fn a_silent_server_fails_calls_within_the_deadline(kind: Kind) {
+    let line = Line::to(kind, &["--request-timeout=1", "--connect-timeout=1", "--attr-timeout=0"]);
+    fs::write(line.mount.join("file"), "x").unwrap();
+    line.proxy.stall();
+    // The watchdog would end a call that waits for ever, and fail the test.
+    let error = fs::metadata(line.mount.join("file")).expect_err("nobody answers");
+    assert!(matches!(error.raw_os_error(), Some(libc::EIO | libc::ETIMEDOUT | libc::EHOSTDOWN)), "{error}");
+    line.proxy.forward();
+    works_again(&line.mount);
+    line.mount.unmount();
+}
+
+fn a_pause_is_sat_out(kind: Kind) {
+    let line = Line::to(kind, &["--attr-timeout=0"]);
+    fs::write(line.mount.join("file"), "patience").unwrap();
+    line.proxy.stall();
+    let text = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| fs::read_to_string(line.mount.join("file")));
+        let before = line.proxy.frames();
+        wait_until(Duration::from_secs(1), || line.proxy.frames() > before);
+        line.proxy.forward();
+        reader.join().unwrap()
+    });
+    assert_eq!(text.unwrap(), "patience");
+}
+
+fn a_slow_line_works(kind: Kind) {
+    let line = Line::to(kind, &[]);
+    line.proxy.delay(Duration::from_millis(15));
+    let data = noise(1, 2_000_000);
+    fs::write(line.mount.join("file"), &data).unwrap();
+    assert!(fs::read(line.mount.join("file")).unwrap() == data);
+    assert_eq!(names(line.mount.path()), ["file"]);
+    line.mount.unmount();
+}
+
+fn unmounting_is_bounded_though_the_server_is_silent(kind: Kind) {
+    let line = Line::to(kind, &["--request-timeout=2", "--connect-timeout=2"]);
+    fs::write(line.mount.join("file"), "x").unwrap();
+    line.proxy.stall();
+    line.mount.unmount();
+}
+
+#[test]
+fn a_server_that_was_restarted_is_used_again() {
+    let server = Smbd::start(Settings::default());
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    fs::write(mount.join("before"), "x").unwrap();
+    server.restart();
+    works_again(&mount);
+    assert_eq!(names(server.folder()), ["after", "before"]);
+    mount.unmount();
+}
+
+#[test]
+fn while_the_server_is_away_calls_fail_and_do_not_hang() {
+    let server = Smbd::start(Settings::default());
+    let request = Request::new(url("127.0.0.1", server.port(), ""));
+    let mount = request.args(["--connect-timeout=2", "--request-timeout=2", "--attr-timeout=0"]).mount();
+    fs::write(mount.join("file"), "x").unwrap();
+    let open = File::open(mount.join("file")).unwrap();
+    server.kill();
+    assert!(fs::metadata(mount.join("file")).is_err());
+    assert!(fs::write(mount.join("new"), "x").is_err());
+    assert!(open.read_at(&mut [0; 10], 1 << 20).is_err());
+    server.restart();
+    works_again(&mount);
+    drop(open);
+    mount.unmount();
+}
+
+/// Unmounting, by each way, with a server that is dead and stays so.
+#[test]
+fn unmounting_is_bounded_though_the_server_is_dead() {
+    for way in ["fusermount3", "umount", "signal"] {
+        let server = Smbd::start(Settings::default());
+        let request = Request::new(url("127.0.0.1", server.port(), ""));
+        let mut mount = request.args(["--connect-timeout=2", "--request-timeout=2"]).mount();
+        fs::write(mount.join("file"), "x").unwrap();
+        server.kill();
+        match way {
+            "fusermount3" => drop(run(Command::new(way).arg("-u").arg(mount.path()), LIMIT).success()),
+            "umount" => drop(run(Command::new(way).arg(mount.path()), LIMIT).success()),
+            _ => mount.signal(Signal::TERM),
+        }
+        mount.is_gone();
+    }
+}
+
+/// A file that was open when the server was restarted, and has not been touched by others.
+#[test]
+fn an_open_file_outlives_a_restart_or_fails_but_never_reads_wrong_bytes() {
+    let server = Smbd::start(Settings::default());
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    let data = noise(3, 3_000_000);
+    fs::write(server.folder().join("file"), &data).unwrap();
+    let file = File::open(mount.join("file")).unwrap();
+    let mut head = vec![0; 1000];
+    file.read_exact_at(&mut head, 0).unwrap();
+    server.restart();
+    let mut tail = vec![0; 1000];
+    if file.read_exact_at(&mut tail, 2_900_000).is_ok() {
+        assert!(tail == data[2_900_000..2_901_000]);
+    }
+    drop(file);
+    assert!(fs::read(mount.join("file")).unwrap() == data);
+    mount.unmount();
+}
+
+/// A name that names another file after an outage must not be taken for the one that was open.
+#[test]
+fn an_open_file_that_was_replaced_during_an_outage_is_not_confused_with_its_successor() {
+    let server = Smbd::start(Settings::default());
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    fs::write(mount.join("file"), "original").unwrap();
+    let file = fs::OpenOptions::new().write(true).open(mount.join("file")).unwrap();
+    server.kill();
+    fs::write(server.folder().join("other"), "successor").unwrap();
+    fs::rename(server.folder().join("other"), server.folder().join("file")).unwrap();
+    server.restart();
+    let written = file.write_all_at(b"WRONG", 0).and_then(|()| file.sync_all());
+    assert!(written.is_err(), "a write to a file that is gone succeeded");
+    drop(file);
+    assert_eq!(fs::read(server.folder().join("file")).unwrap(), b"successor");
+    mount.unmount();
+}
+
+#[test]
+fn a_mount_of_a_folder_that_was_deleted_says_so_and_can_be_unmounted() {
+    let scene = Scene::with(Kind::Smbd, |request| request.arg("--attr-timeout=0"));
+    fs::remove_dir(&scene.folder).unwrap();
+    fails_with(fs::write(scene.here("file"), "x"), rustix::io::Errno::NOENT);
+    let Scene { mount, folder, server } = scene;
+    assert!(url_of(&server, &folder).ends_with(folder.file_name().unwrap().to_str().unwrap()));
+    mount.unmount();
+}

@@ -1,0 +1,158 @@
+//! Reading files, by every way that programs read them.
+
+use crate::support::files::{checksum, fails_with, noise};
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, both_servers};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::ptr;
+
+both_servers!(
+    a_file_is_read_to_its_last_byte,
+    an_empty_file_is_empty,
+    any_range_can_be_read,
+    reading_past_the_end_gives_nothing,
+    reading_in_small_pieces_gives_the_same_bytes,
+    a_file_is_read_backwards,
+    a_file_can_be_mapped_for_reading,
+    a_file_can_be_read_without_the_page_cache,
+    a_file_that_was_changed_is_read_anew_when_it_is_opened,
+    a_file_that_grows_is_followed,
+    folders_are_not_read_as_files,
+);
+
+/// Not a multiple of any buffer or page.
+const LENGTH: usize = 5_000_003;
+
+fn a_file_is_read_to_its_last_byte(kind: Kind) {
+    let scene = Scene::on(kind);
+    for length in [1, 4095, 4096, 4097, 65_536, 1 << 20, (1 << 20) + 1, LENGTH] {
+        fs::write(scene.there("file"), noise(length as u64, length)).unwrap();
+        assert_eq!(checksum(&scene.here("file")), checksum(&scene.there("file")), "{length} bytes");
+        fs::remove_file(scene.here("file")).unwrap();
+    }
+}
+
+fn an_empty_file_is_empty(kind: Kind) {
+    let scene = Scene::on(kind);
+    File::create(scene.there("empty")).unwrap();
+    assert!(fs::read(scene.here("empty")).unwrap().is_empty());
+}
+
+fn any_range_can_be_read(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(2, LENGTH);
+    fs::write(scene.there("file"), &data).unwrap();
+    let file = File::open(scene.here("file")).unwrap();
+    let mut at = 12_345_usize;
+    for round in 0..300_usize {
+        at = (at * 7_919 + round) % LENGTH;
+        let length = (round * 5_003) % 200_000;
+        let end = (at + length).min(LENGTH);
+        let mut buffer = vec![0; end - at];
+        file.read_exact_at(&mut buffer, at as u64).unwrap();
+        assert!(buffer == data[at..end], "wrong bytes at {at}");
+    }
+}
+
+fn reading_past_the_end_gives_nothing(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("file"), "0123456789").unwrap();
+    let file = File::open(scene.here("file")).unwrap();
+    let mut buffer = [0; 100];
+    assert_eq!(file.read_at(&mut buffer, 4).unwrap(), 6);
+    assert_eq!(&buffer[..6], b"456789");
+    assert_eq!(file.read_at(&mut buffer, 10).unwrap(), 0);
+    assert_eq!(file.read_at(&mut buffer, 1 << 40).unwrap(), 0);
+}
+
+fn reading_in_small_pieces_gives_the_same_bytes(kind: Kind) {
+    let scene = Scene::on(kind);
+    let text: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    fs::write(scene.there("file"), &text).unwrap();
+    let lines = BufReader::with_capacity(97, File::open(scene.here("file")).unwrap()).lines();
+    assert!(lines.map(Result::unwrap).eq(text.lines()));
+}
+
+fn a_file_is_read_backwards(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(3, 700_000);
+    fs::write(scene.there("file"), &data).unwrap();
+    let mut file = File::open(scene.here("file")).unwrap();
+    let mut buffer = vec![0; 10_000];
+    for piece in (0..70).rev() {
+        file.seek(SeekFrom::Start(piece * 10_000)).unwrap();
+        file.read_exact(&mut buffer).unwrap();
+        assert!(buffer == data[piece as usize * 10_000..][..10_000]);
+    }
+}
+
+fn a_file_can_be_mapped_for_reading(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(4, LENGTH);
+    fs::write(scene.there("file"), &data).unwrap();
+    let file = File::open(scene.here("file")).unwrap();
+    // SAFETY: a new mapping at an address of the kernel's choice, of a file that nobody changes or
+    // truncates until it is unmapped below; the slice does not outlive the mapping.
+    unsafe {
+        let map = mmap(ptr::null_mut(), LENGTH, ProtFlags::READ, MapFlags::PRIVATE, &file, 0).unwrap();
+        let equal = std::slice::from_raw_parts(map.cast::<u8>(), LENGTH) == data;
+        munmap(map, LENGTH).unwrap();
+        assert!(equal);
+    }
+}
+
+fn a_file_can_be_read_without_the_page_cache(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(5, 100_000);
+    fs::write(scene.there("file"), &data).unwrap();
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(scene.here("file")).unwrap();
+    let mut read = Vec::new();
+    let mut buffer = vec![0; 16_384];
+    loop {
+        let count = file.read_at(&mut buffer, read.len() as u64).unwrap();
+        if count == 0 {
+            break;
+        }
+        read.extend_from_slice(&buffer[..count]);
+    }
+    assert!(read == data);
+}
+
+/// Close-to-open: whoever opens a file after it was changed reads the change.
+fn a_file_that_was_changed_is_read_anew_when_it_is_opened(kind: Kind) {
+    let scene = Scene::on(kind);
+    for round in 0..5_u8 {
+        // Of the same length, so that the size does not give the change away.
+        let data = vec![b'a' + round; 100_000];
+        fs::write(scene.there("file"), &data).unwrap();
+        assert!(fs::read(scene.here("file")).unwrap() == data, "round {round}");
+    }
+}
+
+fn a_file_that_grows_is_followed(kind: Kind) {
+    let scene = Scene::with(kind, |request| request.arg("--attr-timeout=0"));
+    let mut log = File::create(scene.there("log")).unwrap();
+    log.write_all(b"one\n").unwrap();
+    let mut reader = File::open(scene.here("log")).unwrap();
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    log.write_all(b"two\n").unwrap();
+    let grown = crate::support::wait_until(std::time::Duration::from_secs(10), || {
+        reader.read_to_string(&mut text).unwrap();
+        text.len() >= 8
+    });
+    assert!(grown, "tail -f would stand still");
+    assert_eq!(text, "one\ntwo\n");
+}
+
+fn folders_are_not_read_as_files(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::create_dir(scene.there("folder")).unwrap();
+    fails_with(fs::read(scene.here("folder")), Errno::ISDIR);
+    fails_with(File::create(scene.here("folder")), Errno::ISDIR);
+    fails_with(fs::read(scene.here("missing")), Errno::NOENT);
+}

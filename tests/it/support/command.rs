@@ -1,0 +1,113 @@
+//! A program that is run with a deadline, and what it said.
+
+use super::wait_until;
+use std::fmt;
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How a program ended.
+pub(crate) struct Run {
+    /// The command line, for messages.
+    pub(crate) command: String,
+    /// The exit code; `None` if a signal ended the program.
+    pub(crate) code: Option<i32>,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+    /// From start to end.
+    pub(crate) took: Duration,
+}
+
+impl Run {
+    /// This run, which must have succeeded.
+    #[track_caller]
+    pub(crate) fn success(self) -> Run {
+        assert!(self.code == Some(0), "{self}");
+        self
+    }
+
+    /// Both outputs, one after the other.
+    pub(crate) fn text(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Asserts that the outputs contain `wanted`, in whatever case.
+    #[track_caller]
+    pub(crate) fn says(&self, wanted: &str) -> &Run {
+        assert!(self.text().to_lowercase().contains(&wanted.to_lowercase()), "no {wanted:?} in: {self}");
+        self
+    }
+}
+
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ended with {:?} after {:?}", self.command, self.code, self.took)?;
+        write!(f, "\n--- stdout\n{}--- stderr\n{}", self.stdout, self.stderr)
+    }
+}
+
+/// Runs a program to its end, with nothing on its standard input.
+#[track_caller]
+pub(crate) fn run(command: &mut Command, deadline: Duration) -> Run {
+    run_with_input(command, b"", deadline)
+}
+
+/// Runs a program to its end. Panics if it has not ended, or something that it left behind still
+/// holds its output open, when the deadline passes; the program is then killed.
+#[track_caller]
+pub(crate) fn run_with_input(command: &mut Command, input: &[u8], deadline: Duration) -> Run {
+    let text = describe(command);
+    let started = Instant::now();
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
+    // A program that does not want its input may have closed it; that is no error here.
+    let _ = child.stdin.take().expect("a pipe was asked for").write_all(input);
+    let stdout = collect(child.stdout.take().expect("a pipe was asked for"));
+    let stderr = collect(child.stderr.take().expect("a pipe was asked for"));
+
+    let status = wait(&mut child, deadline);
+    let took = started.elapsed();
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let rest = deadline.saturating_sub(took).max(Duration::from_secs(2));
+    let (stdout, stderr) = (stdout.recv_timeout(rest), stderr.recv_timeout(rest));
+    let Some(status) = status else {
+        panic!("{text} had not ended after {deadline:?}\n{stdout:?}\n{stderr:?}");
+    };
+    let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
+        panic!("{text} ended with {status}, but something still holds its output open");
+    };
+    Run { command: text, code: status.code(), stdout, stderr, took }
+}
+
+/// Waits for a process of ours to end, for as long as `limit`.
+pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
+    let mut status = None;
+    wait_until(limit, || {
+        status = child.try_wait().expect("a child can be waited for");
+        status.is_some()
+    });
+    status
+}
+
+/// Reads to the end on a thread of its own.
+fn collect(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
+    let (done, result) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = from.read_to_end(&mut bytes);
+        let _ = done.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    result
+}
+
+fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}

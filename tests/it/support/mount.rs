@@ -1,0 +1,426 @@
+//! A mount by the built program, under a watchdog.
+
+use super::command::{Run, run, run_with_input, wait};
+use super::mountinfo::{self, MountInfo};
+use super::server::{PASSWORD, user};
+use super::watchdog::{self, Watchdog};
+use super::{scratch, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, iter};
+
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
+
+/// Longer than any connect timeout that a test sets.
+const START: Duration = Duration::from_secs(45);
+/// How long a mount may be used by one test, unless it says otherwise.
+const USE: Duration = Duration::from_secs(90);
+/// How long an unmount may take.
+const END: Duration = Duration::from_secs(20);
+
+/// A mount that is to be made.
+pub(crate) struct Request {
+    program: PathBuf,
+    url: String,
+    mountpoint: PathBuf,
+    arguments: Vec<OsString>,
+    environment: Vec<(String, OsString)>,
+    as_user: Option<u32>,
+    input: Vec<u8>,
+    foreground: bool,
+    deadline: Duration,
+}
+
+impl Request {
+    /// Mounts `url` on a new empty folder, as the user that every server knows, with the password
+    /// in the environment.
+    pub(crate) fn new(url: impl Into<String>) -> Request {
+        Request {
+            program: PathBuf::from(PROGRAM),
+            url: url.into(),
+            mountpoint: scratch::folder("mnt"),
+            arguments: Vec::new(),
+            environment: vec![
+                ("AUTH_USERNAME".to_owned(), user().into()),
+                ("AUTH_PASSWORD".to_owned(), PASSWORD.into()),
+            ],
+            as_user: None,
+            input: Vec::new(),
+            foreground: false,
+            deadline: USE,
+        }
+    }
+
+    /// Without credentials in the environment.
+    pub(crate) fn without_credentials(mut self) -> Request {
+        self.environment.clear();
+        self
+    }
+
+    /// With one more argument, after the URL and the mountpoint.
+    pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Request {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// With more arguments.
+    pub(crate) fn args<T: AsRef<OsStr>>(self, arguments: impl IntoIterator<Item = T>) -> Request {
+        arguments.into_iter().fold(self, Request::arg)
+    }
+
+    /// With one more variable in the environment.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Request {
+        self.environment.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// With this on standard input.
+    pub(crate) fn input(mut self, bytes: &[u8]) -> Request {
+        self.input = bytes.to_vec();
+        self
+    }
+
+    /// Started by the program under another name.
+    pub(crate) fn program(mut self, program: &Path) -> Request {
+        self.program = program.to_owned();
+        self
+    }
+
+    /// On this folder.
+    pub(crate) fn at(mut self, mountpoint: &Path) -> Request {
+        self.mountpoint = mountpoint.to_owned();
+        self
+    }
+
+    /// By this user, who gets the mountpoint.
+    pub(crate) fn as_user(mut self, id: u32) -> Request {
+        std::os::unix::fs::chown(&self.mountpoint, Some(id), Some(id)).expect("root may change owners");
+        self.as_user = Some(id);
+        self
+    }
+
+    /// With `--foreground`.
+    pub(crate) fn foreground(mut self) -> Request {
+        self.foreground = true;
+        self
+    }
+
+    /// With a watchdog that waits this long.
+    pub(crate) fn for_at_most(mut self, deadline: Duration) -> Request {
+        self.deadline = deadline;
+        self
+    }
+
+    /// Mounts; panics with what the program said if it does not work.
+    #[track_caller]
+    pub(crate) fn mount(self) -> Mount {
+        if self.foreground { self.mount_in_foreground() } else { self.mount_in_background() }
+    }
+
+    /// Tries to mount, which must fail with this exit code and leave neither a mount nor a process.
+    #[track_caller]
+    pub(crate) fn fails(self, code: i32) -> Run {
+        self.fails_with_any(&[code])
+    }
+
+    /// Tries to mount, which must fail with one of these exit codes, and leave nothing behind.
+    #[track_caller]
+    pub(crate) fn fails_with_any(self, codes: &[i32]) -> Run {
+        let outcome = run_with_input(&mut self.command(), &self.input, START);
+        let mounted = mountinfo::at(&self.mountpoint);
+        let left = processes_of(&self.mountpoint);
+        if let Some(mount) = &mounted {
+            end(&self.mountpoint, mount.minor, &left);
+        }
+        assert!(mounted.is_none(), "a mount was left behind by {outcome}");
+        assert!(left.is_empty(), "processes {left:?} were left behind by {outcome}");
+        let expected = outcome.code.is_some_and(|code| codes.contains(&code));
+        assert!(expected, "expected exit code {codes:?}: {outcome}");
+        assert!(outcome.stdout.is_empty(), "errors belong on standard error: {outcome}");
+        outcome
+    }
+
+    fn mount_in_background(self) -> Mount {
+        let outcome = run_with_input(&mut self.command(), &self.input, START);
+        let info = mountinfo::at(&self.mountpoint);
+        let processes = processes_of(&self.mountpoint);
+        if outcome.code != Some(0)
+            && let Some(info) = &info
+        {
+            end(&self.mountpoint, info.minor, &processes);
+        }
+        assert!(outcome.code == Some(0), "{outcome}");
+        let info = info.unwrap_or_else(|| panic!("nothing is mounted after {outcome}"));
+        let mut mount = self.watch(info, processes.first().copied(), None);
+        assert!(processes.len() == 1, "one process serves a mount, not {processes:?}, after {outcome}");
+        mount.messages = outcome.stderr;
+        mount
+    }
+
+    fn mount_in_foreground(self) -> Mount {
+        let log = self.log();
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("a writable folder"));
+        let mut child = scratch::spawn(command).expect("the program was built");
+        let mut info = None;
+        wait_until(START, || {
+            info = mountinfo::at(&self.mountpoint);
+            info.is_some() || child.try_wait().expect("a child can be waited for").is_some()
+        });
+        let Some(info) = info else {
+            let _ = child.kill();
+            let status = child.wait();
+            panic!("no mount by --foreground: {status:?}\n{}", fs::read_to_string(log).unwrap_or_default());
+        };
+        let pid = child.id() as i32;
+        self.watch(info, Some(pid), Some(child))
+    }
+
+    fn watch(self, info: MountInfo, pid: Option<i32>, child: Option<Child>) -> Mount {
+        let watchdog = Watchdog::new(&format!("the mount of {}", self.url), info.minor, self.deadline);
+        let log = self.log();
+        Mount {
+            mountpoint: self.mountpoint,
+            log,
+            minor: info.minor,
+            pid,
+            child,
+            as_user: self.as_user,
+            messages: String::new(),
+            watchdog: Some(watchdog),
+        }
+    }
+
+    /// Where a program in the foreground writes its messages.
+    fn log(&self) -> PathBuf {
+        let mut name = self.mountpoint.clone().into_os_string();
+        name.push(".log");
+        PathBuf::from(name)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg(&self.url).arg(&self.mountpoint).args(&self.arguments);
+        if self.foreground {
+            command.arg("--foreground");
+        }
+        command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(id) = self.as_user {
+            command.uid(id).gid(id);
+        }
+        command
+    }
+}
+
+/// Something mounted. Dropping it unmounts it, whatever state it is in.
+pub(crate) struct Mount {
+    mountpoint: PathBuf,
+    log: PathBuf,
+    minor: u32,
+    pid: Option<i32>,
+    child: Option<Child>,
+    as_user: Option<u32>,
+    messages: String,
+    watchdog: Option<Watchdog>,
+}
+
+impl Mount {
+    /// A mount that another program has made, and that a process of ours serves.
+    #[track_caller]
+    pub(crate) fn found_at(mountpoint: &Path, deadline: Duration) -> Mount {
+        let info = mountinfo::at(mountpoint).unwrap_or_else(|| panic!("no mount on {}", mountpoint.display()));
+        let mut pids = Vec::new();
+        wait_until(END, || {
+            pids = served_by(mountpoint);
+            pids.len() == 1
+        });
+        let watchdog = Watchdog::new(&format!("the mount on {}", mountpoint.display()), info.minor, deadline);
+        Mount {
+            mountpoint: mountpoint.to_owned(),
+            log: PathBuf::new(),
+            minor: info.minor,
+            pid: Some(pids.first().copied().unwrap_or_else(|| panic!("no process serves {}", mountpoint.display()))),
+            child: None,
+            as_user: None,
+            messages: String::new(),
+            watchdog: Some(watchdog),
+        }
+    }
+
+    /// Where it is mounted.
+    pub(crate) fn path(&self) -> &Path {
+        &self.mountpoint
+    }
+
+    /// A path below the mountpoint.
+    pub(crate) fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.mountpoint.join(name)
+    }
+
+    /// The process that serves it.
+    pub(crate) fn process(&self) -> i32 {
+        self.pid.expect("a mount has a process")
+    }
+
+    /// What the kernel says of it.
+    pub(crate) fn info(&self) -> MountInfo {
+        mountinfo::at(&self.mountpoint).expect("still mounted")
+    }
+
+    /// What the program wrote to standard error: before it went to the background, or in the foreground until now.
+    pub(crate) fn messages(&self) -> String {
+        match self.child {
+            Some(_) => fs::read_to_string(&self.log).unwrap_or_default(),
+            None => self.messages.clone(),
+        }
+    }
+
+    /// Sends a signal to the process.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.process()).expect("a process has a number above 0");
+        kill_process(pid, signal).expect("our own process");
+    }
+
+    /// Unmounts the way a user does, and waits until the process has ended.
+    #[track_caller]
+    pub(crate) fn unmount(mut self) {
+        let mut command = Command::new("fusermount3");
+        command.arg("-u").arg(&self.mountpoint);
+        if let Some(id) = self.as_user {
+            command.uid(id).gid(id);
+        }
+        run(&mut command, END).success();
+        self.is_gone();
+    }
+
+    /// Waits until the mount is gone and the process has ended; its exit code, if it is a child of ours.
+    #[track_caller]
+    pub(crate) fn is_gone(&mut self) -> Option<i32> {
+        let pid = self.process();
+        let mut code = None;
+        let gone = match &mut self.child {
+            Some(child) => match wait(child, END) {
+                Some(status) => {
+                    code = status.code();
+                    true
+                }
+                None => false,
+            },
+            None => wait_until(END, || !is_running(pid)),
+        };
+        assert!(gone, "process {pid} has not ended {END:?} after the unmount\n{}", self.messages());
+        assert!(mountinfo::at(&self.mountpoint).is_none(), "still mounted though its process has ended");
+        self.watchdog = None;
+        code
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if mountinfo::at(&self.mountpoint).is_some() {
+            end(&self.mountpoint, self.minor, self.pid.as_slice());
+        } else if let Some(pid) = self.pid
+            && !wait_until(END, || !is_running(pid))
+        {
+            kill(pid);
+        }
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_file(&self.log);
+        let _ = fs::remove_dir(&self.mountpoint);
+    }
+}
+
+/// Ends a mount by whatever works: politely, then by aborting its connection.
+fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
+    let quiet = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(mountpoint).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().ok().and_then(|mut child| wait(&mut child, END)).is_some_and(|status| status.success())
+    };
+    if !quiet("fusermount3", &["-u"]) {
+        eprintln!("{} cannot be unmounted: aborting it", mountpoint.display());
+        watchdog::abort(minor);
+        quiet("umount", &["-l"]);
+    }
+    for pid in processes {
+        if !wait_until(END, || !is_running(*pid)) {
+            kill(*pid);
+        }
+    }
+}
+
+fn kill(pid: i32) {
+    eprintln!("process {pid} outlived its mount: killing it");
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Whether a process exists and is not a zombie.
+pub(crate) fn is_running(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// The words of a process's command line, as `ps` shows them.
+pub(crate) fn command_line(pid: i32) -> Vec<String> {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Processes of ours for this mountpoint, by its whole path or, relative to where they were started,
+/// by its last name.
+fn served_by(mountpoint: &Path) -> Vec<i32> {
+    let mut found = processes_of(mountpoint);
+    if found.is_empty() {
+        found = processes_of(Path::new(mountpoint.file_name().unwrap_or_default()));
+    }
+    found
+}
+
+/// The processes that have this mountpoint on their command line and are not helpers of fuse.
+pub(crate) fn processes_of(mountpoint: &Path) -> Vec<i32> {
+    let mut found: Vec<i32> = fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let words = command_line(*pid);
+            !words[0].contains("fusermount")
+                && words.iter().any(|word| Path::new(word) == mountpoint)
+                && is_running(*pid)
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// A `cifs-fuse` of another name, in a folder of its own.
+pub(crate) fn linked_as(name: &str) -> PathBuf {
+    let link = scratch::folder("bin").join(name);
+    std::os::unix::fs::symlink(PROGRAM, &link).expect("a writable folder");
+    link
+}
+
+/// The program's own command, for what mounts nothing.
+pub(crate) fn program<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).args(arguments);
+    command
+}
+
+/// `PATH` with the folder of the built program in front.
+pub(crate) fn search_path() -> OsString {
+    let folder = Path::new(PROGRAM).parent().expect("a program is in a folder").to_owned();
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::join_paths(iter::once(folder).chain(env::split_paths(&path))).expect("folders without a colon")
+}

@@ -1,0 +1,284 @@
+//! A TCP proxy in front of a server, that makes the faults of networks: it stalls, cuts, resets and
+//! delays, and it records and counts what the client sends.
+//!
+//! One task a connection and direction; between reading and writing stands a queue of bounded
+//! length, so that a delay costs no throughput and a stall costs no memory.
+
+use super::frames::{self, Splitter};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, watch};
+
+/// So many frames are recorded, from the first connection on.
+const RECORDED: usize = 64;
+/// So much is kept of each frame.
+const KEPT: usize = 4096;
+
+/// The most that is read at once, and the most pieces that wait.
+const PIECE: usize = 64 * 1024;
+const QUEUE: usize = 64;
+
+/// What the proxy does to its connections.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    /// Bytes pass.
+    Forward,
+    /// New connections are accepted, and nothing passes on any.
+    Stall,
+    /// Connections are closed as soon as they are accepted.
+    Refuse,
+}
+
+/// How living connections end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    /// Properly, by FIN.
+    Cut,
+    /// By RST.
+    Reset,
+}
+
+#[derive(Clone, Copy)]
+struct State {
+    mode: Mode,
+    /// One way, in each direction.
+    delay: Duration,
+    /// Grows when the connections that live are to end, and how.
+    ended: (u64, End),
+}
+
+/// What the client has sent so far.
+#[derive(Default)]
+struct Seen {
+    connections: usize,
+    first: Vec<Vec<u8>>,
+    frames: u64,
+    encrypted: u64,
+    unsigned: u64,
+    commands: BTreeMap<u16, u64>,
+}
+
+/// A running proxy; its connections end when it is dropped.
+pub(crate) struct Proxy {
+    address: SocketAddr,
+    state: watch::Sender<State>,
+    seen: Arc<Mutex<Seen>>,
+    runtime: Option<Runtime>,
+}
+
+impl Proxy {
+    /// Starts a proxy in front of `target`.
+    pub(crate) fn to(target: SocketAddr) -> Proxy {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("the loopback has free ports");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let start = State { mode: Mode::Forward, delay: Duration::ZERO, ended: (0, End::Cut) };
+        let (state, watcher) = watch::channel(start);
+        let seen = Arc::new(Mutex::new(Seen::default()));
+        runtime.spawn(accept(listener, target, watcher, Arc::clone(&seen)));
+        Proxy { address, state, seen, runtime: Some(runtime) }
+    }
+
+    /// Starts a proxy in front of a server on 127.0.0.1.
+    pub(crate) fn to_port(port: u16) -> Proxy {
+        Proxy::to(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// The port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// From now on nothing passes; connections are accepted all the same.
+    pub(crate) fn stall(&self) {
+        self.state.send_modify(|state| state.mode = Mode::Stall);
+    }
+
+    /// From now on every new connection is closed at once.
+    pub(crate) fn refuse(&self) {
+        self.state.send_modify(|state| state.mode = Mode::Refuse);
+    }
+
+    /// From now on bytes pass again, those that waited first.
+    pub(crate) fn forward(&self) {
+        self.state.send_modify(|state| state.mode = Mode::Forward);
+    }
+
+    /// Closes the connections that there are.
+    pub(crate) fn cut(&self) {
+        self.state.send_modify(|state| state.ended = (state.ended.0 + 1, End::Cut));
+    }
+
+    /// Resets the connections that there are.
+    pub(crate) fn reset(&self) {
+        self.state.send_modify(|state| state.ended = (state.ended.0 + 1, End::Reset));
+    }
+
+    /// From now on everything takes this much longer, in each direction.
+    pub(crate) fn delay(&self, one_way: Duration) {
+        self.state.send_modify(|state| state.delay = one_way);
+    }
+
+    /// How many connections the client has made.
+    pub(crate) fn connections(&self) -> usize {
+        self.seen().connections
+    }
+
+    /// How many frames the client has sent.
+    pub(crate) fn frames(&self) -> u64 {
+        self.seen().frames
+    }
+
+    /// How many of them were encrypted.
+    pub(crate) fn encrypted_frames(&self) -> u64 {
+        self.seen().encrypted
+    }
+
+    /// How many of them were neither encrypted nor signed.
+    pub(crate) fn unsigned_frames(&self) -> u64 {
+        self.seen().unsigned
+    }
+
+    /// How many requests with this command the client has sent, compounded or not.
+    pub(crate) fn requests(&self, command: u16) -> u64 {
+        self.seen().commands.get(&command).copied().unwrap_or(0)
+    }
+
+    /// The first frames that the client has sent, with their four length bytes.
+    pub(crate) fn first_frames(&self) -> Vec<Vec<u8>> {
+        self.seen().first.clone()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().expect("nobody panics with this lock")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Seen {
+    fn record(&mut self, frame: &[u8]) {
+        self.frames += 1;
+        if self.first.len() < RECORDED {
+            self.first.push(frame.to_vec());
+        }
+        if frames::is_encrypted(frame) {
+            self.encrypted += 1;
+        } else if !frames::is_signed(frame) {
+            self.unsigned += 1;
+        }
+        for command in frames::commands(frame) {
+            *self.commands.entry(command).or_default() += 1;
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>, seen: Arc<Mutex<Seen>>) {
+    while let Ok((client, _)) = listener.accept().await {
+        seen.lock().expect("nobody panics with this lock").connections += 1;
+        if state.borrow().mode != Mode::Refuse {
+            tokio::spawn(connection(client, target, state.clone(), Arc::clone(&seen)));
+        }
+    }
+}
+
+async fn connection(
+    mut client: TcpStream,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+    seen: Arc<Mutex<Seen>>,
+) {
+    let born = state.borrow().ended.0;
+    let passing = state.clone();
+    let end = tokio::select! {
+        _ = pass(&mut client, target, passing, seen) => End::Cut,
+        end = state.wait_for(|state| state.ended.0 > born) => end.map_or(End::Cut, |state| state.ended.1),
+    };
+    if end == End::Reset {
+        // Closing without lingering sends RST.
+        let _ = client.set_zero_linger();
+    }
+}
+
+async fn pass(
+    client: &mut TcpStream,
+    target: SocketAddr,
+    mut state: watch::Receiver<State>,
+    seen: Arc<Mutex<Seen>>,
+) -> io::Result<()> {
+    // A stalled proxy does not even reach for the server.
+    forwarding(&mut state).await;
+    let mut server = TcpStream::connect(target).await?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let (up, up_end) = mpsc::channel(QUEUE);
+    let (down, down_end) = mpsc::channel(QUEUE);
+    // Neither side of SMB closes one direction alone: when one ends, both do.
+    tokio::select! {
+        _ = async { tokio::join!(take(from_client, up, state.clone(), Some(seen)), give(to_server, up_end, state.clone())) } => {}
+        _ = async { tokio::join!(take(from_server, down, state.clone(), None), give(to_client, down_end, state.clone())) } => {}
+    }
+    Ok(())
+}
+
+type Piece = (Instant, Vec<u8>);
+
+/// Reads until the sender closes, noting when each piece is due.
+async fn take(
+    mut from: ReadHalf<'_>,
+    queue: mpsc::Sender<Piece>,
+    state: watch::Receiver<State>,
+    seen: Option<Arc<Mutex<Seen>>>,
+) -> io::Result<()> {
+    let mut splitter = Splitter::default();
+    let mut buffer = vec![0; PIECE];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        if let Some(seen) = &seen {
+            let mut seen = seen.lock().expect("nobody panics with this lock");
+            splitter.push(&buffer[..count], KEPT, |frame| seen.record(frame));
+        }
+        let due = Instant::now() + state.borrow().delay;
+        if queue.send((due, buffer[..count].to_vec())).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes each piece when it is due and bytes may pass.
+async fn give(
+    mut to: WriteHalf<'_>,
+    mut queue: mpsc::Receiver<Piece>,
+    mut state: watch::Receiver<State>,
+) -> io::Result<()> {
+    while let Some((due, piece)) = queue.recv().await {
+        tokio::time::sleep_until(due.into()).await;
+        forwarding(&mut state).await;
+        to.write_all(&piece).await?;
+    }
+    to.shutdown().await
+}
+
+/// Waits until bytes may pass. The proxy's end is the end of this task too.
+async fn forwarding(state: &mut watch::Receiver<State>) {
+    let _ = state.wait_for(|state| state.mode != Mode::Stall).await;
+}

@@ -1,0 +1,177 @@
+//! What the two servers have in common: settings, addresses, and instances that tests share.
+
+use super::embedded::Embedded;
+use super::scratch;
+use super::smbd::Smbd;
+use cifs_fuse::config::Dialect;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+/// The one share of every server.
+pub(crate) const SHARE: &str = "share";
+
+/// The password of every server: with what must be encoded in a URL, and with a part that cannot
+/// turn up anywhere by chance.
+pub(crate) const PASSWORD: &str = "xyzzy-Plugh&7 +%/?#@:é";
+
+/// The part of [`PASSWORD`] that survives every encoding.
+pub(crate) const PASSWORD_MARK: &str = "xyzzy-Plugh";
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// Samba.
+    Smbd,
+    /// The crate `smb-server`.
+    Embedded,
+}
+
+/// What a server insists on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Demand {
+    /// The server's own default.
+    #[default]
+    Default,
+    /// Without it no session.
+    Required,
+    /// Not even offered.
+    Off,
+}
+
+/// How a server is set up. What only one of the two can do is said.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// Lowest and highest dialect (smbd only).
+    pub(crate) dialects: Option<(Dialect, Dialect)>,
+    /// Signing.
+    pub(crate) signing: Demand,
+    /// Encryption.
+    pub(crate) encryption: Demand,
+    /// The share is open to guests and to anonymous sessions.
+    pub(crate) guests: bool,
+    /// Nothing on the share can be changed.
+    pub(crate) read_only: bool,
+    /// The largest READ and WRITE, in bytes.
+    pub(crate) max_io: Option<u32>,
+    /// The most credits of a connection (smbd only).
+    pub(crate) max_credits: Option<u32>,
+}
+
+/// A server that runs; it ends when this is dropped.
+pub(crate) enum Server {
+    /// Samba.
+    Smbd(Smbd),
+    /// The crate `smb-server`.
+    Embedded(Embedded),
+}
+
+impl Server {
+    /// Starts a server.
+    pub(crate) fn start(kind: Kind, settings: Settings) -> Server {
+        match kind {
+            Kind::Smbd => Server::Smbd(Smbd::start(settings)),
+            Kind::Embedded => Server::Embedded(Embedded::start(settings)),
+        }
+    }
+
+    /// The instance with default settings that tests share; it ends with the test run.
+    pub(crate) fn shared(kind: Kind) -> Arc<Server> {
+        static SMBD: OnceLock<Instance> = OnceLock::new();
+        static EMBEDDED: OnceLock<Instance> = OnceLock::new();
+        let instance = match kind {
+            Kind::Smbd => &SMBD,
+            Kind::Embedded => &EMBEDDED,
+        };
+        let instance = instance.get_or_init(|| {
+            scratch::at_exit(move || match kind {
+                Kind::Smbd => end(&SMBD),
+                Kind::Embedded => end(&EMBEDDED),
+            });
+            Mutex::new(Some(Arc::new(Server::start(kind, Settings::default()))))
+        });
+        instance.lock().expect("nobody panics with this lock").clone().expect("taken at the end of the run only")
+    }
+
+    /// The TCP port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        match self {
+            Server::Smbd(server) => server.port(),
+            Server::Embedded(server) => server.port(),
+        }
+    }
+
+    /// The folder that the share shows, on the server's own disk.
+    pub(crate) fn folder(&self) -> &Path {
+        match self {
+            Server::Smbd(server) => server.folder(),
+            Server::Embedded(server) => server.folder(),
+        }
+    }
+
+    /// A URL for a path on the share, without credentials.
+    pub(crate) fn url(&self, path: &str) -> String {
+        url("127.0.0.1", self.port(), path)
+    }
+
+    /// A new folder on the share, made on the server's own disk.
+    pub(crate) fn new_folder(&self, prefix: &str) -> PathBuf {
+        static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let path = self.folder().join(format!("{prefix}-{number}"));
+        fs::create_dir(&path).expect("the share's folder is writable");
+        open_to_all(&path);
+        path
+    }
+}
+
+type Instance = Mutex<Option<Arc<Server>>>;
+
+fn end(instance: &OnceLock<Instance>) {
+    if let Some(instance) = instance.get() {
+        drop(instance.lock().map(|mut server| server.take()));
+    }
+}
+
+/// A URL for a path on the share of a server, without credentials.
+pub(crate) fn url(host: &str, port: u16, path: &str) -> String {
+    format!("cifs://{host}:{port}/{SHARE}/{path}").trim_end_matches('/').to_owned()
+}
+
+/// The user that every server knows: the one who runs the tests, since an smbd without root can act
+/// for no other.
+pub(crate) fn user() -> &'static str {
+    static USER: OnceLock<String> = OnceLock::new();
+    USER.get_or_init(|| {
+        let id = std::process::Command::new("id").arg("-un").output().expect("id is installed");
+        String::from_utf8(id.stdout).expect("user names are ASCII").trim().to_owned()
+    })
+}
+
+/// Makes the share's folder, in the folder of a server.
+pub(super) fn share_folder(home: &Path) -> PathBuf {
+    let folder = home.join("files");
+    fs::create_dir(&folder).expect("the server's folder is new");
+    open_to_all(&folder);
+    folder
+}
+
+/// Guests act as another user on the server's disk.
+fn open_to_all(folder: &Path) {
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("the permissions of our own folder");
+}
+
+/// Makes a test of every function named, on either server: `both_servers!(a, b)` makes
+/// `on_smbd::a`, `on_embedded::a`, and so on. Each function takes the [`Kind`].
+macro_rules! both_servers {
+    ($($name:ident),+ $(,)?) => {
+        mod on_smbd {
+            $(#[test] fn $name() { super::$name($crate::support::server::Kind::Smbd); })+
+        }
+        mod on_embedded {
+            $(#[test] fn $name() { super::$name($crate::support::server::Kind::Embedded); })+
+        }
+    };
+}
+pub(crate) use both_servers;

@@ -1,0 +1,180 @@
+//! Samba's `smbd`, private to a test: own folders, own configuration, own password database, a free
+//! port of the loopback. It needs no root; then it knows the user who runs it and nobody else.
+
+use super::command::{run_with_input, wait};
+use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
+use super::{scratch, wait_until};
+use cifs_fuse::config::Dialect;
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+use std::{env, fs};
+
+const START: Duration = Duration::from_secs(20);
+
+/// A running smbd.
+pub(crate) struct Smbd {
+    home: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    process: Mutex<Option<Child>>,
+}
+
+impl Smbd {
+    /// Starts one; when this returns, it answers.
+    pub(crate) fn start(settings: Settings) -> Smbd {
+        let home = scratch::folder("smbd");
+        let folder = share_folder(&home);
+        for name in ["private", "lock", "state", "cache", "pid", "ncalrpc"] {
+            fs::create_dir(home.join(name)).expect("the server's folder is new");
+        }
+        let port = scratch::free_port();
+        fs::write(home.join("smb.conf"), configuration(&home, &folder, port, &settings)).expect("a writable folder");
+        let server = Smbd { home, folder, port, process: Mutex::new(None) };
+        server.add_user();
+        server.restart();
+        server
+    }
+
+    /// The TCP port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The share's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Kills the server and all its processes, without a word to its clients.
+    pub(crate) fn kill(&self) {
+        let Some(mut process) = self.process.lock().expect("nobody panics with this lock").take() else { return };
+        let group = Pid::from_child(&process);
+        // The leader has not been waited for yet, so the number still is this group's.
+        let _ = kill_process_group(group, Signal::KILL);
+        assert!(wait(&mut process, START).is_some(), "smbd survived SIGKILL");
+    }
+
+    /// Starts the server again, on the same port; kills it before if it runs.
+    pub(crate) fn restart(&self) {
+        self.kill();
+        let mut command = Command::new(program("smbd"));
+        command.arg("-s").arg(self.home.join("smb.conf")).args(["--foreground", "--no-process-group"]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut process = scratch::spawn(command).expect("smbd is installed (package samba)");
+        let answers = wait_until(START, || {
+            let ended = process.try_wait().expect("a child can be waited for");
+            assert!(ended.is_none(), "smbd ended at once: {ended:?}\n{}", self.log());
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+        *self.process.lock().expect("nobody panics with this lock") = Some(process);
+        assert!(answers, "smbd does not listen on port {} after {START:?}\n{}", self.port, self.log());
+    }
+
+    /// The server's log.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.home.join("log")).unwrap_or_default()
+    }
+
+    fn add_user(&self) {
+        let mut smbpasswd = Command::new(program("smbpasswd"));
+        smbpasswd.arg("-c").arg(self.home.join("smb.conf")).args(["-a", "-s", user()]);
+        // As root smbpasswd writes the database itself; as an ordinary user it would ask a server to.
+        let mut pdbedit = Command::new(program("pdbedit"));
+        pdbedit.arg("-s").arg(self.home.join("smb.conf")).args(["-a", "-t", "-u", user()]);
+        let root = rustix::process::geteuid().is_root();
+        let command = if root { &mut smbpasswd } else { &mut pdbedit };
+        run_with_input(command, format!("{PASSWORD}\n{PASSWORD}\n").as_bytes(), START).success();
+    }
+}
+
+impl Drop for Smbd {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = fs::remove_dir_all(&self.home);
+    }
+}
+
+/// Debian keeps some of Samba's programs where only root looks.
+fn program(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
+    folders.map(|folder| folder.join(name)).find(|file| file.exists()).unwrap_or_else(|| name.into())
+}
+
+fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> String {
+    let home = home.display();
+    let mut global = vec![
+        "server role = standalone server".to_owned(),
+        "interfaces = lo".to_owned(),
+        "bind interfaces only = yes".to_owned(),
+        format!("smb ports = {port}"),
+        format!("private dir = {home}/private"),
+        format!("lock directory = {home}/lock"),
+        format!("state directory = {home}/state"),
+        format!("cache directory = {home}/cache"),
+        format!("pid directory = {home}/pid"),
+        format!("ncalrpc dir = {home}/ncalrpc"),
+        format!("log file = {home}/log"),
+        "log level = 1".to_owned(),
+        "disable netbios = yes".to_owned(),
+        "disable spoolss = yes".to_owned(),
+        "load printers = no".to_owned(),
+        "passdb backend = tdbsam".to_owned(),
+        format!("guest account = {}", user()),
+        format!("map to guest = {}", if settings.guests { "bad user" } else { "never" }),
+    ];
+    if let Some((lowest, highest)) = settings.dialects {
+        global.push(format!("server min protocol = {}", protocol(lowest)));
+        global.push(format!("server max protocol = {}", protocol(highest)));
+    }
+    match settings.signing {
+        Demand::Default => {}
+        Demand::Required => global.push("server signing = mandatory".to_owned()),
+        Demand::Off => global.push("server signing = disabled".to_owned()),
+    }
+    match settings.encryption {
+        Demand::Default => {}
+        Demand::Required => global.push("server smb encrypt = required".to_owned()),
+        Demand::Off => global.push("server smb encrypt = off".to_owned()),
+    }
+    if let Some(bytes) = settings.max_io {
+        global.extend(["read", "write", "trans"].map(|kind| format!("smb2 max {kind} = {bytes}")));
+    }
+    if let Some(credits) = settings.max_credits {
+        global.push(format!("smb2 max credits = {credits}"));
+    }
+    let yes = |on: bool| if on { "yes" } else { "no" };
+    let share = [
+        format!("path = {}", folder.display()),
+        format!("read only = {}", yes(settings.read_only)),
+        format!("guest ok = {}", yes(settings.guests)),
+        format!("store dos attributes = {}", yes(keeps_attributes(folder))),
+    ];
+    format!("[global]\n{}\n[{SHARE}]\n{}\n", global.join("\n"), share.join("\n"))
+}
+
+/// Samba's name of a dialect (smb.conf(5), "server max protocol").
+pub(crate) fn protocol(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::Smb202 => "SMB2_02",
+        Dialect::Smb210 => "SMB2_10",
+        Dialect::Smb300 => "SMB3_00",
+        Dialect::Smb302 => "SMB3_02",
+        Dialect::Smb311 => "SMB3_11",
+    }
+}
+
+/// Samba keeps DOS attributes and the time of creation in extended attributes, which not every
+/// temporary folder has.
+fn keeps_attributes(folder: &Path) -> bool {
+    let flags = rustix::fs::XattrFlags::empty();
+    let kept = rustix::fs::setxattr(folder, "user.cifs-fuse-it", b"1", flags).is_ok();
+    if kept {
+        let _ = rustix::fs::removexattr(folder, "user.cifs-fuse-it");
+    }
+    kept
+}

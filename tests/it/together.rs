@@ -1,0 +1,137 @@
+//! Several programs, threads and mounts at once.
+
+use crate::support::files::{checksum, copy_tree, names, noise, source_tree, tree};
+use crate::support::scene::Scene;
+use crate::support::scratch;
+use crate::support::server::{Kind, both_servers};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+both_servers!(
+    what_one_handle_writes_another_reads,
+    threads_write_parts_of_one_file,
+    readers_see_whole_blocks_while_a_writer_replaces_them,
+    threads_make_and_delete_files_side_by_side,
+    a_file_closed_on_one_mount_is_read_on_another,
+    a_tree_of_3000_files_comes_back_as_it_was,
+);
+
+fn what_one_handle_writes_another_reads(kind: Kind) {
+    let scene = Scene::on(kind);
+    let writer = File::create(scene.here("file")).unwrap();
+    let reader = File::open(scene.here("file")).unwrap();
+    for round in 0..50_u64 {
+        let data = noise(round, 10_000);
+        writer.write_all_at(&data, round * 10_000).unwrap();
+        let mut read = vec![0; data.len()];
+        reader.read_exact_at(&mut read, round * 10_000).unwrap();
+        assert!(read == data, "round {round}");
+    }
+}
+
+fn threads_write_parts_of_one_file(kind: Kind) {
+    const PART: usize = 777_777;
+    let scene = Scene::on(kind);
+    File::create(scene.here("file")).unwrap();
+    thread::scope(|scope| {
+        for part in 0..8_u64 {
+            let path = scene.here("file");
+            scope.spawn(move || {
+                let file = OpenOptions::new().write(true).open(path).unwrap();
+                for (index, piece) in noise(part, PART).chunks(50_000).enumerate() {
+                    file.write_all_at(piece, part * PART as u64 + index as u64 * 50_000).unwrap();
+                }
+            });
+        }
+    });
+    let whole: Vec<u8> = (0..8).flat_map(|part| noise(part, PART)).collect();
+    assert!(fs::read(scene.there("file")).unwrap() == whole);
+    assert!(fs::read(scene.here("file")).unwrap() == whole);
+}
+
+/// Every block is one write of a single byte value; a reader on the same mount must never see two.
+fn readers_see_whole_blocks_while_a_writer_replaces_them(kind: Kind) {
+    const BLOCK: usize = 4096;
+    let scene = Scene::on(kind);
+    fs::write(scene.here("file"), vec![0; BLOCK * 16]).unwrap();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let file = File::open(scene.here("file")).unwrap();
+                let mut block = vec![0; BLOCK];
+                while !done.load(Ordering::SeqCst) {
+                    for number in 0..16 {
+                        file.read_exact_at(&mut block, number * BLOCK as u64).unwrap();
+                        assert!(block.iter().all(|byte| *byte == block[0]), "a torn block");
+                    }
+                }
+            });
+        }
+        let file = OpenOptions::new().write(true).open(scene.here("file")).unwrap();
+        for round in 1..=100_u8 {
+            for number in 0..16 {
+                file.write_all_at(&[round; BLOCK], number * BLOCK as u64).unwrap();
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(fs::read(scene.there("file")).unwrap().iter().all(|byte| *byte == 100));
+}
+
+fn threads_make_and_delete_files_side_by_side(kind: Kind) {
+    let scene = Scene::on(kind);
+    thread::scope(|scope| {
+        for worker in 0..6_u64 {
+            let scene = &scene;
+            scope.spawn(move || {
+                for round in 0..40_u64 {
+                    let path = scene.here(format!("{worker}-{round}"));
+                    let data = noise(worker * 1000 + round, 3_000);
+                    fs::write(&path, &data).unwrap();
+                    assert!(fs::read(&path).unwrap() == data);
+                    if round % 4 != 0 {
+                        fs::remove_file(&path).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(names(&scene.folder).len(), 60);
+    assert_eq!(names(scene.mount.path()), names(&scene.folder));
+}
+
+/// Close-to-open between machines.
+fn a_file_closed_on_one_mount_is_read_on_another(kind: Kind) {
+    let scene = Scene::on(kind);
+    let other = scene.second_mount();
+    for round in 0..10_u64 {
+        let data = noise(round, 50_000);
+        fs::write(scene.here("file"), &data).unwrap();
+        assert!(fs::read(other.join("file")).unwrap() == data, "round {round}");
+        let answer = noise(round + 100, 50_000);
+        fs::write(other.join("file"), &answer).unwrap();
+        assert!(fs::read(scene.here("file")).unwrap() == answer, "round {round}");
+    }
+    other.unmount();
+}
+
+fn a_tree_of_3000_files_comes_back_as_it_was(kind: Kind) {
+    let scene = Scene::with(kind, |request| request.for_at_most(Duration::from_secs(240)));
+    let local = scratch::folder("tree");
+    assert_eq!(source_tree(&local.join("source"), 3_000), 3_000);
+    copy_tree(&local.join("source"), &scene.here("copy")).unwrap();
+    copy_tree(&scene.here("copy"), &local.join("back")).unwrap();
+    let source = tree(&local.join("source"));
+    assert_eq!(source.values().flatten().count(), 3_000);
+    assert!(tree(&scene.there("copy")) == source, "on the server's disk");
+    assert!(tree(&local.join("back")) == source, "back again");
+    let sample = "module 1/dépôt-1/source_1.rs";
+    assert_eq!(checksum(&scene.here("copy").join(sample)), checksum(&local.join("source").join(sample)));
+    fs::remove_dir_all(scene.here("copy")).unwrap();
+    assert!(names(&scene.folder).is_empty());
+    fs::remove_dir_all(local).unwrap();
+}

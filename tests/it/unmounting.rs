@@ -1,0 +1,143 @@
+//! The end of a mount, in every way it comes: the data is on the server, the mount is gone, and the
+//! process has ended.
+
+use crate::support::command::run;
+use crate::support::files::{fails_with, noise};
+use crate::support::mount::is_running;
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, both_servers};
+use crate::support::{mountinfo, wait_until};
+use rustix::io::Errno;
+use rustix::process::Signal;
+use std::fs::{self, File};
+use std::io::Write;
+use std::process::Command;
+use std::time::Duration;
+
+both_servers!(
+    fusermount_ends_it,
+    umount_ends_it,
+    sigterm_ends_it,
+    sigint_ends_it,
+    ctrl_c_ends_it_in_the_foreground,
+    fusermount_ends_it_in_the_foreground,
+    a_signal_ends_it_though_a_file_is_open,
+    a_mount_in_use_stays,
+    a_lazy_unmount_ends_when_the_last_file_is_closed,
+    it_can_be_mounted_again_and_again,
+);
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn fill(scene: &Scene) -> Vec<u8> {
+    let data = noise(1, 3_000_001);
+    fs::write(scene.here("file"), &data).unwrap();
+    data
+}
+
+fn ends(kind: Kind, how: impl FnOnce(&Scene)) {
+    let mut scene = Scene::on(kind);
+    let data = fill(&scene);
+    how(&scene);
+    scene.mount.is_gone();
+    assert!(fs::read(scene.there("file")).unwrap() == data);
+    assert!(fs::read_dir(scene.mount.path()).unwrap().next().is_none(), "the folder below is empty and can be used");
+}
+
+fn fusermount_ends_it(kind: Kind) {
+    ends(kind, |scene| {
+        run(Command::new("fusermount3").arg("-u").arg(scene.mount.path()), LIMIT).success();
+    });
+}
+
+fn umount_ends_it(kind: Kind) {
+    ends(kind, |scene| {
+        run(Command::new("umount").arg(scene.mount.path()), LIMIT).success();
+    });
+}
+
+fn sigterm_ends_it(kind: Kind) {
+    ends(kind, |scene| scene.mount.signal(Signal::TERM));
+}
+
+fn sigint_ends_it(kind: Kind) {
+    ends(kind, |scene| scene.mount.signal(Signal::INT));
+}
+
+fn ctrl_c_ends_it_in_the_foreground(kind: Kind) {
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut scene = Scene::with(kind, |request| request.foreground());
+        let data = fill(&scene);
+        scene.mount.signal(signal);
+        assert_eq!(scene.mount.is_gone(), Some(0));
+        assert!(fs::read(scene.there("file")).unwrap() == data);
+    }
+}
+
+fn fusermount_ends_it_in_the_foreground(kind: Kind) {
+    let mut scene = Scene::with(kind, |request| request.foreground());
+    let data = fill(&scene);
+    run(Command::new("fusermount3").arg("-u").arg(scene.mount.path()), LIMIT).success();
+    assert_eq!(scene.mount.is_gone(), Some(0));
+    assert!(fs::read(scene.there("file")).unwrap() == data);
+}
+
+/// What a program had written before the signal is on the server after it.
+fn a_signal_ends_it_though_a_file_is_open(kind: Kind) {
+    let mut scene = Scene::on(kind);
+    let mut file = File::create(scene.here("file")).unwrap();
+    file.write_all(b"written before").unwrap();
+    scene.mount.signal(Signal::TERM);
+    scene.mount.is_gone();
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"written before");
+    assert!(file.write_all(b"written after").is_err());
+}
+
+fn a_mount_in_use_stays(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mut file = File::create(scene.here("file")).unwrap();
+    let refused = run(Command::new("fusermount3").arg("-u").arg(scene.mount.path()), LIMIT);
+    assert_ne!(refused.code, Some(0));
+    refused.says("busy");
+    file.write_all(b"still works").unwrap();
+    drop(file);
+    assert_eq!(fs::read(scene.here("file")).unwrap(), b"still works");
+    scene.mount.unmount();
+}
+
+fn a_lazy_unmount_ends_when_the_last_file_is_closed(kind: Kind) {
+    let mut scene = Scene::on(kind);
+    let mut file = File::create(scene.here("file")).unwrap();
+    run(Command::new("umount").arg("-l").arg(scene.mount.path()), LIMIT).success();
+    file.write_all(b"goes on").unwrap();
+    file.sync_all().unwrap();
+    assert!(is_running(scene.mount.process()));
+    drop(file);
+    scene.mount.is_gone();
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"goes on");
+}
+
+fn it_can_be_mounted_again_and_again(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mountpoint = crate::support::scratch::folder("mnt");
+    for round in 0..5 {
+        let mount = crate::support::mount::Request::new(scene.url()).at(&mountpoint).mount();
+        fs::write(mount.join("round"), round.to_string()).unwrap();
+        assert_eq!(fs::read_to_string(scene.here("round")).unwrap(), round.to_string());
+        mount.unmount();
+        fs::create_dir_all(&mountpoint).unwrap();
+    }
+}
+
+/// Nothing can save a process that is killed; but what it leaves must say what it is, and go at once.
+#[test]
+fn a_killed_process_leaves_a_mount_that_can_be_removed() {
+    let scene = Scene::on(Kind::Smbd);
+    fs::write(scene.here("file"), "safe").unwrap();
+    scene.mount.signal(Signal::KILL);
+    assert!(wait_until(LIMIT, || !is_running(scene.mount.process())));
+    fails_with(fs::metadata(scene.here("file")), Errno::NOTCONN);
+    run(Command::new("fusermount3").arg("-u").arg(scene.mount.path()), LIMIT).success();
+    assert!(mountinfo::at(scene.mount.path()).is_none());
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"safe");
+}

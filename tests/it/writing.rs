@@ -1,0 +1,249 @@
+//! Writing files: what was written is on the server, whatever way it was written.
+
+use crate::support::files::{checksum, fails_with, noise};
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, both_servers};
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+both_servers!(
+    what_is_closed_is_on_the_server,
+    what_is_synced_is_on_the_server,
+    what_was_written_is_read_back_before_it_is_closed,
+    appending_goes_to_the_end,
+    two_handles_append_one_after_the_other,
+    the_middle_can_be_overwritten,
+    a_gap_reads_as_zeros,
+    a_file_can_be_made_shorter_and_longer,
+    a_file_can_be_cut_by_its_name,
+    opening_to_truncate_empties,
+    writing_in_odd_pieces_gives_the_same_bytes,
+    random_writes_and_reads_agree_with_a_local_file,
+    a_file_past_4_gib_keeps_its_bytes_apart,
+    a_handle_for_reading_does_not_write,
+    cp_keeps_the_content,
+);
+
+fn what_is_closed_is_on_the_server(kind: Kind) {
+    let scene = Scene::on(kind);
+    for length in [0, 1, 4096, 65_537, (1 << 20) + 1, 5_000_003] {
+        let data = noise(length as u64, length);
+        fs::write(scene.here("file"), &data).unwrap();
+        assert!(fs::read(scene.there("file")).unwrap() == data, "{length} bytes");
+        assert_eq!(fs::metadata(scene.here("file")).unwrap().len(), length as u64);
+    }
+}
+
+fn what_is_synced_is_on_the_server(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mut file = File::create(scene.here("file")).unwrap();
+    for round in 1..=3 {
+        file.write_all(&noise(round, 300_001)).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!(fs::metadata(scene.there("file")).unwrap().len(), round * 300_001);
+    }
+    file.sync_data().unwrap();
+    File::open(scene.mount.path()).unwrap().sync_all().unwrap();
+}
+
+fn what_was_written_is_read_back_before_it_is_closed(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(6, 2_500_000);
+    let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("file")).unwrap();
+    file.write_all(&data).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), data.len() as u64);
+    file.seek(SeekFrom::Start(0)).unwrap();
+    let mut read = Vec::new();
+    file.read_to_end(&mut read).unwrap();
+    assert!(read == data);
+    assert!(fs::read(scene.here("file")).unwrap() == data, "by another handle");
+}
+
+fn appending_goes_to_the_end(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("log"), "begun\n").unwrap();
+    for number in 0..20 {
+        let mut log = OpenOptions::new().append(true).open(scene.here("log")).unwrap();
+        writeln!(log, "line {number}").unwrap();
+    }
+    let text = fs::read_to_string(scene.there("log")).unwrap();
+    assert_eq!(text.lines().count(), 21);
+    assert!(text.starts_with("begun\nline 0\n") && text.ends_with("line 19\n"));
+}
+
+fn two_handles_append_one_after_the_other(kind: Kind) {
+    let scene = Scene::on(kind);
+    let open = || OpenOptions::new().append(true).create(true).open(scene.here("log")).unwrap();
+    let (mut first, mut second) = (open(), open());
+    for _ in 0..10 {
+        first.write_all(b"a").unwrap();
+        second.write_all(b"b").unwrap();
+    }
+    drop((first, second));
+    assert_eq!(fs::read_to_string(scene.there("log")).unwrap(), "ab".repeat(10));
+}
+
+fn the_middle_can_be_overwritten(kind: Kind) {
+    let scene = Scene::on(kind);
+    let mut data = noise(7, 3_000_000);
+    fs::write(scene.there("file"), &data).unwrap();
+    let file = OpenOptions::new().write(true).open(scene.here("file")).unwrap();
+    for (at, length) in [(0, 10), (999_990, 100), (1 << 20, 4096), (2_000_001, 123_457), (2_999_999, 1)] {
+        let piece = noise(at as u64, length);
+        file.write_all_at(&piece, at as u64).unwrap();
+        data[at..at + length].copy_from_slice(&piece);
+    }
+    drop(file);
+    assert!(fs::read(scene.there("file")).unwrap() == data);
+    assert!(fs::read(scene.here("file")).unwrap() == data);
+}
+
+fn a_gap_reads_as_zeros(kind: Kind) {
+    let scene = Scene::on(kind);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("file")).unwrap();
+    file.write_all_at(b"begin", 0).unwrap();
+    file.write_all_at(b"end", 3_000_000).unwrap();
+    let mut gap = vec![1; 2_000_000];
+    file.read_exact_at(&mut gap, 500_000).unwrap();
+    assert!(gap.iter().all(|byte| *byte == 0));
+    drop(file);
+    let there = fs::read(scene.there("file")).unwrap();
+    assert_eq!(there.len(), 3_000_003);
+    assert!(there.starts_with(b"begin\0") && there.ends_with(b"\0end"));
+    assert!(there[5..3_000_000].iter().all(|byte| *byte == 0));
+}
+
+fn a_file_can_be_made_shorter_and_longer(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(8, 200_000);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("file")).unwrap();
+    file.write_all_at(&data, 0).unwrap();
+    file.set_len(150_001).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 150_001);
+    file.set_len(180_000).unwrap();
+    let mut read = vec![1; 180_000];
+    file.read_exact_at(&mut read, 0).unwrap();
+    assert!(read[..150_001] == data[..150_001]);
+    assert!(read[150_001..].iter().all(|byte| *byte == 0), "bytes that were cut off came back");
+    drop(file);
+    assert!(fs::read(scene.there("file")).unwrap() == read);
+}
+
+fn a_file_can_be_cut_by_its_name(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("file"), "0123456789").unwrap();
+    let path = scene.here("file");
+    let cut = |length| {
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        rustix::fs::ftruncate(&file, length).unwrap();
+    };
+    assert_eq!(fs::read(&path).unwrap(), b"0123456789");
+    cut(4);
+    assert_eq!(fs::read(&path).unwrap(), b"0123");
+    cut(6);
+    assert_eq!(fs::read(&path).unwrap(), b"0123\0\0");
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: a NUL-terminated path that lives through the call.
+    assert_eq!(unsafe { libc::truncate(name.as_ptr(), 2) }, 0);
+    assert_eq!(fs::read(&path).unwrap(), b"01");
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"01");
+}
+
+fn opening_to_truncate_empties(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("file"), noise(9, 100_000)).unwrap();
+    assert_eq!(fs::read(scene.here("file")).unwrap().len(), 100_000);
+    let file = File::create(scene.here("file")).unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 0);
+    assert_eq!(fs::metadata(scene.there("file")).unwrap().len(), 0);
+    drop(file);
+    assert!(fs::read(scene.here("file")).unwrap().is_empty());
+}
+
+fn writing_in_odd_pieces_gives_the_same_bytes(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(10, 1_500_007);
+    let mut file = File::create(scene.here("file")).unwrap();
+    let (mut rest, mut size) = (&data[..], 1);
+    while !rest.is_empty() {
+        let (piece, after) = rest.split_at(size.min(rest.len()));
+        file.write_all(piece).unwrap();
+        rest = after;
+        size = size * 3 % 70_001 + 1;
+    }
+    drop(file);
+    assert!(fs::read(scene.there("file")).unwrap() == data);
+}
+
+/// Two files get the same random operations, one here and one on a local disk; they must never differ.
+fn random_writes_and_reads_agree_with_a_local_file(kind: Kind) {
+    let scene = Scene::on(kind);
+    let open = |path| OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
+    let local = crate::support::scratch::folder("local").join("file");
+    let files = [open(scene.here("file")), open(local.clone())];
+    let choices = noise(kind as u64, 400 * 4);
+    for (round, choice) in choices.chunks(4).enumerate() {
+        let at = u64::from(choice[0]) * 9_001;
+        let length = usize::from(choice[1]) * 251;
+        match choice[2] % 8 {
+            0..4 => {
+                let data = noise(round as u64, length);
+                files.iter().for_each(|file| file.write_all_at(&data, at).unwrap());
+            }
+            4..7 => {
+                let read = files.each_ref().map(|file| {
+                    let mut buffer = vec![0; length];
+                    let count = file.read_at(&mut buffer, at).unwrap();
+                    buffer.truncate(count);
+                    buffer
+                });
+                assert!(read[0] == read[1], "round {round}: different bytes at {at}");
+            }
+            _ => files.iter().for_each(|file| file.set_len(at).unwrap()),
+        }
+        let lengths = files.each_ref().map(|file| file.metadata().unwrap().len());
+        assert_eq!(lengths[0], lengths[1], "round {round}");
+    }
+    drop(files);
+    assert_eq!(checksum(&scene.there("file")), checksum(&local));
+}
+
+fn a_file_past_4_gib_keeps_its_bytes_apart(kind: Kind) {
+    const GIB: u64 = 1 << 30;
+    let scene = Scene::on(kind);
+    let file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("image")).unwrap();
+    let pieces = [0, GIB, 2 * GIB - 3, 4 * GIB - 5, 4 * GIB + GIB / 2, 5 * GIB];
+    for at in pieces {
+        file.write_all_at(&noise(at, 10_000), at).unwrap();
+    }
+    file.sync_all().unwrap();
+    assert_eq!(fs::metadata(scene.there("image")).unwrap().len(), 5 * GIB + 10_000);
+    drop(file);
+    assert_eq!(fs::metadata(scene.here("image")).unwrap().len(), 5 * GIB + 10_000);
+    let (here, there) = (File::open(scene.here("image")).unwrap(), File::open(scene.there("image")).unwrap());
+    for at in pieces {
+        for file in [&here, &there] {
+            let mut read = vec![0; 10_000];
+            file.read_exact_at(&mut read, at).unwrap();
+            assert!(read == noise(at, 10_000), "at {at}");
+        }
+    }
+    fs::remove_file(scene.there("image")).unwrap();
+}
+
+fn a_handle_for_reading_does_not_write(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("file"), "safe").unwrap();
+    fails_with(File::open(scene.here("file")).unwrap().write(b"x"), Errno::BADF);
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"safe");
+}
+
+fn cp_keeps_the_content(kind: Kind) {
+    let scene = Scene::on(kind);
+    fs::write(scene.there("a"), noise(11, 3_333_333)).unwrap();
+    assert_eq!(fs::copy(scene.here("a"), scene.here("b")).unwrap(), 3_333_333);
+    assert_eq!(checksum(&scene.there("a")), checksum(&scene.there("b")));
+    assert!(fs::metadata(scene.here("b")).unwrap().size() == 3_333_333);
+}
