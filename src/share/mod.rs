@@ -5,6 +5,8 @@
 //! round trip wherever the protocol allows.
 
 pub mod error;
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod types;
 
 use bytes::Bytes;
