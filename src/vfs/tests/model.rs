@@ -154,7 +154,11 @@ impl Model {
             Operation::List { path } => match self.find(path)? {
                 Thing::File(_) => return Err(libc::ENOTDIR),
                 Thing::Directory => {
-                    let names: Vec<&str> = self.children(path).map(|child| &child[path.len() + 1..]).collect();
+                    let names: Vec<&str> = self
+                        .children(path)
+                        .map(|child| &child[path.len() + 1..])
+                        .filter(|rest| !rest.contains('/'))
+                        .collect();
                     return Ok(names.join(" ").into_bytes());
                 }
             },
