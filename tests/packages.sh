@@ -28,7 +28,7 @@ need() {
     install_quietly "${packages[@]}"
   fi
   if ! command -v cargo >/dev/null; then
-    echo "cargo is missing: install Rust, 1.95 or newer, from https://rustup.rs" >&2
+    echo "cargo is missing: install Rust, 1.95 or newer (rustup, or a package that is new enough)" >&2
     return 1
   fi
 }

@@ -139,7 +139,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
     pub(super) signing: Protection,
 
-    /// Encrypt messages: required, auto (where the server asks for it) or off (only if it insists)
+    /// Encrypt messages: required, auto (where the server asks for it) or off (never: not even offered)
     #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
     pub(super) encryption: Protection,
 
@@ -204,9 +204,9 @@ pub(super) struct Args {
     #[arg(long, value_name = "LEVEL", help_heading = LOG)]
     pub(super) log_level: Option<String>,
 
-    /// Where the log goes: stderr (which is there until the background) or file:PATH
-    #[arg(long, value_name = "TARGET", help_heading = LOG, default_value = "stderr")]
-    pub(super) log_target: String,
+    /// Where the log goes: stderr, syslog or file:PATH; by default stderr, and syslog from the background
+    #[arg(long, value_name = "TARGET", help_heading = LOG)]
+    pub(super) log_target: Option<String>,
 
     /// Options of a mount, separated by commas
     // Taken apart before this parser sees it; it stands here for the help.

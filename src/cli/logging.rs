@@ -29,6 +29,11 @@ pub struct LogSettings {
 pub enum LogTarget {
     /// The standard error output, for as long as the process has one.
     Stderr,
+    /// The system's log (syslog(3)), which is the journal where systemd runs.
+    Syslog,
+    /// Both: what a mount in the background does when it is not told otherwise. Its user sees the
+    /// beginning, and the administrator the rest.
+    StderrAndSyslog,
     /// A file, which is appended to; an absolute path.
     File(PathBuf),
 }
@@ -52,12 +57,13 @@ pub(super) fn filter(text: &str) -> Result<String, String> {
     ))
 }
 
-/// `stderr` or `file:PATH`; a relative path is one from `directory`.
+/// `stderr`, `syslog` or `file:PATH`; a relative path is one from `directory`.
 pub(super) fn target(text: &str, directory: &Path) -> Result<LogTarget, String> {
     match text.strip_prefix("file:") {
         _ if text == "stderr" => Ok(LogTarget::Stderr),
+        _ if text == "syslog" => Ok(LogTarget::Syslog),
         Some(path) if !path.is_empty() => Ok(LogTarget::File(directory.join(path))),
-        _ => Err(format!("'{text}' is no log target; expected stderr or file:PATH")),
+        _ => Err(format!("'{text}' is no log target; expected stderr, syslog or file:PATH")),
     }
 }
 
@@ -72,6 +78,8 @@ pub(super) fn start(settings: &LogSettings) -> Result<(), CliError> {
     let layer = fmt::layer().with_target(true);
     let layer = match &settings.target {
         LogTarget::Stderr => layer.with_writer(std::io::stderr).boxed(),
+        LogTarget::Syslog => system_log().boxed(),
+        LogTarget::StderrAndSyslog => layer.with_writer(std::io::stderr).and_then(system_log()).boxed(),
         LogTarget::File(path) => {
             let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
             let file = file.map_err(|error| problem(format!("{}: {error}", path.display())))?;
@@ -80,6 +88,16 @@ pub(super) fn start(settings: &LogSettings) -> Result<(), CliError> {
     };
     let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet)));
     registry.try_init().map_err(|error| problem(error.to_string()))
+}
+
+/// Lines for syslog(3), which adds time and level by itself. Nobody else in this process calls it.
+fn system_log<S>() -> impl Layer<S>
+where
+    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+{
+    use syslog_tracing::{Facility, Options, Syslog};
+    let syslog = Syslog::new(c"cifs-fuse", Options::LOG_PID, Facility::Daemon);
+    syslog.map(|writer| fmt::layer().with_ansi(false).without_time().with_level(false).with_writer(writer))
 }
 
 #[cfg(test)]
@@ -98,12 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn the_target_is_stderr_or_a_file() {
+    fn the_target_is_stderr_the_system_or_a_file() {
         let here = Path::new("/here");
         assert_eq!(target("stderr", here), Ok(LogTarget::Stderr));
+        assert_eq!(target("syslog", here), Ok(LogTarget::Syslog));
         assert_eq!(target("file:/var/log/x", here), Ok(LogTarget::File("/var/log/x".into())));
         assert_eq!(target("file:x", here), Ok(LogTarget::File("/here/x".into())));
-        for text in ["", "file:", "syslog", "/var/log/x"] {
+        for text in ["", "file:", "journal", "/var/log/x"] {
             assert!(target(text, here).is_err(), "{text}");
         }
     }

@@ -90,9 +90,9 @@ fn start(invocation: Invocation) -> ExitCode {
     }
     match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cifs-fuse: {error}");
-            ExitCode::from(error.exit_code())
+        Err(failure) => {
+            eprintln!("cifs-fuse: {}", failure.message);
+            ExitCode::from(failure.code)
         }
     }
 }
@@ -224,7 +224,11 @@ fn log_settings(args: &Args, environment: &Environment, warnings: &mut Vec<Strin
         })?,
         (None, None) => logging::filter(default).map_err(CliError::Usage)?,
     };
-    let target = logging::target(&args.log_target, &environment.current_directory).map_err(CliError::Usage)?;
+    let target = match &args.log_target {
+        Some(text) => logging::target(text, &environment.current_directory).map_err(CliError::Usage)?,
+        None if args.foreground => LogTarget::Stderr,
+        None => LogTarget::StderrAndSyslog,
+    };
     Ok(LogSettings { filter, target })
 }
 

@@ -47,7 +47,7 @@ fn a_url_and_a_directory_are_enough_and_leave_the_defaults() {
     assert_eq!(invocation.spec.options, MountOptions::default());
     assert_eq!(password_of(&invocation), ("guest".to_owned(), String::new()));
     assert!(!invocation.foreground && !invocation.fake && !invocation.verbose);
-    assert_eq!(invocation.log, LogSettings { filter: "warn".to_owned(), target: LogTarget::Stderr });
+    assert_eq!(invocation.log, LogSettings { filter: "warn".to_owned(), target: LogTarget::StderrAndSyslog });
     assert_eq!(invocation.warnings, Vec::<String>::new());
 }
 

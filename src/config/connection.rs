@@ -160,7 +160,7 @@ pub enum Protection {
     /// Signing: with every session that has a key. Encryption: where the server asks for it.
     #[default]
     Auto,
-    /// Only where the server insists.
+    /// Signing: only where the server insists. Encryption: not even offered.
     Off,
 }
 

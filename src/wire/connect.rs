@@ -106,7 +106,7 @@ pub async fn connect(config: &ConnectConfig) -> Result<Tree, ConnectError> {
         let message = "the share wants encryption, and no cipher was agreed on, or the session has no key for it";
         return Err(ConnectError::new(Stage::Share, message));
     }
-    negotiate::validate(&connection, &offer, &agreed, tree.id, left()).await?;
+    negotiate::validate(&connection, &offer, &agreed, (tree.id, tree.seal), left()).await?;
 
     // What a frame of the NetBIOS session service can carry.
     let cap = |size: u32| if config.transport == Transport::NetBios { size.min(netbios::MAX_PAYLOAD) } else { size };

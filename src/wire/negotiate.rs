@@ -284,7 +284,7 @@ pub async fn validate(
     connection: &Connection,
     offer: &Offer,
     agreed: &Negotiated,
-    tree_id: u32,
+    (tree_id, seal): (u32, bool),
     deadline: Duration,
 ) -> Result<(), ConnectError> {
     const FSCTL_VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
@@ -305,7 +305,7 @@ pub async fn validate(
     });
     let request = Request::new(Command::Ioctl, ioctl(FSCTL_VALIDATE_NEGOTIATE_INFO, &input, 24));
     let mut chain = Chain::single(request);
-    (chain.tree_id, chain.force_signature) = (tree_id, true);
+    (chain.tree_id, chain.seal, chain.force_signature) = (tree_id, seal, true);
     let failed = |message: String| ConnectError::new(Stage::Dialect, message);
     let replies = connection.send(&chain, deadline).await.map_err(|error| {
         failed(format!("the server did not confirm what was negotiated ({error}): someone may be altering traffic"))
