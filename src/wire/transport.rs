@@ -225,3 +225,38 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    fn soon() -> Instant {
+        Instant::now() + std::time::Duration::from_secs(10)
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_leaves_the_next_its_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let closed = TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap();
+        let stream = connect(&[closed, good], soon()).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert!(stream.nodelay().unwrap());
+    }
+
+    #[tokio::test]
+    async fn when_none_answers_each_is_named_with_its_reason() {
+        let closed = TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap();
+        let error = connect(&[closed, closed], soon()).await.unwrap_err();
+        assert_eq!(error.stage, Stage::Connect);
+        assert_eq!(error.message.matches(&closed.to_string()).count(), 2, "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_name_says_so() {
+        let error = resolve("no-such-host.invalid", 445, soon()).await.unwrap_err();
+        assert_eq!(error.stage, Stage::Resolve);
+        assert!(error.message.contains("no-such-host.invalid"));
+    }
+}

@@ -14,6 +14,7 @@ mod directories;
 mod engine;
 mod failing;
 mod fixtures;
+mod hidden_arguments;
 mod listing;
 mod metadata;
 mod names;

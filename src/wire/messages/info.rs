@@ -6,17 +6,17 @@ use super::create::FileInfo;
 use crate::wire::codec::{Fields, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, HEADER_SIZE};
+use smb_fscc::{QueryDirectoryInfoClass, QueryFileInfoClass, QueryFileSystemInfoClass, SetFileInfoClass};
 
 const INFO_FILE: u8 = 1;
 const INFO_FILESYSTEM: u8 = 2;
-/// `FileIdFullDirectoryInformation` (MS-FSCC 2.4.22)
-const ID_FULL_DIRECTORY: u8 = 38;
-const FILE_BASIC: u8 = 4;
-const FILE_RENAME: u8 = 10;
-const FILE_DISPOSITION: u8 = 13;
-const FILE_END_OF_FILE: u8 = 20;
-const FILE_NETWORK_OPEN: u8 = 34;
-const FS_FULL_SIZE: u8 = 7;
+const ID_FULL_DIRECTORY: u8 = QueryDirectoryInfoClass::IdFullDirectoryInformation as u8;
+const FILE_NETWORK_OPEN: u8 = QueryFileInfoClass::NetworkOpenInformation as u8;
+const FILE_BASIC: u8 = SetFileInfoClass::BasicInformation as u8;
+const FILE_RENAME: u8 = SetFileInfoClass::RenameInformation as u8;
+const FILE_DISPOSITION: u8 = SetFileInfoClass::DispositionInformation as u8;
+const FILE_END_OF_FILE: u8 = SetFileInfoClass::EndOfFileInformation as u8;
+const FS_FULL_SIZE: u8 = QueryFileSystemInfoClass::FsFullSizeInformation as u8;
 
 /// A QUERY_DIRECTORY for all entries from where the last one ended.
 pub fn query_directory(directory: FileId, buffer: u32) -> Request {
