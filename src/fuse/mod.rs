@@ -1,1 +1,18 @@
-//! (being built)
+//! The only room that names fuser: between the kernel's FUSE requests and [`vfs`](crate::vfs).
+//!
+//! - [`adapter`]: decodes each request, calls the file system, sends the reply. What needs no
+//!   waiting is answered on fuser's thread at once; the rest is spawned, and the reply goes with it.
+//! - `convert`: types and flags of fuser in ours, and back.
+//! - `init`: what is agreed on with the kernel at the beginning.
+//! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
+//!
+//! Invariants: a fuser thread never waits for the share and never panics (fuser would silently lose
+//! the thread). Each request gets exactly one reply. An error is logged once, here, with its cause.
+
+pub mod adapter;
+mod convert;
+mod init;
+pub mod session;
+
+pub use adapter::Adapter;
+pub use session::{Session, serve};

@@ -9,6 +9,7 @@
 //! | [`point`] | says whether the directory can be mounted on, and cleans a dead mount of ours away |
 //! | [`kernel`] | mounts, with mount(2) or through [`fusermount`], and owns the mount until it is gone |
 //! | [`notify`] | tells systemd how far we are |
+//! | [`run`] | takes these in their order, with the server's part between them |
 //!
 //! [`mountinfo`] is the kernel's own word on what is mounted; [`deadline`] bounds every step that may
 //! meet a file system that does not answer; [`error`] is the one error type of this room.
@@ -26,11 +27,14 @@ pub mod kernel;
 pub mod mountinfo;
 pub mod notify;
 pub mod point;
+mod run;
 
 #[cfg(test)]
 mod testing;
 
+pub use daemon::Failure;
 pub use error::{MountError, Stage};
+pub use run::run;
 
 /// Where the process serves the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

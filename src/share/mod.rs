@@ -9,6 +9,8 @@ pub mod error;
 mod file;
 mod link;
 mod listing;
+#[cfg(test)]
+pub(crate) mod memory;
 mod operations;
 mod smb;
 mod task;

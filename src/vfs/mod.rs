@@ -1,1 +1,172 @@
-//! (being built)
+//! What a POSIX file system means on a share.
+//!
+//! [`Vfs`] takes what the kernel asks (inode numbers, names, handles) and turns each operation into
+//! one call of [`Share`](crate::share::Share) where that is possible. It knows no message of FUSE and
+//! none of SMB. The actors:
+//!
+//! - [`inodes`]: which file an inode number means.
+//! - [`attributes`]: what is known of a file, and for how long.
+//! - [`names`]: names of POSIX in UTF-16, and back.
+//! - [`errno`]: what a failure means to a program.
+//! - `handles`: open files and directories.
+//! - One file per group of operations: `lookup`, `setattr`, `open`, `io`, `remove`, `rename`, `readdir`.
+//!
+//! What a user can rely on:
+//!
+//! - Data is written through: when write(2) returns, the server has it. fsync(2) has the server put it
+//!   on its disk.
+//! - What is read was on the server when the file was opened, or later; while it stays open, changes
+//!   by others show after the attribute timeout. Attributes and names are at most that old.
+//! - Owner, group and mode come from options. chmod(2) keeps the owner's write bit, as the read-only
+//!   attribute of a file; other bits that cannot be kept are ignored, and the call succeeds, because
+//!   git and many others give up otherwise. chown(2) to the owner and group that the file has
+//!   anyway succeeds; any other is `EPERM`: to report an owner that the file does not get would be a lie
+//!   to backup programs.
+//! - A file that is unlinked or replaced while it is open here lives on under a hidden name
+//!   `.cifs-fuse-…` in its directory until it is closed. Its directory cannot be removed before.
+//! - Deleting or replacing a read-only file needs write permission on the directory only, as POSIX has it.
+//!
+//! Invariants: no lock is held across a wait for the share. Each wait ends, since each operation of
+//! the share does. Whatever the server answers, no operation panics.
+
+pub mod attributes;
+mod closings;
+pub mod errno;
+mod handles;
+pub mod inodes;
+mod io;
+mod lookup;
+pub mod names;
+mod open;
+mod readdir;
+mod remove;
+mod rename;
+mod setattr;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use crate::cache::PageCache;
+use crate::share::{RemotePath, Share, ShareError, Space};
+use attributes::Presentation;
+use handles::Handles;
+use inodes::Inodes;
+use parking_lot::Mutex;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use attributes::Attr;
+pub use errno::{ErrorSource, Result, VfsError};
+pub use inodes::ROOT;
+pub use open::Opened;
+pub use readdir::Listed;
+pub use setattr::{SetAttr, SetTime};
+
+/// What a mount is like.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VfsOptions {
+    /// Owner of all files.
+    pub uid: u32,
+    /// Group of all files.
+    pub gid: u32,
+    /// Permission bits of files.
+    pub file_mode: u32,
+    /// Permission bits of directories.
+    pub dir_mode: u32,
+    /// Nothing may be changed.
+    pub read_only: bool,
+    /// How long attributes, names and cached data of open files are believed.
+    pub attr_timeout: Duration,
+    /// The most that the page cache keeps, in bytes.
+    pub cache_size: u64,
+}
+
+/// The file system.
+pub struct Vfs<S: Share> {
+    share: Arc<S>,
+    options: VfsOptions,
+    /// What of the share the mount shows.
+    root: RemotePath,
+    show: Presentation,
+    inodes: Mutex<Inodes>,
+    handles: Handles<S>,
+    cache: Arc<PageCache<ShareError>>,
+    /// The next hidden name. It begins anywhere, so that two mounts do not meet.
+    next_hidden: AtomicU64,
+    /// A listing held a name that no honest server gives, and the log says so.
+    hostile_name_logged: AtomicBool,
+}
+
+impl<S: Share> Vfs<S> {
+    /// A file system that shows what is below `root` on the share. Nothing is asked of the server.
+    pub fn new(share: Arc<S>, options: VfsOptions, root: RemotePath) -> Vfs<S> {
+        let limits = share.limits();
+        let show = Presentation {
+            uid: options.uid,
+            gid: options.gid,
+            file_mode: (options.file_mode & 0o7777) as u16,
+            dir_mode: (options.dir_mode & 0o7777) as u16,
+            // What programs take for their buffers: no less than a page, no more than a request of the kernel.
+            block_size: limits.read.clamp(4096, 1 << 20),
+        };
+        Vfs {
+            cache: Arc::new(PageCache::new(limits.read, options.cache_size)),
+            share,
+            options,
+            root,
+            show,
+            inodes: Mutex::new(Inodes::new()),
+            handles: Handles::new(),
+            next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
+            hostile_name_logged: AtomicBool::new(false),
+        }
+    }
+
+    /// Size and free space of the file system behind the share.
+    ///
+    /// # Errors
+    /// What the share answered.
+    pub async fn statfs(&self) -> Result<Space> {
+        Ok(self.share.space().await?)
+    }
+
+    /// The options that this was made with.
+    pub fn options(&self) -> &VfsOptions {
+        &self.options
+    }
+
+    /// Works on the table of inodes, and drops what is cached of files that this showed to have changed.
+    fn with_inodes<R>(&self, work: impl FnOnce(&mut Inodes) -> R) -> R {
+        let (result, stale) = {
+            let mut inodes = self.inodes.lock();
+            (work(&mut inodes), inodes.take_stale())
+        };
+        for key in stale {
+            self.cache.drop_file(key);
+        }
+        result
+    }
+
+    /// Where an inode is on the share.
+    ///
+    /// # Errors
+    /// `ESTALE` if its name is no longer its own.
+    fn path(&self, ino: u64) -> Result<RemotePath> {
+        self.with_inodes(|inodes| inodes.path(ino, &self.root)).ok_or_else(VfsError::stale)
+    }
+
+    /// # Errors
+    /// `EROFS` on a read-only mount.
+    fn check_writable(&self) -> Result<()> {
+        if self.options.read_only {
+            return Err(VfsError::rule(libc::EROFS, "the mount is read-only"));
+        }
+        Ok(())
+    }
+
+    fn hidden_name(&self) -> Vec<u16> {
+        names::hidden::name(self.next_hidden.fetch_add(1, Ordering::Relaxed))
+    }
+}

@@ -1,0 +1,241 @@
+//! What is kept: chunks of files, each with the segments of it that were read.
+//!
+//! Invariant: [`ChunkMap::used`] is the sum of what all segments are charged, and never more than the
+//! budget.
+
+use bytes::Bytes;
+use lru::LruCache;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+
+/// A segment's charge beyond its bytes: its place in the maps.
+const SEGMENT_OVERHEAD: u64 = 128;
+
+/// A file, by a number that no other file ever has.
+pub type FileKey = u64;
+type ChunkKey = (FileKey, u64);
+
+/// The segments of one chunk by the offset in the file where they begin. They do not overlap.
+type Segments = BTreeMap<u64, Bytes>;
+
+/// Cached bytes of all files.
+#[derive(Debug)]
+pub struct ChunkMap {
+    /// The grid, in bytes.
+    chunk: u64,
+    /// The most that may be kept, in bytes.
+    budget: u64,
+    used: u64,
+    chunks: LruCache<ChunkKey, Segments>,
+    /// The same keys in order, to find those of a file.
+    keys: BTreeSet<ChunkKey>,
+}
+
+impl ChunkMap {
+    /// An empty map on a grid of `chunk` bytes that keeps at most `budget` bytes.
+    pub fn new(chunk: u32, budget: u64) -> ChunkMap {
+        ChunkMap {
+            chunk: u64::from(chunk.max(1)),
+            budget,
+            used: 0,
+            chunks: LruCache::unbounded(),
+            keys: BTreeSet::new(),
+        }
+    }
+
+    /// The size of a chunk, in bytes.
+    pub fn chunk(&self) -> u64 {
+        self.chunk
+    }
+
+    /// What is kept at present, in bytes with their overhead.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// The cached bytes at `offset`, at most up to `end` and to the end of their segment; `None` if
+    /// the byte at `offset` is not cached. The chunk counts as used.
+    pub fn get(&mut self, file: FileKey, offset: u64, end: u64) -> Option<Bytes> {
+        let segments = self.chunks.get(&(file, offset / self.chunk))?;
+        let (start, data) = segments.range(..=offset).next_back()?;
+        let from = offset - start;
+        let until = (data.len() as u64).min(end.saturating_sub(*start));
+        (from < until).then(|| data.slice(from as usize..until as usize))
+    }
+
+    /// Where the next segment begins in the chunk of `offset`, after `offset`.
+    pub fn next_segment(&self, file: FileKey, offset: u64) -> Option<u64> {
+        let segments = self.chunks.peek(&(file, offset / self.chunk))?;
+        segments.range(offset + 1..).next().map(|(start, _)| *start)
+    }
+
+    /// Keeps bytes that lie within one chunk. Segments that they overlap are dropped, and the chunks
+    /// that were not used for longest, until there is room.
+    pub fn insert(&mut self, file: FileKey, offset: u64, data: Bytes) {
+        let charge = charge(&data);
+        let end = offset + data.len() as u64;
+        if data.is_empty() || charge > self.budget {
+            return;
+        }
+        debug_assert_eq!(offset / self.chunk, (end - 1) / self.chunk, "a segment lies in one chunk");
+        self.invalidate(file, offset..end);
+        while self.used + charge > self.budget {
+            let Some((key, segments)) = self.chunks.pop_lru() else { break };
+            self.keys.remove(&key);
+            self.used -= charge_of(&segments);
+        }
+        let key = (file, offset / self.chunk);
+        self.chunks.get_or_insert_mut(key, Segments::new).insert(offset, data);
+        self.keys.insert(key);
+        self.used += charge;
+    }
+
+    /// Drops every segment that has a byte in `range`.
+    pub fn invalidate(&mut self, file: FileKey, range: Range<u64>) {
+        if range.is_empty() {
+            return;
+        }
+        let chunks = (file, range.start / self.chunk)..=(file, (range.end - 1) / self.chunk);
+        let touched: Vec<ChunkKey> = self.keys.range(chunks).copied().collect();
+        for key in touched {
+            let Some(segments) = self.chunks.peek_mut(&key) else { continue };
+            let mut freed = 0;
+            segments.retain(|start, data| {
+                let overlaps = *start < range.end && start + data.len() as u64 > range.start;
+                freed += if overlaps { charge(data) } else { 0 };
+                !overlaps
+            });
+            self.used -= freed;
+            if segments.is_empty() {
+                self.chunks.pop(&key);
+                self.keys.remove(&key);
+            }
+        }
+    }
+}
+
+fn charge(data: &Bytes) -> u64 {
+    data.len() as u64 + SEGMENT_OVERHEAD
+}
+
+fn charge_of(segments: &Segments) -> u64 {
+    segments.values().map(charge).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    const CHUNK: u32 = 100;
+
+    fn map(budget: u64) -> ChunkMap {
+        ChunkMap::new(CHUNK, budget)
+    }
+
+    fn data(length: usize, fill: u8) -> Bytes {
+        Bytes::from(vec![fill; length])
+    }
+
+    #[test]
+    fn what_was_kept_is_found_without_a_copy() {
+        let mut chunks = map(10_000);
+        let kept = data(50, 7);
+        chunks.insert(1, 120, kept.clone());
+        let found = chunks.get(1, 130, 150).unwrap();
+        assert_eq!(found.len(), 20);
+        assert_eq!(found.as_ptr(), kept[10..].as_ptr());
+        assert_eq!(chunks.get(1, 119, 150), None);
+        assert_eq!(chunks.get(1, 170, 200), None);
+        assert_eq!(chunks.get(2, 130, 150), None);
+        assert_eq!(chunks.next_segment(1, 100), Some(120));
+    }
+
+    #[test]
+    fn the_chunk_not_used_for_longest_goes_first() {
+        let mut chunks = map(3 * (100 + SEGMENT_OVERHEAD));
+        for index in 0..3 {
+            chunks.insert(1, index * 100, data(100, 0));
+        }
+        assert!(chunks.get(1, 0, 1).is_some());
+        chunks.insert(1, 300, data(100, 0));
+        assert!(chunks.get(1, 100, 101).is_none());
+        assert!(
+            chunks.get(1, 0, 1).is_some() && chunks.get(1, 200, 201).is_some() && chunks.get(1, 300, 301).is_some()
+        );
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_is_not_kept() {
+        let mut chunks = map(100);
+        chunks.insert(1, 0, data(100, 0));
+        assert_eq!((chunks.get(1, 0, 1), chunks.used()), (None, 0));
+    }
+
+    #[test]
+    fn a_write_drops_what_it_touches_and_no_more() {
+        let mut chunks = map(10_000);
+        chunks.insert(1, 0, data(50, 0));
+        chunks.insert(1, 50, data(50, 0));
+        chunks.insert(1, 100, data(50, 0));
+        chunks.insert(2, 0, data(50, 0));
+        chunks.invalidate(1, 99..101);
+        assert!(chunks.get(1, 0, 1).is_some() && chunks.get(2, 0, 1).is_some());
+        assert!(chunks.get(1, 50, 51).is_none() && chunks.get(1, 100, 101).is_none());
+        chunks.invalidate(1, 0..u64::MAX);
+        assert!(chunks.get(1, 0, 1).is_none() && chunks.get(2, 0, 1).is_some());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Insert { file: u64, offset: u64, length: usize },
+        Get { file: u64, offset: u64 },
+        Invalidate { file: u64, start: u64, length: u64 },
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            (0u64..3, 0u64..1000, 1usize..=100).prop_map(|(file, offset, length)| {
+                let room = 100 - offset as usize % 100;
+                Operation::Insert { file, offset, length: length.min(room) }
+            }),
+            (0u64..3, 0u64..1000).prop_map(|(file, offset)| Operation::Get { file, offset }),
+            (0u64..3, 0u64..1000, 0u64..400).prop_map(|(file, start, length)| Operation::Invalidate {
+                file,
+                start,
+                length
+            }),
+        ]
+    }
+
+    proptest! {
+        /// Each byte that is found is the byte that was put there last, and the budget holds.
+        #[test]
+        fn the_budget_holds_and_nothing_wrong_is_found(operations in proptest::collection::vec(operation(), 1..200)) {
+            let mut chunks = map(2000);
+            let mut model: HashMap<(u64, u64), u8> = HashMap::new();
+            for (number, operation) in operations.into_iter().enumerate() {
+                match operation {
+                    Operation::Insert { file, offset, length } => {
+                        chunks.insert(file, offset, data(length, number as u8));
+                        model.extend((offset..offset + length as u64).map(|at| ((file, at), number as u8)));
+                    }
+                    Operation::Get { file, offset } => {
+                        for (index, byte) in chunks.get(file, offset, offset + 50).unwrap_or_default().iter().enumerate() {
+                            prop_assert_eq!(model.get(&(file, offset + index as u64)), Some(byte));
+                        }
+                    }
+                    Operation::Invalidate { file, start, length } => {
+                        chunks.invalidate(file, start..start + length);
+                        model.retain(|(of, at), _| *of != file || !(start..start + length).contains(at));
+                    }
+                }
+                let charged: u64 = chunks.chunks.iter().map(|(_, segments)| charge_of(segments)).sum();
+                prop_assert_eq!(charged, chunks.used());
+                prop_assert!(chunks.used() <= 2000);
+                prop_assert_eq!(chunks.chunks.len(), chunks.keys.len());
+            }
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! [`PageCache`]: reads through what is kept and what is under way.
+
+use super::chunks::{ChunkMap, FileKey};
+use super::flights::{Flights, Lead, Outcome};
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use parking_lot::Mutex;
+use std::future::Future;
+use std::ops::Range;
+use tokio::sync::watch;
+
+/// A random read is widened to pages of this size, in bytes: what the kernel asks for.
+const PAGE: u64 = 4096;
+/// A file up to this size is read as a whole, in bytes: that costs no more than a part of it.
+const SMALL_FILE: u64 = 64 * 1024;
+
+/// Where data comes from that is not cached.
+pub trait Source: Sync {
+    /// Why a read failed. All who waited for it get it.
+    type Error: Clone + Send + Sync;
+
+    /// Reads up to `length` bytes. Fewer mean that the file ended there.
+    fn read(&self, offset: u64, length: u32) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;
+}
+
+/// What to read of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Request {
+    /// The file.
+    pub file: FileKey,
+    /// Where to begin, in bytes.
+    pub offset: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// The file's size as far as known: nothing is asked from the source beyond it.
+    pub size: u64,
+    /// Whether to read whole chunks, not only the pages that hold the range.
+    pub whole: bool,
+}
+
+impl Request {
+    /// Where the range ends: within the file.
+    fn end(&self) -> u64 {
+        self.offset.saturating_add(self.length).min(self.size)
+    }
+}
+
+/// The page cache of a mount. `E` is why a read failed.
+#[derive(Debug)]
+pub struct PageCache<E> {
+    state: Mutex<State<E>>,
+    chunk: u64,
+}
+
+#[derive(Debug)]
+struct State<E> {
+    chunks: ChunkMap,
+    flights: Flights<E>,
+}
+
+/// How to come by the next bytes.
+enum Step<E> {
+    Cached(Bytes),
+    /// Somebody reads them: the offset where that begins, and the outcome.
+    Wait(u64, watch::Receiver<Outcome<E>>),
+    Lead(Lead<E>),
+}
+
+impl<E: Clone + Send + Sync> PageCache<E> {
+    /// A cache on a grid of `chunk` bytes that keeps at most `budget` bytes.
+    pub fn new(chunk: u32, budget: u64) -> PageCache<E> {
+        let chunks = ChunkMap::new(chunk, budget);
+        PageCache { chunk: chunks.chunk(), state: Mutex::new(State { chunks, flights: Flights::default() }) }
+    }
+
+    /// The size of a chunk, in bytes.
+    pub fn chunk(&self) -> u64 {
+        self.chunk
+    }
+
+    /// What is kept at present, in bytes with their overhead.
+    pub fn used(&self) -> u64 {
+        self.state.lock().chunks.used()
+    }
+
+    /// The range, if all of it is cached.
+    pub fn get(&self, request: &Request) -> Option<Bytes> {
+        let end = request.end();
+        let mut parts = Parts::default();
+        let mut state = self.state.lock();
+        let mut at = request.offset;
+        while at < end {
+            let part = state.chunks.get(request.file, at, end)?;
+            at += part.len() as u64;
+            parts.push(part);
+        }
+        drop(state);
+        Some(parts.gather())
+    }
+
+    /// The range, or what there is of it before the end of the file.
+    ///
+    /// # Errors
+    /// The first error that the source gave for a part of it.
+    pub async fn read<S: Source<Error = E>>(&self, request: Request, source: &S) -> Result<Bytes, E> {
+        let end = request.end();
+        let mut pieces = FuturesOrdered::new();
+        let mut at = request.offset;
+        while at < end {
+            let boundary = (at / self.chunk + 1).saturating_mul(self.chunk).min(end);
+            pieces.push_back(self.read_piece(request, at..boundary, source));
+            at = boundary;
+        }
+        let mut parts = Parts::default();
+        while let Some(piece) = pieces.next().await {
+            if !piece?.append_to(&mut parts) {
+                break;
+            }
+        }
+        Ok(parts.gather())
+    }
+
+    /// Reads a chunk of which the reader is not waiting for a byte yet. Errors are nobody's: whoever
+    /// waits meanwhile asks for himself.
+    pub async fn fetch_ahead<S: Source<Error = E>>(&self, file: FileKey, index: u64, size: u64, source: &S) {
+        let offset = index.saturating_mul(self.chunk);
+        if offset >= size {
+            return;
+        }
+        let request = Request { file, offset, length: 1, size, whole: true };
+        let step = self.step(&request, offset, offset + 1);
+        if let Step::Lead(lead) = step {
+            let mut flying = Flying { cache: self, lead: Some(lead) };
+            if let Ok(data) = flying.fetch(source).await {
+                flying.land(Ok(data));
+            }
+        }
+    }
+
+    /// What is cached of this range is out of date, as is what is being read of it.
+    pub fn invalidate(&self, file: FileKey, range: Range<u64>) {
+        let mut state = self.state.lock();
+        state.flights.invalidate(file, &range);
+        state.chunks.invalidate(file, range);
+    }
+
+    /// All that is cached of a file is out of date, or not wanted any more.
+    pub fn drop_file(&self, file: FileKey) {
+        self.invalidate(file, 0..u64::MAX);
+    }
+
+    /// A part of the request that lies in one chunk.
+    async fn read_piece<S: Source<Error = E>>(
+        &self,
+        request: Request,
+        range: Range<u64>,
+        source: &S,
+    ) -> Result<Piece, E> {
+        let mut piece = Piece { parts: Vec::with_capacity(1), wanted: range.end - range.start };
+        let mut at = range.start;
+        while at < range.end {
+            let part = match self.step(&request, at, range.end) {
+                Step::Cached(data) => data,
+                Step::Wait(start, mut outcome) => {
+                    // An error means that the leader is gone without an outcome: then look again.
+                    let landed = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+                    match landed {
+                        Some(data) => within(&data?, start, at..range.end),
+                        None => continue,
+                    }
+                }
+                Step::Lead(lead) => {
+                    let start = lead.range.start;
+                    let mut flying = Flying { cache: self, lead: Some(lead) };
+                    let data = flying.fetch(source).await;
+                    flying.land(data.clone());
+                    within(&data?, start, at..range.end)
+                }
+            };
+            if part.is_empty() {
+                break;
+            }
+            at += part.len() as u64;
+            piece.parts.push(part);
+        }
+        Ok(piece)
+    }
+
+    /// How to come by the byte at `at`, for a reader who wants all up to `end`, in the same chunk.
+    fn step(&self, request: &Request, at: u64, end: u64) -> Step<E> {
+        let file = request.file;
+        let mut state = self.state.lock();
+        if let Some(data) = state.chunks.get(file, at, end) {
+            return Step::Cached(data);
+        }
+        if let Some((start, outcome)) = state.flights.over(file, at) {
+            return Step::Wait(start, outcome);
+        }
+        let chunk_start = at / self.chunk * self.chunk;
+        let chunk_end = chunk_start.saturating_add(self.chunk);
+        let whole = request.whole || request.size <= SMALL_FILE;
+        let (start, wanted) = if whole { (at, chunk_end) } else { (at / PAGE * PAGE, end.next_multiple_of(PAGE)) };
+        let stop = [Some(wanted), Some(chunk_end), Some(request.size)]
+            .into_iter()
+            .chain([state.chunks.next_segment(file, at), state.flights.next_after(file, at)])
+            .flatten()
+            .min()
+            .unwrap_or(end);
+        Step::Lead(state.flights.begin(file, start.max(chunk_start)..stop))
+    }
+}
+
+/// A flight that is led: whatever becomes of the leader, it does not stay on the list.
+struct Flying<'a, E> {
+    cache: &'a PageCache<E>,
+    lead: Option<Lead<E>>,
+}
+
+impl<E: Clone + Send + Sync> Flying<'_, E> {
+    async fn fetch<S: Source<Error = E>>(&self, source: &S) -> Result<Bytes, E> {
+        let Some(range) = self.lead.as_ref().map(|lead| lead.range.clone()) else { return Ok(Bytes::new()) };
+        let length = range.end - range.start;
+        // A chunk is no longer than one READ may be.
+        let mut data = source.read(range.start, u32::try_from(length).unwrap_or(u32::MAX)).await?;
+        data.truncate(usize::try_from(length).unwrap_or(usize::MAX));
+        Ok(data)
+    }
+
+    fn land(&mut self, outcome: Result<Bytes, E>) {
+        let Some(lead) = self.lead.take() else { return };
+        let mut state = self.cache.state.lock();
+        if state.flights.end(&lead)
+            && let Ok(data) = &outcome
+        {
+            state.chunks.insert(lead.file, lead.range.start, data.clone());
+        }
+        drop(state);
+        lead.tell(outcome);
+    }
+}
+
+impl<E> Drop for Flying<'_, E> {
+    fn drop(&mut self) {
+        if let Some(lead) = &self.lead {
+            self.cache.state.lock().flights.end(lead);
+        }
+    }
+}
+
+/// The bytes of `data`, which begins at `start`, that lie in `range`.
+fn within(data: &Bytes, start: u64, range: Range<u64>) -> Bytes {
+    let length = data.len() as u64;
+    let from = range.start.saturating_sub(start).min(length);
+    let until = range.end.saturating_sub(start).min(length);
+    data.slice(from as usize..until as usize)
+}
+
+/// What was read of one chunk.
+struct Piece {
+    parts: Vec<Bytes>,
+    wanted: u64,
+}
+
+impl Piece {
+    /// Says whether it was complete.
+    fn append_to(self, parts: &mut Parts) -> bool {
+        let got: u64 = self.parts.iter().map(|part| part.len() as u64).sum();
+        self.parts.into_iter().for_each(|part| parts.push(part));
+        got == self.wanted
+    }
+}
+
+/// Bytes in a row.
+#[derive(Default)]
+struct Parts(Vec<Bytes>);
+
+impl Parts {
+    fn push(&mut self, part: Bytes) {
+        self.0.push(part);
+    }
+
+    /// All of them as one; a copy only if there are several.
+    fn gather(mut self) -> Bytes {
+        match self.0.len() {
+            0 => Bytes::new(),
+            1 => self.0.remove(0),
+            _ => {
+                let mut all = BytesMut::with_capacity(self.0.iter().map(Bytes::len).sum());
+                self.0.iter().for_each(|part| all.extend_from_slice(part));
+                all.freeze()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+//! Tells a sequential reader from a random one.
+//!
+//! The kernel sends the reads of one sequential reader in several requests at a time, and they may
+//! arrive out of order; so a read counts as sequential when it lies near to where the reader has come
+//! to, not only exactly there.
+
+/// Reads this close to the expected position belong to the same stream, in bytes: a few of the
+/// kernel's requests, whose read-ahead is 128 KiB unless it was raised.
+const REORDERED: u64 = 512 * 1024;
+/// So many sequential reads make a stream. One alone says little: many programs look at the head of
+/// a file and go.
+const STREAM: u32 = 2;
+
+/// What one reader of a file has read so far.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// Where the reader has come to.
+    position: u64,
+    /// Sequential reads in a row.
+    run: u32,
+    /// The last chunk that was fetched ahead.
+    ahead: Option<u64>,
+}
+
+/// What to read for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Advice {
+    /// Whole chunks, not only what was asked for.
+    pub whole: bool,
+    /// The index of a chunk that will be wanted soon.
+    pub ahead: Option<u64>,
+}
+
+impl Stream {
+    /// The reader asks for `length` bytes at `offset`, of a file cut into chunks of `chunk` bytes.
+    pub fn observe(&mut self, offset: u64, length: u64, chunk: u64) -> Advice {
+        let end = offset.saturating_add(length);
+        if offset.abs_diff(self.position) <= REORDERED {
+            self.run = self.run.saturating_add(1);
+            self.position = self.position.max(end);
+        } else {
+            *self = Stream { position: end, run: 0, ahead: None };
+        }
+        if self.run < STREAM {
+            return Advice { whole: false, ahead: None };
+        }
+        let next = self.position.saturating_sub(1) / chunk + 1;
+        let ahead = (self.ahead < Some(next)).then_some(next);
+        self.ahead = self.ahead.max(ahead);
+        Advice { whole: true, ahead }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHUNK: u64 = 1 << 20;
+    const STEP: u64 = 128 << 10;
+
+    #[test]
+    fn the_second_sequential_read_makes_a_stream() {
+        let mut stream = Stream::default();
+        assert_eq!(stream.observe(0, STEP, CHUNK), Advice { whole: false, ahead: None });
+        assert_eq!(stream.observe(STEP, STEP, CHUNK), Advice { whole: true, ahead: Some(1) });
+    }
+
+    #[test]
+    fn each_chunk_is_fetched_ahead_once() {
+        let mut stream = Stream::default();
+        let ahead: Vec<u64> = (0..24).filter_map(|index| stream.observe(index * STEP, STEP, CHUNK).ahead).collect();
+        assert_eq!(ahead, [1, 2, 3]);
+    }
+
+    #[test]
+    fn reads_that_arrive_out_of_order_are_still_sequential() {
+        let mut stream = Stream::default();
+        for index in [1, 0, 2, 4, 3] {
+            stream.observe(index * STEP, STEP, CHUNK);
+        }
+        assert!(stream.observe(5 * STEP, STEP, CHUNK).whole);
+    }
+
+    #[test]
+    fn random_reads_ask_for_nothing_more() {
+        let mut stream = Stream::default();
+        for offset in [50 << 20, 3 << 20, 700 << 20, 90 << 20] {
+            assert_eq!(stream.observe(offset, 4096, CHUNK), Advice { whole: false, ahead: None });
+        }
+    }
+
+    #[test]
+    fn a_seek_ends_the_stream_and_a_new_one_can_begin() {
+        let mut stream = Stream::default();
+        stream.observe(0, STEP, CHUNK);
+        stream.observe(STEP, STEP, CHUNK);
+        assert!(!stream.observe(100 << 20, STEP, CHUNK).whole);
+        stream.observe((100 << 20) + STEP, STEP, CHUNK);
+        assert!(stream.observe((100 << 20) + 2 * STEP, STEP, CHUNK).whole);
+    }
+}

@@ -1,0 +1,127 @@
+//! Types of fuser in ours, and back.
+
+use crate::share::{FileKind, FileTime};
+use crate::vfs::{Attr, ErrorSource, Listed, Opened, SetTime, VfsError};
+use fuser::{Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectoryPlus, TimeOrNow};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tracing::Level;
+
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::Directory => FileType::Directory,
+        FileKind::File => FileType::RegularFile,
+    }
+}
+
+pub(super) fn file_attr(attr: &Attr) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(attr.ino),
+        size: attr.size,
+        blocks: attr.blocks,
+        atime: attr.accessed.into(),
+        mtime: attr.modified.into(),
+        ctime: attr.changed.into(),
+        crtime: attr.created.into(),
+        kind: file_type(attr.kind),
+        perm: attr.permissions,
+        nlink: attr.links,
+        uid: attr.uid,
+        gid: attr.gid,
+        rdev: 0,
+        blksize: attr.block_size,
+        flags: 0,
+    }
+}
+
+/// Adds an entry to the reply. Says whether there was no room for it.
+pub(super) fn add_entry(reply: &mut ReplyDirectoryPlus, entry: &Listed<'_>) -> bool {
+    // Only `.` and `..` come without attributes, and of these the kernel takes number and kind alone.
+    let attr = entry.attr.as_ref().map_or_else(|| bare_attr(entry), file_attr);
+    let (ttl, generation) = entry.attr.as_ref().map_or((Duration::ZERO, 0), |attr| (attr.ttl, attr.generation));
+    reply.add(INodeNo(entry.ino), entry.next, entry.name, &ttl, &attr, Generation(generation))
+}
+
+fn bare_attr(entry: &Listed<'_>) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(entry.ino),
+        size: 0,
+        blocks: 0,
+        atime: UNIX_EPOCH,
+        mtime: UNIX_EPOCH,
+        ctime: UNIX_EPOCH,
+        crtime: UNIX_EPOCH,
+        kind: file_type(entry.kind),
+        perm: 0,
+        nlink: 0,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: 0,
+        flags: 0,
+    }
+}
+
+pub(super) fn open_flags(opened: &Opened) -> FopenFlags {
+    let mut flags = FopenFlags::empty();
+    flags.set(FopenFlags::FOPEN_DIRECT_IO, opened.direct);
+    flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.keep_cache);
+    flags
+}
+
+pub(super) fn set_time(time: TimeOrNow) -> SetTime {
+    match time {
+        TimeOrNow::Now => SetTime::Now,
+        TimeOrNow::SpecificTime(time) => SetTime::At(requested_time(time)),
+    }
+}
+
+/// A time that fuser decoded. Of one before 1970 it takes the nanoseconds, which count forward, to
+/// count backward like the seconds; what the kernel sent can still be told from the result.
+fn requested_time(time: SystemTime) -> FileTime {
+    match UNIX_EPOCH.duration_since(time) {
+        Ok(before) if !before.is_zero() => {
+            let seconds = i64::try_from(before.as_secs()).map_or(i64::MIN, |seconds| -seconds);
+            FileTime::from_unix(seconds, before.subsec_nanos())
+        }
+        _ => time.into(),
+    }
+}
+
+/// The errno for the kernel, after the error was logged with what was being done and its cause.
+pub(super) fn report(operation: &'static str, error: &VfsError) -> Errno {
+    let errno = error.errno;
+    // The cause of an error from the share says itself what failed on which path.
+    let by = match error.source {
+        ErrorSource::Share(_) => "share",
+        ErrorSource::Rule(_) => "rule",
+    };
+    match error.level {
+        Level::DEBUG | Level::TRACE => tracing::debug!(operation, errno, by, %error),
+        Level::INFO => tracing::info!(operation, errno, by, %error),
+        _ => tracing::warn!(operation, errno, by, %error),
+    }
+    Errno::from_i32(errno)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_before_1970_arrive_as_the_program_set_them() {
+        // utimensat with tv_sec -2 and tv_nsec 999999900, as fuser 0.18 hands it on.
+        let decoded = UNIX_EPOCH - Duration::new(2, 999_999_900);
+        assert_eq!(requested_time(decoded).to_unix(), (-2, 999_999_900));
+        let after = UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_700);
+        assert_eq!(requested_time(after).to_unix(), (1_700_000_000, 123_456_700));
+        assert_eq!(requested_time(UNIX_EPOCH).to_unix(), (0, 0));
+    }
+
+    #[test]
+    fn flags_of_an_open() {
+        let opened = Opened { handle: 1, direct: true, keep_cache: false };
+        assert_eq!(open_flags(&opened), FopenFlags::FOPEN_DIRECT_IO);
+        let opened = Opened { handle: 1, direct: false, keep_cache: true };
+        assert_eq!(open_flags(&opened), FopenFlags::FOPEN_KEEP_CACHE);
+    }
+}

@@ -1,0 +1,339 @@
+//! A share in memory, for the tests of the rooms above.
+//!
+//! It behaves as a Windows server does where that differs from POSIX: an open file that is removed
+//! keeps its name until it is closed; read-only files are neither removed, replaced nor opened for
+//! writing; open files are not replaced; directories never are. Its clock goes on with each change.
+//!
+//! Tests give it faults ([`MemoryShare::fail`], [`MemoryShare::hold`]), count what was asked of it
+//! ([`MemoryShare::count`]), and change files behind the back of whoever uses it ([`MemoryShare::put`]).
+
+mod tree;
+
+use super::error::{Cause, ShareError};
+use super::types::*;
+use super::{Result, Share};
+use crate::wire::NtStatus;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tree::Tree;
+
+/// How the server behaves.
+#[derive(Clone, Debug)]
+pub(crate) struct Behaviour {
+    pub ignores_case: bool,
+    pub limits: IoLimits,
+    /// Entries in one answer to a listing.
+    pub batch: usize,
+    pub ids: Ids,
+    /// Dot files have the hidden attribute, and are not truncated in an open for that: Samba's way.
+    pub hides_dot_files: bool,
+    /// CLOSE answers with metadata.
+    pub close_answers: bool,
+}
+
+/// What the server does about file ids.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ids {
+    Stable,
+    None,
+    /// Another one with each answer.
+    Unstable,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Behaviour {
+            ignores_case: false,
+            limits: IoLimits { read: 64 * 1024, write: 64 * 1024 },
+            batch: 100,
+            ids: Ids::Stable,
+            hides_dot_files: false,
+            close_answers: true,
+        }
+    }
+}
+
+/// The share.
+#[derive(Debug)]
+pub(crate) struct MemoryShare {
+    behaviour: Behaviour,
+    tree: Mutex<Tree>,
+    faults: Mutex<Vec<Fault>>,
+    log: Mutex<Vec<(&'static str, String)>>,
+}
+
+/// An open file.
+#[derive(Debug)]
+pub(crate) struct MemoryFile {
+    open: u64,
+    path: RemotePath,
+}
+
+/// A listing in progress.
+#[derive(Debug)]
+pub(crate) struct MemoryListing {
+    path: RemotePath,
+    rest: Vec<DirEntry>,
+}
+
+#[derive(Debug)]
+struct Fault {
+    operation: &'static str,
+    /// How many operations of this name pass before.
+    after: usize,
+    effect: Effect,
+}
+
+#[derive(Clone, Debug)]
+enum Effect {
+    Fail(Cause),
+    HoldRequest(Arc<Gate>),
+    HoldAnswer(Arc<Gate>),
+}
+
+/// Holds one operation up.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    reached: Notify,
+    opened: Notify,
+}
+
+impl Gate {
+    /// Waits until the operation is there.
+    pub(crate) async fn reached(&self) {
+        self.reached.notified().await;
+    }
+
+    /// Lets it go on.
+    pub(crate) fn open(&self) {
+        self.opened.notify_one();
+    }
+
+    async fn pass(&self) {
+        self.reached.notify_one();
+        self.opened.notified().await;
+    }
+}
+
+impl MemoryShare {
+    pub(crate) fn new() -> Arc<MemoryShare> {
+        MemoryShare::with(Behaviour::default())
+    }
+
+    pub(crate) fn with(behaviour: Behaviour) -> Arc<MemoryShare> {
+        Arc::new(MemoryShare {
+            tree: Mutex::new(Tree::new(behaviour.clone())),
+            behaviour,
+            faults: Mutex::default(),
+            log: Mutex::default(),
+        })
+    }
+
+    /// The `nth` operation of this name from now on, counted from 1, fails.
+    pub(crate) fn fail(&self, operation: &'static str, nth: usize, cause: Cause) {
+        self.add_fault(operation, nth, Effect::Fail(cause));
+    }
+
+    /// As [`MemoryShare::fail`], with a status.
+    pub(crate) fn refuse(&self, operation: &'static str, nth: usize, status: NtStatus) {
+        self.fail(operation, nth, Cause::Status(status));
+    }
+
+    /// The next operation of this name is held up before it is done.
+    pub(crate) fn hold(&self, operation: &'static str) -> Arc<Gate> {
+        let gate = Arc::<Gate>::default();
+        self.add_fault(operation, 1, Effect::HoldRequest(Arc::clone(&gate)));
+        gate
+    }
+
+    /// The next operation of this name is done at once, and its answer is held up.
+    pub(crate) fn hold_answer(&self, operation: &'static str) -> Arc<Gate> {
+        let gate = Arc::<Gate>::default();
+        self.add_fault(operation, 1, Effect::HoldAnswer(Arc::clone(&gate)));
+        gate
+    }
+
+    fn add_fault(&self, operation: &'static str, nth: usize, effect: Effect) {
+        self.faults.lock().push(Fault { operation, after: nth - 1, effect });
+    }
+
+    /// How many operations of this name there were since [`MemoryShare::forget_log`].
+    pub(crate) fn count(&self, operation: &str) -> usize {
+        self.log.lock().iter().filter(|(name, _)| *name == operation).count()
+    }
+
+    /// How many operations there were.
+    pub(crate) fn total(&self) -> usize {
+        self.log.lock().len()
+    }
+
+    /// What was asked, and about which path.
+    pub(crate) fn log(&self) -> Vec<(&'static str, String)> {
+        self.log.lock().clone()
+    }
+
+    pub(crate) fn forget_log(&self) {
+        self.log.lock().clear();
+    }
+
+    /// Somebody else writes a file, which keeps its id if it was there.
+    pub(crate) fn put(&self, path: &str, data: &[u8]) {
+        self.tree.lock().put(&RemotePath::parse(path), data);
+    }
+
+    /// Somebody else makes a directory.
+    pub(crate) fn put_directory(&self, path: &str) {
+        self.tree.lock().create_directory(&RemotePath::parse(path)).unwrap();
+    }
+
+    /// Somebody else gives a directory an entry with just this name.
+    pub(crate) fn put_name(&self, directory: &str, name: &[u16]) {
+        let path = RemotePath::parse(directory);
+        self.tree.lock().put_name(&path, name);
+    }
+
+    /// Somebody else removes a file.
+    pub(crate) fn take_away(&self, path: &str) {
+        self.tree.lock().remove(&RemotePath::parse(path), FileKind::File).unwrap();
+    }
+
+    /// Somebody else sets attributes.
+    pub(crate) fn mark(&self, path: &str, attributes: u32) {
+        self.tree.lock().mark(&RemotePath::parse(path), Attributes(attributes));
+    }
+
+    /// What is on the server, if it is there.
+    pub(crate) fn data(&self, path: &str) -> Option<Vec<u8>> {
+        self.tree.lock().data(&RemotePath::parse(path))
+    }
+
+    /// What the server says of a path.
+    pub(crate) fn look(&self, path: &str) -> Option<Metadata> {
+        self.tree.lock().stat(&RemotePath::parse(path)).ok()
+    }
+
+    /// Names in a directory, in their order on the server.
+    pub(crate) fn names(&self, path: &str) -> Vec<String> {
+        let entries = self.tree.lock().list(&RemotePath::parse(path)).unwrap();
+        entries.iter().map(|entry| String::from_utf16_lossy(&entry.name)).collect()
+    }
+
+    /// Files that are open.
+    pub(crate) fn open_files(&self) -> usize {
+        self.tree.lock().open_files()
+    }
+
+    async fn call<R>(
+        &self,
+        operation: &'static str,
+        path: &RemotePath,
+        work: impl FnOnce(&mut Tree) -> std::result::Result<R, NtStatus>,
+    ) -> Result<R> {
+        self.log.lock().push((operation, path.to_string()));
+        let effect = self.effect(operation);
+        match effect {
+            Some(Effect::Fail(cause)) => return Err(ShareError { operation, path: path.clone(), cause }),
+            Some(Effect::HoldRequest(ref gate)) => gate.pass().await,
+            _ => {}
+        }
+        let result = work(&mut self.tree.lock()).map_err(|status| ShareError::status(operation, path, status));
+        if let Some(Effect::HoldAnswer(gate)) = effect {
+            gate.pass().await;
+        }
+        result
+    }
+
+    /// The effect of the first fault that is due, which is then used up.
+    fn effect(&self, operation: &str) -> Option<Effect> {
+        let mut faults = self.faults.lock();
+        let mut due = None;
+        for (index, fault) in faults.iter_mut().enumerate().filter(|(_, fault)| fault.operation == operation) {
+            match fault.after.checked_sub(1) {
+                Some(left) => fault.after = left,
+                None => due = due.or(Some(index)),
+            }
+        }
+        due.map(|index| faults.remove(index).effect)
+    }
+}
+
+impl Share for MemoryShare {
+    type File = MemoryFile;
+    type Listing = MemoryListing;
+
+    fn limits(&self) -> IoLimits {
+        self.behaviour.limits
+    }
+
+    async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
+        self.call("STAT", path, |tree| tree.stat(path)).await
+    }
+
+    async fn open(&self, path: &RemotePath, how: OpenHow) -> Result<(MemoryFile, Metadata, CreateAction)> {
+        let (open, metadata, action) = self.call("CREATE", path, |tree| tree.open(path, how)).await?;
+        Ok((MemoryFile { open, path: path.clone() }, metadata, action))
+    }
+
+    async fn metadata(&self, file: &MemoryFile) -> Result<Metadata> {
+        self.call("QUERY_INFO", &file.path, |tree| tree.metadata(file.open)).await
+    }
+
+    async fn read(&self, file: &MemoryFile, offset: u64, length: u32) -> Result<Bytes> {
+        assert!(length <= self.behaviour.limits.read, "a READ of {length} bytes is too long");
+        self.call("READ", &file.path, |tree| tree.read(file.open, offset, length)).await
+    }
+
+    async fn write(&self, file: &MemoryFile, offset: u64, data: Bytes) -> Result<()> {
+        let limit = u64::from(self.behaviour.limits.write);
+        let end = offset + data.len() as u64;
+        assert!(offset / limit == (end - 1) / limit, "a WRITE of {offset}..{end} does not keep to the grid");
+        self.call("WRITE", &file.path, |tree| tree.write(file.open, offset, &data)).await
+    }
+
+    async fn flush(&self, file: &MemoryFile) -> Result<()> {
+        self.call("FLUSH", &file.path, |tree| tree.flush(file.open)).await
+    }
+
+    async fn close(&self, file: &MemoryFile) -> Result<Option<Metadata>> {
+        let metadata = self.call("CLOSE", &file.path, |tree| tree.close(file.open)).await?;
+        Ok(self.behaviour.close_answers.then_some(metadata))
+    }
+
+    async fn set(&self, target: Target<'_, MemoryFile>, change: &Change) -> Result<()> {
+        match target {
+            Target::Path(path) => self.call("SET_INFO", path, |tree| tree.set_path(path, change)).await,
+            Target::File(file) => self.call("SET_INFO", &file.path, |tree| tree.set_open(file.open, change)).await,
+        }
+    }
+
+    async fn create_directory(&self, path: &RemotePath) -> Result<Metadata> {
+        self.call("MKDIR", path, |tree| tree.create_directory(path)).await
+    }
+
+    async fn remove(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
+        self.call("REMOVE", path, |tree| tree.remove(path, kind)).await
+    }
+
+    async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
+        self.call("RENAME", from, |tree| tree.rename(from, to, replace)).await
+    }
+
+    async fn list(&self, path: &RemotePath) -> Result<MemoryListing> {
+        let rest = self.call("QUERY_DIRECTORY", path, |tree| tree.list(path)).await?;
+        Ok(MemoryListing { path: path.clone(), rest })
+    }
+
+    async fn next_entries(&self, listing: &mut MemoryListing) -> Result<Vec<DirEntry>> {
+        let batch = self.behaviour.batch.min(listing.rest.len());
+        let path = listing.path.clone();
+        self.call("QUERY_DIRECTORY", &path, |_| Ok(listing.rest.drain(..batch).collect())).await
+    }
+
+    async fn space(&self) -> Result<Space> {
+        let space = Space { total: 1 << 40, free: 1 << 39, available: 1 << 38, unit: 4096 };
+        self.call("SPACE", &RemotePath::root(), |_| Ok(space)).await
+    }
+}

@@ -1,0 +1,409 @@
+//! The files of the share in memory.
+
+use super::*;
+use std::collections::BTreeMap;
+
+type Answer<T> = std::result::Result<T, NtStatus>;
+
+const ROOT: u64 = 1;
+const PAGE: u64 = 4096;
+/// File ids begin here, so that none is mistaken for a number that the file system made up.
+const FIRST_ID: u64 = 1000;
+/// 2020-01-01.
+const EPOCH: u64 = 132_223_104_000_000_000;
+
+#[derive(Debug)]
+pub(super) struct Tree {
+    behaviour: Behaviour,
+    nodes: HashMap<u64, Node>,
+    opens: HashMap<u64, Open>,
+    next: u64,
+    clock: u64,
+}
+
+#[derive(Debug, Default)]
+struct Node {
+    metadata: Metadata,
+    parent: u64,
+    /// By folded name: the name and the node.
+    children: BTreeMap<Vec<u16>, (Vec<u16>, u64)>,
+    /// Pages that are not all zeros.
+    pages: BTreeMap<u64, Vec<u8>>,
+    opens: usize,
+    delete_pending: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    node: u64,
+    how: OpenHow,
+}
+
+impl Tree {
+    pub(super) fn new(behaviour: Behaviour) -> Tree {
+        let mut tree = Tree { behaviour, nodes: HashMap::new(), opens: HashMap::new(), next: FIRST_ID, clock: EPOCH };
+        let root = tree.fresh(Attributes::DIRECTORY, ROOT);
+        tree.nodes.insert(ROOT, root);
+        tree
+    }
+
+    fn tick(&mut self) -> FileTime {
+        self.clock += 1_000_000;
+        FileTime(self.clock)
+    }
+
+    fn fresh(&mut self, attributes: u32, parent: u64) -> Node {
+        let now = self.tick();
+        let metadata = Metadata {
+            attributes: Attributes(attributes),
+            created: now,
+            accessed: now,
+            modified: now,
+            changed: now,
+            ..Metadata::default()
+        };
+        Node { metadata, parent, ..Node::default() }
+    }
+
+    fn fold(&self, name: &[u16]) -> Vec<u16> {
+        if self.behaviour.ignores_case {
+            String::from_utf16_lossy(name).to_lowercase().encode_utf16().collect()
+        } else {
+            name.to_vec()
+        }
+    }
+
+    fn find(&self, path: &RemotePath) -> Answer<u64> {
+        let mut at = ROOT;
+        for (depth, name) in path.components().enumerate() {
+            let last = depth + 1 == path.components().count();
+            let node = &self.nodes[&at];
+            if node.metadata.kind() == FileKind::File {
+                return Err(NtStatus::OBJECT_PATH_NOT_FOUND);
+            }
+            let missing = if last { NtStatus::OBJECT_NAME_NOT_FOUND } else { NtStatus::OBJECT_PATH_NOT_FOUND };
+            at = node.children.get(&self.fold(name)).ok_or(missing)?.1;
+            if self.nodes[&at].delete_pending {
+                return Err(NtStatus::DELETE_PENDING);
+            }
+        }
+        Ok(at)
+    }
+
+    /// The directory that a path is in, and its name there.
+    fn split(&self, path: &RemotePath) -> Answer<(u64, Vec<u16>)> {
+        let mut names: Vec<&[u16]> = path.components().collect();
+        let name = names.pop().ok_or(NtStatus::OBJECT_NAME_INVALID)?.to_vec();
+        let parent = names.iter().fold(RemotePath::root(), |path, name| path.join(name));
+        match self.find(&parent) {
+            Ok(node) if self.nodes[&node].metadata.kind() == FileKind::Directory => Ok((node, name)),
+            _ => Err(NtStatus::OBJECT_PATH_NOT_FOUND),
+        }
+    }
+
+    fn node(&mut self, id: u64) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap()
+    }
+
+    /// Metadata as it is told: ids as the server has them.
+    fn told(&mut self, id: u64) -> Metadata {
+        self.next += 1;
+        let file_id = match self.behaviour.ids {
+            Ids::Stable => id,
+            Ids::None => 0,
+            Ids::Unstable => self.next,
+        };
+        Metadata { file_id, ..self.nodes[&id].metadata }
+    }
+
+    fn attach(&mut self, parent: u64, name: &[u16], mut node: Node) -> u64 {
+        if self.behaviour.hides_dot_files && name.first() == Some(&u16::from(b'.')) {
+            node.metadata.attributes.0 |= Attributes::HIDDEN;
+        }
+        node.parent = parent;
+        self.next += 1;
+        let id = self.next;
+        self.nodes.insert(id, node);
+        self.link(parent, name, id);
+        id
+    }
+
+    fn link(&mut self, parent: u64, name: &[u16], id: u64) {
+        let (key, now) = (self.fold(name), self.tick());
+        self.node(id).parent = parent;
+        let directory = self.node(parent);
+        directory.children.insert(key, (name.to_vec(), id));
+        directory.metadata.modified = now;
+        directory.metadata.changed = now;
+    }
+
+    fn unlink(&mut self, id: u64) {
+        let (parent, now) = (self.nodes[&id].parent, self.tick());
+        let directory = self.node(parent);
+        directory.children.retain(|_, (_, child)| *child != id);
+        directory.metadata.modified = now;
+        directory.metadata.changed = now;
+    }
+
+    fn remove_now(&mut self, id: u64) {
+        self.unlink(id);
+        self.nodes.remove(&id);
+    }
+
+    fn wrote(&mut self, id: u64) {
+        let now = self.tick();
+        let metadata = &mut self.node(id).metadata;
+        metadata.modified = now;
+        metadata.changed = now;
+        metadata.allocation = metadata.size.next_multiple_of(PAGE);
+    }
+
+    fn resize(&mut self, id: u64, size: u64) {
+        let node = self.node(id);
+        node.metadata.size = size;
+        node.pages.retain(|page, _| page * PAGE < size);
+        if let Some(page) = node.pages.get_mut(&(size / PAGE)) {
+            page[(size % PAGE) as usize..].fill(0);
+        }
+        self.wrote(id);
+    }
+
+    fn write_at(&mut self, id: u64, offset: u64, data: &[u8]) {
+        let node = self.node(id);
+        for (at, byte) in (offset..).zip(data) {
+            node.pages.entry(at / PAGE).or_insert_with(|| vec![0; PAGE as usize])[(at % PAGE) as usize] = *byte;
+        }
+        node.metadata.size = node.metadata.size.max(offset + data.len() as u64);
+        self.wrote(id);
+    }
+
+    fn read_at(&self, id: u64, offset: u64, length: u64) -> Vec<u8> {
+        let node = &self.nodes[&id];
+        let end = offset.saturating_add(length).min(node.metadata.size);
+        let byte = |at: u64| node.pages.get(&(at / PAGE)).map_or(0, |page| page[(at % PAGE) as usize]);
+        (offset..end.max(offset)).map(byte).collect()
+    }
+
+    pub(super) fn stat(&mut self, path: &RemotePath) -> Answer<Metadata> {
+        let id = self.find(path)?;
+        Ok(self.told(id))
+    }
+
+    pub(super) fn open(&mut self, path: &RemotePath, how: OpenHow) -> Answer<(u64, Metadata, CreateAction)> {
+        use Disposition::*;
+        let (parent, name) = self.split(path)?;
+        let (id, action) = match self.find(path) {
+            Err(NtStatus::OBJECT_NAME_NOT_FOUND) if matches!(how.disposition, Create | OpenIf | OverwriteIf) => {
+                let readonly = if how.readonly { Attributes::READONLY } else { Attributes::ARCHIVE };
+                let node = self.fresh(readonly, parent);
+                (self.attach(parent, &name, node), CreateAction::Created)
+            }
+            Err(status) => return Err(status),
+            Ok(_) if how.disposition == Create => return Err(NtStatus::OBJECT_NAME_COLLISION),
+            Ok(id) => (id, self.open_existing(id, how)?),
+        };
+        self.node(id).opens += 1;
+        self.next += 1;
+        self.opens.insert(self.next, Open { node: id, how });
+        let open = self.next;
+        Ok((open, self.told(id), action))
+    }
+
+    fn open_existing(&mut self, id: u64, how: OpenHow) -> Answer<CreateAction> {
+        let attributes = self.nodes[&id].metadata.attributes;
+        if attributes.has(Attributes::DIRECTORY) {
+            return Err(NtStatus::FILE_IS_A_DIRECTORY);
+        }
+        if how.write && attributes.has(Attributes::READONLY) {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        if !matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf) {
+            return Ok(CreateAction::Opened);
+        }
+        // MS-FSA 2.1.5.1.2.1: neither a hidden file nor a system file is overwritten by an open.
+        if attributes.has(Attributes::HIDDEN) {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        self.resize(id, 0);
+        Ok(CreateAction::Overwritten)
+    }
+
+    fn opened(&self, open: u64) -> Answer<Open> {
+        self.opens.get(&open).copied().ok_or(NtStatus::FILE_CLOSED)
+    }
+
+    pub(super) fn open_files(&self) -> usize {
+        self.opens.len()
+    }
+
+    pub(super) fn metadata(&mut self, open: u64) -> Answer<Metadata> {
+        let id = self.opened(open)?.node;
+        Ok(self.told(id))
+    }
+
+    pub(super) fn read(&mut self, open: u64, offset: u64, length: u32) -> Answer<Bytes> {
+        let open = self.opened(open)?;
+        if !open.how.read {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        Ok(self.read_at(open.node, offset, u64::from(length)).into())
+    }
+
+    pub(super) fn write(&mut self, open: u64, offset: u64, data: &[u8]) -> Answer<()> {
+        let open = self.opened(open)?;
+        if !open.how.write {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        self.write_at(open.node, offset, data);
+        Ok(())
+    }
+
+    pub(super) fn flush(&mut self, open: u64) -> Answer<()> {
+        // MS-SMB2 3.3.5.11: the open needs the right to write.
+        if self.opened(open)?.how.write { Ok(()) } else { Err(NtStatus::ACCESS_DENIED) }
+    }
+
+    pub(super) fn close(&mut self, open: u64) -> Answer<Metadata> {
+        let id = self.opens.remove(&open).ok_or(NtStatus::FILE_CLOSED)?.node;
+        let metadata = self.told(id);
+        let node = self.node(id);
+        node.opens -= 1;
+        if node.opens == 0 && node.delete_pending {
+            self.remove_now(id);
+        }
+        Ok(metadata)
+    }
+
+    pub(super) fn set_path(&mut self, path: &RemotePath, change: &Change) -> Answer<()> {
+        let id = self.find(path)?;
+        if change.size.is_some() && self.nodes[&id].metadata.attributes.has(Attributes::READONLY) {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        self.set(id, change);
+        Ok(())
+    }
+
+    pub(super) fn set_open(&mut self, open: u64, change: &Change) -> Answer<()> {
+        let open = self.opened(open)?;
+        if !open.how.write {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        self.set(open.node, change);
+        Ok(())
+    }
+
+    fn set(&mut self, id: u64, change: &Change) {
+        if let Some(size) = change.size {
+            self.resize(id, size);
+        }
+        let now = self.tick();
+        let metadata = &mut self.node(id).metadata;
+        metadata.changed = now;
+        metadata.created = change.created.unwrap_or(metadata.created);
+        metadata.accessed = change.accessed.unwrap_or(metadata.accessed);
+        metadata.modified = change.modified.unwrap_or(metadata.modified);
+        if let Some(attributes) = change.attributes {
+            metadata.attributes.0 = attributes.0 | metadata.attributes.0 & Attributes::DIRECTORY;
+        }
+    }
+
+    pub(super) fn mark(&mut self, path: &RemotePath, attributes: Attributes) {
+        let id = self.find(path).unwrap();
+        self.set(id, &Change { attributes: Some(attributes), ..Change::default() });
+    }
+
+    pub(super) fn create_directory(&mut self, path: &RemotePath) -> Answer<Metadata> {
+        let (parent, name) = self.split(path)?;
+        if self.nodes[&parent].children.contains_key(&self.fold(&name)) {
+            return Err(NtStatus::OBJECT_NAME_COLLISION);
+        }
+        let node = self.fresh(Attributes::DIRECTORY, parent);
+        let id = self.attach(parent, &name, node);
+        Ok(self.told(id))
+    }
+
+    pub(super) fn remove(&mut self, path: &RemotePath, kind: FileKind) -> Answer<()> {
+        let id = self.find(path)?;
+        let node = &self.nodes[&id];
+        match (kind, node.metadata.kind()) {
+            (FileKind::File, FileKind::Directory) => return Err(NtStatus::FILE_IS_A_DIRECTORY),
+            (FileKind::Directory, FileKind::File) => return Err(NtStatus::NOT_A_DIRECTORY),
+            _ => {}
+        }
+        if !node.children.is_empty() {
+            return Err(NtStatus::DIRECTORY_NOT_EMPTY);
+        }
+        if node.metadata.attributes.has(Attributes::READONLY) {
+            return Err(NtStatus::CANNOT_DELETE);
+        }
+        if node.opens > 0 {
+            self.node(id).delete_pending = true;
+        } else {
+            self.remove_now(id);
+        }
+        Ok(())
+    }
+
+    /// MS-FSA 2.1.5.14.11.
+    pub(super) fn rename(&mut self, from: &RemotePath, to: &RemotePath, replace: bool) -> Answer<()> {
+        let id = self.find(from)?;
+        let (parent, name) = self.split(to)?;
+        if self.has_open_files(id) {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        if let Some((_, target)) = self.nodes[&parent].children.get(&self.fold(&name)).cloned()
+            && target != id
+        {
+            if !replace {
+                return Err(NtStatus::OBJECT_NAME_COLLISION);
+            }
+            let node = &self.nodes[&target];
+            let kept = Attributes::READONLY | Attributes::DIRECTORY;
+            if node.metadata.attributes.0 & kept != 0 || node.opens > 0 {
+                return Err(NtStatus::ACCESS_DENIED);
+            }
+            self.remove_now(target);
+        }
+        self.unlink(id);
+        self.link(parent, &name, id);
+        let now = self.tick();
+        self.node(id).metadata.changed = now;
+        Ok(())
+    }
+
+    /// Whether a directory has open files in it, which keep it where it is.
+    fn has_open_files(&self, directory: u64) -> bool {
+        let mut inside = self.nodes[&directory].children.values();
+        inside.any(|(_, child)| self.nodes[child].opens > 0 || self.has_open_files(*child))
+    }
+
+    pub(super) fn list(&mut self, path: &RemotePath) -> Answer<Vec<DirEntry>> {
+        let id = self.find(path)?;
+        if self.nodes[&id].metadata.kind() == FileKind::File {
+            return Err(NtStatus::NOT_A_DIRECTORY);
+        }
+        let children: Vec<_> = self.nodes[&id].children.values().cloned().collect();
+        Ok(children.into_iter().map(|(name, child)| DirEntry { name, metadata: self.told(child) }).collect())
+    }
+
+    pub(super) fn put(&mut self, path: &RemotePath, data: &[u8]) {
+        let (parent, name) = self.split(path).unwrap();
+        let id = self.find(path).unwrap_or_else(|_| {
+            let node = self.fresh(Attributes::ARCHIVE, parent);
+            self.attach(parent, &name, node)
+        });
+        self.resize(id, 0);
+        self.write_at(id, 0, data);
+    }
+
+    pub(super) fn put_name(&mut self, directory: &RemotePath, name: &[u16]) {
+        let parent = self.find(directory).unwrap();
+        let node = self.fresh(Attributes::ARCHIVE, parent);
+        self.attach(parent, name, node);
+    }
+
+    pub(super) fn data(&self, path: &RemotePath) -> Option<Vec<u8>> {
+        let id = self.find(path).ok()?;
+        Some(self.read_at(id, 0, u64::MAX))
+    }
+}

@@ -1,0 +1,343 @@
+//! Attributes: what the server says of a file, how long that is believed, and what a program sees.
+//!
+//! [`KnownAttributes`] is what is known of one file: the server's metadata, when it was fetched, and
+//! what this mount has changed since. A fetch that was under way while this mount changed the file
+//! may tell of the time before the change; [`KnownAttributes::store`] recognises it by the
+//! [`FetchToken`] taken before the fetch and keeps what is known instead.
+//!
+//! [`DataVersion`] is what has to stay the same for cached data to be right.
+//!
+//! [`Presentation`] makes POSIX attributes of metadata. Owner, group and permission bits come from
+//! the mount's options. The read-only attribute of a file takes its write bits away; on a directory
+//! it means something else to every server, and nothing here.
+
+use crate::share::{Attributes, Change, FileKind, FileTime, Metadata};
+use std::time::{Duration, Instant};
+
+/// Attributes as stat(2) shows them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: u64,
+    /// Never the same for two files that had this inode number one after the other.
+    pub generation: u64,
+    /// File or directory.
+    pub kind: FileKind,
+    /// Bytes.
+    pub size: u64,
+    /// Units of 512 bytes on the server's disk.
+    pub blocks: u64,
+    /// Last access.
+    pub accessed: FileTime,
+    /// Last write.
+    pub modified: FileTime,
+    /// Last change of data or metadata.
+    pub changed: FileTime,
+    /// Creation.
+    pub created: FileTime,
+    /// Permission bits.
+    pub permissions: u16,
+    /// 1 for files. 2 for directories, whose subdirectories are not counted.
+    pub links: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The size that suits reading and writing best, in bytes.
+    pub block_size: u32,
+    /// How long the kernel may believe this, and the name it came with.
+    pub ttl: Duration,
+}
+
+/// How metadata is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presentation {
+    pub uid: u32,
+    pub gid: u32,
+    pub file_mode: u16,
+    pub dir_mode: u16,
+    pub block_size: u32,
+}
+
+impl Presentation {
+    pub(crate) fn attr(&self, ino: u64, generation: u64, metadata: &Metadata, ttl: Duration) -> Attr {
+        let kind = metadata.kind();
+        let permissions = match kind {
+            FileKind::Directory => self.dir_mode,
+            FileKind::File if metadata.attributes.has(Attributes::READONLY) => self.file_mode & !0o222,
+            FileKind::File => self.file_mode,
+        };
+        // Servers leave out times that they do not keep.
+        let or_modified = |time: FileTime| if time == FileTime(0) { metadata.modified } else { time };
+        Attr {
+            ino,
+            generation,
+            kind,
+            size: metadata.size,
+            blocks: metadata.allocation.div_ceil(512),
+            accessed: or_modified(metadata.accessed),
+            modified: metadata.modified,
+            changed: or_modified(metadata.changed),
+            created: or_modified(metadata.created),
+            permissions: permissions & 0o7777,
+            links: if kind == FileKind::Directory { 2 } else { 1 },
+            uid: self.uid,
+            gid: self.gid,
+            block_size: self.block_size,
+            ttl,
+        }
+    }
+}
+
+/// Taken before metadata is fetched, so that what comes back can be weighed against what this mount
+/// did meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FetchToken(u64);
+
+/// What is known of a file's attributes.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownAttributes {
+    metadata: Metadata,
+    /// When the server said all of it; `None` once this mount has changed something whose outcome
+    /// only the server knows.
+    fetched: Option<Instant>,
+    /// Counts changes by this mount.
+    changes: u64,
+}
+
+impl KnownAttributes {
+    /// As the server just said.
+    pub(crate) fn fetched(metadata: Metadata, now: Instant) -> KnownAttributes {
+        KnownAttributes { metadata, fetched: Some(now), changes: 0 }
+    }
+
+    /// Nothing but a guess: to be fetched before anyone sees it.
+    pub(crate) fn unknown(metadata: Metadata) -> KnownAttributes {
+        KnownAttributes { metadata, fetched: None, changes: 0 }
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// For how much longer all of it may be believed; `None` if not at all.
+    pub(crate) fn remaining(&self, now: Instant, timeout: Duration) -> Option<Duration> {
+        let age = now.saturating_duration_since(self.fetched?);
+        timeout.checked_sub(age).filter(|rest| !rest.is_zero())
+    }
+
+    pub(crate) fn token(&self) -> FetchToken {
+        FetchToken(self.changes)
+    }
+
+    /// Takes what the server said, unless this mount changed the file meanwhile. Says whether it did.
+    pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
+        if token.0 != self.changes {
+            return false;
+        }
+        self.metadata = metadata;
+        self.fetched = Some(now);
+        true
+    }
+
+    /// Takes what a listing said, if nothing newer is known and this mount has changed nothing since.
+    pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) {
+        if self.fetched.is_some_and(|known| known < fetched) {
+            self.metadata = metadata;
+            self.fetched = Some(fetched);
+        }
+    }
+
+    /// This mount wrote, and what it wrote ends at `end`. Times are the server's to tell.
+    pub(crate) fn wrote(&mut self, end: u64) {
+        self.metadata.size = self.metadata.size.max(end);
+        self.metadata.allocation = self.metadata.allocation.max(self.metadata.size);
+        self.changed();
+    }
+
+    /// This mount changed this much. What the server does besides is not known.
+    pub(crate) fn applied(&mut self, change: &Change) {
+        let metadata = &mut self.metadata;
+        if let Some(size) = change.size {
+            metadata.size = size;
+            metadata.allocation = metadata.allocation.min(size.next_multiple_of(512));
+        }
+        metadata.created = change.created.unwrap_or(metadata.created);
+        metadata.accessed = change.accessed.unwrap_or(metadata.accessed);
+        metadata.modified = change.modified.unwrap_or(metadata.modified);
+        metadata.attributes = change.attributes.unwrap_or(metadata.attributes);
+        self.changed();
+    }
+
+    /// This mount changed something about the file; only the server knows what that did to its times.
+    pub(crate) fn changed(&mut self) {
+        self.changes += 1;
+        self.fetched = None;
+    }
+}
+
+/// What stays the same as long as a file's data does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DataVersion {
+    size: u64,
+    modified: FileTime,
+    changed: FileTime,
+}
+
+impl From<&Metadata> for DataVersion {
+    fn from(metadata: &Metadata) -> DataVersion {
+        DataVersion { size: metadata.size, modified: metadata.modified, changed: metadata.changed }
+    }
+}
+
+/// Whether the data that is cached of a file may still be used.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct DataValidity {
+    /// The version that the cached data is of; `None` after a write by this mount.
+    version: Option<DataVersion>,
+    /// When that was last known to be the server's version.
+    validated: Option<Instant>,
+    /// The version that the kernel's own cached pages are of.
+    kernel: Option<DataVersion>,
+}
+
+impl DataValidity {
+    /// Of a file of which nothing is cached yet.
+    pub(crate) fn of(version: DataVersion, now: Instant) -> DataValidity {
+        DataValidity { version: Some(version), validated: Some(now), kernel: None }
+    }
+
+    /// Whether the server was asked not longer than `timeout` ago.
+    pub(crate) fn is_valid(&self, now: Instant, timeout: Duration) -> bool {
+        self.validated.is_some_and(|validated| now.saturating_duration_since(validated) < timeout)
+    }
+
+    /// The server's version is this one. Says whether cached data has to be dropped.
+    #[must_use]
+    pub(crate) fn validate(&mut self, version: DataVersion, now: Instant) -> bool {
+        let changed = self.version != Some(version);
+        self.version = Some(version);
+        self.validated = Some(now);
+        changed
+    }
+
+    /// The server was asked while this mount was writing: its answer may be of before or after. All
+    /// that is cached has to be dropped.
+    pub(crate) fn validate_blindly(&mut self, now: Instant) {
+        self.version = None;
+        self.validated = Some(now);
+    }
+
+    /// This mount has changed the data.
+    pub(crate) fn changed(&mut self) {
+        self.version = None;
+        self.kernel = None;
+    }
+
+    /// The kernel opens the file, and the server says that its data has this version. Says whether
+    /// the pages that the kernel has from earlier are of the same version: all of them were read
+    /// when or after it was this one, and it still is.
+    pub(crate) fn kernel_opens(&mut self, version: DataVersion) -> bool {
+        self.kernel.replace(version) == Some(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    fn metadata(size: u64) -> Metadata {
+        Metadata { size, modified: FileTime(size + 100), ..Metadata::default() }
+    }
+
+    fn version(size: u64) -> DataVersion {
+        DataVersion::from(&metadata(size))
+    }
+
+    fn presentation() -> Presentation {
+        Presentation { uid: 5, gid: 6, file_mode: 0o640, dir_mode: 0o750, block_size: 4096 }
+    }
+
+    fn shown(attributes: u32) -> Attr {
+        let metadata = Metadata { attributes: Attributes(attributes), ..metadata(1000) };
+        presentation().attr(9, 3, &metadata, TIMEOUT)
+    }
+
+    #[test]
+    fn modes_come_from_the_options_and_the_read_only_attribute() {
+        assert_eq!(shown(0).permissions, 0o640);
+        assert_eq!(shown(Attributes::READONLY).permissions, 0o440);
+        assert_eq!(shown(Attributes::DIRECTORY).permissions, 0o750);
+        assert_eq!(shown(Attributes::DIRECTORY | Attributes::READONLY).permissions, 0o750);
+        assert_eq!((shown(0).uid, shown(0).gid, shown(0).links), (5, 6, 1));
+        assert_eq!(shown(Attributes::DIRECTORY).links, 2);
+    }
+
+    #[test]
+    fn times_that_the_server_does_not_keep_are_the_time_of_the_last_write() {
+        assert_eq!(shown(0).changed, FileTime(1100));
+        assert_eq!(shown(0).created, FileTime(1100));
+    }
+
+    #[test]
+    fn blocks_are_what_is_allocated() {
+        let metadata = Metadata { allocation: 4096, ..metadata(1) };
+        assert_eq!(presentation().attr(9, 3, &metadata, TIMEOUT).blocks, 8);
+    }
+
+    #[test]
+    fn attributes_are_believed_until_the_timeout() {
+        let start = Instant::now();
+        let known = KnownAttributes::fetched(metadata(1), start);
+        assert_eq!(known.remaining(start + TIMEOUT / 4, TIMEOUT), Some(TIMEOUT * 3 / 4));
+        assert_eq!(known.remaining(start + TIMEOUT, TIMEOUT), None);
+        assert_eq!(known.remaining(start, Duration::ZERO), None);
+    }
+
+    #[test]
+    fn a_fetch_that_crossed_a_write_does_not_shrink_the_file() {
+        let start = Instant::now();
+        let mut known = KnownAttributes::fetched(metadata(1), start);
+        let token = known.token();
+        known.wrote(500);
+        assert!(!known.store(metadata(1), token, start));
+        assert_eq!(known.metadata().size, 500);
+        assert_eq!(known.remaining(start, TIMEOUT), None, "its times are not known");
+        assert!(known.store(metadata(400), known.token(), start), "what comes after is believed");
+        assert_eq!(known.metadata().size, 400);
+    }
+
+    #[test]
+    fn changes_by_this_mount_are_seen_at_once() {
+        let mut known = KnownAttributes::fetched(metadata(5000), Instant::now());
+        known.applied(&Change { size: Some(10), modified: Some(FileTime(7)), ..Change::default() });
+        assert_eq!((known.metadata().size, known.metadata().modified), (10, FileTime(7)));
+    }
+
+    #[test]
+    fn data_is_dropped_when_its_version_differs() {
+        let start = Instant::now();
+        let mut data = DataValidity::default();
+        assert!(!data.is_valid(start, TIMEOUT));
+        assert!(data.validate(version(1), start), "of data from before nothing is known");
+        assert!(!data.validate(version(1), start + TIMEOUT / 2));
+        assert!(data.is_valid(start + TIMEOUT, TIMEOUT));
+        assert!(!data.is_valid(start + TIMEOUT * 2, TIMEOUT));
+        assert!(data.validate(version(2), start));
+        data.changed();
+        assert!(data.validate(version(2), start), "after an own write no version is known");
+    }
+
+    #[test]
+    fn the_kernel_keeps_its_pages_only_while_nothing_changed() {
+        let mut data = DataValidity::default();
+        assert!(!data.kernel_opens(version(1)), "the first open");
+        assert!(data.kernel_opens(version(1)));
+        assert!(!data.kernel_opens(version(2)), "changed by somebody else");
+        assert!(data.kernel_opens(version(2)));
+        data.changed();
+        assert!(!data.kernel_opens(version(2)), "changed by this mount");
+    }
+}

@@ -1,0 +1,93 @@
+//! Closes that are under way.
+//!
+//! The kernel does not wait for a close: the next operation may overtake it, and then finds a
+//! directory that is not empty yet, or a file that is still open. Whoever fails for such a reason
+//! waits until the closes that were under way have ended, and tries once more.
+
+use parking_lot::Mutex;
+use std::collections::BTreeSet;
+use tokio::sync::Notify;
+
+/// The closes of a mount that are under way.
+#[derive(Debug, Default)]
+pub(crate) struct Closings {
+    state: Mutex<State>,
+    ended: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    next: u64,
+    active: BTreeSet<u64>,
+}
+
+/// A close under way, until dropped.
+#[derive(Debug)]
+pub(crate) struct Closing<'a> {
+    closings: &'a Closings,
+    number: u64,
+}
+
+impl Closings {
+    /// A close begins. The number is for [`Closings::guard`].
+    pub(crate) fn begin(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.next += 1;
+        let number = state.next;
+        state.active.insert(number);
+        number
+    }
+
+    /// Ends that close when dropped.
+    pub(crate) fn guard(&self, number: u64) -> Closing<'_> {
+        Closing { closings: self, number }
+    }
+
+    /// Waits for the closes that are under way now, each of which has a deadline. Says whether there
+    /// were any.
+    pub(crate) async fn settle(&self) -> bool {
+        let (latest, any) = {
+            let state = self.state.lock();
+            (state.next, !state.active.is_empty())
+        };
+        loop {
+            let ended = self.ended.notified();
+            tokio::pin!(ended);
+            // From here on no end is missed.
+            ended.as_mut().enable();
+            if self.state.lock().active.first().is_none_or(|first| *first > latest) {
+                return any;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.closings.state.lock().active.remove(&self.number);
+        self.closings.ended.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    #[test]
+    fn only_closes_that_were_under_way_are_waited_for() {
+        let closings = Closings::default();
+        assert_eq!(closings.settle().now_or_never(), Some(false));
+
+        let (first, second) = (closings.begin(), closings.begin());
+        let mut waiting = Box::pin(closings.settle());
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        let third = closings.begin();
+        drop(closings.guard(second));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        drop(closings.guard(first));
+        assert_eq!(waiting.now_or_never(), Some(true));
+        drop(closings.guard(third));
+    }
+}

@@ -1,0 +1,443 @@
+//! The table of inodes: which file each of the kernel's inode numbers means.
+//!
+//! A node is a directory entry as it was seen: parent and name. Its path is found by walking up, so
+//! that renaming a directory moves all that is in it. The server's file id tells when the entry has
+//! become another file: that is another node, and the old one has no place any more. A node without
+//! a place lives on through its open handles.
+//!
+//! Invariants: the root is always there. A node is kept exactly as long as the kernel counts lookups
+//! of it, a handle is open, or another node's place is in it; so the table is bounded by what the
+//! kernel remembers. Two nodes never have the same number, nor the same place.
+//!
+//! The table does no I/O and holds no data; keys of nodes whose cached data has become wrong or useless
+//! collect in it until [`Inodes::take_stale`] is called. Somebody who asks the server about a name takes a [`Glimpse`] before and
+//! brings it along afterwards, so that an answer from before a rename is not taken for one from after.
+
+use super::attributes::{Attr, DataValidity, FetchToken, KnownAttributes, Presentation};
+use crate::share::{Attributes, FileKind, Metadata, RemotePath};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// The number of the root.
+pub const ROOT: u64 = 1;
+/// Own numbers begin here; the server's ids are used below.
+const FIRST_OWN: u64 = 1 << 63;
+
+/// Where a node is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct Place {
+    pub parent: u64,
+    pub name: Vec<u16>,
+}
+
+/// One file or directory that the kernel knows.
+#[derive(Debug)]
+pub(crate) struct Node {
+    /// Never used twice: the generation of the inode, and the key of its cached data.
+    pub key: u64,
+    pub kind: FileKind,
+    /// `None` once deleted or replaced.
+    place: Option<Place>,
+    /// Counts the times that any node got a place: tells two stays in the same place apart.
+    placed: u64,
+    lookups: u64,
+    /// Nodes whose place is in this one.
+    children: u64,
+    /// Open handles.
+    pub handles: Vec<u64>,
+    /// Unlinked while open: its file has a hidden name, and is removed with the last handle.
+    pub hidden: bool,
+    pub attributes: KnownAttributes,
+    pub data: DataValidity,
+}
+
+impl Node {
+    /// Whether a handle is open or the kernel still counts on it.
+    fn is_needed(&self) -> bool {
+        self.lookups > 0 || self.children > 0 || !self.handles.is_empty()
+    }
+}
+
+/// Who was in a place, and how much of its attributes was known, before the server was asked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Glimpse {
+    occupant: Option<(u64, u64)>,
+    token: Option<FetchToken>,
+}
+
+/// What became of an answer from the server about a name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// The name is this node.
+    Node(u64),
+    /// This mount changed the name's meaning while the server was asked: ask again.
+    Overtaken,
+}
+
+/// Whether the server's file ids mean anything.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum FileIds {
+    Trusted,
+    /// The same file had different ids one after the other.
+    Unstable,
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Inodes {
+    nodes: HashMap<u64, Node>,
+    places: HashMap<Place, u64>,
+    next_own: u64,
+    next_key: u64,
+    next_placed: u64,
+    file_ids: FileIds,
+    stale: Vec<u64>,
+}
+
+impl Inodes {
+    /// A table with nothing but the root, whose attributes are not known yet.
+    pub(crate) fn new() -> Inodes {
+        let metadata = Metadata { attributes: Attributes(Attributes::DIRECTORY), ..Metadata::default() };
+        let root = Node {
+            key: 1,
+            kind: FileKind::Directory,
+            place: None,
+            placed: 0,
+            lookups: 1,
+            children: 0,
+            handles: Vec::new(),
+            hidden: false,
+            attributes: KnownAttributes::unknown(metadata),
+            data: DataValidity::default(),
+        };
+        Inodes {
+            nodes: HashMap::from([(ROOT, root)]),
+            places: HashMap::new(),
+            next_own: FIRST_OWN,
+            next_key: 2,
+            next_placed: 1,
+            file_ids: FileIds::Trusted,
+            stale: Vec::new(),
+        }
+    }
+
+    /// The keys of nodes whose cached data has to be dropped.
+    pub(crate) fn take_stale(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.stale)
+    }
+
+    pub(crate) fn get(&self, ino: u64) -> Option<&Node> {
+        self.nodes.get(&ino)
+    }
+
+    pub(crate) fn get_mut(&mut self, ino: u64) -> Option<&mut Node> {
+        self.nodes.get_mut(&ino)
+    }
+
+    /// The number of nodes, the root among them.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The node that is in a place.
+    pub(crate) fn at(&self, parent: u64, name: &[u16]) -> Option<u64> {
+        self.places.get(&Place { parent, name: name.to_vec() }).copied()
+    }
+
+    /// Where a node is on the share, below `root`; `None` if it has no place any more.
+    pub(crate) fn path(&self, ino: u64, root: &RemotePath) -> Option<RemotePath> {
+        let mut names = Vec::new();
+        let mut at = ino;
+        while at != ROOT {
+            let place = self.nodes.get(&at)?.place.as_ref()?;
+            names.push(place.name.as_slice());
+            at = place.parent;
+        }
+        Some(names.iter().rev().fold(root.clone(), |path, name| path.join(name)))
+    }
+
+    /// Whether `ino` is `ancestor` or below it.
+    pub(crate) fn is_within(&self, ino: u64, ancestor: u64) -> bool {
+        let mut at = ino;
+        while at != ancestor {
+            match self.nodes.get(&at).and_then(|node| node.place.as_ref()) {
+                Some(place) => at = place.parent,
+                None => return false,
+            }
+        }
+        true
+    }
+
+    /// To be taken before the server is asked about a name.
+    pub(crate) fn glimpse(&self, parent: u64, name: &[u16]) -> Glimpse {
+        let occupant = self.at(parent, name).and_then(|ino| Some((ino, self.nodes.get(&ino)?)));
+        Glimpse {
+            occupant: occupant.map(|(ino, node)| (ino, node.placed)),
+            token: occupant.map(|(_, node)| node.attributes.token()),
+        }
+    }
+
+    /// The server says that a name is this file. The node gets one more lookup, which the kernel
+    /// gives back by [`Inodes::forget`].
+    pub(crate) fn admit(
+        &mut self,
+        parent: u64,
+        name: &[u16],
+        metadata: Metadata,
+        before: Glimpse,
+        now: Instant,
+    ) -> Admission {
+        let after = self.glimpse(parent, name);
+        if let Some((ino, _)) = after.occupant {
+            if self.is_still(ino, &metadata) {
+                let Some(node) = self.nodes.get_mut(&ino) else { return Admission::Overtaken };
+                node.lookups += 1;
+                // Of a node that came here meanwhile, what is known is newer than the answer.
+                if let Some(token) = before.token.filter(|_| after.occupant == before.occupant) {
+                    self.store(ino, metadata, token, now);
+                }
+                return Admission::Node(ino);
+            }
+            if after.occupant != before.occupant {
+                return Admission::Overtaken;
+            }
+            self.displace(ino);
+        } else if before.occupant.is_some() {
+            return Admission::Overtaken;
+        }
+        Admission::Node(self.insert(parent, name, metadata, now))
+    }
+
+    /// The server says that nothing has this name.
+    pub(crate) fn vanished(&mut self, parent: u64, name: &[u16], before: Glimpse) {
+        if let Some((ino, _)) = before.occupant
+            && self.glimpse(parent, name).occupant == before.occupant
+        {
+            self.displace(ino);
+        }
+    }
+
+    /// Takes metadata of a node that the server was asked for by path or handle.
+    pub(crate) fn store(&mut self, ino: u64, metadata: Metadata, token: FetchToken, now: Instant) {
+        let Some(node) = self.nodes.get_mut(&ino) else { return };
+        if !node.attributes.store(metadata, token, now) {
+            node.data.validate_blindly(now);
+            self.stale.push(node.key);
+        } else if node.data.validate((&metadata).into(), now) {
+            self.stale.push(node.key);
+        }
+    }
+
+    /// As [`Inodes::admit`], for an entry of a listing. Servers are late with the size of open files
+    /// there, so of a node that is known already nothing but the name is taken, unless it is not open
+    /// and its attributes are older than the listing. Cached data is not measured by a listing. An
+    /// `overtaken` listing was fetched before this mount changed the directory: the entry may be gone,
+    /// so a new node is one that nobody believes without asking.
+    pub(crate) fn admit_listed(
+        &mut self,
+        parent: u64,
+        name: &[u16],
+        metadata: Metadata,
+        fetched: Instant,
+        overtaken: bool,
+    ) -> Admission {
+        let Some(ino) = self.at(parent, name) else {
+            let ino = self.insert(parent, name, metadata, fetched);
+            if overtaken {
+                self.touch(ino);
+            }
+            return Admission::Node(ino);
+        };
+        if !self.is_still(ino, &metadata) {
+            // Whether the node or the listing is out of date, only a lookup can tell.
+            return Admission::Overtaken;
+        }
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.lookups += 1;
+            if node.handles.is_empty() && !overtaken {
+                node.attributes.store_older(metadata, fetched);
+            }
+        }
+        Admission::Node(ino)
+    }
+
+    /// Whether metadata can be that of the file that a node means. Finds out by the way whether the
+    /// server's file ids are worth anything.
+    pub(crate) fn is_still(&mut self, ino: u64, metadata: &Metadata) -> bool {
+        let Some(node) = self.nodes.get(&ino) else { return false };
+        let known = node.attributes.metadata();
+        if node.kind != metadata.kind() {
+            return false;
+        }
+        if self.file_ids == FileIds::Unstable
+            || known.file_id == metadata.file_id
+            || known.file_id == 0
+            || metadata.file_id == 0
+        {
+            return true;
+        }
+        let same_but_for_id = known.created.0 != 0
+            && (known.created, known.modified, known.changed, known.size)
+                == (metadata.created, metadata.modified, metadata.changed, metadata.size);
+        if same_but_for_id {
+            tracing::warn!("the server's file ids change from one answer to the next; own inode numbers are used");
+            self.file_ids = FileIds::Unstable;
+        }
+        same_but_for_id
+    }
+
+    /// The kernel gives back this many of its lookups.
+    pub(crate) fn forget(&mut self, ino: u64, lookups: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino).filter(|_| ino != ROOT) {
+            node.lookups = node.lookups.saturating_sub(lookups);
+        }
+        self.collect(ino);
+    }
+
+    /// A handle of the node is open.
+    pub(crate) fn opened(&mut self, ino: u64, handle: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.handles.push(handle);
+        }
+    }
+
+    /// A handle of the node is closed. If it was the last one of a hidden file, the path of that
+    /// file, which has to be removed now.
+    pub(crate) fn closed(&mut self, ino: u64, handle: u64, root: &RemotePath) -> Option<RemotePath> {
+        let node = self.nodes.get_mut(&ino)?;
+        node.handles.retain(|open| *open != handle);
+        let remove = node.hidden && node.handles.is_empty();
+        let path = if remove { self.path(ino, root) } else { None };
+        if remove {
+            self.displace(ino);
+        } else {
+            self.collect(ino);
+        }
+        path
+    }
+
+    /// The node's name is no longer its own: deleted, or replaced. It stays for its handles.
+    pub(crate) fn displace(&mut self, ino: u64) {
+        let parent = self.leave_place(ino);
+        self.collect(ino);
+        if let Some(parent) = parent {
+            self.collect(parent);
+        }
+    }
+
+    /// The node has been renamed. Whoever was in its new place has none any more.
+    pub(crate) fn relocate(&mut self, ino: u64, parent: u64, name: &[u16]) {
+        if let Some(occupant) = self.at(parent, name).filter(|occupant| *occupant != ino) {
+            self.displace(occupant);
+        }
+        let old_parent = self.leave_place(ino);
+        self.enter_place(ino, Place { parent, name: name.to_vec() });
+        self.touch(ino);
+        if let Some(old_parent) = old_parent {
+            self.collect(old_parent);
+        }
+    }
+
+    /// This mount changed something about a node, as what a directory holds: its times are the
+    /// server's to tell.
+    pub(crate) fn touch(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.attributes.changed();
+        }
+    }
+
+    /// What stat(2) shows, and for how long the kernel may believe it.
+    pub(crate) fn attr(&self, ino: u64, show: &Presentation, now: Instant, timeout: Duration) -> Option<Attr> {
+        let node = self.nodes.get(&ino)?;
+        let ttl = node.attributes.remaining(now, timeout).unwrap_or(Duration::ZERO);
+        Some(show.attr(ino, node.key, node.attributes.metadata(), ttl))
+    }
+
+    /// See [`KnownAttributes::token`].
+    pub(crate) fn token(&self, ino: u64) -> Option<FetchToken> {
+        Some(self.nodes.get(&ino)?.attributes.token())
+    }
+
+    /// The directory that a node is in.
+    pub(crate) fn parent(&self, ino: u64) -> Option<u64> {
+        Some(self.nodes.get(&ino)?.place.as_ref()?.parent)
+    }
+
+    /// The number that an entry of a listing has or would get; 0 if that is not known.
+    pub(crate) fn number_of(&self, parent: u64, name: &[u16], file_id: u64) -> u64 {
+        match self.at(parent, name) {
+            Some(ino) => ino,
+            None if self.is_usable(file_id) => file_id,
+            None => 0,
+        }
+    }
+
+    fn is_usable(&self, file_id: u64) -> bool {
+        self.file_ids == FileIds::Trusted
+            && (ROOT + 1..FIRST_OWN).contains(&file_id)
+            && !self.nodes.contains_key(&file_id)
+    }
+
+    fn insert(&mut self, parent: u64, name: &[u16], metadata: Metadata, now: Instant) -> u64 {
+        let ino = if self.is_usable(metadata.file_id) {
+            metadata.file_id
+        } else {
+            self.next_own += 1;
+            self.next_own
+        };
+        let node = Node {
+            key: self.next_key,
+            kind: metadata.kind(),
+            place: None,
+            placed: 0,
+            lookups: 1,
+            children: 0,
+            handles: Vec::new(),
+            hidden: false,
+            attributes: KnownAttributes::fetched(metadata, now),
+            data: DataValidity::of((&metadata).into(), now),
+        };
+        self.next_key += 1;
+        self.nodes.insert(ino, node);
+        self.enter_place(ino, Place { parent, name: name.to_vec() });
+        ino
+    }
+
+    fn enter_place(&mut self, ino: u64, place: Place) {
+        if let Some(parent) = self.nodes.get_mut(&place.parent) {
+            parent.children += 1;
+        }
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.placed = self.next_placed;
+            node.place = Some(place.clone());
+            self.next_placed += 1;
+            self.places.insert(place, ino);
+        }
+    }
+
+    /// Removes a node that nobody needs, and then its parents.
+    fn collect(&mut self, ino: u64) {
+        let mut at = Some(ino);
+        while let Some(ino) = at.take().filter(|ino| *ino != ROOT) {
+            if self.nodes.get(&ino).is_some_and(|node| !node.is_needed()) {
+                at = self.leave_place(ino);
+                self.stale.extend(self.nodes.remove(&ino).map(|node| node.key));
+            }
+        }
+    }
+
+    /// The parent it had.
+    fn leave_place(&mut self, ino: u64) -> Option<u64> {
+        let place = self.nodes.get_mut(&ino)?.place.take()?;
+        self.places.remove(&place);
+        if let Some(parent) = self.nodes.get_mut(&place.parent) {
+            parent.children -= 1;
+        }
+        Some(place.parent)
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/inodes.rs"]
+mod tests;

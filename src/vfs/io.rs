@@ -1,0 +1,226 @@
+//! Reading and writing open files.
+//!
+//! Reads go through the page cache, after the file's version was compared with the server's if that
+//! was not done for longer than the attribute timeout. Writes go through to the server; what the
+//! cache has of the range is dropped when they end, whatever became of them.
+
+use super::Vfs;
+use super::errno::{Result, VfsError};
+use super::handles::OpenFile;
+use crate::cache::Request;
+use crate::cache::readahead::Advice;
+use crate::share::{OpenHow, Share};
+use crate::wire::NtStatus;
+use bytes::{Bytes, BytesMut};
+use futures_util::future::join_all;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Files end here: offsets are signed to programs.
+const MAX_SIZE: u64 = i64::MAX as u64;
+
+impl<S: Share> Vfs<S> {
+    /// Reads, if all of the range is cached and may be used. To be called within the runtime, since
+    /// a sequential reader's next chunk is fetched in the background.
+    pub fn read_cached(&self, handle: u64, offset: u64, length: u32) -> Option<Bytes> {
+        let open = self.handles.file(handle).ok()?;
+        if open.access.direct || !open.access.read {
+            return None;
+        }
+        let size = self.valid_size(&open)?;
+        let data = self.cache.get(&request(&open, offset, length, size, false))?;
+        self.advise(&open, offset, length, size);
+        Some(data)
+    }
+
+    /// Reads up to `length` bytes. Fewer mean that the file ends there.
+    ///
+    /// # Errors
+    /// `EBADF` if the handle is not open for reading; what the share answered.
+    pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes> {
+        let open = self.handles.file(handle)?;
+        if !open.access.read {
+            return Err(VfsError::rule(libc::EBADF, "the file is not open for reading"));
+        }
+        if open.access.direct {
+            return self.read_direct(&open, offset, length).await;
+        }
+        let size = match self.valid_size(&open) {
+            Some(size) => size,
+            None => {
+                self.refresh(open.ino).await?;
+                self.size(open.ino)?
+            }
+        };
+        let advice = self.advise(&open, offset, length, size);
+        let request = request(&open, offset, length, size, advice.whole);
+        let data = self.cache.read(request, &*open).await?;
+        if (data.len() as u64) < u64::from(length).min(size.saturating_sub(offset)) {
+            // Somebody else has cut the file: its size is not what it was thought to be.
+            self.with_inodes(|inodes| inodes.touch(open.ino));
+        }
+        Ok(data)
+    }
+
+    /// Writes all of `data`; at the end of the file if it was opened to append. When this returns,
+    /// the server has it.
+    ///
+    /// # Errors
+    /// `EBADF` if the handle is not open for writing; `EFBIG`; the first error that the share
+    /// answered, after which any part of the data may have been written.
+    pub async fn write(&self, handle: u64, offset: u64, data: Bytes) -> Result<u32> {
+        let open = self.handles.file(handle)?;
+        if !open.access.write {
+            return Err(VfsError::rule(libc::EBADF, "the file is not open for writing"));
+        }
+        let length = data.len() as u64;
+        let offset = if open.access.append { self.end_of(&open).await? } else { offset };
+        let end = offset.checked_add(length).filter(|end| *end <= MAX_SIZE);
+        let end = end.ok_or_else(|| VfsError::rule(libc::EFBIG, "the file would be longer than files can be"))?;
+
+        let _changed = Changed { vfs: self, open: &open, start: offset, end };
+        let limit = u64::from(self.share.limits().write.max(1));
+        let mut pieces = Vec::new();
+        let mut at = offset;
+        while at < end {
+            let boundary = ((at / limit + 1) * limit).min(end);
+            let piece = data.slice((at - offset) as usize..(boundary - offset) as usize);
+            pieces.push(self.share.write(&open.file, at, piece));
+            at = boundary;
+        }
+        // In the order of the file, so that the first error is that of the first piece that failed.
+        for written in join_all(pieces).await {
+            written?;
+        }
+        self.with_inodes(|inodes| {
+            if let Some(node) = inodes.get_mut(open.ino) {
+                node.attributes.wrote(end);
+            }
+        });
+        Ok(length as u32)
+    }
+
+    /// close(2) of a descriptor: there is nothing left to do, since writes go through.
+    ///
+    /// # Errors
+    /// `EBADF` if the handle is not open.
+    pub fn flush(&self, handle: u64) -> Result<()> {
+        self.handles.file(handle).map(|_| ())
+    }
+
+    /// Has the server put the file's data on its disk.
+    ///
+    /// # Errors
+    /// `EBADF` if the handle is not open; what the share answered.
+    pub async fn fsync(&self, handle: u64) -> Result<()> {
+        let open = self.handles.file(handle)?;
+        // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
+        let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
+        match writer {
+            Some(writer) => Ok(self.share.flush(&writer.file).await?),
+            None if self.options.read_only => Ok(()),
+            None => self.fsync_by_path(open.ino).await,
+        }
+    }
+
+    /// For a file that is only open for reading: it may have been written through a handle that is
+    /// closed by now.
+    async fn fsync_by_path(&self, ino: u64) -> Result<()> {
+        let path = self.path(ino)?;
+        let how = OpenHow { read: false, write: true, disposition: crate::share::Disposition::Open, readonly: false };
+        let file = match self.share.open(&path, how).await {
+            Ok((file, ..)) => file,
+            // What may not be written has not been written.
+            Err(error)
+                if matches!(error.nt_status(), Some(NtStatus::ACCESS_DENIED | NtStatus::MEDIA_WRITE_PROTECTED)) =>
+            {
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let flushed = self.share.flush(&file).await;
+        let closed = self.share.close(&file).await;
+        flushed?;
+        closed?;
+        Ok(())
+    }
+
+    async fn read_direct(&self, open: &OpenFile<S>, offset: u64, length: u32) -> Result<Bytes> {
+        let limit = self.share.limits().read.max(1);
+        if length <= limit {
+            return Ok(self.share.read(&open.file, offset, length).await?);
+        }
+        let mut all = BytesMut::with_capacity(length as usize);
+        while all.len() < length as usize {
+            let wanted = limit.min(length - all.len() as u32);
+            let part = self.share.read(&open.file, offset + all.len() as u64, wanted).await?;
+            all.extend_from_slice(&part);
+            if (part.len() as u32) < wanted {
+                break;
+            }
+        }
+        Ok(all.freeze())
+    }
+
+    /// The file's size, if its version was compared with the server's not too long ago.
+    fn valid_size(&self, open: &OpenFile<S>) -> Option<u64> {
+        let now = Instant::now();
+        self.with_inodes(|inodes| {
+            let node = inodes.get(open.ino)?;
+            let valid = node.data.is_valid(now, self.options.attr_timeout);
+            valid.then(|| node.attributes.metadata().size)
+        })
+    }
+
+    fn size(&self, ino: u64) -> Result<u64> {
+        self.with_inodes(|inodes| inodes.get(ino).map(|node| node.attributes.metadata().size))
+            .ok_or_else(VfsError::stale)
+    }
+
+    /// Where a file ends that is written at its end: the kernel's idea of that may be old.
+    async fn end_of(&self, open: &OpenFile<S>) -> Result<u64> {
+        match self.valid_size(open) {
+            Some(size) => Ok(size),
+            None => {
+                self.refresh(open.ino).await?;
+                self.size(open.ino)
+            }
+        }
+    }
+
+    /// Notes the read, and begins to fetch the next chunk if the reader is going to want it.
+    fn advise(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32, size: u64) -> Advice {
+        let advice = open.stream.lock().observe(offset, u64::from(length), self.cache.chunk());
+        if let Some(index) = advice.ahead
+            && index.saturating_mul(self.cache.chunk()) < size
+        {
+            let (cache, open) = (Arc::clone(&self.cache), Arc::clone(open));
+            tokio::spawn(async move { cache.fetch_ahead(open.key, index, size, &*open).await });
+        }
+        advice
+    }
+}
+
+fn request<S: Share>(open: &OpenFile<S>, offset: u64, length: u32, size: u64, whole: bool) -> Request {
+    Request { file: open.key, offset, length: u64::from(length), size, whole }
+}
+
+/// A write under way. However it ends, what was cached of its range is out of date then.
+struct Changed<'a, S: Share> {
+    vfs: &'a Vfs<S>,
+    open: &'a OpenFile<S>,
+    start: u64,
+    end: u64,
+}
+
+impl<S: Share> Drop for Changed<'_, S> {
+    fn drop(&mut self) {
+        self.vfs.with_inodes(|inodes| {
+            if let Some(node) = inodes.get_mut(self.open.ino) {
+                node.attributes.changed();
+                node.data.changed();
+            }
+        });
+        self.vfs.cache.invalidate(self.open.key, self.start..self.end);
+    }
+}

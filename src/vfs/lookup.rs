@@ -1,0 +1,122 @@
+//! Names to inodes, and their attributes.
+
+use super::attributes::Attr;
+use super::errno::{Result, VfsError};
+use super::inodes::Admission;
+use super::{Vfs, names};
+use crate::share::{Share, ShareError};
+use crate::wire::NtStatus;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// So often a name is asked for again when this mount changed it meanwhile.
+const ATTEMPTS: usize = 4;
+
+impl<S: Share> Vfs<S> {
+    /// What `name` in the directory `parent` is. The inode gets one more lookup.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is nothing, or the server takes no such name; what the share answered.
+    pub async fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr> {
+        let name = names::encode(name)?;
+        for _ in 0..ATTEMPTS {
+            let (directory, before) =
+                self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
+            let path = directory.ok_or_else(VfsError::stale)?.join(&name);
+            let metadata = match self.share.stat(&path).await {
+                Ok(metadata) => metadata,
+                Err(error) if is_absent(&error) => {
+                    self.with_inodes(|inodes| inodes.vanished(parent, &name, before));
+                    return Err(VfsError { errno: libc::ENOENT, level: tracing::Level::DEBUG, ..error.into() });
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let now = Instant::now();
+            let admission = self.with_inodes(|inodes| inodes.admit(parent, &name, metadata, before, now));
+            if let Admission::Node(ino) = admission {
+                return self.attr(ino);
+            }
+        }
+        Err(VfsError::stale())
+    }
+
+    /// The kernel gives back lookups of an inode.
+    pub fn forget(&self, ino: u64, lookups: u64) {
+        self.with_inodes(|inodes| inodes.forget(ino, lookups));
+    }
+
+    /// Attributes, as far as they are known and not too old.
+    pub fn known_attributes(&self, ino: u64) -> Option<Attr> {
+        let now = Instant::now();
+        let attr = self.with_inodes(|inodes| inodes.attr(ino, &self.show, now, self.options.attr_timeout))?;
+        (!attr.ttl.is_zero()).then_some(attr)
+    }
+
+    /// Attributes, asked of the server if they are not known.
+    ///
+    /// # Errors
+    /// `ESTALE` if the inode's name is another file's now; what the share answered.
+    pub async fn getattr(&self, ino: u64) -> Result<Attr> {
+        match self.known_attributes(ino) {
+            Some(attr) => Ok(attr),
+            None => {
+                self.refresh(ino).await?;
+                self.attr(ino)
+            }
+        }
+    }
+
+    /// Asks the server for the attributes of an inode: through an open handle, which cannot mean
+    /// another file, or by path.
+    pub(super) async fn refresh(&self, ino: u64) -> Result<()> {
+        let (handles, path, token) = self
+            .with_inodes(|inodes| {
+                let node = inodes.get(ino)?;
+                Some((node.handles.clone(), inodes.path(ino, &self.root), node.attributes.token()))
+            })
+            .ok_or_else(VfsError::stale)?;
+        if let Some(open) = self.handles.find(&handles, |_| true) {
+            let metadata = self.share.metadata(&open.file).await?;
+            self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
+            return Ok(());
+        }
+        let metadata = self.share.stat(&path.ok_or_else(VfsError::stale)?).await?;
+        let same = self.with_inodes(|inodes| {
+            let same = inodes.is_still(ino, &metadata);
+            if same {
+                inodes.store(ino, metadata, token, Instant::now());
+            }
+            same
+        });
+        if same { Ok(()) } else { Err(VfsError::stale()) }
+    }
+
+    /// What is known, whatever its age: for the answer to an operation that has just changed it.
+    pub(super) fn attr(&self, ino: u64) -> Result<Attr> {
+        let now = Instant::now();
+        self.with_inodes(|inodes| inodes.attr(ino, &self.show, now, self.options.attr_timeout))
+            .ok_or_else(VfsError::stale)
+    }
+
+    /// An open file of this inode that can be written through, if there is one.
+    pub(super) fn writer(&self, ino: u64) -> Option<Arc<super::handles::OpenFile<S>>> {
+        let handles = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.handles.clone()))?;
+        self.handles.find(&handles, |file| file.access.write)
+    }
+}
+
+/// Whether the server says that nothing has this name, or that nothing can have it.
+pub(super) fn is_absent(error: &ShareError) -> bool {
+    matches!(
+        error.nt_status(),
+        Some(
+            NtStatus::NO_SUCH_FILE
+                | NtStatus::OBJECT_NAME_NOT_FOUND
+                | NtStatus::OBJECT_PATH_NOT_FOUND
+                | NtStatus::OBJECT_NAME_INVALID
+                | NtStatus::DELETE_PENDING
+                | NtStatus::FILE_DELETED
+        )
+    )
+}

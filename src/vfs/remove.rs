@@ -1,0 +1,195 @@
+//! Making directories, and removing files and directories.
+
+use super::attributes::Attr;
+use super::errno::{Result, VfsError};
+use super::inodes::Admission;
+use super::{Vfs, names};
+use crate::share::{Attributes, Change, FileKind, RemotePath, Share, ShareError, Target};
+use crate::wire::NtStatus;
+use std::ffi::OsStr;
+use std::time::Instant;
+
+/// So many hidden names are tried before a file is deleted the plain way.
+const HIDING_ATTEMPTS: usize = 4;
+
+impl<S: Share> Vfs<S> {
+    /// Makes a directory. The inode gets one more lookup. Its mode is that of all directories.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EROFS`; what the share answered.
+    pub async fn mkdir(&self, parent: u64, name: &OsStr) -> Result<Attr> {
+        self.check_writable()?;
+        let name = names::encode(name)?;
+        let (directory, before) =
+            self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
+        let path = directory.ok_or_else(VfsError::stale)?.join(&name);
+        let metadata = self.share.create_directory(&path).await?;
+        let now = Instant::now();
+        let admission = self.with_inodes(|inodes| {
+            inodes.vanished(parent, &name, before);
+            inodes.touch(parent);
+            let before = inodes.glimpse(parent, &name);
+            inodes.admit(parent, &name, metadata, before, now)
+        });
+        match admission {
+            Admission::Node(ino) => self.attr(ino),
+            Admission::Overtaken => Err(VfsError::stale()),
+        }
+    }
+
+    /// Removes a file. One that is open here goes on under a hidden name until it is closed.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EISDIR`, `EROFS`; what the share answered.
+    pub async fn unlink(&self, parent: u64, name: &OsStr) -> Result<()> {
+        self.check_writable()?;
+        let name = names::encode(name)?;
+        let path = self.path(parent)?.join(&name);
+        let occupant = self.with_inodes(|inodes| {
+            let ino = inodes.at(parent, &name)?;
+            Some((ino, inodes.get(ino)?.kind))
+        });
+        if let Some((_, FileKind::Directory)) = occupant {
+            return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
+        }
+        if let Some((ino, _)) = occupant
+            && self.is_open(ino).await
+            && self.hide(ino, parent, &path).await?
+        {
+            return Ok(());
+        }
+        self.remove_entry(&path, FileKind::File).await?;
+        self.forget_entry(parent, &name);
+        Ok(())
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`; what the share answered.
+    pub async fn rmdir(&self, parent: u64, name: &OsStr) -> Result<()> {
+        self.check_writable()?;
+        let name = names::encode(name)?;
+        let path = self.path(parent)?.join(&name);
+        self.remove_entry(&path, FileKind::Directory).await?;
+        self.forget_entry(parent, &name);
+        Ok(())
+    }
+
+    /// Whether a handle of the inode is open and stays so: closes that are under way are waited for.
+    pub(super) async fn is_open(&self, ino: u64) -> bool {
+        let handles = || self.with_inodes(|inodes| inodes.get(ino).map_or(Vec::new(), |node| node.handles.clone()));
+        let open = handles();
+        if open.is_empty() {
+            return false;
+        }
+        if self.handles.find(&open, |_| true).is_some() {
+            return true;
+        }
+        self.handles.settle().await;
+        !handles().is_empty()
+    }
+
+    /// Gives an open file a hidden name in its directory, under which its last close removes it. Says
+    /// whether the server did it.
+    ///
+    /// # Errors
+    /// `ENOENT` if it is not there any more.
+    pub(super) async fn hide(&self, ino: u64, parent: u64, path: &RemotePath) -> Result<bool> {
+        let directory = self.path(parent)?;
+        for _ in 0..HIDING_ATTEMPTS {
+            let name = self.hidden_name();
+            match self.share.rename(path, &directory.join(&name), false).await {
+                Ok(()) => {
+                    let closed_meanwhile = self.with_inodes(|inodes| {
+                        inodes.relocate(ino, parent, &name);
+                        inodes.touch(parent);
+                        let node = inodes.get_mut(ino)?;
+                        node.hidden = true;
+                        node.handles.is_empty().then(|| inodes.displace(ino))
+                    });
+                    if closed_meanwhile.is_some() {
+                        self.remove_hidden(&directory.join(&name)).await;
+                    }
+                    return Ok(true);
+                }
+                Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_COLLISION) => continue,
+                Err(error) if super::lookup::is_absent(&error) => return Err(error.into()),
+                Err(error) => {
+                    tracing::debug!(%error, "an open file cannot be given a hidden name");
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Removes a hidden file whose last handle is closed.
+    pub(super) async fn remove_hidden(&self, path: &RemotePath) {
+        if let Err(error) = self.remove_entry(path, FileKind::File).await {
+            tracing::warn!(%error, "a file that was deleted while it was open stays on the server under a hidden name");
+        }
+    }
+
+    /// Removes what is at a path. Where the read-only attribute forbids it, that is taken off first;
+    /// where a close that is under way may be the reason, that is waited for.
+    pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
+        let mut result = self.share.remove(path, kind).await;
+        if let Err(error) = &result
+            && may_be_closing(error)
+            && self.handles.settle().await
+        {
+            result = self.share.remove(path, kind).await;
+        }
+        let Err(error) = result else { return Ok(()) };
+        match self.make_writable(path, &error).await {
+            Some(restore) => match self.share.remove(path, kind).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    self.restore(path, &restore).await;
+                    Err(error.into())
+                }
+            },
+            None => Err(error.into()),
+        }
+    }
+
+    /// Takes the read-only attribute off what is at a path, if that can be why something was refused.
+    /// How to put it on again.
+    pub(super) async fn make_writable(&self, path: &RemotePath, refusal: &ShareError) -> Option<Change> {
+        if !matches!(refusal.nt_status(), Some(NtStatus::CANNOT_DELETE | NtStatus::ACCESS_DENIED)) {
+            return None;
+        }
+        let attributes = self.share.stat(path).await.ok()?.attributes;
+        if !attributes.has(Attributes::READONLY) {
+            return None;
+        }
+        let change = |attributes| Change { attributes: Some(attributes), ..Change::default() };
+        self.share.set(Target::Path(path), &change(attributes.with_readonly(false))).await.ok()?;
+        Some(change(attributes))
+    }
+
+    pub(super) async fn restore(&self, path: &RemotePath, change: &Change) {
+        if let Err(error) = self.share.set(Target::Path(path), change).await {
+            tracing::warn!(%error, "the read-only attribute could not be put on again");
+        }
+    }
+
+    /// What had this name is gone.
+    fn forget_entry(&self, parent: u64, name: &[u16]) {
+        self.with_inodes(|inodes| {
+            if let Some(ino) = inodes.at(parent, name) {
+                inodes.displace(ino);
+            }
+            inodes.touch(parent);
+        });
+    }
+}
+
+/// Whether an operation can have failed because a close has not arrived yet.
+pub(super) fn may_be_closing(error: &ShareError) -> bool {
+    matches!(
+        error.nt_status(),
+        Some(NtStatus::DIRECTORY_NOT_EMPTY | NtStatus::SHARING_VIOLATION | NtStatus::ACCESS_DENIED)
+    )
+}
