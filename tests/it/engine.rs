@@ -179,7 +179,8 @@ async fn a_server_that_stays_away_fails_the_operation_within_its_deadline() {
     let short = Duration::from_millis(1500);
     let share = SmbShare::connect(config(smbd.port()), short, RemotePath::root(), limits).await.unwrap();
     smbd.kill();
-    let waiting = tokio::time::timeout(REQUEST_TIMEOUT, share.stat(&RemotePath::root()));
+    let root = RemotePath::root();
+    let waiting = tokio::time::timeout(REQUEST_TIMEOUT, share.stat(&root));
     let error = waiting.await.expect("no wait is endless").unwrap_err();
     assert!(matches!(error.cause, Cause::Disconnected(_)), "{error}");
     smbd.restart();
