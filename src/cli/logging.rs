@@ -6,6 +6,7 @@
 
 use super::error::CliError;
 use std::fs::OpenOptions;
+use std::io::IsTerminal;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -75,7 +76,7 @@ pub(super) fn start(settings: &LogSettings) -> Result<(), CliError> {
     let problem = |what: String| CliError::System(format!("the log can't be opened: {what}"));
     let asked = EnvFilter::try_new(&settings.filter).map_err(|error| problem(error.to_string()))?;
     let discreet = filter_fn(|event| !event.target().starts_with("sspi") || *event.level() <= Level::INFO);
-    let layer = fmt::layer().with_target(true);
+    let layer = fmt::layer().with_target(true).with_ansi(std::io::stderr().is_terminal());
     let layer = match &settings.target {
         LogTarget::Stderr => layer.with_writer(std::io::stderr).boxed(),
         LogTarget::Syslog => system_log().boxed(),

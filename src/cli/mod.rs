@@ -217,7 +217,9 @@ fn sources(
 fn log_settings(args: &Args, environment: &Environment, warnings: &mut Vec<String>) -> Result<LogSettings, CliError> {
     let default = if args.verbose { "info" } else { "warn" };
     let filter = match (&args.log_level, &environment.log_filter) {
-        (Some(text), _) => logging::filter(text).map_err(CliError::Usage)?,
+        (Some(text), _) => {
+            logging::filter(text).map_err(|problem| CliError::Usage(format!("--log-level: {problem}")))?
+        }
         (None, Some(text)) => logging::filter(text).or_else(|problem| {
             warnings.push(format!("RUST_LOG is ignored: {problem}"));
             logging::filter(default).map_err(CliError::Usage)
@@ -225,7 +227,8 @@ fn log_settings(args: &Args, environment: &Environment, warnings: &mut Vec<Strin
         (None, None) => logging::filter(default).map_err(CliError::Usage)?,
     };
     let target = match &args.log_target {
-        Some(text) => logging::target(text, &environment.current_directory).map_err(CliError::Usage)?,
+        Some(text) => logging::target(text, &environment.current_directory)
+            .map_err(|problem| CliError::Usage(format!("--log-target: {problem}")))?,
         None if args.foreground => LogTarget::Stderr,
         None => LogTarget::StderrAndSyslog,
     };

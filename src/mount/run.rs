@@ -219,12 +219,17 @@ fn no_folder(spec: &MountSpec, error: &ShareError) -> MountError {
 fn explain(error: ConnectError) -> MountError {
     let (stage, remedy) = match error.stage {
         wire::Stage::Resolve => (Stage::Resolve, "check the host's name, or give its address"),
-        wire::Stage::Connect => {
-            (Stage::Connect, "check that the server is up, that a firewall lets the port through, and the port in the URL")
+        wire::Stage::Connect => (
+            Stage::Connect,
+            "check that the server is up, that a firewall lets the port through, and the port in the URL",
+        ),
+        wire::Stage::Dialect => {
+            (Stage::Dialect, "check --min-dialect, --max-dialect, --encryption and the server's settings")
         }
-        wire::Stage::Dialect => (Stage::Dialect, "check --min-dialect, --max-dialect, --encryption and the server's settings"),
         wire::Stage::SignIn => (Stage::SignIn, sign_in_remedy(error.status)),
-        wire::Stage::Share => (Stage::Share, "check the share's name and its permissions: `smbclient -L HOST` lists the shares"),
+        wire::Stage::Share => {
+            (Stage::Share, "check the share's name and its permissions: `smbclient -L HOST` lists the shares")
+        }
     };
     let explained = MountError::new(stage, error.message).remedy(remedy);
     match error.status {

@@ -47,6 +47,7 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::rule(libc::EISDIR, "a directory cannot be opened as a file"));
         }
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
+        self.settle_closes(ino).await;
         let (file, metadata, action) = self.open_on_share(&path, access, disposition, false).await?;
 
         let handle = self.handles.number();
@@ -89,6 +90,9 @@ impl<S: Share> Vfs<S> {
         let (directory, before) =
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
+        if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
+            self.settle_closes(ino).await;
+        }
         let readonly = mode & libc::S_IWUSR == 0;
         let (file, metadata, action) = self.open_on_share(&path, access, disposition, readonly).await?;
 
@@ -118,6 +122,13 @@ impl<S: Share> Vfs<S> {
         };
         self.register(handle, ino, key, file, access);
         Ok((self.attr(ino)?, Opened { handle, direct: access.direct, keep_cache }))
+    }
+
+    /// Waits for closes of the inode that are under way. While a file is open, Samba goes on telling the
+    /// time of the last write from when it was opened first, unless it was itself that wrote: an open
+    /// that overtook the close before it would not learn that the file was changed in between.
+    async fn settle_closes(&self, ino: u64) {
+        self.is_open(ino).await;
     }
 
     /// Creates an empty regular file. The inode gets one more lookup.

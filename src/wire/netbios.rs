@@ -30,12 +30,14 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpS
     drop(stream);
     tracing::debug!(%peer, refusal, "the server does not answer to *SMBSERVER: asking for its name");
     let name = node_status(peer.ip(), deadline).await.map_err(|why| {
-        failed(format!("the server refused the name *SMBSERVER ({refusal}), and its own name is unknown: {why}"))
+        failed(format!(
+            "the server refused a netbios session as *SMBSERVER ({refusal}), and its own name is unknown: {why}"
+        ))
     })?;
     let mut stream = transport::connect(&[peer], deadline).await?;
     match request_session(&mut stream, &name, deadline).await? {
         None => Ok(stream),
-        Some(refusal) => Err(failed(format!("the server refused a NetBIOS session as {name:?}: {refusal}"))),
+        Some(refusal) => Err(failed(format!("the server refused a netbios session as {name:?}: {refusal}"))),
     }
 }
 
