@@ -103,7 +103,7 @@ fn what_is_wrong_in_an_option_is_said() {
         ("--signing=perhaps", ["signing", "perhaps"]),
         ("--cache-size=huge", ["cache-size", "huge"]),
         ("--connect-timeout=soon", ["connect-timeout", "soon"]),
-        ("--log-level=@@", ["log-level", "@@"]),
+        ("--log-level=@@", ["log level", "@@"]),
         ("--no-such-option", ["no-such-option", "--help"]),
         ("-ono_such_option", ["no_such_option", "-o"]),
     ] {
@@ -111,7 +111,9 @@ fn what_is_wrong_in_an_option_is_said() {
     }
     is_wrong_usage(&["cifs://guest@host/share", "/mnt", "--min-dialect=3.0", "--max-dialect=2.1"], &["dialect"]);
     is_wrong_usage(&["cifs://guest@host/share?read-buffer-size=64kb", "/mnt"], &["read-buffer-size", "64kb"]);
-    is_wrong_usage(&["cifs://guest@host/share", "/mnt", "--credentials=/no/such/file"], &["/no/such/file"]);
+    let unreadable = says(&["cifs://ann@host/share", "/mnt", "--credentials=/no/such/file"]);
+    assert_eq!(unreadable.code, Some(2), "{unreadable}");
+    unreadable.says("/no/such/file");
 }
 
 /// Every way in which a user may write the URL; each must mount the same folder.

@@ -3,6 +3,7 @@
 use crate::support::command::{Run, run};
 use crate::support::files::{self, noise};
 use crate::support::frames::command;
+use crate::support::netbios::NetBios;
 use crate::support::proxy::Proxy;
 use crate::support::server::{Demand, Kind, PASSWORD, SHARE, Server, Settings, both_servers, user};
 use crate::support::silent::Silent;
@@ -13,7 +14,7 @@ use cifs_fuse::config::Dialect;
 use rustix::io::Errno;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -208,6 +209,18 @@ fn a_watchdog_that_is_not_needed_does_nothing() {
     watchdog::control_folder();
     assert!(Path::new("/sys/fs/fuse/connections").is_dir());
     drop(Watchdog::new("nothing", u32::MAX, DEADLINE));
+}
+
+/// Samba's own client of the name service understands the answer, and looks for the name that it wants.
+#[test]
+fn the_name_service_answers_as_samba_expects() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("only root may answer on port 137: nothing to test");
+        return;
+    }
+    let _service = NetBios::start(Ipv4Addr::new(127, 0, 0, 3), &["OLDNAS"], 1);
+    let answer = run(Command::new("nmblookup").args(["-A", "127.0.0.3"]), DEADLINE);
+    answer.success().says("OLDNAS          <20>").says("WORKGROUP       <00> - <GROUP>");
 }
 
 /// Runs `smbclient` with a command for the share.

@@ -111,9 +111,12 @@ fn a_file_can_be_read_without_the_page_cache(kind: Kind) {
     fs::write(scene.there("file"), &data).unwrap();
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(scene.here("file")).unwrap();
     let mut read = Vec::new();
-    let mut buffer = vec![0; 16_384];
+    // Aligned to a page, as programs do it, since local disks ask for that.
+    let mut memory = vec![0_u8; 16_384 + 4096];
+    let start = memory.as_ptr().align_offset(4096);
+    let buffer = &mut memory[start..start + 16_384];
     loop {
-        let count = file.read_at(&mut buffer, read.len() as u64).unwrap();
+        let count = file.read_at(buffer, read.len() as u64).unwrap();
         if count == 0 {
             break;
         }

@@ -2,7 +2,7 @@
 
 use crate::support::command::run;
 use crate::support::files::names;
-use crate::support::mount::{Mount, Request, linked_as, search_path};
+use crate::support::mount::{Mount, PROGRAM, Request, linked_as};
 use crate::support::scene::Scene;
 use crate::support::scratch;
 use crate::support::server::{Kind, PASSWORD, Server, user};
@@ -110,7 +110,8 @@ fn a_fake_mount_connects_to_nothing() {
     }
 }
 
-/// `mount -t fuse.cifs-fuse` finds the program by the name behind `fuse.`.
+/// `mount -t fuse.cifs-fuse` finds the program by the name behind `fuse.`; for one that is installed
+/// nowhere, since mount(8) sets `PATH`, that is its whole path.
 #[test]
 fn mount_itself_mounts_and_unmounts() {
     if !rustix::process::geteuid().is_root() {
@@ -120,19 +121,19 @@ fn mount_itself_mounts_and_unmounts() {
     let scene = scene();
     let options = format!("rw,_netdev,nofail,uid=1234,credentials={}", credentials().display());
     let mountpoint = scratch::folder("mnt");
-    let mut command = Command::new("mount");
-    command.args(["-t", "fuse.cifs-fuse", &scene.url()]).arg(&mountpoint).args(["-o", &options]);
-    run(command.env("PATH", search_path()), LIMIT).success();
-    let mount = Mount::found_at(&mountpoint, LIMIT);
-    assert_eq!(mount.info().kind, "fuse.cifs");
-    shows(&mount, 0o644, 1234);
-    assert_eq!(names(mount.path()), ["file"]);
-    mount.unmount();
+    let mount = |url: &str| {
+        let mut command = Command::new("mount");
+        run(command.args(["-t", &format!("fuse.{PROGRAM}"), url]).arg(&mountpoint).args(["-o", &options]), LIMIT)
+    };
+    mount(&scene.url()).success();
+    let found = Mount::found_at(&mountpoint, LIMIT);
+    assert_eq!(found.info().kind, "fuse.cifs");
+    shows(&found, 0o644, 1234);
+    assert_eq!(names(found.path()), ["file"]);
+    found.unmount();
 
-    let missing = format!("{}-missing", scene.url());
-    let mut command = Command::new("mount");
-    command.args(["-t", "fuse.cifs-fuse", &missing]).arg(&mountpoint).args(["-o", &options]);
-    let outcome = run(command.env("PATH", search_path()), LIMIT);
+    fs::create_dir(&mountpoint).unwrap();
+    let outcome = mount(&format!("{}-missing", scene.url()));
     assert_eq!(outcome.code, Some(32), "{outcome}");
     outcome.says("STATUS_OBJECT_NAME_NOT_FOUND");
 }

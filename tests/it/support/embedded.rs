@@ -50,9 +50,13 @@ impl Embedded {
         }
         let server = builder.build().expect("settings that fit together");
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-        let address = runtime.block_on(server.bind()).expect("the loopback has free ports");
         let shutdown = server.shutdown_handle();
-        runtime.spawn(server.serve());
+        let (bound, address) = std::sync::mpsc::channel();
+        runtime.spawn(async move {
+            let _ = bound.send(server.bind().await);
+            server.serve().await
+        });
+        let address = address.recv().expect("the runtime runs").expect("the loopback has free ports");
         Embedded { home, folder, port: address.port(), shutdown, runtime: Some(runtime) }
     }
 

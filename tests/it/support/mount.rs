@@ -6,13 +6,13 @@ use super::server::{PASSWORD, user};
 use super::watchdog::{self, Watchdog};
 use super::{scratch, wait_until};
 use rustix::process::{Pid, Signal, kill_process};
+use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
-use std::{env, iter};
 
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
@@ -336,6 +336,7 @@ impl Drop for Mount {
             let _ = child.wait();
         }
         let _ = fs::remove_file(&self.log);
+        // Not with what is in it: if something is still mounted there, that is on the share.
         let _ = fs::remove_dir(&self.mountpoint);
     }
 }
@@ -416,11 +417,4 @@ pub(crate) fn program<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Comma
     let mut command = Command::new(PROGRAM);
     command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).args(arguments);
     command
-}
-
-/// `PATH` with the folder of the built program in front.
-pub(crate) fn search_path() -> OsString {
-    let folder = Path::new(PROGRAM).parent().expect("a program is in a folder").to_owned();
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(iter::once(folder).chain(env::split_paths(&path))).expect("folders without a colon")
 }

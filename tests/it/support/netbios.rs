@@ -3,6 +3,7 @@
 //! 137, and passes the session on.
 
 use super::frames::Splitter;
+use super::proxy::listen;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -39,12 +40,15 @@ impl NetBios {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let seen = Arc::new(Mutex::new(Seen::default()));
-        let listener = runtime.block_on(TcpListener::bind((address, 0))).expect("the loopback has free ports");
+        let listener = listen(&runtime, SocketAddr::from((address, 0)));
         let bound = listener.local_addr().expect("a bound socket has an address");
         let names: Arc<[String]> = names.iter().map(|name| (*name).to_owned()).collect();
         if let Some(own) = names.iter().find(|name| *name != ANY_SERVER) {
-            let socket = runtime.block_on(UdpSocket::bind((address, NAME_SERVICE)));
+            let socket = std::net::UdpSocket::bind((address, NAME_SERVICE));
             let socket = socket.expect("root may bind port 137 on a loopback address of its own");
+            socket.set_nonblocking(true).expect("sockets can be made non-blocking");
+            let _guard = runtime.enter();
+            let socket = UdpSocket::from_std(socket).expect("a runtime with I/O");
             runtime.spawn(answer_queries(socket, own.clone(), Arc::clone(&seen)));
         }
         runtime.spawn(accept(listener, names, port, Arc::clone(&seen)));

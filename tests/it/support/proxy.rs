@@ -78,7 +78,7 @@ impl Proxy {
     pub(crate) fn to(target: SocketAddr) -> Proxy {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("the loopback has free ports");
+        let listener = listen(&runtime, SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = listener.local_addr().expect("a bound socket has an address");
         let start = State { mode: Mode::Forward, delay: Duration::ZERO, ended: (0, End::Cut) };
         let (state, watcher) = watch::channel(start);
@@ -168,6 +168,14 @@ impl Drop for Proxy {
             runtime.shutdown_background();
         }
     }
+}
+
+/// A listener of this runtime; it works on threads of another runtime as well.
+pub(super) fn listen(runtime: &Runtime, address: SocketAddr) -> TcpListener {
+    let listener = std::net::TcpListener::bind(address).expect("the loopback has free ports");
+    listener.set_nonblocking(true).expect("sockets can be made non-blocking");
+    let _guard = runtime.enter();
+    TcpListener::from_std(listener).expect("a runtime with I/O")
 }
 
 impl Seen {
