@@ -144,6 +144,14 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         state.chunks.invalidate(file, range);
     }
 
+    /// The chunks with these indices will not be read again soon.
+    pub fn let_go(&self, file: FileKey, chunks: Range<u64>) {
+        if !chunks.is_empty() {
+            let bytes = chunks.start.saturating_mul(self.chunk)..chunks.end.saturating_mul(self.chunk);
+            self.state.lock().chunks.invalidate(file, bytes);
+        }
+    }
+
     /// All that is cached of a file is out of date, or not wanted any more.
     pub fn drop_file(&self, file: FileKey) {
         self.invalidate(file, 0..u64::MAX);

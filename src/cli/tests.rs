@@ -242,7 +242,7 @@ fn what_is_wrong_is_usage_and_is_said() {
         (&["cifs://nas/m", "/mnt", "-o", "guest,username=ann"], "exclude each other"),
         (&["cifs://ann@nas/m", "/mnt"], "no password for the user 'ann'"),
         (&["cifs://nas/m", "/mnt", "--log-level=loud"], "'loud' is no log level"),
-        (&["cifs://nas/m", "/mnt", "--log-target=syslog"], "'syslog' is no log target"),
+        (&["cifs://nas/m", "/mnt", "--log-target=journal"], "'journal' is no log target"),
         (&["cifs://nas/m", "/mnt", "--file-mode=4755"], "octal"),
         (&["cifs://nas/m", "/mnt", "--vers=1.0"], "SMB 1"),
     ] {

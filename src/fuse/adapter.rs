@@ -240,11 +240,15 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyData,
     ) {
         let _context = self.runtime.enter();
-        if let Some(data) = self.vfs.read_cached(handle.0, offset, size) {
+        let reading = match self.vfs.begin_read(handle.0, offset, size) {
+            Ok(reading) => reading,
+            Err(error) => return reply.error(report("read", &error)),
+        };
+        if let Some(data) = self.vfs.cached(&reading) {
             return reply.data(&data);
         }
         self.spawn(|vfs| async move {
-            match vfs.read(handle.0, offset, size).await {
+            match vfs.finish_read(reading).await {
                 Ok(data) => reply.data(&data),
                 Err(error) => reply.error(report("read", &error)),
             }

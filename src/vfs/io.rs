@@ -8,7 +8,6 @@ use super::Vfs;
 use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
 use crate::cache::Request;
-use crate::cache::readahead::Advice;
 use crate::share::{OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
@@ -20,42 +19,47 @@ use std::time::Instant;
 const MAX_SIZE: u64 = i64::MAX as u64;
 
 impl<S: Share> Vfs<S> {
-    /// Reads, if all of the range is cached and may be used. To be called within the runtime, since
-    /// a sequential reader's next chunk is fetched in the background.
-    pub fn read_cached(&self, handle: u64, offset: u64, length: u32) -> Option<Bytes> {
-        let open = self.handles.file(handle).ok()?;
-        if open.access.direct || !open.access.read {
-            return None;
-        }
-        let size = self.valid_size(&open)?;
-        let data = self.cache.get(&request(&open, offset, length, size, false))?;
-        self.advise(&open, offset, length, size);
-        Some(data)
-    }
-
-    /// Reads up to `length` bytes. Fewer mean that the file ends there.
+    /// Takes note of a read: to be called in the order of the kernel's requests, by which a sequential
+    /// reader is known, and within the runtime, since his next chunk is fetched in the background.
     ///
     /// # Errors
-    /// `EBADF` if the handle is not open for reading; what the share answered.
-    pub async fn read(&self, handle: u64, offset: u64, length: u32) -> Result<Bytes> {
+    /// `EBADF` if the handle is not open for reading.
+    pub fn begin_read(&self, handle: u64, offset: u64, length: u32) -> Result<Reading<S>> {
         let open = self.handles.file(handle)?;
         if !open.access.read {
             return Err(VfsError::rule(libc::EBADF, "the file is not open for reading"));
         }
-        if open.access.direct {
-            return self.read_direct(&open, offset, length).await;
+        let whole = !open.access.direct && self.is_stream(&open, offset, length)?;
+        Ok(Reading { open, offset, length, whole })
+    }
+
+    /// The data, if all of it is cached and may be used.
+    pub fn cached(&self, reading: &Reading<S>) -> Option<Bytes> {
+        if reading.open.access.direct {
+            return None;
         }
-        let size = match self.valid_size(&open) {
+        let size = self.valid_size(&reading.open)?;
+        self.cache.get(&reading.request(size))
+    }
+
+    /// Reads up to the length that was asked for. Fewer bytes mean that the file ends there.
+    ///
+    /// # Errors
+    /// What the share answered.
+    pub async fn finish_read(&self, reading: Reading<S>) -> Result<Bytes> {
+        let open = &reading.open;
+        if open.access.direct {
+            return self.read_direct(open, reading.offset, reading.length).await;
+        }
+        let size = match self.valid_size(open) {
             Some(size) => size,
             None => {
                 self.refresh(open.ino).await?;
                 self.size(open.ino)?
             }
         };
-        let advice = self.advise(&open, offset, length, size);
-        let request = request(&open, offset, length, size, advice.whole);
-        let data = self.cache.read(request, &*open).await?;
-        if (data.len() as u64) < u64::from(length).min(size.saturating_sub(offset)) {
+        let data = self.cache.read(reading.request(size), &**open).await?;
+        if (data.len() as u64) < u64::from(reading.length).min(size.saturating_sub(reading.offset)) {
             // Somebody else has cut the file: its size is not what it was thought to be.
             self.with_inodes(|inodes| inodes.touch(open.ino));
         }
@@ -188,21 +192,37 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Notes the read, and begins to fetch the next chunk if the reader is going to want it.
-    fn advise(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32, size: u64) -> Advice {
-        let advice = open.stream.lock().observe(offset, u64::from(length), self.cache.chunk());
+    /// Whether the read belongs to a stream. If so, the next chunk is fetched, and those far behind
+    /// are let go.
+    fn is_stream(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32) -> Result<bool> {
+        let chunk = self.cache.chunk();
+        let advice = open.stream.lock().observe(offset, u64::from(length), chunk);
+        self.cache.let_go(open.key, advice.behind);
+        let size = self.size(open.ino)?;
         if let Some(index) = advice.ahead
-            && index.saturating_mul(self.cache.chunk()) < size
+            && index.saturating_mul(chunk) < size
         {
             let (cache, open) = (Arc::clone(&self.cache), Arc::clone(open));
             tokio::spawn(async move { cache.fetch_ahead(open.key, index, size, &*open).await });
         }
-        advice
+        Ok(advice.whole)
     }
 }
 
-fn request<S: Share>(open: &OpenFile<S>, offset: u64, length: u32, size: u64, whole: bool) -> Request {
-    Request { file: open.key, offset, length: u64::from(length), size, whole }
+/// A read that was begun.
+pub struct Reading<S: Share> {
+    open: Arc<OpenFile<S>>,
+    offset: u64,
+    length: u32,
+    /// Whole chunks are read, not only the pages that hold the range.
+    whole: bool,
+}
+
+impl<S: Share> Reading<S> {
+    fn request(&self, size: u64) -> Request {
+        let (file, length) = (self.open.key, u64::from(self.length));
+        Request { file, offset: self.offset, length, size, whole: self.whole }
+    }
 }
 
 /// A write under way. However it ends, what was cached of its range is out of date then.

@@ -60,6 +60,7 @@ use std::time::Duration;
 pub use attributes::Attr;
 pub use errno::{ErrorSource, Result, VfsError};
 pub use inodes::ROOT;
+pub use io::Reading;
 pub use open::Opened;
 pub use readdir::Listed;
 pub use setattr::{SetAttr, SetTime};

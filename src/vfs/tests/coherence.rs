@@ -28,7 +28,7 @@ async fn an_open_file_shows_what_somebody_writes_after_the_timeout() {
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
     assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"old");
     user.share.put("a", b"new and longer");
-    assert_eq!(user.vfs.read_cached(opened.handle, 0, 3), None);
+    assert_eq!(user.cached(opened, 0, 3), None);
     assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"new and longer");
 }
 

@@ -108,7 +108,13 @@ impl User {
     }
 
     pub(crate) async fn read(&self, opened: Opened, offset: u64, length: u32) -> Result<Vec<u8>> {
-        Ok(self.vfs.read(opened.handle, offset, length).await?.to_vec())
+        let reading = self.vfs.begin_read(opened.handle, offset, length)?;
+        Ok(self.vfs.finish_read(reading).await?.to_vec())
+    }
+
+    /// What is answered without asking the server.
+    pub(crate) fn cached(&self, opened: Opened, offset: u64, length: u32) -> Option<Bytes> {
+        self.vfs.cached(&self.vfs.begin_read(opened.handle, offset, length).ok()?)
     }
 
     /// `cat`

@@ -26,10 +26,10 @@ async fn what_was_read_once_is_answered_at_once() {
     let user = User::new();
     user.share.put("a", &pattern());
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
-    assert_eq!(user.vfs.read_cached(opened.handle, 100_000, 4096), None);
+    assert_eq!(user.cached(opened, 100_000, 4096), None);
     let read = user.read(opened, 100_000, 4096).await.unwrap();
     user.share.forget_log();
-    assert_eq!(user.vfs.read_cached(opened.handle, 100_000, 4096).unwrap(), read);
+    assert_eq!(user.cached(opened, 100_000, 4096).unwrap(), read);
     assert_eq!(user.read(opened, 100_000, 4096).await.unwrap(), read);
     assert_eq!(user.share.total(), 0);
 }
@@ -132,6 +132,5 @@ async fn a_connection_that_is_lost_is_told_and_the_handle_is_not_spoilt() {
 #[tokio::test]
 async fn a_handle_that_is_not_open_is_ebadf() {
     let user = User::new();
-    assert_eq!(errno(user.vfs.read(99, 0, 1).await), libc::EBADF);
-    assert_eq!(user.vfs.read_cached(99, 0, 1), None);
+    assert_eq!(errno(user.vfs.begin_read(99, 0, 1).map(|_| ())), libc::EBADF);
 }
