@@ -1,7 +1,7 @@
 //! What a POSIX file system means on a share.
 //!
 //! [`Vfs`] takes what the kernel asks (inode numbers, names, handles) and turns each operation into
-//! one call of [`Share`](crate::share::Share) where that is possible. It knows no message of FUSE and
+//! one call of [`Share`] where that is possible. It knows no message of FUSE and
 //! none of SMB. The actors:
 //!
 //! - [`inodes`]: which file an inode number means.
@@ -17,6 +17,9 @@
 //!   on its disk.
 //! - What is read was on the server when the file was opened, or later; while it stays open, changes
 //!   by others show after the attribute timeout. Attributes and names are at most that old.
+//! - O_APPEND writes at the end of the file as the server says, asked within the attribute timeout. Two
+//!   machines that append to one file at the same time can overwrite each other, as on NFS: SMB has
+//!   no appending write.
 //! - Owner, group and mode come from options. chmod(2) keeps the owner's write bit, as the read-only
 //!   attribute of a file; other bits that cannot be kept are ignored, and the call succeeds, because
 //!   git and many others give up otherwise. chown(2) to the owner and group that the file has
