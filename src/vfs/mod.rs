@@ -4,8 +4,8 @@
 //! one call of [`Share`] where that is possible. It knows no message of FUSE and
 //! none of SMB. The actors:
 //!
-//! - [`inodes`]: which file an inode number means.
-//! - [`attributes`]: what is known of a file, and for how long.
+//! - `inodes`: which file an inode number means.
+//! - `attributes`: what is known of a file, and for how long.
 //! - [`names`]: names of POSIX in UTF-16, and back.
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
@@ -32,11 +32,11 @@
 //! Invariants: no lock is held across a wait for the share. Each wait ends, since each operation of
 //! the share does. Whatever the server answers, no operation panics.
 
-pub mod attributes;
+mod attributes;
 mod closings;
 pub mod errno;
 mod handles;
-pub mod inodes;
+mod inodes;
 mod io;
 mod lookup;
 pub mod names;
