@@ -5,7 +5,7 @@
 //! - [`ChunkMap`](chunks::ChunkMap): what is kept. Files are cut on a grid of the read buffer size;
 //!   a chunk holds the segments of it that were read. The chunk that was not used for longest goes first.
 //! - [`Flights`](flights::Flights): what is being read, so that two readers of the same bytes cause one READ.
-//! - [`Stream`](readahead::Stream), one per open file: tells a sequential reader, for whom whole chunks
+//! - [`Stream`], one per open file: tells a sequential reader, for whom whole chunks
 //!   and the next one are read, from a random one, for whom only the pages asked for are.
 //! - [`PageCache`]: the short piece around them that waits for [`Source::read`].
 //!

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 const PAGE: u64 = 4096;
 /// A file up to this size is read as a whole, in bytes: that costs no more than a part of it.
 const SMALL_FILE: u64 = 64 * 1024;
+/// With room for fewer chunks than this, what is read ahead would push out what is being read.
+const LEAST_CHUNKS: u64 = 4;
 
 /// Where data comes from that is not cached.
 pub trait Source: Sync {
@@ -50,6 +52,9 @@ impl Request {
 pub struct PageCache<E> {
     state: Mutex<State<E>>,
     chunk: u64,
+    /// There is room for chunks. Without it nothing is read beyond what was asked for, since it would
+    /// be gone before it is used.
+    roomy: bool,
 }
 
 #[derive(Debug)]
@@ -70,7 +75,8 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     /// A cache on a grid of `chunk` bytes that keeps at most `budget` bytes.
     pub fn new(chunk: u32, budget: u64) -> PageCache<E> {
         let chunks = ChunkMap::new(chunk, budget);
-        PageCache { chunk: chunks.chunk(), state: Mutex::new(State { chunks, flights: Flights::default() }) }
+        let (chunk, roomy) = (chunks.chunk(), budget / chunks.chunk() >= LEAST_CHUNKS);
+        PageCache { chunk, roomy, state: Mutex::new(State { chunks, flights: Flights::default() }) }
     }
 
     /// The size of a chunk, in bytes.
@@ -124,7 +130,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     /// waits meanwhile asks for himself.
     pub async fn fetch_ahead<S: Source<Error = E>>(&self, file: FileKey, index: u64, size: u64, source: &S) {
         let offset = index.saturating_mul(self.chunk);
-        if offset >= size {
+        if offset >= size || !self.roomy {
             return;
         }
         let request = Request { file, offset, length: 1, size, whole: true };
@@ -206,7 +212,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         }
         let chunk_start = at / self.chunk * self.chunk;
         let chunk_end = chunk_start.saturating_add(self.chunk);
-        let whole = request.whole || request.size <= SMALL_FILE;
+        let whole = self.roomy && (request.whole || request.size <= SMALL_FILE);
         let (start, wanted) = if whole { (at, chunk_end) } else { (at / PAGE * PAGE, end.next_multiple_of(PAGE)) };
         let stop = [Some(wanted), Some(chunk_end), Some(request.size)]
             .into_iter()

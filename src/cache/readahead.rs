@@ -6,9 +6,11 @@
 
 use std::ops::Range;
 
-/// Reads this close to the expected position belong to the same stream, in bytes: a few of the
-/// kernel's requests, whose read-ahead is 128 KiB unless it was raised.
-const REORDERED: u64 = 512 * 1024;
+/// Reads this close to the expected position belong to the same stream, in requests of the same
+/// size, and in bytes. A few of the kernel's requests are on their way at a time, each 128 KiB long
+/// unless its read-ahead was raised; small requests this far apart are those of a random reader.
+const REORDERED_REQUESTS: u64 = 4;
+const REORDERED_BYTES: u64 = 1 << 20;
 /// So many sequential reads make a stream. One alone says little: many programs look at the head of
 /// a file and go.
 const STREAM: u32 = 2;
@@ -46,7 +48,8 @@ impl Stream {
     /// The reader asks for `length` bytes at `offset`, of a file cut into chunks of `chunk` bytes.
     pub fn observe(&mut self, offset: u64, length: u64, chunk: u64) -> Advice {
         let end = offset.saturating_add(length);
-        if offset.abs_diff(self.position) <= REORDERED {
+        let near = length.saturating_mul(REORDERED_REQUESTS).min(REORDERED_BYTES);
+        if offset.abs_diff(self.position) <= near {
             self.run = self.run.saturating_add(1);
             self.position = self.position.max(end);
         } else {
@@ -110,7 +113,7 @@ mod tests {
     #[test]
     fn random_reads_ask_for_nothing_more() {
         let mut stream = Stream::default();
-        for offset in [50 << 20, 3 << 20, 700 << 20, 90 << 20] {
+        for offset in [50 << 20, 3 << 20, (3 << 20) + 100_000, (3 << 20) + 50_000, 90 << 20] {
             assert_eq!(stream.observe(offset, 4096, CHUNK), Advice { whole: false, ahead: None, behind: 0..0 });
         }
     }

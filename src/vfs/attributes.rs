@@ -73,7 +73,8 @@ impl Presentation {
             ino,
             generation,
             kind,
-            size: metadata.size,
+            // The kernel takes no larger one, whatever the server says.
+            size: metadata.size.min(i64::MAX as u64),
             blocks: metadata.allocation.div_ceil(512),
             accessed: or_modified(metadata.accessed),
             modified: metadata.modified,

@@ -9,9 +9,10 @@
 //! of it, a handle is open, or another node's place is in it; so the table is bounded by what the
 //! kernel remembers. Two nodes never have the same number, nor the same place.
 //!
-//! The table does no I/O and holds no data; keys of nodes whose cached data has become wrong or useless
-//! collect in it until [`Inodes::take_stale`] is called. Somebody who asks the server about a name takes a [`Glimpse`] before and
-//! brings it along afterwards, so that an answer from before a rename is not taken for one from after.
+//! The table does no I/O and holds no data; keys of nodes whose cached data has become wrong or
+//! useless collect in it until [`Inodes::take_stale`] is called. Somebody who asks the server about a
+//! name takes a [`Glimpse`] before and brings it along afterwards, so that an answer from before a
+//! rename is not taken for one from after.
 
 use super::attributes::{Attr, DataValidity, FetchToken, KnownAttributes, Presentation};
 use crate::share::{Attributes, FileKind, Metadata, RemotePath};

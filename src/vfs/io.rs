@@ -77,6 +77,9 @@ impl<S: Share> Vfs<S> {
         if !open.access.write {
             return Err(VfsError::rule(libc::EBADF, "the file is not open for writing"));
         }
+        if data.is_empty() {
+            return Ok(0);
+        }
         let length = data.len() as u64;
         let offset = if open.access.append { self.end_of(&open).await? } else { offset };
         let end = offset.checked_add(length).filter(|end| *end <= MAX_SIZE);

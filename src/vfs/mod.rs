@@ -1,11 +1,11 @@
 //! What a POSIX file system means on a share.
 //!
 //! [`Vfs`] takes what the kernel asks (inode numbers, names, handles) and turns each operation into
-//! one call of [`Share`](crate::share::Share) where that is possible. It knows no message of FUSE and
+//! one call of [`Share`] where that is possible. It knows no message of FUSE and
 //! none of SMB. The actors:
 //!
-//! - [`inodes`]: which file an inode number means.
-//! - [`attributes`]: what is known of a file, and for how long.
+//! - `inodes`: which file an inode number means.
+//! - `attributes`: what is known of a file, and for how long.
 //! - [`names`]: names of POSIX in UTF-16, and back.
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
@@ -17,6 +17,9 @@
 //!   on its disk.
 //! - What is read was on the server when the file was opened, or later; while it stays open, changes
 //!   by others show after the attribute timeout. Attributes and names are at most that old.
+//! - O_APPEND writes at the end of the file as the server says, asked within the attribute timeout. Two
+//!   machines that append to one file at the same time can overwrite each other, as on NFS: SMB has
+//!   no appending write.
 //! - Owner, group and mode come from options. chmod(2) keeps the owner's write bit, as the read-only
 //!   attribute of a file; other bits that cannot be kept are ignored, and the call succeeds, because
 //!   git and many others give up otherwise. chown(2) to the owner and group that the file has
@@ -29,11 +32,11 @@
 //! Invariants: no lock is held across a wait for the share. Each wait ends, since each operation of
 //! the share does. Whatever the server answers, no operation panics.
 
-pub mod attributes;
+mod attributes;
 mod closings;
 pub mod errno;
 mod handles;
-pub mod inodes;
+mod inodes;
 mod io;
 mod lookup;
 pub mod names;

@@ -2,7 +2,7 @@
 //!
 //! SMB reserves characters that POSIX allows (MS-FSCC 2.1.5.2). They travel in Unicode's private
 //! range as Services for Mac put them there, which Samba (`vfs_fruit`), macOS and Linux's client
-//! read alike: control characters as U+F001…U+F01F, the others as in [`RESERVED`], a trailing space
+//! read alike: control characters as U+F001…U+F01F, the others as in the table `RESERVED`, a trailing space
 //! or dot too.
 //!
 //! Invariants: what [`encode`] accepts, [`decode`] gives back byte for byte; so does what [`decode`]

@@ -18,6 +18,9 @@ use std::time::Instant;
 
 /// What a program sees in place of an inode number that is not known: as libfuse has it.
 const UNKNOWN_NUMBER: u64 = 0xFFFF_FFFF;
+/// The most entries that a handle keeps: a few hundred megabytes. A server that goes on listing for
+/// ever must not take all memory.
+const MAX_ENTRIES: usize = 8_000_000;
 /// `.` and `..`.
 const DOTS: u64 = 2;
 
@@ -268,7 +271,7 @@ impl<S: Share> Vfs<S> {
                     self.log_hostile(&entry.name);
                     continue;
                 }
-                if pages.names.len() + entry.name.len() > u32::MAX as usize {
+                if pages.entries.len() >= MAX_ENTRIES {
                     return Err(VfsError::rule(libc::EOVERFLOW, "the directory has too many entries"));
                 }
                 pages.push(&entry.name, entry.metadata, fetched);

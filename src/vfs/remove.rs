@@ -124,34 +124,34 @@ impl<S: Share> Vfs<S> {
         Ok(false)
     }
 
-    /// Removes a hidden file whose last handle is closed.
+    /// Removes a hidden file whose last handle is closed. This is part of that close, so it waits for
+    /// no other.
     pub(super) async fn remove_hidden(&self, path: &RemotePath) {
-        if let Err(error) = self.remove_entry(path, FileKind::File).await {
+        if let Err(error) = self.remove_now(path, FileKind::File).await {
             tracing::warn!(%error, "a file that was deleted while it was open stays on the server under a hidden name");
         }
     }
 
-    /// Removes what is at a path. Where the read-only attribute forbids it, that is taken off first;
-    /// where a close that is under way may be the reason, that is waited for.
+    /// Removes what is at a path. Where a close that is under way may be why that was refused, it is
+    /// waited for.
     pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
-        let mut result = self.share.remove(path, kind).await;
-        if let Err(error) = &result
-            && may_be_closing(error)
-            && self.handles.settle().await
-        {
-            result = self.share.remove(path, kind).await;
+        match self.remove_now(path, kind).await {
+            Err(error) if may_be_closing(&error) && self.handles.settle().await => {
+                Ok(self.remove_now(path, kind).await?)
+            }
+            result => Ok(result?),
         }
-        let Err(error) = result else { return Ok(()) };
-        match self.make_writable(path, &error).await {
-            Some(restore) => match self.share.remove(path, kind).await {
-                Ok(()) => Ok(()),
-                Err(error) => {
-                    self.restore(path, &restore).await;
-                    Err(error.into())
-                }
-            },
-            None => Err(error.into()),
+    }
+
+    /// Removes what is at a path. Where the read-only attribute forbids it, that is taken off first.
+    async fn remove_now(&self, path: &RemotePath, kind: FileKind) -> std::result::Result<(), ShareError> {
+        let Err(refusal) = self.share.remove(path, kind).await else { return Ok(()) };
+        let Some(restore) = self.make_writable(path, &refusal).await else { return Err(refusal) };
+        let result = self.share.remove(path, kind).await;
+        if result.is_err() {
+            self.restore(path, &restore).await;
         }
+        result
     }
 
     /// Takes the read-only attribute off what is at a path, if that can be why something was refused.

@@ -62,9 +62,10 @@ impl<S: Share> Vfs<S> {
             self.refresh(ino).await?;
         }
         let change = self.change_for(ino, set)?;
-        if change != Change::default() {
-            self.apply(ino, &change, set.handle).await?;
+        if change == Change::default() {
+            return self.getattr(ino).await;
         }
+        self.apply(ino, &change, set.handle).await?;
         self.attr(ino)
     }
 

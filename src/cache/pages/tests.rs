@@ -89,6 +89,17 @@ async fn a_stream_fetches_what_is_missing_of_a_chunk() {
 }
 
 #[tokio::test]
+async fn without_room_for_chunks_nothing_is_read_that_was_not_asked_for() {
+    for budget in [0, u64::from(CHUNK) * 2] {
+        let (cache, disk) = (PageCache::new(CHUNK, budget), Disk::new(10 << 20));
+        let whole = Request { whole: true, ..request(1 << 20, 4096, disk.size) };
+        cache.read(whole, &disk).await.unwrap();
+        cache.fetch_ahead(FILE, 2, disk.size, &disk).await;
+        assert_eq!(disk.reads(), [(1 << 20, 4096)]);
+    }
+}
+
+#[tokio::test]
 async fn a_small_file_is_read_as_a_whole() {
     let (cache, disk) = (cache(), Disk::new(50_000));
     cache.read(request(0, 100, disk.size), &disk).await.unwrap();

@@ -1,6 +1,7 @@
 use super::*;
 use crate::share::Attributes;
 use crate::wire::NtStatus;
+use futures_util::FutureExt;
 
 #[tokio::test]
 async fn a_file_goes_in_one_round_trip() {
@@ -87,6 +88,18 @@ async fn a_read_only_file_that_is_open_goes_too() {
     user.write(opened, 0, b"1").await.unwrap();
     user.close(opened).await;
     assert_eq!(user.share.names(""), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_hidden_file_that_cannot_be_removed_does_not_hold_up_its_close() {
+    let user = User::new();
+    user.save("a", b"1").await.unwrap();
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    user.rm("a").await.unwrap();
+    user.share.refuse("REMOVE", 1, NtStatus::ACCESS_DENIED);
+    // The share answers at once, so that whatever is not done by now never will be.
+    assert!(user.close(opened).now_or_never().is_some());
+    assert_eq!(user.share.open_files(), 0);
 }
 
 #[tokio::test]
