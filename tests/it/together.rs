@@ -16,6 +16,7 @@ both_servers!(
     readers_see_whole_blocks_while_a_writer_replaces_them,
     threads_make_and_delete_files_side_by_side,
     a_file_closed_on_one_mount_is_read_on_another,
+    two_mounts_never_create_the_same_file,
     a_tree_of_3000_files_comes_back_as_it_was,
 );
 
@@ -115,6 +116,21 @@ fn a_file_closed_on_one_mount_is_read_on_another(kind: Kind) {
         let answer = noise(round + 100, 50_000);
         fs::write(other.join("file"), &answer).unwrap();
         assert!(fs::read(scene.here("file")).unwrap() == answer, "round {round}");
+    }
+    other.unmount();
+}
+
+/// What lock files rely on.
+fn two_mounts_never_create_the_same_file(kind: Kind) {
+    let scene = Scene::on(kind);
+    let other = scene.second_mount();
+    for round in 0..30 {
+        let name = format!("lock {round}");
+        let made = thread::scope(|scope| {
+            let tries = [scene.here(&name), other.join(&name)].map(|path| scope.spawn(|| File::create_new(path)));
+            tries.map(|attempt| attempt.join().unwrap().is_ok())
+        });
+        assert!(made[0] != made[1], "round {round}: {made:?}");
     }
     other.unmount();
 }
