@@ -14,5 +14,8 @@ mod convert;
 mod init;
 pub mod session;
 
+#[cfg(test)]
+mod tests;
+
 pub use adapter::Adapter;
 pub use session::{Session, serve};

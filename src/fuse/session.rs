@@ -3,7 +3,7 @@
 use super::adapter::Adapter;
 use crate::share::Share;
 use crate::vfs::Vfs;
-use fuser::{Config, Notifier, SessionACL};
+use fuser::{Config, SessionACL};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -20,7 +20,6 @@ const THREADS: usize = 1;
 #[derive(Debug)]
 pub struct Session {
     ended: oneshot::Receiver<io::Result<()>>,
-    notifier: Notifier,
 }
 
 /// Answers the requests that come from `fd`, a descriptor of `/dev/fuse` with which the file system
@@ -37,13 +36,12 @@ pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, runtime: Handle) -> io::Re
     // fuser's own check would refuse the kernel's requests that carry no user.
     config.acl = SessionACL::All;
     let session = fuser::Session::from_fd(Adapter::new(vfs, runtime), fd, SessionACL::All, config)?;
-    let notifier = session.notifier();
     let (sender, ended) = oneshot::channel();
     thread::Builder::new().name("fuse".into()).spawn(move || {
         // Nobody listening means that nobody wants to know.
         let _ = sender.send(as_end(session.run()));
     })?;
-    Ok(Session { ended, notifier })
+    Ok(Session { ended })
 }
 
 impl Session {
@@ -64,12 +62,6 @@ impl Session {
     /// What ended the session, if it was not an unmount.
     pub async fn ended(&mut self) -> io::Result<()> {
         (&mut self.ended).await.unwrap_or_else(|_| Err(io::Error::other("the FUSE session's thread is gone")))
-    }
-
-    /// Sends invalidations to the kernel. Never to be used on a thread that answers requests, nor
-    /// under a lock: the kernel may wait for such an answer first.
-    pub fn notifier(&self) -> Notifier {
-        self.notifier.clone()
     }
 }
 

@@ -295,6 +295,11 @@ mod tests {
     use crate::share::memory::MemoryShare;
 
     #[test]
+    fn an_entry_that_was_handed_on_takes_sixteen_bytes_and_its_name() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+
+    #[test]
     fn metadata_is_kept_of_what_was_not_handed_on_only() {
         let mut pages = Pages::<MemoryShare>::new();
         let fetched = Snapshot { at: Instant::now(), directory: None };

@@ -16,7 +16,7 @@ const EPOCH: u64 = 132_223_104_000_000_000;
 pub(super) struct Tree {
     behaviour: Behaviour,
     nodes: HashMap<u64, Node>,
-    opens: HashMap<u64, Open>,
+    opens: HashMap<u64, Opening>,
     next: u64,
     clock: u64,
 }
@@ -34,7 +34,7 @@ struct Node {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Open {
+struct Opening {
     node: u64,
     how: OpenHow,
 }
@@ -204,7 +204,7 @@ impl Tree {
         };
         self.node(id).opens += 1;
         self.next += 1;
-        self.opens.insert(self.next, Open { node: id, how });
+        self.opens.insert(self.next, Opening { node: id, how });
         let open = self.next;
         Ok((open, self.told(id), action))
     }
@@ -228,7 +228,7 @@ impl Tree {
         Ok(CreateAction::Overwritten)
     }
 
-    fn opened(&self, open: u64) -> Answer<Open> {
+    fn opened(&self, open: u64) -> Answer<Opening> {
         self.opens.get(&open).copied().ok_or(NtStatus::FILE_CLOSED)
     }
 

@@ -1,1 +1,175 @@
-//! What users do, and what they see.
+//! What users do, and what they see: one module per operation, over a share in memory.
+
+mod close;
+mod coherence;
+mod create;
+mod lookup;
+mod mkdir;
+mod model;
+mod open;
+mod read;
+mod readdir;
+mod rename;
+mod rmdir;
+mod setattr;
+mod unlink;
+mod write;
+
+use super::*;
+use crate::share::memory::{Behaviour, MemoryShare};
+use bytes::Bytes;
+use std::ffi::OsStr;
+
+/// Attributes are believed for as long as a test takes.
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
+
+/// A user with a mount.
+pub(crate) struct User {
+    pub share: Arc<MemoryShare>,
+    pub vfs: Arc<Vfs<MemoryShare>>,
+}
+
+pub(crate) fn options() -> VfsOptions {
+    VfsOptions {
+        uid: 1000,
+        gid: 100,
+        file_mode: 0o644,
+        dir_mode: 0o755,
+        read_only: false,
+        attr_timeout: LONG,
+        cache_size: 1 << 20,
+    }
+}
+
+impl User {
+    /// With a server and options that are nothing special.
+    pub(crate) fn new() -> User {
+        User::on(MemoryShare::new())
+    }
+
+    pub(crate) fn on(share: Arc<MemoryShare>) -> User {
+        User::with(share, options())
+    }
+
+    pub(crate) fn behaving(behaviour: Behaviour) -> User {
+        User::on(MemoryShare::with(behaviour))
+    }
+
+    pub(crate) fn with(share: Arc<MemoryShare>, options: VfsOptions) -> User {
+        let vfs = Arc::new(Vfs::new(Arc::clone(&share), options, RemotePath::root()));
+        User { share, vfs }
+    }
+
+    /// As [`User::new`], with nothing believed longer than it takes to answer.
+    pub(crate) fn believing_nothing() -> User {
+        User::with(MemoryShare::new(), VfsOptions { attr_timeout: Duration::ZERO, ..options() })
+    }
+
+    /// Looks a path up, one name after the other, as the kernel does.
+    pub(crate) async fn look(&self, path: &str) -> Result<Attr> {
+        let mut attr = None;
+        let mut at = ROOT;
+        for name in path.split('/') {
+            let found = self.vfs.lookup(at, OsStr::new(name)).await?;
+            at = found.ino;
+            attr = Some(found);
+        }
+        attr.ok_or_else(VfsError::stale)
+    }
+
+    pub(crate) async fn ino(&self, path: &str) -> u64 {
+        self.look(path).await.unwrap().ino
+    }
+
+    /// The inode of the directory that a path is in, and its last name.
+    pub(crate) async fn split<'a>(&self, path: &'a str) -> (u64, &'a OsStr) {
+        match path.rsplit_once('/') {
+            Some((directory, name)) => (self.ino(directory).await, OsStr::new(name)),
+            None => (ROOT, OsStr::new(path)),
+        }
+    }
+
+    pub(crate) async fn open(&self, path: &str, flags: i32) -> Result<Opened> {
+        let ino = self.look(path).await?.ino;
+        self.vfs.open(ino, flags).await
+    }
+
+    pub(crate) async fn create(&self, path: &str, flags: i32) -> Result<(Attr, Opened)> {
+        let (parent, name) = self.split(path).await;
+        self.vfs.create(parent, name, 0o644, flags | libc::O_CREAT).await
+    }
+
+    pub(crate) async fn close(&self, opened: Opened) {
+        self.vfs.release(opened.handle).await;
+    }
+
+    pub(crate) async fn write(&self, opened: Opened, offset: u64, data: &[u8]) -> Result<u32> {
+        self.vfs.write(opened.handle, offset, Bytes::copy_from_slice(data)).await
+    }
+
+    pub(crate) async fn read(&self, opened: Opened, offset: u64, length: u32) -> Result<Vec<u8>> {
+        Ok(self.vfs.read(opened.handle, offset, length).await?.to_vec())
+    }
+
+    /// `cat`
+    pub(crate) async fn cat(&self, path: &str) -> Result<Vec<u8>> {
+        let opened = self.open(path, libc::O_RDONLY).await?;
+        let data = self.read(opened, 0, 1 << 20).await;
+        self.close(opened).await;
+        data
+    }
+
+    /// `cat > path`
+    pub(crate) async fn save(&self, path: &str, data: &[u8]) -> Result<()> {
+        let (_, opened) = self.create(path, libc::O_WRONLY | libc::O_TRUNC).await?;
+        if !data.is_empty() {
+            self.write(opened, 0, data).await?;
+        }
+        self.close(opened).await;
+        Ok(())
+    }
+
+    pub(crate) async fn mkdir(&self, path: &str) -> Result<Attr> {
+        let (parent, name) = self.split(path).await;
+        self.vfs.mkdir(parent, name).await
+    }
+
+    pub(crate) async fn rm(&self, path: &str) -> Result<()> {
+        let (parent, name) = self.split(path).await;
+        self.vfs.unlink(parent, name).await
+    }
+
+    pub(crate) async fn rmdir(&self, path: &str) -> Result<()> {
+        let (parent, name) = self.split(path).await;
+        self.vfs.rmdir(parent, name).await
+    }
+
+    pub(crate) async fn mv(&self, from: &str, to: &str) -> Result<()> {
+        self.rename(from, to, 0).await
+    }
+
+    pub(crate) async fn rename(&self, from: &str, to: &str, flags: u32) -> Result<()> {
+        let ((parent, name), (new_parent, new_name)) = (self.split(from).await, self.split(to).await);
+        self.vfs.rename(parent, name, new_parent, new_name, flags).await
+    }
+
+    /// `ls`, without `.` and `..`.
+    pub(crate) async fn ls(&self, path: &str) -> Result<Vec<String>> {
+        let ino = if path.is_empty() { ROOT } else { self.look(path).await?.ino };
+        let handle = self.vfs.opendir(ino);
+        let mut names = Vec::new();
+        let mut take = |entry: Listed<'_>| {
+            names.push(entry.name.to_string_lossy().into_owned());
+            false
+        };
+        let listed = self.vfs.readdir(handle, 2, false, &mut take).await;
+        self.vfs.releasedir(handle);
+        listed.map(|()| names)
+    }
+}
+
+/// The errno of a call that has to fail.
+#[track_caller]
+pub(crate) fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
+    result.expect_err("this should have failed").errno
+}

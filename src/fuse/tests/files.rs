@@ -1,0 +1,176 @@
+use super::*;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+#[test]
+fn a_file_is_written_and_read() {
+    let Some(mounted) = Mounted::new() else { return };
+    let data: Vec<u8> = (0..3_000_000u32).map(|at| (at >> 8) as u8 ^ at as u8).collect();
+    fs::write(mounted.path("a"), &data).unwrap();
+    assert!(mounted.share.data("a").unwrap() == data);
+    assert!(fs::read(mounted.path("a")).unwrap() == data);
+    let status = fs::metadata(mounted.path("a")).unwrap();
+    assert_eq!((status.len(), status.mode(), status.nlink()), (3_000_000, 0o100_644, 1));
+    assert_eq!(status.ino(), mounted.share.look("a").unwrap().file_id);
+}
+
+#[test]
+fn files_are_appended_to_and_cut() {
+    let Some(mounted) = Mounted::new() else { return };
+    let path = mounted.path("log");
+    for line in ["one\n", "two\n"] {
+        File::options().append(true).create(true).open(&path).unwrap().write_all(line.as_bytes()).unwrap();
+    }
+    assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
+    let file = File::options().write(true).open(&path).unwrap();
+    file.set_len(3).unwrap();
+    file.sync_all().unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"one");
+    file.set_len(5).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"one\0\0");
+    assert_eq!(mounted.share.count("FLUSH"), 1);
+}
+
+#[test]
+fn a_file_past_4_gib() {
+    let Some(mounted) = Mounted::new() else { return };
+    let mut file = File::options().read(true).write(true).create_new(true).open(mounted.path("big")).unwrap();
+    file.write_at(b"end", 5 << 30).unwrap();
+    file.seek(SeekFrom::End(-4)).unwrap();
+    let mut tail = Vec::new();
+    file.read_to_end(&mut tail).unwrap();
+    assert_eq!(tail, b"\0end");
+}
+
+#[test]
+fn a_file_can_be_read_through_a_mapping() {
+    let Some(mounted) = Mounted::new() else { return };
+    let data: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
+    mounted.share.put("a", &data);
+    let file = File::open(mounted.path("a")).unwrap();
+    // SAFETY: a new mapping of an open file, wherever the kernel likes, that is not written to.
+    let address = unsafe {
+        libc::mmap(std::ptr::null_mut(), data.len(), libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
+    };
+    assert_ne!(address, libc::MAP_FAILED);
+    // SAFETY: the mapping is as long as the file, which nobody cuts, and is not unmapped before the end.
+    let mapped = unsafe { std::slice::from_raw_parts(address.cast::<u8>(), data.len()) };
+    assert!(mapped == data);
+}
+
+#[test]
+fn direct_io_reads_and_writes() {
+    let Some(mounted) = Mounted::new() else { return };
+    mounted.share.put("a", &[1; 5000]);
+    let file = File::options().read(true).write(true).custom_flags(libc::O_DIRECT).open(mounted.path("a")).unwrap();
+    file.write_all_at(&[2; 1000], 4500).unwrap();
+    let mut data = vec![0; 8192];
+    assert_eq!(file.read_at(&mut data, 0).unwrap(), 5500);
+    assert!(data[..4500].iter().all(|byte| *byte == 1) && data[4500..5500].iter().all(|byte| *byte == 2));
+}
+
+#[test]
+fn times_and_the_write_bit_are_set() {
+    let Some(mounted) = Mounted::new() else { return };
+    let path = mounted.path("a");
+    fs::write(&path, "1").unwrap();
+    let time = UNIX_EPOCH + Duration::new(1_600_000_000, 123_456_700);
+    File::options().write(true).open(&path).unwrap().set_modified(time).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), time);
+    assert_eq!(SystemTime::from(mounted.share.look("a").unwrap().modified), time);
+
+    let before_1970 = UNIX_EPOCH - Duration::from_nanos(1_500_000_100);
+    File::options().write(true).open(&path).unwrap().set_modified(before_1970).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().modified().unwrap(), before_1970);
+
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o444);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o644);
+}
+
+#[test]
+fn an_unlinked_file_lives_on_while_it_is_open() {
+    let Some(mounted) = Mounted::new() else { return };
+    let mut file = File::options().read(true).write(true).create_new(true).open(mounted.path("a")).unwrap();
+    fs::remove_file(mounted.path("a")).unwrap();
+    file.write_all(b"still here").unwrap();
+    assert_eq!(file.metadata().unwrap().len(), 10);
+    file.set_len(5).unwrap();
+    let mut data = [0; 10];
+    assert_eq!(file.read_at(&mut data, 0).unwrap(), 5);
+    assert_eq!(fs::read_dir(mounted.directory.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_somebody_else_writes_is_seen() {
+    let Some(mounted) = Mounted::believing_nothing() else { return };
+    mounted.share.put("a", b"old");
+    let file = File::open(mounted.path("a")).unwrap();
+    let mut data = [0; 10];
+    assert_eq!(file.read_at(&mut data, 0).unwrap(), 3);
+    mounted.share.put("a", b"longer");
+    assert_eq!(file.metadata().unwrap().len(), 6);
+    assert_eq!(file.read_at(&mut data, 0).unwrap(), 6);
+    assert_eq!(&data[..6], b"longer");
+    assert_eq!(fs::read(mounted.path("a")).unwrap(), b"longer");
+}
+
+#[test]
+fn an_unchanged_file_is_read_from_the_server_once() {
+    let Some(mounted) = Mounted::new() else { return };
+    mounted.share.put("a", &[7; 10_000]);
+    for _ in 0..3 {
+        assert_eq!(fs::read(mounted.path("a")).unwrap(), [7; 10_000]);
+    }
+    assert_eq!(mounted.share.count("READ"), 1);
+}
+
+#[test]
+fn locks_work_on_this_machine() {
+    let Some(mounted) = Mounted::new() else { return };
+    let one = File::create(mounted.path("a")).unwrap();
+    let other = File::open(mounted.path("a")).unwrap();
+    one.lock().unwrap();
+    assert!(other.try_lock().is_err());
+    one.unlock().unwrap();
+    other.try_lock().unwrap();
+}
+
+#[test]
+fn what_a_share_does_not_have_is_refused_with_the_right_error() {
+    let Some(mounted) = Mounted::new() else { return };
+    fs::write(mounted.path("a"), "").unwrap();
+    let errno = |result: io::Result<()>| result.unwrap_err().raw_os_error();
+    assert_eq!(errno(std::os::unix::fs::symlink("a", mounted.path("b"))), Some(libc::EPERM));
+    assert_eq!(errno(fs::hard_link(mounted.path("a"), mounted.path("b"))), Some(libc::EPERM));
+    assert_eq!(errno(std::os::unix::fs::chown(mounted.path("a"), Some(12345), None)), Some(libc::EPERM));
+    let path = c_path(&mounted.path("a"));
+    // SAFETY: both pointers are to strings that end with a zero; no value is written into 0 bytes.
+    let result = unsafe { libc::getxattr(path.as_ptr(), c"user.a".as_ptr(), std::ptr::null_mut(), 0) };
+    assert_eq!((result, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EOPNOTSUPP)));
+}
+
+#[test]
+fn at_the_end_everything_is_closed() {
+    let Some(mut mounted) = Mounted::new() else { return };
+    let mut file = File::create(mounted.path("a")).unwrap();
+    file.write_all(b"saved").unwrap();
+    fs::write(mounted.path("b"), "").unwrap();
+    drop(file);
+    mounted.unmount().unwrap();
+    assert_eq!(mounted.share.open_files(), 0);
+    assert_eq!(mounted.share.data("a").unwrap(), b"saved");
+}
+
+#[test]
+fn an_aborted_connection_is_an_end_and_open_files_are_closed() {
+    let Some(mut mounted) = Mounted::new() else { return };
+    let file = File::create(mounted.path("a")).unwrap();
+    let number = connection(mounted.directory.path()).unwrap();
+    fs::write(format!("/sys/fs/fuse/connections/{number}/abort"), "1").unwrap();
+    assert_eq!(file.metadata().unwrap_err().raw_os_error(), Some(libc::ENOTCONN));
+    mounted.unmount().unwrap();
+    assert_eq!(mounted.share.open_files(), 0);
+}

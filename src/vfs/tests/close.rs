@@ -1,0 +1,76 @@
+use super::*;
+use crate::share::error::Cause;
+
+#[tokio::test]
+async fn a_close_is_one_round_trip_and_tells_the_final_times() {
+    let user = User::new();
+    let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    user.write(opened, 0, b"1").await.unwrap();
+    user.share.forget_log();
+    user.close(opened).await;
+    assert_eq!(user.share.log(), [("CLOSE", "\\a".to_owned())]);
+    let known = user.vfs.known_attributes(attr.ino).unwrap();
+    assert_eq!((known.size, known.modified), (1, user.share.look("a").unwrap().modified));
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_with_the_close_is_asked() {
+    let user = User::behaving(Behaviour { close_answers: false, ..Behaviour::default() });
+    let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    user.write(opened, 0, b"1").await.unwrap();
+    user.close(opened).await;
+    let shown = user.vfs.getattr(attr.ino).await.unwrap();
+    assert_eq!((shown.size, shown.modified), (1, user.share.look("a").unwrap().modified));
+}
+
+#[tokio::test]
+async fn a_close_that_fails_leaves_nothing_open_here() {
+    let user = User::new();
+    let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    user.share.fail("CLOSE", 1, Cause::TimedOut);
+    user.close(opened).await;
+    assert_eq!(errno(user.write(opened, 0, b"1").await), libc::EBADF);
+    user.vfs.forget(user.ino("a").await, 2);
+    assert_eq!(user.vfs.inodes.lock().len(), 1);
+}
+
+#[tokio::test]
+async fn a_handle_is_closed_once() {
+    let user = User::new();
+    let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    user.close(opened).await;
+    user.close(opened).await;
+    assert_eq!(user.share.count("CLOSE"), 1);
+}
+
+#[tokio::test]
+async fn at_the_end_all_files_are_closed_and_hidden_ones_are_gone() {
+    let user = User::new();
+    for name in ["a", "b", "c"] {
+        let (_, opened) = user.create(name, libc::O_WRONLY).await.unwrap();
+        user.write(opened, 0, b"1").await.unwrap();
+    }
+    user.rm("b").await.unwrap();
+    let directory = user.vfs.opendir(ROOT);
+    user.vfs.drain().await;
+    assert_eq!(user.share.open_files(), 0);
+    assert_eq!(user.share.names(""), ["a", "c"]);
+    assert_eq!(errno(user.vfs.readdir(directory, 0, false, &mut |_| false).await), libc::EBADF);
+}
+
+#[tokio::test]
+async fn the_end_waits_for_closes_that_are_under_way() {
+    let user = User::new();
+    let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    let gate = user.share.hold("CLOSE");
+    let closing = tokio::spawn(user.vfs.release(opened.handle));
+    gate.reached().await;
+    let vfs = Arc::clone(&user.vfs);
+    let drained = tokio::spawn(async move { vfs.drain().await });
+    tokio::task::yield_now().await;
+    assert!(!drained.is_finished());
+    gate.open();
+    drained.await.unwrap();
+    closing.await.unwrap();
+    assert_eq!(user.share.open_files(), 0);
+}

@@ -1,0 +1,113 @@
+//! What is cached is never older than was promised.
+
+use super::*;
+
+#[tokio::test]
+async fn opening_a_file_shows_what_somebody_wrote_before() {
+    let user = User::new();
+    user.share.put("a", b"old");
+    assert_eq!(user.cat("a").await.unwrap(), b"old");
+    user.share.put("a", b"new");
+    assert_eq!(user.cat("a").await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn an_unchanged_file_is_not_read_again() {
+    let user = User::new();
+    user.share.put("a", b"same");
+    user.cat("a").await.unwrap();
+    user.share.forget_log();
+    assert_eq!(user.cat("a").await.unwrap(), b"same");
+    assert_eq!(user.share.count("READ"), 0);
+}
+
+#[tokio::test]
+async fn an_open_file_shows_what_somebody_writes_after_the_timeout() {
+    let user = User::believing_nothing();
+    user.share.put("a", b"old");
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"old");
+    user.share.put("a", b"new and longer");
+    assert_eq!(user.vfs.read_cached(opened.handle, 0, 3), None);
+    assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"new and longer");
+}
+
+#[tokio::test]
+async fn within_the_timeout_the_server_is_not_asked() {
+    let user = User::new();
+    user.share.put("a", b"old");
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    user.read(opened, 0, 10).await.unwrap();
+    user.share.forget_log();
+    user.read(opened, 0, 10).await.unwrap();
+    assert_eq!(user.share.total(), 0);
+}
+
+#[tokio::test]
+async fn a_read_that_crosses_a_write_does_not_leave_old_data_behind() {
+    let user = User::new();
+    user.share.put("a", b"old");
+    let opened = user.open("a", libc::O_RDWR).await.unwrap();
+    let gate = user.share.hold_answer("READ");
+    let reading = user.read(opened, 0, 3);
+    let writing = async {
+        gate.reached().await;
+        // The READ has been done, and its answer is on its way.
+        user.write(opened, 0, b"new").await.unwrap();
+        // One that begins now does not wait for the old answer.
+        assert_eq!(user.read(opened, 0, 3).await.unwrap(), b"new");
+        gate.open();
+    };
+    let (read, ()) = tokio::join!(reading, writing);
+    assert_eq!(read.unwrap(), b"old", "both were under way at the same time");
+    assert_eq!(user.read(opened, 0, 3).await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn attributes_that_cross_a_write_do_not_undo_it() {
+    let user = User::believing_nothing();
+    let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    let gate = user.share.hold_answer("QUERY_INFO");
+    let asking = user.vfs.getattr(attr.ino);
+    let writing = async {
+        gate.reached().await;
+        user.write(opened, 0, b"12345").await.unwrap();
+        gate.open();
+    };
+    let (shown, ()) = tokio::join!(asking, writing);
+    assert_eq!(shown.unwrap().size, 5);
+}
+
+#[tokio::test]
+async fn a_file_that_is_read_and_written_through_two_handles_is_one_file() {
+    let user = User::new();
+    user.share.put("a", b"0123456789");
+    let reader = user.open("a", libc::O_RDONLY).await.unwrap();
+    let writer = user.open("a", libc::O_WRONLY).await.unwrap();
+    user.read(reader, 0, 10).await.unwrap();
+    user.write(writer, 5, b"X").await.unwrap();
+    assert_eq!(user.read(reader, 0, 10).await.unwrap(), b"01234X6789");
+    user.write(writer, 10, b"Y").await.unwrap();
+    assert_eq!(user.read(reader, 0, 20).await.unwrap(), b"01234X6789Y");
+}
+
+#[tokio::test]
+async fn what_was_cached_of_a_deleted_file_is_not_shown_for_its_successor() {
+    let user = User::new();
+    user.save("a", b"old").await.unwrap();
+    user.cat("a").await.unwrap();
+    user.rm("a").await.unwrap();
+    user.save("a", b"new").await.unwrap();
+    assert_eq!(user.cat("a").await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn what_is_forgotten_is_not_kept_in_the_cache() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    user.cat("a").await.unwrap();
+    assert!(user.vfs.cache.used() > 0);
+    let ino = user.ino("a").await;
+    user.vfs.forget(ino, 2);
+    assert_eq!(user.vfs.cache.used(), 0);
+}

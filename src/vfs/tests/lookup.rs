@@ -1,0 +1,177 @@
+use super::*;
+use crate::share::memory::Ids;
+use crate::share::{FileKind, FileTime};
+use crate::wire::NtStatus;
+
+#[tokio::test]
+async fn a_file_is_found_with_its_attributes_in_one_round_trip() {
+    let user = User::new();
+    user.share.put("a", b"12345");
+    let attr = user.vfs.lookup(ROOT, OsStr::new("a")).await.unwrap();
+    assert_eq!((attr.kind, attr.size, attr.permissions, attr.uid, attr.gid), (FileKind::File, 5, 0o644, 1000, 100));
+    assert_eq!(attr.modified, user.share.look("a").unwrap().modified);
+    assert_eq!(user.share.log(), [("STAT", "\\a".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_enoent() {
+    let user = User::new();
+    user.share.put("a", b"");
+    assert_eq!(errno(user.look("b").await), libc::ENOENT);
+    // A name that the server does not take has no entry either.
+    user.share.refuse("STAT", 1, NtStatus::OBJECT_NAME_INVALID);
+    assert_eq!(errno(user.look("a").await), libc::ENOENT);
+}
+
+#[tokio::test]
+async fn the_mount_can_show_a_folder_of_the_share() {
+    let share = MemoryShare::new();
+    share.put_directory("films");
+    share.put("films/a", b"1");
+    let vfs = Arc::new(Vfs::new(Arc::clone(&share), options(), RemotePath::parse("films")));
+    let user = User { share, vfs };
+    assert_eq!(user.cat("a").await.unwrap(), b"1");
+    user.save("b", b"2").await.unwrap();
+    assert_eq!(user.share.data("films/b").unwrap(), b"2");
+}
+
+#[tokio::test]
+async fn the_servers_file_id_is_the_inode_number_and_stays() {
+    let user = User::new();
+    user.share.put("a", b"");
+    let id = user.share.look("a").unwrap().file_id;
+    assert_eq!(user.ino("a").await, id);
+    assert_eq!(user.ino("a").await, id);
+}
+
+#[tokio::test]
+async fn a_server_without_ids_gets_numbers_of_our_own() {
+    let user = User::behaving(Behaviour { ids: Ids::None, ..Behaviour::default() });
+    user.share.put("a", b"1");
+    user.share.put("b", b"2");
+    let (a, b) = (user.ino("a").await, user.ino("b").await);
+    assert!(a != b && a > 1 << 62 && b > 1 << 62);
+    assert_eq!(user.ino("a").await, a);
+    assert_eq!(user.cat("b").await.unwrap(), b"2");
+}
+
+#[tokio::test]
+async fn a_server_whose_ids_change_all_the_time_can_be_used() {
+    let user = User::behaving(Behaviour { ids: Ids::Unstable, ..Behaviour::default() });
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    assert_eq!(user.ino("a").await, ino);
+    assert_eq!(user.cat("a").await.unwrap(), b"1");
+    user.save("a", b"22").await.unwrap();
+    assert_eq!(user.cat("a").await.unwrap(), b"22");
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_replaced_is_another_inode() {
+    let user = User::new();
+    user.share.put("a", b"old");
+    let old = user.ino("a").await;
+    user.share.take_away("a");
+    user.share.put("a", b"new");
+    let new = user.look("a").await.unwrap();
+    assert_ne!(new.ino, old);
+    assert_eq!(errno(user.vfs.open(old, libc::O_RDONLY).await), libc::ESTALE);
+    assert_eq!(user.cat("a").await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn a_file_with_two_names_is_two_inodes() {
+    let user = User::behaving(Behaviour { ignores_case: true, ..Behaviour::default() });
+    user.share.put("Readme", b"1");
+    let (one, other) = (user.ino("Readme").await, user.ino("README").await);
+    assert_ne!(one, other);
+    assert_eq!(user.cat("README").await.unwrap(), b"1");
+}
+
+#[tokio::test]
+async fn forgotten_inodes_leave_the_table() {
+    let user = User::new();
+    user.share.put_directory("d");
+    user.share.put("d/a", b"");
+    let (d, a) = (user.ino("d").await, user.ino("d/a").await);
+    let known = || user.vfs.inodes.lock().len();
+    assert_eq!(known(), 3);
+    // The kernel may forget a directory before what is in it.
+    user.vfs.forget(d, 2);
+    assert_eq!(known(), 3);
+    user.vfs.forget(a, 1);
+    assert_eq!(known(), 1);
+}
+
+#[tokio::test]
+async fn reserved_characters_can_be_used() {
+    let user = User::new();
+    user.save("12:30 <what?>.", b"x").await.unwrap();
+    assert_eq!(user.share.names(""), ["12\u{F022}30 \u{F023}what\u{F025}\u{F024}\u{F029}"]);
+    assert_eq!(user.ls("").await.unwrap(), ["12:30 <what?>."]);
+    assert_eq!(user.cat("12:30 <what?>.").await.unwrap(), b"x");
+}
+
+#[tokio::test]
+async fn impossible_names_are_refused_without_asking() {
+    let user = User::new();
+    assert_eq!(errno(user.look(&"x".repeat(256)).await), libc::ENAMETOOLONG);
+    assert_eq!(user.share.total(), 0);
+}
+
+#[tokio::test]
+async fn an_answer_from_before_a_rename_does_not_undo_it() {
+    let user = User::new();
+    user.share.put("old", b"1");
+    let ino = user.ino("old").await;
+    let gate = user.share.hold_answer("STAT");
+    let vfs = Arc::clone(&user.vfs);
+    let lookup = tokio::spawn(async move { vfs.lookup(ROOT, OsStr::new("new")).await });
+    gate.reached().await;
+    // The server has said that there is no "new"; now there is.
+    user.vfs.rename(ROOT, OsStr::new("old"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    gate.open();
+    assert_eq!(errno(lookup.await.unwrap()), libc::ENOENT);
+    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 1);
+    assert_eq!(user.ino("new").await, ino);
+}
+
+#[tokio::test]
+async fn attributes_are_not_asked_for_twice_while_they_are_fresh() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    user.share.forget_log();
+    assert!(user.vfs.known_attributes(ino).unwrap().ttl > Duration::ZERO);
+    user.vfs.getattr(ino).await.unwrap();
+    assert_eq!(user.share.total(), 0);
+}
+
+#[tokio::test]
+async fn attributes_that_are_too_old_are_asked_for_again() {
+    let user = User::believing_nothing();
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    user.share.put("a", b"333");
+    assert_eq!(user.vfs.known_attributes(ino), None);
+    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 3);
+}
+
+#[tokio::test]
+async fn the_root_has_attributes() {
+    let user = User::new();
+    let attr = user.vfs.getattr(ROOT).await.unwrap();
+    assert_eq!((attr.ino, attr.kind, attr.permissions, attr.links), (ROOT, FileKind::Directory, 0o755, 2));
+    assert!(attr.created > FileTime(0));
+}
+
+#[tokio::test]
+async fn an_inode_that_was_deleted_on_the_server_is_gone() {
+    let user = User::believing_nothing();
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    user.share.take_away("a");
+    assert_eq!(errno(user.vfs.getattr(ino).await), libc::ENOENT);
+    assert_eq!(errno(user.look("a").await), libc::ENOENT);
+    assert_eq!(errno(user.vfs.getattr(ino).await), libc::ESTALE);
+}

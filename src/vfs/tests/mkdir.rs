@@ -1,0 +1,32 @@
+use super::*;
+use crate::share::FileKind;
+
+#[tokio::test]
+async fn a_directory_is_made_in_one_round_trip_and_can_be_used() {
+    let user = User::new();
+    let attr = user.mkdir("d").await.unwrap();
+    assert_eq!((attr.kind, attr.permissions, attr.links), (FileKind::Directory, 0o755, 2));
+    assert_eq!(user.share.total(), 1);
+    user.save("d/a", b"1").await.unwrap();
+    assert_eq!(user.share.data("d/a").unwrap(), b"1");
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_eexist() {
+    let user = User::new();
+    user.share.put("a", b"");
+    assert_eq!(errno(user.mkdir("a").await), libc::EEXIST);
+}
+
+#[tokio::test]
+async fn nothing_is_made_on_a_read_only_mount() {
+    let user = User::with(MemoryShare::new(), VfsOptions { read_only: true, ..options() });
+    assert_eq!(errno(user.mkdir("d").await), libc::EROFS);
+}
+
+#[tokio::test]
+async fn statfs_tells_the_servers_space() {
+    let user = User::new();
+    let space = user.vfs.statfs().await.unwrap();
+    assert_eq!((space.total, space.available, space.unit), (1 << 40, 1 << 38, 4096));
+}

@@ -1,0 +1,209 @@
+use super::*;
+use crate::share::FileKind;
+use crate::wire::NtStatus;
+
+/// An entry as the kernel gets it.
+#[derive(Debug)]
+struct Seen {
+    name: String,
+    next: u64,
+    ino: u64,
+    kind: FileKind,
+    attr: Option<Attr>,
+}
+
+/// One request of the kernel, with room for so many entries.
+async fn page(user: &User, handle: u64, offset: u64, plus: bool, room: usize) -> Result<Vec<Seen>> {
+    let mut seen = Vec::new();
+    let mut take = |entry: Listed<'_>| {
+        if seen.len() == room {
+            return true;
+        }
+        let name = entry.name.to_string_lossy().into_owned();
+        seen.push(Seen { name, next: entry.next, ino: entry.ino, kind: entry.kind, attr: entry.attr });
+        false
+    };
+    user.vfs.readdir(handle, offset, plus, &mut take).await?;
+    Ok(seen)
+}
+
+fn names(page: &[Seen]) -> Vec<&str> {
+    page.iter().map(|entry| entry.name.as_str()).collect()
+}
+
+fn user_with_files(count: usize) -> User {
+    let user = User::new();
+    for number in 0..count {
+        user.share.put(&format!("f{number:04}"), b"");
+    }
+    user
+}
+
+#[tokio::test]
+async fn a_listing_has_the_dots_and_each_entry_once() {
+    let user = user_with_files(250);
+    user.share.put_directory("z");
+    let handle = user.vfs.opendir(ROOT);
+    let (mut all, mut offset) = (Vec::new(), 0);
+    loop {
+        let page = page(&user, handle, offset, false, 7).await.unwrap();
+        let Some(last) = page.last() else { break };
+        offset = last.next;
+        all.extend(page);
+    }
+    assert_eq!(all.len(), 253);
+    assert_eq!(names(&all[..4]), [".", "..", "f0000", "f0001"]);
+    assert_eq!((all[252].name.as_str(), all[252].kind), ("z", FileKind::Directory));
+    assert_eq!(all[2].ino, user.ino("f0000").await);
+    let mut unique = names(&all);
+    unique.dedup();
+    assert_eq!(unique.len(), 253);
+}
+
+#[tokio::test]
+async fn entries_with_attributes_need_no_lookup() {
+    let user = user_with_files(3);
+    let handle = user.vfs.opendir(ROOT);
+    let page = page(&user, handle, 0, true, 100).await.unwrap();
+    assert!(page[..2].iter().all(|dot| dot.attr.is_none() && dot.ino == ROOT));
+    let attr = page[2].attr.unwrap();
+    assert_eq!((attr.ino, attr.size), (page[2].ino, 0));
+    assert!(attr.ttl > Duration::ZERO);
+    user.share.forget_log();
+    user.vfs.getattr(attr.ino).await.unwrap();
+    assert_eq!(user.share.total(), 0);
+    assert_eq!(user.ino("f0000").await, attr.ino);
+}
+
+#[tokio::test]
+async fn an_entry_that_did_not_fit_is_not_held_against_the_kernel() {
+    let user = user_with_files(3);
+    let handle = user.vfs.opendir(ROOT);
+    let page_one = page(&user, handle, 0, true, 3).await.unwrap();
+    assert_eq!(user.vfs.inodes.lock().len(), 2, "the root and the one that fitted");
+    let page_two = page(&user, handle, page_one[2].next, true, 3).await.unwrap();
+    assert_eq!(names(&page_two), ["f0001", "f0002"]);
+    assert!(page_two[0].attr.is_some());
+}
+
+#[tokio::test]
+async fn an_earlier_offset_can_be_read_again() {
+    let user = user_with_files(250);
+    let handle = user.vfs.opendir(ROOT);
+    let all = page(&user, handle, 0, true, 1000).await.unwrap();
+    user.share.take_away("f0101");
+    user.share.forget_log();
+    let again = page(&user, handle, all[100].next, false, 3).await.unwrap();
+    assert_eq!(names(&again), ["f0099", "f0100", "f0101"]);
+    assert_eq!(user.share.total(), 0);
+    // With attributes, entries are looked at again, and what is gone is left out.
+    let again = page(&user, handle, all[100].next, true, 3).await.unwrap();
+    assert_eq!(names(&again), ["f0099", "f0100", "f0102"]);
+}
+
+#[tokio::test]
+async fn an_offset_ahead_of_what_was_read_is_found() {
+    let user = user_with_files(250);
+    let handle = user.vfs.opendir(ROOT);
+    assert_eq!(names(&page(&user, handle, 202, false, 2).await.unwrap()), ["f0200", "f0201"]);
+    assert_eq!(page(&user, handle, 10_000, false, 2).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_rewind_lists_anew() {
+    let user = user_with_files(1);
+    let handle = user.vfs.opendir(ROOT);
+    page(&user, handle, 0, false, 100).await.unwrap();
+    user.share.put("new", b"");
+    assert_eq!(page(&user, handle, 3, false, 100).await.unwrap().len(), 0, "the listing has ended");
+    assert_eq!(names(&page(&user, handle, 0, false, 100).await.unwrap()), [".", "..", "f0000", "new"]);
+}
+
+#[tokio::test]
+async fn an_empty_directory_has_its_dots() {
+    let user = User::new();
+    user.mkdir("d").await.unwrap();
+    let d = user.ino("d").await;
+    let handle = user.vfs.opendir(d);
+    let page = page(&user, handle, 0, false, 100).await.unwrap();
+    assert_eq!(page.iter().map(|entry| (entry.name.as_str(), entry.ino)).collect::<Vec<_>>(), [(".", d), ("..", ROOT)]);
+}
+
+#[tokio::test]
+async fn names_that_could_lead_out_of_the_directory_are_left_out() {
+    let user = User::new();
+    user.share.put_name("", &"a/b".encode_utf16().collect::<Vec<_>>());
+    user.share.put_name("", &"..".encode_utf16().collect::<Vec<_>>());
+    user.share.put_name("", &[0]);
+    user.share.put_name("", &[0x61, 0xD800]);
+    user.share.put("good", b"");
+    let listed = user.ls("").await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed.contains(&"good".to_owned()));
+}
+
+#[tokio::test]
+async fn a_listing_that_breaks_off_does_not_look_complete() {
+    let user = user_with_files(250);
+    let handle = user.vfs.opendir(ROOT);
+    user.share.refuse("QUERY_DIRECTORY", 4, NtStatus::UNEXPECTED_NETWORK_ERROR);
+    let first = page(&user, handle, 0, false, 1000).await.unwrap();
+    assert_eq!(first.len(), 202);
+    let offset = first[201].next;
+    assert_eq!(errno(page(&user, handle, offset, false, 1000).await), libc::EIO);
+    assert_eq!(errno(page(&user, handle, offset, false, 1000).await), libc::EIO);
+    assert_eq!(page(&user, handle, 0, false, 1000).await.unwrap().len(), 252, "a rewind tries again");
+}
+
+#[tokio::test]
+async fn a_listing_does_not_shrink_a_file_that_is_being_written() {
+    let user = User::new();
+    let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    let handle = user.vfs.opendir(ROOT);
+    let gate = user.share.hold_answer("QUERY_DIRECTORY");
+    let listing = page(&user, handle, 0, true, 10);
+    let writing = async {
+        gate.reached().await;
+        user.write(opened, 0, b"12345").await.unwrap();
+        gate.open();
+    };
+    let (listed, ()) = tokio::join!(listing, writing);
+    assert_eq!(listed.unwrap()[2].attr.unwrap().size, 5);
+    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().size, 5);
+}
+
+#[tokio::test]
+async fn an_entry_that_was_deleted_since_it_was_listed_is_not_believed_in() {
+    let user = user_with_files(4);
+    let handle = user.vfs.opendir(ROOT);
+    let first = page(&user, handle, 0, true, 3).await.unwrap();
+    user.vfs.unlink(ROOT, OsStr::new("f0002")).await.unwrap();
+    let rest = page(&user, handle, first[2].next, true, 10).await.unwrap();
+    assert_eq!(names(&rest), ["f0001", "f0002", "f0003"]);
+    // The kernel asks for the name as soon as somebody uses it.
+    assert_eq!(rest[1].attr.unwrap().ttl, Duration::ZERO);
+    assert_eq!(errno(user.look("f0002").await), libc::ENOENT);
+}
+
+#[tokio::test]
+async fn a_directory_of_100_000_entries_is_listed() {
+    let share = MemoryShare::with(Behaviour { batch: 1000, ..Behaviour::default() });
+    let user = User::on(share);
+    for number in 0..100_000u32 {
+        user.share.put_name("", &format!("file number {number}").encode_utf16().collect::<Vec<_>>());
+    }
+    assert_eq!(user.ls("").await.unwrap().len(), 100_000);
+    // One to open, one for each thousand, one that says that it was all.
+    assert_eq!(user.share.count("QUERY_DIRECTORY"), 102);
+}
+
+#[tokio::test]
+async fn a_directory_that_is_gone_or_not_open_is_told() {
+    let user = User::new();
+    user.share.put_directory("d");
+    let handle = user.vfs.opendir(user.ino("d").await);
+    user.rmdir("d").await.unwrap();
+    assert_eq!(errno(page(&user, handle, 2, false, 10).await), libc::ESTALE);
+    user.vfs.releasedir(handle);
+    assert_eq!(errno(page(&user, handle, 0, false, 10).await), libc::EBADF);
+}

@@ -1,0 +1,121 @@
+use super::*;
+use crate::share::Attributes;
+use crate::wire::NtStatus;
+
+#[tokio::test]
+async fn a_file_goes_in_one_round_trip() {
+    let user = User::new();
+    user.save("a", b"1").await.unwrap();
+    user.share.forget_log();
+    user.vfs.unlink(ROOT, OsStr::new("a")).await.unwrap();
+    assert_eq!(user.share.log(), [("REMOVE", "\\a".to_owned())]);
+    assert_eq!(errno(user.look("a").await), libc::ENOENT);
+}
+
+#[tokio::test]
+async fn what_is_no_file_stays() {
+    let user = User::new();
+    user.share.put_directory("d");
+    assert_eq!(errno(user.rm("d").await), libc::EISDIR);
+    user.ino("d").await;
+    assert_eq!(errno(user.rm("d").await), libc::EISDIR);
+    assert_eq!(errno(user.rm("b").await), libc::ENOENT);
+}
+
+#[tokio::test]
+async fn a_read_only_file_can_be_deleted() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    user.share.mark("a", Attributes::READONLY);
+    user.rm("a").await.unwrap();
+    assert_eq!(user.share.look("a"), None);
+}
+
+#[tokio::test]
+async fn a_read_only_file_that_cannot_be_deleted_stays_read_only() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    user.share.mark("a", Attributes::READONLY);
+    user.share.refuse("REMOVE", 2, NtStatus::SHARING_VIOLATION);
+    assert_eq!(errno(user.rm("a").await), libc::EBUSY);
+    assert!(user.share.look("a").unwrap().attributes.has(Attributes::READONLY));
+}
+
+#[tokio::test]
+async fn an_open_file_lives_on_until_it_is_closed() {
+    let user = User::new();
+    user.save("a", b"still here").await.unwrap();
+    let opened = user.open("a", libc::O_RDWR).await.unwrap();
+    let ino = user.vfs.handles.file(opened.handle).unwrap().ino;
+    user.rm("a").await.unwrap();
+    assert_eq!(errno(user.look("a").await), libc::ENOENT);
+    assert_eq!(user.ls("").await.unwrap(), Vec::<String>::new());
+
+    assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"still here");
+    user.write(opened, 0, b"STILL").await.unwrap();
+    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 10);
+    let cut = SetAttr { size: Some(5), handle: Some(opened.handle), ..SetAttr::default() };
+    user.vfs.setattr(ino, &cut).await.unwrap();
+    assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"STILL");
+
+    // The name is free for another file.
+    user.save("a", b"new").await.unwrap();
+    assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"STILL");
+
+    user.close(opened).await;
+    assert_eq!(user.share.names(""), ["a"]);
+    assert_eq!(user.cat("a").await.unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn it_lives_on_until_the_last_of_its_handles_is_closed() {
+    let user = User::new();
+    user.save("a", b"1").await.unwrap();
+    let (one, other) = (user.open("a", libc::O_RDONLY).await.unwrap(), user.open("a", libc::O_RDONLY).await.unwrap());
+    user.rm("a").await.unwrap();
+    user.close(one).await;
+    assert_eq!(user.read(other, 0, 1).await.unwrap(), b"1");
+    user.close(other).await;
+    assert_eq!(user.share.names(""), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_read_only_file_that_is_open_goes_too() {
+    let user = User::new();
+    let (_, opened) = user.vfs.create(ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
+    user.rm("a").await.unwrap();
+    user.write(opened, 0, b"1").await.unwrap();
+    user.close(opened).await;
+    assert_eq!(user.share.names(""), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn where_the_server_refuses_a_hidden_name_it_is_deleted_the_plain_way() {
+    let user = User::new();
+    user.save("a", b"1").await.unwrap();
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    user.share.refuse("RENAME", 1, NtStatus::ACCESS_DENIED);
+    user.rm("a").await.unwrap();
+    assert_eq!(user.read(opened, 0, 1).await.unwrap(), b"1");
+    assert_eq!(errno(user.look("a").await), libc::ENOENT);
+    user.close(opened).await;
+    assert_eq!(user.share.names(""), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_file_that_is_just_being_closed_needs_no_hidden_name() {
+    let user = User::new();
+    user.save("a", b"1").await.unwrap();
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    let gate = user.share.hold("CLOSE");
+    let closing = tokio::spawn(user.vfs.release(opened.handle));
+    gate.reached().await;
+    let vfs = Arc::clone(&user.vfs);
+    let removing = tokio::spawn(async move { vfs.unlink(ROOT, OsStr::new("a")).await });
+    tokio::task::yield_now().await;
+    gate.open();
+    removing.await.unwrap().unwrap();
+    closing.await.unwrap();
+    assert_eq!(user.share.count("RENAME"), 0);
+    assert_eq!(user.share.names(""), Vec::<String>::new());
+}
