@@ -146,8 +146,9 @@ impl Mount {
     fn terms(&self) -> Vec<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines = log.lines().filter(|line| line.contains("connected") || line.contains("buffer"));
-        // Without the time and the module in front.
-        lines.map(|line| line.split_once(": ").map_or(line, |(_, said)| said).to_owned()).collect()
+        // Without the time and the module in front, and without what was printed before.
+        let said = |line: &str| line.split_once(": ").map_or(line, |(_, said)| said).to_owned();
+        lines.map(|line| line.split_once("terms=").map_or_else(|| said(line), |(_, terms)| terms.to_owned())).collect()
     }
 
     /// Unmounts, by the signal that systemd sends, too; all data is on the server then.

@@ -1,6 +1,5 @@
 //! A server that goes away, comes back, falls silent or is slow.
 
-use crate::support::command::run;
 use crate::support::files::{fails_with, names, noise};
 use crate::support::mount::{Mount, Request};
 use crate::support::proxy::Proxy;
@@ -13,7 +12,6 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,8 +176,8 @@ fn unmounting_is_bounded_though_the_server_is_dead() {
         fs::write(mount.join("file"), "x").unwrap();
         server.kill();
         match way {
-            "fusermount3" => drop(run(Command::new(way).arg("-u").arg(mount.path()), LIMIT).success()),
-            "umount" => drop(run(Command::new(way).arg(mount.path()), LIMIT).success()),
+            "fusermount3" => mount.unmount_by(&[way, "-u"]),
+            "umount" => mount.unmount_by(&[way]),
             _ => mount.signal(Signal::TERM),
         }
         mount.is_gone();

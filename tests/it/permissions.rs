@@ -84,7 +84,7 @@ fn a_read_only_share_changes_nothing(kind: Kind) {
 }
 
 fn an_ordinary_user_mounts_works_and_unmounts(kind: Kind) {
-    let scene = Scene::with(kind, |request| request.as_user(SOMEBODY));
+    let scene = Scene::with(kind, |request| request.by_user(SOMEBODY));
     let info = scene.mount.info();
     assert_eq!(info.kind, "fuse.cifs");
     assert!(info.has_option(&format!("user_id={SOMEBODY}")) && info.has_option("nosuid") && info.has_option("nodev"));
@@ -98,7 +98,7 @@ fn an_ordinary_user_mounts_works_and_unmounts(kind: Kind) {
 
 #[test]
 fn nobody_else_comes_into_an_ordinary_users_mount() {
-    let scene = Scene::with(Kind::Smbd, |request| request.as_user(SOMEBODY));
+    let scene = Scene::with(Kind::Smbd, |request| request.by_user(SOMEBODY));
     // Not even root.
     fails_with(fs::read_dir(scene.mount.path()), Errno::ACCESS);
 }
@@ -126,7 +126,7 @@ fn allow_other_by_an_ordinary_user_needs_fuse_conf_and_says_so() {
     }
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("scene");
-    let request = Request::new(url_of(&server, &folder)).as_user(SOMEBODY).arg("--allow-other");
+    let request = Request::new(url_of(&server, &folder)).by_user(SOMEBODY).arg("--allow-other");
     request.fails(32).says("user_allow_other").says("/etc/fuse.conf");
 }
 

@@ -16,6 +16,7 @@ both_servers!(
     readers_see_whole_blocks_while_a_writer_replaces_them,
     threads_make_and_delete_files_side_by_side,
     a_file_closed_on_one_mount_is_read_on_another,
+    two_mounts_never_create_the_same_file,
     a_tree_of_3000_files_comes_back_as_it_was,
 );
 
@@ -119,12 +120,27 @@ fn a_file_closed_on_one_mount_is_read_on_another(kind: Kind) {
     other.unmount();
 }
 
+/// What lock files rely on.
+fn two_mounts_never_create_the_same_file(kind: Kind) {
+    let scene = Scene::on(kind);
+    let other = scene.second_mount();
+    for round in 0..30 {
+        let name = format!("lock {round}");
+        let made = thread::scope(|scope| {
+            let tries = [scene.here(&name), other.join(&name)].map(|path| scope.spawn(|| File::create_new(path)));
+            tries.map(|attempt| attempt.join().unwrap().is_ok())
+        });
+        assert!(made[0] != made[1], "round {round}: {made:?}");
+    }
+    other.unmount();
+}
+
 fn a_tree_of_3000_files_comes_back_as_it_was(kind: Kind) {
     let scene = Scene::with(kind, |request| request.for_at_most(Duration::from_secs(240)));
     let local = scratch::folder("tree");
     assert_eq!(source_tree(&local.join("source"), 3_000), 3_000);
-    copy_tree(&local.join("source"), &scene.here("copy")).unwrap();
-    copy_tree(&scene.here("copy"), &local.join("back")).unwrap();
+    copy_tree(&local.join("source"), &scene.here("copy"));
+    copy_tree(&scene.here("copy"), &local.join("back"));
     let source = tree(&local.join("source"));
     assert_eq!(source.values().flatten().count(), 3_000);
     assert!(tree(&scene.there("copy")) == source, "on the server's disk");

@@ -67,18 +67,18 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<String>> {
 }
 
 /// Copies a folder and all below it, file by file, the way `cp -r` does.
-pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
-    fs::create_dir(to)?;
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
+pub(crate) fn copy_tree(from: &Path, to: &Path) {
+    let failed = |what: &str, path: &Path, error: io::Error| -> ! { panic!("{what} {}: {error}", path.display()) };
+    fs::create_dir(to).unwrap_or_else(|error| failed("mkdir", to, error));
+    for entry in fs::read_dir(from).unwrap_or_else(|error| failed("list", from, error)) {
+        let entry = entry.unwrap_or_else(|error| failed("list", from, error));
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_tree(&entry.path(), &target)?;
+        if entry.file_type().unwrap_or_else(|error| failed("stat", &entry.path(), error)).is_dir() {
+            copy_tree(&entry.path(), &target);
         } else {
-            fs::copy(entry.path(), target)?;
+            fs::copy(entry.path(), &target).unwrap_or_else(|error| failed("copy to", &target, error));
         }
     }
-    Ok(())
 }
 
 /// Makes a tree like that of a program's sources: nested folders, many small files, some of a few

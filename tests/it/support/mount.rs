@@ -99,7 +99,7 @@ impl Request {
     }
 
     /// By this user, who gets the mountpoint.
-    pub(crate) fn as_user(mut self, id: u32) -> Request {
+    pub(crate) fn by_user(mut self, id: u32) -> Request {
         std::os::unix::fs::chown(&self.mountpoint, Some(id), Some(id)).expect("root may change owners");
         self.as_user = Some(id);
         self
@@ -291,13 +291,30 @@ impl Mount {
     /// Unmounts the way a user does, and waits until the process has ended.
     #[track_caller]
     pub(crate) fn unmount(mut self) {
-        let mut command = Command::new("fusermount3");
-        command.arg("-u").arg(&self.mountpoint);
+        self.unmount_by(&["fusermount3", "-u"]);
+        self.is_gone();
+    }
+
+    /// Unmounts by this command, as the user who mounted.
+    ///
+    /// A test on another thread may have forked while a file was open here. Until that child has
+    /// become another program, it has the file open, too; so "busy" is asked again for a while.
+    #[track_caller]
+    pub(crate) fn unmount_by(&self, words: &[&str]) {
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg(&self.mountpoint);
         if let Some(id) = self.as_user {
             command.uid(id).gid(id);
         }
-        run(&mut command, END).success();
-        self.is_gone();
+        let mut outcome = run(&mut command, END);
+        wait_until(END, || {
+            let busy = outcome.code != Some(0) && outcome.text().contains("busy");
+            if busy {
+                outcome = run(&mut command, END);
+            }
+            !busy
+        });
+        outcome.success();
     }
 
     /// Waits until the mount is gone and the process has ended; its exit code, if it is a child of ours.
