@@ -162,7 +162,7 @@ pub(super) struct Args {
     pub(super) gid: Option<u32>,
 
     /// The permissions that files show
-    #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0644", value_parser = values::mode)]
+    #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0755", value_parser = values::mode)]
     pub(super) file_mode: u32,
 
     /// The permissions that directories show

@@ -44,7 +44,16 @@ mod tests {
         }
         assert!(table.contains("| **Signing in** | | |"));
         assert!(table.contains("| `--ro` |  | Mount read-only |"));
-        assert!(table.contains("| `--file-mode OCTAL` | `0644` | The permissions that files show |"));
+        assert!(table.contains("| `--file-mode OCTAL` | `0755` | The permissions that files show |"));
         assert!(table.lines().all(|line| line.starts_with('|') && line.ends_with('|')));
+    }
+
+    #[test]
+    fn the_readme_holds_this_table() {
+        let readme = include_str!("../../README.md");
+        let (_, rest) =
+            readme.split_once("<!-- options: begin -->\n").expect("the README marks where the table begins");
+        let (table, _) = rest.split_once("<!-- options: end -->").expect("and where it ends");
+        assert_eq!(table, options_table(), "cifs-fuse --print-options-table prints what belongs there");
     }
 }

@@ -93,7 +93,7 @@ impl Default for MountOptions {
         MountOptions {
             uid: nix::unistd::getuid().as_raw(),
             gid: nix::unistd::getgid().as_raw(),
-            file_mode: 0o644,
+            file_mode: 0o755,
             dir_mode: 0o755,
             read_only: false,
             allow_other: false,

