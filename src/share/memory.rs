@@ -28,8 +28,6 @@ pub(crate) struct Behaviour {
     /// Entries in one answer to a listing.
     pub batch: usize,
     pub ids: Ids,
-    /// Dot files have the hidden attribute, and are not truncated in an open for that: Samba's way.
-    pub hides_dot_files: bool,
     /// CLOSE answers with metadata.
     pub close_answers: bool,
 }
@@ -50,7 +48,6 @@ impl Default for Behaviour {
             limits: IoLimits { read: 64 * 1024, write: 64 * 1024 },
             batch: 100,
             ids: Ids::Stable,
-            hides_dot_files: false,
             close_answers: true,
         }
     }

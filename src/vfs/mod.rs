@@ -41,6 +41,7 @@ mod io;
 mod lookup;
 pub mod names;
 mod open;
+mod pending;
 mod readdir;
 mod remove;
 mod rename;

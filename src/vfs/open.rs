@@ -4,12 +4,9 @@ use super::attributes::{Attr, DataVersion};
 use super::errno::{Result, VfsError};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
-use super::{Vfs, names};
+use super::{Vfs, names, pending};
 use crate::cache::Stream;
-use crate::share::{
-    Change, CreateAction, Disposition, FileKind, Metadata, OpenHow, RemotePath, Share, ShareError, Target,
-};
-use crate::wire::NtStatus;
+use crate::share::{CreateAction, Disposition, FileKind, Metadata, OpenHow, RemotePath, Share};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::ffi::OsStr;
@@ -191,8 +188,6 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Opens a file on the share. A server that will not truncate a hidden or system file in the open
-    /// (MS-FSA 2.1.5.1.2.1; Samba shows each dot file as hidden) is asked to do it afterwards.
     async fn open_on_share(
         &self,
         path: &RemotePath,
@@ -201,28 +196,12 @@ impl<S: Share> Vfs<S> {
         readonly: bool,
     ) -> Result<(S::File, Metadata, CreateAction)> {
         let how = OpenHow { read: access.read, write: access.modifies(), disposition, readonly };
-        let plain = match disposition {
-            Disposition::Overwrite => Disposition::Open,
-            Disposition::OverwriteIf => Disposition::OpenIf,
-            _ => return Ok(self.share.open(path, how).await?),
-        };
-        let refused = match self.share.open(path, how).await {
-            Err(error) if error.nt_status() == Some(NtStatus::ACCESS_DENIED) => error,
-            result => return Ok(result?),
-        };
-        let opened = self.share.open(path, OpenHow { disposition: plain, ..how }).await;
-        // If it cannot be opened for writing either, the first refusal says why.
-        let (file, mut metadata, action) = opened.map_err(|_: ShareError| refused)?;
-        if action == CreateAction::Created {
-            return Ok((file, metadata, action));
+        match disposition {
+            Disposition::Open | Disposition::Overwrite => Ok(self.share.open(path, how).await?),
+            Disposition::Create | Disposition::OpenIf | Disposition::OverwriteIf => {
+                pending::once_free(|| self.share.open(path, how)).await
+            }
         }
-        let truncated = Change { size: Some(0), ..Change::default() };
-        if let Err(error) = self.share.set(Target::File(&file), &truncated).await {
-            self.close_unused(file).await;
-            return Err(error.into());
-        }
-        metadata.size = 0;
-        Ok((file, metadata, CreateAction::Overwritten))
     }
 
     fn register(&self, handle: u64, ino: u64, key: u64, file: S::File, access: Access) {

@@ -3,7 +3,7 @@
 use super::attributes::Attr;
 use super::errno::{Result, VfsError};
 use super::inodes::Admission;
-use super::{Vfs, names};
+use super::{Vfs, names, pending};
 use crate::share::{Attributes, Change, FileKind, RemotePath, Share, ShareError, Target};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
@@ -23,7 +23,7 @@ impl<S: Share> Vfs<S> {
         let (directory, before) =
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
-        let metadata = self.share.create_directory(&path).await?;
+        let metadata = pending::once_free(|| self.share.create_directory(&path)).await?;
         let now = Instant::now();
         let admission = self.with_inodes(|inodes| {
             inodes.vanished(parent, &name, before);

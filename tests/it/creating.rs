@@ -54,7 +54,7 @@ fn a_file_can_be_made_read_only_and_written_by_its_maker(kind: Kind) {
     file.write_all(b"content").unwrap();
     drop(file);
     assert_eq!(fs::read(scene.there("object")).unwrap(), b"content");
-    assert_eq!(fs::metadata(scene.here("object")).unwrap().permissions().mode() & 0o777, 0o444);
+    assert_eq!(fs::metadata(scene.here("object")).unwrap().permissions().mode() & 0o777, 0o555);
 }
 
 fn creating_needs_the_folder(kind: Kind) {

@@ -29,7 +29,7 @@ fn files_belong_to_whoever_mounts(kind: Kind) {
     fs::write(scene.there("file"), "x").unwrap();
     fs::create_dir(scene.there("folder")).unwrap();
     let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
-    for (name, mode) in [("file", 0o100_644), ("folder", 0o040_755), ("", 0o040_755)] {
+    for (name, mode) in [("file", 0o100_755), ("folder", 0o040_755), ("", 0o040_755)] {
         let metadata = fs::metadata(scene.here(name)).unwrap();
         assert_eq!((metadata.uid(), metadata.gid(), metadata.mode()), (uid, gid, mode), "{name:?}");
     }

@@ -19,6 +19,7 @@ both_servers!(
     a_file_can_be_made_shorter_and_longer,
     a_file_can_be_cut_by_its_name,
     opening_to_truncate_empties,
+    a_dot_file_can_be_emptied,
     writing_in_odd_pieces_gives_the_same_bytes,
     random_writes_and_reads_agree_with_a_local_file,
     a_file_past_4_gib_keeps_its_bytes_apart,
@@ -149,6 +150,15 @@ fn a_file_can_be_cut_by_its_name(kind: Kind) {
     assert_eq!(unsafe { libc::truncate(name.as_ptr(), 2) }, 0);
     assert_eq!(fs::read(&path).unwrap(), b"01");
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"01");
+}
+
+/// Samba gives dot files the hidden attribute, and no server overwrites a hidden file in an open.
+fn a_dot_file_can_be_emptied(kind: Kind) {
+    let scene = Scene::on(kind);
+    for content in ["long content", "short"] {
+        fs::write(scene.here(".profile"), content).unwrap();
+        assert_eq!(fs::read(scene.there(".profile")).unwrap(), content.as_bytes());
+    }
 }
 
 fn opening_to_truncate_empties(kind: Kind) {

@@ -117,9 +117,6 @@ impl Tree {
     }
 
     fn attach(&mut self, parent: u64, name: &[u16], mut node: Node) -> u64 {
-        if self.behaviour.hides_dot_files && name.first() == Some(&u16::from(b'.')) {
-            node.metadata.attributes.0 |= Attributes::HIDDEN;
-        }
         node.parent = parent;
         self.next += 1;
         let id = self.next;
@@ -219,10 +216,6 @@ impl Tree {
         }
         if !matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf) {
             return Ok(CreateAction::Opened);
-        }
-        // MS-FSA 2.1.5.1.2.1: neither a hidden file nor a system file is overwritten by an open.
-        if attributes.has(Attributes::HIDDEN) {
-            return Err(NtStatus::ACCESS_DENIED);
         }
         self.resize(id, 0);
         Ok(CreateAction::Overwritten)

@@ -43,18 +43,6 @@ async fn o_trunc_empties_the_file_in_the_open() {
 }
 
 #[tokio::test]
-async fn dot_files_can_be_truncated_on_a_server_that_shows_them_as_hidden() {
-    let user = User::behaving(Behaviour { hides_dot_files: true, ..Behaviour::default() });
-    user.save(".profile", b"old and long").await.unwrap();
-    user.save(".profile", b"new").await.unwrap();
-    assert_eq!(user.share.data(".profile").unwrap(), b"new");
-    let opened = user.open(".profile", libc::O_WRONLY | libc::O_TRUNC).await.unwrap();
-    assert_eq!(user.share.data(".profile").unwrap(), b"");
-    user.close(opened).await;
-    assert_eq!(user.look(".profile").await.unwrap().size, 0);
-}
-
-#[tokio::test]
 async fn a_read_only_file_cannot_be_opened_for_writing() {
     let user = User::new();
     user.share.put("a", b"1");
