@@ -267,9 +267,13 @@ impl<S: Share> Filesystem for Adapter<S> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let writing = match self.vfs.begin_write(handle.0, offset, data.len() as u64) {
+            Ok(writing) => writing,
+            Err(error) => return reply.error(report("write", &error)),
+        };
         let data = Bytes::copy_from_slice(data);
         self.spawn(|vfs| async move {
-            match vfs.write(handle.0, offset, data).await {
+            match vfs.finish_write(writing, data).await {
                 Ok(written) => reply.written(written),
                 Err(error) => reply.error(report("write", &error)),
             }

@@ -7,11 +7,13 @@
 use super::Vfs;
 use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
+use super::underway::Underway;
 use crate::cache::Request;
 use crate::share::{OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,7 +37,7 @@ impl<S: Share> Vfs<S> {
 
     /// The data, if all of it is cached and may be used.
     pub fn cached(&self, reading: &Reading<S>) -> Option<Bytes> {
-        if reading.open.access.direct {
+        if reading.open.access.direct || self.writes.touch(reading.open.key, &reading.range()) {
             return None;
         }
         let size = self.valid_size(&reading.open)?;
@@ -48,6 +50,7 @@ impl<S: Share> Vfs<S> {
     /// What the share answered.
     pub async fn finish_read(&self, reading: Reading<S>) -> Result<Bytes> {
         let open = &reading.open;
+        self.writes.settle(open.key, reading.range()).await;
         if open.access.direct {
             return self.read_direct(open, reading.offset, reading.length).await;
         }
@@ -66,26 +69,39 @@ impl<S: Share> Vfs<S> {
         Ok(data)
     }
 
-    /// Writes all of `data`; at the end of the file if it was opened to append. When this returns,
-    /// the server has it.
+    /// Takes note of a write: to be called in the order of the kernel's requests, since later reads of
+    /// its range wait for it.
     ///
     /// # Errors
-    /// `EBADF` if the handle is not open for writing; `EFBIG`; the first error that the share
-    /// answered, after which any part of the data may have been written.
-    pub async fn write(&self, handle: u64, offset: u64, data: Bytes) -> Result<u32> {
+    /// `EBADF` if the handle is not open for writing.
+    pub fn begin_write(&self, handle: u64, offset: u64, length: u64) -> Result<Writing<S>> {
         let open = self.handles.file(handle)?;
         if !open.access.write {
             return Err(VfsError::rule(libc::EBADF, "the file is not open for writing"));
         }
+        // Where an appending write will end up is known only when the server has told the file's size.
+        let range = if open.access.append { 0..u64::MAX } else { offset..offset.saturating_add(length) };
+        let underway = self.writes.begin(open.key, range);
+        Ok(Writing { open, offset, _underway: underway })
+    }
+
+    /// Writes all of `data`; at the end of the file if it was opened to append. When this returns,
+    /// the server has it.
+    ///
+    /// # Errors
+    /// `EFBIG`; the first error that the share answered, after which any part of the data may have
+    /// been written.
+    pub async fn finish_write(&self, writing: Writing<S>, data: Bytes) -> Result<u32> {
+        let (open, offset) = (&writing.open, writing.offset);
         if data.is_empty() {
             return Ok(0);
         }
         let length = data.len() as u64;
-        let offset = if open.access.append { self.end_of(&open).await? } else { offset };
+        let offset = if open.access.append { self.end_of(open).await? } else { offset };
         let end = offset.checked_add(length).filter(|end| *end <= MAX_SIZE);
         let end = end.ok_or_else(|| VfsError::rule(libc::EFBIG, "the file would be longer than files can be"))?;
 
-        let _changed = Changed { vfs: self, open: &open, start: offset, end };
+        let _changed = Changed { vfs: self, open, start: offset, end };
         let limit = u64::from(self.share.limits().write.max(1));
         let mut pieces = Vec::new();
         let mut at = offset;
@@ -222,10 +238,21 @@ pub struct Reading<S: Share> {
 }
 
 impl<S: Share> Reading<S> {
+    fn range(&self) -> Range<u64> {
+        self.offset..self.offset.saturating_add(u64::from(self.length))
+    }
+
     fn request(&self, size: u64) -> Request {
         let (file, length) = (self.open.key, u64::from(self.length));
         Request { file, offset: self.offset, length, size, whole: self.whole }
     }
+}
+
+/// A write that was begun. Reads of its range wait until it is gone.
+pub struct Writing<S: Share> {
+    open: Arc<OpenFile<S>>,
+    offset: u64,
+    _underway: Underway,
 }
 
 /// A write under way. However it ends, what was cached of its range is out of date then.

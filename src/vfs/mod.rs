@@ -46,6 +46,7 @@ mod readdir;
 mod remove;
 mod rename;
 mod setattr;
+mod underway;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -60,11 +61,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use underway::Writes;
 
 pub use attributes::Attr;
 pub use errno::{ErrorSource, Result, VfsError};
 pub use inodes::ROOT;
-pub use io::Reading;
+pub use io::{Reading, Writing};
 pub use open::Opened;
 pub use readdir::Listed;
 pub use setattr::{SetAttr, SetTime};
@@ -98,6 +100,7 @@ pub struct Vfs<S: Share> {
     inodes: Mutex<Inodes>,
     handles: Handles<S>,
     cache: Arc<PageCache<ShareError>>,
+    writes: Arc<Writes>,
     /// The next hidden name. It begins anywhere, so that two mounts do not meet.
     next_hidden: AtomicU64,
     /// A listing held a name that no honest server gives, and the log says so.
@@ -124,6 +127,7 @@ impl<S: Share> Vfs<S> {
             show,
             inodes: Mutex::new(Inodes::new()),
             handles: Handles::new(),
+            writes: Arc::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
             hostile_name_logged: AtomicBool::new(false),
         }

@@ -64,6 +64,27 @@ async fn a_read_that_crosses_a_write_does_not_leave_old_data_behind() {
 }
 
 #[tokio::test]
+async fn a_read_waits_for_the_write_that_the_kernel_sent_before_it() {
+    use futures_util::FutureExt;
+    let user = User::new();
+    user.share.put("a", b"old data");
+    let opened = user.open("a", libc::O_RDWR).await.unwrap();
+    assert_eq!(user.read(opened, 0, 8).await.unwrap(), b"old data");
+    let gate = user.share.hold_answer("WRITE");
+    let crossing = async {
+        gate.reached().await;
+        assert_eq!(user.cached(opened, 0, 3), None);
+        let mut reading = Box::pin(user.read(opened, 0, 3));
+        assert!(reading.as_mut().now_or_never().is_none(), "a server may still have the old data");
+        assert_eq!(user.read(opened, 4, 4).await.unwrap(), b"data", "what is not written is not waited for");
+        gate.open();
+        reading.await.unwrap()
+    };
+    let (written, read) = tokio::join!(user.write(opened, 0, b"new"), crossing);
+    assert_eq!((written.unwrap(), read), (3, b"new".to_vec()));
+}
+
+#[tokio::test]
 async fn attributes_that_cross_a_write_do_not_undo_it() {
     let user = User::believing_nothing();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();

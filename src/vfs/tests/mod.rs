@@ -104,7 +104,8 @@ impl User {
     }
 
     pub(crate) async fn write(&self, opened: Opened, offset: u64, data: &[u8]) -> Result<u32> {
-        self.vfs.write(opened.handle, offset, Bytes::copy_from_slice(data)).await
+        let writing = self.vfs.begin_write(opened.handle, offset, data.len() as u64)?;
+        self.vfs.finish_write(writing, Bytes::copy_from_slice(data)).await
     }
 
     pub(crate) async fn read(&self, opened: Opened, offset: u64, length: u32) -> Result<Vec<u8>> {
