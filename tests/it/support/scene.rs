@@ -25,7 +25,12 @@ impl Scene {
     /// A new folder of the shared server, mounted as `adjust` says.
     #[track_caller]
     pub(crate) fn with(kind: Kind, adjust: impl FnOnce(Request) -> Request) -> Scene {
-        let server = Server::shared(kind);
+        Scene::of(Server::shared(kind), adjust)
+    }
+
+    /// A new folder of this server, mounted as `adjust` says.
+    #[track_caller]
+    pub(crate) fn of(server: Arc<Server>, adjust: impl FnOnce(Request) -> Request) -> Scene {
         let folder = server.new_folder("scene");
         let mount = adjust(Request::new(url_of(&server, &folder))).mount();
         Scene { mount, folder, server }

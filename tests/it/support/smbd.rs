@@ -1,7 +1,7 @@
 //! Samba's `smbd`, private to a test: own folders, own configuration, own password database, a free
 //! port of the loopback. It needs no root; then it knows the user who runs it and nobody else.
 
-use super::command::{run_with_input, wait};
+use super::command::{run, run_with_input, wait};
 use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
 use super::{scratch, wait_until};
 use cifs_fuse::config::Dialect;
@@ -68,10 +68,21 @@ impl Smbd {
         let answers = wait_until(START, || {
             let ended = process.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "smbd ended at once: {ended:?}\n{}", self.log());
-            TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+            TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.serves()
         });
         *self.process.lock().expect("nobody panics with this lock") = Some(process);
-        assert!(answers, "smbd does not listen on port {} after {START:?}\n{}", self.port, self.log());
+        assert!(answers, "smbd does not serve on port {} after {START:?}\n{}", self.port, self.log());
+    }
+
+    /// Whether the share can be used. A moment after it began to listen, smbd may still refuse that with
+    /// STATUS_NO_MEMORY.
+    fn serves(&self) -> bool {
+        let credentials = self.home.join("credentials");
+        fs::write(&credentials, format!("username={}\npassword={PASSWORD}\n", user())).expect("a writable folder");
+        let mut smbclient = Command::new("smbclient");
+        smbclient.arg(format!("//127.0.0.1/{SHARE}")).arg("-A").arg(credentials);
+        smbclient.args(["-p", &self.port.to_string(), "-c", "exit"]);
+        run(&mut smbclient, START).code == Some(0)
     }
 
     /// The server's log.
