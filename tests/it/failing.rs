@@ -2,7 +2,8 @@
 //! status, comes within the connect timeout, and leaves nothing behind.
 
 use crate::support::command::{Run, run};
-use crate::support::mount::{Request, is_running, program};
+use crate::support::mount::{Request, program};
+use crate::support::processes::is_running;
 use crate::support::proxy::Proxy;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, PASSWORD, PASSWORD_MARK, SHARE, Server, both_servers, url, user};

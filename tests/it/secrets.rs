@@ -1,7 +1,8 @@
 //! Where a password may come from, and that it never shows.
 
 use crate::command_line::encoded;
-use crate::support::mount::{Mount, Request, command_line};
+use crate::support::mount::{Mount, Request};
+use crate::support::processes::command_line;
 use crate::support::scene::Scene;
 use crate::support::scratch;
 use crate::support::server::{Kind, PASSWORD, PASSWORD_MARK, Server, user};

@@ -3,7 +3,7 @@
 
 use crate::support::command::run;
 use crate::support::files::noise;
-use crate::support::mount::is_running;
+use crate::support::processes::is_running;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
 use crate::support::{mountinfo, wait_until};

@@ -8,7 +8,7 @@
 //! | [`smbd`], [`embedded`] | the two servers |
 //! | [`proxy`], [`frames`] | a TCP proxy that records, counts, stalls, cuts, resets and delays |
 //! | [`netbios`] | a NetBIOS session and name service |
-//! | [`mountinfo`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
+//! | [`mountinfo`], [`processes`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
 //! | [`scene`] | a folder on a shared server, mounted: what most tests start from |
 //! | [`silent`] | a mount of somebody else, that hangs |
 //! | [`files`] | checksums, trees, contents that can be checked |
@@ -23,6 +23,7 @@ pub(crate) mod frames;
 pub(crate) mod mount;
 pub(crate) mod mountinfo;
 pub(crate) mod netbios;
+pub(crate) mod processes;
 pub(crate) mod proxy;
 pub(crate) mod scene;
 pub(crate) mod scratch;

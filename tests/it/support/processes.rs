@@ -1,0 +1,51 @@
+//! The processes that serve mounts, as /proc shows them.
+
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs;
+use std::path::Path;
+
+/// Whether a process exists and is not a zombie.
+pub(crate) fn is_running(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
+}
+
+/// The words of a process's command line, as `ps` shows them.
+pub(crate) fn command_line(pid: i32) -> Vec<String> {
+    let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Processes of ours for this mountpoint, by its whole path or, relative to where they were started,
+/// by its last name.
+pub(super) fn served_by(mountpoint: &Path) -> Vec<i32> {
+    let mut found = processes_of(mountpoint);
+    if found.is_empty() {
+        found = processes_of(Path::new(mountpoint.file_name().unwrap_or_default()));
+    }
+    found
+}
+
+/// The processes that have this mountpoint on their command line and are not helpers of fuse.
+pub(crate) fn processes_of(mountpoint: &Path) -> Vec<i32> {
+    let mut found: Vec<i32> = fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| {
+            let words = command_line(*pid);
+            !words[0].contains("fusermount")
+                && words.iter().any(|word| Path::new(word) == mountpoint)
+                && is_running(*pid)
+        })
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+/// Ends a process that did not end by itself.
+pub(super) fn kill(pid: i32) {
+    eprintln!("process {pid} outlived its mount: killing it");
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
