@@ -172,7 +172,7 @@ impl Connection {
     /// A server that grants too few credits for a related compound gets its parts one by one.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
         let work = async {
-            match self.exchange(chain, |_| ()).await {
+            match self.exchange(chain, &mut |_| ()).await {
                 Err(WireError::Credits { .. }) if chain.requests.len() > 1 && chain.related => {
                     self.one_by_one(chain).await
                 }
@@ -187,18 +187,19 @@ impl Connection {
     pub async fn send_recorded(&self, request: Request, deadline: Duration) -> Result<(Vec<u8>, Reply), WireError> {
         let mut sent = Vec::new();
         let chain = Chain::single(request);
-        let record = |segments: &[Bytes]| sent = segments.concat().split_off(4);
-        let mut replies = timeout(deadline, self.exchange(&chain, record)).await.unwrap_or(Err(WireError::TimedOut))?;
+        let mut record = |segments: &[Bytes]| sent = segments.concat().split_off(4);
+        let mut replies =
+            timeout(deadline, self.exchange(&chain, &mut record)).await.unwrap_or(Err(WireError::TimedOut))?;
         let reply = replies.pop().ok_or(Malformed("no reply"))?;
         Ok((sent, reply))
     }
 
     /// Sends and waits for nothing, not even for credits: whether it was sent.
     pub fn post(&self, chain: &Chain) -> bool {
-        self.shared.send_detached(chain).is_some()
+        self.shared.send_detached(chain)
     }
 
-    async fn exchange(&self, chain: &Chain, record: impl FnOnce(&[Bytes])) -> Answer {
+    async fn exchange(&self, chain: &Chain, record: &mut impl FnMut(&[Bytes])) -> Answer {
         let mut waiting = self.queue(chain, record).await?;
         let answer = (&mut waiting.answer).await;
         waiting.answered = true;
@@ -208,19 +209,13 @@ impl Connection {
     }
 
     /// Waits for credits, then sends. No await lies between taking the ids and sending.
-    async fn queue(&self, chain: &Chain, record: impl FnOnce(&[Bytes])) -> Result<Waiting<'_>, WireError> {
+    async fn queue(&self, chain: &Chain, record: &mut impl FnMut(&[Bytes])) -> Result<Waiting<'_>, WireError> {
         let shared = &*self.shared;
         let _turn = shared.turnstile.acquire().await.map_err(|_| shared.why_ended())?;
         loop {
             let granted = shared.granted.notified();
-            if let Some((address, answer)) = shared.take_ids(chain)? {
-                let segments = frame::assemble(chain, address, shared.protection(chain)?);
-                record(&segments);
-                let waiting = Waiting { shared, first_id: address.first_id, answer, answered: false };
-                if let Err(error) = shared.outbox.push(segments) {
-                    shared.end(&format!("sending failed: {error}"));
-                }
-                return Ok(waiting);
+            if let Some((first_id, answer)) = shared.try_send(chain, record)? {
+                return Ok(Waiting { shared, first_id, answer, answered: false });
             }
             granted.await;
         }
@@ -239,7 +234,7 @@ impl Connection {
             }
             let command = request.command;
             let single = Chain { requests: vec![request], related: false, ..chain.clone() };
-            let mut answer = self.exchange(&single, |_| ()).await?;
+            let mut answer = self.exchange(&single, &mut |_| ()).await?;
             let reply = answer.pop().ok_or(Malformed("no reply"))?;
             if command == Command::Create {
                 if reply.status().is_error() {
@@ -438,20 +433,32 @@ impl Shared {
         body.extend_from_slice(&file);
         let mut chain = Chain::single(Request::new(Command::Close, body));
         (chain.tree_id, chain.seal) = (orphan.tree_id, orphan.seal);
-        if self.send_detached(&chain).is_none() {
+        if !self.send_detached(&chain) {
             // Without a credit to spare the file stays open until the session ends.
             tracing::debug!(peer = %self.peer, "no credit to close an open that nobody waits for");
         }
     }
 
-    /// Sends if there are credits for it, and waits for nothing.
-    fn send_detached(&self, chain: &Chain) -> Option<oneshot::Receiver<Answer>> {
-        let protect = self.protection(chain).ok()?;
-        let (address, answer) = self.take_ids(chain).ok()??;
-        if let Err(error) = self.outbox.push(frame::assemble(chain, address, protect)) {
+    /// Sends if there are credits for it. How it is protected is known before an id is taken, so that
+    /// every id that is taken is sent.
+    fn try_send(
+        &self,
+        chain: &Chain,
+        record: &mut impl FnMut(&[Bytes]),
+    ) -> Result<Option<(u64, oneshot::Receiver<Answer>)>, WireError> {
+        let protect = self.protection(chain)?;
+        let Some((address, answer)) = self.take_ids(chain)? else { return Ok(None) };
+        let segments = frame::assemble(chain, address, protect);
+        record(&segments);
+        if let Err(error) = self.outbox.push(segments) {
             self.end(&format!("sending failed: {error}"));
         }
-        Some(answer)
+        Ok(Some((address.first_id, answer)))
+    }
+
+    /// Sends if there are credits for it, and waits for nothing: whether it was sent.
+    fn send_detached(&self, chain: &Chain) -> bool {
+        matches!(self.try_send(chain, &mut |_| ()), Ok(Some(_)))
     }
 }
 
@@ -508,7 +515,7 @@ async fn keep_alive(shared: Arc<Shared>, interval: Duration) {
         }
         let before = shared.last_received.load(Ordering::Relaxed);
         // Without a credit to spare, requests are in flight, and any reply to them will do.
-        let _echo = shared.send_detached(&Chain::single(Request::new(Command::Echo, vec![4, 0, 0, 0])));
+        shared.send_detached(&Chain::single(Request::new(Command::Echo, vec![4, 0, 0, 0])));
         tokio::select! {
             () = tokio::time::sleep(interval) => {}
             _ = ended.wait_for(|ended| *ended) => return,

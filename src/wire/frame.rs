@@ -164,7 +164,7 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
         put_header(&mut current, &header);
         current.extend_from_slice(&request.body);
         if let Protect::Sign(signer) = protect {
-            let nonce = Nonce { message_id, from_server: false, cancel: request.command == Command::Cancel };
+            let nonce = Nonce { message_id, from_server: false, cancel: false };
             let pieces = [&current[start..], &request.payload[..], &[0u8; 8][..padding]];
             let signature = signer.sign(pieces, nonce);
             current[start + SIGNATURE.start..start + SIGNATURE.end].copy_from_slice(&signature);

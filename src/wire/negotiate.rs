@@ -14,8 +14,6 @@ use std::time::Duration;
 
 /// The bits of Capabilities (MS-SMB2 2.2.3).
 pub mod capabilities {
-    /// `SMB2_GLOBAL_CAP_LEASING`
-    pub const LEASING: u32 = 0x02;
     /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit.
     pub const LARGE_MTU: u32 = 0x04;
     /// `SMB2_GLOBAL_CAP_ENCRYPTION`: SMB 3.0 and 3.0.2.
