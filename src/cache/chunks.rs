@@ -1,7 +1,6 @@
 //! What is kept: chunks of files, each with the segments of it that were read.
 //!
-//! Invariant: [`ChunkMap::used`] is the sum of what all segments are charged, and never more than the
-//! budget.
+//! Invariant: [`ChunkMap::used`] is the sum of what all segments are charged.
 
 use bytes::Bytes;
 use lru::LruCache;
@@ -23,8 +22,6 @@ type Segments = BTreeMap<u64, Bytes>;
 pub struct ChunkMap {
     /// The grid, in bytes.
     chunk: u64,
-    /// The most that may be kept, in bytes.
-    budget: u64,
     used: u64,
     chunks: LruCache<ChunkKey, Segments>,
     /// The same keys in order, to find those of a file.
@@ -32,15 +29,14 @@ pub struct ChunkMap {
 }
 
 impl ChunkMap {
-    /// An empty map on a grid of `chunk` bytes that keeps at most `budget` bytes.
-    pub fn new(chunk: u32, budget: u64) -> ChunkMap {
-        ChunkMap {
-            chunk: u64::from(chunk.max(1)),
-            budget,
-            used: 0,
-            chunks: LruCache::unbounded(),
-            keys: BTreeSet::new(),
-        }
+    /// An empty map on a grid of `chunk` bytes.
+    pub fn new(chunk: u32) -> ChunkMap {
+        ChunkMap { chunk: u64::from(chunk.max(1)), used: 0, chunks: LruCache::unbounded(), keys: BTreeSet::new() }
+    }
+
+    /// What keeping this data is charged, in bytes.
+    pub fn charge(data: &Bytes) -> u64 {
+        data.len() as u64 + SEGMENT_OVERHEAD
     }
 
     /// The size of a chunk, in bytes.
@@ -69,25 +65,33 @@ impl ChunkMap {
         segments.range(offset + 1..).next().map(|(start, _)| *start)
     }
 
-    /// Keeps bytes that lie within one chunk. Segments that they overlap are dropped, and the chunks
-    /// that were not used for longest, until there is room.
+    /// Keeps bytes that lie within one chunk. Segments that they overlap are dropped.
     pub fn insert(&mut self, file: FileKey, offset: u64, data: Bytes) {
-        let charge = charge(&data);
-        let end = offset + data.len() as u64;
-        if data.is_empty() || charge > self.budget {
+        if data.is_empty() {
             return;
         }
+        let end = offset + data.len() as u64;
         debug_assert_eq!(offset / self.chunk, (end - 1) / self.chunk, "a segment lies in one chunk");
         self.invalidate(file, offset..end);
-        while self.used + charge > self.budget {
-            let Some((key, segments)) = self.chunks.pop_lru() else { break };
-            self.keys.remove(&key);
-            self.used -= charge_of(&segments);
-        }
+        self.used += ChunkMap::charge(&data);
         let key = (file, offset / self.chunk);
         self.chunks.get_or_insert_mut(key, Segments::new).insert(offset, data);
         self.keys.insert(key);
-        self.used += charge;
+    }
+
+    /// Drops the chunk that was not used for longest; whether there was one.
+    pub fn evict(&mut self) -> bool {
+        let Some((key, segments)) = self.chunks.pop_lru() else { return false };
+        self.keys.remove(&key);
+        self.used -= charge_of(&segments);
+        true
+    }
+
+    /// These chunks were read to their end, and go before any other.
+    pub fn pass(&mut self, file: FileKey, chunks: Range<u64>) {
+        for index in chunks {
+            self.chunks.demote(&(file, index));
+        }
     }
 
     /// Drops every segment that has a byte in `range`.
@@ -102,7 +106,7 @@ impl ChunkMap {
             let mut freed = 0;
             segments.retain(|start, data| {
                 let overlaps = *start < range.end && start + data.len() as u64 > range.start;
-                freed += if overlaps { charge(data) } else { 0 };
+                freed += if overlaps { ChunkMap::charge(data) } else { 0 };
                 !overlaps
             });
             self.used -= freed;
@@ -114,12 +118,8 @@ impl ChunkMap {
     }
 }
 
-fn charge(data: &Bytes) -> u64 {
-    data.len() as u64 + SEGMENT_OVERHEAD
-}
-
 fn charge_of(segments: &Segments) -> u64 {
-    segments.values().map(charge).sum()
+    segments.values().map(ChunkMap::charge).sum()
 }
 
 #[cfg(test)]
@@ -130,8 +130,8 @@ mod tests {
 
     const CHUNK: u32 = 100;
 
-    fn map(budget: u64) -> ChunkMap {
-        ChunkMap::new(CHUNK, budget)
+    fn map() -> ChunkMap {
+        ChunkMap::new(CHUNK)
     }
 
     fn data(length: usize, fill: u8) -> Bytes {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_was_kept_is_found_without_a_copy() {
-        let mut chunks = map(10_000);
+        let mut chunks = map();
         let kept = data(50, 7);
         chunks.insert(1, 120, kept.clone());
         let found = chunks.get(1, 130, 150).unwrap();
@@ -154,28 +154,38 @@ mod tests {
 
     #[test]
     fn the_chunk_not_used_for_longest_goes_first() {
-        let mut chunks = map(3 * (100 + SEGMENT_OVERHEAD));
+        let mut chunks = map();
         for index in 0..3 {
             chunks.insert(1, index * 100, data(100, 0));
         }
         assert!(chunks.get(1, 0, 1).is_some());
-        chunks.insert(1, 300, data(100, 0));
+        assert!(chunks.evict());
         assert!(chunks.get(1, 100, 101).is_none());
-        assert!(
-            chunks.get(1, 0, 1).is_some() && chunks.get(1, 200, 201).is_some() && chunks.get(1, 300, 301).is_some()
-        );
+        assert!(chunks.get(1, 0, 1).is_some() && chunks.get(1, 200, 201).is_some());
     }
 
     #[test]
-    fn what_is_larger_than_the_budget_is_not_kept() {
-        let mut chunks = map(100);
+    fn what_a_stream_has_passed_goes_before_what_is_older() {
+        let mut chunks = map();
+        for index in 0..4 {
+            chunks.insert(1, index * 100, data(100, 0));
+        }
+        chunks.pass(1, 2..3);
+        assert!(chunks.evict());
+        assert!(chunks.get(1, 200, 201).is_none() && chunks.get(1, 0, 1).is_some());
+    }
+
+    #[test]
+    fn nothing_is_left_when_all_is_evicted() {
+        let mut chunks = map();
         chunks.insert(1, 0, data(100, 0));
+        assert!(chunks.evict() && !chunks.evict());
         assert_eq!((chunks.get(1, 0, 1), chunks.used()), (None, 0));
     }
 
     #[test]
     fn a_write_drops_what_it_touches_and_no_more() {
-        let mut chunks = map(10_000);
+        let mut chunks = map();
         chunks.insert(1, 0, data(50, 0));
         chunks.insert(1, 50, data(50, 0));
         chunks.insert(1, 100, data(50, 0));
@@ -192,6 +202,7 @@ mod tests {
         Insert { file: u64, offset: u64, length: usize },
         Get { file: u64, offset: u64 },
         Invalidate { file: u64, start: u64, length: u64 },
+        Evict,
     }
 
     fn operation() -> impl Strategy<Value = Operation> {
@@ -206,14 +217,15 @@ mod tests {
                 start,
                 length
             }),
+            Just(Operation::Evict),
         ]
     }
 
     proptest! {
-        /// Each byte that is found is the byte that was put there last, and the budget holds.
+        /// Each byte that is found is the byte that was put there last, and the sum is right.
         #[test]
-        fn the_budget_holds_and_nothing_wrong_is_found(operations in proptest::collection::vec(operation(), 1..200)) {
-            let mut chunks = map(2000);
+        fn nothing_wrong_is_found_and_all_is_counted(operations in proptest::collection::vec(operation(), 1..200)) {
+            let mut chunks = map();
             let mut model: HashMap<(u64, u64), u8> = HashMap::new();
             for (number, operation) in operations.into_iter().enumerate() {
                 match operation {
@@ -230,10 +242,14 @@ mod tests {
                         chunks.invalidate(file, start..start + length);
                         model.retain(|(of, at), _| *of != file || !(start..start + length).contains(at));
                     }
+                    Operation::Evict => {
+                        let (any, before) = (!chunks.keys.is_empty(), chunks.used());
+                        prop_assert_eq!(chunks.evict(), any);
+                        prop_assert!(!any || chunks.used() < before);
+                    }
                 }
                 let charged: u64 = chunks.chunks.iter().map(|(_, segments)| charge_of(segments)).sum();
                 prop_assert_eq!(charged, chunks.used());
-                prop_assert!(chunks.used() <= 2000);
                 prop_assert_eq!(chunks.chunks.len(), chunks.keys.len());
             }
         }

@@ -1,13 +1,16 @@
 //! [`PageCache`]: reads through what is kept and what is under way.
 
-use super::chunks::{ChunkMap, FileKey};
+use super::chunks::FileKey;
 use super::flights::{Flights, Lead, Outcome};
+use super::memory::Memory;
+use super::pace::{Departure, Pace};
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use parking_lot::Mutex;
 use std::future::Future;
 use std::ops::Range;
-use tokio::sync::watch;
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
 
 /// A random read is widened to pages of this size, in bytes: what the kernel asks for.
 const PAGE: u64 = 4096;
@@ -51,6 +54,8 @@ impl Request {
 #[derive(Debug)]
 pub struct PageCache<E> {
     state: Mutex<State<E>>,
+    /// Memory became free.
+    room: Notify,
     chunk: u64,
     /// There is room for chunks. Without it nothing is read beyond what was asked for, since it would
     /// be gone before it is used.
@@ -59,8 +64,10 @@ pub struct PageCache<E> {
 
 #[derive(Debug)]
 struct State<E> {
-    chunks: ChunkMap,
+    memory: Memory,
     flights: Flights<E>,
+    reads: Pace,
+    writes: Pace,
 }
 
 /// How to come by the next bytes.
@@ -68,15 +75,28 @@ enum Step<E> {
     Cached(Bytes),
     /// Somebody reads them: the offset where that begins, and the outcome.
     Wait(u64, watch::Receiver<Outcome<E>>),
-    Lead(Lead<E>),
+    Lead(Lead<E>, Departure),
+    /// There is no memory for them before something else has landed.
+    NoRoom,
+}
+
+/// What became of a chunk that was to be read ahead.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ahead {
+    /// It was read, or is known, or being read by somebody else, or of no use.
+    Done,
+    /// Memory is short.
+    NoRoom,
 }
 
 impl<E: Clone + Send + Sync> PageCache<E> {
-    /// A cache on a grid of `chunk` bytes that keeps at most `budget` bytes.
+    /// A cache on a grid of `chunk` bytes that uses at most `budget` bytes, for clean, dirty and
+    /// in-flight data together.
     pub fn new(chunk: u32, budget: u64) -> PageCache<E> {
-        let chunks = ChunkMap::new(chunk, budget);
-        let (chunk, roomy) = (chunks.chunk(), budget / chunks.chunk() >= LEAST_CHUNKS);
-        PageCache { chunk, roomy, state: Mutex::new(State { chunks, flights: Flights::default() }) }
+        let memory = Memory::new(chunk, budget);
+        let chunk = memory.chunks.chunk();
+        let state = State { memory, flights: Flights::default(), reads: Pace::default(), writes: Pace::default() };
+        PageCache { chunk, roomy: budget / chunk >= LEAST_CHUNKS, room: Notify::new(), state: Mutex::new(state) }
     }
 
     /// The size of a chunk, in bytes.
@@ -84,9 +104,46 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         self.chunk
     }
 
-    /// What is kept at present, in bytes with their overhead.
+    /// What is in use at present, in bytes with their overhead.
     pub fn used(&self) -> u64 {
-        self.state.lock().chunks.used()
+        self.state.lock().memory.used()
+    }
+
+    /// How many bytes to have in flight for one reader.
+    pub fn read_window(&self) -> u64 {
+        self.state.lock().reads.window()
+    }
+
+    /// How many bytes to have in flight for one writer.
+    pub(super) fn write_window(&self) -> u64 {
+        self.state.lock().writes.window()
+    }
+
+    pub(super) fn write_departs(&self) -> Departure {
+        self.state.lock().writes.depart(Instant::now())
+    }
+
+    pub(super) fn write_arrives(&self, departure: Departure, bytes: u64, now: Instant) {
+        self.state.lock().writes.arrive(departure, bytes, now);
+    }
+
+    /// So many bytes are to become dirty: whether there is room.
+    #[must_use]
+    pub(super) fn soil(&self, bytes: u64) -> bool {
+        self.state.lock().memory.soil(bytes)
+    }
+
+    /// So many bytes are no longer dirty.
+    pub(super) fn clean(&self, bytes: u64) {
+        if bytes > 0 {
+            self.state.lock().memory.cleaned(bytes);
+            self.room.notify_waiters();
+        }
+    }
+
+    /// Told when memory became free.
+    pub(super) fn room(&self) -> &Notify {
+        &self.room
     }
 
     /// The range, if all of it is cached.
@@ -96,7 +153,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         let mut state = self.state.lock();
         let mut at = request.offset;
         while at < end {
-            let part = state.chunks.get(request.file, at, end)?;
+            let part = state.memory.chunks.get(request.file, at, end)?;
             at += part.len() as u64;
             parts.push(part);
         }
@@ -128,18 +185,22 @@ impl<E: Clone + Send + Sync> PageCache<E> {
 
     /// Reads a chunk of which the reader is not waiting for a byte yet. Errors are nobody's: whoever
     /// waits meanwhile asks for himself.
-    pub async fn fetch_ahead<S: Source<Error = E>>(&self, file: FileKey, index: u64, size: u64, source: &S) {
+    pub async fn fetch_ahead<S: Source<Error = E>>(&self, file: FileKey, index: u64, size: u64, source: &S) -> Ahead {
         let offset = index.saturating_mul(self.chunk);
         if offset >= size || !self.roomy {
-            return;
+            return Ahead::Done;
         }
         let request = Request { file, offset, length: 1, size, whole: true };
-        let step = self.step(&request, offset, offset + 1);
-        if let Step::Lead(lead) = step {
-            let mut flying = Flying { cache: self, lead: Some(lead) };
-            if let Ok(data) = flying.fetch(source).await {
-                flying.land(Ok(data));
+        match self.step(&request, offset, offset + 1, Memory::take_off_ahead) {
+            Step::Lead(lead, departure) => {
+                let mut flying = Flying { cache: self, lead: Some(lead), departure };
+                if let Ok(data) = flying.fetch(source).await {
+                    flying.land(Ok(data));
+                }
+                Ahead::Done
             }
+            Step::NoRoom => Ahead::NoRoom,
+            Step::Cached(_) | Step::Wait(..) => Ahead::Done,
         }
     }
 
@@ -147,14 +208,17 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     pub fn invalidate(&self, file: FileKey, range: Range<u64>) {
         let mut state = self.state.lock();
         state.flights.invalidate(file, &range);
-        state.chunks.invalidate(file, range);
+        state.memory.chunks.invalidate(file, range);
     }
 
-    /// The chunks with these indices will not be read again soon.
-    pub fn let_go(&self, file: FileKey, chunks: Range<u64>) {
-        if !chunks.is_empty() {
-            let bytes = chunks.start.saturating_mul(self.chunk)..chunks.end.saturating_mul(self.chunk);
-            self.state.lock().chunks.invalidate(file, bytes);
+    /// A stream has read the chunks with the indices in `passed` to their end, which therefore go first,
+    /// and has left those in `behind` for good.
+    pub fn let_go(&self, file: FileKey, passed: Range<u64>, behind: Range<u64>) {
+        if !passed.is_empty() || !behind.is_empty() {
+            let bytes = behind.start.saturating_mul(self.chunk)..behind.end.saturating_mul(self.chunk);
+            let mut state = self.state.lock();
+            state.memory.chunks.pass(file, passed);
+            state.memory.chunks.invalidate(file, bytes);
         }
     }
 
@@ -173,8 +237,16 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         let mut piece = Piece { parts: Vec::with_capacity(1), wanted: range.end - range.start };
         let mut at = range.start;
         while at < range.end {
-            let part = match self.step(&request, at, range.end) {
+            let room = self.room.notified();
+            tokio::pin!(room);
+            // From here on no room that becomes free is missed.
+            room.as_mut().enable();
+            let part = match self.step(&request, at, range.end, Memory::take_off) {
                 Step::Cached(data) => data,
+                Step::NoRoom => {
+                    room.await;
+                    continue;
+                }
                 Step::Wait(start, mut outcome) => {
                     // An error means that the leader is gone without an outcome: then look again.
                     let landed = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
@@ -183,9 +255,9 @@ impl<E: Clone + Send + Sync> PageCache<E> {
                         None => continue,
                     }
                 }
-                Step::Lead(lead) => {
+                Step::Lead(lead, departure) => {
                     let start = lead.range.start;
-                    let mut flying = Flying { cache: self, lead: Some(lead) };
+                    let mut flying = Flying { cache: self, lead: Some(lead), departure };
                     let data = flying.fetch(source).await;
                     flying.land(data.clone());
                     within(&data?, start, at..range.end)
@@ -201,10 +273,11 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     }
 
     /// How to come by the byte at `at`, for a reader who wants all up to `end`, in the same chunk.
-    fn step(&self, request: &Request, at: u64, end: u64) -> Step<E> {
+    /// `take_off` says whether there is memory for it.
+    fn step(&self, request: &Request, at: u64, end: u64, take_off: fn(&mut Memory, u64) -> bool) -> Step<E> {
         let file = request.file;
         let mut state = self.state.lock();
-        if let Some(data) = state.chunks.get(file, at, end) {
+        if let Some(data) = state.memory.chunks.get(file, at, end) {
             return Step::Cached(data);
         }
         if let Some((start, outcome)) = state.flights.over(file, at) {
@@ -216,18 +289,39 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         let (start, wanted) = if whole { (at, chunk_end) } else { (at / PAGE * PAGE, end.next_multiple_of(PAGE)) };
         let stop = [Some(wanted), Some(chunk_end), Some(request.size)]
             .into_iter()
-            .chain([state.chunks.next_segment(file, at), state.flights.next_after(file, at)])
+            .chain([state.memory.chunks.next_segment(file, at), state.flights.next_after(file, at)])
             .flatten()
             .min()
             .unwrap_or(end);
-        Step::Lead(state.flights.begin(file, start.max(chunk_start)..stop))
+        let range = start.max(chunk_start)..stop;
+        if !take_off(&mut state.memory, range.end - range.start) {
+            return Step::NoRoom;
+        }
+        let departure = state.reads.depart(Instant::now());
+        Step::Lead(state.flights.begin(file, range), departure)
+    }
+
+    /// A flight has ended, in whatever way: its memory is free.
+    fn landed(&self, lead: &Lead<E>, data: Option<(Bytes, Departure)>) {
+        let mut state = self.state.lock();
+        state.memory.land(lead.range.end - lead.range.start);
+        let valid = state.flights.end(lead);
+        if let Some((data, departure)) = data {
+            state.reads.arrive(departure, data.len() as u64, Instant::now());
+            if valid {
+                state.memory.keep(lead.file, lead.range.start, data);
+            }
+        }
+        drop(state);
+        self.room.notify_waiters();
     }
 }
 
 /// A flight that is led: whatever becomes of the leader, it does not stay on the list.
-struct Flying<'a, E> {
+struct Flying<'a, E: Clone + Send + Sync> {
     cache: &'a PageCache<E>,
     lead: Option<Lead<E>>,
+    departure: Departure,
 }
 
 impl<E: Clone + Send + Sync> Flying<'_, E> {
@@ -242,21 +336,15 @@ impl<E: Clone + Send + Sync> Flying<'_, E> {
 
     fn land(&mut self, outcome: Result<Bytes, E>) {
         let Some(lead) = self.lead.take() else { return };
-        let mut state = self.cache.state.lock();
-        if state.flights.end(&lead)
-            && let Ok(data) = &outcome
-        {
-            state.chunks.insert(lead.file, lead.range.start, data.clone());
-        }
-        drop(state);
+        self.cache.landed(&lead, outcome.as_ref().ok().map(|data| (data.clone(), self.departure)));
         lead.tell(outcome);
     }
 }
 
-impl<E> Drop for Flying<'_, E> {
+impl<E: Clone + Send + Sync> Drop for Flying<'_, E> {
     fn drop(&mut self) {
         if let Some(lead) = &self.lead {
-            self.cache.state.lock().flights.end(lead);
+            self.cache.landed(lead, None);
         }
     }
 }

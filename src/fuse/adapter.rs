@@ -267,6 +267,12 @@ impl<S: Share> Filesystem for Adapter<S> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let _context = self.runtime.enter();
+        match self.vfs.take_write(handle.0, offset, data) {
+            Some(Ok(written)) => return reply.written(written),
+            Some(Err(error)) => return reply.error(report("write", &error)),
+            None => {}
+        }
         let writing = match self.vfs.begin_write(handle.0, offset, data.len() as u64) {
             Ok(writing) => writing,
             Err(error) => return reply.error(report("write", &error)),
@@ -281,7 +287,10 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn flush(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        reply_empty!("flush", reply, self.vfs.flush(handle.0));
+        match self.vfs.flushed(handle.0) {
+            Some(flushed) => reply_empty!("flush", reply, flushed),
+            None => self.spawn(|vfs| async move { reply_empty!("flush", reply, vfs.flush(handle.0).await) }),
+        }
     }
 
     fn release(

@@ -24,7 +24,7 @@ pub use file::SmbFile;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
-    Attributes, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Metadata, OpenHow,
+    Attributes, Caching, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow,
     RemotePath, Space, Target,
 };
 
@@ -53,6 +53,11 @@ pub trait Share: Send + Sync + 'static {
         path: &RemotePath,
         how: OpenHow,
     ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction)>> + Send;
+
+    /// caching
+    fn caching(&self, _key: types::LeaseKey) -> types::Caching {
+        if std::env::var_os("WB").is_some() { types::Caching::READ | types::Caching::WRITE } else { types::Caching::NONE }
+    }
 
     /// Metadata of an open file, asked from the server.
     fn metadata(&self, file: &Self::File) -> impl Future<Output = Result<Metadata>> + Send;

@@ -217,6 +217,49 @@ pub enum Disposition {
     OverwriteIf,
 }
 
+/// What may be cached of an open file: the bits of a LeaseState (MS-SMB2 2.2.13.2.8).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Caching(u8);
+
+impl Caching {
+    /// Nothing.
+    pub const NONE: Caching = Caching(0);
+    /// READ
+    pub const READ: Caching = Caching(1);
+    /// HANDLE
+    pub const HANDLE: Caching = Caching(2);
+    /// WRITE
+    pub const WRITE: Caching = Caching(4);
+    /// reads
+    pub fn reads(self) -> bool {
+        self.0 & 1 != 0
+    }
+    /// writes
+    pub fn writes(self) -> bool {
+        self.0 & 4 != 0
+    }
+}
+
+impl std::ops::BitOr for Caching {
+    type Output = Caching;
+    fn bitor(self, other: Caching) -> Caching {
+        Caching(self.0 | other.0)
+    }
+}
+
+/// Names a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct LeaseKey(pub u128);
+
+/// A lease to ask for with an open.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// key
+    pub key: LeaseKey,
+    /// caching
+    pub caching: Caching,
+}
+
 /// How to open a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenHow {
@@ -228,6 +271,8 @@ pub struct OpenHow {
     pub disposition: Disposition,
     /// A file that is created gets the read-only attribute; the open itself may still write.
     pub readonly: bool,
+    /// lease
+    pub lease: Option<Lease>,
 }
 
 /// What an open did (MS-SMB2 2.2.14 CreateAction).

@@ -104,17 +104,19 @@ pub(crate) struct KnownAttributes {
     fetched: Option<Instant>,
     /// Counts changes by this mount.
     changes: u64,
+    /// Written data is on its way: this mount knows better than the server how the file is.
+    held: bool,
 }
 
 impl KnownAttributes {
     /// As the server just said.
     pub(crate) fn fetched(metadata: Metadata, now: Instant) -> KnownAttributes {
-        KnownAttributes { metadata, fetched: Some(now), changes: 0 }
+        KnownAttributes { metadata, fetched: Some(now), changes: 0, held: false }
     }
 
     /// Nothing but a guess: to be fetched before anyone sees it.
     pub(crate) fn unknown(metadata: Metadata) -> KnownAttributes {
-        KnownAttributes { metadata, fetched: None, changes: 0 }
+        KnownAttributes { metadata, fetched: None, changes: 0, held: false }
     }
 
     pub(crate) fn metadata(&self) -> &Metadata {
@@ -123,6 +125,9 @@ impl KnownAttributes {
 
     /// For how much longer all of it may be believed; `None` if not at all.
     pub(crate) fn remaining(&self, now: Instant, timeout: Duration) -> Option<Duration> {
+        if self.held {
+            return Some(timeout);
+        }
         let age = now.saturating_duration_since(self.fetched?);
         timeout.checked_sub(age).filter(|rest| !rest.is_zero())
     }
@@ -133,7 +138,7 @@ impl KnownAttributes {
 
     /// Takes what the server said, unless this mount changed the file meanwhile. Says whether it did.
     pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
-        if token.0 != self.changes {
+        if token.0 != self.changes || self.held {
             return false;
         }
         self.metadata = metadata;
@@ -154,6 +159,26 @@ impl KnownAttributes {
         self.metadata.size = self.metadata.size.max(end);
         self.metadata.allocation = self.metadata.allocation.max(self.metadata.size);
         self.changed();
+    }
+
+    /// A program wrote up to `end`, and the server will have it later. Until [`KnownAttributes::released`]
+    /// the server is not asked: it would tell of the time before.
+    pub(crate) fn holds(&mut self, end: u64, now: FileTime) {
+        self.wrote(end);
+        (self.metadata.modified, self.metadata.changed) = (now, now);
+        self.held = true;
+    }
+
+    /// The server has everything that was written.
+    pub(crate) fn released(&mut self) {
+        if std::mem::take(&mut self.held) {
+            self.changed();
+        }
+    }
+
+    /// Whether written data is on its way.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held
     }
 
     /// This mount changed this much. What the server does besides is not known.
@@ -235,6 +260,11 @@ impl DataValidity {
         self.kernel = None;
     }
 
+    /// The server does not vouch for the data any more.
+    pub(crate) fn expire(&mut self) {
+        self.validated = None;
+    }
+
     /// The kernel opens the file, and the server says that its data has this version. Says whether
     /// the pages that the kernel has from earlier are of the same version: all of them were read
     /// when or after it was this one, and it still is.
@@ -308,6 +338,21 @@ mod tests {
         assert_eq!(known.remaining(start, TIMEOUT), None, "its times are not known");
         assert!(known.store(metadata(400), known.token(), start), "what comes after is believed");
         assert_eq!(known.metadata().size, 400);
+    }
+
+    #[test]
+    fn while_written_data_is_on_its_way_the_server_is_not_believed() {
+        let start = Instant::now();
+        let mut known = KnownAttributes::fetched(metadata(1), start);
+        known.holds(500, FileTime(9));
+        assert!(!known.store(metadata(1), known.token(), start), "it does not have the data yet");
+        assert_eq!((known.metadata().size, known.metadata().modified), (500, FileTime(9)));
+        assert_eq!(known.remaining(start + 9 * TIMEOUT, TIMEOUT), Some(TIMEOUT));
+        let token = known.token();
+        known.released();
+        assert_eq!(known.remaining(start, TIMEOUT), None);
+        assert!(!known.store(metadata(1), token, start), "it was asked before it had the data");
+        assert!(known.store(metadata(500), known.token(), start));
     }
 
     #[test]

@@ -2,12 +2,16 @@
 
 use super::closings::{Closing, Closings};
 use super::errno::{Result, VfsError};
+use super::files::SharedFile;
+use super::inodes::Inodes;
 use super::readdir::Pages;
-use crate::cache::{Source, Stream};
-use crate::share::{Share, ShareError};
+use super::readers::Readers;
+use crate::cache::{Seen, Sink, Source};
+use crate::share::{LeaseKey, Share, ShareError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,10 +22,16 @@ pub(crate) struct OpenFile<S: Share> {
     /// The key of its cached data.
     pub key: u64,
     pub share: Arc<S>,
+    pub inodes: Arc<Mutex<Inodes>>,
     pub file: S::File,
     pub access: Access,
-    /// What its reader has read so far.
-    pub stream: Mutex<Stream>,
+    /// The lease that this open asked for.
+    pub lease: LeaseKey,
+    /// What all opens of the file share.
+    pub shared: Arc<SharedFile<S>>,
+    /// Which failures of writes its program was told.
+    pub seen: Seen,
+    pub readers: Mutex<Readers>,
 }
 
 /// What an open file may be used for, and how.
@@ -33,6 +43,8 @@ pub(crate) struct Access {
     pub append: bool,
     /// Neither this cache nor the kernel's is used.
     pub direct: bool,
+    /// Each write is on the server's disk when it returns.
+    pub sync: bool,
     pub truncate: bool,
 }
 
@@ -53,8 +65,19 @@ impl Access {
             write,
             append: flags & libc::O_APPEND != 0,
             direct: flags & libc::O_DIRECT != 0,
+            sync: flags & libc::O_DSYNC != 0,
             truncate: flags & libc::O_TRUNC != 0,
         })
+    }
+
+    /// Whether writes may not be brought to the server later.
+    pub(crate) fn goes_through(self) -> bool {
+        self.direct || self.sync
+    }
+
+    /// What a write may touch. Where an appending one ends up is known only when it is done.
+    pub(crate) fn write_range(self, offset: u64, length: u64) -> Range<u64> {
+        if self.append { 0..u64::MAX } else { offset..offset.saturating_add(length) }
     }
 
     /// Whether the open may change the file.
@@ -68,6 +91,24 @@ impl<S: Share> Source for OpenFile<S> {
 
     async fn read(&self, offset: u64, length: u32) -> std::result::Result<Bytes, ShareError> {
         self.share.read(&self.file, offset, length).await
+    }
+}
+
+impl<S: Share> Sink for OpenFile<S> {
+    type Error = ShareError;
+
+    async fn write(&self, offset: u64, data: Bytes) -> std::result::Result<(), ShareError> {
+        self.share.write(&self.file, offset, data).await
+    }
+
+    fn cleaned(&self) {
+        let mut inodes = self.inodes.lock();
+        // A write that was taken meanwhile says so under this lock, afterwards.
+        if let Some(node) = inodes.get_mut(self.ino)
+            && !self.shared.back.is_dirty()
+        {
+            node.attributes.released();
+        }
     }
 }
 

@@ -221,7 +221,8 @@ impl Inodes {
 
     /// Takes metadata of a node that the server was asked for by path or handle.
     pub(crate) fn store(&mut self, ino: u64, metadata: Metadata, token: FetchToken, now: Instant) {
-        let Some(node) = self.nodes.get_mut(&ino) else { return };
+        // While written data is on its way, what the server says is of before.
+        let Some(node) = self.nodes.get_mut(&ino).filter(|node| !node.attributes.is_held()) else { return };
         if !node.attributes.store(metadata, token, now) {
             node.data.validate_blindly(now);
             self.stale.push(node.key);

@@ -1,21 +1,25 @@
 //! Reading and writing open files.
 //!
-//! Reads go through the page cache, after the file's version was compared with the server's if that
-//! was not done for longer than the attribute timeout. Writes go through to the server; what the
-//! cache has of the range is dropped when they end, whatever became of them.
+//! Reads go through the page cache. Without a lease the file's version is compared with the server's
+//! if that was not done for longer than the attribute timeout. Writes are taken and brought to the
+//! server later where the server vouches that nobody else has the file open; otherwise they go through
+//! to it, and what the cache has of the range is dropped when they end, whatever became of them.
+//!
+//! Everything that looks at a file comes after what was written to it: reads of written data are
+//! answered from it, or wait until the server has it ([`Vfs::drain_file`]).
 
 use super::Vfs;
 use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
 use super::underway::Underway;
-use crate::cache::Request;
-use crate::share::{OpenHow, Share};
+use crate::cache::{Ahead, Request, Taken, Terms};
+use crate::share::{FileTime, OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// Files end here: offsets are signed to programs.
 const MAX_SIZE: u64 = i64::MAX as u64;
@@ -31,16 +35,21 @@ impl<S: Share> Vfs<S> {
         if !open.access.read {
             return Err(VfsError::rule(libc::EBADF, "the file is not open for reading"));
         }
-        let whole = !open.access.direct && self.is_stream(&open, offset, length)?;
+        let whole = !open.access.direct && self.follow(&open, offset, length)?;
         Ok(Reading { open, offset, length, whole })
     }
 
     /// The data, if all of it is cached and may be used.
     pub fn cached(&self, reading: &Reading<S>) -> Option<Bytes> {
-        if reading.open.access.direct || self.writes.touch(reading.open.key, &reading.range()) {
+        let (open, range) = (&reading.open, reading.range());
+        if open.access.direct || self.writes.touch(open.key, &range) {
             return None;
         }
-        let size = self.valid_size(&reading.open)?;
+        if open.shared.back.touches(&range) {
+            let size = self.size(open.ino).ok()?;
+            return open.shared.back.covered(&(range.start..range.end.min(size)));
+        }
+        let size = self.valid_size(open)?;
         self.cache.get(&reading.request(size))
     }
 
@@ -52,21 +61,57 @@ impl<S: Share> Vfs<S> {
         let open = &reading.open;
         self.writes.settle(open.key, reading.range()).await;
         if open.access.direct {
+            open.shared.back.drain().await;
             return self.read_direct(open, reading.offset, reading.length).await;
         }
-        let size = match self.valid_size(open) {
-            Some(size) => size,
-            None => {
-                self.refresh(open.ino).await?;
-                self.size(open.ino)?
-            }
-        };
-        let data = self.cache.read(reading.request(size), &**open).await?;
-        if (data.len() as u64) < u64::from(reading.length).min(size.saturating_sub(reading.offset)) {
-            // Somebody else has cut the file: its size is not what it was thought to be.
-            self.with_inodes(|inodes| inodes.touch(open.ino));
+        if open.shared.back.touches(&reading.range()) {
+            open.shared.back.drain().await;
         }
+        let on_its_way = open.shared.back.is_dirty();
+        let size = self.end_of(open).await?;
+        let data = self.cache.read(reading.request(size), &**open).await?;
+        if data.len() as u64 == reading.within(size) {
+            return Ok(data);
+        }
+        if on_its_way {
+            // On the server the file ended before what was written further behind.
+            open.shared.back.drain().await;
+            return Ok(self.cache.read(reading.request(size), &**open).await?);
+        }
+        // Somebody else has cut the file: its size is not what it was thought to be.
+        self.with_inodes(|inodes| inodes.touch(open.ino));
         Ok(data)
+    }
+
+    /// Takes a write without waiting, if it may be brought to the server later: `None` if not, or not
+    /// yet. To be called in the order of the kernel's requests, and within the runtime.
+    ///
+    /// # Errors
+    /// `EBADF` if the handle is not open for writing, `EFBIG`; what the share answered to an earlier
+    /// write of this file.
+    pub fn take_write(&self, handle: u64, offset: u64, data: &[u8]) -> Option<Result<u32>> {
+        let open = match self.writable(handle) {
+            Ok(open) => open,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Some(error) = open.shared.back.failure(&open.seen) {
+            return Some(Err(error.into()));
+        }
+        let range = open.access.write_range(offset, data.len() as u64);
+        // What has to wait keeps its turn.
+        if data.is_empty() || open.access.goes_through() || self.writes.touch(open.key, &range) {
+            return None;
+        }
+        let offset = if open.access.append { self.leased_end(&open)? } else { offset };
+        let end = match end_of_write(offset, data.len()) {
+            Ok(end) => end,
+            Err(error) => return Some(Err(error)),
+        };
+        match open.shared.back.take(&open, offset, data, || self.may_hold(&open)) {
+            Taken::Yes => self.hold(&open, end),
+            Taken::NoRoom | Taken::MayNot => return None,
+        }
+        Some(Ok(data.len() as u32))
     }
 
     /// Takes note of a write: to be called in the order of the kernel's requests, since later reads of
@@ -75,18 +120,13 @@ impl<S: Share> Vfs<S> {
     /// # Errors
     /// `EBADF` if the handle is not open for writing.
     pub fn begin_write(&self, handle: u64, offset: u64, length: u64) -> Result<Writing<S>> {
-        let open = self.handles.file(handle)?;
-        if !open.access.write {
-            return Err(VfsError::rule(libc::EBADF, "the file is not open for writing"));
-        }
-        // Where an appending write will end up is known only when the server has told the file's size.
-        let range = if open.access.append { 0..u64::MAX } else { offset..offset.saturating_add(length) };
-        let underway = self.writes.begin(open.key, range);
+        let open = self.writable(handle)?;
+        let underway = self.writes.begin(open.key, open.access.write_range(offset, length));
         Ok(Writing { open, offset, _underway: underway })
     }
 
     /// Writes all of `data`; at the end of the file if it was opened to append. When this returns,
-    /// the server has it.
+    /// the server has it, unless it may be brought there later, for which there is room now.
     ///
     /// # Errors
     /// `EFBIG`; the first error that the share answered, after which any part of the data may have
@@ -96,11 +136,27 @@ impl<S: Share> Vfs<S> {
         if data.is_empty() {
             return Ok(0);
         }
-        let length = data.len() as u64;
         let offset = if open.access.append { self.end_of(open).await? } else { offset };
-        let end = offset.checked_add(length).filter(|end| *end <= MAX_SIZE);
-        let end = end.ok_or_else(|| VfsError::rule(libc::EFBIG, "the file would be longer than files can be"))?;
+        let end = end_of_write(offset, data.len())?;
+        if !open.access.goes_through() {
+            let may = || self.may_hold(open);
+            if open.shared.back.take_when_room(open, offset, &data, may).await == Taken::Yes {
+                self.hold(open, end);
+                return Ok(data.len() as u32);
+            }
+        }
+        // What was taken before comes before.
+        open.shared.back.drain().await;
+        self.write_through(open, offset, &data).await?;
+        if open.access.sync {
+            self.share.flush(&open.file).await?;
+        }
+        Ok(data.len() as u32)
+    }
 
+    /// Writes all of `data` to the server.
+    async fn write_through(&self, open: &Arc<OpenFile<S>>, offset: u64, data: &Bytes) -> Result<()> {
+        let end = offset + data.len() as u64;
         let _changed = Changed { vfs: self, open, start: offset, end };
         let limit = u64::from(self.share.limits().write.max(1));
         let mut pieces = Vec::new();
@@ -120,23 +176,39 @@ impl<S: Share> Vfs<S> {
                 node.attributes.wrote(end);
             }
         });
-        Ok(length as u32)
+        Ok(())
     }
 
-    /// close(2) of a descriptor: there is nothing left to do, since writes go through.
+    /// close(2) of a descriptor, if there is nothing to wait for.
     ///
     /// # Errors
-    /// `EBADF` if the handle is not open.
-    pub fn flush(&self, handle: u64) -> Result<()> {
-        self.handles.file(handle).map(|_| ())
+    /// As [`Vfs::flush`].
+    pub fn flushed(&self, handle: u64) -> Option<Result<()>> {
+        match self.handles.file(handle) {
+            Ok(open) if open.shared.back.is_dirty() => None,
+            Ok(open) => Some(told(&open)),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    /// close(2) of a descriptor: when this returns, the server has what was written.
+    ///
+    /// # Errors
+    /// `EBADF` if the handle is not open; what the share answered to a write of this file.
+    pub async fn flush(&self, handle: u64) -> Result<()> {
+        let open = self.handles.file(handle)?;
+        open.shared.back.drain().await;
+        told(&open)
     }
 
     /// Has the server put the file's data on its disk.
     ///
     /// # Errors
-    /// `EBADF` if the handle is not open; what the share answered.
+    /// `EBADF` if the handle is not open; what the share answered, to an earlier write of this file as well.
     pub async fn fsync(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
+        open.shared.back.drain().await;
+        told(&open)?;
         // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
         let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
         match writer {
@@ -150,7 +222,7 @@ impl<S: Share> Vfs<S> {
     /// closed by now.
     async fn fsync_by_path(&self, ino: u64) -> Result<()> {
         let path = self.path(ino)?;
-        let how = OpenHow { read: false, write: true, disposition: crate::share::Disposition::Open, readonly: false };
+        let how = OpenHow { read: false, write: true, disposition: crate::share::Disposition::Open, readonly: false, lease: None };
         let file = match self.share.open(&path, how).await {
             Ok((file, ..)) => file,
             // What may not be written has not been written.
@@ -185,14 +257,58 @@ impl<S: Share> Vfs<S> {
         Ok(all.freeze())
     }
 
-    /// The file's size, if its version was compared with the server's not too long ago.
+    /// An open file that may be written.
+    fn writable(&self, handle: u64) -> Result<Arc<OpenFile<S>>> {
+        let open = self.handles.file(handle)?;
+        if !open.access.write {
+            return Err(VfsError::rule(libc::EBADF, "the file is not open for writing"));
+        }
+        Ok(open)
+    }
+
+    /// Whether the server vouches at this moment that nobody else has the file open.
+    fn may_hold(&self, open: &OpenFile<S>) -> bool {
+        self.share.caching(open.lease).writes()
+    }
+
+    /// A write up to `end` was taken.
+    fn hold(&self, open: &OpenFile<S>, end: u64) {
+        let now = FileTime::from(SystemTime::now());
+        self.with_inodes(|inodes| {
+            if let Some(node) = inodes.get_mut(open.ino) {
+                node.attributes.holds(end, now);
+                node.data.changed();
+            }
+        });
+        // If all of it has reached the server before this was said, nobody else will take it back.
+        if !open.shared.back.is_dirty() {
+            crate::cache::Sink::cleaned(open);
+        }
+    }
+
+    /// Waits until the server has what was written to a file.
+    pub(super) async fn drain_file(&self, ino: u64) {
+        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key));
+        if let Some(file) = key.and_then(|key| self.files.get(key)) {
+            file.back.drain().await;
+        }
+    }
+
+    /// The file's size, if the server vouches for it, or its version was compared with the server's not too long ago.
     fn valid_size(&self, open: &OpenFile<S>) -> Option<u64> {
         let now = Instant::now();
+        let leased = self.share.caching(open.lease).reads();
         self.with_inodes(|inodes| {
             let node = inodes.get(open.ino)?;
-            let valid = node.data.is_valid(now, self.options.attr_timeout);
+            let held = leased || node.attributes.is_held();
+            let valid = held || node.data.is_valid(now, self.options.attr_timeout);
             valid.then(|| node.attributes.metadata().size)
         })
+    }
+
+    /// Where an appending write goes, if the server vouches for it.
+    fn leased_end(&self, open: &OpenFile<S>) -> Option<u64> {
+        if self.may_hold(open) { self.size(open.ino).ok() } else { None }
     }
 
     fn size(&self, ino: u64) -> Result<u64> {
@@ -211,21 +327,39 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Whether the read belongs to a stream. If so, the next chunk is fetched, and those far behind
-    /// are let go.
-    fn is_stream(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32) -> Result<bool> {
-        let chunk = self.cache.chunk();
-        let advice = open.stream.lock().observe(offset, u64::from(length), chunk);
-        self.cache.let_go(open.key, advice.behind);
-        let size = self.size(open.ino)?;
-        if let Some(index) = advice.ahead
-            && index.saturating_mul(chunk) < size
-        {
+    /// Takes a read into account: whether it belongs to a stream. If so, what the stream will want is
+    /// fetched, and what it has left is let go.
+    fn follow(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32) -> Result<bool> {
+        let (chunk, size) = (self.cache.chunk(), self.size(open.ino)?);
+        let terms = Terms { chunk, size, limit: self.cache.read_window() };
+        let mut readers = open.readers.lock();
+        let advice = readers.observe(offset, u64::from(length), terms);
+        self.cache.let_go(open.key, advice.passed, advice.behind);
+        for index in advice.ahead {
             let (cache, open) = (Arc::clone(&self.cache), Arc::clone(open));
-            tokio::spawn(async move { cache.fetch_ahead(open.key, index, size, &*open).await });
+            let task = tokio::spawn(async move {
+                if cache.fetch_ahead(open.key, index, size, &*open).await == Ahead::NoRoom {
+                    open.readers.lock().pressed(advice.stream, index, chunk);
+                }
+            });
+            readers.expect(advice.stream, task.abort_handle());
         }
         Ok(advice.whole)
     }
+}
+
+/// What the program has not been told yet of earlier writes.
+fn told<S: Share>(open: &OpenFile<S>) -> Result<()> {
+    match open.shared.back.failure(&open.seen) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
+}
+
+/// Where a write ends.
+fn end_of_write(offset: u64, length: usize) -> Result<u64> {
+    let end = offset.checked_add(length as u64).filter(|end| *end <= MAX_SIZE);
+    end.ok_or_else(|| VfsError::rule(libc::EFBIG, "the file would be longer than files can be"))
 }
 
 /// A read that was begun.
@@ -240,6 +374,11 @@ pub struct Reading<S: Share> {
 impl<S: Share> Reading<S> {
     fn range(&self) -> Range<u64> {
         self.offset..self.offset.saturating_add(u64::from(self.length))
+    }
+
+    /// How much of it lies within a file of this size.
+    fn within(&self, size: u64) -> u64 {
+        u64::from(self.length).min(size.saturating_sub(self.offset))
     }
 
     fn request(&self, size: u64) -> Request {

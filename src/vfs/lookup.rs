@@ -49,8 +49,11 @@ impl<S: Share> Vfs<S> {
     /// Attributes, as far as they are known and not too old.
     pub fn known_attributes(&self, ino: u64) -> Option<Attr> {
         let now = Instant::now();
-        let attr = self.with_inodes(|inodes| inodes.attr(ino, &self.show, now, self.options.attr_timeout))?;
-        (!attr.ttl.is_zero()).then_some(attr)
+        self.with_inodes(|inodes| {
+            let attr = inodes.attr(ino, &self.show, now, self.options.attr_timeout)?;
+            let held = inodes.get(ino)?.attributes.is_held();
+            (held || !attr.ttl.is_zero()).then_some(attr)
+        })
     }
 
     /// Attributes, asked of the server if they are not known.

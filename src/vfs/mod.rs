@@ -13,8 +13,11 @@
 //!
 //! What a user can rely on:
 //!
-//! - Data is written through: when write(2) returns, the server has it. fsync(2) has the server put it
-//!   on its disk.
+//! - When close(2) or fsync(2) has returned, the server has what was written, and with fsync(2) or
+//!   `O_SYNC` it has put it on its disk. Before that, write(2) returns at once where the server vouches
+//!   that nobody else has the file open (a write lease or an exclusive oplock), and when the server has
+//!   the data otherwise. A write that failed later is reported by the next write, fsync or close of
+//!   each handle that was open then.
 //! - What is read was on the server when the file was opened, or later; while it stays open, changes
 //!   by others show after the attribute timeout. Attributes and names are at most that old.
 //! - O_APPEND writes at the end of the file as the server says, asked within the attribute timeout. Two
@@ -35,6 +38,7 @@
 mod attributes;
 mod closings;
 pub mod errno;
+mod files;
 mod handles;
 mod inodes;
 mod io;
@@ -43,6 +47,7 @@ pub mod names;
 mod open;
 mod pending;
 mod readdir;
+mod readers;
 mod remove;
 mod rename;
 mod setattr;
@@ -54,6 +59,7 @@ pub(crate) mod tests;
 use crate::cache::PageCache;
 use crate::share::{RemotePath, Share, ShareError, Space};
 use attributes::Presentation;
+use files::SharedFiles;
 use handles::Handles;
 use inodes::Inodes;
 use parking_lot::Mutex;
@@ -97,8 +103,9 @@ pub struct Vfs<S: Share> {
     /// What of the share the mount shows.
     root: RemotePath,
     show: Presentation,
-    inodes: Mutex<Inodes>,
+    inodes: Arc<Mutex<Inodes>>,
     handles: Handles<S>,
+    files: SharedFiles<S>,
     cache: Arc<PageCache<ShareError>>,
     writes: Arc<Writes>,
     /// The next hidden name. It begins anywhere, so that two mounts do not meet.
@@ -125,8 +132,9 @@ impl<S: Share> Vfs<S> {
             options,
             root,
             show,
-            inodes: Mutex::new(Inodes::new()),
+            inodes: Arc::new(Mutex::new(Inodes::new())),
             handles: Handles::new(),
+            files: SharedFiles::new(),
             writes: Arc::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
             hostile_name_logged: AtomicBool::new(false),

@@ -4,11 +4,12 @@ use super::attributes::{Attr, DataVersion};
 use super::errno::{Result, VfsError};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
-use super::{Vfs, names, pending};
-use crate::cache::Stream;
-use crate::share::{CreateAction, Disposition, FileKind, Metadata, OpenHow, RemotePath, Share};
+use super::{Vfs, files, names, pending};
+use crate::cache::WriteBack;
+use crate::share::{
+    Caching, CreateAction, Disposition, FileKind, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share,
+};
 use futures_util::future::join_all;
-use parking_lot::Mutex;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,10 +35,12 @@ impl<S: Share> Vfs<S> {
         if access.modifies() {
             self.check_writable()?;
         }
-        let (path, kind, token) = self
+        // The server's answer is to be of after what was written.
+        self.drain_file(ino).await;
+        let (path, kind, token, key) = self
             .with_inodes(|inodes| {
                 let node = inodes.get(ino)?;
-                Some((inodes.path(ino, &self.root)?, node.kind, node.attributes.token()))
+                Some((inodes.path(ino, &self.root)?, node.kind, node.attributes.token(), node.key))
             })
             .ok_or_else(VfsError::stale)?;
         if kind == FileKind::Directory {
@@ -45,7 +48,8 @@ impl<S: Share> Vfs<S> {
         }
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
         self.settle_closes(ino).await;
-        let (file, metadata, action) = self.open_on_share(&path, access, disposition, false).await?;
+        let lease = self.files.get(key).map_or_else(files::new_lease, |file| file.lease);
+        let (file, metadata, action) = self.open_on_share(&path, access, disposition, false, lease).await?;
 
         let handle = self.handles.number();
         let registered = self.with_inodes(|inodes| {
@@ -66,7 +70,7 @@ impl<S: Share> Vfs<S> {
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
-        self.register(handle, ino, key, file, access);
+        self.register(handle, (ino, key), file, access, lease);
         Ok(Opened { handle, direct: access.direct, keep_cache })
     }
 
@@ -87,11 +91,17 @@ impl<S: Share> Vfs<S> {
         let (directory, before) =
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
-        if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
+        let occupant =
+            self.with_inodes(|inodes| inodes.at(parent, &name).and_then(|ino| Some((ino, inodes.get(ino)?.key))));
+        let mut lease = None;
+        if let Some((ino, key)) = occupant {
+            self.drain_file(ino).await;
             self.settle_closes(ino).await;
+            lease = self.files.get(key).map(|file| file.lease);
         }
+        let lease = lease.unwrap_or_else(files::new_lease);
         let readonly = mode & libc::S_IWUSR == 0;
-        let (file, metadata, action) = self.open_on_share(&path, access, disposition, readonly).await?;
+        let (file, metadata, action) = self.open_on_share(&path, access, disposition, readonly, lease).await?;
 
         let handle = self.handles.number();
         let now = Instant::now();
@@ -117,7 +127,7 @@ impl<S: Share> Vfs<S> {
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
-        self.register(handle, ino, key, file, access);
+        self.register(handle, (ino, key), file, access, lease);
         Ok((self.attr(ino)?, Opened { handle, direct: access.direct, keep_cache }))
     }
 
@@ -172,6 +182,11 @@ impl<S: Share> Vfs<S> {
     async fn finish_close(&self, leaving: Leaving<S>) {
         let Leaving { file: open, closing } = leaving;
         let _closing = self.handles.closing(closing);
+        open.readers.lock().give_up();
+        open.shared.back.drain().await;
+        if let Some(error) = open.shared.back.failure(&open.seen) {
+            tracing::error!(%error, "data that was written is lost, and no program is left to be told");
+        }
         let token = self.with_inodes(|inodes| inodes.get(open.ino).map(|node| node.attributes.token()));
         match self.share.close(&open.file).await {
             Ok(Some(metadata)) => {
@@ -194,8 +209,10 @@ impl<S: Share> Vfs<S> {
         access: Access,
         disposition: Disposition,
         readonly: bool,
+        lease: LeaseKey,
     ) -> Result<(S::File, Metadata, CreateAction)> {
-        let how = OpenHow { read: access.read, write: access.modifies(), disposition, readonly };
+        let lease = Some(Lease { key: lease, caching: Caching::READ | Caching::WRITE });
+        let how = OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease };
         match disposition {
             Disposition::Open | Disposition::Overwrite => Ok(self.share.open(path, how).await?),
             Disposition::Create | Disposition::OpenIf | Disposition::OverwriteIf => {
@@ -204,9 +221,22 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    fn register(&self, handle: u64, ino: u64, key: u64, file: S::File, access: Access) {
-        let share = Arc::clone(&self.share);
-        self.handles.add(OpenFile { handle, ino, key, share, file, access, stream: Mutex::new(Stream::default()) });
+    fn register(&self, handle: u64, (ino, key): (u64, u64), file: S::File, access: Access, lease: LeaseKey) {
+        let back = || WriteBack::new(key, self.share.limits().write, Arc::clone(&self.cache));
+        let shared = self.files.join(key, lease, back);
+        self.handles.add(OpenFile {
+            handle,
+            ino,
+            key,
+            share: Arc::clone(&self.share),
+            inodes: Arc::clone(&self.inodes),
+            file,
+            access,
+            lease,
+            seen: shared.back.seen(),
+            shared,
+            readers: Default::default(),
+        });
     }
 
     async fn close_unused(&self, file: S::File) {

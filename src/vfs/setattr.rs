@@ -57,6 +57,8 @@ impl<S: Share> Vfs<S> {
         if foreign(set.uid, self.options.uid) || foreign(set.gid, self.options.gid) {
             return Err(VfsError::rule(libc::EPERM, "owner and group are set for the whole mount"));
         }
+        // A size or a time that is set comes after what was written.
+        self.drain_file(ino).await;
         // The attributes beside the read-only one have to be known, or they would be lost.
         if set.mode.is_some() && self.known_attributes(ino).is_none() {
             self.refresh(ino).await?;

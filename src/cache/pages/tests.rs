@@ -242,7 +242,7 @@ async fn when_fetching_ahead_fails_whoever_waits_asks_for_himself() {
         tokio::task::yield_now().await;
         disk.go.notify_one();
     };
-    let ((), read, ()) = tokio::join!(ahead, reader, go);
+    let (_, read, ()) = tokio::join!(ahead, reader, go);
     assert_eq!(read.unwrap(), expected(1 << 20..(1 << 20) + 100));
 }
 

@@ -120,7 +120,7 @@ async fn close_2_costs_no_round_trip() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.share.forget_log();
-    user.vfs.flush(opened.handle).unwrap();
+    user.vfs.flush(opened.handle).await.unwrap();
     assert_eq!(user.share.total(), 0);
-    assert_eq!(errno(user.vfs.flush(99)), libc::EBADF);
+    assert_eq!(errno(user.vfs.flush(99).await), libc::EBADF);
 }

@@ -1,0 +1,185 @@
+//! The memory of the cache under one limit: what is kept, what is dirty, and what is in flight.
+//!
+//! Clean data gives way to the rest. READs that somebody waits for, READs ahead and writes each find
+//! room or not; who finds none waits until something lands, or does without.
+//!
+//! Invariant: clean, dirty and in-flight bytes together never exceed the limit.
+
+use super::chunks::{ChunkMap, FileKey};
+use bytes::Bytes;
+
+/// The memory of a cache.
+#[derive(Debug)]
+pub struct Memory {
+    limit: u64,
+    /// Bytes that were written by programs, and that the server has not confirmed yet.
+    dirty: u64,
+    /// Bytes that READs under way will bring.
+    flying: u64,
+    /// What is kept.
+    pub chunks: ChunkMap,
+}
+
+impl Memory {
+    /// Empty, with chunks of `chunk` bytes and room for `limit` bytes.
+    pub fn new(chunk: u32, limit: u64) -> Memory {
+        Memory { limit, dirty: 0, flying: 0, chunks: ChunkMap::new(chunk) }
+    }
+
+    /// All that is in use, in bytes.
+    pub fn used(&self) -> u64 {
+        self.chunks.used() + self.dirty + self.flying
+    }
+
+    /// What is dirty, in bytes.
+    pub fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// A READ begins that somebody waits for: whether there is room. One READ alone always has it, so
+    /// that a small limit makes things slow rather than impossible.
+    #[must_use]
+    pub fn take_off(&mut self, bytes: u64) -> bool {
+        // Writes leave half of the limit to reads.
+        let bytes = self.bounded(bytes);
+        self.make_room(bytes) && {
+            self.flying += bytes;
+            true
+        }
+    }
+
+    /// A READ begins that nobody waits for yet: whether there is room, with half of the limit left to
+    /// others.
+    #[must_use]
+    pub fn take_off_ahead(&mut self, bytes: u64) -> bool {
+        self.flying + self.dirty + bytes <= self.limit / 2 && self.take_off(bytes)
+    }
+
+    /// A READ of so many bytes has ended.
+    pub fn land(&mut self, bytes: u64) {
+        self.flying = self.flying.saturating_sub(self.bounded(bytes));
+    }
+
+    /// What one READ counts for: no more than half of the limit, so that each finds room in the end.
+    fn bounded(&self, bytes: u64) -> u64 {
+        bytes.min(self.limit / 2)
+    }
+
+    /// A program writes: whether there is room for it.
+    #[must_use]
+    pub fn soil(&mut self, bytes: u64) -> bool {
+        self.dirty + bytes <= self.limit / 2 && self.make_room(bytes) && {
+            self.dirty += bytes;
+            true
+        }
+    }
+
+    /// So many bytes are no longer dirty.
+    pub fn cleaned(&mut self, bytes: u64) {
+        self.dirty = self.dirty.saturating_sub(bytes);
+    }
+
+    /// Keeps clean bytes that lie within one chunk, if there is room.
+    pub fn keep(&mut self, file: FileKey, offset: u64, data: Bytes) {
+        if self.make_room(ChunkMap::charge(&data)) {
+            self.chunks.insert(file, offset, data);
+        }
+    }
+
+    /// Lets go of clean data until so many bytes are free; whether they are.
+    fn make_room(&mut self, bytes: u64) -> bool {
+        // Nothing is given up for what will not fit anyway.
+        if self.dirty + self.flying + bytes > self.limit {
+            return false;
+        }
+        while self.used() + bytes > self.limit {
+            if !self.chunks.evict() {
+                return false;
+            }
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn data(length: usize) -> Bytes {
+        Bytes::from(vec![0; length])
+    }
+
+    #[test]
+    fn clean_data_gives_way_to_what_is_needed_now() {
+        let mut memory = Memory::new(1000, 4000);
+        memory.keep(1, 0, data(1000));
+        memory.keep(1, 1000, data(1000));
+        assert!(memory.take_off(1500) && memory.soil(1000));
+        assert!(memory.chunks.get(1, 0, 1).is_none() && memory.chunks.get(1, 1000, 1001).is_some());
+    }
+
+    #[test]
+    fn writes_leave_half_to_reads_and_reads_ahead_leave_half_to_both() {
+        let mut memory = Memory::new(1000, 4000);
+        assert!(memory.soil(2000) && !memory.soil(1));
+        assert!(!memory.take_off_ahead(1));
+        assert!(memory.take_off(2000) && !memory.take_off(1));
+        memory.land(2000);
+        memory.cleaned(2000);
+        assert!(memory.take_off_ahead(2000) && !memory.take_off_ahead(1));
+        assert_eq!(memory.used(), 2000);
+    }
+
+    #[test]
+    fn a_read_larger_than_the_limit_has_its_turn() {
+        let mut memory = Memory::new(1000, 100);
+        assert!(memory.take_off(1000));
+        memory.land(1000);
+        assert_eq!(memory.used(), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Operation {
+        Read(u64, bool),
+        Land,
+        Write(u64),
+        Clean,
+        Keep(u64, usize),
+    }
+
+    fn operation() -> impl Strategy<Value = Operation> {
+        prop_oneof![
+            (1u64..3000, any::<bool>()).prop_map(|(bytes, ahead)| Operation::Read(bytes, ahead)),
+            Just(Operation::Land),
+            (1u64..3000).prop_map(Operation::Write),
+            Just(Operation::Clean),
+            (0u64..20, 1usize..=1000).prop_map(|(chunk, length)| Operation::Keep(chunk * 1000, length)),
+        ]
+    }
+
+    proptest! {
+        /// Whatever happens, the limit holds, and what has ended is not counted.
+        #[test]
+        fn the_limit_holds(operations in proptest::collection::vec(operation(), 1..200)) {
+            const LIMIT: u64 = 8000;
+            let mut memory = Memory::new(1000, LIMIT);
+            let (mut reads, mut writes) = (Vec::new(), Vec::new());
+            for operation in operations {
+                match operation {
+                    Operation::Read(bytes, ahead) => {
+                        let room = if ahead { memory.take_off_ahead(bytes) } else { memory.take_off(bytes) };
+                        reads.extend(room.then_some(bytes));
+                    }
+                    Operation::Land => reads.pop().into_iter().for_each(|bytes| memory.land(bytes)),
+                    Operation::Write(bytes) => writes.extend(memory.soil(bytes).then_some(bytes)),
+                    Operation::Clean => writes.pop().into_iter().for_each(|bytes| memory.cleaned(bytes)),
+                    Operation::Keep(offset, length) => memory.keep(1, offset, data(length)),
+                }
+                prop_assert!(memory.used() <= LIMIT);
+                let awaited: u64 = reads.iter().chain(&writes).sum();
+                prop_assert_eq!(memory.used(), memory.chunks.used() + awaited);
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What all opens of one file share: the lease that they ask for, and the data that was written to it
+//! and is on its way.
+//!
+//! Invariant: at any time there is at most one [`SharedFile`] of a file, from its first open to its
+//! last close, and it is found under every lease that one of its opens has.
+
+use super::handles::OpenFile;
+use crate::cache::WriteBack;
+use crate::share::{LeaseKey, Share};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Weak};
+
+/// A file that is open.
+pub(crate) struct SharedFile<S: Share> {
+    /// The key of its cached data.
+    pub key: u64,
+    /// The lease that opens ask for.
+    pub lease: LeaseKey,
+    pub back: Arc<WriteBack<OpenFile<S>>>,
+}
+
+/// All files that are open.
+pub(crate) struct SharedFiles<S: Share>(Mutex<Tables<S>>);
+
+struct Tables<S: Share> {
+    by_key: HashMap<u64, Weak<SharedFile<S>>>,
+    by_lease: HashMap<LeaseKey, Weak<SharedFile<S>>>,
+    /// The number of leases at which those of closed files are swept out.
+    sweep_at: usize,
+}
+
+const SMALLEST_SWEEP: usize = 64;
+
+impl<S: Share> SharedFiles<S> {
+    pub(crate) fn new() -> SharedFiles<S> {
+        SharedFiles(Mutex::new(Tables {
+            by_key: HashMap::new(),
+            by_lease: HashMap::new(),
+            sweep_at: SMALLEST_SWEEP,
+        }))
+    }
+
+    /// The file with this key, if it is open.
+    pub(crate) fn get(&self, key: u64) -> Option<Arc<SharedFile<S>>> {
+        self.0.lock().by_key.get(&key)?.upgrade()
+    }
+
+    /// The file with an open under this lease.
+    pub(crate) fn under(&self, lease: LeaseKey) -> Option<Arc<SharedFile<S>>> {
+        self.0.lock().by_lease.get(&lease)?.upgrade()
+    }
+
+    /// The file with this key, which is being opened under a lease. It begins to be shared with this
+    /// open if it is the first.
+    pub(crate) fn join(
+        &self,
+        key: u64,
+        lease: LeaseKey,
+        back: impl FnOnce() -> WriteBack<OpenFile<S>>,
+    ) -> Arc<SharedFile<S>> {
+        let mut tables = self.0.lock();
+        let known = tables.by_key.get(&key).and_then(Weak::upgrade);
+        let file = known.unwrap_or_else(|| Arc::new(SharedFile { key, lease, back: Arc::new(back()) }));
+        tables.by_key.insert(key, Arc::downgrade(&file));
+        tables.by_lease.insert(lease, Arc::downgrade(&file));
+        if tables.by_lease.len() >= tables.sweep_at {
+            tables.sweep();
+        }
+        file
+    }
+}
+
+impl<S: Share> Tables<S> {
+    fn sweep(&mut self) {
+        self.by_key.retain(|_, file| file.strong_count() > 0);
+        self.by_lease.retain(|_, file| file.strong_count() > 0);
+        self.sweep_at = (2 * self.by_lease.len()).max(SMALLEST_SWEEP);
+    }
+}
+
+/// A key for a lease that nobody has, here or on another machine.
+pub(crate) fn new_lease() -> LeaseKey {
+    // Each RandomState has keys of its own, from the system's source of randomness.
+    let half = |salt: u64| u128::from(RandomState::new().hash_one(salt));
+    LeaseKey(half(1) << 64 | half(2))
+}
