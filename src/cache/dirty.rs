@@ -168,7 +168,8 @@ impl<K: Clone> Dirty<K> {
         let (end, chunk) = (start + data.len() as u64, start / self.chunk);
         let chunk_end = (chunk + 1) * self.chunk;
         let before = self.extents.range_mut(..=start).next_back();
-        let touching = before.filter(|(at, extent)| *at / self.chunk == chunk && *at + extent.data.len() as u64 >= start);
+        let touching =
+            before.filter(|(at, extent)| *at / self.chunk == chunk && *at + extent.data.len() as u64 >= start);
         let own = match touching {
             Some((at, extent)) => {
                 let old = extent.data.len();

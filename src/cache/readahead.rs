@@ -18,12 +18,9 @@ use std::ops::Range;
 /// unless its read-ahead was raised; small requests this far apart are those of a random reader.
 const REORDERED_REQUESTS: u64 = 4;
 const REORDERED_BYTES: u64 = 4 << 20;
-/// So many sequential reads make a stream. One alone says little: many programs look at the head of
-/// a file and go.
+/// So many sequential reads make a stream, the first at the head of the file counted. One alone says
+/// little: many programs look at the head of a file and go.
 const STREAM: u32 = 2;
-/// A program that begins with a read of this size at the head of a file wants more than its header,
-/// in bytes.
-const EARNEST: u64 = 128 << 10;
 /// The window that a stream begins with, in chunks.
 const FIRST_WINDOW: u64 = 2;
 /// Places at which a program may read one file in turn.
@@ -139,7 +136,7 @@ impl ReadAhead {
 impl Stream {
     fn begin(id: u64, offset: u64, length: u64, chunk: u64) -> Stream {
         let (position, index) = (offset.saturating_add(length), offset / chunk);
-        let run = u32::from(offset == 0 && length >= EARNEST);
+        let run = u32::from(offset == 0);
         Stream { id, position, run, window: FIRST_WINDOW * chunk, next: 0, passed: index, kept: index, used: id }
     }
 
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn the_second_sequential_read_after_a_first_look_makes_a_stream() {
+    fn the_second_read_that_goes_on_makes_a_stream() {
         let mut readers = ReadAhead::default();
         assert!(!readers.observe(5 * STEP, STEP, TERMS).whole);
         assert!(!readers.observe(6 * STEP, STEP, TERMS).whole);
@@ -189,13 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn whoever_begins_at_the_head_with_a_large_read_is_a_stream_with_the_next() {
+    fn whoever_begins_at_the_head_is_a_stream_with_the_next_read() {
         let mut readers = ReadAhead::default();
-        readers.observe(0, STEP, TERMS);
+        assert!(!readers.observe(0, STEP, TERMS).whole);
         assert_eq!(readers.observe(STEP, STEP, TERMS).ahead, 1..3);
-        let mut readers = ReadAhead::default();
-        readers.observe(0, 4096, TERMS);
-        assert!(!readers.observe(4096, 4096, TERMS).whole);
     }
 
     #[test]
@@ -274,9 +268,8 @@ mod tests {
         let mut readers = ReadAhead::default();
         readers.observe(0, STEP, TERMS);
         let first = readers.observe(STEP, STEP, TERMS).stream;
-        let over: Vec<u64> = (0..2 * PATIENCE)
-            .flat_map(|index| readers.observe(100 * CHUNK + index * STEP, STEP, TERMS).over)
-            .collect();
+        let over: Vec<u64> =
+            (0..2 * PATIENCE).flat_map(|index| readers.observe(100 * CHUNK + index * STEP, STEP, TERMS).over).collect();
         assert_eq!(over, [first]);
         assert!(!readers.observe(2 * STEP, STEP, TERMS).whole, "it has to prove itself again");
     }

@@ -24,8 +24,8 @@ pub use file::SmbFile;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
-    Attributes, Caching, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow,
-    RemotePath, Space, Target,
+    Attributes, Caching, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Lease, LeaseKey,
+    Metadata, OpenHow, RemotePath, Space, Target,
 };
 
 /// The result of an operation on the share.
@@ -56,7 +56,11 @@ pub trait Share: Send + Sync + 'static {
 
     /// caching
     fn caching(&self, _key: types::LeaseKey) -> types::Caching {
-        if std::env::var_os("WB").is_some() { types::Caching::READ | types::Caching::WRITE } else { types::Caching::NONE }
+        if std::env::var_os("WB").is_some() {
+            types::Caching::READ | types::Caching::WRITE
+        } else {
+            types::Caching::NONE
+        }
     }
 
     /// Metadata of an open file, asked from the server.

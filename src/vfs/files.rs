@@ -14,6 +14,7 @@ use std::sync::{Arc, Weak};
 
 /// A file that is open.
 pub(crate) struct SharedFile<S: Share> {
+    pub ino: u64,
     /// The key of its cached data.
     pub key: u64,
     /// The lease that opens ask for.
@@ -35,11 +36,7 @@ const SMALLEST_SWEEP: usize = 64;
 
 impl<S: Share> SharedFiles<S> {
     pub(crate) fn new() -> SharedFiles<S> {
-        SharedFiles(Mutex::new(Tables {
-            by_key: HashMap::new(),
-            by_lease: HashMap::new(),
-            sweep_at: SMALLEST_SWEEP,
-        }))
+        SharedFiles(Mutex::new(Tables { by_key: HashMap::new(), by_lease: HashMap::new(), sweep_at: SMALLEST_SWEEP }))
     }
 
     /// The file with this key, if it is open.
@@ -56,13 +53,13 @@ impl<S: Share> SharedFiles<S> {
     /// open if it is the first.
     pub(crate) fn join(
         &self,
-        key: u64,
+        (ino, key): (u64, u64),
         lease: LeaseKey,
         back: impl FnOnce() -> WriteBack<OpenFile<S>>,
     ) -> Arc<SharedFile<S>> {
         let mut tables = self.0.lock();
         let known = tables.by_key.get(&key).and_then(Weak::upgrade);
-        let file = known.unwrap_or_else(|| Arc::new(SharedFile { key, lease, back: Arc::new(back()) }));
+        let file = known.unwrap_or_else(|| Arc::new(SharedFile { ino, key, lease, back: Arc::new(back()) }));
         tables.by_key.insert(key, Arc::downgrade(&file));
         tables.by_lease.insert(lease, Arc::downgrade(&file));
         if tables.by_lease.len() >= tables.sweep_at {

@@ -70,6 +70,12 @@ impl Access {
         })
     }
 
+    /// Whether the kernel need not keep pages: nothing is read through this open. That saves it a copy and
+    /// much work for each page; what others have mapped it throws away itself.
+    pub(crate) fn bypasses_kernel(self) -> bool {
+        self.direct || !self.read
+    }
+
     /// Whether writes may not be brought to the server later.
     pub(crate) fn goes_through(self) -> bool {
         self.direct || self.sync

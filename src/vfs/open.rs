@@ -19,7 +19,7 @@ use std::time::Instant;
 pub struct Opened {
     /// The handle.
     pub handle: u64,
-    /// Opened with `O_DIRECT`: no cache is used.
+    /// The kernel keeps no pages of what goes through this handle.
     pub direct: bool,
     /// The data is as it was when the kernel last opened the file: its own cached pages are good.
     pub keep_cache: bool,
@@ -71,7 +71,7 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), file, access, lease);
-        Ok(Opened { handle, direct: access.direct, keep_cache })
+        Ok(Opened { handle, direct: access.bypasses_kernel(), keep_cache })
     }
 
     /// Creates a file, or opens the one that is there unless `O_EXCL` is given. The inode gets one
@@ -128,7 +128,7 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), file, access, lease);
-        Ok((self.attr(ino)?, Opened { handle, direct: access.direct, keep_cache }))
+        Ok((self.attr(ino)?, Opened { handle, direct: access.bypasses_kernel(), keep_cache }))
     }
 
     /// Waits for closes of the inode that are under way. While a file is open, Samba goes on telling the
@@ -223,7 +223,7 @@ impl<S: Share> Vfs<S> {
 
     fn register(&self, handle: u64, (ino, key): (u64, u64), file: S::File, access: Access, lease: LeaseKey) {
         let back = || WriteBack::new(key, self.share.limits().write, Arc::clone(&self.cache));
-        let shared = self.files.join(key, lease, back);
+        let shared = self.files.join((ino, key), lease, back);
         self.handles.add(OpenFile {
             handle,
             ino,

@@ -46,4 +46,3 @@ impl Readers {
         self.ahead.pressed(stream, chunk, chunk_size);
     }
 }
-

@@ -42,6 +42,10 @@ impl<S: Share> Vfs<S> {
         if from.ino.is_some_and(|ino| self.with_inodes(|inodes| inodes.is_within(new_parent, ino))) {
             return Err(VfsError::rule(libc::EINVAL, "a directory cannot be moved into itself"));
         }
+        // What was written goes by the old name as long as it is good for finding the file again.
+        if let Some(ino) = from.ino {
+            self.drain_file(ino).await;
+        }
         if is_case_variant(&from, &to) {
             // To a server that ignores case both names are the same file, and nothing is replaced.
             match self.rename_on_share(&from.path, &to.path, false).await {

@@ -30,4 +30,5 @@ mod times;
 mod together;
 mod unmounting;
 mod ways_in;
+mod writeback;
 mod writing;

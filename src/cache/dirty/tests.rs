@@ -99,12 +99,22 @@ fn what_is_dirty_can_be_read() {
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Write { offset: u64, length: usize },
+    Write {
+        offset: u64,
+        length: usize,
+    },
     SendAll,
-    Take { window: u64 },
+    Take {
+        window: u64,
+    },
     /// The answer to one of the jobs in flight.
-    Done { which: usize },
-    Read { start: u64, length: u64 },
+    Done {
+        which: usize,
+    },
+    Read {
+        start: u64,
+        length: u64,
+    },
 }
 
 fn operation() -> impl Strategy<Value = Operation> {

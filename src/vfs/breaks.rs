@@ -1,0 +1,50 @@
+//! Obeying the server when it takes a lease back.
+//!
+//! Somebody else waits at the server until this is done, so each break is worked on as soon as it
+//! comes, beside all others. The order is what makes it safe: from the moment the break was received
+//! no write is taken any more ([`Share::caching`]), then what was taken is brought to the server, then
+//! what was read is dropped, and only then is the server told.
+//!
+//! Invariant: what is acknowledged has been done.
+
+use super::Vfs;
+use super::files::SharedFile;
+use crate::share::{Broken, Share};
+use std::sync::Arc;
+
+impl<S: Share> Vfs<S> {
+    /// Obeys breaks until the share is left. For one task of a mount.
+    pub async fn obey_breaks(self: Arc<Self>) {
+        let Some(mut breaks) = self.share.breaks() else { return };
+        while let Some(broken) = breaks.next().await {
+            let vfs = Arc::clone(&self);
+            // As many at a time as files are open here.
+            tokio::spawn(async move { vfs.obey(broken).await });
+        }
+    }
+
+    async fn obey(&self, broken: Broken) {
+        if let Some(file) = self.files.under(broken.key) {
+            if !broken.left.writes() {
+                file.back.drain().await;
+            }
+            if !broken.left.reads() {
+                self.expire(&file);
+            }
+        }
+        if let Err(error) = self.share.acknowledge(broken).await {
+            tracing::debug!(%error, "a break could not be acknowledged");
+        }
+    }
+
+    /// Somebody else may be changing the file.
+    fn expire(&self, file: &SharedFile<S>) {
+        self.with_inodes(|inodes| {
+            if let Some(node) = inodes.get_mut(file.ino) {
+                node.attributes.changed();
+                node.data.expire();
+            }
+        });
+        self.cache.drop_file(file.key);
+    }
+}
