@@ -52,10 +52,10 @@ impl SmbShare {
     /// Copies the beginning of `range`; how much of it.
     pub(super) async fn copy_slice(&self, from: &SmbFile, to: &SmbFile, mut range: CopyRange) -> Result<u32> {
         let task = Task { operation: "COPYCHUNK", path: &to.path };
-        if let Some(shared) = self.extents_of(to).await?.whole(range)
-            && self.share_extents(from, to, shared).await?
+        if let Some(blocks) = self.extents_of(to).await?.whole(range)
+            && self.share_extents(from, to, blocks).await?
         {
-            return Ok(shared.length);
+            return Ok(blocks.length);
         }
         for _ in 0..ATTEMPTS {
             if range.length == 0 {
@@ -63,7 +63,7 @@ impl SmbShare {
             }
             let slice = self.slices.lock().next(range.length);
             let slice = slice.map_err(|status| task.fail(Cause::Unsupported(status)))?;
-            match self.copy_chunks(from, to, range, slice).await? {
+            match self.copy_chunks(task, from, to, range, slice).await? {
                 Outcome::Copied(length) => return Ok(length),
                 Outcome::Limited => {}
                 Outcome::SourceEnded(status) => {
@@ -78,8 +78,14 @@ impl SmbShare {
         Err(task.fail(Cause::Malformed("each answer to a copy has other limits".into())))
     }
 
-    async fn copy_chunks(&self, from: &SmbFile, to: &SmbFile, range: CopyRange, slice: Slice) -> Result<Outcome> {
-        let task = Task { operation: "COPYCHUNK", path: &to.path };
+    async fn copy_chunks(
+        &self,
+        task: Task<'_>,
+        from: &SmbFile,
+        to: &SmbFile,
+        range: CopyRange,
+        slice: Slice,
+    ) -> Result<Outcome> {
         let range = CopyRange { length: slice.length, ..range };
         let started = Instant::now();
         let reply = self.ask_with_both(task, from, to, range, Way::Chunks(slice.chunk)).await.inspect_err(|error| {
@@ -122,7 +128,17 @@ impl SmbShare {
     /// Whether the server shared the blocks of a range that suits it.
     async fn share_extents(&self, from: &SmbFile, to: &SmbFile, range: CopyRange) -> Result<bool> {
         let task = Task { operation: "DUPLICATE_EXTENTS", path: &to.path };
-        let status = self.ask_with_both(task, from, to, range, Way::Extents).await?.status();
+        // The target is made as long as it will be before its source's blocks are there. If there are
+        // none, it must not be: so this has to be known, and not believed.
+        if self.metadata(from).await?.size < range.from.saturating_add(u64::from(range.length)) {
+            return Ok(false);
+        }
+        let reply = self.ask_with_both(task, from, to, range, Way::Extents).await.inspect_err(|error| {
+            if error.cause == Cause::TimedOut {
+                self.extents.lock().timed_out();
+            }
+        })?;
+        let status = reply.status();
         let shared = status == NtStatus::SUCCESS;
         tracing::debug!(from = %from.path, to = %to.path, ?range, %status, "blocks shared");
         self.extents.lock().answered(shared);

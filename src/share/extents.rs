@@ -4,8 +4,9 @@ use crate::wire::messages::ioctl::CopyRange;
 
 /// Servers do not always tell the real size of a block. No file system that shares them has smaller ones.
 const SMALLEST_BLOCK: u32 = 4096;
-/// The most that is shared by one request. Windows wants less than 4 GiB (MS-FSCC 2.3.8).
-const LONGEST: u32 = 1 << 30;
+/// The most that is shared by one request, so that it ends in time however scattered the file's blocks are.
+/// Windows wants less than 4 GiB (MS-FSCC 2.3.8).
+const LONGEST: u32 = 256 << 20;
 
 /// What is known of a volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +52,11 @@ impl Extents {
             }
         }
     }
+
+    /// No answer came in time: from now on chunks are copied, whose number is fitted to the deadline.
+    pub(super) fn timed_out(&mut self) {
+        *self = Extents::NotShared;
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +89,7 @@ mod tests {
         sometimes.answered(true);
         sometimes.answered(false);
         assert!(sometimes.whole(range(0, 0, 4096)).is_some());
+        sometimes.timed_out();
+        assert_eq!(sometimes, Extents::NotShared);
     }
 }

@@ -11,7 +11,7 @@ use crate::wire::NtStatus;
 use crate::wire::messages::ioctl::Chunks;
 use std::time::Duration;
 
-/// What Windows and Samba take (MS-SMB2 3.3.3 Server.MaxCopyChunks and so on, in its notes).
+/// What Windows and Samba take (MS-SMB2 3.3.3: ServerSideCopyMaxNumberofChunks, …MaxChunkSize, …MaxDataSize).
 const DEFAULT_LIMITS: Chunks = Chunks { count: 256, bytes: 1 << 20, total: 16 << 20 };
 const FIRST: u32 = 1 << 20;
 /// Smaller ones cost more than they save.
