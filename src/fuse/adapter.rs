@@ -6,9 +6,10 @@ use crate::share::Share;
 use crate::vfs::{Listed, SetAttr, Vfs};
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::OsStr;
 use std::io;
@@ -282,6 +283,32 @@ impl<S: Share> Filesystem for Adapter<S> {
             match vfs.finish_write(writing, data).await {
                 Ok(written) => reply.written(written),
                 Err(error) => reply.error(report("write", &error)),
+            }
+        });
+    }
+
+    /// If the server cannot copy, `EOPNOTSUPP` makes the kernel copy by reading and writing (fs/fuse/file.c).
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        _target: INodeNo,
+        target_handle: FileHandle,
+        target_offset: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let copying = match self.vfs.begin_copy(handle.0, offset, target_handle.0, target_offset, length) {
+            Ok(copying) => copying,
+            Err(error) => return reply.error(report("copy_file_range", &error)),
+        };
+        self.spawn(|vfs| async move {
+            match vfs.finish_copy(copying).await {
+                Ok(copied) => reply.written(copied),
+                Err(error) => reply.error(report("copy_file_range", &error)),
             }
         });
     }

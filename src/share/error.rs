@@ -20,6 +20,9 @@ pub struct ShareError {
 pub enum Cause {
     /// The server answered with this status.
     Status(NtStatus),
+    /// The server cannot do this at all, or not to this file; it said so with this status, now or earlier.
+    /// Nothing was changed.
+    Unsupported(NtStatus),
     /// No answer came in time.
     TimedOut,
     /// The connection is gone, and could not be made again in time; with the reason.
@@ -50,6 +53,7 @@ impl fmt::Display for ShareError {
         write!(f, "{} {}: ", self.operation, self.path)?;
         match &self.cause {
             Cause::Status(status) => write!(f, "the server answered {status}"),
+            Cause::Unsupported(status) => write!(f, "the server cannot do it ({status})"),
             Cause::TimedOut => f.write_str("the server did not answer in time"),
             Cause::Disconnected(why) => write!(f, "no connection to the server ({why})"),
             Cause::Stale => f.write_str("the connection was lost, and the name now names another file"),

@@ -7,8 +7,9 @@
 use super::types::{OpenHow, RemotePath};
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
+use crate::wire::messages::ioctl::ResumeKey;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
 /// An open file.
@@ -44,6 +45,8 @@ impl Identity {
 pub(super) struct Open {
     pub(super) tree: Arc<Tree>,
     pub(super) file: FileId,
+    /// By what it is the source of copies, once it was asked for.
+    pub(super) resume_key: Arc<OnceLock<ResumeKey>>,
 }
 
 impl SmbFile {
@@ -81,6 +84,10 @@ impl Drop for SmbFile {
 }
 
 impl Open {
+    pub(super) fn new(tree: Arc<Tree>, file: FileId) -> Open {
+        Open { tree, file, resume_key: Arc::default() }
+    }
+
     /// Closes it without waiting for the answer.
     pub(super) fn post_close(&self) {
         let mut chain = crate::wire::frame::Chain::single(crate::wire::messages::create::close(self.file));

@@ -61,7 +61,7 @@ impl SmbListing {
         listing.ready.clear();
         let open = |tree: &Tree| vec![open_request(path), info::query_directory(RELATED_FILE, buffer(tree))];
         let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
-        listing.open = Some(Open { tree, file: task.created(&replies)?.file });
+        listing.open = Some(Open::new(tree, task.created(&replies)?.file));
         listing.take(task, replies.get(1))?;
         Ok(listing)
     }

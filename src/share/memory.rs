@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub ids: Ids,
     /// CLOSE answers with metadata.
     pub close_answers: bool,
+    /// The most that the server copies at once, if it can copy.
+    pub copies: Option<u32>,
 }
 
 /// What the server does about file ids.
@@ -49,6 +51,7 @@ impl Default for Behaviour {
             batch: 100,
             ids: Ids::Stable,
             close_answers: true,
+            copies: Some(64 * 1024),
         }
     }
 }
@@ -288,6 +291,22 @@ impl Share for MemoryShare {
         let end = offset + data.len() as u64;
         assert!(offset / limit == (end - 1) / limit, "a WRITE of {offset}..{end} does not keep to the grid");
         self.call("WRITE", &file.path, |tree| tree.write(file.open, offset, &data)).await
+    }
+
+    async fn copy(
+        &self,
+        from: &MemoryFile,
+        from_offset: u64,
+        to: &MemoryFile,
+        to_offset: u64,
+        length: u32,
+    ) -> Result<u32> {
+        let Some(most) = self.behaviour.copies else {
+            let cause = Cause::Unsupported(NtStatus::NOT_SUPPORTED);
+            return Err(ShareError { operation: "COPY", path: to.path.clone(), cause });
+        };
+        let copy = |tree: &mut Tree| tree.copy((from.open, from_offset), (to.open, to_offset), length.min(most));
+        self.call("COPY", &to.path, copy).await
     }
 
     async fn flush(&self, file: &MemoryFile) -> Result<()> {

@@ -5,13 +5,16 @@
 //! round trip wherever the protocol allows.
 
 mod backoff;
+mod copying;
 pub mod error;
+mod extents;
 mod file;
 mod link;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
 mod operations;
+mod slices;
 mod smb;
 mod task;
 pub mod types;
@@ -71,6 +74,20 @@ pub trait Share: Send + Sync + 'static {
 
     /// Writes all of `data`, which is at most [`IoLimits::write`] long.
     fn write(&self, file: &Self::File, offset: u64, data: Bytes) -> impl Future<Output = Result<()>> + Send;
+
+    /// Has the server copy up to `length` bytes from one file to another, or within one. How many it has
+    /// copied: as many as it does well in time in one request, since a long copy is to be made of several;
+    /// 0 where the source ends. `from` must be open for reading, `to` for writing; the ranges must not overlap.
+    ///
+    /// Fails with [`error::Cause::Unsupported`] where the server cannot do it; then nothing was copied.
+    fn copy(
+        &self,
+        from: &Self::File,
+        from_offset: u64,
+        to: &Self::File,
+        to_offset: u64,
+        length: u32,
+    ) -> impl Future<Output = Result<u32>> + Send;
 
     /// Asks the server to put the file's data on stable storage.
     fn flush(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;

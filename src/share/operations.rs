@@ -9,6 +9,7 @@ use super::{Result, Share};
 use crate::wire::NtStatus;
 use crate::wire::frame::{RELATED_FILE, Request};
 use crate::wire::messages::create::{self, Create, access, disposition, options};
+use crate::wire::messages::ioctl::CopyRange;
 use crate::wire::messages::{FileId, info, io};
 use bytes::{Bytes, BytesMut};
 
@@ -42,7 +43,7 @@ impl Share for SmbShare {
         let created = task.created(&replies)?;
         let identity = Identity { disk_id: created.disk_id, created: created.info.created };
         // From here on the open is closed when `file` is dropped.
-        let file = SmbFile::new(path.clone(), how, identity, Open { tree, file: created.file });
+        let file = SmbFile::new(path.clone(), how, identity, Open::new(tree, created.file));
         task.all(&replies)?;
         let mut found = metadata(created.info, created.disk_id, 0);
         let action = match (created.action, truncates) {
@@ -93,6 +94,10 @@ impl Share for SmbShare {
             let _ = data.split_to(written as usize);
         }
         Ok(())
+    }
+
+    async fn copy(&self, from: &SmbFile, from_offset: u64, to: &SmbFile, to_offset: u64, length: u32) -> Result<u32> {
+        self.copy_slice(from, to, CopyRange { from: from_offset, to: to_offset, length }).await
     }
 
     async fn flush(&self, file: &SmbFile) -> Result<()> {

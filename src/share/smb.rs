@@ -2,8 +2,10 @@
 
 use super::Result;
 use super::error::Cause;
+use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
 use super::link::Link;
+use super::slices::Slices;
 use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
 use crate::wire::NtStatus;
@@ -13,6 +15,7 @@ use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::error::{ConnectError, WireError};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::messages::create::{Create, access, disposition, options};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -26,6 +29,10 @@ pub struct SmbShare {
     pub(super) request_timeout: Duration,
     /// Where free space is asked for: the user may not be allowed to look at the root of the share.
     pub(super) space_path: RemotePath,
+    /// What was learnt about copies on the server.
+    pub(super) slices: Mutex<Slices>,
+    /// What was learnt about sharing blocks on the server.
+    pub(super) extents: Mutex<Extents>,
 }
 
 /// Whether an operation may be sent again when its connection was lost before the answer came.
@@ -47,7 +54,9 @@ impl SmbShare {
     ) -> std::result::Result<SmbShare, ConnectError> {
         let link = Link::connect(config).await?;
         let limits = limits(&link.current().terms);
-        Ok(SmbShare { link, limits, request_timeout, space_path })
+        let slices = Mutex::new(Slices::new(request_timeout));
+        let extents = Mutex::new(Extents::Unknown);
+        Ok(SmbShare { link, limits, request_timeout, space_path, slices, extents })
     }
 
     /// The tree on the current connection, with what was agreed on for it.
@@ -100,7 +109,7 @@ impl SmbShare {
     }
 
     /// The file's open on a connection that works.
-    async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
+    pub(super) async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
         let open = file.open();
         if open.tree.connection.ended().is_none() {
             return Ok(open);
@@ -133,7 +142,7 @@ impl SmbShare {
             }
             created => created?,
         };
-        let open = Open { tree, file: created.file };
+        let open = Open::new(tree, created.file);
         let found = Identity { disk_id: created.disk_id, created: created.info.created };
         if !file.identity.is_same(found) {
             open.post_close();
@@ -152,13 +161,17 @@ impl SmbShare {
     }
 }
 
-enum Failure {
+pub(super) enum Failure {
     /// The server forgot the session; its connection is ended here.
     SessionGone,
     Wire(WireError),
 }
 
-async fn send(tree: &Tree, requests: Vec<Request>, deadline: Instant) -> std::result::Result<Vec<Reply>, Failure> {
+pub(super) async fn send(
+    tree: &Tree,
+    requests: Vec<Request>,
+    deadline: Instant,
+) -> std::result::Result<Vec<Reply>, Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
     let replies = tree.connection.send(&compound(tree, requests), left).await.map_err(Failure::Wire)?;
     if replies.iter().any(|reply| session_is_gone(reply.status())) {

@@ -93,7 +93,7 @@ fn known_errno(status: NtStatus) -> Option<i32> {
         | NtStatus::NOT_SUPPORTED
         | NtStatus::INVALID_DEVICE_REQUEST
         | NtStatus::INVALID_INFO_CLASS => libc::EOPNOTSUPP,
-        NtStatus::INVALID_PARAMETER => libc::EINVAL,
+        NtStatus::INVALID_PARAMETER | NtStatus::INVALID_VIEW_SIZE => libc::EINVAL,
 
         // The server no longer knows the handle, though the program's descriptor is good.
         NtStatus::INVALID_HANDLE | NtStatus::FILE_CLOSED => libc::ESTALE,
@@ -171,6 +171,7 @@ impl From<ShareError> for VfsError {
     fn from(error: ShareError) -> VfsError {
         let errno = match &error.cause {
             Cause::Status(status) => errno_of(*status),
+            Cause::Unsupported(_) => libc::EOPNOTSUPP,
             Cause::TimedOut => libc::ETIMEDOUT,
             // "Host is down" tells the user where to look, and is what Linux's own client says.
             Cause::Disconnected(_) => libc::EHOSTDOWN,
@@ -266,7 +267,7 @@ mod tests {
                 ],
             ),
             (libc::EEXIST, &[0xC000_0035]),
-            (libc::EINVAL, &[0xC000_0033, 0xC000_003B, 0xC000_0275, 0xC000_000D]),
+            (libc::EINVAL, &[0xC000_0033, 0xC000_003B, 0xC000_0275, 0xC000_000D, 0xC000_001F]),
             (libc::ENAMETOOLONG, &[0xC000_0106]),
             (libc::EISDIR, &[0xC000_00BA]),
             (libc::ENOTDIR, &[0xC000_0103, 0xC000_0039]),

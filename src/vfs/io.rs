@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 /// Files end here: offsets are signed to programs.
-const MAX_SIZE: u64 = i64::MAX as u64;
+pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
 impl<S: Share> Vfs<S> {
     /// Takes note of a read: to be called in the order of the kernel's requests, by which a sequential
@@ -401,11 +401,11 @@ pub struct Writing<S: Share> {
 }
 
 /// A write under way. However it ends, what was cached of its range is out of date then.
-struct Changed<'a, S: Share> {
-    vfs: &'a Vfs<S>,
-    open: &'a OpenFile<S>,
-    start: u64,
-    end: u64,
+pub(super) struct Changed<'a, S: Share> {
+    pub(super) vfs: &'a Vfs<S>,
+    pub(super) open: &'a OpenFile<S>,
+    pub(super) start: u64,
+    pub(super) end: u64,
 }
 
 impl<S: Share> Drop for Changed<'_, S> {

@@ -9,7 +9,7 @@
 //! - [`names`]: names of POSIX in UTF-16, and back.
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
-//! - One file per group of operations: `lookup`, `setattr`, `open`, `io`, `remove`, `rename`, `readdir`.
+//! - One file per group of operations: `lookup`, `setattr`, `open`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
 //! What a user can rely on:
 //!
@@ -37,6 +37,7 @@
 
 mod attributes;
 mod closings;
+mod copy;
 pub mod errno;
 mod files;
 mod handles;
@@ -70,6 +71,7 @@ use std::time::Duration;
 use underway::Writes;
 
 pub use attributes::Attr;
+pub use copy::Copying;
 pub use errno::{ErrorSource, Result, VfsError};
 pub use inodes::ROOT;
 pub use io::{Reading, Writing};

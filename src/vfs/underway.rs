@@ -65,6 +65,15 @@ impl Writes {
     /// Waits for the writes of this range that are under way now, each of which has a deadline.
     pub(crate) async fn settle(&self, key: u64, range: Range<u64>) {
         let latest = self.state.lock().next;
+        self.settle_until(latest, key, range).await;
+    }
+
+    /// Waits for the writes of this range that began before this one. Two writes never wait for each other.
+    pub(crate) async fn settle_before(&self, write: &Underway, key: u64, range: Range<u64>) {
+        self.settle_until(write.number - 1, key, range).await;
+    }
+
+    async fn settle_until(&self, latest: u64, key: u64, range: Range<u64>) {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
@@ -104,6 +113,18 @@ mod tests {
         assert_eq!(waiting.as_mut().now_or_never(), None);
         let _after = writes.begin(1, 150..160);
         drop(before);
+        assert_eq!(waiting.now_or_never(), Some(()));
+    }
+
+    #[test]
+    fn a_write_waits_for_those_before_it_and_not_for_itself() {
+        let writes = Arc::new(Writes::default());
+        let first = writes.begin(1, 0..100);
+        let second = writes.begin(1, 0..100);
+        assert_eq!(writes.settle_before(&first, 1, 0..100).now_or_never(), Some(()));
+        let mut waiting = Box::pin(writes.settle_before(&second, 1, 50..60));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        drop(first);
         assert_eq!(waiting.now_or_never(), Some(()));
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use cifs_fuse::config::{DialectRange, Identity, Protection, Transport};
 use cifs_fuse::share::error::Cause;
 use cifs_fuse::share::{
-    Change, Disposition, FileKind, FileTime, IoLimits, OpenHow, RemotePath, Share, SmbShare, Target,
+    Change, Disposition, FileKind, FileTime, IoLimits, OpenHow, RemotePath, Share, SmbFile, SmbShare, Target,
 };
 use cifs_fuse::wire::ConnectConfig;
 use std::fs;
@@ -142,6 +142,45 @@ async fn a_server_of_few_credits_gets_large_requests_in_pieces() {
     share.write(&file, 0, data.clone().into()).await.unwrap();
     assert!(share.read(&file, 0, 3_000_000).await.unwrap() == data);
     assert!(fs::read(server.folder().join("large")).unwrap() == data);
+}
+
+/// A source, open for reading, and a target, open for writing only.
+async fn source_and_target(share: &SmbShare, data: Vec<u8>) -> (SmbFile, SmbFile) {
+    let how = |write: bool| OpenHow { read: !write, write, disposition: Disposition::OpenIf, readonly: false };
+    let (path, target) = (RemotePath::parse("source"), RemotePath::parse("target"));
+    let (writer, ..) = share.open(&path, how(true)).await.unwrap();
+    share.write(&writer, 0, data.into()).await.unwrap();
+    share.close(&writer).await.unwrap();
+    (share.open(&path, how(false)).await.unwrap().0, share.open(&target, how(true)).await.unwrap().0)
+}
+
+#[tokio::test]
+async fn a_copy_costs_one_frame_a_slice_and_ends_where_the_source_does() {
+    let smbd = Smbd::start(Settings::default());
+    let proxy = Proxy::to_port(smbd.port());
+    let share = connect(proxy.port()).await;
+    let data: Vec<u8> = (0..500_000u32).map(|byte| (byte / 251) as u8).collect();
+    let (source, target) = source_and_target(&share, data.clone()).await;
+    assert_eq!(share.copy(&source, 0, &target, 0, 100_000).await.unwrap(), 100_000);
+    let before = proxy.frames();
+    assert_eq!(share.copy(&source, 100_000, &target, 100_000, 100_000).await.unwrap(), 100_000);
+    assert_eq!(proxy.frames() - before, 1);
+    assert_eq!(share.copy(&source, 200_000, &target, 200_000, 10_000_000).await.unwrap(), 300_000);
+    assert_eq!(share.copy(&source, 500_000, &target, 500_000, 10).await.unwrap(), 0);
+    assert_eq!(share.copy(&source, 600_000, &target, 500_000, 10).await.unwrap(), 0);
+    assert!(fs::read(smbd.folder().join("target")).unwrap() == data);
+}
+
+#[tokio::test]
+async fn a_copy_goes_on_when_the_server_comes_back() {
+    let smbd = Smbd::start(Settings::default());
+    let share = connect(smbd.port()).await;
+    let (source, target) = source_and_target(&share, b"before and after".to_vec()).await;
+    assert_eq!(share.copy(&source, 0, &target, 0, 6).await.unwrap(), 6);
+    smbd.restart();
+    // The key of the source is another one now.
+    assert_eq!(share.copy(&source, 6, &target, 6, 10).await.unwrap(), 10);
+    assert_eq!(fs::read(smbd.folder().join("target")).unwrap(), b"before and after");
 }
 
 #[tokio::test]

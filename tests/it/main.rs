@@ -8,6 +8,7 @@ mod support;
 
 mod buffers;
 mod command_line;
+mod copying;
 mod creating;
 mod dialects;
 mod directories;

@@ -174,3 +174,25 @@ fn an_aborted_connection_is_an_end_and_open_files_are_closed() {
     mounted.unmount().unwrap();
     assert_eq!(mounted.share.open_files(), 0);
 }
+
+#[test]
+fn cp_has_the_server_copy() {
+    let Some(mounted) = Mounted::new() else { return };
+    let data: Vec<u8> = (0..300_000u32).map(|at| (at >> 8) as u8 ^ at as u8).collect();
+    mounted.share.put("a", &data);
+    assert_eq!(fs::copy(mounted.path("a"), mounted.path("b")).unwrap(), 300_000);
+    assert!(mounted.share.data("b").unwrap() == data);
+    assert!(fs::read(mounted.path("b")).unwrap() == data);
+    assert!(mounted.share.count("COPY") > 1);
+    assert_eq!((mounted.share.count("READ"), mounted.share.count("WRITE")), (5, 0), "b was read, once");
+}
+
+#[test]
+fn cp_works_where_the_server_cannot_copy() {
+    let behaviour = Behaviour { copies: None, ..Behaviour::default() };
+    let Some(mounted) = Mounted::with(MemoryShare::with(behaviour), options()) else { return };
+    let data: Vec<u8> = (0..300_000u32).map(|at| (at >> 8) as u8 ^ at as u8).collect();
+    mounted.share.put("a", &data);
+    assert_eq!(fs::copy(mounted.path("a"), mounted.path("b")).unwrap(), 300_000);
+    assert!(mounted.share.data("b").unwrap() == data);
+}

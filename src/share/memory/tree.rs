@@ -251,6 +251,13 @@ impl Tree {
         Ok(())
     }
 
+    /// From an open and offset to another.
+    pub(super) fn copy(&mut self, from: (u64, u64), to: (u64, u64), length: u32) -> Answer<u32> {
+        let data = self.read(from.0, from.1, length)?;
+        self.write(to.0, to.1, &data)?;
+        Ok(data.len() as u32)
+    }
+
     pub(super) fn flush(&mut self, open: u64) -> Answer<()> {
         // MS-SMB2 3.3.5.11: the open needs the right to write.
         if self.opened(open)?.how.write { Ok(()) } else { Err(NtStatus::ACCESS_DENIED) }

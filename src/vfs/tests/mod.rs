@@ -2,6 +2,7 @@
 
 mod close;
 mod coherence;
+mod copy;
 mod create;
 mod lookup;
 mod mkdir;

@@ -16,6 +16,7 @@ const FILE_BASIC: u8 = SetFileInfoClass::BasicInformation as u8;
 const FILE_RENAME: u8 = SetFileInfoClass::RenameInformation as u8;
 const FILE_DISPOSITION: u8 = SetFileInfoClass::DispositionInformation as u8;
 const FILE_END_OF_FILE: u8 = SetFileInfoClass::EndOfFileInformation as u8;
+const FS_ATTRIBUTE: u8 = QueryFileSystemInfoClass::FsAttributeInformation as u8;
 const FS_FULL_SIZE: u8 = QueryFileSystemInfoClass::FsFullSizeInformation as u8;
 
 /// A QUERY_DIRECTORY for all entries from where the last one ended.
@@ -122,6 +123,18 @@ pub fn parse_space(reply: &Reply) -> Result<(u64, u64, u64, u32), Malformed> {
     let unit = space.u32(24)?.checked_mul(space.u32(28)?).filter(|unit| *unit > 0);
     let unit = unit.ok_or(Malformed("an allocation unit of no sensible size"))?;
     Ok((space.u64(0)?, space.u64(8)?, space.u64(16)?, unit))
+}
+
+/// Asks what the file system that an open file lies on can do.
+pub fn query_abilities(file: FileId) -> Request {
+    // With room for the file system's name, which is not of interest.
+    query(INFO_FILESYSTEM, FS_ATTRIBUTE, file, 256)
+}
+
+/// Whether files of it can share blocks (MS-FSCC 2.5.1: FILE_SUPPORTS_BLOCK_REFCOUNTING).
+pub fn parse_shares_blocks(reply: &Reply) -> Result<bool, Malformed> {
+    const SUPPORTS_BLOCK_REFCOUNTING: u32 = 0x0800_0000;
+    Ok(Fields(output(reply)?).u32(0)? & SUPPORTS_BLOCK_REFCOUNTING != 0)
 }
 
 fn set(class: u8, file: FileId, data: &[u8]) -> Request {

@@ -22,7 +22,10 @@ pub(crate) struct Embedded {
 impl Embedded {
     /// Starts one; when this returns, it listens.
     pub(crate) fn start(settings: Settings) -> Embedded {
-        assert!(settings.dialects.is_none() && settings.max_credits.is_none(), "smb-server has no such setting");
+        assert!(
+            settings.dialects.is_none() && settings.max_credits.is_none() && !settings.shares_blocks,
+            "smb-server has no such setting"
+        );
         assert!(settings.signing != Demand::Off && settings.encryption != Demand::Off, "smb-server always offers it");
         let home = scratch::folder("embedded");
         let folder = share_folder(&home);

@@ -7,6 +7,7 @@ pub(crate) mod command {
     pub(crate) const CREATE: u16 = 5;
     pub(crate) const READ: u16 = 8;
     pub(crate) const WRITE: u16 = 9;
+    pub(crate) const IOCTL: u16 = 11;
 }
 
 const HEADER: usize = 64;

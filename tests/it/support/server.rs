@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) max_io: Option<u32>,
     /// The most credits of a connection (smbd only).
     pub(crate) max_credits: Option<u32>,
+    /// The share lets files share blocks, where its disk does (smbd only).
+    pub(crate) shares_blocks: bool,
 }
 
 /// A server that runs; it ends when this is dropped.

@@ -159,12 +159,15 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
         global.push(format!("smb2 max credits = {credits}"));
     }
     let yes = |on: bool| if on { "yes" } else { "no" };
-    let share = [
+    let mut share = vec![
         format!("path = {}", folder.display()),
         format!("read only = {}", yes(settings.read_only)),
         format!("guest ok = {}", yes(settings.guests)),
         format!("store dos attributes = {}", yes(keeps_attributes(folder))),
     ];
+    if settings.shares_blocks {
+        share.push("vfs objects = btrfs".to_owned());
+    }
     format!("[global]\n{}\n[{SHARE}]\n{}\n", global.join("\n"), share.join("\n"))
 }
 

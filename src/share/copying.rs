@@ -1,0 +1,253 @@
+//! Copies on the server, of which nothing but the requests goes over the wire.
+//!
+//! Where the server's volume lets files share blocks, they are shared: that takes no time, whatever the
+//! length ([`Extents`]). Otherwise, and for what is no whole block, the server copies chunks ([`Slices`]).
+//! Each call copies one slice in one request.
+//!
+//! Invariant: a request that names two opens is sent only on the one session that both belong to. A
+//! key of another session could mean any file.
+//!
+//! [`Slices`]: super::slices::Slices
+
+use super::Result;
+use super::Share;
+use super::error::Cause;
+use super::extents::Extents;
+use super::file::{Open, SmbFile};
+use super::slices::Slice;
+use super::smb::{Failure, SmbShare, send};
+use super::task::Task;
+use crate::wire::NtStatus;
+use crate::wire::codec::Malformed;
+use crate::wire::error::WireError;
+use crate::wire::frame::Reply;
+use crate::wire::messages::ioctl::{self, CopyRange, ResumeKey};
+use crate::wire::messages::{info, io};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// Limits may be learnt, and that the source has become shorter, before a slice can be copied.
+const ATTEMPTS: usize = 4;
+
+/// How the server copies.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// In chunks of so many bytes.
+    Chunks(u32),
+    /// By sharing blocks.
+    Extents,
+}
+
+/// What became of a slice.
+enum Outcome {
+    Copied(u32),
+    /// Smaller ones are to be tried.
+    Limited,
+    /// The source ends before the end of the slice.
+    SourceEnded(NtStatus),
+}
+
+impl SmbShare {
+    /// Copies the beginning of `range`; how much of it.
+    pub(super) async fn copy_slice(&self, from: &SmbFile, to: &SmbFile, mut range: CopyRange) -> Result<u32> {
+        let task = Task { operation: "COPYCHUNK", path: &to.path };
+        if let Some(blocks) = self.extents_of(to).await?.whole(range)
+            && self.share_extents(from, to, blocks).await?
+        {
+            return Ok(blocks.length);
+        }
+        for _ in 0..ATTEMPTS {
+            if range.length == 0 {
+                return Ok(0);
+            }
+            let slice = self.slices.lock().next(range.length);
+            let slice = slice.map_err(|status| task.fail(Cause::Unsupported(status)))?;
+            match self.copy_chunks(task, from, to, range, slice).await? {
+                Outcome::Copied(length) => return Ok(length),
+                Outcome::Limited => {}
+                Outcome::SourceEnded(status) => {
+                    let left = self.metadata(from).await?.size.saturating_sub(range.from);
+                    if left >= u64::from(range.length) {
+                        return Err(task.status(status));
+                    }
+                    range.length = left as u32;
+                }
+            }
+        }
+        Err(task.fail(Cause::Malformed("each answer to a copy has other limits".into())))
+    }
+
+    async fn copy_chunks(
+        &self,
+        task: Task<'_>,
+        from: &SmbFile,
+        to: &SmbFile,
+        range: CopyRange,
+        slice: Slice,
+    ) -> Result<Outcome> {
+        let range = CopyRange { length: slice.length, ..range };
+        let started = Instant::now();
+        let reply = self.ask_with_both(task, from, to, range, Way::Chunks(slice.chunk)).await.inspect_err(|error| {
+            if error.cause == Cause::TimedOut {
+                self.slices.lock().timed_out(slice.length);
+            }
+        })?;
+        let told = task.parsed(ioctl::parse_chunks(&reply))?;
+        let status = reply.status();
+        if status == NtStatus::INVALID_PARAMETER
+            && let Some(limits) = told
+            && self.slices.lock().limited(limits, slice)
+        {
+            return Ok(Outcome::Limited);
+        }
+        let copied = match told {
+            Some(chunks) if status != NtStatus::INVALID_PARAMETER => {
+                task.parsed(ioctl::copied(range, slice.chunk, chunks))?
+            }
+            _ => 0,
+        };
+        match status {
+            NtStatus::SUCCESS if copied == 0 => task.parsed(Err(Malformed("a copy that succeeded and copied nothing"))),
+            // Of a failure in the middle the next slice will tell.
+            _ if copied > 0 => {
+                self.slices.lock().copied(copied, started.elapsed());
+                Ok(Outcome::Copied(copied))
+            }
+            NtStatus::INVALID_VIEW_SIZE => Ok(Outcome::SourceEnded(status)),
+            _ => {
+                if is_inability(status) {
+                    self.slices.lock().refused(status);
+                }
+                let cause = if is_refusal(status) { Cause::Unsupported(status) } else { Cause::Status(status) };
+                Err(task.fail(cause))
+            }
+        }
+    }
+
+    /// Whether the server shared the blocks of a range that suits it.
+    async fn share_extents(&self, from: &SmbFile, to: &SmbFile, range: CopyRange) -> Result<bool> {
+        let task = Task { operation: "DUPLICATE_EXTENTS", path: &to.path };
+        // The target is made as long as it will be before its source's blocks are there. If there are
+        // none, it must not be: so this has to be known, and not believed.
+        if self.metadata(from).await?.size < range.from.saturating_add(u64::from(range.length)) {
+            return Ok(false);
+        }
+        let reply = self.ask_with_both(task, from, to, range, Way::Extents).await.inspect_err(|error| {
+            if error.cause == Cause::TimedOut {
+                self.extents.lock().timed_out();
+            }
+        })?;
+        let status = reply.status();
+        let shared = status == NtStatus::SUCCESS;
+        tracing::debug!(from = %from.path, to = %to.path, ?range, %status, "blocks shared");
+        self.extents.lock().answered(shared);
+        Ok(shared)
+    }
+
+    /// What the volume of a file does about sharing blocks, which is asked once.
+    async fn extents_of(&self, file: &SmbFile) -> Result<Extents> {
+        let known = *self.extents.lock();
+        if known != Extents::Unknown {
+            return Ok(known);
+        }
+        let requests = |open: &Open| vec![info::query_abilities(open.file), info::query_space(open.file)];
+        let replies = self.run_on(file, "QUERY_INFO", requests).await?;
+        let found = match &replies[..] {
+            [abilities, space] if [abilities, space].iter().all(|reply| reply.status() == NtStatus::SUCCESS) => {
+                let shares_blocks = info::parse_shares_blocks(abilities).unwrap_or(false);
+                Extents::of(shares_blocks, info::parse_space(space).map_or(0, |(.., unit)| unit))
+            }
+            _ => Extents::NotShared,
+        };
+        *self.extents.lock() = found;
+        Ok(found)
+    }
+
+    /// Sends a request that works with two files, both open on the same connection. It can be sent again
+    /// if that is lost, since the ranges do not overlap.
+    async fn ask_with_both(
+        &self,
+        task: Task<'_>,
+        from: &SmbFile,
+        to: &SmbFile,
+        range: CopyRange,
+        way: Way,
+    ) -> Result<Reply> {
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let source = self.live(from, Task { path: &from.path, ..task }, deadline).await?;
+            let target = self.live(to, task, deadline).await?;
+            if !Arc::ptr_eq(&source.tree, &target.tree) {
+                // The connection of one of them has ended meanwhile: that one is opened again.
+                continue;
+            }
+            match ask(&source, &target, range, way, deadline).await {
+                Ok(reply) => return Ok(reply),
+                Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => {}
+                Err(Failure::Wire(error)) => return Err(task.wire(error)),
+            }
+        }
+    }
+}
+
+/// The answer that decides: of the request for a key, if that was refused.
+async fn ask(
+    source: &Open,
+    target: &Open,
+    range: CopyRange,
+    way: Way,
+    deadline: Instant,
+) -> std::result::Result<Reply, Failure> {
+    let requests = match way {
+        Way::Chunks(chunk) => match resume_key(source, deadline).await? {
+            Ok(key) => vec![ioctl::copy_chunks(target.file, &key, range, chunk)],
+            Err(refusal) => return Ok(refusal),
+        },
+        Way::Extents => {
+            // Blocks are shared within the target's size only. A byte within the range makes it long enough
+            // and can never make it shorter, as setting the size could while somebody else writes.
+            let last = range.to.saturating_add(u64::from(range.length)).saturating_sub(1);
+            let lengthen = io::write(target.file, last, Bytes::from_static(&[0]));
+            vec![lengthen, ioctl::duplicate_extents(target.file, source.file, range)]
+        }
+    };
+    last(send(&target.tree, requests, deadline).await?)
+}
+
+/// The key of an open, or the answer that refuses it.
+async fn resume_key(
+    source: &Open,
+    deadline: Instant,
+) -> std::result::Result<std::result::Result<ResumeKey, Reply>, Failure> {
+    if let Some(key) = source.resume_key.get() {
+        return Ok(Ok(*key));
+    }
+    let reply = last(send(&source.tree, vec![ioctl::request_resume_key(source.file)], deadline).await?)?;
+    if reply.status() != NtStatus::SUCCESS {
+        return Ok(Err(reply));
+    }
+    let key = ioctl::parse_resume_key(&reply).map_err(|malformed| Failure::Wire(WireError::Malformed(malformed)))?;
+    Ok(Ok(*source.resume_key.get_or_init(|| key)))
+}
+
+fn last(mut replies: Vec<Reply>) -> std::result::Result<Reply, Failure> {
+    replies.pop().ok_or(Failure::Wire(WireError::Malformed(Malformed("a reply is missing"))))
+}
+
+/// Whether a server that answers this does not know the request.
+fn is_inability(status: NtStatus) -> bool {
+    matches!(
+        status,
+        NtStatus::NOT_SUPPORTED
+            | NtStatus::NOT_IMPLEMENTED
+            | NtStatus::INVALID_DEVICE_REQUEST
+            | NtStatus::INVALID_PARAMETER
+    )
+}
+
+/// Whether the answer is about the request, and the data may still be copied by reading and writing it. If
+/// it may not, that will say why.
+fn is_refusal(status: NtStatus) -> bool {
+    is_inability(status) || matches!(status, NtStatus::ACCESS_DENIED | NtStatus::OBJECT_NAME_NOT_FOUND)
+}

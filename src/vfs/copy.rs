@@ -1,0 +1,91 @@
+//! copy_file_range(2): a copy that the server makes.
+//!
+//! To its source a copy is a read, to its target a write. It waits for the writes of both ranges that the
+//! kernel sent before it; reads of its target that come later wait for it. One call copies one slice, as
+//! much as the server does well in time, and says how much that was: a program goes on from there, and
+//! can be interrupted in between.
+//!
+//! Where the server cannot copy, the answer is `EOPNOTSUPP`, with nothing changed: the kernel then
+//! reads and writes the data itself.
+
+use super::Vfs;
+use super::errno::{Result, VfsError};
+use super::handles::OpenFile;
+use super::io::{Changed, MAX_SIZE};
+use super::underway::Underway;
+use crate::share::Share;
+use std::ops::Range;
+use std::sync::Arc;
+
+impl<S: Share> Vfs<S> {
+    /// Takes note of a copy: to be called in the order of the kernel's requests.
+    ///
+    /// # Errors
+    /// `EBADF` if the source is not open for reading, or the target not for writing, or for appending;
+    /// `EINVAL` if both are the same file and the ranges overlap; `EFBIG`.
+    pub fn begin_copy(&self, from: u64, from_offset: u64, to: u64, to_offset: u64, length: u64) -> Result<Copying<S>> {
+        let (from, to) = (self.handles.file(from)?, self.handles.file(to)?);
+        if !from.access.read {
+            return Err(VfsError::rule(libc::EBADF, "the source is not open for reading"));
+        }
+        if !to.access.write || to.access.append {
+            return Err(VfsError::rule(libc::EBADF, "the target is not open for writing at any place"));
+        }
+        // More than the answer can tell is not copied.
+        let length = length.min(u64::from(u32::MAX));
+        let source = from_offset..from_offset.saturating_add(length);
+        let target = to_offset..to_offset.saturating_add(length);
+        if target.end > MAX_SIZE {
+            return Err(VfsError::rule(libc::EFBIG, "the file would be longer than files can be"));
+        }
+        if from.key == to.key && source.start < target.end && target.start < source.end {
+            return Err(VfsError::rule(libc::EINVAL, "source and target overlap"));
+        }
+        let underway = self.writes.begin(to.key, target.clone());
+        Ok(Copying { from, source, to, target, underway })
+    }
+
+    /// Copies from the start of the range. How many bytes: fewer than were asked for if the server does not
+    /// copy them all at once, 0 where the source ends.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` if the server cannot copy; otherwise what the share answered, after which any part of
+    /// the target may have been written.
+    pub async fn finish_copy(&self, copying: Copying<S>) -> Result<u32> {
+        let Copying { from, to, .. } = &copying;
+        self.settle_writes(&copying).await;
+        let size = self.getattr(from.ino).await?.size;
+        let (start, target) = (copying.source.start, copying.target.start);
+        let length = (copying.source.end - start).min(size.saturating_sub(start)) as u32;
+        if length == 0 {
+            return Ok(0);
+        }
+        let _changed = Changed { vfs: self, open: to, start: target, end: target + u64::from(length) };
+        let copied = self.share.copy(&from.file, start, &to.file, target, length).await?;
+        self.with_inodes(|inodes| {
+            if copied == 0 {
+                // Somebody else has cut the source: its size is not what it was thought to be.
+                inodes.touch(from.ino);
+            } else if let Some(node) = inodes.get_mut(to.ino) {
+                node.attributes.wrote(target + u64::from(copied));
+            }
+        });
+        Ok(copied)
+    }
+
+    /// When this returns, the server has all data that the kernel wrote to both ranges before the copy.
+    async fn settle_writes(&self, copying: &Copying<S>) {
+        let Copying { from, source, to, target, underway } = copying;
+        self.writes.settle_before(underway, from.key, source.clone()).await;
+        self.writes.settle_before(underway, to.key, target.clone()).await;
+    }
+}
+
+/// A copy that was begun. Reads of its target wait until it is gone.
+pub struct Copying<S: Share> {
+    from: Arc<OpenFile<S>>,
+    source: Range<u64>,
+    to: Arc<OpenFile<S>>,
+    target: Range<u64>,
+    underway: Underway,
+}

@@ -1,0 +1,247 @@
+//! IOCTL (MS-SMB2 2.2.31, 2.2.32), and the control codes by which a server copies data itself.
+//!
+//! A copy by chunks takes two of them. The source's open is asked for a resume key, which stands for it
+//! on the same session; its later use needs an open that may read data. The chunks are then sent to the
+//! target's open. FSCTL_SRV_COPYCHUNK would want the right to read the target as well, so
+//! FSCTL_SRV_COPYCHUNK_WRITE is used, for which the right to write is enough (MS-SMB2 3.3.5.15.6).
+//!
+//! FSCTL_DUPLICATE_EXTENTS_TO_FILE (MS-FSCC 2.3.8) shares the blocks of two files on the server's disk
+//! instead. It wants the same rights, and names the source by its FileId.
+
+use super::FileId;
+use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::frame::{Reply, Request};
+use crate::wire::header::{Command, HEADER_SIZE};
+use bytes::Bytes;
+
+const SRV_REQUEST_RESUME_KEY: u32 = 0x0014_0078;
+const SRV_COPYCHUNK_WRITE: u32 = 0x0014_80F2;
+const DUPLICATE_EXTENTS_TO_FILE: u32 = 0x0009_8344;
+/// The size of a response to SRV_COPYCHUNK_WRITE, in bytes.
+const COPIED_SIZE: u32 = 12;
+
+/// An open's key (MS-SMB2 2.2.32.3), valid as long as the open is.
+pub type ResumeKey = [u8; 24];
+
+/// An IOCTL with `input`, whose answer holds up to `output` bytes.
+fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
+    const FIXED: usize = 56;
+    const IS_FSCTL: u32 = 1;
+    let input_offset = if input.is_empty() { 0 } else { HEADER_SIZE + FIXED };
+    let mut body = Vec::with_capacity(FIXED + 1);
+    body.put_u16(57)
+        .put_u16(0)
+        .put_u32(code)
+        .put_bytes(&file)
+        .put_u32(input_offset as u32)
+        .put_u32(input.len() as u32)
+        .put_u32(0)
+        .put_u32(0)
+        .put_u32(0)
+        .put_u32(output)
+        .put_u32(IS_FSCTL)
+        .put_u32(0);
+    if input.is_empty() {
+        // The StructureSize counts one byte of the buffer.
+        body.put_u8(0);
+    }
+    let input = Bytes::from(input);
+    Request::new(Command::Ioctl, body).with_response(output).with_payload(input)
+}
+
+/// The output of an IOCTL response.
+fn output(reply: &Reply) -> Result<&[u8], Malformed> {
+    let body = Fields(reply.body());
+    body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
+    Fields(&reply.message).bytes(body.u32(32)? as usize, body.u32(36)? as usize)
+}
+
+/// Asks for the resume key of an open.
+pub fn request_resume_key(file: FileId) -> Request {
+    // The key, the length of a context and, in Windows' structure, room for the context.
+    const OUTPUT: u32 = 32;
+    ioctl(SRV_REQUEST_RESUME_KEY, file, Vec::new(), OUTPUT)
+}
+
+/// The resume key.
+pub fn parse_resume_key(reply: &Reply) -> Result<ResumeKey, Malformed> {
+    let mut key = ResumeKey::default();
+    key.copy_from_slice(Fields(output(reply)?).bytes(0, 24)?);
+    Ok(key)
+}
+
+/// A range that the server is to copy from one file to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CopyRange {
+    /// Where it begins in the source.
+    pub from: u64,
+    /// Where it begins in the target.
+    pub to: u64,
+    /// Bytes.
+    pub length: u32,
+}
+
+/// Has the server copy a range to `target`, in chunks of `chunk` bytes.
+pub fn copy_chunks(target: FileId, source: &ResumeKey, range: CopyRange, chunk: u32) -> Request {
+    let chunk = chunk.max(1);
+    let count = range.length.div_ceil(chunk);
+    let mut input = Vec::with_capacity(32 + 24 * count as usize);
+    input.put_bytes(source).put_u32(count).put_u32(0);
+    for start in (0..range.length).step_by(chunk as usize) {
+        input
+            .put_u64(range.from.saturating_add(u64::from(start)))
+            .put_u64(range.to.saturating_add(u64::from(start)))
+            .put_u32(chunk.min(range.length - start))
+            .put_u32(0);
+    }
+    ioctl(SRV_COPYCHUNK_WRITE, target, input, COPIED_SIZE)
+}
+
+/// SRV_COPYCHUNK_RESPONSE (MS-SMB2 2.2.32.1): how far a copy got, or, with STATUS_INVALID_PARAMETER,
+/// how far one request may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunks {
+    /// Chunks that were copied whole; the most in one request.
+    pub count: u32,
+    /// Bytes that were copied of the chunk after them; the most in one chunk.
+    pub bytes: u32,
+    /// Bytes in all; the most in one request.
+    pub total: u32,
+}
+
+/// What the server says of chunks, whatever the status: `None` if it is an error without it.
+pub fn parse_chunks(reply: &Reply) -> Result<Option<Chunks>, Malformed> {
+    let chunks = output(reply)
+        .map(Fields)
+        .and_then(|output| Ok(Chunks { count: output.u32(0)?, bytes: output.u32(4)?, total: output.u32(8)? }));
+    if reply.status().is_error() { Ok(chunks.ok()) } else { chunks.map(Some) }
+}
+
+/// How many bytes a request for `range` in chunks of `chunk` bytes has copied, from the range's start on.
+pub fn copied(range: CopyRange, chunk: u32, chunks: Chunks) -> Result<u32, Malformed> {
+    if chunks.total > range.length {
+        return Err(Malformed("a copy of more bytes than were asked for"));
+    }
+    // Of less than everything only what lies at the start of the range is progress.
+    let told = u64::from(chunks.count) * u64::from(chunk) + u64::from(chunks.bytes);
+    if chunks.total < range.length && told != u64::from(chunks.total) {
+        return Err(Malformed("a copy whose chunks are not what it copied in all"));
+    }
+    Ok(chunks.total)
+}
+
+/// Has the server share the blocks of `range` of `source` with `target`.
+pub fn duplicate_extents(target: FileId, source: FileId, range: CopyRange) -> Request {
+    let mut input = Vec::with_capacity(40);
+    input.put_bytes(&source).put_u64(range.from).put_u64(range.to).put_u64(u64::from(range.length));
+    ioctl(DUPLICATE_EXTENTS_TO_FILE, target, input, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::header::{Header, flags};
+    use crate::wire::status::NtStatus;
+
+    const FILE: FileId = [0xAB; 16];
+    const RANGE: CopyRange = CopyRange { from: 0x1_0000_0000, to: 0x20, length: 25 };
+
+    fn reply(status: NtStatus, body: Vec<u8>) -> Reply {
+        let header = Header {
+            credit_charge: 1,
+            status,
+            command: Command::Ioctl as u16,
+            credits: 1,
+            flags: flags::RESPONSE,
+            next_command: 0,
+            message_id: 1,
+            async_or_tree: 0,
+            session_id: 0,
+        };
+        let mut message = Vec::new();
+        header.put(&mut message);
+        message.extend(body);
+        Reply { header, message: message.into(), sealed: false }
+    }
+
+    /// An IOCTL response that says its output is as long as `claimed`.
+    fn response(status: NtStatus, output: &[u8], claimed: u32) -> Reply {
+        let mut body = Vec::new();
+        body.put_u16(49).put_u16(0).put_u32(0).put_bytes(&FILE);
+        body.put_u32(0).put_u32(0).put_u32(64 + 48).put_u32(claimed).put_u32(0).put_u32(0).put_bytes(output);
+        reply(status, body)
+    }
+
+    fn chunk_response(status: NtStatus, fields: [u32; 3]) -> Reply {
+        response(status, &fields.map(u32::to_le_bytes).concat(), 12)
+    }
+
+    #[test]
+    fn the_resume_key_is_asked_for_and_read() {
+        let request = request_resume_key(FILE);
+        let expected = [
+            &[57, 0, 0, 0, 0x78, 0, 0x14, 0][..],
+            &FILE,
+            &[0; 20],
+            &[32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0],
+            &[0], // The byte of the buffer that the StructureSize counts.
+        ];
+        assert_eq!(request.body, expected.concat());
+        assert_eq!(request.charge, 1);
+
+        let output: Vec<u8> = (0..28).collect();
+        assert_eq!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 28)).unwrap()[..], output[..24]);
+        assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 23)).is_err(), "too short");
+        assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 29)).is_err(), "not all there");
+        assert!(parse_resume_key(&reply(NtStatus::SUCCESS, vec![9, 0, 0, 0])).is_err());
+    }
+
+    #[test]
+    fn a_range_is_cut_into_chunks() {
+        let request = copy_chunks(FILE, &[7; 24], RANGE, 10);
+        let mut body = Vec::new();
+        body.put_u16(57).put_u16(0).put_u32(0x0014_80F2).put_bytes(&FILE);
+        body.put_u32(120).put_u32(32 + 3 * 24).put_u32(0).put_u32(0).put_u32(0).put_u32(12).put_u32(1).put_u32(0);
+        assert_eq!(request.body, body);
+        let mut chunks = Vec::new();
+        chunks.put_bytes(&[7; 24]).put_u32(3).put_u32(0);
+        chunks.put_u64(0x1_0000_0000).put_u64(0x20).put_u32(10).put_u32(0);
+        chunks.put_u64(0x1_0000_000A).put_u64(0x2A).put_u32(10).put_u32(0);
+        chunks.put_u64(0x1_0000_0014).put_u64(0x34).put_u32(5).put_u32(0);
+        assert_eq!(request.payload, chunks);
+    }
+
+    #[test]
+    fn what_was_copied_is_counted_and_never_believed_blindly() {
+        let copied_by = |fields| {
+            let chunks = parse_chunks(&chunk_response(NtStatus::SUCCESS, fields)).unwrap().unwrap();
+            copied(RANGE, 10, chunks)
+        };
+        assert_eq!(copied_by([3, 0, 25]), Ok(25));
+        assert_eq!(copied_by([1, 4, 14]), Ok(14));
+        assert_eq!(copied_by([0, 0, 0]), Ok(0));
+        for wrong in [[3, 0, 26], [3, 1, 26], [1, 0, 24], [u32::MAX, u32::MAX, 24], [0, 0, u32::MAX]] {
+            assert!(copied_by(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse_chunks(&response(NtStatus::SUCCESS, &[0; 11], 11)).is_err());
+        assert!(parse_chunks(&reply(NtStatus::SUCCESS, vec![9, 0, 0, 0, 0, 0, 0, 0])).is_err());
+    }
+
+    #[test]
+    fn a_refusal_tells_the_limits_or_nothing() {
+        let limits = chunk_response(NtStatus::INVALID_PARAMETER, [16, 4096, 65536]);
+        assert_eq!(parse_chunks(&limits).unwrap(), Some(Chunks { count: 16, bytes: 4096, total: 65536 }));
+        let bare = reply(NtStatus::INVALID_PARAMETER, vec![9, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(parse_chunks(&bare).unwrap(), None);
+    }
+
+    #[test]
+    fn extents_are_shared_by_file_id() {
+        let request = duplicate_extents(FILE, [0xCD; 16], RANGE);
+        assert_eq!(request.body[4..8], 0x0009_8344u32.to_le_bytes());
+        assert_eq!(request.body[8..24], FILE);
+        let mut input = Vec::new();
+        input.put_bytes(&[0xCD; 16]).put_u64(0x1_0000_0000).put_u64(0x20).put_u64(25);
+        assert_eq!(request.payload, input);
+    }
+}

@@ -1,0 +1,212 @@
+//! Copies within the share, which the server makes itself where it can.
+//!
+//! Samba can, `smb-server` cannot: there the kernel reads and writes, and the result must be the same.
+
+use crate::support::command::run;
+use crate::support::files::{checksum, noise};
+use crate::support::frames::command::{IOCTL, READ, WRITE};
+use crate::support::proxy::Proxy;
+use crate::support::scene::Scene;
+use crate::support::server::{Kind, Server, Settings, both_servers};
+use rustix::fs::copy_file_range;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+both_servers!(
+    cp_gives_the_same_bytes,
+    a_part_is_copied_into_the_middle,
+    a_part_is_copied_within_a_file,
+    what_was_just_written_is_copied,
+    what_was_copied_is_read_back_before_it_is_closed,
+    a_copy_goes_on_after_the_line_was_cut,
+);
+
+const MIB: usize = 1 << 20;
+const LIMIT: Duration = Duration::from_secs(60);
+
+fn cp(from: &Path, to: &Path) {
+    run(Command::new("cp").arg("--reflink=auto").args([from, to]), LIMIT).success();
+}
+
+fn read_write(path: &Path) -> File {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
+}
+
+/// Copies all of a range, however many calls that takes.
+fn copy_range(from: (&File, u64), to: (&File, u64), length: usize) {
+    let (mut from_offset, mut to_offset, mut left) = (from.1, to.1, length);
+    while left > 0 {
+        let copied = copy_file_range(from.0, Some(&mut from_offset), to.0, Some(&mut to_offset), left).unwrap();
+        assert!(copied > 0, "the source ends {left} bytes too early");
+        left -= copied;
+    }
+}
+
+fn cp_gives_the_same_bytes(kind: Kind) {
+    let scene = Scene::on(kind);
+    // The longest is of more than one slice.
+    for length in [0, 1, 4096, MIB + 1, 40 * MIB + 12_345] {
+        let (a, b) = (format!("a-{length}"), format!("b-{length}"));
+        fs::write(scene.there(&a), noise(length as u64, length)).unwrap();
+        cp(&scene.here(&a), &scene.here(&b));
+        assert_eq!(checksum(&scene.there(&b)), checksum(&scene.there(&a)), "{length} bytes");
+        assert_eq!(checksum(&scene.here(&b)), checksum(&scene.there(&a)), "{length} bytes");
+    }
+}
+
+#[test]
+fn no_data_goes_over_the_wire_when_samba_copies() {
+    let server = Server::shared(Kind::Smbd);
+    let proxy = Proxy::to_port(server.port());
+    let scene = Scene::through(&proxy, server);
+    fs::write(scene.there("a"), noise(1, 40 * MIB)).unwrap();
+    let before = proxy.frames();
+    cp(&scene.here("a"), &scene.here("b"));
+    let frames = proxy.frames() - before;
+    assert_eq!((proxy.requests(READ), proxy.requests(WRITE)), (0, 0));
+    assert!(frames < 40, "{frames} frames");
+    assert_eq!(checksum(&scene.there("b")), checksum(&scene.there("a")));
+}
+
+#[test]
+fn a_server_that_cannot_copy_is_asked_once() {
+    let server = Server::shared(Kind::Embedded);
+    let proxy = Proxy::to_port(server.port());
+    let scene = Scene::through(&proxy, server);
+    fs::write(scene.there("a"), noise(2, 3 * MIB)).unwrap();
+    for name in ["b", "c"] {
+        cp(&scene.here("a"), &scene.here(name));
+        assert_eq!(checksum(&scene.there(name)), checksum(&scene.there("a")));
+    }
+    assert_eq!(proxy.requests(IOCTL), 1);
+    assert!(proxy.requests(READ) > 0 && proxy.requests(WRITE) > 0);
+}
+
+fn a_part_is_copied_into_the_middle(kind: Kind) {
+    let scene = Scene::on(kind);
+    let (data, mut expected) = (noise(3, 5 * MIB), noise(4, 4 * MIB));
+    fs::write(scene.there("a"), &data).unwrap();
+    fs::write(scene.there("b"), &expected).unwrap();
+    let (from, to) = (File::open(scene.here("a")).unwrap(), read_write(&scene.here("b")));
+    // Into the middle, and past the end.
+    for (from_offset, to_offset, length) in [(1001, 77_777, 2 * MIB + 5), (0, 3 * MIB + 3, 3 * MIB), (MIB, 9 * MIB, 1)]
+    {
+        copy_range((&from, from_offset as u64), (&to, to_offset as u64), length);
+        expected.resize(expected.len().max(to_offset + length), 0);
+        expected[to_offset..to_offset + length].copy_from_slice(&data[from_offset..from_offset + length]);
+        assert_eq!(to.metadata().unwrap().len(), expected.len() as u64);
+        assert!(fs::read(scene.here("b")).unwrap() == expected, "copied to {to_offset}");
+    }
+    drop(to);
+    assert!(fs::read(scene.there("b")).unwrap() == expected);
+}
+
+fn a_part_is_copied_within_a_file(kind: Kind) {
+    let scene = Scene::on(kind);
+    let data = noise(5, 2 * MIB);
+    fs::write(scene.there("a"), &data).unwrap();
+    let file = read_write(&scene.here("a"));
+    copy_range((&file, 0), (&file, 2 * MIB as u64), 2 * MIB);
+    assert!(fs::read(scene.there("a")).unwrap() == [&data[..], &data[..]].concat());
+}
+
+fn what_was_just_written_is_copied(kind: Kind) {
+    let scene = Scene::on(kind);
+    let (writer, target) = (read_write(&scene.here("a")), read_write(&scene.here("b")));
+    let reader = File::open(scene.here("a")).unwrap();
+    for round in 0..10 {
+        let data = noise(round, 300_000);
+        writer.write_all_at(&data, 1000 * round).unwrap();
+        copy_range((&reader, 1000 * round), (&target, 0), data.len());
+        assert!(fs::read(scene.there("b")).unwrap() == data, "round {round}");
+    }
+}
+
+fn what_was_copied_is_read_back_before_it_is_closed(kind: Kind) {
+    let scene = Scene::on(kind);
+    let (old, data) = (noise(6, 3 * MIB), noise(7, 2 * MIB));
+    fs::write(scene.there("a"), &data).unwrap();
+    fs::write(scene.there("b"), &old).unwrap();
+    let (from, mut to) = (File::open(scene.here("a")).unwrap(), read_write(&scene.here("b")));
+    assert!(fs::read(scene.here("b")).unwrap() == old, "it is cached now");
+    copy_range((&from, 0), (&to, 0), data.len());
+    let mut read = vec![0; 3 * MIB];
+    to.read_exact_at(&mut read, 0).unwrap();
+    assert!(read[..2 * MIB] == data && read[2 * MIB..] == old[2 * MIB..]);
+    to.write_all(b"over it").unwrap();
+    assert!(fs::read(scene.there("b")).unwrap().starts_with(b"over it"));
+}
+
+fn a_copy_goes_on_after_the_line_was_cut(kind: Kind) {
+    let server = Server::shared(kind);
+    let proxy = Proxy::to_port(server.port());
+    let scene = Scene::through(&proxy, server);
+    let data = noise(8, 6 * MIB);
+    fs::write(scene.there("a"), &data).unwrap();
+    let (from, to) = (File::open(scene.here("a")).unwrap(), read_write(&scene.here("b")));
+    for start in [0, 3 * MIB] {
+        copy_range((&from, start as u64), (&to, start as u64), 3 * MIB);
+        proxy.cut();
+    }
+    assert!(fs::read(scene.here("b")).unwrap() == data);
+    assert!(proxy.connections() > 1);
+}
+
+/// A disk whose files can share blocks, on a folder of the server.
+struct SharingDisk(PathBuf);
+
+impl SharingDisk {
+    /// `None` where it cannot be made.
+    fn on(folder: &Path) -> Option<SharingDisk> {
+        let image = folder.with_extension("image");
+        File::create(&image).unwrap().set_len(256 * MIB as u64).unwrap();
+        fs::create_dir(folder).unwrap();
+        let done = |command: &mut Command| run(command, LIMIT).code == Some(0);
+        let made = rustix::process::geteuid().is_root()
+            && Path::new("/sbin/mkfs.btrfs").exists()
+            && done(Command::new("/sbin/mkfs.btrfs").arg("-q").arg(&image))
+            && done(Command::new("mount").args(["-o", "loop"]).args([&image, folder]));
+        if !made {
+            eprintln!("no disk of btrfs can be made: nothing to test");
+        }
+        made.then(|| SharingDisk(folder.to_owned()))
+    }
+}
+
+impl Drop for SharingDisk {
+    fn drop(&mut self) {
+        run(Command::new("umount").arg("-l").arg(&self.0), LIMIT);
+    }
+}
+
+#[test]
+fn where_files_can_share_blocks_a_copy_is_one_request_and_takes_no_room() {
+    let server = Arc::new(Server::start(Kind::Smbd, Settings { shares_blocks: true, ..Settings::default() }));
+    let proxy = Proxy::to_port(server.port());
+    let scene = Scene::through(&proxy, server);
+    let Some(_disk) = SharingDisk::on(&scene.there("disk")) else { return };
+    // The disk could not hold two of them.
+    let data = noise(9, 130 * MIB + 5);
+    fs::write(scene.there("disk/a"), &data).unwrap();
+    cp(&scene.here("disk/a"), &scene.here("disk/b"));
+    assert!(fs::read(scene.there("disk/b")).unwrap() == data);
+    // The blocks, the resume key, the rest behind the last whole block.
+    assert_eq!(proxy.requests(IOCTL), 3);
+    File::open(scene.there("disk/b")).unwrap().sync_all().expect("there is room");
+}
+
+#[test]
+fn where_blocks_cannot_be_shared_after_all_chunks_are_copied() {
+    let server = Arc::new(Server::start(Kind::Smbd, Settings { shares_blocks: true, ..Settings::default() }));
+    let scene = Scene::of(server, |request| request);
+    fs::write(scene.there("a"), noise(10, 5 * MIB + 5)).unwrap();
+    for name in ["b", "c"] {
+        cp(&scene.here("a"), &scene.here(name));
+        assert_eq!(checksum(&scene.there(name)), checksum(&scene.there("a")));
+    }
+}
