@@ -388,7 +388,7 @@ impl Shared {
         if !frame.starts_with(&PROTOCOL_ID) {
             return Err(Malformed("a message of an unknown protocol"));
         }
-        frame::split(frame.freeze(), sealed)?.into_iter().try_for_each(|reply| self.take_reply(reply))
+        frame::split(frame, sealed)?.into_iter().try_for_each(|reply| self.take_reply(reply))
     }
 
     fn take_reply(self: &Arc<Self>, reply: Reply) -> Result<(), Malformed> {

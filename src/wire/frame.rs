@@ -2,13 +2,14 @@
 //!
 //! A frame is what one transport packet carries: one message, a compound of several, or either of
 //! them encrypted. On the way out payloads stay where they are, as segments of one vectored write,
-//! unless they must be encrypted. On the way in a frame is one buffer, and every message of it, and
+//! unless they must be encrypted or signed, which is done in one piece: a copy costs less than signing
+//! in pieces does. On the way in a frame is one buffer, and every message of it, and
 //! later the payload of a READ, is a slice of that buffer.
 
 use super::codec::Malformed;
 use super::credits::charge_for;
 use super::crypto::encryption::TRANSFORM_SIZE;
-use super::crypto::signing::Nonce;
+use super::crypto::signing::{Nonce, Signature};
 use super::crypto::{Sealer, Signer};
 use super::header::{Command, HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
@@ -133,11 +134,12 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
     let plain_size: usize =
         chain.requests.iter().enumerate().map(|(index, request)| padded(index, request.size())).sum();
     let sealed = matches!(protect, Protect::Seal(_));
+    let in_one_piece = !matches!(protect, Protect::Plain);
     let frame_size = plain_size + if sealed { TRANSFORM_SIZE } else { 0 };
     debug_assert!(frame_size <= MAX_FRAME, "the limits of READ and WRITE keep frames within the prefix");
 
     let mut segments = Vec::with_capacity(3);
-    let mut current = BytesMut::with_capacity(if sealed { 4 + frame_size } else { 1024 });
+    let mut current = BytesMut::with_capacity(if in_one_piece { 4 + frame_size } else { 1024 });
     current.extend_from_slice(&(frame_size as u32).to_be_bytes());
     if sealed {
         current.resize(4 + TRANSFORM_SIZE, 0);
@@ -163,19 +165,16 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
         };
         put_header(&mut current, &header);
         current.extend_from_slice(&request.body);
-        if let Protect::Sign(signer) = protect {
-            let nonce = Nonce { message_id, from_server: false, cancel: false };
-            let pieces = [&current[start..], &request.payload[..], &[0u8; 8][..padding]];
-            let signature = signer.sign(pieces, nonce);
-            current[start + SIGNATURE.start..start + SIGNATURE.end].copy_from_slice(&signature);
-        }
-        if sealed || request.payload.len() <= INLINE_PAYLOAD {
+        if in_one_piece || request.payload.len() <= INLINE_PAYLOAD {
             current.extend_from_slice(&request.payload);
         } else {
             segments.push(current.split().freeze());
             segments.push(request.payload.clone());
         }
         current.resize(current.len() + padding, 0);
+        if let Protect::Sign(signer) = protect {
+            sign(&mut current[start..], signer, Nonce { message_id, from_server: false, cancel: false });
+        }
         message_id = message_id.wrapping_add(u64::from(request.charge));
     }
     if let Protect::Seal(sealer) = protect {
@@ -214,12 +213,17 @@ pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, 
     match protect {
         Protect::Plain => {}
         Protect::Sign(signer) => {
-            let signature = signer.sign([&frame[start..]], Nonce { message_id, from_server: false, cancel: true });
-            frame[start + SIGNATURE.start..start + SIGNATURE.end].copy_from_slice(&signature);
+            sign(&mut frame[start..], signer, Nonce { message_id, from_server: false, cancel: true });
         }
         Protect::Seal(sealer) => sealer.seal(&mut frame[4..]),
     }
     frame.freeze()
+}
+
+/// Signs a message whose signature field holds zeros.
+fn sign(message: &mut [u8], signer: &Signer, nonce: Nonce) {
+    let signature = signer.sign(message, nonce);
+    message[SIGNATURE].copy_from_slice(&signature);
 }
 
 fn put_header(out: &mut BytesMut, header: &Header) {
@@ -233,8 +237,11 @@ fn put_header(out: &mut BytesMut, header: &Header) {
 pub struct Reply {
     /// The header, parsed.
     pub header: Header,
-    /// The whole message: offsets in it count from its start.
+    /// The whole message: offsets in it count from its start. The signature field of a signed message
+    /// holds zeros, as they are signed.
     pub message: Bytes,
+    /// What that field held.
+    pub signature: Signature,
     /// It came encrypted.
     pub sealed: bool,
 }
@@ -252,33 +259,38 @@ impl Reply {
 
     /// Whether its signature is right.
     pub fn is_signed_by(&self, signer: &Signer) -> bool {
-        if !self.header.has(flags::SIGNED) || self.message.len() < HEADER_SIZE {
+        if !self.header.has(flags::SIGNED) {
             return false;
         }
         let nonce = Nonce { message_id: self.header.message_id, from_server: true, cancel: false };
-        let pieces = [&self.message[..SIGNATURE.start], &[0u8; 16][..], &self.message[SIGNATURE.end..]];
-        signer.sign(pieces, nonce)[..] == self.message[SIGNATURE]
+        signer.verify(&self.message, nonce, &self.signature)
     }
 }
 
 /// Takes a plain frame apart into its messages. Every NextCommand is checked.
-pub fn split(mut frame: Bytes, sealed: bool) -> Result<Vec<Reply>, Malformed> {
+pub fn split(mut frame: BytesMut, sealed: bool) -> Result<Vec<Reply>, Malformed> {
     let mut replies = Vec::with_capacity(1);
     loop {
         let header = Header::parse(&frame)?;
         if !header.has(flags::RESPONSE) {
             return Err(Malformed("a request, where a response should be"));
         }
-        let next = header.next_command as usize;
-        if next == 0 {
-            replies.push(Reply { header, message: frame, sealed });
+        let size = match header.next_command as usize {
+            0 => frame.len(),
+            next if next < HEADER_SIZE || !next.is_multiple_of(8) || next >= frame.len() => {
+                return Err(Malformed("a NextCommand that points nowhere"));
+            }
+            next => next,
+        };
+        let mut message = frame.split_to(size);
+        let mut signature = Signature::default();
+        if header.has(flags::SIGNED) {
+            signature.swap_with_slice(&mut message[SIGNATURE]);
+        }
+        replies.push(Reply { header, message: message.freeze(), signature, sealed });
+        if header.next_command == 0 {
             return Ok(replies);
         }
-        if next < HEADER_SIZE || !next.is_multiple_of(8) || next >= frame.len() {
-            return Err(Malformed("a NextCommand that points nowhere"));
-        }
-        let message = frame.split_to(next);
-        replies.push(Reply { header, message, sealed });
     }
 }
 
@@ -321,7 +333,7 @@ mod tests {
                 next => at += next as usize,
             }
         }
-        split(Bytes::from(frame).slice(4..), false).unwrap()
+        split(BytesMut::from(&frame[4..]), false).unwrap()
     }
 
     #[test]
@@ -354,7 +366,7 @@ mod tests {
             let signature = message[SIGNATURE].to_vec();
             message[SIGNATURE].fill(0);
             let nonce = Nonce { message_id: header.message_id, from_server: false, cancel: false };
-            assert_eq!(signer.sign([&message[..]], nonce)[..], signature[..]);
+            assert_eq!(signer.sign(&message, nonce)[..], signature[..]);
             at = end;
         }
     }
@@ -387,10 +399,10 @@ mod tests {
             let mut frame = Vec::new();
             Header { next_command: next, ..header }.put(&mut frame);
             frame.extend_from_slice(&[0; 8]);
-            assert!(split(Bytes::from(frame), false).is_err(), "NextCommand {next}");
+            assert!(split(BytesMut::from(&frame[..]), false).is_err(), "NextCommand {next}");
         }
         let mut request = Vec::new();
         Header { flags: 0, ..header }.put(&mut request);
-        assert!(split(Bytes::from(request), false).is_err());
+        assert!(split(BytesMut::from(&request[..]), false).is_err());
     }
 }

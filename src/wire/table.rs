@@ -172,7 +172,7 @@ mod tests {
             async_or_tree: 77,
             session_id: 1,
         };
-        Reply { header, message: Bytes::new(), sealed: false }
+        Reply { header, message: Bytes::new(), signature: [0; 16], sealed: false }
     }
 
     fn done(message_id: u64) -> Reply {

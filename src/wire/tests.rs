@@ -318,7 +318,7 @@ proptest! {
                 *byte ^= value;
             }
         }
-        let Ok(replies) = super::frame::split(message.into(), false) else { return Ok(()) };
+        let Ok(replies) = super::frame::split(bytes::BytesMut::from(&message[..]), false) else { return Ok(()) };
         for reply in replies {
             let _ = create::Created::parse(&reply);
             let _ = create::parse_close(&reply);

@@ -1,10 +1,13 @@
 //! Message encryption (MS-SMB2 3.1.4.3) and its transform header (2.2.41).
+//!
+//! AES-GCM is aws-lc's, the fastest of those measured (`benches/crypto.rs`). It has no AES-CCM with
+//! the nonce that SMB wants, so that one is RustCrypto's.
 
 use super::super::codec::{Fields, Malformed, Put};
 use super::random_bytes;
-use aes_gcm::aead::{AeadInOut, KeyInit, consts::U11, consts::U16};
-use aes_gcm::{Aes128Gcm, Aes256Gcm, Tag};
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use ccm::Ccm;
+use ccm::aead::{AeadInOut, KeyInit, consts::U11, consts::U16};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The size of the transform header, in bytes.
@@ -60,46 +63,58 @@ impl std::fmt::Display for Cipher {
 enum Aead {
     Ccm128(Box<Ccm<aes::Aes128, U16, U11>>),
     Ccm256(Box<Ccm<aes::Aes256, U16, U11>>),
-    Gcm128(Box<Aes128Gcm>),
-    Gcm256(Box<Aes256Gcm>),
+    Gcm(LessSafeKey),
 }
+
+/// Too much data, or a tag that is not that of the data.
+struct Refused;
 
 impl Aead {
     fn new(cipher: Cipher, key: &[u8]) -> Aead {
         const RIGHT: &str = "keys are derived at the cipher's length";
+        let gcm = |algorithm| Aead::Gcm(LessSafeKey::new(UnboundKey::new(algorithm, key).expect(RIGHT)));
         match cipher {
             Cipher::Aes128Ccm => Aead::Ccm128(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
             Cipher::Aes256Ccm => Aead::Ccm256(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
-            Cipher::Aes128Gcm => Aead::Gcm128(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
-            Cipher::Aes256Gcm => Aead::Gcm256(Box::new(KeyInit::new_from_slice(key).expect(RIGHT))),
+            Cipher::Aes128Gcm => gcm(&AES_128_GCM),
+            Cipher::Aes256Gcm => gcm(&AES_256_GCM),
         }
     }
 
     /// Encrypts in place; the tag. `nonce` is the 16-byte field, of which CCM uses 11 and GCM 12.
-    fn encrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8]) -> Result<Tag, aes_gcm::Error> {
-        let (n11, n12) = nonces(nonce);
-        match self {
-            Aead::Ccm128(aead) => aead.encrypt_inout_detached(&n11.into(), aad, data.into()),
-            Aead::Ccm256(aead) => aead.encrypt_inout_detached(&n11.into(), aad, data.into()),
-            Aead::Gcm128(aead) => aead.encrypt_inout_detached(&n12.into(), aad, data.into()),
-            Aead::Gcm256(aead) => aead.encrypt_inout_detached(&n12.into(), aad, data.into()),
-        }
+    fn encrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8]) -> Result<[u8; 16], Refused> {
+        let sealed = match self {
+            Aead::Ccm128(aead) => aead.encrypt_inout_detached(&first(nonce).into(), aad, data.into()).ok(),
+            Aead::Ccm256(aead) => aead.encrypt_inout_detached(&first(nonce).into(), aad, data.into()).ok(),
+            Aead::Gcm(key) => {
+                let nonce = Nonce::assume_unique_for_key(first(nonce));
+                let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), data).ok();
+                return tag.and_then(|tag| tag.as_ref().try_into().ok()).ok_or(Refused);
+            }
+        };
+        sealed.map(Into::into).ok_or(Refused)
     }
 
     /// Decrypts in place what carries this tag.
-    fn decrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8], tag: &Tag) -> Result<(), aes_gcm::Error> {
-        let (n11, n12) = nonces(nonce);
+    fn decrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8], tag: &[u8; 16]) -> Result<(), Refused> {
         match self {
-            Aead::Ccm128(aead) => aead.decrypt_inout_detached(&n11.into(), aad, data.into(), tag),
-            Aead::Ccm256(aead) => aead.decrypt_inout_detached(&n11.into(), aad, data.into(), tag),
-            Aead::Gcm128(aead) => aead.decrypt_inout_detached(&n12.into(), aad, data.into(), tag),
-            Aead::Gcm256(aead) => aead.decrypt_inout_detached(&n12.into(), aad, data.into(), tag),
+            Aead::Ccm128(aead) => {
+                aead.decrypt_inout_detached(&first(nonce).into(), aad, data.into(), tag.into()).map_err(|_| Refused)
+            }
+            Aead::Ccm256(aead) => {
+                aead.decrypt_inout_detached(&first(nonce).into(), aad, data.into(), tag.into()).map_err(|_| Refused)
+            }
+            Aead::Gcm(key) => {
+                let nonce = Nonce::assume_unique_for_key(first(nonce));
+                key.open_in_place_separate_tag(nonce, Aad::from(aad), tag, data).map(drop).map_err(|_| Refused)
+            }
         }
     }
 }
 
-fn nonces(field: &[u8; 16]) -> ([u8; 11], [u8; 12]) {
-    (std::array::from_fn(|i| field[i]), std::array::from_fn(|i| field[i]))
+/// The part of the nonce field that a cipher uses.
+fn first<const N: usize>(field: &[u8; 16]) -> [u8; N] {
+    std::array::from_fn(|i| field[i])
 }
 
 /// Encrypts and decrypts the messages of one session.
@@ -141,10 +156,8 @@ impl Sealer {
             .put_u16(1) // Flags: encrypted; or, below SMB 3.1.1, EncryptionAlgorithm: AES-128-CCM. Both are 1.
             .put_u64(self.session_id);
         let (room, data) = frame.split_at_mut(TRANSFORM_SIZE);
-        let tag = self
-            .outgoing
-            .encrypt(&nonce, &header[AUTHENTICATED..], data)
-            .expect("a message is far below the cipher's limit");
+        let sealed = self.outgoing.encrypt(&nonce, &header[AUTHENTICATED..], data);
+        let Ok(tag) = sealed else { unreachable!("a message is far below the cipher's limit") };
         header[4..20].copy_from_slice(&tag);
         room.copy_from_slice(&header);
     }
@@ -152,7 +165,7 @@ impl Sealer {
     /// Decrypts a message in place; the plain bytes begin at [`TRANSFORM_SIZE`].
     pub fn open(&self, frame: &mut [u8]) -> Result<(), Malformed> {
         let fields = Fields(frame);
-        let tag = Tag::from(fields.block(4)?);
+        let tag = fields.block(4)?;
         let nonce = fields.block(20)?;
         let original_size = fields.u32(36)? as usize;
         let flags = fields.u16(42)?;

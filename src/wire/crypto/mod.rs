@@ -1,7 +1,6 @@
 //! Keys, signatures and encryption of a session.
 //!
-//! Signing works over segments, so that a payload is never copied to be signed. Encryption works in
-//! place. Keys are wiped when they go.
+//! A message is signed, encrypted and decrypted in one piece and in place. Keys are wiped when they go.
 
 pub mod encryption;
 pub mod kdf;
