@@ -26,6 +26,7 @@ fn config(port: u16) -> ConnectConfig {
         dialects: DialectRange::default(),
         signing: Protection::Auto,
         encryption: Protection::Auto,
+        connections: 2,
         connect_timeout: Duration::from_secs(10),
         echo_interval: Duration::from_secs(30),
     }
@@ -114,7 +115,7 @@ async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
     let share = connect(server.port()).await;
     let (file, _, _) = share.open(&remote(&server, &folder).join(&utf16("data")), NEW_FILE).await.unwrap();
     share.write(&file, 0, Bytes::from(vec![7; 200_000])).await.unwrap();
-    let (before, in_use) = share.tree().connection.credits();
+    let (before, in_use) = share.tree().channels.credits();
     assert_eq!(in_use, 0);
     for round in 0..10_000u64 {
         let reading = share.read(&file, 0, 200_000);
@@ -123,14 +124,14 @@ async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
     assert_eq!(share.read(&file, 199_999, 10).await.unwrap(), Bytes::from(vec![7]));
     // The answers to the last of the dropped ones are still on their way.
     tokio::time::timeout(REQUEST_TIMEOUT, async {
-        while share.tree().connection.credits().1 > 0 {
+        while share.tree().channels.credits().1 > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
     .expect("every request is answered");
-    assert!(share.tree().connection.credits().0 >= before, "credits were lost");
-    assert!(share.tree().connection.ended().is_none());
+    assert!(share.tree().channels.credits().0 >= before, "credits were lost");
+    assert!(share.tree().channels.ended().is_none());
 }
 
 #[tokio::test]
