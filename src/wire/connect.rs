@@ -13,7 +13,6 @@ use super::signin::{self, SessionKind, Wish};
 use super::status::NtStatus;
 use super::{netbios, transport};
 use crate::config::{Dialect, DialectRange, Identity, Protection, Transport};
-use futures_util::future::join_all;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -140,8 +139,9 @@ async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instan
         .map_err(|error| ConnectError::new(Stage::Connect, error.to_string()))
 }
 
-/// How long the mount waits for further connections, which it can do without.
+/// How long the mount waits for further connections, which it can do without: for all, and for one.
 const FURTHER_LIMIT: Duration = Duration::from_secs(3);
+const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 
 /// A session that may get further connections.
 struct Session<'a> {
@@ -155,19 +155,32 @@ struct Session<'a> {
 impl Session<'_> {
     /// As many further connections as are wanted and can be had. None where the server does not offer
     /// them, and for guests, whose sessions have no key to bind with.
+    ///
+    /// They are made one after the other. Samba 4.17 hands a further connection over to the process that has
+    /// the first one, and the process that accepted it can still take the next request from the socket,
+    /// which then has no answer. That is rare unless many come at once; so once it is tried again.
     async fn further_channels(&self, deadline: Instant) -> Vec<Connection> {
+        let mut further = Vec::new();
         let has_key = self.first.security().is_some_and(|security| security.signer.is_some());
         if !self.agreed.multi_channel || !has_key {
-            return Vec::new();
+            return further;
         }
         let deadline = deadline.min(Instant::now() + FURTHER_LIMIT);
-        let attempts = join_all((1..self.config.connections).map(|_| self.further_channel(deadline))).await;
-        let (bound, failed): (Vec<_>, Vec<_>) = attempts.into_iter().partition(Result::is_ok);
-        if let Some(Err(error)) = failed.first() {
-            let (wanted, have) = (self.config.connections, 1 + bound.len());
-            tracing::info!(%error, wanted, have, "not all connections could be had: going on with fewer");
+        let mut unanswered = 0;
+        while further.len() + 1 < usize::from(self.config.connections) {
+            match self.further_channel(deadline.min(Instant::now() + ATTEMPT_LIMIT)).await {
+                Ok(connection) => further.push(connection),
+                Err(error) if error.status.is_none() && error.stage != Stage::Connect && unanswered == 0 => {
+                    unanswered += 1;
+                }
+                Err(error) => {
+                    let (wanted, have) = (self.config.connections, 1 + further.len());
+                    tracing::info!(%error, wanted, have, "not all connections could be had: going on with fewer");
+                    break;
+                }
+            }
         }
-        bound.into_iter().flatten().collect()
+        further
     }
 
     async fn further_channel(&self, deadline: Instant) -> Result<Connection, ConnectError> {

@@ -380,6 +380,26 @@ fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
     })
 }
 
+/// What a server that offers everything may have agreed on.
+#[cfg(test)]
+pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
+    let server = ServerHello { capabilities: 0x7f, guid: [3; 16], security_mode: 1, dialect: dialect.revision() };
+    Negotiated {
+        dialect,
+        server_requires_signing: false,
+        signing: SigningAlgorithm::AesCmac,
+        cipher: None,
+        large_mtu: true,
+        multi_channel: true,
+        max_read: MAX_IO,
+        max_write: MAX_IO,
+        max_transact: MAX_IO,
+        token: Vec::new(),
+        preauth_hash: [0; 64],
+        server,
+    }
+}
+
 /// Gives a property test the parsers of this file.
 #[cfg(test)]
 pub(super) fn tests_parse(reply: &Reply) {

@@ -276,3 +276,6 @@ fn establish(
     connection.protect(security);
     Ok(kind)
 }
+
+#[cfg(test)]
+mod tests;

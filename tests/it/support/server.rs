@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) max_io: Option<u32>,
     /// The most credits of a connection (smbd only).
     pub(crate) max_credits: Option<u32>,
+    /// One connection a session (smbd only; smb-server never offers more).
+    pub(crate) single_channel: bool,
 }
 
 /// A server that runs; it ends when this is dropped.
