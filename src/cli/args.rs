@@ -5,6 +5,7 @@
 //! `-`. What stands under [`COMMAND`] says how this one command runs, and has a long or a short form only.
 
 use super::values::{self, BufferSize};
+use crate::config::options::MOST_CONNECTIONS;
 use crate::config::{Dialect, DialectRange, Protection, Transport};
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
@@ -142,6 +143,11 @@ pub(super) struct Args {
     /// Encrypt messages: required, auto (where the server asks for it) or off (never: not even offered)
     #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
     pub(super) encryption: Protection,
+
+    /// How many connections to use, 1 to 16, where the server offers SMB 3 multichannel; one elsewhere
+    #[arg(long, value_name = "N", help_heading = CONNECTION, default_value = "2",
+        value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_CONNECTIONS)), hide_short_help = true)]
+    pub(super) connections: u8,
 
     /// How long connecting and signing in may take
     #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "10",

@@ -256,6 +256,7 @@ fn options(args: &Args, url: &ShareUrl, warnings: &mut Vec<String>) -> Result<Mo
         attr_timeout: args.attr_timeout,
         read_buffer_size: buffer("read-buffer-size", args.read_buffer_size),
         write_buffer_size: buffer("write-buffer-size", args.write_buffer_size),
+        connections: args.connections,
         connect_timeout: args.connect_timeout,
         request_timeout: args.request_timeout,
         dialects: dialects(args)?,

@@ -49,6 +49,8 @@ pub struct MountOptions {
     pub read_buffer_size: Option<u32>,
     /// The write buffer size that was asked for, in bytes; see [`super::buffers::effective`].
     pub write_buffer_size: Option<u32>,
+    /// The most connections to the server, 1 to [`MOST_CONNECTIONS`].
+    pub connections: u8,
     /// How long connecting and signing in may take.
     pub connect_timeout: Duration,
     /// How long the server may take to answer a request.
@@ -83,6 +85,9 @@ impl Default for KernelFlags {
     }
 }
 
+/// The most connections that a mount may have.
+pub const MOST_CONNECTIONS: u8 = 16;
+
 /// The smallest page cache that still holds a few chunks in each direction, in bytes.
 pub const SMALLEST_CACHE: u64 = 16 << 20;
 
@@ -102,6 +107,7 @@ impl Default for MountOptions {
             attr_timeout: Duration::from_secs(1),
             read_buffer_size: None,
             write_buffer_size: None,
+            connections: 2,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             dialects: DialectRange::default(),

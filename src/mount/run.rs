@@ -167,6 +167,7 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
         dialects: options.dialects,
         signing: options.signing,
         encryption: options.encryption,
+        connections: options.connections,
         connect_timeout: options.connect_timeout,
         echo_interval: ECHO_INTERVAL,
     };

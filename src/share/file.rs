@@ -92,7 +92,7 @@ impl Open {
     pub(super) fn post_close(&self) {
         let mut chain = crate::wire::frame::Chain::single(crate::wire::messages::create::close(self.file));
         (chain.tree_id, chain.seal) = (self.tree.id, self.tree.seal);
-        self.tree.connection.post(&chain);
+        self.tree.channels.post(&chain);
     }
 }
 

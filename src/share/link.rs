@@ -1,7 +1,8 @@
 //! The session that all operations share, and how it comes back when it is lost.
 //!
-//! There is one [`Tree`] at a time. Whoever finds its connection ended makes a new one, alone; the
-//! others wait for it. A server that is away is tried again, with growing pauses, until the operation's
+//! There is one [`Tree`] at a time. Whoever finds its connections ended makes a new one, alone; the
+//! others wait for it. The new session names the old one, which the server then ends first: nothing that is
+//! still on its way to the old one can be done after what is sent on the new one. A server that is away is tried again, with growing pauses, until the operation's
 //! deadline: then the operation fails, and the next one tries anew.
 
 use super::backoff::Backoff;
@@ -26,8 +27,9 @@ pub(super) struct Link {
 
 impl Link {
     pub(super) async fn connect(config: ConnectConfig) -> Result<Link, ConnectError> {
-        let tree = connect::connect(&config).await?;
-        tracing::info!(server = %tree.connection.peer(), share = %config.share, terms = %tree.terms, "connected");
+        let tree = connect::connect(&config, 0).await?;
+        tracing::info!(server = %tree.channels.peer(), share = %config.share, terms = %tree.terms,
+            connections = tree.channels.connections().len(), "connected");
         Ok(Link { config, current: Mutex::new(Arc::new(tree)), reconnecting: Semaphore::new(1), leaving: false.into() })
     }
 
@@ -39,10 +41,10 @@ impl Link {
     /// A tree whose connection works as far as is known; a new one if need be.
     pub(super) async fn tree(&self, deadline: Instant) -> Result<Arc<Tree>, Cause> {
         let tree = self.current();
-        if tree.connection.ended().is_none() {
+        if tree.channels.ended().is_none() {
             return Ok(tree);
         }
-        let lost = tree.connection.ended().unwrap_or_else(|| "it ended".into());
+        let lost = tree.channels.ended().unwrap_or_else(|| "it ended".into());
         tokio::time::timeout_at(deadline, self.reconnect())
             .await
             .unwrap_or_else(|_| Err(Cause::Disconnected(format!("{lost}; the server did not come back in time"))))
@@ -51,16 +53,16 @@ impl Link {
     async fn reconnect(&self) -> Result<Arc<Tree>, Cause> {
         let _turn = self.reconnecting.acquire().await.map_err(|_| Cause::Disconnected("the share was left".into()))?;
         let tree = self.current();
-        let Some(reason) = tree.connection.ended() else { return Ok(tree) };
+        let Some(reason) = tree.channels.ended() else { return Ok(tree) };
         tracing::warn!(server = %self.config.host, %reason, "the connection is lost: connecting again");
         let mut backoff = Backoff::default();
         loop {
             if self.leaving.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Cause::Disconnected("the share was left".into()));
             }
-            match connect::connect(&self.config).await {
+            match connect::connect(&self.config, tree.channels.session_id()).await {
                 Ok(tree) => {
-                    tracing::info!(server = %tree.connection.peer(), terms = %tree.terms, "connected again");
+                    tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
                     let tree = Arc::new(tree);
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = tree.clone();
                     return Ok(tree);
@@ -83,7 +85,7 @@ impl Link {
     pub(super) async fn leave(&self, deadline: Duration) {
         self.leaving.store(true, std::sync::atomic::Ordering::Release);
         let tree = self.current();
-        if tree.connection.ended().is_none() {
+        if tree.channels.ended().is_none() {
             connect::disconnect(&tree, deadline).await;
         }
     }

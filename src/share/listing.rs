@@ -79,7 +79,7 @@ impl SmbListing {
             let task = Task { operation: "QUERY_DIRECTORY", path: &path };
             let query = info::query_directory(open.file, buffer(&open.tree));
             let chain = compound(&open.tree, vec![query]);
-            let replies = open.tree.connection.send(&chain, share.request_timeout).await;
+            let replies = open.tree.channels.send(&chain, share.request_timeout).await;
             let replies = replies.map_err(|error| task.wire(error))?;
             self.take(task, replies.first())?;
         }
@@ -111,7 +111,7 @@ fn open_request(path: &RemotePath) -> Request {
 }
 
 fn buffer(tree: &Tree) -> u32 {
-    let credits = tree.connection.credit_capacity().saturating_mul(CREDIT_PAYLOAD / 4).max(CREDIT_PAYLOAD);
+    let credits = tree.channels.credit_capacity().saturating_mul(CREDIT_PAYLOAD / 4).max(CREDIT_PAYLOAD);
     BUFFER.min(tree.terms.max_transact).min(credits)
 }
 

@@ -109,12 +109,12 @@ impl Share for SmbShare {
     async fn close(&self, file: &SmbFile) -> Result<Option<Metadata>> {
         let open = file.open();
         // The end of a connection closes its opens, and nothing was held back on our side.
-        if !file.take() || open.tree.connection.ended().is_some() {
+        if !file.take() || open.tree.channels.ended().is_some() {
             return Ok(None);
         }
         let task = Task { operation: "CLOSE", path: &file.path };
         let chain = super::task::compound(&open.tree, vec![create::close(open.file)]);
-        let replies = match open.tree.connection.send(&chain, self.request_timeout).await {
+        let replies = match open.tree.channels.send(&chain, self.request_timeout).await {
             Err(crate::wire::error::WireError::Closed(_)) => return Ok(None),
             replies => replies.map_err(|error| task.wire(error))?,
         };

@@ -111,13 +111,13 @@ impl SmbShare {
     /// The file's open on a connection that works.
     pub(super) async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
         let open = file.open();
-        if open.tree.connection.ended().is_none() {
+        if open.tree.channels.ended().is_none() {
             return Ok(open);
         }
         let _turn = file.reopening.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
         loop {
             let open = file.open();
-            if open.tree.connection.ended().is_none() {
+            if open.tree.channels.ended().is_none() {
                 return Ok(open);
             }
             let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
@@ -155,7 +155,7 @@ impl SmbShare {
     /// How much one READ or WRITE may carry now, whatever the limit: a server may grant few credits.
     pub(super) fn piece(&self, file: &SmbFile, limit: u32) -> u32 {
         let tree = file.open().tree;
-        let credits = tree.connection.credit_capacity().saturating_mul(CREDIT_PAYLOAD).max(CREDIT_PAYLOAD);
+        let credits = tree.channels.credit_capacity().saturating_mul(CREDIT_PAYLOAD).max(CREDIT_PAYLOAD);
         // A connection that came back may have agreed on less.
         limit.min(credits).min(tree.terms.max_read.min(tree.terms.max_write))
     }
@@ -173,9 +173,9 @@ pub(super) async fn send(
     deadline: Instant,
 ) -> std::result::Result<Vec<Reply>, Failure> {
     let left = deadline.saturating_duration_since(Instant::now());
-    let replies = tree.connection.send(&compound(tree, requests), left).await.map_err(Failure::Wire)?;
+    let replies = tree.channels.send(&compound(tree, requests), left).await.map_err(Failure::Wire)?;
     if replies.iter().any(|reply| session_is_gone(reply.status())) {
-        tree.connection.end("the server has ended the session");
+        tree.channels.end("the server has ended the session");
         return Err(Failure::SessionGone);
     }
     Ok(replies)

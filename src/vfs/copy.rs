@@ -78,6 +78,8 @@ impl<S: Share> Vfs<S> {
         let Copying { from, source, to, target, underway } = copying;
         self.writes.settle_before(underway, from.key, source.clone()).await;
         self.writes.settle_before(underway, to.key, target.clone()).await;
+        from.shared.back.drain().await;
+        to.shared.back.drain().await;
     }
 }
 

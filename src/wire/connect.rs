@@ -1,17 +1,21 @@
-//! From a host's name to a tree: the steps that a connection takes, each with its own error.
+//! From a host's name to a tree: the steps that a connection takes, each with its own error; and the
+//! further connections of its session, where the server takes them.
 
+use super::channels::Channels;
 use super::codec::{Fields, Malformed, Put};
 use super::connection::Connection;
 use super::crypto::{Cipher, SigningAlgorithm};
 use super::error::{ConnectError, Stage};
 use super::frame::{Chain, Reply, Request};
 use super::header::{Command, HEADER_SIZE};
-use super::negotiate::{self, Offer};
+use super::negotiate::{self, Negotiated, Offer};
 use super::signin::{self, SessionKind, Wish};
 use super::status::NtStatus;
 use super::{netbios, transport};
 use crate::config::{Dialect, DialectRange, Identity, Protection, Transport};
+use std::net::SocketAddr;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 /// Everything that is needed to reach a share.
@@ -33,17 +37,19 @@ pub struct ConnectConfig {
     pub signing: Protection,
     /// Whether messages are encrypted.
     pub encryption: Protection,
+    /// The most connections of the session; more than one only where the server offers multichannel.
+    pub connections: u8,
     /// How long all steps together may take.
     pub connect_timeout: Duration,
     /// A line that is quiet for so long is probed.
     pub echo_interval: Duration,
 }
 
-/// A connection with a session and a tree: a share, ready for use.
+/// A session with a tree: a share, ready for use.
 #[derive(Debug)]
 pub struct Tree {
-    /// The connection.
-    pub connection: Connection,
+    /// The connections of the session.
+    pub channels: Channels,
     /// The tree.
     pub id: u32,
     /// All traffic of the tree is encrypted.
@@ -85,28 +91,26 @@ impl std::fmt::Display for Terms {
     }
 }
 
-/// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`.
-pub async fn connect(config: &ConnectConfig) -> Result<Tree, ConnectError> {
+/// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`. A `previous`
+/// session, unless it is 0, is ended by the server before the new one begins.
+pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, ConnectError> {
     let deadline = Instant::now() + config.connect_timeout;
     let addresses = transport::resolve(&config.host, config.port, deadline).await?;
-    let stream = match config.transport {
-        Transport::DirectTcp => transport::connect(&addresses, deadline).await?,
-        Transport::NetBios => netbios::connect(&addresses, deadline).await?,
-    };
-    let connection = Connection::start(stream, config.echo_interval)
-        .map_err(|error| ConnectError::new(Stage::Connect, error.to_string()))?;
+    let connection = open(config, &addresses, deadline).await?;
     let left = || deadline.saturating_duration_since(Instant::now());
 
     let wish = Wish { identity: config.identity.clone(), signing: config.signing, encryption: config.encryption };
-    let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption);
+    let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption, config.connections > 1);
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
-    let session = signin::sign_in(&connection, &agreed, &wish, left()).await?;
+    let session = signin::sign_in(&connection, &agreed, &wish, previous, left()).await?;
     let tree = tree_connect(&connection, config, left()).await?;
     if tree.seal && connection.security().is_none_or(|security| security.sealer.is_none()) {
         let message = "the share wants encryption, and no cipher was agreed on, or the session has no key for it";
         return Err(ConnectError::new(Stage::Share, message));
     }
     negotiate::validate(&connection, &offer, &agreed, (tree.id, tree.seal), left()).await?;
+    let whole = Session { config, offer: &offer, agreed: &agreed, wish: &wish, first: &connection };
+    let further = whole.further_channels(deadline).await;
 
     // What a frame of the NetBIOS session service can carry.
     let cap = |size: u32| if config.transport == Transport::NetBios { size.min(netbios::MAX_PAYLOAD) } else { size };
@@ -122,7 +126,74 @@ pub async fn connect(config: &ConnectConfig) -> Result<Tree, ConnectError> {
         max_write: cap(agreed.max_write),
         max_transact: cap(agreed.max_transact),
     };
-    Ok(Tree { connection, id: tree.id, seal: tree.seal, terms })
+    Ok(Tree { channels: Channels::new(connection, further), id: tree.id, seal: tree.seal, terms })
+}
+
+/// A connection without a session.
+async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instant) -> Result<Connection, ConnectError> {
+    let stream: TcpStream = match config.transport {
+        Transport::DirectTcp => transport::connect(addresses, deadline).await?,
+        Transport::NetBios => netbios::connect(addresses, deadline).await?,
+    };
+    Connection::start(stream, config.echo_interval)
+        .map_err(|error| ConnectError::new(Stage::Connect, error.to_string()))
+}
+
+/// How long the mount waits for further connections, which it can do without: for all, and for one.
+const FURTHER_LIMIT: Duration = Duration::from_secs(3);
+const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
+
+/// A session that may get further connections.
+struct Session<'a> {
+    config: &'a ConnectConfig,
+    offer: &'a Offer,
+    agreed: &'a Negotiated,
+    wish: &'a Wish,
+    first: &'a Connection,
+}
+
+impl Session<'_> {
+    /// As many further connections as are wanted and can be had. None where the server does not offer
+    /// them, and for guests, whose sessions have no key to bind with.
+    ///
+    /// They are made one after the other. Samba 4.17 hands a further connection over to the process that has
+    /// the first one, and the process that accepted it can still take the next request from the socket,
+    /// which then has no answer. That is rare unless many come at once; so once it is tried again.
+    async fn further_channels(&self, deadline: Instant) -> Vec<Connection> {
+        let mut further = Vec::new();
+        let has_key = self.first.security().is_some_and(|security| security.signer.is_some());
+        if !self.agreed.multi_channel || !has_key {
+            return further;
+        }
+        let deadline = deadline.min(Instant::now() + FURTHER_LIMIT);
+        let mut unanswered = 0;
+        while further.len() + 1 < usize::from(self.config.connections) {
+            match self.further_channel(deadline.min(Instant::now() + ATTEMPT_LIMIT)).await {
+                Ok(connection) => further.push(connection),
+                Err(error) if error.status.is_none() && error.stage != Stage::Connect && unanswered == 0 => {
+                    unanswered += 1;
+                }
+                Err(error) => {
+                    let (wanted, have) = (self.config.connections, 1 + further.len());
+                    tracing::info!(%error, wanted, have, "not all connections could be had: going on with fewer");
+                    break;
+                }
+            }
+        }
+        further
+    }
+
+    async fn further_channel(&self, deadline: Instant) -> Result<Connection, ConnectError> {
+        let left = || deadline.saturating_duration_since(Instant::now());
+        // The same address, and not another one of the same name: that could be another server.
+        let connection = open(self.config, &[self.first.peer()], deadline).await?;
+        let agreed = negotiate::negotiate(&connection, self.offer, left()).await?;
+        if !agreed.fits(self.agreed) {
+            return Err(ConnectError::new(Stage::Dialect, "the server agreed on something else this time"));
+        }
+        signin::bind(&connection, &agreed, self.wish, self.first, left()).await?;
+        Ok(connection)
+    }
 }
 
 struct TreeAnswer {
@@ -188,9 +259,9 @@ pub async fn disconnect(tree: &Tree, deadline: Duration) {
         for command in [Command::TreeDisconnect, Command::Logoff] {
             let mut chain = Chain::single(Request::new(command, vec![4, 0, 0, 0]));
             (chain.tree_id, chain.seal) = (tree.id, tree.seal);
-            let _ = tree.connection.send(&chain, deadline).await;
+            let _ = tree.channels.send(&chain, deadline).await;
         }
     };
     let _ = timeout_at(Instant::now() + deadline, words).await;
-    tree.connection.end("the share was left");
+    tree.channels.end("the share was left");
 }

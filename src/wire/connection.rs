@@ -5,10 +5,11 @@
 //! nothing or sent everything. The reader task pairs replies with their chains and wakes the waiters,
 //! who check the signatures on their own time. A waiter that goes away cancels its requests; their ids
 //! and credits come back with the server's answer. Whatever breaks the protocol ends the connection,
-//! and everyone who waits is told why.
+//! and everyone who waits is told why. Connections of one session are tied together: the end of one is
+//! the end of all, in the same step.
 
 use super::codec::Malformed;
-use super::credits::CreditWindow;
+use super::credits::{CreditWindow, Lane};
 use super::crypto::encryption::{TRANSFORM_ID, TRANSFORM_SIZE};
 use super::crypto::{Sealer, Signer};
 use super::error::WireError;
@@ -21,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
@@ -41,8 +42,8 @@ pub struct Security {
     pub signer: Option<Signer>,
     /// Sign everything, rather than only what must be.
     pub sign_all: bool,
-    /// Encrypts, where a cipher was agreed on.
-    pub sealer: Option<Sealer>,
+    /// Encrypts, where a cipher was agreed on. All connections of a session share it, and so its nonces.
+    pub sealer: Option<Arc<Sealer>>,
     /// Encrypt everything, rather than only what is sent to trees that want it.
     pub seal_all: bool,
 }
@@ -55,17 +56,20 @@ pub struct Connection {
     breaks: Mutex<Option<mpsc::Receiver<Reply>>>,
 }
 
-type Answer = Result<Vec<Reply>, WireError>;
+/// All replies to a chain, or why there are none.
+pub type Answer = Result<Vec<Reply>, WireError>;
 
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
     outbox: Outbox,
-    /// Whoever needs credits passes here, one after the other, so that a costly request is not
-    /// overtaken for ever by cheap ones.
-    turnstile: Semaphore,
-    /// Credits were granted.
+    /// Whoever needs credits passes the turnstile of its lane, one after the other, so that a costly
+    /// request is not overtaken for ever by cheap ones.
+    turnstiles: [Semaphore; 2],
+    /// Credits were granted, or somebody who waited for them went.
     granted: Notify,
+    /// The other connections of the session.
+    siblings: OnceLock<Vec<Weak<Shared>>>,
     ended: watch::Sender<bool>,
     session_id: AtomicU64,
     multi_credit: AtomicBool,
@@ -94,8 +98,9 @@ impl Connection {
         let shared = Arc::new(Shared {
             state: Mutex::new(State { window, table: MessageTable::default(), ended: None }),
             outbox: Outbox::new(write_half),
-            turnstile: Semaphore::new(1),
+            turnstiles: [Semaphore::new(1), Semaphore::new(1)],
             granted: Notify::new(),
+            siblings: OnceLock::new(),
             ended: watch::Sender::new(false),
             session_id: AtomicU64::new(0),
             multi_credit: AtomicBool::new(false),
@@ -147,9 +152,9 @@ impl Connection {
         self.breaks.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// Credits that one request may cost, at the most, as far as the server has granted yet.
+    /// Credits that one large request may cost, at the most, as far as the server has granted yet.
     pub fn credit_capacity(&self) -> u32 {
-        self.shared.lock().window.capacity()
+        self.shared.lock().window.bulk_capacity()
     }
 
     /// Credits at hand, and credits of requests in flight.
@@ -168,11 +173,26 @@ impl Connection {
         self.shared.end(reason);
     }
 
+    /// Ties the connections of a session together: from now on the end of one is the end of all.
+    pub fn tie(connections: &[Connection]) {
+        for (index, connection) in connections.iter().enumerate() {
+            let others = connections.iter().enumerate().filter(|(other, _)| *other != index);
+            let others = others.map(|(_, other)| Arc::downgrade(&other.shared)).collect();
+            // A connection belongs to one session for all its life.
+            let _ = connection.shared.siblings.set(others);
+        }
+        for connection in connections {
+            if let Some(reason) = connection.ended() {
+                connection.shared.end_siblings(&reason);
+            }
+        }
+    }
+
     /// Sends requests in one frame and waits for all replies, which come in the order of the requests.
     /// A server that grants too few credits for a related compound gets its parts one by one.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
         let work = async {
-            match self.exchange(chain, &mut |_| ()).await {
+            match self.exchange(chain).await {
                 Err(WireError::Credits { .. }) if chain.requests.len() > 1 && chain.related => {
                     self.one_by_one(chain).await
                 }
@@ -182,14 +202,20 @@ impl Connection {
         timeout(deadline, work).await.unwrap_or(Err(WireError::TimedOut))
     }
 
-    /// Sends one request; also answers the bytes that were sent, without the prefix, since the
-    /// pre-authentication hash covers them (MS-SMB2 3.2.5.2).
-    pub async fn send_recorded(&self, request: Request, deadline: Duration) -> Result<(Vec<u8>, Reply), WireError> {
+    /// Sends one request of a sign-in, signed or not, and answers the bytes that were sent, without the
+    /// prefix, since the pre-authentication hash covers them (MS-SMB2 3.2.5.2). The reply's signature is
+    /// left to the caller.
+    pub async fn send_recorded(
+        &self,
+        request: Request,
+        signer: Option<&Signer>,
+        deadline: Duration,
+    ) -> Result<(Vec<u8>, Reply), WireError> {
         let mut sent = Vec::new();
         let chain = Chain::single(request);
         let mut record = |segments: &[Bytes]| sent = segments.concat().split_off(4);
-        let mut replies =
-            timeout(deadline, self.exchange(&chain, &mut record)).await.unwrap_or(Err(WireError::TimedOut))?;
+        let transfer = self.transfer(&chain, signer.map_or(Protect::Plain, Protect::Sign), &mut record);
+        let mut replies = timeout(deadline, transfer).await.unwrap_or(Err(WireError::TimedOut))?;
         let reply = replies.pop().ok_or(Malformed("no reply"))?;
         Ok((sent, reply))
     }
@@ -199,24 +225,37 @@ impl Connection {
         self.shared.send_detached(chain)
     }
 
-    async fn exchange(&self, chain: &Chain, record: &mut impl FnMut(&[Bytes])) -> Answer {
-        let mut waiting = self.queue(chain, record).await?;
-        let answer = (&mut waiting.answer).await;
-        waiting.answered = true;
-        let replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
-        self.verify(chain, &replies)?;
+    async fn exchange(&self, chain: &Chain) -> Answer {
+        let protect = self.shared.protection(chain)?;
+        let replies = self.transfer(chain, protect, &mut |_| ()).await?;
+        self.verify(protect, &replies)?;
         Ok(replies)
     }
 
+    async fn transfer(&self, chain: &Chain, protect: Protect<'_>, record: &mut impl FnMut(&[Bytes])) -> Answer {
+        let mut waiting = self.queue(chain, protect, record).await?;
+        let answer = (&mut waiting.answer).await;
+        waiting.answered = true;
+        answer.unwrap_or_else(|_| Err(self.shared.why_ended()))
+    }
+
     /// Waits for credits, then sends. No await lies between taking the ids and sending.
-    async fn queue(&self, chain: &Chain, record: &mut impl FnMut(&[Bytes])) -> Result<Waiting<'_>, WireError> {
+    async fn queue(
+        &self,
+        chain: &Chain,
+        protect: Protect<'_>,
+        record: &mut impl FnMut(&[Bytes]),
+    ) -> Result<Waiting<'_>, WireError> {
         let shared = &*self.shared;
-        let _turn = shared.turnstile.acquire().await.map_err(|_| shared.why_ended())?;
+        let cost = chain.cost();
+        let _turn = shared.turnstiles[cost.lane as usize].acquire().await.map_err(|_| shared.why_ended())?;
+        let _place = Place { shared, lane: cost.lane };
         loop {
             let granted = shared.granted.notified();
-            if let Some((first_id, answer)) = shared.try_send(chain, record)? {
+            if let Some((first_id, answer)) = shared.try_send(chain, protect, record)? {
                 return Ok(Waiting { shared, first_id, answer, answered: false });
             }
+            shared.lock().window.stand(cost);
             granted.await;
         }
     }
@@ -234,7 +273,7 @@ impl Connection {
             }
             let command = request.command;
             let single = Chain { requests: vec![request], related: false, ..chain.clone() };
-            let mut answer = self.exchange(&single, &mut |_| ()).await?;
+            let mut answer = self.exchange(&single).await?;
             let reply = answer.pop().ok_or(Malformed("no reply"))?;
             if command == Command::Create {
                 if reply.status().is_error() {
@@ -250,8 +289,8 @@ impl Connection {
     }
 
     /// A reply that should be signed or encrypted and isn't ends the connection (MS-SMB2 3.2.5.1.1, 3.2.5.1.3).
-    fn verify(&self, chain: &Chain, replies: &[Reply]) -> Result<(), WireError> {
-        let problem = match self.shared.protection(chain)? {
+    fn verify(&self, protect: Protect<'_>, replies: &[Reply]) -> Result<(), WireError> {
+        let problem = match protect {
             Protect::Plain => None,
             Protect::Seal(_) => replies.iter().find(|reply| !reply.sealed).map(|reply| (reply, "not encrypted")),
             Protect::Sign(signer) => replies
@@ -288,6 +327,19 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// The first place in the line of a lane; leaving it, for whatever reason, may let others go.
+struct Place<'a> {
+    shared: &'a Shared,
+    lane: Lane,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().window.leave(self.lane);
+        self.shared.granted.notify_waiters();
+    }
+}
+
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -303,11 +355,11 @@ impl Shared {
         if let Some(reason) = &state.ended {
             return Err(WireError::Closed(reason.clone()));
         }
-        let needed = chain.charge();
+        let cost = chain.cost();
         let credits = state.window.to_request(0);
-        let Some(first_id) = state.window.take(needed) else {
-            let capacity = state.window.capacity();
-            let hopeless = state.window.in_use() == 0;
+        let Some(first_id) = state.window.take(cost) else {
+            let (needed, capacity) = (cost.credits, state.window.capacity());
+            let hopeless = state.window.in_use() == 0 && needed > capacity;
             return if hopeless { Err(WireError::Credits { needed, capacity }) } else { Ok(None) };
         };
         let (waiter, answer) = oneshot::channel();
@@ -326,7 +378,7 @@ impl Shared {
         if security.seal_all || chain.seal {
             // Never in plain what is meant to be encrypted.
             let unable = || WireError::Closed("the share wants encryption, and none was agreed on".into());
-            return security.sealer.as_ref().map(Protect::Seal).ok_or_else(unable);
+            return security.sealer.as_deref().map(Protect::Seal).ok_or_else(unable);
         }
         Ok(match &security.signer {
             Some(signer) if security.sign_all || chain.force_signature => Protect::Sign(signer),
@@ -366,8 +418,15 @@ impl Shared {
         }
         self.outbox.close();
         self.ended.send_replace(true);
-        self.turnstile.close();
-        self.granted.notify_one();
+        self.turnstiles.iter().for_each(Semaphore::close);
+        self.granted.notify_waiters();
+        self.end_siblings(reason);
+    }
+
+    fn end_siblings(&self, reason: &str) {
+        for sibling in self.siblings.get().into_iter().flatten().filter_map(Weak::upgrade) {
+            sibling.end(reason);
+        }
     }
 
     /// The largest frame that may come now.
@@ -410,7 +469,7 @@ impl Shared {
             state.window.finish(*finished);
             outcome
         };
-        self.granted.notify_one();
+        self.granted.notify_waiters();
         if let Outcome::Complete { waiter, replies, orphan, .. } = outcome {
             // A waiter can go at the last moment: its replies come back and are treated as abandoned.
             let unclaimed = match waiter {
@@ -444,9 +503,9 @@ impl Shared {
     fn try_send(
         &self,
         chain: &Chain,
+        protect: Protect<'_>,
         record: &mut impl FnMut(&[Bytes]),
     ) -> Result<Option<(u64, oneshot::Receiver<Answer>)>, WireError> {
-        let protect = self.protection(chain)?;
         let Some((address, answer)) = self.take_ids(chain)? else { return Ok(None) };
         let segments = frame::assemble(chain, address, protect);
         record(&segments);
@@ -458,7 +517,8 @@ impl Shared {
 
     /// Sends if there are credits for it, and waits for nothing: whether it was sent.
     fn send_detached(&self, chain: &Chain) -> bool {
-        matches!(self.try_send(chain, &mut |_| ()), Ok(Some(_)))
+        let send = |protect| self.try_send(chain, protect, &mut |_| ());
+        matches!(self.protection(chain).and_then(send), Ok(Some(_)))
     }
 }
 

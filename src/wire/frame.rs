@@ -7,7 +7,7 @@
 //! later the payload of a READ, is a slice of that buffer.
 
 use super::codec::Malformed;
-use super::credits::charge_for;
+use super::credits::{CREDIT_PAYLOAD, Cost, Lane, charge_for};
 use super::crypto::encryption::TRANSFORM_SIZE;
 use super::crypto::signing::{Nonce, Signature};
 use super::crypto::{Sealer, Signer};
@@ -19,6 +19,8 @@ use bytes::{Bytes, BytesMut};
 const INLINE_PAYLOAD: usize = 2048;
 /// The transport's length field has 24 bits (MS-SMB2 2.1).
 pub const MAX_FRAME: usize = (1 << 24) - 1;
+/// The transport's length prefix, in bytes.
+const PREFIX_SIZE: usize = 4;
 /// The room that a response without a payload may take: headers, create contexts, error data.
 const SMALL_RESPONSE: u32 = 4096;
 
@@ -60,6 +62,13 @@ impl Request {
         self
     }
 
+    /// Whether it carries much file data, in either direction: it takes long, and others had better not wait for it.
+    fn is_bulk(&self) -> bool {
+        let received = self.response_limit.saturating_sub(SMALL_RESPONSE);
+        matches!(self.command, Command::Read | Command::Write)
+            && received.max(self.payload.len() as u32) >= CREDIT_PAYLOAD
+    }
+
     fn size(&self) -> usize {
         HEADER_SIZE + self.body.len() + self.payload.len()
     }
@@ -87,8 +96,14 @@ impl Chain {
     }
 
     /// What all of it costs.
-    pub fn charge(&self) -> u32 {
-        self.requests.iter().map(|request| u32::from(request.charge)).sum()
+    pub fn cost(&self) -> Cost {
+        let credits = self.requests.iter().map(|request| u32::from(request.charge)).sum();
+        Cost { credits, lane: if self.requests.iter().any(Request::is_bulk) { Lane::Bulk } else { Lane::Small } }
+    }
+
+    /// Whether it changes what is in a file.
+    pub fn writes(&self) -> bool {
+        self.requests.iter().any(|request| request.command == Command::Write)
     }
 
     /// The most that all its responses can be, in bytes.
@@ -133,38 +148,27 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
     let padded = |index: usize, size: usize| if index == last { size } else { size.next_multiple_of(8) };
     let plain_size: usize =
         chain.requests.iter().enumerate().map(|(index, request)| padded(index, request.size())).sum();
-    let sealed = matches!(protect, Protect::Seal(_));
+    // One piece to sign or to encrypt; otherwise a payload stays where it is.
     let in_one_piece = !matches!(protect, Protect::Plain);
-    let frame_size = plain_size + if sealed { TRANSFORM_SIZE } else { 0 };
-    debug_assert!(frame_size <= MAX_FRAME, "the limits of READ and WRITE keep frames within the prefix");
-
     let mut segments = Vec::with_capacity(3);
-    let mut current = BytesMut::with_capacity(if in_one_piece { 4 + frame_size } else { 1024 });
-    current.extend_from_slice(&(frame_size as u32).to_be_bytes());
-    if sealed {
-        current.resize(4 + TRANSFORM_SIZE, 0);
-    }
+    let mut current = begin(plain_size, if in_one_piece { plain_size } else { 1024 }, protect);
     let mut message_id = address.first_id;
     for (index, request) in chain.requests.iter().enumerate() {
         let size = request.size();
         let padding = padded(index, size) - size;
-        let start = current.len();
         let header = Header {
             credit_charge: if address.multi_credit { request.charge } else { 0 },
             status: NtStatus::SUCCESS,
             command: request.command as u16,
             credits: request.charge + if index == last { address.credits } else { 0 },
-            flags: match protect {
-                Protect::Sign(_) => flags::SIGNED,
-                _ => 0,
-            } | if chain.related && index > 0 { flags::RELATED } else { 0 },
+            flags: if chain.related && index > 0 { flags::RELATED } else { 0 },
             next_command: if index == last { 0 } else { (size + padding) as u32 },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,
             session_id: address.session_id,
         };
-        put_header(&mut current, &header);
-        current.extend_from_slice(&request.body);
+        let start = current.len();
+        put_message(&mut current, header, &request.body, protect);
         if in_one_piece || request.payload.len() <= INLINE_PAYLOAD {
             current.extend_from_slice(&request.payload);
         } else {
@@ -172,14 +176,10 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             segments.push(request.payload.clone());
         }
         current.resize(current.len() + padding, 0);
-        if let Protect::Sign(signer) = protect {
-            sign(&mut current[start..], signer, Nonce { message_id, from_server: false, cancel: false });
-        }
+        sign(&mut current[start..], protect, Nonce { message_id, from_server: false, cancel: false });
         message_id = message_id.wrapping_add(u64::from(request.charge));
     }
-    if let Protect::Seal(sealer) = protect {
-        sealer.seal(&mut current[4..]);
-    }
+    seal(&mut current, protect);
     if !current.is_empty() {
         segments.push(current.freeze());
     }
@@ -188,48 +188,62 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
 
 /// A CANCEL of the request with this id, which has no id of its own and costs nothing (MS-SMB2 3.2.4.24).
 pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, protect: Protect<'_>) -> Bytes {
-    let mut frame = BytesMut::with_capacity(4 + TRANSFORM_SIZE + HEADER_SIZE + 4);
-    let sealed = matches!(protect, Protect::Seal(_));
-    let size = HEADER_SIZE + 4 + if sealed { TRANSFORM_SIZE } else { 0 };
-    frame.extend_from_slice(&(size as u32).to_be_bytes());
-    if sealed {
-        frame.resize(4 + TRANSFORM_SIZE, 0);
-    }
-    let start = frame.len();
+    const BODY: [u8; 4] = [4, 0, 0, 0];
+    let size = HEADER_SIZE + BODY.len();
+    let mut frame = begin(size, size, protect);
     let header = Header {
         credit_charge: 0,
         status: NtStatus::SUCCESS,
         command: Command::Cancel as u16,
         credits: 0,
-        flags: if matches!(protect, Protect::Sign(_)) { flags::SIGNED } else { 0 }
-            | if async_id.is_some() { flags::ASYNC } else { 0 },
+        flags: if async_id.is_some() { flags::ASYNC } else { 0 },
         next_command: 0,
         message_id,
         async_or_tree: async_id.unwrap_or(0),
         session_id,
     };
-    put_header(&mut frame, &header);
-    frame.extend_from_slice(&[4, 0, 0, 0]);
-    match protect {
-        Protect::Plain => {}
-        Protect::Sign(signer) => {
-            sign(&mut frame[start..], signer, Nonce { message_id, from_server: false, cancel: true });
-        }
-        Protect::Seal(sealer) => sealer.seal(&mut frame[4..]),
-    }
+    let start = frame.len();
+    put_message(&mut frame, header, &BODY, protect);
+    sign(&mut frame[start..], protect, Nonce { message_id, from_server: false, cancel: true });
+    seal(&mut frame, protect);
     frame.freeze()
 }
 
-/// Signs a message whose signature field holds zeros.
-fn sign(message: &mut [u8], signer: &Signer, nonce: Nonce) {
-    let signature = signer.sign(message, nonce);
-    message[SIGNATURE].copy_from_slice(&signature);
+/// The beginning of a frame with messages of `plain_size` bytes, of which it has room for `room`: the
+/// length prefix, and the place of the transform header.
+fn begin(plain_size: usize, room: usize, protect: Protect<'_>) -> BytesMut {
+    let transform = if matches!(protect, Protect::Seal(_)) { TRANSFORM_SIZE } else { 0 };
+    debug_assert!(plain_size + transform <= MAX_FRAME, "the limits of READ and WRITE keep frames within the prefix");
+    let mut frame = BytesMut::with_capacity(PREFIX_SIZE + transform + room);
+    frame.extend_from_slice(&((plain_size + transform) as u32).to_be_bytes());
+    frame.resize(PREFIX_SIZE + transform, 0);
+    frame
 }
 
-fn put_header(out: &mut BytesMut, header: &Header) {
+/// Appends header and body of a message.
+fn put_message(out: &mut BytesMut, mut header: Header, body: &[u8], protect: Protect<'_>) {
+    if let Protect::Sign(_) = protect {
+        header.flags |= flags::SIGNED;
+    }
     let mut bytes = Vec::with_capacity(HEADER_SIZE);
     header.put(&mut bytes);
     out.extend_from_slice(&bytes);
+    out.extend_from_slice(body);
+}
+
+/// Signs a message whose signature field holds zeros, where it is to be signed.
+fn sign(message: &mut [u8], protect: Protect<'_>, nonce: Nonce) {
+    if let Protect::Sign(signer) = protect {
+        let signature = signer.sign(message, nonce);
+        message[SIGNATURE].copy_from_slice(&signature);
+    }
+}
+
+/// Encrypts a whole frame, where it is to be encrypted.
+fn seal(frame: &mut BytesMut, protect: Protect<'_>) {
+    if let Protect::Seal(sealer) = protect {
+        sealer.seal(&mut frame[PREFIX_SIZE..]);
+    }
 }
 
 /// One response, header and body, as a slice of its frame.
@@ -380,6 +394,37 @@ mod tests {
         server.open(&mut sealed[4..]).unwrap();
         let plain = assemble(&chain(), ADDRESS, Protect::Plain).concat();
         assert_eq!(sealed[4 + TRANSFORM_SIZE..], plain[4..]);
+    }
+
+    #[test]
+    fn a_cancel_names_its_request_and_is_protected_like_it() {
+        let signer = Signer::new(SigningAlgorithm::AesGmac, &[1; 16]);
+        let signed = assemble_cancel(7, Some(99), 42, Protect::Sign(&signer));
+        assert_eq!(signed[..4], [0, 0, 0, 68]);
+        let header = Header::parse(&signed[4..]).unwrap();
+        assert_eq!((header.message_id, header.async_id(), header.session_id), (7, Some(99), 42));
+        let mut message = signed[4..].to_vec();
+        message[SIGNATURE].fill(0);
+        let nonce = Nonce { message_id: 7, from_server: false, cancel: true };
+        assert_eq!(signer.sign(&message[..], nonce)[..], signed[4..][SIGNATURE]);
+
+        let client = Sealer::new(Cipher::Aes128Gcm, 42, &[1; 16], &[2; 16]);
+        let server = Sealer::new(Cipher::Aes128Gcm, 42, &[2; 16], &[1; 16]);
+        let mut sealed = assemble_cancel(7, None, 42, Protect::Seal(&client)).to_vec();
+        server.open(&mut sealed[4..]).unwrap();
+        assert_eq!(sealed[4 + TRANSFORM_SIZE..], assemble_cancel(7, None, 42, Protect::Plain)[4..]);
+    }
+
+    #[test]
+    fn only_reads_and_writes_of_64_kib_and_more_are_bulk() {
+        let lane = |request: Request| Chain::single(request).cost().lane;
+        let write = |length| Request::new(Command::Write, vec![0; 48]).with_payload(Bytes::from(vec![0; length]));
+        assert_eq!(lane(write(65_536)), Lane::Bulk);
+        assert_eq!(lane(write(65_535)), Lane::Small);
+        assert_eq!(lane(Request::new(Command::Read, vec![0; 48]).with_response(65_536)), Lane::Bulk);
+        assert_eq!(lane(Request::new(Command::Read, vec![0; 48]).with_response(4096)), Lane::Small);
+        assert_eq!(lane(Request::new(Command::QueryDirectory, vec![0; 32]).with_response(1 << 20)), Lane::Small);
+        assert_eq!(chain().cost(), Cost { credits: 4, lane: Lane::Bulk });
     }
 
     #[test]

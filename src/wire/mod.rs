@@ -1,4 +1,4 @@
-//! One SMB2 connection.
+//! One SMB2 session, on one connection or several.
 //!
 //! A [`frame::Chain`] of requests goes in, its replies come out, or one [`WireError`] says why not.
 //! What lies between are small parts, each a plain value or a short task:
@@ -6,8 +6,9 @@
 //! | part | what it does |
 //! |---|---|
 //! | [`connect`] | the way to a share: [`transport`] or [`netbios`], [`negotiate`], [`signin`] with [`ntlm`], tree connect |
+//! | [`channels`] | the connections of a session, and which of them carries a request |
 //! | [`connection`] | the tasks around a socket, and the state they share |
-//! | [`credits`] | the credit window and message ids |
+//! | [`credits`] | the credit window and message ids, and who goes first |
 //! | [`table`] | the requests in flight |
 //! | [`frame`], [`header`], [`codec`] | messages to bytes and back, every field checked |
 //! | [`crypto`] | keys, signatures, encryption |
@@ -16,6 +17,7 @@
 //! The invariant: a credit is never lost. Every id that was taken was sent, every reply that comes
 //! gives back what its request held, whether anybody still waits for it or not.
 
+pub mod channels;
 pub mod codec;
 pub mod connect;
 pub mod connection;

@@ -16,6 +16,8 @@ use std::time::Duration;
 pub mod capabilities {
     /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit.
     pub const LARGE_MTU: u32 = 0x04;
+    /// `SMB2_GLOBAL_CAP_MULTI_CHANNEL`: several connections of one session.
+    pub const MULTI_CHANNEL: u32 = 0x08;
     /// `SMB2_GLOBAL_CAP_ENCRYPTION`: SMB 3.0 and 3.0.2.
     pub const ENCRYPTION: u32 = 0x40;
 }
@@ -36,13 +38,16 @@ pub struct Offer {
     pub require_signing: bool,
     /// Whether ciphers are offered at all.
     pub encryption: Protection,
+    /// Whether the session may get further connections.
+    pub multi_channel: bool,
+    /// All connections of a session come from the same client.
     client_guid: [u8; 16],
 }
 
 impl Offer {
     /// An offer of a new client.
-    pub fn new(dialects: DialectRange, require_signing: bool, encryption: Protection) -> Offer {
-        Offer { dialects, require_signing, encryption, client_guid: random_bytes() }
+    pub fn new(dialects: DialectRange, require_signing: bool, encryption: Protection, multi_channel: bool) -> Offer {
+        Offer { dialects, require_signing, encryption, multi_channel, client_guid: random_bytes() }
     }
 
     /// The client's SecurityMode.
@@ -56,7 +61,8 @@ impl Offer {
             return 0;
         }
         let encryption = if self.encryption == Protection::Off { 0 } else { capabilities::ENCRYPTION };
-        capabilities::LARGE_MTU | encryption
+        let multi_channel = if self.multi_channel { capabilities::MULTI_CHANNEL } else { 0 };
+        capabilities::LARGE_MTU | multi_channel | encryption
     }
 
     fn request(&self) -> Vec<u8> {
@@ -121,6 +127,8 @@ pub struct Negotiated {
     pub cipher: Option<Cipher>,
     /// Requests may cost more than one credit.
     pub large_mtu: bool,
+    /// The session may get further connections.
+    pub multi_channel: bool,
     /// The largest READ, in bytes, that the server takes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
@@ -132,6 +140,14 @@ pub struct Negotiated {
     /// Covers both messages; all zeros below SMB 3.1.1.
     pub preauth_hash: [u8; 64],
     server: ServerHello,
+}
+
+impl Negotiated {
+    /// Whether the same server has agreed on the same, so that both connections can be of one session
+    /// (MS-SMB2 3.3.5.5.2).
+    pub fn fits(&self, other: &Negotiated) -> bool {
+        self.server == other.server && self.cipher == other.cipher && self.signing == other.signing
+    }
 }
 
 /// What FSCTL_VALIDATE_NEGOTIATE_INFO must confirm (MS-SMB2 2.2.32.6).
@@ -146,7 +162,7 @@ struct ServerHello {
 /// Agrees with the server on a dialect.
 pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duration) -> Result<Negotiated, ConnectError> {
     let request = Request::new(Command::Negotiate, offer.request()).with_response(CREDIT_PAYLOAD - 4096);
-    let (sent, reply) = connection.send_recorded(request, deadline).await.map_err(|error| no_answer(&error))?;
+    let (sent, reply) = connection.send_recorded(request, None, deadline).await.map_err(|error| no_answer(&error))?;
     if reply.status().is_error() {
         let message = format!(
             "the server speaks none of the offered dialects (SMB {} to {})",
@@ -193,7 +209,7 @@ pub fn extend_hash(hash: &[u8; 64], message: &[u8]) -> [u8; 64] {
 }
 
 fn parse(reply: &Reply, offer: &Offer) -> Result<Negotiated, String> {
-    let answer = parse_answer(reply, offer.encryption);
+    let answer = parse_answer(reply, offer);
     let agreed = answer.map_err(|malformed| format!("the server's answer is malformed: {malformed}"))?;
     let Some(agreed) = agreed else { return Err("the server chose a dialect that does not exist".into()) };
     if !offer.dialects.dialects().any(|dialect| dialect == agreed.dialect) {
@@ -202,7 +218,7 @@ fn parse(reply: &Reply, offer: &Offer) -> Result<Negotiated, String> {
     Ok(agreed)
 }
 
-fn parse_answer(reply: &Reply, encryption: Protection) -> Result<Option<Negotiated>, Malformed> {
+fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(65, "a NEGOTIATE response whose StructureSize is not 65")?;
     let server = ServerHello {
@@ -223,6 +239,9 @@ fn parse_answer(reply: &Reply, encryption: Protection) -> Result<Option<Negotiat
         signing: if dialect < Dialect::Smb300 { SigningAlgorithm::HmacSha256 } else { SigningAlgorithm::AesCmac },
         cipher: None,
         large_mtu,
+        multi_channel: offer.multi_channel
+            && dialect >= Dialect::Smb300
+            && server.capabilities & capabilities::MULTI_CHANNEL != 0,
         max_read: limit(body.u32(32)?),
         max_write: limit(body.u32(36)?),
         max_transact: limit(body.u32(28)?),
@@ -236,7 +255,7 @@ fn parse_answer(reply: &Reply, encryption: Protection) -> Result<Option<Negotiat
     match dialect {
         Dialect::Smb311 => take_contexts(&mut agreed, body, message)?,
         Dialect::Smb300 | Dialect::Smb302
-            if encryption != Protection::Off && agreed.server.capabilities & capabilities::ENCRYPTION != 0 =>
+            if offer.encryption != Protection::Off && agreed.server.capabilities & capabilities::ENCRYPTION != 0 =>
         {
             agreed.cipher = Some(Cipher::Aes128Ccm);
         }
@@ -361,9 +380,29 @@ fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
     })
 }
 
+/// What a server that offers everything may have agreed on.
+#[cfg(test)]
+pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
+    let server = ServerHello { capabilities: 0x7f, guid: [3; 16], security_mode: 1, dialect: dialect.revision() };
+    Negotiated {
+        dialect,
+        server_requires_signing: false,
+        signing: SigningAlgorithm::AesCmac,
+        cipher: None,
+        large_mtu: true,
+        multi_channel: true,
+        max_read: MAX_IO,
+        max_write: MAX_IO,
+        max_transact: MAX_IO,
+        token: Vec::new(),
+        preauth_hash: [0; 64],
+        server,
+    }
+}
+
 /// Gives a property test the parsers of this file.
 #[cfg(test)]
 pub(super) fn tests_parse(reply: &Reply) {
-    let _ = parse_answer(reply, Protection::Auto);
+    let _ = parse_answer(reply, &Offer::new(DialectRange::default(), true, Protection::Auto, true));
     let _ = parse_validation(reply);
 }

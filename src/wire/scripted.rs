@@ -1,7 +1,7 @@
 //! A server that does what a test tells it, frame by frame.
 
 use super::connection::Connection;
-use super::header::{HEADER_SIZE, Header, flags};
+use super::header::{HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -16,6 +16,7 @@ pub(super) struct Scripted {
 pub(super) struct Seen {
     pub(super) header: Header,
     pub(super) body: Vec<u8>,
+    pub(super) signature: [u8; 16],
 }
 
 /// A connection to a scripted server.
@@ -42,7 +43,8 @@ impl Scripted {
         loop {
             let header = Header::parse(rest).unwrap();
             let end = if header.next_command == 0 { rest.len() } else { header.next_command as usize };
-            seen.push(Seen { header, body: rest[HEADER_SIZE..end].to_vec() });
+            let signature = rest[SIGNATURE].try_into().unwrap();
+            seen.push(Seen { header, body: rest[HEADER_SIZE..end].to_vec(), signature });
             rest = &rest[end..];
             if rest.is_empty() {
                 return seen;

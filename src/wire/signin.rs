@@ -1,4 +1,9 @@
 //! Signing in (MS-SMB2 3.2.4.2.3, 3.2.5.3): SESSION_SETUP, keys, and how the session is protected.
+//!
+//! A connection gets a session of its own, or is bound to the session of another one, of which it is then
+//! a further channel. Either way the user signs in. A binding is signed with the session's key, so only
+//! who holds that can bind; the channel then signs with a key from its own sign-in, and encrypts with the
+//! session's keys.
 
 use super::codec::{Fields, Put};
 use super::connection::{Connection, Security};
@@ -10,8 +15,11 @@ use super::negotiate::{Negotiated, extend_hash};
 use super::ntlm::Authenticator;
 use super::status::NtStatus;
 use crate::config::{Dialect, Identity, Protection};
+use std::sync::Arc;
 use std::time::Duration;
 
+/// SMB2_SESSION_FLAG_BINDING (MS-SMB2 2.2.5).
+const BINDING: u8 = 1;
 const SESSION_IS_GUEST: u16 = 1;
 const SESSION_IS_NULL: u16 = 2;
 const SESSION_ENCRYPT_DATA: u16 = 4;
@@ -66,22 +74,90 @@ fn failed(message: impl Into<String>) -> ConnectError {
     ConnectError::new(Stage::SignIn, message)
 }
 
-/// Establishes the session of a connection.
+/// Establishes the session of a connection. A `previous` session of the same user, unless it is 0, is
+/// ended by the server first, with its opens and with what is in flight on it (MS-SMB2 3.3.5.5.3).
 pub async fn sign_in(
     connection: &Connection,
     agreed: &Negotiated,
     wish: &Wish,
+    previous: u64,
     deadline: Duration,
 ) -> Result<SessionKind, ConnectError> {
+    let signed_in = authenticate(connection, agreed, wish, Setup::New { previous }, deadline).await?;
+    establish(connection, agreed, wish, &signed_in)
+}
+
+/// Binds a connection to the session of another one, `first`, whose server and dialect are the same.
+///
+/// # Errors
+///
+/// The server refuses, or the session has no key.
+pub async fn bind(
+    connection: &Connection,
+    agreed: &Negotiated,
+    wish: &Wish,
+    first: &Connection,
+    deadline: Duration,
+) -> Result<(), ConnectError> {
+    const NO_KEY: &str = "a session without a key has no further channels";
+    let session = first.security().ok_or_else(|| failed(NO_KEY))?;
+    let signer = session.signer.as_ref().ok_or_else(|| failed(NO_KEY))?;
+    connection.set_session_id(first.session_id());
+    let signed_in = authenticate(connection, agreed, wish, Setup::Bind { signer }, deadline).await?;
+    if signed_in.reply.header.session_id != first.session_id() {
+        return Err(failed("the server bound the connection to another session"));
+    }
+    let key = signed_in.authenticator.session_key().ok_or_else(|| failed(NO_KEY))?;
+    let keys = derive_keys(agreed.dialect, &key, &signed_in.hash, None);
+    let signer = Signer::new(agreed.signing, &keys.signing);
+    if !signed_in.reply.is_signed_by(&signer) {
+        return Err(failed(BAD_SIGNATURE));
+    }
+    let (sign_all, seal_all, sealer) = (session.sign_all, session.seal_all, session.sealer.clone());
+    connection.protect(Security { signer: Some(signer), sign_all, sealer, seal_all });
+    Ok(())
+}
+
+const BAD_SIGNATURE: &str = "the signature of the sign-in is wrong: someone may be altering traffic";
+
+/// What a sign-in is for.
+#[derive(Clone, Copy)]
+enum Setup<'a> {
+    /// A session of its own.
+    New { previous: u64 },
+    /// A session that exists, with its signing key.
+    Bind { signer: &'a Signer },
+}
+
+/// A sign-in that the server has accepted.
+struct SignedIn {
+    authenticator: Authenticator,
+    session_flags: u16,
+    /// The pre-authentication hash, without the last reply (MS-SMB2 3.2.5.3.1).
+    hash: [u8; 64],
+    reply: Reply,
+}
+
+async fn authenticate(
+    connection: &Connection,
+    agreed: &Negotiated,
+    wish: &Wish,
+    setup: Setup<'_>,
+    deadline: Duration,
+) -> Result<SignedIn, ConnectError> {
+    let signer = match setup {
+        Setup::New { .. } => None,
+        Setup::Bind { signer } => Some(signer),
+    };
     let mut authenticator = Authenticator::new(&wish.identity).map_err(failed)?;
     let mut hash = agreed.preauth_hash;
     let mut server_token = agreed.token.clone();
     for _ in 0..MAX_ROUNDS {
         let token = authenticator.next(&server_token).map_err(failed)?;
-        let request = Request::new(Command::SessionSetup, setup_request(&token, wish.requires_signing()));
+        let request = Request::new(Command::SessionSetup, setup_request(&token, wish.requires_signing(), setup));
         let request = request.with_response(60_000);
         let (sent, reply) = connection
-            .send_recorded(request, deadline)
+            .send_recorded(request, signer, deadline)
             .await
             .map_err(|error| failed(format!("the server did not answer the sign-in: {error}")))?;
         connection.set_session_id(reply.header.session_id);
@@ -89,13 +165,17 @@ pub async fn sign_in(
         let answered = |status| ConnectError::refused(Stage::SignIn, refusal(&wish.identity, status), status);
         match reply.status() {
             NtStatus::MORE_PROCESSING_REQUIRED => {
+                // All but the last reply to a binding is signed with the session's key (MS-SMB2 3.2.5.1.3).
+                if signer.is_some_and(|signer| !reply.is_signed_by(signer)) {
+                    return Err(failed(BAD_SIGNATURE));
+                }
                 hash = extend_hash(&hash, &reply.message);
                 server_token = parse_setup(&reply)?.1;
             }
             NtStatus::SUCCESS => {
                 let (session_flags, token) = parse_setup(&reply)?;
                 authenticator.finish(&token).map_err(failed)?;
-                return establish(connection, agreed, wish, &authenticator, session_flags, &hash, &reply);
+                return Ok(SignedIn { authenticator, session_flags, hash, reply });
             }
             status => return Err(answered(status)),
         }
@@ -103,17 +183,21 @@ pub async fn sign_in(
     Err(failed("the server wants more rounds of authentication than any method has"))
 }
 
-fn setup_request(token: &[u8], require_signing: bool) -> Vec<u8> {
+fn setup_request(token: &[u8], require_signing: bool, setup: Setup<'_>) -> Vec<u8> {
     const FIXED: usize = 24;
+    let (flags, previous) = match setup {
+        Setup::New { previous } => (0, previous),
+        Setup::Bind { .. } => (BINDING, 0),
+    };
     let mut body = Vec::with_capacity(FIXED + token.len());
     body.put_u16(25)
-        .put_u8(0)
+        .put_u8(flags)
         .put_u8(if require_signing { 2 } else { 1 })
         .put_u32(0)
         .put_u32(0)
         .put_u16((HEADER_SIZE + FIXED) as u16)
         .put_u16(token.len() as u16)
-        .put_u64(0)
+        .put_u64(previous)
         .put_bytes(token);
     body
 }
@@ -150,11 +234,9 @@ fn establish(
     connection: &Connection,
     agreed: &Negotiated,
     wish: &Wish,
-    authenticator: &Authenticator,
-    session_flags: u16,
-    hash: &[u8; 64],
-    last_reply: &Reply,
+    signed_in: &SignedIn,
 ) -> Result<SessionKind, ConnectError> {
+    let SignedIn { authenticator, session_flags, hash, reply } = signed_in;
     let guest = session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) != 0;
     let key = if guest { None } else { authenticator.session_key() };
     if guest && wish.requires_signing() {
@@ -166,15 +248,15 @@ fn establish(
     if let Some(key) = key {
         let keys = derive_keys(agreed.dialect, &key, hash, agreed.cipher);
         let signer = Signer::new(agreed.signing, &keys.signing);
-        let must_be_signed = agreed.dialect == Dialect::Smb311 || last_reply.header.has(flags::SIGNED);
-        if must_be_signed && !last_reply.is_signed_by(&signer) {
-            return Err(failed("the signature of the sign-in is wrong: someone may be altering traffic"));
+        let must_be_signed = agreed.dialect == Dialect::Smb311 || reply.header.has(flags::SIGNED);
+        if must_be_signed && !reply.is_signed_by(&signer) {
+            return Err(failed(BAD_SIGNATURE));
         }
         security.sign_all = wish.signing != Protection::Off || agreed.server_requires_signing;
         security.signer = Some(signer);
-        security.sealer = agreed
-            .cipher
-            .map(|cipher| Sealer::new(cipher, connection.session_id(), &keys.client_to_server, &keys.server_to_client));
+        let (session_id, outgoing, incoming) =
+            (connection.session_id(), &keys.client_to_server, &keys.server_to_client);
+        security.sealer = agreed.cipher.map(|cipher| Arc::new(Sealer::new(cipher, session_id, outgoing, incoming)));
     }
     security.seal_all = session_flags & SESSION_ENCRYPT_DATA != 0 || wish.encryption == Protection::Required;
     if security.seal_all && security.sealer.is_none() {
@@ -194,3 +276,6 @@ fn establish(
     connection.protect(security);
     Ok(kind)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! table until its replies have come, so that their credits are counted and their ids are known.
 
 use super::codec::Malformed;
+use super::credits::{Cost, Lane};
 use super::frame::{Chain, Reply};
 use std::collections::HashMap;
 
@@ -25,6 +26,7 @@ struct Entry<W> {
     charges: Vec<u16>,
     async_ids: Vec<Option<u64>>,
     first_ids: Vec<u64>,
+    lane: Lane,
     response_limit: u64,
     orphan: Option<Orphan>,
 }
@@ -44,12 +46,12 @@ pub enum Outcome<W> {
     /// It was interim, or others of its chain are still missing.
     Waiting {
         /// Credits whose use has ended.
-        finished: u32,
+        finished: Cost,
     },
     /// It was the last one of its chain.
     Complete {
         /// Credits whose use has ended.
-        finished: u32,
+        finished: Cost,
         /// Who waits for it; `None` if nobody does any more.
         waiter: Option<W>,
         /// In the order of the requests.
@@ -84,6 +86,7 @@ impl<W> MessageTable<W> {
             async_ids: vec![None; charges.len()],
             charges,
             first_ids,
+            lane: chain.cost().lane,
             response_limit,
             orphan: chain.leaves_open().then_some(Orphan { tree_id: chain.tree_id, seal: chain.seal }),
         };
@@ -98,10 +101,10 @@ impl<W> MessageTable<W> {
         let entry = self.chains.get_mut(&first_id).ok_or(UNKNOWN)?;
         if reply.header.is_interim() {
             entry.async_ids[index] = reply.header.async_id();
-            return Ok(Outcome::Waiting { finished: 0 });
+            return Ok(Outcome::Waiting { finished: Cost { credits: 0, lane: entry.lane } });
         }
         self.messages.remove(&id);
-        let finished = u32::from(entry.charges[index]);
+        let finished = Cost { credits: u32::from(entry.charges[index]), lane: entry.lane };
         entry.replies[index] = Some(reply);
         if entry.replies.iter().any(Option::is_none) {
             return Ok(Outcome::Waiting { finished });
@@ -183,7 +186,10 @@ mod tests {
     fn replies_that_come_apart_and_out_of_order_wake_the_waiter_once() {
         let mut table = MessageTable::default();
         table.insert(10, &chain(&[Command::Create, Command::Close]), "waiter");
-        assert!(matches!(table.reply(done(11)), Ok(Outcome::Waiting { finished: 1 })));
+        assert!(matches!(
+            table.reply(done(11)),
+            Ok(Outcome::Waiting { finished: Cost { credits: 1, lane: Lane::Small } })
+        ));
         let Ok(Outcome::Complete { waiter, replies, orphan, .. }) = table.reply(done(10)) else { panic!() };
         assert_eq!(waiter, Some("waiter"));
         assert_eq!(replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [10, 11]);
@@ -197,7 +203,7 @@ mod tests {
         let mut table = MessageTable::default();
         table.insert(1, &chain(&[Command::Create]), ());
         let interim = reply(1, flags::ASYNC, NtStatus::PENDING);
-        assert!(matches!(table.reply(interim), Ok(Outcome::Waiting { finished: 0 })));
+        assert!(matches!(table.reply(interim), Ok(Outcome::Waiting { finished: Cost { credits: 0, .. } })));
         assert_eq!(table.abandon(1), [(1, Some(77))]);
         let Ok(Outcome::Complete { waiter: None, orphan: Some(Orphan { tree_id: 3, .. }), .. }) = table.reply(done(1))
         else {

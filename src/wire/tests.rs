@@ -122,6 +122,38 @@ async fn a_request_waits_for_credits_and_goes_when_they_come() {
 }
 
 #[tokio::test]
+async fn a_small_request_goes_while_bulk_waits_for_credits() {
+    let (client, mut server) = pair().await;
+    grant(&client, &mut server, 64).await;
+    let write = Chain::single(io::write([1; 16], 0, vec![7; 16 * 65_536].into()));
+    let mut writes: Vec<_> = (0..4).map(|_| Box::pin(client.send(&write, PATIENCE))).collect();
+    for write in &mut writes {
+        assert!(!poll_once(write).await);
+    }
+    assert_eq!(client.credits(), (16, 48), "a quarter is left to small requests");
+    let chain = echo();
+    let serve = async {
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(server.receive_one().await.header);
+        }
+        let small = server.receive_one().await.header;
+        assert_eq!(small.command, Command::Echo as u16);
+        server.answer(&small, NtStatus::SUCCESS, 1, &[4, 0, 0, 0]).await;
+        held
+    };
+    let (answer, held) = tokio::join!(client.send(&chain, PATIENCE), serve);
+    answer.unwrap();
+    assert!(!poll_once(&mut writes[3]).await);
+    server.answer(&held[0], NtStatus::DISK_FULL, 16, &ERROR_BODY).await;
+    let first = writes.remove(0).await.unwrap();
+    assert_eq!(first[0].status(), NtStatus::DISK_FULL);
+    let (last, request) = tokio::join!(poll_once(&mut writes[2]), server.receive_one());
+    assert!(!last);
+    assert_eq!(request.header.command, Command::Write as u16, "the one that waited");
+}
+
+#[tokio::test]
 async fn a_waiter_that_goes_away_cancels_and_gives_its_credit_back() {
     let (client, mut server) = pair().await;
     grant(&client, &mut server, 2).await;

@@ -14,7 +14,8 @@ use std::fs;
 use std::time::Duration;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-const NEW_FILE: OpenHow = OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false };
+const NEW_FILE: OpenHow =
+    OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false, lease: None };
 
 fn config(port: u16) -> ConnectConfig {
     ConnectConfig {
@@ -26,6 +27,7 @@ fn config(port: u16) -> ConnectConfig {
         dialects: DialectRange::default(),
         signing: Protection::Auto,
         encryption: Protection::Auto,
+        connections: 2,
         connect_timeout: Duration::from_secs(10),
         echo_interval: Duration::from_secs(30),
     }
@@ -114,7 +116,7 @@ async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
     let share = connect(server.port()).await;
     let (file, _, _) = share.open(&remote(&server, &folder).join(&utf16("data")), NEW_FILE).await.unwrap();
     share.write(&file, 0, Bytes::from(vec![7; 200_000])).await.unwrap();
-    let (before, in_use) = share.tree().connection.credits();
+    let (before, in_use) = share.tree().channels.credits();
     assert_eq!(in_use, 0);
     for round in 0..10_000u64 {
         let reading = share.read(&file, 0, 200_000);
@@ -123,14 +125,14 @@ async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
     assert_eq!(share.read(&file, 199_999, 10).await.unwrap(), Bytes::from(vec![7]));
     // The answers to the last of the dropped ones are still on their way.
     tokio::time::timeout(REQUEST_TIMEOUT, async {
-        while share.tree().connection.credits().1 > 0 {
+        while share.tree().channels.credits().1 > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
     .expect("every request is answered");
-    assert!(share.tree().connection.credits().0 >= before, "credits were lost");
-    assert!(share.tree().connection.ended().is_none());
+    assert!(share.tree().channels.credits().0 >= before, "credits were lost");
+    assert!(share.tree().channels.ended().is_none());
 }
 
 #[tokio::test]
@@ -146,7 +148,8 @@ async fn a_server_of_few_credits_gets_large_requests_in_pieces() {
 
 /// A source, open for reading, and a target, open for writing only.
 async fn source_and_target(share: &SmbShare, data: Vec<u8>) -> (SmbFile, SmbFile) {
-    let how = |write: bool| OpenHow { read: !write, write, disposition: Disposition::OpenIf, readonly: false };
+    let how =
+        |write: bool| OpenHow { read: !write, write, disposition: Disposition::OpenIf, readonly: false, lease: None };
     let (path, target) = (RemotePath::parse("source"), RemotePath::parse("target"));
     let (writer, ..) = share.open(&path, how(true)).await.unwrap();
     share.write(&writer, 0, data.into()).await.unwrap();

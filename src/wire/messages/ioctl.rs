@@ -161,7 +161,7 @@ mod tests {
         let mut message = Vec::new();
         header.put(&mut message);
         message.extend(body);
-        Reply { header, message: message.into(), sealed: false }
+        Reply { header, message: message.into(), signature: Default::default(), sealed: false }
     }
 
     /// An IOCTL response that says its output is as long as `claimed`.

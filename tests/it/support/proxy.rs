@@ -8,6 +8,7 @@ use super::frames::{self, Splitter};
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,19 +46,34 @@ enum End {
     Reset,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct State {
     mode: Mode,
     /// One way, in each direction.
     delay: Duration,
-    /// Grows when the connections that live are to end, and how.
+    /// Grows when connections that live are to end, and how.
     ended: (u64, End),
+    /// Which connections that means, in the order in which they were made.
+    ending: Range<usize>,
+    /// Nothing passes on these connections.
+    held: Range<usize>,
+    /// Connections beyond so many are closed as soon as they are accepted.
+    limit: usize,
 }
+
+impl State {
+    fn passes(&self, number: usize) -> bool {
+        self.mode != Mode::Stall && !self.held.contains(&number)
+    }
+}
+
+const ALL: Range<usize> = 0..usize::MAX;
 
 /// What the client has sent so far.
 #[derive(Default)]
 struct Seen {
     connections: usize,
+    ended: usize,
     first: Vec<Vec<u8>>,
     frames: u64,
     encrypted: u64,
@@ -80,7 +96,14 @@ impl Proxy {
         let runtime = runtime.expect("a runtime");
         let listener = listen(&runtime, SocketAddr::from(([127, 0, 0, 1], 0)));
         let address = listener.local_addr().expect("a bound socket has an address");
-        let start = State { mode: Mode::Forward, delay: Duration::ZERO, ended: (0, End::Cut) };
+        let start = State {
+            mode: Mode::Forward,
+            delay: Duration::ZERO,
+            ended: (0, End::Cut),
+            ending: ALL,
+            held: 0..0,
+            limit: usize::MAX,
+        };
         let (state, watcher) = watch::channel(start);
         let seen = Arc::new(Mutex::new(Seen::default()));
         runtime.spawn(accept(listener, target, watcher, Arc::clone(&seen)));
@@ -114,12 +137,40 @@ impl Proxy {
 
     /// Closes the connections that there are.
     pub(crate) fn cut(&self) {
-        self.state.send_modify(|state| state.ended = (state.ended.0 + 1, End::Cut));
+        self.end(ALL, End::Cut);
+    }
+
+    /// Closes these of the connections that there are, in the order in which they were made.
+    pub(crate) fn cut_only(&self, numbers: Range<usize>) {
+        self.end(numbers, End::Cut);
     }
 
     /// Resets the connections that there are.
     pub(crate) fn reset(&self) {
-        self.state.send_modify(|state| state.ended = (state.ended.0 + 1, End::Reset));
+        self.end(ALL, End::Reset);
+    }
+
+    fn end(&self, numbers: Range<usize>, end: End) {
+        self.state.send_modify(|state| {
+            state.ended = (state.ended.0 + 1, end);
+            state.ending = numbers;
+        });
+    }
+
+    /// From now on nothing passes on these connections, in the order in which they were made.
+    pub(crate) fn hold(&self, numbers: Range<usize>) {
+        self.state.send_modify(|state| state.held = numbers);
+    }
+
+    /// From now on bytes pass on every connection again, those that waited first, though their sender
+    /// may have closed it meanwhile.
+    pub(crate) fn release(&self) {
+        self.hold(0..0);
+    }
+
+    /// From now on only so many connections are let through, those that were made already included.
+    pub(crate) fn limit(&self, connections: usize) {
+        self.state.send_modify(|state| state.limit = connections);
     }
 
     /// From now on everything takes this much longer, in each direction.
@@ -130,6 +181,12 @@ impl Proxy {
     /// How many connections the client has made.
     pub(crate) fn connections(&self) -> usize {
         self.seen().connections
+    }
+
+    /// How many connections have not ended yet.
+    pub(crate) fn living(&self) -> usize {
+        let seen = self.seen();
+        seen.connections - seen.ended
     }
 
     /// How many frames the client has sent.
@@ -196,25 +253,38 @@ impl Seen {
 }
 
 async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>, seen: Arc<Mutex<Seen>>) {
-    while let Ok((client, _)) = listener.accept().await {
+    for number in 0.. {
+        let Ok((client, _)) = listener.accept().await else { return };
         seen.lock().expect("nobody panics with this lock").connections += 1;
-        if state.borrow().mode != Mode::Refuse {
-            tokio::spawn(connection(client, target, state.clone(), Arc::clone(&seen)));
+        let admitted = {
+            let state = state.borrow();
+            state.mode != Mode::Refuse && number < state.limit
+        };
+        if admitted {
+            let (state, seen) = (state.clone(), Arc::clone(&seen));
+            tokio::spawn(async move {
+                connection(client, number, target, state, Arc::clone(&seen)).await;
+                seen.lock().expect("nobody panics with this lock").ended += 1;
+            });
+        } else {
+            seen.lock().expect("nobody panics with this lock").ended += 1;
         }
     }
 }
 
 async fn connection(
     mut client: TcpStream,
+    number: usize,
     target: SocketAddr,
     mut state: watch::Receiver<State>,
     seen: Arc<Mutex<Seen>>,
 ) {
     let born = state.borrow().ended.0;
-    let passing = state.clone();
+    let gate = Gate { number, state: state.clone() };
+    let ending = |state: &State| state.ended.0 > born && state.ending.contains(&number);
     let end = tokio::select! {
-        _ = pass(&mut client, target, passing, seen) => End::Cut,
-        end = state.wait_for(|state| state.ended.0 > born) => end.map_or(End::Cut, |state| state.ended.1),
+        _ = pass(&mut client, target, gate, seen) => End::Cut,
+        end = state.wait_for(ending) => end.map_or(End::Cut, |state| state.ended.1),
     };
     if end == End::Reset {
         // Closing without lingering sends RST.
@@ -222,14 +292,24 @@ async fn connection(
     }
 }
 
-async fn pass(
-    client: &mut TcpStream,
-    target: SocketAddr,
-    mut state: watch::Receiver<State>,
-    seen: Arc<Mutex<Seen>>,
-) -> io::Result<()> {
+/// What decides when the bytes of a connection pass.
+#[derive(Clone)]
+struct Gate {
+    number: usize,
+    state: watch::Receiver<State>,
+}
+
+impl Gate {
+    /// Waits until bytes may pass. The proxy's end is the end of this task too.
+    async fn open(&mut self) {
+        let number = self.number;
+        let _ = self.state.wait_for(|state| state.passes(number)).await;
+    }
+}
+
+async fn pass(client: &mut TcpStream, target: SocketAddr, mut gate: Gate, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
     // A stalled proxy does not even reach for the server.
-    forwarding(&mut state).await;
+    gate.open().await;
     let mut server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -239,8 +319,8 @@ async fn pass(
     let (down, down_end) = mpsc::channel(QUEUE);
     // Neither side of SMB closes one direction alone: when one ends, both do.
     tokio::select! {
-        _ = async { tokio::join!(take(from_client, up, state.clone(), Some(seen)), give(to_server, up_end, state.clone())) } => {}
-        _ = async { tokio::join!(take(from_server, down, state.clone(), None), give(to_client, down_end, state.clone())) } => {}
+        _ = async { tokio::join!(take(from_client, up, gate.clone(), Some(seen)), give(to_server, up_end, gate.clone())) } => {}
+        _ = async { tokio::join!(take(from_server, down, gate.clone(), None), give(to_client, down_end, gate.clone())) } => {}
     }
     Ok(())
 }
@@ -251,7 +331,7 @@ type Piece = (Instant, Vec<u8>);
 async fn take(
     mut from: ReadHalf<'_>,
     queue: mpsc::Sender<Piece>,
-    state: watch::Receiver<State>,
+    gate: Gate,
     seen: Option<Arc<Mutex<Seen>>>,
 ) -> io::Result<()> {
     let mut splitter = Splitter::default();
@@ -265,7 +345,7 @@ async fn take(
             let mut seen = seen.lock().expect("nobody panics with this lock");
             splitter.push(&buffer[..count], KEPT, |frame| seen.record(frame));
         }
-        let due = Instant::now() + state.borrow().delay;
+        let due = Instant::now() + gate.state.borrow().delay;
         if queue.send((due, buffer[..count].to_vec())).await.is_err() {
             return Ok(());
         }
@@ -273,20 +353,11 @@ async fn take(
 }
 
 /// Writes each piece when it is due and bytes may pass.
-async fn give(
-    mut to: WriteHalf<'_>,
-    mut queue: mpsc::Receiver<Piece>,
-    mut state: watch::Receiver<State>,
-) -> io::Result<()> {
+async fn give(mut to: WriteHalf<'_>, mut queue: mpsc::Receiver<Piece>, mut gate: Gate) -> io::Result<()> {
     while let Some((due, piece)) = queue.recv().await {
         tokio::time::sleep_until(due.into()).await;
-        forwarding(&mut state).await;
+        gate.open().await;
         to.write_all(&piece).await?;
     }
     to.shutdown().await
-}
-
-/// Waits until bytes may pass. The proxy's end is the end of this task too.
-async fn forwarding(state: &mut watch::Receiver<State>) {
-    let _ = state.wait_for(|state| state.mode != Mode::Stall).await;
 }

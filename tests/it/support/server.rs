@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) max_credits: Option<u32>,
     /// The share lets files share blocks, where its disk does (smbd only).
     pub(crate) shares_blocks: bool,
+    /// One connection a session (smbd only; smb-server never offers more).
+    pub(crate) single_channel: bool,
 }
 
 /// A server that runs; it ends when this is dropped.

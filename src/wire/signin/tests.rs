@@ -1,0 +1,170 @@
+//! Sessions and bindings against a scripted server, and against published messages and keys.
+
+use super::super::crypto::SigningAlgorithm;
+use super::super::crypto::signing::Nonce;
+use super::super::frame::split;
+use super::super::header::SIGNATURE;
+use super::super::negotiate::tests_agreed;
+use super::super::scripted::{Scripted, Seen, pair, response};
+use super::*;
+use bytes::BytesMut;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const SESSION: u64 = 0x77;
+const SESSION_KEY: [u8; 16] = [5; 16];
+
+fn wish() -> Wish {
+    Wish { identity: Identity::Anonymous, signing: Protection::Off, encryption: Protection::Off }
+}
+
+/// The body of a SESSION_SETUP response without a token.
+fn setup_response(session_flags: u8) -> [u8; 9] {
+    [9, 0, session_flags, 0, 72, 0, 0, 0, 0]
+}
+
+fn cmac(key: &[u8; 16], message: &[u8]) -> [u8; 16] {
+    let mut message = message.to_vec();
+    message[SIGNATURE].fill(0);
+    Signer::new(SigningAlgorithm::AesCmac, key)
+        .sign(&message[..], Nonce { message_id: 0, from_server: false, cancel: false })
+}
+
+/// The first connection of a session, whose server is not needed any more.
+async fn first() -> (Connection, Scripted) {
+    let (first, server) = pair().await;
+    first.set_session_id(SESSION);
+    let signer = Some(Signer::new(SigningAlgorithm::AesCmac, &SESSION_KEY));
+    first.protect(Security { signer, sign_all: true, sealer: None, seal_all: false });
+    (first, server)
+}
+
+/// Asserts that a request asks to bind, in the name of the session, and is signed with the session's key.
+fn assert_binds(seen: &Seen) {
+    assert_eq!(seen.header.command, Command::SessionSetup as u16);
+    assert_eq!(seen.header.session_id, SESSION);
+    assert_eq!(seen.body[2], BINDING);
+    assert_eq!(seen.body[16..24], [0; 8], "PreviousSessionId");
+    assert!(seen.header.has(flags::SIGNED));
+    let mut message = Vec::new();
+    seen.header.put(&mut message);
+    message.extend_from_slice(&seen.body);
+    assert_eq!(cmac(&SESSION_KEY, &message), seen.signature);
+}
+
+#[tokio::test]
+async fn a_new_session_names_the_one_before_it() {
+    for previous in [0, 0x1234_5678_9abc] {
+        let (client, mut server) = pair().await;
+        let (agreed, wish) = (tests_agreed(Dialect::Smb311), wish());
+        let serve = async {
+            let seen = server.receive_one().await;
+            assert_eq!(seen.body[2], 0, "no binding");
+            assert_eq!(seen.body[16..24], u64::to_le_bytes(previous));
+            assert_eq!(seen.header.session_id, 0);
+            server.answer(&seen.header, NtStatus::SUCCESS, 1, &setup_response(SESSION_IS_NULL as u8)).await;
+        };
+        let (kind, ()) = tokio::join!(sign_in(&client, &agreed, &wish, previous, PATIENCE), serve);
+        assert!(kind.unwrap().guest);
+    }
+}
+
+#[tokio::test]
+async fn a_binding_is_signed_by_the_session_and_its_refusal_is_said() {
+    let (first, _server) = first().await;
+    let (second, mut server) = pair().await;
+    let (agreed, wish) = (tests_agreed(Dialect::Smb311), wish());
+    let serve = async {
+        let seen = server.receive_one().await;
+        assert_binds(&seen);
+        server.answer(&seen.header, NtStatus::ACCESS_DENIED, 1, &[9, 0, 0, 0, 0, 0, 0, 0, 0]).await;
+    };
+    let (bound, ()) = tokio::join!(bind(&second, &agreed, &wish, &first, PATIENCE), serve);
+    assert_eq!(bound.unwrap_err().status, Some(NtStatus::ACCESS_DENIED));
+    assert!(second.security().is_none());
+}
+
+#[tokio::test]
+async fn an_answer_to_a_binding_must_be_signed_by_the_session() {
+    for (key, signed) in [(SESSION_KEY, true), ([6; 16], false)] {
+        let (first, _server) = first().await;
+        let (second, mut server) = pair().await;
+        let (agreed, wish) = (tests_agreed(Dialect::Smb311), wish());
+        let serve = async {
+            let seen = server.receive_one().await;
+            let (status, body) = (NtStatus::MORE_PROCESSING_REQUIRED, setup_response(0));
+            let mut interim = response(&seen.header, status, 1, flags::SIGNED, &body);
+            let signature = cmac(&key, &interim);
+            interim[SIGNATURE].copy_from_slice(&signature);
+            server.send(&interim).await;
+            if signed {
+                let seen = server.receive_one().await;
+                assert_binds(&seen);
+                server.answer(&seen.header, NtStatus::SUCCESS, 1, &setup_response(0)).await;
+            }
+        };
+        let (bound, ()) = tokio::join!(bind(&second, &agreed, &wish, &first, PATIENCE), serve);
+        // This sign-in is anonymous, so at its end there is no key for the channel.
+        let expected = if signed { "without a key" } else { "signature" };
+        let error = bound.unwrap_err();
+        assert!(error.message.contains(expected), "{error}");
+        assert!(second.security().is_none());
+    }
+}
+
+#[tokio::test]
+async fn a_session_without_a_key_is_not_bound_to() {
+    let (first, _one) = pair().await;
+    let (second, _other) = pair().await;
+    first.protect(Security { signer: None, sign_all: false, sealer: None, seal_all: false });
+    let error = bind(&second, &tests_agreed(Dialect::Smb311), &wish(), &first, PATIENCE).await.unwrap_err();
+    assert!(error.message.contains("without a key"), "{error}");
+}
+
+fn bytes(hex: &str) -> Vec<u8> {
+    let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+fn array<const N: usize>(hex: &str) -> [u8; N] {
+    bytes(hex).try_into().unwrap()
+}
+
+/// The second channel in Microsoft's "SMB 2 and SMB 3 security in Windows 10: the anatomy of signing
+/// and cryptographic keys": which key signs what, and from what the channel's key comes.
+#[test]
+fn the_published_binding_has_the_published_keys_and_signatures() {
+    let session_key = array("73FE7A9A77BEF0BDE49C650D8CCB5F76");
+    let request = bytes(
+        "FE534D4240000100000000000100800008000000000000000200000000000000FFFE000000000000
+         190000000010000068BD0C58F613CE1334B1EB51C68D39EA19000101010000000000000058004A00
+         0000000000000000604806062B0601050502A03E303CA00E300C060A2B06010401823702020AA22A
+         04284E544C4D5353500001000000978208E200000000000000000000000000000000060380250000
+         000F",
+    );
+    assert_eq!(request[HEADER_SIZE + 2], BINDING);
+    assert_eq!(cmac(&session_key, &request), request[SIGNATURE]);
+    let before = array(
+        "E267AB1AA0403082AA2A9FEB0224AF3EA92E53CAA50A893A9635F0659F93591F81391737E68DB0C9
+         AD878C56449C36A6895EBCF435A7D97072C7B596B8AF3817",
+    );
+    let after = array(
+        "8346469934A59E951A3F2DA7FA4C2C29F0F6B13A6B0951D4CD5279F8D40FD84FF98157937613C6BE
+         9514582E44344B1710DD5BFCE3BB023D28C6EA512E0ADEBD",
+    );
+    assert_eq!(extend_hash(&before, &request), after);
+
+    let hash = array(
+        "EA3BF912B11CBFEC5B1889E8209614218687F82FA5294521AD3063425E49E88A10BD022124CE2512
+         3BC9111F52D9566BA88BF46344E6063DC5E3FF0389026F6C",
+    );
+    let keys = derive_keys(Dialect::Smb311, &bytes("84B9DBB730116A8FA6E9889555C265F9"), &hash, None);
+    assert_eq!(*keys.signing, array("C962BCA1A9DD1697B030644199705431"));
+    let last = bytes(
+        "FE534D4240000100000000000100800009000000000000000300000000000000FFFE000000000000
+         19000000001000008D604217FFBACF40635BF9D8729921500900000048001D00A11B3019A0030A01
+         00A312041001000000CFB046FC5D368E2200000000",
+    );
+    let reply = split(BytesMut::from(&last[..]), false).unwrap().remove(0);
+    assert!(reply.is_signed_by(&Signer::new(SigningAlgorithm::AesCmac, &keys.signing)));
+    assert!(!reply.is_signed_by(&Signer::new(SigningAlgorithm::AesCmac, &session_key)));
+}

@@ -1,0 +1,272 @@
+//! Several connections of one mount: how many there are, that data is right on all of them, and what happens when one is lost.
+
+use crate::support::files::{checksum, noise};
+use crate::support::frames::command;
+use crate::support::mount::{Mount, Request};
+use crate::support::proxy::Proxy;
+use crate::support::scratch;
+use crate::support::server::{Demand, Kind, PASSWORD, SHARE, Server, Settings, url, user};
+use crate::support::wait_until;
+use bytes::Bytes;
+use cifs_fuse::config::{Dialect, DialectRange, Identity, Protection, Transport};
+use cifs_fuse::share::{Disposition, IoLimits, OpenHow, RemotePath, Share, SmbShare};
+use cifs_fuse::wire::ConnectConfig;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(30);
+const MIB: usize = 1 << 20;
+
+/// A mount of a new folder of the shared smbd, through a proxy, on so many connections.
+struct Line {
+    mount: Mount,
+    proxy: Proxy,
+    folder: PathBuf,
+    _server: Arc<Server>,
+}
+
+impl Line {
+    fn of(connections: usize, options: &[&str]) -> Line {
+        let server = Server::shared(Kind::Smbd);
+        let folder = server.new_folder("channels");
+        let proxy = Proxy::to_port(server.port());
+        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
+        let request = Request::new(url("127.0.0.1", proxy.port(), &name)).arg(format!("--connections={connections}"));
+        let mount = options.iter().fold(request, Request::arg).mount();
+        Line { mount, proxy, folder, _server: server }
+    }
+}
+
+/// A mount of this server on so many connections, as far as it offers them.
+fn mounted(server: &Server, connections: usize, options: &[String]) -> (Mount, Proxy) {
+    let proxy = Proxy::to_port(server.port());
+    let request = Request::new(url("127.0.0.1", proxy.port(), "")).arg(format!("--connections={connections}"));
+    (request.args(options).mount(), proxy)
+}
+
+/// Copies files there, all at the same time, and back; every one must be on the server what it was.
+fn copies(mount: &Path, folder: &Path) {
+    thread::scope(|scope| {
+        for number in 0..4_u64 {
+            scope.spawn(move || {
+                let data = noise(number, 3 * MIB + 77 * number as usize);
+                let name = format!("copy {number}");
+                fs::write(mount.join(&name), &data).unwrap();
+                assert!(fs::read(folder.join(&name)).unwrap() == data, "{name} as it came to the server");
+                assert!(fs::read(mount.join(&name)).unwrap() == data, "{name} as it was read");
+                fs::remove_file(mount.join(&name)).unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn as_many_connections_are_made_as_are_asked_for() {
+    for connections in [1, 2, 4, 16] {
+        let line = Line::of(connections, &[]);
+        assert_eq!(line.proxy.connections(), connections);
+        assert_eq!(line.proxy.living(), connections);
+        copies(line.mount.path(), &line.folder);
+        assert_eq!(line.proxy.connections(), connections, "none was lost");
+        line.mount.unmount();
+        assert!(wait_until(LIMIT, || line.proxy.living() == 0), "connections outlive the mount");
+    }
+}
+
+#[test]
+fn two_connections_are_the_default() {
+    let server = Server::shared(Kind::Smbd);
+    let proxy = Proxy::to_port(server.port());
+    let mount = Request::new(url("127.0.0.1", proxy.port(), "")).mount();
+    assert_eq!(proxy.connections(), 2);
+    mount.unmount();
+}
+
+#[test]
+fn copies_are_right_in_every_dialect_and_older_ones_have_one_connection() {
+    let server = Server::start(Kind::Smbd, Settings::default());
+    for dialect in Dialect::ALL {
+        let range = [format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
+        let (mount, proxy) = mounted(&server, 4, &range);
+        copies(mount.path(), server.folder());
+        assert_eq!(proxy.connections(), if dialect < Dialect::Smb300 { 1 } else { 4 }, "{dialect}");
+        mount.unmount();
+    }
+}
+
+#[test]
+fn copies_are_right_however_they_are_protected() {
+    let server = Server::start(Kind::Smbd, Settings::default());
+    for dialect in [Dialect::Smb300, Dialect::Smb302, Dialect::Smb311] {
+        for protection in ["--signing=required", "--signing=off", "--encryption=required"] {
+            let options =
+                [protection.to_owned(), format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
+            for connections in [1, 2, 4] {
+                let (mount, proxy) = mounted(&server, connections, &options);
+                copies(mount.path(), server.folder());
+                assert_eq!(proxy.connections(), connections, "{options:?}");
+                if protection == "--encryption=required" {
+                    assert_eq!(proxy.requests(command::CREATE) + proxy.requests(command::WRITE), 0, "{options:?}");
+                }
+                mount.unmount();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_server_that_requires_encryption_gets_it_on_every_connection() {
+    let server = Server::start(Kind::Smbd, Settings { encryption: Demand::Required, ..Settings::default() });
+    let (mount, proxy) = mounted(&server, 4, &[]);
+    copies(mount.path(), server.folder());
+    assert_eq!(proxy.connections(), 4);
+    assert_eq!(proxy.requests(command::CREATE) + proxy.requests(command::WRITE), 0, "something passed in the clear");
+    mount.unmount();
+}
+
+#[test]
+fn a_server_without_multichannel_gets_one_connection() {
+    let server = Server::start(Kind::Smbd, Settings { single_channel: true, ..Settings::default() });
+    let (mount, proxy) = mounted(&server, 4, &[]);
+    copies(mount.path(), server.folder());
+    assert_eq!(proxy.connections(), 1);
+    mount.unmount();
+}
+
+#[test]
+fn a_guest_gets_one_connection() {
+    let server = Server::start(Kind::Smbd, Settings { guests: true, ..Settings::default() });
+    let (mount, proxy) = mounted(&server, 4, &["--guest".to_owned()]);
+    copies(mount.path(), server.folder());
+    assert_eq!(proxy.connections(), 1);
+    mount.unmount();
+}
+
+#[test]
+fn connections_that_cannot_be_had_are_done_without_until_the_next_reconnect() {
+    let server = Server::start(Kind::Smbd, Settings::default());
+    let proxy = Proxy::to_port(server.port());
+    proxy.limit(2);
+    let log = scratch::folder("log").join("messages");
+    let request = Request::new(url("127.0.0.1", proxy.port(), "")).args(["--connections=4", "--log-level=info"]);
+    let mount = request.arg(format!("--log-target=file:{}", log.display())).mount();
+    copies(mount.path(), server.folder());
+    let (living, tried) = (proxy.living(), proxy.connections());
+    assert_eq!(living, 2);
+    copies(mount.path(), server.folder());
+    assert_eq!(proxy.connections(), tried, "they are not tried again while the mount works");
+    let said = fs::read_to_string(&log).unwrap();
+    assert_eq!(said.matches("not all connections could be had").count(), 1, "{said}");
+    proxy.limit(usize::MAX);
+    proxy.cut();
+    assert!(wait_until(LIMIT, || fs::read_dir(mount.path()).is_ok()));
+    copies(mount.path(), server.folder());
+    assert_eq!(proxy.living(), 4);
+    mount.unmount();
+}
+
+#[test]
+fn one_connection_lost_in_the_middle_of_a_copy_spoils_nothing() {
+    let data = noise(7, 24 * MIB);
+    for (connections, lost) in [(2, 1), (2, 0), (4, 2)] {
+        let line = Line::of(connections, &[]);
+        let (there, here) = (line.folder.join("image"), line.mount.join("image"));
+        cut_while(&line.proxy, command::WRITE, lost, || fs::write(&here, &data));
+        assert!(fs::read(&there).unwrap() == data, "{lost} of {connections} lost while writing");
+        fs::write(&there, noise(8, 24 * MIB)).unwrap();
+        // The connections that were made again have the next numbers.
+        let lost = line.proxy.connections() - connections + lost;
+        cut_while(&line.proxy, command::READ, lost, || {
+            assert!(fs::read(&here)? == noise(8, 24 * MIB), "{lost} lost while reading");
+            Ok(())
+        });
+        assert_eq!(line.proxy.connections(), 3 * connections, "each loss is the end of all connections");
+        assert_eq!(line.proxy.living(), connections);
+        line.mount.unmount();
+    }
+}
+
+/// Does something, and closes a connection when some requests of this command have passed.
+fn cut_while(proxy: &Proxy, command: u16, number: usize, work: impl FnOnce() -> std::io::Result<()> + Send) {
+    let before = proxy.requests(command);
+    thread::scope(|scope| {
+        let working = scope.spawn(work);
+        assert!(wait_until(LIMIT, || proxy.requests(command) >= before + 5), "no requests");
+        proxy.cut_only(number..number + 1);
+        working.join().unwrap().unwrap();
+    });
+}
+
+/// Nothing passes on the connection that carries bulk; everything else goes on.
+#[test]
+fn small_operations_do_not_wait_behind_bulk() {
+    let line = Line::of(2, &["--attr-timeout=0"]);
+    fs::write(line.folder.join("other"), "here").unwrap();
+    fs::write(line.folder.join("image"), noise(1, 8 * MIB)).unwrap();
+    line.proxy.hold(1..2);
+    let before = line.proxy.requests(command::READ);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| checksum(&line.mount.join("image")));
+        assert!(wait_until(LIMIT, || line.proxy.requests(command::READ) > before), "no READ");
+        assert_eq!(fs::metadata(line.mount.join("other")).unwrap().len(), 4);
+        assert_eq!(fs::read(line.mount.join("other")).unwrap(), b"here");
+        fs::create_dir(line.mount.join("new")).unwrap();
+        fs::rename(line.mount.join("other"), line.mount.join("new/other")).unwrap();
+        assert_eq!(fs::read_dir(line.mount.path()).unwrap().count(), 2);
+        assert!(!reading.is_finished(), "the bulk was to be held back");
+        line.proxy.release();
+        assert_eq!(reading.join().unwrap(), checksum(&line.folder.join("image")));
+    });
+    line.mount.unmount();
+}
+
+async fn connect(port: u16, connections: u8) -> SmbShare {
+    let config = ConnectConfig {
+        host: "127.0.0.1".into(),
+        port,
+        transport: Transport::DirectTcp,
+        share: SHARE.into(),
+        identity: Identity::User { username: user().into(), domain: None, password: PASSWORD.to_owned().into() },
+        dialects: DialectRange::default(),
+        signing: Protection::Auto,
+        encryption: Protection::Auto,
+        connections,
+        connect_timeout: Duration::from_secs(10),
+        echo_interval: LIMIT,
+    };
+    let limits = |_: &_| IoLimits { read: 1 << 20, write: 1 << 20 };
+    SmbShare::connect(config, LIMIT, RemotePath::root(), limits).await.expect("the server is up")
+}
+
+/// A WRITE is still on its way when its connection is lost, and comes to the server after everything
+/// that was written later, on the new connections.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_of_a_lost_connection_is_not_done_after_a_later_one() {
+    const NEW: OpenHow =
+        OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false, lease: None };
+    for connections in [1, 2, 4] {
+        let server = Server::start(Kind::Smbd, Settings::default());
+        let proxy = Proxy::to_port(server.port());
+        let share = connect(proxy.port(), connections).await;
+        let (file, _, _) = share.open(&RemotePath::parse("file"), NEW).await.unwrap();
+        let (old, new) = (Bytes::from(vec![b'o'; 100_000]), Bytes::from(vec![b'n'; 100_000]));
+        proxy.hold(0..proxy.connections());
+        let writing = share.write(&file, 0, old);
+        let losing = async {
+            let passed = || wait_until(LIMIT, || proxy.requests(command::WRITE) == 1);
+            assert!(tokio::task::block_in_place(passed), "no WRITE");
+            share.tree().channels.end("the test has lost it");
+        };
+        // It is sent again, on the new connections.
+        tokio::join!(writing, losing).0.unwrap();
+        share.write(&file, 0, new.clone()).await.unwrap();
+        proxy.release();
+        let gone = || wait_until(LIMIT, || proxy.living() == usize::from(connections));
+        assert!(tokio::task::block_in_place(gone), "the old connections live on");
+        assert!(fs::read(server.folder().join("file")).unwrap() == new, "the old WRITE was done at last");
+        assert_eq!(share.read(&file, 0, 100_000).await.unwrap(), new);
+    }
+}
