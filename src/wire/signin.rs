@@ -89,7 +89,7 @@ pub async fn sign_in(
         let answered = |status| ConnectError::refused(Stage::SignIn, refusal(&wish.identity, status), status);
         match reply.status() {
             NtStatus::MORE_PROCESSING_REQUIRED => {
-                hash = extend_hash(&hash, &reply.message);
+                hash = extend_hash(&hash, &reply.as_received());
                 server_token = parse_setup(&reply)?.1;
             }
             NtStatus::SUCCESS => {
