@@ -15,10 +15,13 @@ const PAYLOAD: usize = 1 << 20;
 const HEADERS: usize = 112;
 const KEY: [u8; 16] = [7; 16];
 const NONCE: Nonce = Nonce { message_id: 1, from_server: false, cancel: false };
-const MIB: BytesCount = BytesCount::new(PAYLOAD);
 
 fn main() {
     divan::main();
+}
+
+fn mib() -> BytesCount {
+    BytesCount::new(PAYLOAD)
 }
 
 fn message() -> Vec<u8> {
@@ -28,7 +31,7 @@ fn message() -> Vec<u8> {
 #[divan::bench(args = SigningAlgorithm::OFFERED)]
 fn sign(bencher: Bencher<'_, '_>, algorithm: SigningAlgorithm) {
     let (signer, message) = (Signer::new(algorithm, &KEY), message());
-    bencher.counter(MIB).bench_local(|| signer.sign(black_box(&message), NONCE));
+    bencher.counter(mib()).bench_local(|| signer.sign(black_box(&message), NONCE));
 }
 
 /// A WRITE: its payload is copied behind its headers to be signed.
@@ -36,7 +39,7 @@ fn sign(bencher: Bencher<'_, '_>, algorithm: SigningAlgorithm) {
 fn copy_and_sign(bencher: Bencher<'_, '_>, algorithm: SigningAlgorithm) {
     let (signer, message) = (Signer::new(algorithm, &KEY), message());
     let mut frame = Vec::with_capacity(message.len());
-    bencher.counter(MIB).bench_local(|| {
+    bencher.counter(mib()).bench_local(|| {
         frame.clear();
         frame.extend_from_slice(black_box(&message));
         signer.sign(&frame, NONCE)
@@ -46,7 +49,7 @@ fn copy_and_sign(bencher: Bencher<'_, '_>, algorithm: SigningAlgorithm) {
 #[divan::bench]
 fn sign_gmac_rustcrypto(bencher: Bencher<'_, '_>) {
     let (gcm, message) = (Aes128Gcm::new(&KEY.into()), message());
-    bencher.counter(MIB).bench_local(|| {
+    bencher.counter(mib()).bench_local(|| {
         let mut nothing = [0u8; 0];
         gcm.encrypt_inout_detached(&[0; 12].into(), black_box(&message), nothing.as_mut_slice().into())
     });
@@ -56,7 +59,7 @@ fn sign_gmac_rustcrypto(bencher: Bencher<'_, '_>) {
 fn sign_cmac_rustcrypto(bencher: Bencher<'_, '_>) {
     let template = make_signing_algo(SigningAlgorithmId::AesCmac, &KEY).expect("AES-CMAC is compiled in");
     let message = message();
-    bencher.counter(MIB).bench_local(|| {
+    bencher.counter(mib()).bench_local(|| {
         let mut mac = template.clone_box();
         mac.update(black_box(&message));
         mac.finalize()
@@ -75,20 +78,20 @@ fn room_and_message() -> Vec<u8> {
 #[divan::bench(args = Cipher::OFFERED)]
 fn seal(bencher: Bencher<'_, '_>, cipher: Cipher) {
     let ((client, _), mut frame) = (pair(cipher), room_and_message());
-    bencher.counter(MIB).bench_local(|| client.seal(black_box(&mut frame)));
+    bencher.counter(mib()).bench_local(|| client.seal(black_box(&mut frame)));
 }
 
 #[divan::bench(args = Cipher::OFFERED)]
 fn open(bencher: Bencher<'_, '_>, cipher: Cipher) {
     let ((client, server), mut frame) = (pair(cipher), room_and_message());
     client.seal(&mut frame);
-    bencher.counter(MIB).with_inputs(|| frame.clone()).bench_local_refs(|frame| server.open(frame));
+    bencher.counter(mib()).with_inputs(|| frame.clone()).bench_local_refs(|frame| server.open(frame));
 }
 
 #[divan::bench]
 fn seal_gcm_rustcrypto(bencher: Bencher<'_, '_>) {
     let (gcm, mut message) = (Aes128Gcm::new(&KEY.into()), message());
     bencher
-        .counter(MIB)
+        .counter(mib())
         .bench_local(|| gcm.encrypt_inout_detached(&[0; 12].into(), &[0; 32], black_box(&mut message[..]).into()));
 }

@@ -3,8 +3,8 @@
 //! A frame is what one transport packet carries: one message, a compound of several, or either of
 //! them encrypted. On the way out payloads stay where they are, as segments of one vectored write,
 //! unless they must be encrypted or signed, which is done in one piece: a copy costs less than signing
-//! in pieces does. On the way in a frame is one buffer, and every message of it, and
-//! later the payload of a READ, is a slice of that buffer.
+//! in pieces does. On the way in a frame is one buffer, and every message of it, and later the payload
+//! of a READ, is a slice of that buffer.
 
 use super::codec::Malformed;
 use super::credits::{CREDIT_PAYLOAD, Cost, Lane, charge_for};
@@ -271,6 +271,15 @@ impl Reply {
         self.message.get(HEADER_SIZE..).unwrap_or_default()
     }
 
+    /// The message as it came: for the pre-authentication hash, which covers the signature.
+    pub fn as_received(&self) -> Vec<u8> {
+        let mut message = self.message.to_vec();
+        if self.header.has(flags::SIGNED) {
+            message[SIGNATURE].copy_from_slice(&self.signature);
+        }
+        message
+    }
+
     /// Whether its signature is right.
     pub fn is_signed_by(&self, signer: &Signer) -> bool {
         if !self.header.has(flags::SIGNED) {
@@ -325,6 +334,18 @@ mod tests {
     use super::*;
 
     const ADDRESS: Addressing = Addressing { first_id: 5, credits: 10, multi_credit: true, session_id: 42 };
+
+    const RESPONSE: Header = Header {
+        credit_charge: 0,
+        status: NtStatus::SUCCESS,
+        command: 13,
+        credits: 1,
+        flags: flags::RESPONSE,
+        next_command: 0,
+        message_id: 1,
+        async_or_tree: 0,
+        session_id: 0,
+    };
 
     fn chain() -> Chain {
         let requests = vec![
@@ -386,6 +407,44 @@ mod tests {
     }
 
     #[test]
+    fn a_signed_reply_is_verified_with_its_signature_as_zeros() {
+        let signer = Signer::new(SigningAlgorithm::AesGmac, &[1; 16]);
+        let mut frame = Vec::new();
+        // Two messages of 80 bytes, the second with another id.
+        for (message_id, next_command) in [(8, 80), (9, 0)] {
+            let flags = flags::RESPONSE | flags::SIGNED;
+            let start = frame.len();
+            Header { message_id, next_command, flags, ..RESPONSE }.put(&mut frame);
+            frame.extend_from_slice(&[message_id as u8; 16]);
+            sign(&mut frame[start..], &signer, Nonce { message_id, from_server: true, cancel: false });
+        }
+        let replies = split(BytesMut::from(&frame[..]), false).unwrap();
+        assert_eq!(replies.iter().flat_map(Reply::as_received).collect::<Vec<_>>(), frame);
+        for reply in &replies {
+            assert!(reply.is_signed_by(&signer));
+            assert_eq!(reply.message[SIGNATURE], [0; 16]);
+        }
+        for changed in 80..160 {
+            let mut frame = frame.clone();
+            frame[changed] ^= 1;
+            let replies = split(BytesMut::from(&frame[..]), false).unwrap_or_default();
+            assert!(replies.iter().skip(1).all(|reply| !reply.is_signed_by(&signer)), "byte {changed}");
+            assert!(replies.first().is_none_or(|reply| reply.is_signed_by(&signer)), "byte {changed}");
+        }
+    }
+
+    #[test]
+    fn an_unsigned_reply_stays_as_it_came_whatever_its_signature_field_holds() {
+        let signer = Signer::new(SigningAlgorithm::AesGmac, &[1; 16]);
+        let mut frame = Vec::new();
+        RESPONSE.put(&mut frame);
+        frame[SIGNATURE].fill(7);
+        let reply = split(BytesMut::from(&frame[..]), false).unwrap().remove(0);
+        assert_eq!((&reply.message[..], reply.as_received()), (&frame[..], frame.clone()));
+        assert!(!reply.is_signed_by(&signer));
+    }
+
+    #[test]
     fn a_sealed_frame_opens_to_the_plain_one() {
         let keys = ([1u8; 16], [2u8; 16]);
         let client = Sealer::new(Cipher::Aes128Gcm, 42, &keys.0, &keys.1);
@@ -429,25 +488,14 @@ mod tests {
 
     #[test]
     fn broken_chains_are_refused() {
-        let header = Header {
-            credit_charge: 0,
-            status: NtStatus::SUCCESS,
-            command: 13,
-            credits: 1,
-            flags: flags::RESPONSE,
-            next_command: 0,
-            message_id: 1,
-            async_or_tree: 0,
-            session_id: 0,
-        };
         for next in [1, 8, 56, 63, 68, 72, 1 << 31, u32::MAX] {
             let mut frame = Vec::new();
-            Header { next_command: next, ..header }.put(&mut frame);
+            Header { next_command: next, ..RESPONSE }.put(&mut frame);
             frame.extend_from_slice(&[0; 8]);
             assert!(split(BytesMut::from(&frame[..]), false).is_err(), "NextCommand {next}");
         }
         let mut request = Vec::new();
-        Header { flags: 0, ..header }.put(&mut request);
+        Header { flags: 0, ..RESPONSE }.put(&mut request);
         assert!(split(BytesMut::from(&request[..]), false).is_err());
     }
 }

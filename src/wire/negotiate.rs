@@ -172,7 +172,7 @@ pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duratio
     }
     let mut agreed = parse(&reply, offer).map_err(|error| ConnectError::new(Stage::Dialect, error))?;
     if agreed.dialect == Dialect::Smb311 {
-        agreed.preauth_hash = extend_hash(&extend_hash(&[0; 64], &sent), &reply.message);
+        agreed.preauth_hash = extend_hash(&extend_hash(&[0; 64], &sent), &reply.as_received());
     }
     if agreed.large_mtu {
         connection.enable_multi_credit();

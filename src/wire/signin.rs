@@ -169,7 +169,7 @@ async fn authenticate(
                 if signer.is_some_and(|signer| !reply.is_signed_by(signer)) {
                     return Err(failed(BAD_SIGNATURE));
                 }
-                hash = extend_hash(&hash, &reply.message);
+                hash = extend_hash(&hash, &reply.as_received());
                 server_token = parse_setup(&reply)?.1;
             }
             NtStatus::SUCCESS => {
