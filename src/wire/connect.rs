@@ -140,8 +140,10 @@ async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instan
 }
 
 /// How long the mount waits for further connections, which it can do without: for all, and for one.
-const FURTHER_LIMIT: Duration = Duration::from_secs(3);
+const FURTHER_LIMIT: Duration = Duration::from_secs(5);
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
+/// How often an attempt that had no answer is made again, for all together.
+const RETRIES: usize = 2;
 
 /// A session that may get further connections.
 struct Session<'a> {
@@ -156,9 +158,12 @@ impl Session<'_> {
     /// As many further connections as are wanted and can be had. None where the server does not offer
     /// them, and for guests, whose sessions have no key to bind with.
     ///
+    /// A binding is signed and not encrypted. Samba takes that, unless it requires encryption of every session:
+    /// then one connection is what there is.
+    ///
     /// They are made one after the other. Samba 4.17 hands a further connection over to the process that has
     /// the first one, and the process that accepted it can still take the next request from the socket,
-    /// which then has no answer. That is rare unless many come at once; so once it is tried again.
+    /// which then has no answer. That is rare, and rarer if they do not come at once; then it is tried again.
     async fn further_channels(&self, deadline: Instant) -> Vec<Connection> {
         let mut further = Vec::new();
         let has_key = self.first.security().is_some_and(|security| security.signer.is_some());
@@ -170,7 +175,7 @@ impl Session<'_> {
         while further.len() + 1 < usize::from(self.config.connections) {
             match self.further_channel(deadline.min(Instant::now() + ATTEMPT_LIMIT)).await {
                 Ok(connection) => further.push(connection),
-                Err(error) if error.status.is_none() && error.stage != Stage::Connect && unanswered == 0 => {
+                Err(error) if error.status.is_none() && error.stage != Stage::Connect && unanswered < RETRIES => {
                     unanswered += 1;
                 }
                 Err(error) => {

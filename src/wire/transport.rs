@@ -157,7 +157,9 @@ impl Outbox {
 
     /// Queues a frame, and sends as much as the socket takes without waiting.
     ///
-    /// The queue is bounded by the credits of the frames in it.
+    /// What is queued first is sent first. The queue is bounded by the credits of the frames in it, which can
+    /// be 64 MiB: on a connection that carries bulk, everything else waits behind what was queued before it.
+    /// That is why bulk has connections of its own where it can (see [`super::channels`]).
     pub fn push(&self, segments: impl IntoIterator<Item = Bytes>) -> io::Result<()> {
         let mut queue = self.lock();
         if queue.half.is_some() {

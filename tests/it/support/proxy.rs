@@ -5,7 +5,7 @@
 //! length, so that a delay costs no throughput and a stall costs no memory.
 
 use super::frames::{self, Splitter};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -73,7 +73,7 @@ const ALL: Range<usize> = 0..usize::MAX;
 #[derive(Default)]
 struct Seen {
     connections: usize,
-    ended: usize,
+    living: BTreeSet<usize>,
     first: Vec<Vec<u8>>,
     frames: u64,
     encrypted: u64,
@@ -183,10 +183,10 @@ impl Proxy {
         self.seen().connections
     }
 
-    /// How many connections have not ended yet.
-    pub(crate) fn living(&self) -> usize {
-        let seen = self.seen();
-        seen.connections - seen.ended
+    /// The connections that were let through and have not ended yet, by their numbers in the order in
+    /// which they were made.
+    pub(crate) fn living(&self) -> Vec<usize> {
+        self.seen().living.iter().copied().collect()
     }
 
     /// How many frames the client has sent.
@@ -261,13 +261,12 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receive
             state.mode != Mode::Refuse && number < state.limit
         };
         if admitted {
+            seen.lock().expect("nobody panics with this lock").living.insert(number);
             let (state, seen) = (state.clone(), Arc::clone(&seen));
             tokio::spawn(async move {
                 connection(client, number, target, state, Arc::clone(&seen)).await;
-                seen.lock().expect("nobody panics with this lock").ended += 1;
+                seen.lock().expect("nobody panics with this lock").living.remove(&number);
             });
-        } else {
-            seen.lock().expect("nobody panics with this lock").ended += 1;
         }
     }
 }
