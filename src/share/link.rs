@@ -5,6 +5,7 @@
 //! deadline: then the operation fails, and the next one tries anew.
 
 use super::backoff::Backoff;
+use super::breaks::Leases;
 use super::error::Cause;
 use crate::wire::connect::{self, ConnectConfig, Tree};
 use crate::wire::error::{ConnectError, Stage};
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Link {
     config: ConnectConfig,
+    leases: Arc<Leases>,
     current: Mutex<Arc<Tree>>,
     /// One reconnects, the others wait.
     reconnecting: Semaphore,
@@ -25,10 +27,11 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn connect(config: ConnectConfig) -> Result<Link, ConnectError> {
-        let tree = connect::connect(&config).await?;
+    pub(super) async fn connect(config: ConnectConfig, leases: Arc<Leases>) -> Result<Link, ConnectError> {
+        let tree = Arc::new(connect::connect(&config).await?);
+        leases.listen(&tree);
         tracing::info!(server = %tree.connection.peer(), share = %config.share, terms = %tree.terms, "connected");
-        Ok(Link { config, current: Mutex::new(Arc::new(tree)), reconnecting: Semaphore::new(1), leaving: false.into() })
+        Ok(Link { config, leases, current: Mutex::new(tree), reconnecting: Semaphore::new(1), leaving: false.into() })
     }
 
     /// The current tree, whether its connection works or not.
@@ -62,6 +65,7 @@ impl Link {
                 Ok(tree) => {
                     tracing::info!(server = %tree.connection.peer(), terms = %tree.terms, "connected again");
                     let tree = Arc::new(tree);
+                    self.leases.listen(&tree);
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = tree.clone();
                     return Ok(tree);
                 }

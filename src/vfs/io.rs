@@ -150,7 +150,13 @@ impl<S: Share> Vfs<S> {
     /// closed by now.
     async fn fsync_by_path(&self, ino: u64) -> Result<()> {
         let path = self.path(ino)?;
-        let how = OpenHow { read: false, write: true, disposition: crate::share::Disposition::Open, readonly: false };
+        let how = OpenHow {
+            read: false,
+            write: true,
+            disposition: crate::share::Disposition::Open,
+            readonly: false,
+            lease: None,
+        };
         let file = match self.share.open(&path, how).await {
             Ok((file, ..)) => file,
             // What may not be written has not been written.

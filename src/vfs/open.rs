@@ -195,7 +195,7 @@ impl<S: Share> Vfs<S> {
         disposition: Disposition,
         readonly: bool,
     ) -> Result<(S::File, Metadata, CreateAction)> {
-        let how = OpenHow { read: access.read, write: access.modifies(), disposition, readonly };
+        let how = OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease: None };
         match disposition {
             Disposition::Open | Disposition::Overwrite => Ok(self.share.open(path, how).await?),
             Disposition::Create | Disposition::OpenIf | Disposition::OverwriteIf => {

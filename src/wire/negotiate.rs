@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The bits of Capabilities (MS-SMB2 2.2.3).
 pub mod capabilities {
+    /// `SMB2_GLOBAL_CAP_LEASING`: leases besides oplocks; SMB 2.1 and newer.
+    pub const LEASING: u32 = 0x02;
     /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit.
     pub const LARGE_MTU: u32 = 0x04;
     /// `SMB2_GLOBAL_CAP_ENCRYPTION`: SMB 3.0 and 3.0.2.
@@ -56,7 +58,7 @@ impl Offer {
             return 0;
         }
         let encryption = if self.encryption == Protection::Off { 0 } else { capabilities::ENCRYPTION };
-        capabilities::LARGE_MTU | encryption
+        capabilities::LEASING | capabilities::LARGE_MTU | encryption
     }
 
     fn request(&self) -> Vec<u8> {
@@ -121,6 +123,8 @@ pub struct Negotiated {
     pub cipher: Option<Cipher>,
     /// Requests may cost more than one credit.
     pub large_mtu: bool,
+    /// The server grants leases.
+    pub leasing: bool,
     /// The largest READ, in bytes, that the server takes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
@@ -223,6 +227,7 @@ fn parse_answer(reply: &Reply, encryption: Protection) -> Result<Option<Negotiat
         signing: if dialect < Dialect::Smb300 { SigningAlgorithm::HmacSha256 } else { SigningAlgorithm::AesCmac },
         cipher: None,
         large_mtu,
+        leasing: dialect >= Dialect::Smb210 && server.capabilities & capabilities::LEASING != 0,
         max_read: limit(body.u32(32)?),
         max_write: limit(body.u32(36)?),
         max_transact: limit(body.u32(28)?),

@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) max_io: Option<u32>,
     /// The most credits of a connection (smbd only).
     pub(crate) max_credits: Option<u32>,
+    /// Oplocks are all there is (smbd only; smb-server has leases only).
+    pub(crate) no_leases: bool,
 }
 
 /// A server that runs; it ends when this is dropped.

@@ -158,6 +158,9 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
     if let Some(credits) = settings.max_credits {
         global.push(format!("smb2 max credits = {credits}"));
     }
+    if settings.no_leases {
+        global.push("smb2 leases = no".to_owned());
+    }
     let yes = |on: bool| if on { "yes" } else { "no" };
     let share = [
         format!("path = {}", folder.display()),
