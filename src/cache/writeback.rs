@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// What is written in small pieces is sent after this time, if nothing has it sent before.
-const LINGER: Duration = Duration::from_secs(1);
+pub const SENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Where written data goes.
 pub trait Sink: Send + Sync + 'static {
@@ -217,7 +217,7 @@ impl<K: Sink> WriteBack<K> {
     fn start_timer(self: &Arc<Self>) {
         let this = Arc::downgrade(self);
         tokio::spawn(async move {
-            tokio::time::sleep(LINGER).await;
+            tokio::time::sleep(SENT_AFTER).await;
             if let Some(this) = this.upgrade() {
                 {
                     let mut state = this.state.lock();

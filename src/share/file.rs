@@ -4,6 +4,7 @@
 //! continues if the name still names the same file: the same id on disk, or, where the server has no
 //! ids, the same time of creation. Nothing is lost by that, since no data is held back on our side.
 
+use super::breaks::Holding;
 use super::types::{OpenHow, RemotePath};
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
@@ -19,6 +20,8 @@ pub struct SmbFile {
     pub(super) how: OpenHow,
     pub(super) identity: Identity,
     open: Mutex<Open>,
+    /// Its part in a lease, while it is open at the server.
+    holding: Mutex<Option<Holding>>,
     /// One opens it again, the others wait.
     pub(super) reopening: Semaphore,
     closed: AtomicBool,
@@ -56,6 +59,7 @@ impl SmbFile {
             how,
             identity,
             open: Mutex::new(open),
+            holding: Mutex::new(None),
             reopening: Semaphore::new(1),
             closed: AtomicBool::new(false),
         }
@@ -65,12 +69,20 @@ impl SmbFile {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// It was opened with a lease.
+    pub(super) fn hold(&self, holding: Option<Holding>) {
+        *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
+    }
+
+    /// It was opened again.
     pub(super) fn replace(&self, open: Open) {
+        self.hold(None);
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
-    /// Marks it closed; whether it was open until now.
+    /// Marks it closed, and its part in a lease given up; whether it was open until now.
     pub(super) fn take(&self) -> bool {
+        self.hold(None);
         !self.closed.swap(true, Ordering::AcqRel)
     }
 }

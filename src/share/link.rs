@@ -6,6 +6,7 @@
 //! deadline: then the operation fails, and the next one tries anew.
 
 use super::backoff::Backoff;
+use super::breaks::Leases;
 use super::error::Cause;
 use crate::wire::connect::{self, ConnectConfig, Tree};
 use crate::wire::error::{ConnectError, Stage};
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Link {
     config: ConnectConfig,
+    leases: Arc<Leases>,
     current: Mutex<Arc<Tree>>,
     /// One reconnects, the others wait.
     reconnecting: Semaphore,
@@ -26,11 +28,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) async fn connect(config: ConnectConfig) -> Result<Link, ConnectError> {
-        let tree = connect::connect(&config, 0).await?;
+    pub(super) async fn connect(config: ConnectConfig, leases: Arc<Leases>) -> Result<Link, ConnectError> {
+        let tree = Arc::new(connect::connect(&config, 0).await?);
+        leases.listen(&tree);
         tracing::info!(server = %tree.channels.peer(), share = %config.share, terms = %tree.terms,
             connections = tree.channels.connections().len(), "connected");
-        Ok(Link { config, current: Mutex::new(Arc::new(tree)), reconnecting: Semaphore::new(1), leaving: false.into() })
+        Ok(Link { config, leases, current: Mutex::new(tree), reconnecting: Semaphore::new(1), leaving: false.into() })
     }
 
     /// The current tree, whether its connection works or not.
@@ -64,6 +67,7 @@ impl Link {
                 Ok(tree) => {
                     tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
                     let tree = Arc::new(tree);
+                    self.leases.listen(&tree);
                     *self.current.lock().unwrap_or_else(PoisonError::into_inner) = tree.clone();
                     return Ok(tree);
                 }

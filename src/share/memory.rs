@@ -6,12 +6,17 @@
 //!
 //! Tests give it faults ([`MemoryShare::fail`], [`MemoryShare::hold`]), count what was asked of it
 //! ([`MemoryShare::count`]), and change files behind the back of whoever uses it ([`MemoryShare::put`]).
+//! With [`Behaviour::leases`] it grants leases. What strangers do breaks them; `put` and its kin do it at
+//! once, as if the server had lost its patience, and `…_as_stranger` waits for the acknowledgement.
 
+mod grants;
+mod tests;
 mod tree;
 
+use super::breaks::{Holding, Leases};
 use super::error::{Cause, ShareError};
 use super::types::*;
-use super::{Result, Share};
+use super::{Breaks, Broken, Result, Share};
 use crate::wire::NtStatus;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -32,6 +37,8 @@ pub(crate) struct Behaviour {
     pub close_answers: bool,
     /// The most that the server copies at once, if it can copy.
     pub copies: Option<u32>,
+    /// Leases are granted.
+    pub leases: bool,
 }
 
 /// What the server does about file ids.
@@ -52,6 +59,7 @@ impl Default for Behaviour {
             ids: Ids::Stable,
             close_answers: true,
             copies: Some(64 * 1024),
+            leases: false,
         }
     }
 }
@@ -63,13 +71,21 @@ pub(crate) struct MemoryShare {
     tree: Mutex<Tree>,
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Vec<(&'static str, String)>>,
+    /// The client's side of the leases.
+    leases: Arc<Leases>,
+    /// A lease was acknowledged or closed: who waits for it looks again.
+    given_back: Notify,
 }
+
+/// The one session of the client.
+const SESSION: u64 = 1;
 
 /// An open file.
 #[derive(Debug)]
 pub(crate) struct MemoryFile {
     open: u64,
     path: RemotePath,
+    holding: Mutex<Option<Holding>>,
 }
 
 /// A listing in progress.
@@ -129,6 +145,8 @@ impl MemoryShare {
             behaviour,
             faults: Mutex::default(),
             log: Mutex::default(),
+            leases: Arc::default(),
+            given_back: Notify::new(),
         })
     }
 
@@ -181,7 +199,52 @@ impl MemoryShare {
 
     /// Somebody else writes a file, which keeps its id if it was there.
     pub(crate) fn put(&self, path: &str, data: &[u8]) {
-        self.tree.lock().put(&RemotePath::parse(path), data);
+        self.change(|tree| tree.put(&RemotePath::parse(path), data));
+    }
+
+    /// Somebody else writes a file that is there, as soon as nobody holds back what he has written to it.
+    pub(crate) async fn write_as_stranger(&self, path: &str, data: &[u8]) {
+        let file = self.open_as_stranger(path).await;
+        self.put(path, data);
+        self.close_stranger(file);
+    }
+
+    /// Somebody else opens a file that is there, for reading and writing.
+    pub(crate) async fn open_as_stranger(&self, path: &str) -> u64 {
+        let path = RemotePath::parse(path);
+        self.contend(&path, None).await;
+        let how = OpenHow { read: true, write: true, disposition: Disposition::Open, readonly: false, lease: None };
+        self.change(|tree| tree.open(&path, how)).unwrap().0
+    }
+
+    /// He closes it.
+    pub(crate) fn close_stranger(&self, file: u64) {
+        self.change(|tree| tree.close(file)).unwrap();
+    }
+
+    /// Somebody else removes a file.
+    pub(crate) async fn remove_as_stranger(&self, path: &str) {
+        self.contend(&RemotePath::parse(path), None).await;
+        self.take_away(path);
+    }
+
+    /// Somebody else renames a file.
+    pub(crate) async fn rename_as_stranger(&self, from: &str, to: &str) {
+        let (from, to) = (RemotePath::parse(from), RemotePath::parse(to));
+        self.contend(&from, None).await;
+        self.change(|tree| tree.rename(&from, &to, true)).unwrap();
+    }
+
+    /// How many breaks the client has not acknowledged yet.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.tree.lock().grants.unacknowledged()
+    }
+
+    /// The connection is lost, and all leases with it; open files are opened again.
+    pub(crate) fn lose_leases(&self) {
+        self.tree.lock().lose_leases();
+        self.leases.lost(SESSION);
+        self.given_back.notify_waiters();
     }
 
     /// Somebody else makes a directory.
@@ -197,7 +260,7 @@ impl MemoryShare {
 
     /// Somebody else removes a file.
     pub(crate) fn take_away(&self, path: &str) {
-        self.tree.lock().remove(&RemotePath::parse(path), FileKind::File).unwrap();
+        self.change(|tree| tree.remove(&RemotePath::parse(path), FileKind::File)).unwrap();
     }
 
     /// Somebody else sets attributes.
@@ -239,11 +302,36 @@ impl MemoryShare {
             Some(Effect::HoldRequest(ref gate)) => gate.pass().await,
             _ => {}
         }
-        let result = work(&mut self.tree.lock()).map_err(|status| ShareError::status(operation, path, status));
+        let result = self.change(work).map_err(|status| ShareError::status(operation, path, status));
         if let Some(Effect::HoldAnswer(gate)) = effect {
             gate.pass().await;
         }
         result
+    }
+
+    /// Works on the server, and delivers the breaks that this leads to.
+    fn change<R>(&self, work: impl FnOnce(&mut Tree) -> R) -> R {
+        let mut tree = self.tree.lock();
+        let result = work(&mut tree);
+        while let Some(broken) = tree.grants.outgoing.pop_front() {
+            if self.leases.broken(SESSION, broken) {
+                tree.grants.acknowledge(broken.key, Caching::NONE);
+                self.given_back.notify_waiters();
+            }
+        }
+        result
+    }
+
+    /// Waits until nobody with another key holds back what he has written to a file.
+    async fn contend(&self, path: &RemotePath, key: Option<LeaseKey>) {
+        loop {
+            let mut given_back = std::pin::pin!(self.given_back.notified());
+            given_back.as_mut().enable();
+            if !self.change(|tree| tree.contend(path, key)) {
+                return;
+            }
+            given_back.await;
+        }
     }
 
     /// The effect of the first fault that is due, which is then used up.
@@ -273,8 +361,34 @@ impl Share for MemoryShare {
     }
 
     async fn open(&self, path: &RemotePath, how: OpenHow) -> Result<(MemoryFile, Metadata, CreateAction)> {
-        let (open, metadata, action) = self.call("CREATE", path, |tree| tree.open(path, how)).await?;
-        Ok((MemoryFile { open, path: path.clone() }, metadata, action))
+        let announced = how.lease.map(|lease| self.leases.announce(lease));
+        self.contend(path, how.lease.map(|lease| lease.key)).await;
+        let opened = self.call("CREATE", path, |tree| {
+            let opened = tree.open(path, how)?;
+            Ok((opened, tree.grant(opened.0)))
+        });
+        let ((open, metadata, action), grant) = opened.await?;
+        let holding = Mutex::new(announced.map(|announced| announced.granted(SESSION, grant)));
+        Ok((MemoryFile { open, path: path.clone(), holding }, metadata, action))
+    }
+
+    fn caching(&self, key: LeaseKey) -> Caching {
+        self.leases.caching(key)
+    }
+
+    fn breaks(&self) -> Option<Breaks> {
+        self.leases.breaks()
+    }
+
+    async fn acknowledge(&self, broken: Broken) -> Result<()> {
+        self.leases.obeyed(&broken);
+        if broken.owed.is_empty() {
+            return Ok(());
+        }
+        let work = |tree: &mut Tree| Ok(tree.grants.acknowledge(broken.key, broken.kept()));
+        self.call("OPLOCK_BREAK", &RemotePath::root(), work).await?;
+        self.given_back.notify_waiters();
+        Ok(())
     }
 
     async fn metadata(&self, file: &MemoryFile) -> Result<Metadata> {
@@ -314,13 +428,20 @@ impl Share for MemoryShare {
     }
 
     async fn close(&self, file: &MemoryFile) -> Result<Option<Metadata>> {
+        drop(file.holding.lock().take());
         let metadata = self.call("CLOSE", &file.path, |tree| tree.close(file.open)).await?;
+        self.given_back.notify_waiters();
         Ok(self.behaviour.close_answers.then_some(metadata))
     }
 
     async fn set(&self, target: Target<'_, MemoryFile>, change: &Change) -> Result<()> {
         match target {
-            Target::Path(path) => self.call("SET_INFO", path, |tree| tree.set_path(path, change)).await,
+            Target::Path(path) => {
+                if change.size.is_some() {
+                    self.contend(path, None).await;
+                }
+                self.call("SET_INFO", path, |tree| tree.set_path(path, change)).await
+            }
             Target::File(file) => self.call("SET_INFO", &file.path, |tree| tree.set_open(file.open, change)).await,
         }
     }
@@ -330,10 +451,12 @@ impl Share for MemoryShare {
     }
 
     async fn remove(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
+        self.contend(path, None).await;
         self.call("REMOVE", path, |tree| tree.remove(path, kind)).await
     }
 
     async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
+        self.contend(from, None).await;
         self.call("RENAME", from, |tree| tree.rename(from, to, replace)).await
     }
 

@@ -5,10 +5,12 @@
 //! round trip wherever the protocol allows.
 
 mod backoff;
+mod breaks;
 mod copying;
 pub mod error;
 mod extents;
 mod file;
+mod leases;
 mod link;
 mod listing;
 #[cfg(test)]
@@ -22,8 +24,10 @@ pub mod types;
 use bytes::Bytes;
 use std::future::Future;
 
+pub use breaks::Breaks;
 pub use error::ShareError;
 pub use file::SmbFile;
+pub use leases::Broken;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
@@ -50,21 +54,29 @@ pub trait Share: Send + Sync + 'static {
     /// Metadata of what `path` names. A symbolic link or other reparse point is not followed.
     fn stat(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Opens (and, depending on `how`, creates or truncates) a file.
+    /// Opens (and, depending on `how`, creates or truncates) a file. What of the lease that `how` asks for
+    /// was granted, [`Share::caching`] says. A file that had to be opened again after its connection was
+    /// lost has no lease any more.
     fn open(
         &self,
         path: &RemotePath,
         how: OpenHow,
     ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction)>> + Send;
 
-    /// caching
-    fn caching(&self, _key: types::LeaseKey) -> types::Caching {
-        if std::env::var_os("WB").is_some() {
-            types::Caching::READ | types::Caching::WRITE
-        } else {
-            types::Caching::NONE
-        }
-    }
+    /// What may be cached under this key at this moment, as far as is known here: what the server granted to
+    /// the key's opens that are live now, without what it has taken away since. A break counts from when it
+    /// is received, which is before [`Breaks::next`] tells it; the end of the connection counts at once.
+    /// [`Caching::NONE`] for a key that has no open.
+    fn caching(&self, key: LeaseKey) -> Caching;
+
+    /// What the server takes away, for the first who asks; `None` afterwards. Whoever asks for leases must
+    /// have it read, and acknowledge each break as soon as it is obeyed: somebody else waits for that at
+    /// the server.
+    fn breaks(&self) -> Option<Breaks>;
+
+    /// Tells the server that a break was obeyed, if it wants to know: only [`Broken::left`] is cached now.
+    /// A server that did not want to know is no error.
+    fn acknowledge(&self, broken: Broken) -> impl Future<Output = Result<()>> + Send;
 
     /// Metadata of an open file, asked from the server.
     fn metadata(&self, file: &Self::File) -> impl Future<Output = Result<Metadata>> + Send;

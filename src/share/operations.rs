@@ -5,13 +5,17 @@ use super::listing::SmbListing;
 use super::smb::{Repeat, SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::*;
-use super::{Result, Share};
+use super::{Breaks, Broken, Result, Share};
 use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::error::WireError;
 use crate::wire::frame::{RELATED_FILE, Request};
 use crate::wire::messages::create::{self, Create, access, disposition, options};
 use crate::wire::messages::ioctl::CopyRange;
+use crate::wire::messages::lease::Wanted;
 use crate::wire::messages::{FileId, info, io};
 use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
 
 impl Share for SmbShare {
     type File = SmbFile;
@@ -33,8 +37,10 @@ impl Share for SmbShare {
         let task = Task { operation: "CREATE", path };
         let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
         // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
-        let requests = |_: &_| {
-            let mut requests = vec![open_request(path, how)];
+        let announced = how.lease.map(|lease| self.leases.announce(lease));
+        let requests = |tree: &Tree| {
+            let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms));
+            let mut requests = vec![open_request(path, how, wanted)];
             requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
             requests
         };
@@ -43,7 +49,8 @@ impl Share for SmbShare {
         let created = task.created(&replies)?;
         let identity = Identity { disk_id: created.disk_id, created: created.info.created };
         // From here on the open is closed when `file` is dropped.
-        let file = SmbFile::new(path.clone(), how, identity, Open::new(tree, created.file));
+        let file = SmbFile::new(path.clone(), how, identity, Open::new(Arc::clone(&tree), created.file));
+        file.hold(announced.and_then(|announced| announced.opened(&tree, &created)));
         task.all(&replies)?;
         let mut found = metadata(created.info, created.disk_id, 0);
         let action = match (created.action, truncates) {
@@ -55,6 +62,34 @@ impl Share for SmbShare {
             (found.size, found.allocation) = (0, 0);
         }
         Ok((file, found, action))
+    }
+
+    fn caching(&self, key: LeaseKey) -> Caching {
+        self.leases.caching(key)
+    }
+
+    fn breaks(&self) -> Option<Breaks> {
+        self.leases.breaks()
+    }
+
+    async fn acknowledge(&self, broken: Broken) -> Result<()> {
+        let task = Task { operation: "OPLOCK_BREAK", path: &RemotePath::root() };
+        let mut result = Ok(());
+        for (tree, chain) in self.leases.obeyed(&broken) {
+            match tree.channels.send(&chain, self.request_timeout).await {
+                Ok(replies) => {
+                    // The open may have been closed in the meantime, or the server may have stopped to wait.
+                    if let Err(refusal) = task.all(&replies) {
+                        self.leases.refused(broken.key);
+                        tracing::debug!(%refusal, key = ?broken.key, "the acknowledgement of a break came to nothing");
+                    }
+                }
+                // Everything was given up with the connection.
+                Err(WireError::Closed(_)) => {}
+                Err(error) => result = Err(task.wire(error)),
+            }
+        }
+        result
     }
 
     async fn metadata(&self, file: &SmbFile) -> Result<Metadata> {

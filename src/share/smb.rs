@@ -1,6 +1,7 @@
 //! A share on a real server: the session under all operations, and how they are sent on it.
 
 use super::Result;
+use super::breaks::Leases;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
@@ -15,6 +16,7 @@ use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::error::{ConnectError, WireError};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::messages::create::{Create, access, disposition, options};
+use crate::wire::messages::lease::Wanted;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +26,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct SmbShare {
     link: Link,
+    pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
     /// How long an operation may take, the wait for a server that is away included.
     pub(super) request_timeout: Duration,
@@ -52,11 +55,12 @@ impl SmbShare {
         space_path: RemotePath,
         limits: impl FnOnce(&Terms) -> IoLimits,
     ) -> std::result::Result<SmbShare, ConnectError> {
-        let link = Link::connect(config).await?;
+        let leases = Arc::<Leases>::default();
+        let link = Link::connect(config, Arc::clone(&leases)).await?;
         let limits = limits(&link.current().terms);
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
-        Ok(SmbShare { link, limits, request_timeout, space_path, slices, extents })
+        Ok(SmbShare { link, leases, limits, request_timeout, space_path, slices, extents })
     }
 
     /// The tree on the current connection, with what was agreed on for it.
@@ -131,7 +135,7 @@ impl SmbShare {
     /// Opens a file by its name once more; `None` if that connection was lost as well.
     async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
         let how = OpenHow { disposition: Disposition::Open, ..file.how };
-        let replies = match send(&tree, vec![open_request(&file.path, how)], deadline).await {
+        let replies = match send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await {
             Ok(replies) => replies,
             Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
             Err(Failure::Wire(error)) => return Err(task.wire(error)),
@@ -182,18 +186,18 @@ pub(super) async fn send(
 }
 
 /// The CREATE of a file for reading and writing.
-pub(super) fn open_request(path: &RemotePath, how: OpenHow) -> Request {
+pub(super) fn open_request(path: &RemotePath, how: OpenHow, wanted: Wanted) -> Request {
     let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
-    let mut wanted = access::READ_ATTRIBUTES;
+    let mut access = access::READ_ATTRIBUTES;
     if how.read {
-        wanted |= access::READ_DATA;
+        access |= access::READ_DATA;
     }
     if how.write || truncates {
-        wanted |= access::WRITE_DATA | access::APPEND_DATA | access::WRITE_ATTRIBUTES;
+        access |= access::WRITE_DATA | access::APPEND_DATA | access::WRITE_ATTRIBUTES;
     }
     let create = Create {
         path: path.as_utf16(),
-        access: wanted,
+        access,
         attributes: if how.readonly { super::types::Attributes::READONLY } else { super::types::Attributes::NORMAL },
         disposition: match how.disposition {
             Disposition::Open | Disposition::Overwrite => disposition::OPEN,
@@ -202,5 +206,5 @@ pub(super) fn open_request(path: &RemotePath, how: OpenHow) -> Request {
         },
         options: options::NON_DIRECTORY,
     };
-    create.request()
+    create.request_caching(wanted)
 }

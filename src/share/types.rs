@@ -217,46 +217,77 @@ pub enum Disposition {
     OverwriteIf,
 }
 
-/// What may be cached of an open file: the bits of a LeaseState (MS-SMB2 2.2.13.2.8).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+/// What may be cached of an open file: LeaseState bits (MS-SMB2 2.2.13.2.8).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Caching(u8);
 
 impl Caching {
     /// Nothing.
     pub const NONE: Caching = Caching(0);
-    /// READ
+    /// Data that was read: nobody else writes.
     pub const READ: Caching = Caching(1);
-    /// HANDLE
+    /// The open itself: a close may be put off.
     pub const HANDLE: Caching = Caching(2);
-    /// WRITE
+    /// Data that is to be written: nobody else reads.
     pub const WRITE: Caching = Caching(4);
-    /// reads
-    pub fn reads(self) -> bool {
-        self.0 & 1 != 0
+    /// All of them.
+    pub const ALL: Caching = Caching(7);
+
+    /// From LeaseState bits; those without meaning are dropped.
+    pub(super) fn from_bits(bits: u32) -> Caching {
+        Caching((bits & 7) as u8)
     }
-    /// writes
+
+    /// As LeaseState bits.
+    pub(super) fn bits(self) -> u32 {
+        u32::from(self.0)
+    }
+
+    /// What both allow.
+    #[must_use]
+    pub fn and(self, other: Caching) -> Caching {
+        Caching(self.0 & other.0)
+    }
+
+    /// Whether this allows all that `other` allows.
+    pub fn covers(self, other: Caching) -> bool {
+        self.and(other) == other
+    }
+
+    /// Whether data that was read may be kept.
+    pub fn reads(self) -> bool {
+        self.covers(Caching::READ)
+    }
+
+    /// Whether a close may be put off.
+    pub fn handles(self) -> bool {
+        self.covers(Caching::HANDLE)
+    }
+
+    /// Whether data that is to be written may be kept back.
     pub fn writes(self) -> bool {
-        self.0 & 4 != 0
+        self.covers(Caching::WRITE)
     }
 }
 
 impl std::ops::BitOr for Caching {
     type Output = Caching;
+
     fn bitor(self, other: Caching) -> Caching {
         Caching(self.0 | other.0)
     }
 }
 
-/// Names a lease.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+/// Names a lease: one for each file of this client.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LeaseKey(pub u128);
 
 /// A lease to ask for with an open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lease {
-    /// key
+    /// All opens of one file have the same key: they never break each other's lease.
     pub key: LeaseKey,
-    /// caching
+    /// What to ask for. [`Caching::NONE`] makes the open one of the key's and asks for nothing more.
     pub caching: Caching,
 }
 
@@ -271,7 +302,7 @@ pub struct OpenHow {
     pub disposition: Disposition,
     /// A file that is created gets the read-only attribute; the open itself may still write.
     pub readonly: bool,
-    /// lease
+    /// The lease, or a plain oplock where the server has no leases, to ask for.
     pub lease: Option<Lease>,
 }
 

@@ -36,6 +36,7 @@
 //! the share does. Whatever the server answers, no operation panics.
 
 mod attributes;
+mod breaks;
 mod closings;
 mod copy;
 pub mod errno;

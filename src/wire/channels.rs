@@ -87,6 +87,11 @@ impl Channels {
         self.connections.iter().find_map(Connection::ended)
     }
 
+    /// Waits until the connections have ended, without keeping them from that.
+    pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.connections[0].ending()
+    }
+
     /// Ends all connections: nothing is sent any more, and everyone who waits is told this reason.
     pub fn end(&self, reason: &str) {
         self.connections[0].end(reason);

@@ -71,6 +71,8 @@ pub struct Terms {
     pub guest: bool,
     /// The share can only be read (from its maximal access).
     pub read_only: bool,
+    /// The server grants leases; otherwise there are oplocks at most.
+    pub leasing: bool,
     /// The largest READ, in bytes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
@@ -122,6 +124,7 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
         cipher: agreed.cipher.filter(|_| sealed || tree.seal),
         guest,
         read_only: tree.read_only,
+        leasing: agreed.leasing,
         max_read: cap(agreed.max_read),
         max_write: cap(agreed.max_write),
         max_transact: cap(agreed.max_transact),

@@ -168,6 +168,15 @@ impl Connection {
         self.shared.lock().ended.clone()
     }
 
+    /// Waits until the connection has ended, without keeping it from that.
+    pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut ended = self.shared.ended.subscribe();
+        async move {
+            // An error means that the connection has even been forgotten.
+            let _ = ended.wait_for(|ended| *ended).await;
+        }
+    }
+
     /// Ends the connection: nothing is sent any more, and everyone who waits is told this reason.
     pub fn end(&self, reason: &str) {
         self.shared.end(reason);

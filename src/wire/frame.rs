@@ -176,7 +176,9 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             segments.push(request.payload.clone());
         }
         current.resize(current.len() + padding, 0);
-        sign(&mut current[start..], protect, Nonce { message_id, from_server: false, cancel: false });
+        if in_one_piece {
+            sign(&mut current[start..], protect, Nonce { message_id, from_server: false, cancel: false });
+        }
         message_id = message_id.wrapping_add(u64::from(request.charge));
     }
     seal(&mut current, protect);
@@ -416,7 +418,7 @@ mod tests {
             let start = frame.len();
             Header { message_id, next_command, flags, ..RESPONSE }.put(&mut frame);
             frame.extend_from_slice(&[message_id as u8; 16]);
-            sign(&mut frame[start..], &signer, Nonce { message_id, from_server: true, cancel: false });
+            sign(&mut frame[start..], Protect::Sign(&signer), Nonce { message_id, from_server: true, cancel: false });
         }
         let replies = split(BytesMut::from(&frame[..]), false).unwrap();
         assert_eq!(replies.iter().flat_map(Reply::as_received).collect::<Vec<_>>(), frame);

@@ -36,7 +36,7 @@ pub mod table;
 pub mod transport;
 
 #[cfg(test)]
-mod scripted;
+pub(crate) mod scripted;
 #[cfg(test)]
 mod tests;
 

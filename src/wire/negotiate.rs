@@ -14,6 +14,8 @@ use std::time::Duration;
 
 /// The bits of Capabilities (MS-SMB2 2.2.3).
 pub mod capabilities {
+    /// `SMB2_GLOBAL_CAP_LEASING`: leases besides oplocks; SMB 2.1 and newer.
+    pub const LEASING: u32 = 0x02;
     /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit.
     pub const LARGE_MTU: u32 = 0x04;
     /// `SMB2_GLOBAL_CAP_MULTI_CHANNEL`: several connections of one session.
@@ -62,7 +64,7 @@ impl Offer {
         }
         let encryption = if self.encryption == Protection::Off { 0 } else { capabilities::ENCRYPTION };
         let multi_channel = if self.multi_channel { capabilities::MULTI_CHANNEL } else { 0 };
-        capabilities::LARGE_MTU | multi_channel | encryption
+        capabilities::LEASING | capabilities::LARGE_MTU | multi_channel | encryption
     }
 
     fn request(&self) -> Vec<u8> {
@@ -129,6 +131,8 @@ pub struct Negotiated {
     pub large_mtu: bool,
     /// The session may get further connections.
     pub multi_channel: bool,
+    /// The server grants leases.
+    pub leasing: bool,
     /// The largest READ, in bytes, that the server takes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
@@ -242,6 +246,7 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
         multi_channel: offer.multi_channel
             && dialect >= Dialect::Smb300
             && server.capabilities & capabilities::MULTI_CHANNEL != 0,
+        leasing: dialect >= Dialect::Smb210 && server.capabilities & capabilities::LEASING != 0,
         max_read: limit(body.u32(32)?),
         max_write: limit(body.u32(36)?),
         max_transact: limit(body.u32(28)?),
@@ -390,6 +395,7 @@ pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
         signing: SigningAlgorithm::AesCmac,
         cipher: None,
         large_mtu: true,
+        leasing: true,
         multi_channel: true,
         max_read: MAX_IO,
         max_write: MAX_IO,

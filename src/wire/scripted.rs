@@ -8,23 +8,23 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// The server's end of a connection.
-pub(super) struct Scripted {
-    pub(super) stream: TcpStream,
+pub(crate) struct Scripted {
+    pub(crate) stream: TcpStream,
 }
 
 /// A request as the server sees it.
-pub(super) struct Seen {
-    pub(super) header: Header,
-    pub(super) body: Vec<u8>,
-    pub(super) signature: [u8; 16],
+pub(crate) struct Seen {
+    pub(crate) header: Header,
+    pub(crate) body: Vec<u8>,
+    pub(crate) signature: [u8; 16],
 }
 
 /// A connection to a scripted server.
-pub(super) async fn pair() -> (Connection, Scripted) {
+pub(crate) async fn pair() -> (Connection, Scripted) {
     pair_with_echo(Duration::from_secs(60)).await
 }
 
-pub(super) async fn pair_with_echo(echo_interval: Duration) -> (Connection, Scripted) {
+pub(crate) async fn pair_with_echo(echo_interval: Duration) -> (Connection, Scripted) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (stream, _) = listener.accept().await.unwrap();
@@ -33,7 +33,7 @@ pub(super) async fn pair_with_echo(echo_interval: Duration) -> (Connection, Scri
 
 impl Scripted {
     /// The messages of the next frame.
-    pub(super) async fn receive(&mut self) -> Vec<Seen> {
+    pub(crate) async fn receive(&mut self) -> Vec<Seen> {
         let mut prefix = [0; 4];
         self.stream.read_exact(&mut prefix).await.unwrap();
         let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
@@ -53,26 +53,26 @@ impl Scripted {
     }
 
     /// One request, in a frame of its own.
-    pub(super) async fn receive_one(&mut self) -> Seen {
+    pub(crate) async fn receive_one(&mut self) -> Seen {
         let mut seen = self.receive().await;
         assert_eq!(seen.len(), 1, "a compound came");
         seen.remove(0)
     }
 
     /// Answers a request; returns the message for tests that change it.
-    pub(super) async fn answer(&mut self, request: &Header, status: NtStatus, credits: u16, body: &[u8]) {
+    pub(crate) async fn answer(&mut self, request: &Header, status: NtStatus, credits: u16, body: &[u8]) {
         self.send(&response(request, status, credits, 0, body)).await;
     }
 
     /// Sends a frame with this content.
-    pub(super) async fn send(&mut self, frame: &[u8]) {
+    pub(crate) async fn send(&mut self, frame: &[u8]) {
         self.stream.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
         self.stream.write_all(frame).await.unwrap();
     }
 }
 
 /// A response, as bytes.
-pub(super) fn response(request: &Header, status: NtStatus, credits: u16, more_flags: u32, body: &[u8]) -> Vec<u8> {
+pub(crate) fn response(request: &Header, status: NtStatus, credits: u16, more_flags: u32, body: &[u8]) -> Vec<u8> {
     let header = Header { status, credits, flags: flags::RESPONSE | more_flags, next_command: 0, ..*request };
     let mut message = Vec::new();
     header.put(&mut message);

@@ -6,7 +6,7 @@ use super::crypto::{Signer, SigningAlgorithm};
 use super::error::WireError;
 use super::frame::{Chain, RELATED_FILE, Reply, Request};
 use super::header::{Command, Header, flags};
-use super::messages::{create, io};
+use super::messages::{create, io, lease};
 use super::scripted::{Scripted, pair, pair_with_echo, response};
 use proptest::prelude::*;
 use std::sync::Arc;
@@ -336,7 +336,7 @@ proptest! {
     #[test]
     fn mutated_responses_never_panic(
         mut frame in prop::collection::vec(any::<u8>(), 0..400),
-        structure in prop::sample::select(vec![9u16, 16, 17, 49, 60, 65, 89]),
+        structure in prop::sample::select(vec![9u16, 16, 17, 24, 44, 49, 60, 65, 89]),
         chops in prop::collection::vec((0usize..400, any::<u8>()), 0..8),
         next in prop::sample::select(vec![0u32, 8, 64, 72, 128, 200, u32::MAX]),
     ) {
@@ -354,6 +354,7 @@ proptest! {
         for reply in replies {
             let _ = create::Created::parse(&reply);
             let _ = create::parse_close(&reply);
+            let _ = lease::Break::parse(&reply);
             let _ = io::parse_read(&reply, 1 << 20).map(|data| assert_within(data.len() <= 400));
             let _ = io::parse_write(&reply, 100);
             let _ = super::messages::info::parse_entries(&reply);

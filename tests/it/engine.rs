@@ -17,14 +17,14 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const NEW_FILE: OpenHow =
     OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false, lease: None };
 
-fn config(port: u16) -> ConnectConfig {
+fn config(port: u16, dialects: DialectRange) -> ConnectConfig {
     ConnectConfig {
         host: "127.0.0.1".into(),
         port,
         transport: Transport::DirectTcp,
         share: SHARE.into(),
         identity: Identity::User { username: user().into(), domain: None, password: PASSWORD.to_owned().into() },
-        dialects: DialectRange::default(),
+        dialects,
         signing: Protection::Auto,
         encryption: Protection::Auto,
         connections: 2,
@@ -34,8 +34,15 @@ fn config(port: u16) -> ConnectConfig {
 }
 
 async fn connect(port: u16) -> SmbShare {
+    connect_with(port, DialectRange::default()).await
+}
+
+/// The share of a server, without a mount.
+pub(crate) async fn connect_with(port: u16, dialects: DialectRange) -> SmbShare {
     let limits = |_: &_| IoLimits { read: 1 << 20, write: 1 << 20 };
-    SmbShare::connect(config(port), REQUEST_TIMEOUT, RemotePath::root(), limits).await.expect("the server is up")
+    SmbShare::connect(config(port, dialects), REQUEST_TIMEOUT, RemotePath::root(), limits)
+        .await
+        .expect("the server is up")
 }
 
 /// A folder's path on the share.
@@ -219,7 +226,9 @@ async fn a_server_that_stays_away_fails_the_operation_within_its_deadline() {
     let smbd = Smbd::start(Settings::default());
     let limits = |_: &_| IoLimits { read: 65_536, write: 65_536 };
     let short = Duration::from_millis(1500);
-    let share = SmbShare::connect(config(smbd.port()), short, RemotePath::root(), limits).await.unwrap();
+    let share = SmbShare::connect(config(smbd.port(), DialectRange::default()), short, RemotePath::root(), limits)
+        .await
+        .unwrap();
     smbd.kill();
     let root = RemotePath::root();
     let waiting = tokio::time::timeout(REQUEST_TIMEOUT, share.stat(&root));

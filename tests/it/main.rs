@@ -17,6 +17,7 @@ mod engine;
 mod failing;
 mod fixtures;
 mod hidden_arguments;
+mod leases;
 mod limits;
 mod listing;
 mod metadata;

@@ -135,12 +135,12 @@ async fn each_who_was_there_hears_of_a_failure_once() {
 async fn small_writes_do_not_linger_for_ever() {
     let ((_, file), disk) = (file(1 << 20), Disk::open());
     file.take(&disk, 0, &[1; 10], always);
-    tokio::time::sleep(LINGER / 2).await;
+    tokio::time::sleep(SENT_AFTER / 2).await;
     assert_eq!(disk.writes(), []);
-    tokio::time::sleep(LINGER).await;
+    tokio::time::sleep(SENT_AFTER).await;
     assert_eq!(disk.writes(), [(0, 10)]);
     file.take(&disk, 10, &[1; 10], always);
-    tokio::time::sleep(2 * LINGER).await;
+    tokio::time::sleep(2 * SENT_AFTER).await;
     assert_eq!(disk.writes(), [(0, 10), (10, 10)]);
 }
 

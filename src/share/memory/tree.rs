@@ -1,5 +1,7 @@
 //! The files of the share in memory.
 
+use super::super::leases::Grant;
+use super::grants::Grants;
 use super::*;
 use std::collections::BTreeMap;
 
@@ -17,6 +19,7 @@ pub(super) struct Tree {
     behaviour: Behaviour,
     nodes: HashMap<u64, Node>,
     opens: HashMap<u64, Opening>,
+    pub(super) grants: Grants,
     next: u64,
     clock: u64,
 }
@@ -41,7 +44,14 @@ struct Opening {
 
 impl Tree {
     pub(super) fn new(behaviour: Behaviour) -> Tree {
-        let mut tree = Tree { behaviour, nodes: HashMap::new(), opens: HashMap::new(), next: FIRST_ID, clock: EPOCH };
+        let mut tree = Tree {
+            behaviour,
+            nodes: HashMap::new(),
+            opens: HashMap::new(),
+            grants: Grants::default(),
+            next: FIRST_ID,
+            clock: EPOCH,
+        };
         let root = tree.fresh(Attributes::DIRECTORY, ROOT);
         tree.nodes.insert(ROOT, root);
         tree
@@ -218,7 +228,35 @@ impl Tree {
             return Ok(CreateAction::Opened);
         }
         self.resize(id, 0);
+        self.grants.contend(id, how.lease.map(|lease| lease.key), Caching::NONE);
         Ok(CreateAction::Overwritten)
+    }
+
+    /// What an open is granted of the lease that it asked for.
+    pub(super) fn grant(&mut self, open: u64) -> Grant {
+        let Opening { node, how } = self.opens[&open];
+        let Some(lease) = how.lease.filter(|_| self.behaviour.leases) else { return Grant::Nothing };
+        let alone = self.keys(node).all(|key| key == Some(lease.key));
+        self.grants.grant(node, lease, alone)
+    }
+
+    /// The keys of all opens of a file.
+    fn keys(&self, node: u64) -> impl Iterator<Item = Option<LeaseKey>> {
+        let opens = self.opens.values().filter(move |open| open.node == node);
+        opens.map(|open| open.how.lease.map(|lease| lease.key))
+    }
+
+    /// Somebody with this key, or with none, opens a file: whether he must wait.
+    pub(super) fn contend(&mut self, path: &RemotePath, key: Option<LeaseKey>) -> bool {
+        let Ok(id) = self.find(path) else { return false };
+        self.grants.contend(id, key, Caching::READ | Caching::HANDLE);
+        self.grants.is_written_back(id, key)
+    }
+
+    /// The connection of all opens with a lease is lost, and their leases with it.
+    pub(super) fn lose_leases(&mut self) {
+        self.grants.forget_all();
+        self.opens.values_mut().for_each(|open| open.how.lease = None);
     }
 
     fn opened(&self, open: u64) -> Answer<Opening> {
@@ -248,6 +286,7 @@ impl Tree {
             return Err(NtStatus::ACCESS_DENIED);
         }
         self.write_at(open.node, offset, data);
+        self.grants.contend(open.node, open.how.lease.map(|lease| lease.key), Caching::NONE);
         Ok(())
     }
 
@@ -264,7 +303,12 @@ impl Tree {
     }
 
     pub(super) fn close(&mut self, open: u64) -> Answer<Metadata> {
-        let id = self.opens.remove(&open).ok_or(NtStatus::FILE_CLOSED)?.node;
+        let Opening { node: id, how } = self.opens.remove(&open).ok_or(NtStatus::FILE_CLOSED)?;
+        if let Some(lease) = how.lease
+            && !self.keys(id).any(|key| key == Some(lease.key))
+        {
+            self.grants.closed(id, lease.key);
+        }
         let metadata = self.told(id);
         let node = self.node(id);
         node.opens -= 1;
@@ -279,7 +323,7 @@ impl Tree {
         if change.size.is_some() && self.nodes[&id].metadata.attributes.has(Attributes::READONLY) {
             return Err(NtStatus::ACCESS_DENIED);
         }
-        self.set(id, change);
+        self.set(id, None, change);
         Ok(())
     }
 
@@ -288,13 +332,14 @@ impl Tree {
         if !open.how.write {
             return Err(NtStatus::ACCESS_DENIED);
         }
-        self.set(open.node, change);
+        self.set(open.node, open.how.lease.map(|lease| lease.key), change);
         Ok(())
     }
 
-    fn set(&mut self, id: u64, change: &Change) {
+    fn set(&mut self, id: u64, key: Option<LeaseKey>, change: &Change) {
         if let Some(size) = change.size {
             self.resize(id, size);
+            self.grants.contend(id, key, Caching::NONE);
         }
         let now = self.tick();
         let metadata = &mut self.node(id).metadata;
@@ -309,7 +354,7 @@ impl Tree {
 
     pub(super) fn mark(&mut self, path: &RemotePath, attributes: Attributes) {
         let id = self.find(path).unwrap();
-        self.set(id, &Change { attributes: Some(attributes), ..Change::default() });
+        self.set(id, None, &Change { attributes: Some(attributes), ..Change::default() });
     }
 
     pub(super) fn create_directory(&mut self, path: &RemotePath) -> Answer<Metadata> {
@@ -394,6 +439,7 @@ impl Tree {
         });
         self.resize(id, 0);
         self.write_at(id, 0, data);
+        self.grants.contend(id, None, Caching::NONE);
     }
 
     pub(super) fn put_name(&mut self, directory: &RemotePath, name: &[u16]) {

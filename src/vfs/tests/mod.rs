@@ -15,6 +15,7 @@ mod rmdir;
 mod setattr;
 mod unlink;
 mod write;
+mod writeback;
 
 use super::*;
 use crate::share::memory::{Behaviour, MemoryShare};

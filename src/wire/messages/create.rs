@@ -1,6 +1,7 @@
 //! CREATE (MS-SMB2 2.2.13, 2.2.14) and CLOSE (2.2.15, 2.2.16).
 
 use super::FileId;
+use super::lease::{self, Granted, Wanted};
 use crate::wire::codec::{Fields, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, HEADER_SIZE};
@@ -65,16 +66,21 @@ pub struct Create<'a> {
 }
 
 impl Create<'_> {
-    /// The request.
+    /// The request of an open that caches nothing.
     pub fn request(&self) -> Request {
+        self.request_caching(Wanted::Nothing)
+    }
+
+    /// The request, which also asks to be allowed to cache.
+    pub fn request_caching(&self, wanted: Wanted) -> Request {
         const FIXED: usize = 56;
         let name_length = 2 * self.path.len();
         let contexts_at = (HEADER_SIZE + FIXED + name_length).next_multiple_of(8);
-        const CONTEXT_SIZE: u32 = 24;
-        let mut body = Vec::with_capacity(FIXED + name_length + 40);
+        let contexts = contexts(wanted);
+        let mut body = Vec::with_capacity(FIXED + name_length + 8 + contexts.len());
         body.put_u16(57)
             .put_u8(0)
-            .put_u8(0)
+            .put_u8(wanted.level())
             .put_u32(IMPERSONATION)
             .put_u64(0)
             .put_u64(0)
@@ -86,13 +92,27 @@ impl Create<'_> {
             .put_u16((HEADER_SIZE + FIXED) as u16)
             .put_u16(name_length as u16)
             .put_u32(contexts_at as u32)
-            .put_u32(CONTEXT_SIZE)
+            .put_u32(contexts.len() as u32)
             .put_utf16(self.path)
-            .align(8);
-        // Next, NameOffset, NameLength, Reserved, DataOffset, DataLength, Name.
-        body.put_u32(0).put_u16(16).put_u16(4).put_u16(0).put_u16(0).put_u32(0).put_bytes(QUERY_ON_DISK_ID).align(8);
+            .align(8)
+            .put_bytes(&contexts);
         Request::new(Command::Create, body)
     }
+}
+
+/// The create contexts (MS-SMB2 2.2.13.2).
+fn contexts(wanted: Wanted) -> Vec<u8> {
+    const NAMED: u32 = 24;
+    let lease = wanted.context();
+    let mut contexts = Vec::with_capacity(112);
+    // Next, NameOffset, NameLength, Reserved, DataOffset, DataLength, Name.
+    let next = if lease.is_some() { NAMED } else { 0 };
+    contexts.put_u32(next).put_u16(16).put_u16(4).put_u16(0).put_u16(0).put_u32(0).put_bytes(QUERY_ON_DISK_ID).align(8);
+    if let Some(data) = lease {
+        contexts.put_u32(0).put_u16(16).put_u16(4).put_u16(0).put_u16(NAMED as u16).put_u32(data.len() as u32);
+        contexts.put_bytes(lease::CONTEXT).align(8).put_bytes(&data);
+    }
+    contexts
 }
 
 /// Times, sizes and attributes as CREATE, CLOSE and FileNetworkOpenInformation have them: in the same
@@ -141,6 +161,10 @@ pub struct Created {
     pub info: FileInfo,
     /// The file's id on disk; 0 where the server gives none.
     pub disk_id: u64,
+    /// OplockLevel: see [`lease::level`].
+    pub oplock: u8,
+    /// What is said of a lease, if that can be understood.
+    pub lease: Option<Granted>,
 }
 
 impl Created {
@@ -148,35 +172,41 @@ impl Created {
     pub fn parse(reply: &Reply) -> Result<Created, Malformed> {
         let body = Fields(reply.body());
         body.expect_structure(89, "a CREATE response whose StructureSize is not 89")?;
-        Ok(Created {
+        let mut created = Created {
             file: body.block(64)?,
             action: body.u32(4)?,
             info: FileInfo::parse(body, 8)?,
-            disk_id: disk_id(reply, body.u32(80)? as usize, body.u32(84)? as usize)?,
-        })
-    }
-}
-
-/// The DiskFileId among the create contexts (MS-SMB2 2.2.14.2.9).
-fn disk_id(reply: &Reply, offset: usize, length: usize) -> Result<u64, Malformed> {
-    if length == 0 {
-        return Ok(0);
-    }
-    let mut contexts = Fields(&reply.message).bytes(offset, length)?;
-    loop {
-        let context = Fields(contexts);
-        let next = context.u32(0)? as usize;
-        let name = context.bytes(usize::from(context.u16(4)?), usize::from(context.u16(6)?))?;
-        if name == QUERY_ON_DISK_ID {
-            let data = context.bytes(usize::from(context.u16(10)?), context.u32(12)? as usize)?;
-            return Fields(data).u64(0);
-        }
-        // Each step goes forward, so the walk ends.
-        contexts = match next {
-            0 => return Ok(0),
-            next if next >= 16 => contexts.get(next..).ok_or(Malformed("a create context that lies outside"))?,
-            _ => return Err(Malformed("a create context that overlaps the one before")),
+            disk_id: 0,
+            oplock: body.u8(2)?,
+            lease: None,
         };
+        let (offset, length) = (body.u32(80)? as usize, body.u32(84)? as usize);
+        if length > 0 {
+            created.take_contexts(Fields(&reply.message).bytes(offset, length)?)?;
+        }
+        Ok(created)
+    }
+
+    /// MS-SMB2 2.2.14.2.
+    fn take_contexts(&mut self, mut contexts: &[u8]) -> Result<(), Malformed> {
+        loop {
+            let context = Fields(contexts);
+            let next = context.u32(0)? as usize;
+            let name = context.bytes(usize::from(context.u16(4)?), usize::from(context.u16(6)?))?;
+            let data = || context.bytes(usize::from(context.u16(10)?), context.u32(12)? as usize);
+            if name == QUERY_ON_DISK_ID {
+                self.disk_id = Fields(data()?).u64(0)?;
+            } else if name == lease::CONTEXT {
+                // The open is good even if nothing is known of its lease.
+                self.lease = Granted::parse(data()?).ok();
+            }
+            // Each step goes forward, so the walk ends.
+            contexts = match next {
+                0 => return Ok(()),
+                next if next >= 16 => contexts.get(next..).ok_or(Malformed("a create context that lies outside"))?,
+                _ => return Err(Malformed("a create context that overlaps the one before")),
+            };
+        }
     }
 }
 
@@ -194,4 +224,94 @@ pub fn parse_close(reply: &Reply) -> Result<Option<FileInfo>, Malformed> {
     body.expect_structure(60, "a CLOSE response whose StructureSize is not 60")?;
     let told = body.u16(2)? & 1 != 0;
     told.then(|| FileInfo::parse(body, 8)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OPEN: Create<'_> =
+        Create { path: &[0x61], access: 1, attributes: 0, disposition: disposition::OPEN, options: 0 };
+
+    fn context(next: u32, name: &[u8; 4], data: &[u8]) -> Vec<u8> {
+        let mut context = Vec::new();
+        context.put_u32(next).put_u16(16).put_u16(4).put_u16(0).put_u16(24).put_u32(data.len() as u32);
+        context.put_bytes(name).align(8).put_bytes(data).align(8);
+        context
+    }
+
+    fn reply(oplock: u8, contexts: &[u8]) -> Reply {
+        let header = crate::wire::header::Header {
+            credit_charge: 1,
+            status: crate::wire::NtStatus::SUCCESS,
+            command: Command::Create as u16,
+            credits: 1,
+            flags: 1,
+            next_command: 0,
+            message_id: 1,
+            async_or_tree: 0,
+            session_id: 1,
+        };
+        let mut body = vec![0; 80];
+        (body[0], body[2]) = (89, oplock);
+        body.put_u32((HEADER_SIZE + 88) as u32).put_u32(contexts.len() as u32).put_bytes(contexts);
+        Reply { header, message: [vec![0; HEADER_SIZE], body].concat().into(), signature: Default::default(), sealed: false }
+    }
+
+    #[test]
+    fn without_a_wish_an_open_has_no_oplock_and_one_context() {
+        let body = OPEN.request().body;
+        assert_eq!(body[3], 0);
+        assert_eq!(body[52..56], [24, 0, 0, 0]);
+        assert_eq!(body[64..68], [0; 4], "there is no next context");
+        assert_eq!(body[80..84], *b"QFid");
+    }
+
+    #[test]
+    fn a_lease_is_the_second_context() {
+        let wanted = Wanted::LeaseV2 { key: 7, state: 3, parent: None };
+        let body = OPEN.request_caching(wanted).body;
+        assert_eq!(body[3], 0xff);
+        assert_eq!(body[52..56], [24 + 24 + 52, 0, 0, 0]);
+        assert_eq!(body[64..68], [24, 0, 0, 0]);
+        assert_eq!(body[88..104], [0, 0, 0, 0, 16, 0, 4, 0, 0, 0, 24, 0, 52, 0, 0, 0]);
+        assert_eq!(body[104..108], *b"RqLs");
+        assert_eq!(body[112..], wanted.context().unwrap());
+    }
+
+    #[test]
+    fn an_oplock_is_a_level() {
+        let request = OPEN.request_caching(Wanted::Oplock(lease::level::EXCLUSIVE));
+        assert_eq!(request.body[3], 8);
+        assert_eq!(request.body.len(), OPEN.request().body.len());
+    }
+
+    #[test]
+    fn id_and_lease_are_found_in_either_order() {
+        let id = [&77u64.to_le_bytes()[..], &[0; 24]].concat();
+        let lease = Wanted::LeaseV1 { key: 7, state: 3 }.context().unwrap();
+        let granted = Granted { key: 7, state: 3, break_in_progress: false, epoch: None };
+        for contexts in [
+            [context(56, b"QFid", &id), context(0, b"RqLs", &lease)].concat(),
+            [context(56, b"RqLs", &lease), context(0, b"QFid", &id)].concat(),
+        ] {
+            let created = Created::parse(&reply(0xff, &contexts)).unwrap();
+            assert_eq!((created.disk_id, created.oplock, created.lease), (77, 0xff, Some(granted)));
+        }
+        let created = Created::parse(&reply(9, &[])).unwrap();
+        assert_eq!((created.disk_id, created.oplock, created.lease), (0, 9, None));
+    }
+
+    #[test]
+    fn a_lease_that_is_nonsense_is_none() {
+        let contexts = context(0, b"RqLs", &[1; 40]);
+        assert_eq!(Created::parse(&reply(0xff, &contexts)).unwrap().lease, None);
+    }
+
+    #[test]
+    fn contexts_that_go_nowhere_are_refused() {
+        for next in [1, 8, 15, 4000, u32::MAX] {
+            assert!(Created::parse(&reply(0, &context(next, b"QFid", &[0; 32]))).is_err(), "{next}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub mod create;
 pub mod info;
 pub mod io;
 pub mod ioctl;
+pub mod lease;
 
 /// An open's FileId (MS-SMB2 2.2.14.1).
 pub type FileId = [u8; 16];

@@ -61,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) shares_blocks: bool,
     /// One connection a session (smbd only; smb-server never offers more).
     pub(crate) single_channel: bool,
+    /// Oplocks are all there is (smbd only; smb-server has leases only).
+    pub(crate) no_leases: bool,
 }
 
 /// A server that runs; it ends when this is dropped.

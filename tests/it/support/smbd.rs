@@ -161,6 +161,9 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
     if settings.single_channel {
         global.push("server multi channel support = no".to_owned());
     }
+    if settings.no_leases {
+        global.push("smb2 leases = no".to_owned());
+    }
     let yes = |on: bool| if on { "yes" } else { "no" };
     let mut share = vec![
         format!("path = {}", folder.display()),

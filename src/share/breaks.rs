@@ -1,0 +1,344 @@
+//! The table of leases at work: opens are announced to it, connections bring their breaks.
+//!
+//! The breaks of a connection wait in a queue of its own. Whoever looks at the table first takes all that
+//! is in these queues, and forgets the sessions whose connection has ended: so a break that came before an
+//! answer on the same connection counts before that answer, and nothing is believed that is known to be
+//! over. A task for each connection does the same when nobody looks.
+
+use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
+use super::types::{Caching, Lease, LeaseKey};
+use crate::config::Dialect;
+use crate::wire::connect::{Terms, Tree};
+use crate::wire::connection::Connection;
+use crate::wire::frame::{Chain, Reply, Request};
+use crate::wire::messages::create::Created;
+use crate::wire::messages::lease::{self, Break, Wanted, level};
+use parking_lot::{Mutex, MutexGuard};
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use tokio::sync::{Notify, mpsc};
+
+/// All leases and oplocks of a share.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    state: Mutex<State>,
+    /// Something waits to be told.
+    told: Arc<Notify>,
+    taken: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    table: LeaseTable,
+    lines: Vec<Line>,
+    last_session: u64,
+}
+
+/// A session that breaks come from, on any of its connections.
+#[derive(Debug)]
+struct Line {
+    session: u64,
+    tree: Weak<Tree>,
+    breaks: Vec<mpsc::Receiver<Reply>>,
+}
+
+/// What was taken away, in the order in which it was.
+#[derive(Debug)]
+pub struct Breaks {
+    leases: Weak<Leases>,
+    told: Arc<Notify>,
+}
+
+impl Breaks {
+    /// The next lease that something was taken from; several breaks of one that nobody has taken yet are
+    /// one. `None` when the share has gone.
+    pub async fn next(&mut self) -> Option<Broken> {
+        loop {
+            if let Some(broken) = self.leases.upgrade()?.state.lock().table.next_broken() {
+                return Some(broken);
+            }
+            self.told.notified().await;
+        }
+    }
+}
+
+/// An open that was announced; dropping it says that nothing came of it.
+#[derive(Debug)]
+pub(super) struct Announced {
+    leases: Arc<Leases>,
+    lease: Lease,
+    number: u64,
+    answered: bool,
+}
+
+/// A live open; dropping it says that it is being closed.
+#[derive(Debug)]
+pub(super) struct Holding {
+    leases: Arc<Leases>,
+    number: u64,
+}
+
+impl Leases {
+    /// See [`Share::caching`](super::Share::caching).
+    pub(super) fn caching(&self, key: LeaseKey) -> Caching {
+        self.settled().table.caching(key)
+    }
+
+    /// What was taken away, for the first who asks.
+    pub(super) fn breaks(self: &Arc<Self>) -> Option<Breaks> {
+        let first = !self.taken.swap(true, Ordering::AcqRel);
+        first.then(|| Breaks { leases: Arc::downgrade(self), told: Arc::clone(&self.told) })
+    }
+
+    /// A new session: its breaks are taken from now on.
+    pub(super) fn listen(self: &Arc<Self>, tree: &Arc<Tree>) {
+        let breaks = tree.channels.connections().iter().filter_map(Connection::breaks).collect();
+        let ending = tree.channels.ending();
+        let mut state = self.state.lock();
+        state.last_session += 1;
+        let session = state.last_session;
+        state.lines.push(Line { session, tree: Arc::downgrade(tree), breaks });
+        drop(state);
+        let leases = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = poll_fn(|context| leases.poll(session, context)) => {}
+                () = ending => drop(leases.settled()),
+            }
+        });
+    }
+
+    /// Before an open is sent.
+    pub(super) fn announce(self: &Arc<Self>, lease: Lease) -> Announced {
+        let number = self.settled().table.begin(lease);
+        Announced { leases: Arc::clone(self), lease, number, answered: false }
+    }
+
+    /// Tells the server which breaks were obeyed: what is to be sent, and where to.
+    pub(super) fn obeyed(&self, broken: &Broken) -> Vec<(Arc<Tree>, Chain)> {
+        let mut state = self.settled();
+        state.table.obeyed(broken);
+        let sent = broken.owed.iter().filter_map(|owed| {
+            let tree = state.tree(owed.session)?;
+            let chain = acknowledgement(&tree, owed.holder, broken.kept());
+            Some((tree, chain))
+        });
+        sent.collect()
+    }
+
+    /// The server did not want such an acknowledgement.
+    pub(super) fn refused(&self, key: LeaseKey) {
+        let mut state = self.settled();
+        state.table.refused(key);
+        self.tell(&state);
+    }
+
+    /// The state as all that has come so far makes it.
+    fn settled(&self) -> MutexGuard<'_, State> {
+        let mut state = self.state.lock();
+        let mut at = 0;
+        while at < state.lines.len() {
+            if state.settle(at, None) {
+                at += 1;
+            }
+        }
+        self.tell(&state);
+        state
+    }
+
+    /// Takes the breaks of a session; ready when it has ended.
+    fn poll(&self, session: u64, context: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        let at = state.lines.iter().position(|line| line.session == session);
+        let goes_on = at.is_some_and(|at| state.settle(at, Some(context)));
+        self.tell(&state);
+        if goes_on { Poll::Pending } else { Poll::Ready(()) }
+    }
+
+    fn tell(&self, state: &State) {
+        if state.table.is_broken() {
+            self.told.notify_one();
+        }
+    }
+}
+
+impl State {
+    fn tree(&self, session: u64) -> Option<Arc<Tree>> {
+        self.lines.iter().find(|line| line.session == session)?.tree.upgrade()
+    }
+
+    /// Takes all breaks of a line that have come. A line that has ended goes, and takes all that was granted
+    /// with it; whether it goes on. With a context, its task is woken for the next break.
+    fn settle(&mut self, at: usize, mut context: Option<&mut Context<'_>>) -> bool {
+        let session = self.lines[at].session;
+        loop {
+            let line = &mut self.lines[at];
+            let tree = line.tree.upgrade().filter(|tree| tree.channels.ended().is_none());
+            let Some(tree) = tree else { break };
+            let mut next = line.breaks.iter_mut().map(|breaks| match &mut context {
+                Some(context) => breaks.poll_recv(context),
+                None => breaks.try_recv().map_or(Poll::Pending, |reply| Poll::Ready(Some(reply))),
+            });
+            match next.find(Poll::is_ready).unwrap_or(Poll::Pending) {
+                Poll::Ready(Some(reply)) => self.take(session, &tree, &reply),
+                Poll::Ready(None) => break,
+                Poll::Pending => return true,
+            }
+        }
+        self.lines.swap_remove(at);
+        self.table.lost(session);
+        false
+    }
+
+    fn take(&mut self, session: u64, tree: &Tree, reply: &Reply) {
+        let given_up = match Break::parse(reply) {
+            Ok(Break::Oplock { file, level }) => self.table.oplock_broken(session, file, level_caching(level)),
+            Ok(Break::Lease { key, left, epoch, acknowledge }) => {
+                let epoch = has_epochs(&tree.terms).then_some(epoch);
+                let left = Caching::from_bits(left);
+                self.table.lease_broken(session, LeaseBreak { key: LeaseKey(key), left, epoch, acknowledge })
+            }
+            Err(malformed) => return tree.channels.end(&format!("the server sent {malformed}")),
+        };
+        self.give_up(given_up);
+    }
+
+    /// Acknowledges that nothing is cached, without waiting for what the server says to that.
+    fn give_up(&self, given_up: impl IntoIterator<Item = Owed>) {
+        for owed in given_up {
+            let Some(tree) = self.tree(owed.session) else { continue };
+            if !tree.channels.post(&acknowledgement(&tree, owed.holder, Caching::NONE)) {
+                tracing::debug!(holder = ?owed.holder, "no credit to acknowledge a break that nobody here is concerned by");
+            }
+        }
+    }
+}
+
+impl Announced {
+    /// What to ask for on this connection.
+    pub(super) fn wanted(&self, terms: &Terms) -> Wanted {
+        let (key, state) = (self.lease.key.0, self.lease.caching.bits());
+        match (terms.leasing, has_epochs(terms)) {
+            (false, _) => Wanted::Oplock(wanted_level(self.lease.caching)),
+            (true, false) => Wanted::LeaseV1 { key, state },
+            (true, true) => Wanted::LeaseV2 { key, state, parent: None },
+        }
+    }
+
+    /// The answer has come; `None` if its connection has ended meanwhile.
+    pub(super) fn opened(self, tree: &Arc<Tree>, created: &Created) -> Option<Holding> {
+        let leases = Arc::clone(&self.leases);
+        let mut state = leases.settled();
+        let session = state.lines.iter().find(|line| line.tree.as_ptr() == Arc::as_ptr(tree))?.session;
+        let given_up = state.table.opened(self.number, session, grant(&tree.terms, created));
+        state.give_up(given_up);
+        leases.tell(&state);
+        drop(state);
+        Some(self.held())
+    }
+
+    fn held(mut self) -> Holding {
+        self.answered = true;
+        Holding { leases: Arc::clone(&self.leases), number: self.number }
+    }
+}
+
+/// For a server that is not reached by a connection.
+#[cfg(test)]
+impl Announced {
+    pub(super) fn granted(self, session: u64, grant: Grant) -> Holding {
+        let mut state = self.leases.state.lock();
+        let given_up = state.table.opened(self.number, session, grant);
+        assert!(given_up.is_empty(), "only oplocks are broken before they are known");
+        self.leases.tell(&state);
+        drop(state);
+        self.held()
+    }
+}
+
+#[cfg(test)]
+impl Leases {
+    /// A break has come; whether the server waits, and nobody here is concerned by it.
+    pub(super) fn broken(&self, session: u64, broken: LeaseBreak) -> bool {
+        let mut state = self.state.lock();
+        let given_up = state.table.lease_broken(session, broken);
+        self.tell(&state);
+        given_up.is_some()
+    }
+
+    pub(super) fn lost(&self, session: u64) {
+        let mut state = self.state.lock();
+        state.table.lost(session);
+        self.tell(&state);
+    }
+}
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        if !self.answered {
+            let mut state = self.leases.settled();
+            let given_up = state.table.abandon(self.number);
+            state.give_up(given_up);
+        }
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        self.leases.settled().table.closed(self.number);
+    }
+}
+
+/// Only the leases of SMB 3 have epochs, and version 2 of the context.
+fn has_epochs(terms: &Terms) -> bool {
+    terms.dialect >= Dialect::Smb300
+}
+
+/// The oplock that comes nearest.
+fn wanted_level(caching: Caching) -> u8 {
+    match (caching.writes(), caching.handles(), caching.reads()) {
+        (true, true, _) => level::BATCH,
+        (true, false, _) => level::EXCLUSIVE,
+        (false, _, true) => level::II,
+        (false, _, false) => level::NONE,
+    }
+}
+
+fn level_caching(level: u8) -> Caching {
+    match level {
+        level::BATCH => Caching::ALL,
+        level::EXCLUSIVE => Caching::READ | Caching::WRITE,
+        level::II => Caching::READ,
+        _ => Caching::NONE,
+    }
+}
+
+fn grant(terms: &Terms, created: &Created) -> Grant {
+    match (terms.leasing, created.oplock, created.lease) {
+        (true, level::LEASE, Some(granted)) => Grant::Lease {
+            key: LeaseKey(granted.key),
+            state: Caching::from_bits(granted.state),
+            break_in_progress: granted.break_in_progress,
+            epoch: granted.epoch,
+        },
+        (false, level, _) if level != level::LEASE => {
+            Grant::Oplock { file: created.file, caching: level_caching(level) }
+        }
+        _ => Grant::Nothing,
+    }
+}
+
+fn acknowledgement(tree: &Tree, holder: Holder, kept: Caching) -> Chain {
+    let request: Request = match holder {
+        Holder::Lease(key) => lease::acknowledge_lease(key.0, kept.bits()),
+        Holder::Oplock(file) => lease::acknowledge_oplock(file, if kept.reads() { level::II } else { level::NONE }),
+    };
+    let mut chain = Chain::single(request);
+    (chain.tree_id, chain.seal) = (tree.id, tree.seal);
+    chain
+}
+
+#[cfg(test)]
+mod tests;

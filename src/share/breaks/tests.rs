@@ -1,0 +1,190 @@
+use super::*;
+use crate::wire::channels::Channels;
+use crate::wire::NtStatus;
+use crate::wire::codec::Put;
+use crate::wire::header::{Command, Header, UNSOLICITED};
+use crate::wire::messages::create::FileInfo;
+use crate::wire::messages::lease::Granted;
+use crate::wire::scripted::{Scripted, pair};
+use std::time::Duration;
+
+const KEY: LeaseKey = LeaseKey(77);
+const FILE: [u8; 16] = [5; 16];
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A client whose server the test plays.
+async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, Scripted) {
+    let (connection, server) = pair().await;
+    let terms = Terms {
+        dialect,
+        signing: None,
+        cipher: None,
+        guest: false,
+        read_only: false,
+        leasing,
+        max_read: 65_536,
+        max_write: 65_536,
+        max_transact: 65_536,
+    };
+    let tree = Arc::new(Tree { channels: Channels::new(connection, Vec::new()), id: 3, seal: false, terms });
+    let leases = Arc::<Leases>::default();
+    leases.listen(&tree);
+    (leases, tree, server)
+}
+
+fn created(oplock: u8, lease: Option<Granted>) -> Created {
+    Created { file: FILE, action: 1, info: FileInfo::default(), disk_id: 1, oplock, lease }
+}
+
+fn open(leases: &Arc<Leases>, tree: &Arc<Tree>) -> Holding {
+    let announced = leases.announce(Lease { key: KEY, caching: Caching::ALL });
+    let granted = Granted { key: KEY.0, state: 7, break_in_progress: false, epoch: Some(1) };
+    let created = match announced.wanted(&tree.terms) {
+        Wanted::Oplock(level) => created(level, None),
+        _ => created(level::LEASE, Some(granted)),
+    };
+    announced.opened(tree, &created).expect("the connection lives")
+}
+
+async fn send_break(server: &mut Scripted, body: &[u8]) {
+    let header = Header {
+        credit_charge: 0,
+        status: NtStatus::SUCCESS,
+        command: Command::OplockBreak as u16,
+        credits: 0,
+        flags: 0,
+        next_command: 0,
+        message_id: UNSOLICITED,
+        async_or_tree: 0,
+        session_id: 0,
+    };
+    server.answer(&header, NtStatus::SUCCESS, 0, body).await;
+}
+
+async fn break_lease(server: &mut Scripted, key: u128, left: u32, epoch: u16) {
+    let mut body = Vec::new();
+    body.put_u16(44).put_u16(epoch).put_u32(1).put_bytes(&key.to_le_bytes()).put_u32(7).put_u32(left);
+    body.resize(44, 0);
+    send_break(server, &body).await;
+}
+
+async fn next(breaks: &mut Breaks) -> Broken {
+    tokio::time::timeout(PATIENCE, breaks.next()).await.expect("a break was sent").expect("the share is there")
+}
+
+#[tokio::test]
+async fn a_lease_is_broken_and_what_is_kept_is_acknowledged() {
+    let (leases, tree, mut server) = connected(Dialect::Smb311, true).await;
+    let mut breaks = leases.breaks().unwrap();
+    assert!(leases.breaks().is_none());
+    let _open = open(&leases, &tree);
+    assert_eq!(leases.caching(KEY), Caching::ALL);
+    break_lease(&mut server, KEY.0, 3, 2).await;
+    let broken = next(&mut breaks).await;
+    assert_eq!((broken.key, broken.left), (KEY, Caching::READ | Caching::HANDLE));
+    assert_eq!(leases.caching(KEY), broken.left);
+    let sent = leases.obeyed(&broken);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0].1.requests[0].body, lease::acknowledge_lease(KEY.0, 3).body);
+    assert_eq!(sent[0].1.tree_id, 3);
+}
+
+#[tokio::test]
+async fn an_oplock_is_broken_and_acknowledged_by_its_open() {
+    let (leases, tree, mut server) = connected(Dialect::Smb202, false).await;
+    let mut breaks = leases.breaks().unwrap();
+    let _open = open(&leases, &tree);
+    assert_eq!(leases.caching(KEY), Caching::ALL);
+    send_break(&mut server, &[&[24, 0, level::II, 0, 0, 0, 0, 0][..], &FILE].concat()).await;
+    let broken = next(&mut breaks).await;
+    assert_eq!(broken.left, Caching::READ);
+    let sent = leases.obeyed(&broken);
+    assert_eq!(sent[0].1.requests[0].body, lease::acknowledge_oplock(FILE, level::II).body);
+}
+
+#[tokio::test]
+async fn what_is_asked_for_depends_on_dialect_and_server() {
+    let asked = |caching| Lease { key: KEY, caching };
+    let wanted = async |dialect, leasing, caching| {
+        let (leases, tree, _server) = connected(dialect, leasing).await;
+        leases.announce(asked(caching)).wanted(&tree.terms)
+    };
+    let rw = Caching::READ | Caching::WRITE;
+    let all = Caching::ALL;
+    let v2 = Wanted::LeaseV2 { key: 77, state: 7, parent: None };
+    assert_eq!(wanted(Dialect::Smb300, true, all).await, v2);
+    assert_eq!(wanted(Dialect::Smb210, true, all).await, Wanted::LeaseV1 { key: 77, state: 7 });
+    assert_eq!(wanted(Dialect::Smb311, false, all).await, Wanted::Oplock(level::BATCH));
+    assert_eq!(wanted(Dialect::Smb311, false, rw).await, Wanted::Oplock(level::EXCLUSIVE));
+    assert_eq!(wanted(Dialect::Smb202, false, Caching::READ).await, Wanted::Oplock(level::II));
+    assert_eq!(wanted(Dialect::Smb202, false, Caching::NONE).await, Wanted::Oplock(level::NONE));
+}
+
+#[tokio::test]
+async fn a_break_that_concerns_nobody_is_acknowledged_at_once() {
+    let (_leases, _tree, mut server) = connected(Dialect::Smb311, true).await;
+    break_lease(&mut server, 99, 1, 2).await;
+    let acknowledged = tokio::time::timeout(PATIENCE, server.receive_one()).await.expect("the server waits");
+    assert_eq!(acknowledged.header.command, Command::OplockBreak as u16);
+    assert_eq!(acknowledged.body, lease::acknowledge_lease(99, 0).body);
+}
+
+#[tokio::test]
+async fn the_end_of_the_connection_takes_every_lease_at_once() {
+    let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
+    let mut breaks = leases.breaks().unwrap();
+    let holding = open(&leases, &tree);
+    tree.channels.end("a test");
+    assert_eq!(leases.caching(KEY), Caching::NONE);
+    drop(holding);
+    let broken = next(&mut breaks).await;
+    assert_eq!((broken.key, broken.left), (KEY, Caching::NONE));
+    assert!(leases.obeyed(&broken).is_empty());
+}
+
+#[tokio::test]
+async fn the_end_of_the_connection_is_told_though_nobody_asks() {
+    let (leases, tree, server) = connected(Dialect::Smb311, true).await;
+    let mut breaks = leases.breaks().unwrap();
+    let _open = open(&leases, &tree);
+    drop(server);
+    assert_eq!(next(&mut breaks).await.left, Caching::NONE);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_the_end_gives_nothing() {
+    let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
+    let announced = leases.announce(Lease { key: KEY, caching: Caching::ALL });
+    tree.channels.end("a test");
+    let granted = Granted { key: KEY.0, state: 7, break_in_progress: false, epoch: Some(1) };
+    assert!(announced.opened(&tree, &created(level::LEASE, Some(granted))).is_none());
+    assert_eq!(leases.caching(KEY), Caching::NONE);
+}
+
+#[tokio::test]
+async fn an_answer_of_another_kind_than_was_asked_for_grants_nothing() {
+    let granted = Some(Granted { key: KEY.0, state: 7, break_in_progress: false, epoch: Some(1) });
+    for (leasing, answer) in [(false, created(level::LEASE, granted)), (true, created(level::BATCH, None))] {
+        let (leases, tree, _server) = connected(Dialect::Smb311, leasing).await;
+        let _open = leases.announce(Lease { key: KEY, caching: Caching::ALL }).opened(&tree, &answer).unwrap();
+        assert_eq!(leases.caching(KEY), Caching::NONE);
+    }
+}
+
+#[tokio::test]
+async fn a_break_that_makes_no_sense_ends_the_connection() {
+    let (leases, tree, mut server) = connected(Dialect::Smb311, true).await;
+    let mut breaks = leases.breaks().unwrap();
+    let _open = open(&leases, &tree);
+    send_break(&mut server, &[36, 0, 0, 0]).await;
+    assert_eq!(next(&mut breaks).await.left, Caching::NONE);
+    assert!(tree.channels.ended().is_some());
+}
+
+#[tokio::test]
+async fn the_breaks_end_with_the_share() {
+    let leases = Arc::<Leases>::default();
+    let mut breaks = leases.breaks().unwrap();
+    drop(leases);
+    assert!(tokio::time::timeout(PATIENCE, breaks.next()).await.expect("it does not wait").is_none());
+}

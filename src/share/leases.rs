@@ -1,0 +1,389 @@
+//! What the server lets this client cache, and what it took away again: a plain value without I/O.
+//!
+//! A lease belongs to a key and holds for all opens under it (MS-SMB2 3.2.1.5); an oplock belongs to one
+//! open, and what may be cached under the key is what all of its opens may. Opens are announced before
+//! they are sent ([`LeaseTable::begin`]), since a break can be seen before the answer of the open that it
+//! is about: they travel different ways. Where the answers carry epochs, a grant that is older than a
+//! break gives nothing back that the break took; without epochs every break that is seen while an open is
+//! pending limits what that open can give (MS-SMB2 3.2.5.7.5, 3.2.5.19).
+//!
+//! The invariant: never is more allowed than the server believes to have granted. What was taken away
+//! stays taken away at least until whoever reads the breaks has been told. The table is bounded by the
+//! opens, and what waits to be told by the keys that were opened since somebody read.
+
+use super::types::{Caching, Lease, LeaseKey};
+use crate::wire::messages::FileId;
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+/// What was taken away, until all of it was acknowledged.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the server waits for the acknowledgement"]
+pub struct Broken {
+    /// Whose lease. It may have no open any more: then only the acknowledgement is missing.
+    pub key: LeaseKey,
+    /// What may still be cached. Can be lowered before it is acknowledged.
+    pub left: Caching,
+    /// What the server left.
+    offered: Caching,
+    pub(super) owed: Vec<Owed>,
+}
+
+impl Broken {
+    /// What is to be acknowledged: what is kept, but no more than what the server left.
+    pub(super) fn kept(&self) -> Caching {
+        self.left.and(self.offered)
+    }
+}
+
+/// An acknowledgement that the server waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Owed {
+    /// The session that the break came in.
+    pub(super) session: u64,
+    pub(super) holder: Holder,
+}
+
+/// Who has what is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Holder {
+    Lease(LeaseKey),
+    Oplock(FileId),
+}
+
+/// What an open was granted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Grant {
+    Nothing,
+    Lease {
+        key: LeaseKey,
+        state: Caching,
+        break_in_progress: bool,
+        /// Only where leases have epochs.
+        epoch: Option<u16>,
+    },
+    Oplock {
+        file: FileId,
+        caching: Caching,
+    },
+}
+
+/// The break of a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct LeaseBreak {
+    pub(super) key: LeaseKey,
+    pub(super) left: Caching,
+    /// Only where leases have epochs.
+    pub(super) epoch: Option<u16>,
+    pub(super) acknowledge: bool,
+}
+
+/// All leases and oplocks of one client.
+#[derive(Debug, Default)]
+pub(super) struct LeaseTable {
+    keys: HashMap<LeaseKey, Held>,
+    /// Opens that were sent and not answered yet.
+    pending: BTreeMap<u64, Pending>,
+    /// The keys of live opens.
+    opens: HashMap<u64, LeaseKey>,
+    /// Breaks of oplocks of which no open is known: one of the pending opens may be meant.
+    early: Vec<Early>,
+    broken: HashMap<LeaseKey, Broken>,
+    /// The order in which `broken` is told.
+    order: VecDeque<LeaseKey>,
+    last: u64,
+}
+
+/// A key with live opens.
+#[derive(Debug)]
+struct Held {
+    session: u64,
+    /// Of the lease; opens with oplocks have their own.
+    state: Caching,
+    epoch: Option<u16>,
+    /// All that was ever asked for: a server that grants more is not believed.
+    asked: Caching,
+    opens: HashMap<u64, Option<Oplock>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Oplock {
+    file: FileId,
+    caching: Caching,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    lease: Lease,
+    /// What breaks have left since it was sent.
+    limit: Option<Caching>,
+    /// The newest epoch of those breaks.
+    epoch: Option<u16>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Early {
+    session: u64,
+    file: FileId,
+    left: Caching,
+    /// The last open that was announced before.
+    newest: u64,
+}
+
+impl Held {
+    fn caching(&self) -> Caching {
+        let each = self.opens.values().map(|oplock| oplock.map_or(self.state, |oplock| oplock.caching));
+        each.reduce(Caching::and).unwrap_or(Caching::NONE)
+    }
+}
+
+/// Whether an epoch comes after another one, of which there are 2^16, going round.
+fn is_newer(epoch: u16, than: u16) -> bool {
+    epoch != than && epoch.wrapping_sub(than) < 0x8000
+}
+
+fn newest(one: Option<u16>, other: Option<u16>) -> Option<u16> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(if is_newer(other, one) { other } else { one }),
+        (one, other) => one.or(other),
+    }
+}
+
+impl LeaseTable {
+    /// What may be cached under this key.
+    pub(super) fn caching(&self, key: LeaseKey) -> Caching {
+        let held = self.keys.get(&key).map_or(Caching::NONE, Held::caching);
+        self.broken.get(&key).map_or(held, |broken| held.and(broken.left))
+    }
+
+    /// An open with this lease is about to be sent: its number from now on.
+    pub(super) fn begin(&mut self, lease: Lease) -> u64 {
+        self.last += 1;
+        self.pending.insert(self.last, Pending { lease, limit: None, epoch: None });
+        self.last
+    }
+
+    /// Nobody waits for the answer to an open any more, or it failed. Answers what is to be acknowledged
+    /// as given up.
+    pub(super) fn abandon(&mut self, open: u64) -> Vec<Owed> {
+        let Some(pending) = self.pending.remove(&open) else { return Vec::new() };
+        let mut owed = self.forget(pending.lease.key);
+        owed.extend(self.settle_early());
+        owed
+    }
+
+    /// The answer to an open has come. Answers what is to be acknowledged as given up.
+    pub(super) fn opened(&mut self, open: u64, session: u64, grant: Grant) -> Vec<Owed> {
+        let Some(pending) = self.pending.remove(&open) else { return Vec::new() };
+        let Lease { key, caching } = pending.lease;
+        if self.keys.get(&key).is_some_and(|held| held.session != session) {
+            self.lose(key);
+        }
+        let fresh = Held { session, state: Caching::ALL, epoch: None, asked: Caching::NONE, opens: HashMap::new() };
+        let held = self.keys.entry(key).or_insert(fresh);
+        held.asked = held.asked | caching;
+        let before = (!held.opens.is_empty()).then(|| held.caching());
+        let mut early = None;
+        match grant {
+            Grant::Oplock { file, caching: granted } if caching.covers(granted) => {
+                let at = self.early.iter().position(|early| (early.session, early.file) == (session, file));
+                early = at.map(|at| self.early.swap_remove(at)).map(|early| (early, granted.writes()));
+                let granted = early.map_or(granted, |(early, _)| granted.and(early.left));
+                held.opens.insert(open, Some(Oplock { file, caching: granted }));
+            }
+            Grant::Lease { key: of, state, break_in_progress, epoch } if of == key && held.asked.covers(state) => {
+                held.state = merge(held, &pending, state, break_in_progress, epoch);
+                held.epoch = newest(newest(held.epoch, pending.epoch), epoch);
+                held.opens.insert(open, None);
+            }
+            // What was not asked for is not believed.
+            Grant::Nothing | Grant::Lease { .. } | Grant::Oplock { .. } => {
+                held.state = Caching::NONE;
+                held.opens.insert(open, None);
+            }
+        }
+        let after = held.caching();
+        self.opens.insert(open, key);
+        if let Some((early, exclusive)) = early {
+            let owed = exclusive.then_some(Owed { session, holder: Holder::Oplock(early.file) });
+            self.tell(key, after, owed);
+        } else if before.is_some_and(|before| !after.covers(before)) {
+            self.tell(key, after, None);
+        }
+        self.settle_early()
+    }
+
+    /// An open is being closed, or was lost before. The last one of a key takes everything with it.
+    pub(super) fn closed(&mut self, open: u64) {
+        let Some(key) = self.opens.remove(&open) else { return };
+        let Some(held) = self.keys.get_mut(&key) else { return };
+        if let Some(Some(oplock)) = held.opens.remove(&open)
+            && let Some(broken) = self.broken.get_mut(&key)
+        {
+            // The close is the acknowledgement.
+            broken.owed.retain(|owed| owed.holder != Holder::Oplock(oplock.file));
+        }
+        if held.opens.is_empty() {
+            self.keys.remove(&key);
+            self.forget(key);
+        }
+    }
+
+    /// A lease is broken. Answers what is to be acknowledged as given up, if nobody here has the lease.
+    pub(super) fn lease_broken(&mut self, session: u64, broken: LeaseBreak) -> Option<Owed> {
+        let LeaseBreak { key, left, epoch, acknowledge } = broken;
+        let owed = acknowledge.then_some(Owed { session, holder: Holder::Lease(key) });
+        if !self.limit(key, left, epoch) {
+            return owed;
+        }
+        let told = self.keys.get(&key).map_or(left, |held| held.caching().and(left));
+        self.tell(key, told, owed);
+        None
+    }
+
+    /// The oplock of an open is broken: at most reading is left (MS-SMB2 2.2.23.1). Answers what is to be
+    /// acknowledged as given up, if nobody here has it.
+    pub(super) fn oplock_broken(&mut self, session: u64, file: FileId, left: Caching) -> Option<Owed> {
+        let left = left.and(Caching::READ);
+        let owed = Owed { session, holder: Holder::Oplock(file) };
+        for (key, held) in self.keys.iter_mut().filter(|(_, held)| held.session == session) {
+            let Some(oplock) = held.opens.values_mut().flatten().find(|oplock| oplock.file == file) else { continue };
+            // Losing level II needs no acknowledgement (MS-SMB2 3.2.5.19.1).
+            let exclusive = oplock.caching.writes();
+            oplock.caching = oplock.caching.and(left);
+            let (key, told) = (*key, held.caching());
+            self.tell(key, told, exclusive.then_some(owed));
+            return None;
+        }
+        // Each pending open can have one.
+        if self.early.len() >= self.pending.len() {
+            return Some(owed);
+        }
+        self.early.push(Early { session, file, left, newest: self.last });
+        None
+    }
+
+    /// A session was lost, and with it all that was granted in it.
+    pub(super) fn lost(&mut self, session: u64) {
+        self.early.retain(|early| early.session != session);
+        let lost: Vec<LeaseKey> =
+            self.keys.iter().filter(|(_, held)| held.session == session).map(|(key, _)| *key).collect();
+        lost.into_iter().for_each(|key| self.lose(key));
+        for broken in self.broken.values_mut() {
+            broken.owed.retain(|owed| owed.session != session);
+        }
+    }
+
+    /// Whether something waits to be told.
+    pub(super) fn is_broken(&self) -> bool {
+        !self.order.is_empty()
+    }
+
+    /// The next key that something was taken from. What is about to be acknowledged is not exceeded any more,
+    /// whatever was granted since.
+    pub(super) fn next_broken(&mut self) -> Option<Broken> {
+        let broken = self.broken.remove(&self.order.pop_front()?)?;
+        if !broken.owed.is_empty() {
+            self.limit(broken.key, broken.left, None);
+        }
+        Some(broken)
+    }
+
+    /// A break was obeyed. What was given up beyond what the server took is no longer used either.
+    pub(super) fn obeyed(&mut self, broken: &Broken) {
+        if broken.kept() != broken.offered {
+            self.limit(broken.key, broken.kept(), None);
+        }
+    }
+
+    /// The server did not take an acknowledgement: it has stopped to wait, or waits for another one. What it
+    /// believes to have left is not known then.
+    pub(super) fn refused(&mut self, key: LeaseKey) {
+        if self.limit(key, Caching::NONE, None) {
+            self.tell(key, Caching::NONE, None);
+        }
+    }
+
+    /// Leaves at most `left` under a key, to its pending opens as well; whether it has any open.
+    fn limit(&mut self, key: LeaseKey, left: Caching, epoch: Option<u16>) -> bool {
+        let mut known = false;
+        for pending in self.pending.values_mut().filter(|pending| pending.lease.key == key) {
+            known = true;
+            pending.limit = Some(pending.limit.unwrap_or(Caching::ALL).and(left));
+            pending.epoch = newest(pending.epoch, epoch);
+        }
+        let Some(held) = self.keys.get_mut(&key) else { return known };
+        held.state = held.state.and(left);
+        held.epoch = newest(held.epoch, epoch);
+        for oplock in held.opens.values_mut().flatten() {
+            oplock.caching = oplock.caching.and(left);
+        }
+        true
+    }
+
+    fn lose(&mut self, key: LeaseKey) {
+        let Some(held) = self.keys.remove(&key) else { return };
+        for open in held.opens.keys() {
+            self.opens.remove(open);
+        }
+        if held.caching() != Caching::NONE {
+            self.tell(key, Caching::NONE, None);
+        }
+    }
+
+    /// Has the reader of the breaks told that only `left` is left under this key.
+    fn tell(&mut self, key: LeaseKey, left: Caching, owed: Option<Owed>) {
+        let broken = self.broken.entry(key).or_insert_with(|| {
+            self.order.push_back(key);
+            Broken { key, left, offered: left, owed: Vec::new() }
+        });
+        broken.left = broken.left.and(left);
+        broken.offered = broken.left;
+        if let Some(owed) = owed.filter(|owed| !broken.owed.contains(owed)) {
+            broken.owed.push(owed);
+        }
+    }
+
+    /// What is still to be acknowledged for a key that has neither opens nor pending ones. That something
+    /// was taken from it is told all the same.
+    fn forget(&mut self, key: LeaseKey) -> Vec<Owed> {
+        let used = self.keys.contains_key(&key) || self.pending.values().any(|pending| pending.lease.key == key);
+        match self.broken.get_mut(&key) {
+            Some(broken) if !used => std::mem::take(&mut broken.owed),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The early breaks that no open can be meant by any more.
+    fn settle_early(&mut self) -> Vec<Owed> {
+        let oldest = self.pending.keys().next().copied().unwrap_or(u64::MAX);
+        let settled = self.early.extract_if(.., |early| early.newest < oldest);
+        settled.map(|early| Owed { session: early.session, holder: Holder::Oplock(early.file) }).collect()
+    }
+}
+
+/// The state of a lease after one more answer about it.
+fn merge(held: &Held, pending: &Pending, granted: Caching, breaking: bool, epoch: Option<u16>) -> Caching {
+    let live = !held.opens.is_empty();
+    let known = newest(held.epoch, pending.epoch);
+    let later = match (epoch, known) {
+        (Some(epoch), Some(known)) => is_newer(epoch, known),
+        _ => pending.limit.is_none(),
+    };
+    if !later || breaking {
+        let current = match (live, breaking) {
+            (true, _) => held.state,
+            (false, true) => Caching::NONE,
+            (false, false) => Caching::ALL,
+        };
+        return granted.and(current).and(pending.limit.unwrap_or(Caching::ALL));
+    }
+    // More than one change since the last that is known: a break is on its way, and data that it is about
+    // must not be taken for good.
+    let missed = live
+        && held.state != Caching::NONE
+        && held.epoch.zip(epoch).is_some_and(|(known, epoch)| epoch.wrapping_sub(known) > 1);
+    if missed { Caching::NONE } else { granted }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! Writes under a lease: taken at once, never lost, never in the way of others.
+
+use super::*;
+use crate::cache::SENT_AFTER;
+use crate::share::error::Cause;
+use crate::wire::NtStatus;
+use std::time::Duration;
+
+/// A user alone with a server that grants leases, who obeys when they are broken.
+fn user() -> User {
+    let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
+    tokio::spawn(user.vfs.clone().obey_breaks());
+    user
+}
+
+fn take(user: &User, opened: Opened, offset: u64, data: &[u8]) -> Option<Result<u32>> {
+    user.vfs.take_write(opened.handle, offset, data)
+}
+
+#[track_caller]
+fn taken(user: &User, opened: Opened, offset: u64, data: &[u8]) {
+    assert_eq!(take(user, opened, offset, data).expect("the lease allows it").unwrap() as usize, data.len());
+}
+
+#[tokio::test]
+async fn under_a_lease_a_write_waits_for_nobody_and_close_has_it_on_the_server() {
+    let user = user();
+    let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    taken(&user, opened, 0, b"hello ");
+    taken(&user, opened, 6, b"world");
+    assert_eq!(user.share.count("WRITE"), 0);
+    assert_eq!(user.vfs.known_attributes(attr.ino).unwrap().size, 11);
+    assert!(user.vfs.flushed(opened.handle).is_none());
+    user.vfs.flush(opened.handle).await.unwrap();
+    assert_eq!((user.share.data("a").unwrap().as_slice(), user.share.count("WRITE")), (b"hello world".as_slice(), 1));
+    assert!(user.vfs.flushed(opened.handle).unwrap().is_ok(), "nothing is left to wait for");
+    user.close(opened).await;
+}
+
+#[tokio::test]
+async fn without_a_lease_nothing_is_taken() {
+    let user = User::new();
+    let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    assert!(take(&user, opened, 0, b"x").is_none());
+}
+
+#[tokio::test]
+async fn a_file_that_somebody_else_has_open_is_written_through() {
+    let user = user();
+    user.share.put("a", b"old");
+    user.share.open_as_stranger("a").await;
+    let opened = user.open("a", libc::O_RDWR).await.unwrap();
+    assert!(take(&user, opened, 0, b"new").is_none());
+    user.write(opened, 0, b"new").await.unwrap();
+    assert_eq!(user.share.data("a").unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn what_is_to_be_on_disk_or_bypasses_the_cache_is_written_through() {
+    let user = user();
+    for (name, flag) in [("sync", libc::O_SYNC), ("dsync", libc::O_DSYNC), ("direct", libc::O_DIRECT)] {
+        let (_, opened) = user.create(name, libc::O_WRONLY | flag).await.unwrap();
+        assert!(take(&user, opened, 0, b"x").is_none(), "{name}");
+        user.share.forget_log();
+        user.write(opened, 0, b"x").await.unwrap();
+        assert_eq!(user.share.count("FLUSH"), usize::from(flag != libc::O_DIRECT), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_is_read_through_every_handle() {
+    let user = user();
+    user.share.put("a", b"0123456789");
+    let (writer, reader) = (user.open("a", libc::O_RDWR).await.unwrap(), user.open("a", libc::O_RDONLY).await.unwrap());
+    user.read(reader, 0, 10).await.unwrap();
+    taken(&user, writer, 3, b"xyz");
+    assert_eq!(user.cached(reader, 3, 3).unwrap(), "xyz");
+    assert_eq!(user.cached(reader, 2, 3), None, "half of it is on the server");
+    assert_eq!(user.read(reader, 0, 100).await.unwrap(), b"012xyz6789");
+}
+
+#[tokio::test]
+async fn a_hole_before_what_was_taken_reads_as_zeros() {
+    let user = user();
+    let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    taken(&user, opened, 200_000, b"end");
+    assert_eq!(user.read(opened, 100_000, 4096).await.unwrap(), [0; 4096]);
+    assert_eq!(user.read(opened, 199_999, 10).await.unwrap(), b"\0end");
+}
+
+#[tokio::test]
+async fn appending_under_a_lease_asks_for_no_size() {
+    let user = user();
+    user.share.put("log", b"one\n");
+    let opened = user.open("log", libc::O_WRONLY | libc::O_APPEND).await.unwrap();
+    user.share.forget_log();
+    taken(&user, opened, 0, b"two\n");
+    taken(&user, opened, 0, b"three\n");
+    assert_eq!(user.share.total(), 0);
+    user.vfs.flush(opened.handle).await.unwrap();
+    assert_eq!(user.share.data("log").unwrap(), b"one\ntwo\nthree\n");
+}
+
+#[tokio::test]
+async fn everything_that_looks_at_the_file_comes_after_what_was_taken() {
+    let user = user();
+    let (attr, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    let data = || user.share.data("a").unwrap();
+
+    taken(&user, opened, 0, b"longer");
+    user.vfs.setattr(attr.ino, &SetAttr { size: Some(3), ..SetAttr::default() }).await.unwrap();
+    assert_eq!(data(), b"lon");
+
+    taken(&user, opened, 3, b"ely");
+    let again = user.open("a", libc::O_RDONLY).await.unwrap();
+    assert_eq!(data(), b"lonely");
+    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().size, 6);
+
+    taken(&user, opened, 6, b"!");
+    user.vfs.fsync(again.handle).await.unwrap();
+    assert_eq!(data(), b"lonely!");
+
+    taken(&user, opened, 7, b"!");
+    user.mv("a", "b").await.unwrap();
+    assert_eq!(user.share.data("b").unwrap(), b"lonely!!");
+
+    // A rename by path is a stranger's to the server, and takes the lease.
+    assert!(take(&user, opened, 0, b"L").is_none());
+    user.write(opened, 0, b"L").await.unwrap();
+    user.close(opened).await;
+    assert_eq!(user.share.data("b").unwrap(), b"Lonely!!");
+    user.close(again).await;
+}
+
+#[tokio::test]
+async fn a_truncating_open_is_not_undone_by_what_was_taken_before() {
+    let user = user();
+    let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
+    taken(&user, opened, 0, b"old and long");
+    let again = user.open("a", libc::O_WRONLY | libc::O_TRUNC).await.unwrap();
+    taken(&user, again, 0, b"new");
+    user.close(opened).await;
+    user.close(again).await;
+    assert_eq!(user.share.data("a").unwrap(), b"new");
+}
+
+#[tokio::test]
+async fn a_failure_is_told_once_to_each_handle_that_was_open() {
+    let user = user();
+    let (_, one) = user.create("a", libc::O_WRONLY).await.unwrap();
+    let two = user.open("a", libc::O_WRONLY).await.unwrap();
+    let quota = || Cause::Status(NtStatus::DISK_FULL);
+    user.share.fail("WRITE", 1, quota());
+    taken(&user, one, 0, b"too much");
+    assert_eq!(errno(user.vfs.flush(one.handle).await), libc::ENOSPC);
+    user.vfs.flush(one.handle).await.unwrap();
+    assert_eq!(errno(take(&user, two, 0, b"x").unwrap()), libc::ENOSPC, "the next write of the other");
+    taken(&user, two, 0, b"fits");
+    user.vfs.fsync(two.handle).await.unwrap();
+    assert_eq!(user.share.data("a").unwrap(), b"fits");
+    let size = user.vfs.getattr(user.ino("a").await).await.unwrap().size;
+    assert_eq!(size, 4, "what failed has left nothing behind");
+}
+
+#[tokio::test]
+async fn somebody_who_opens_the_file_finds_everything_that_was_written() {
+    let user = user();
+    let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    taken(&user, opened, 0, b"written");
+    let stranger = user.share.open_as_stranger("a").await;
+    assert_eq!(user.share.data("a").unwrap(), b"written", "before he was let in");
+    assert_eq!(user.share.unacknowledged(), 0);
+    assert!(take(&user, opened, 0, b"WRITTEN").is_none(), "from now on through");
+    user.write(opened, 0, b"WRITTEN").await.unwrap();
+    assert_eq!(user.share.data("a").unwrap(), b"WRITTEN");
+    user.share.close_stranger(stranger);
+}
+
+#[tokio::test]
+async fn a_break_while_data_is_on_its_way_waits_for_it() {
+    let user = user();
+    let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    let gate = user.share.hold("WRITE");
+    taken(&user, opened, 0, b"on its way");
+    let flushing = user.vfs.flush(opened.handle);
+    let others = async {
+        gate.reached().await;
+        let (share, open_gate) = (user.share.clone(), async {
+            tokio::task::yield_now().await;
+            assert_eq!(user.share.unacknowledged(), 1, "it is not there yet");
+            gate.open();
+        });
+        let _ = tokio::join!(share.open_as_stranger("a"), open_gate);
+        assert_eq!(user.share.data("a").unwrap(), b"on its way");
+    };
+    let (flushed, ()) = tokio::join!(flushing, others);
+    flushed.unwrap();
+}
+
+#[tokio::test]
+async fn what_somebody_writes_after_a_break_is_seen_at_once() {
+    let user = user();
+    user.share.put("a", b"old");
+    let opened = user.open("a", libc::O_RDWR).await.unwrap();
+    assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"old");
+    user.share.write_as_stranger("a", b"new and longer").await;
+    // The server does not wait until what was read is dropped: that is on its way.
+    while user.share.unacknowledged() > 0 || user.vfs.known_attributes(user.vfs.handles.file(opened.handle).unwrap().ino).is_some() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(user.cached(opened, 0, 3), None);
+    assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"new and longer");
+}
+
+#[tokio::test]
+async fn under_a_lease_the_server_is_not_asked_whether_data_is_still_good() {
+    let share = MemoryShare::with(Behaviour { leases: true, ..Behaviour::default() });
+    let user = User::with(share, VfsOptions { attr_timeout: Duration::ZERO, ..options() });
+    user.share.put("a", b"data");
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    user.read(opened, 0, 10).await.unwrap();
+    user.share.forget_log();
+    assert_eq!(user.cached(opened, 0, 10).unwrap(), "data");
+    assert_eq!(user.share.total(), 0);
+}
+
+#[tokio::test]
+async fn after_a_lost_connection_what_was_taken_arrives_and_what_follows_goes_through() {
+    let user = user();
+    let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    taken(&user, opened, 0, b"before");
+    user.share.lose_leases();
+    assert!(take(&user, opened, 6, b" after").is_none());
+    user.write(opened, 6, b" after").await.unwrap();
+    assert_eq!(user.share.data("a").unwrap(), b"before after");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_is_sent_all_the_same() {
+    let user = user();
+    let (_, opened) = user.create("log", libc::O_WRONLY).await.unwrap();
+    taken(&user, opened, 0, b"line\n");
+    tokio::time::sleep(2 * SENT_AFTER).await;
+    assert_eq!(user.share.data("log").unwrap(), b"line\n");
+}
+
+#[tokio::test]
+async fn a_thousand_breaks_lose_nothing() {
+    let user = user();
+    let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    for round in 0..1000u32 {
+        let data = round.to_le_bytes();
+        if take(&user, opened, 0, &data).is_none() {
+            user.write(opened, 0, &data).await.unwrap();
+        }
+        let stranger = user.share.open_as_stranger("a").await;
+        assert_eq!(user.share.data("a").unwrap(), data, "round {round}");
+        user.share.close_stranger(stranger);
+    }
+    assert_eq!(user.share.unacknowledged(), 0);
+}
