@@ -5,7 +5,7 @@ use super::flights::{Flights, Lead, Outcome};
 use super::memory::Memory;
 use super::pace::{Departure, Pace};
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{FuturesOrdered, StreamExt};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::ops::Range;
@@ -167,15 +167,15 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     /// The first error that the source gave for a part of it.
     pub async fn read<S: Source<Error = E>>(&self, request: Request, source: &S) -> Result<Bytes, E> {
         let end = request.end();
-        let mut pieces = FuturesOrdered::new();
+        let mut pieces = Vec::with_capacity(2);
         let mut at = request.offset;
         while at < end {
             let boundary = (at / self.chunk + 1).saturating_mul(self.chunk).min(end);
-            pieces.push_back(self.read_piece(request, at..boundary, source));
+            pieces.push(self.read_piece(request, at..boundary, source));
             at = boundary;
         }
         let mut parts = Parts::default();
-        while let Some(piece) = pieces.next().await {
+        for piece in join_all(pieces).await {
             if !piece?.append_to(&mut parts) {
                 break;
             }

@@ -112,6 +112,7 @@ fn a_part_is_copied_within_a_file(kind: Kind) {
     fs::write(scene.there("a"), &data).unwrap();
     let file = read_write(&scene.here("a"));
     copy_range((&file, 0), (&file, 2 * MIB as u64), 2 * MIB);
+    file.sync_data().unwrap();
     assert!(fs::read(scene.there("a")).unwrap() == [&data[..], &data[..]].concat());
 }
 
@@ -123,6 +124,7 @@ fn what_was_just_written_is_copied(kind: Kind) {
         let data = noise(round, 300_000);
         writer.write_all_at(&data, 1000 * round).unwrap();
         copy_range((&reader, 1000 * round), (&target, 0), data.len());
+        target.sync_data().unwrap();
         assert!(fs::read(scene.there("b")).unwrap() == data, "round {round}");
     }
 }
@@ -139,6 +141,7 @@ fn what_was_copied_is_read_back_before_it_is_closed(kind: Kind) {
     to.read_exact_at(&mut read, 0).unwrap();
     assert!(read[..2 * MIB] == data && read[2 * MIB..] == old[2 * MIB..]);
     to.write_all(b"over it").unwrap();
+    to.sync_data().unwrap();
     assert!(fs::read(scene.there("b")).unwrap().starts_with(b"over it"));
 }
 
