@@ -259,7 +259,7 @@ impl<K: Clone> Dirty<K> {
             (by, generation) = (next.by, generation.min(next.generation));
         }
         self.extent_bytes -= data.len() as u64;
-        if run.end % self.chunk == 0 {
+        if run.end.is_multiple_of(self.chunk) {
             self.complete.remove(&(run.start / self.chunk));
         }
         Some((data.freeze(), by, generation))

@@ -33,4 +33,4 @@ pub mod writeback;
 
 pub use pages::{Ahead, PageCache, Request, Source};
 pub use readahead::{Advice, ReadAhead, Terms};
-pub use writeback::{SENT_AFTER, Seen, Sink, Taken, WriteBack};
+pub use writeback::{Occasion, SENT_AFTER, Seen, Sink, Taken, WriteBack};

@@ -4,7 +4,7 @@
 //! taken. [`WriteBack::drain`] is how everything that has to come after the writes waits for them.
 //!
 //! Invariants: what is taken is sent, unless the file's end of the mount comes first. A write that the
-//! server refused is reported once to each who asks with a [`Seen`] from before it. The dirty bytes of
+//! server refused is reported to each who asks with a [`Seen`] from before it ([`Occasion`]). The dirty bytes of
 //! one file are bounded by what the line carries, those of all files by the cache's memory.
 
 use super::chunks::FileKey;
@@ -67,7 +67,24 @@ pub enum Taken {
 
 /// Which failures somebody knows of already.
 #[derive(Debug)]
-pub struct Seen(AtomicU64);
+pub struct Seen {
+    /// Told to a write. The kernel may swallow that, if it could write a part of what it was given.
+    by_write: AtomicU64,
+    /// Told to an fsync, which nobody overlooks.
+    by_sync: AtomicU64,
+}
+
+/// On which occasion a failure is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Occasion {
+    /// A write: each failure once.
+    Write,
+    /// A close. Each time, since a descriptor may be closed by several processes that have inherited
+    /// it, and only one of them cares.
+    Close,
+    /// An fsync: each failure once, and then no close tells it any more.
+    Sync,
+}
 
 impl<K: Sink> WriteBack<K> {
     /// Of a file on a grid of `chunk` bytes.
@@ -165,13 +182,21 @@ impl<K: Sink> WriteBack<K> {
 
     /// For somebody who is to hear of failures from now on.
     pub fn seen(&self) -> Seen {
-        Seen(AtomicU64::new(self.state.lock().failures))
+        let failures = self.state.lock().failures;
+        Seen { by_write: failures.into(), by_sync: failures.into() }
     }
 
-    /// The last failure, if there is one that the asker has not seen. He has then.
-    pub fn failure(&self, seen: &Seen) -> Option<K::Error> {
+    /// The last failure, if there is one to be told on this occasion.
+    pub fn failure(&self, seen: &Seen, occasion: Occasion) -> Option<K::Error> {
         let state = self.state.lock();
-        let before = seen.0.swap(state.failures, Ordering::AcqRel);
+        let before = match occasion {
+            Occasion::Write => seen.by_write.swap(state.failures, Ordering::AcqRel),
+            Occasion::Close => seen.by_sync.load(Ordering::Acquire),
+            Occasion::Sync => {
+                seen.by_write.store(state.failures, Ordering::Release);
+                seen.by_sync.swap(state.failures, Ordering::AcqRel)
+            }
+        };
         state.last_failure.clone().filter(|_| before < state.failures)
     }
 

@@ -2,7 +2,6 @@
 
 use super::convert::{add_entry, file_attr, file_type, open_flags, report, set_time};
 use super::init;
-use super::launch::launch;
 use crate::share::Share;
 use crate::vfs::{Listed, SetAttr, Vfs};
 use bytes::Bytes;
@@ -38,15 +37,14 @@ impl<S: Share> Adapter<S> {
         Adapter { vfs, runtime }
     }
 
-    /// Begins what may need waiting. The reply goes with it; if it were dropped unanswered, fuser would
+    /// Runs what needs waiting. The reply goes with it; if it were dropped unanswered, fuser would
     /// answer `EIO`.
     fn spawn<F, W>(&self, work: W)
     where
         W: FnOnce(Arc<Vfs<S>>) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let _context = self.runtime.enter();
-        launch(&self.runtime, work(Arc::clone(&self.vfs)));
+        self.runtime.spawn(work(Arc::clone(&self.vfs)));
     }
 }
 

@@ -12,7 +12,6 @@
 pub mod adapter;
 mod convert;
 mod init;
-mod launch;
 pub mod session;
 
 #[cfg(test)]

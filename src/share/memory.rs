@@ -385,7 +385,10 @@ impl Share for MemoryShare {
         if broken.owed.is_empty() {
             return Ok(());
         }
-        let work = |tree: &mut Tree| Ok(tree.grants.acknowledge(broken.key, broken.kept()));
+        let work = |tree: &mut Tree| {
+            tree.grants.acknowledge(broken.key, broken.kept());
+            Ok(())
+        };
         self.call("OPLOCK_BREAK", &RemotePath::root(), work).await?;
         self.given_back.notify_waiters();
         Ok(())

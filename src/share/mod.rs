@@ -16,6 +16,7 @@ mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
 mod operations;
+mod pieces;
 mod slices;
 mod smb;
 mod task;

@@ -2,6 +2,7 @@
 
 use super::file::{Identity, Open, SmbFile};
 use super::listing::SmbListing;
+use super::pieces::gather;
 use super::smb::{Repeat, SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::*;
@@ -14,7 +15,7 @@ use crate::wire::messages::create::{self, Create, access, disposition, options};
 use crate::wire::messages::ioctl::CopyRange;
 use crate::wire::messages::lease::Wanted;
 use crate::wire::messages::{FileId, info, io};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use std::sync::Arc;
 
 impl Share for SmbShare {
@@ -101,19 +102,7 @@ impl Share for SmbShare {
 
     async fn read(&self, file: &SmbFile, offset: u64, length: u32) -> Result<Bytes> {
         let piece = self.piece(file, self.limits.read.max(1));
-        if length <= piece {
-            return self.read_piece(file, offset, length).await;
-        }
-        let mut data = BytesMut::with_capacity(length as usize);
-        while data.len() < length as usize {
-            let wanted = (length - data.len() as u32).min(piece);
-            let part = self.read_piece(file, offset + data.len() as u64, wanted).await?;
-            data.extend_from_slice(&part);
-            if part.len() < wanted as usize {
-                break;
-            }
-        }
-        Ok(data.freeze())
+        gather(length, piece, |there, wanted| self.read_piece(file, offset + u64::from(there), wanted)).await
     }
 
     async fn write(&self, file: &SmbFile, offset: u64, mut data: Bytes) -> Result<()> {

@@ -38,6 +38,9 @@ pub struct SmbShare {
     pub(super) extents: Mutex<Extents>,
 }
 
+/// The least time that a request is given to be answered.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Whether an operation may be sent again when its connection was lost before the answer came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Repeat {
@@ -176,7 +179,9 @@ pub(super) async fn send(
     requests: Vec<Request>,
     deadline: Instant,
 ) -> std::result::Result<Vec<Reply>, Failure> {
-    let left = deadline.saturating_duration_since(Instant::now());
+    // What is sent again after the connection was lost has a moment, however late it is: a WRITE that
+    // is given up takes the new session along.
+    let left = deadline.saturating_duration_since(Instant::now()).max(GRACE);
     let replies = tree.channels.send(&compound(tree, requests), left).await.map_err(Failure::Wire)?;
     if replies.iter().any(|reply| session_is_gone(reply.status())) {
         tree.channels.end("the server has ended the session");

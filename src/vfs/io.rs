@@ -12,7 +12,7 @@ use super::Vfs;
 use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
 use super::underway::Underway;
-use crate::cache::{Ahead, Request, Taken, Terms};
+use crate::cache::{Ahead, Occasion, Request, Taken, Terms};
 use crate::share::{FileTime, OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
@@ -94,8 +94,8 @@ impl<S: Share> Vfs<S> {
             Ok(open) => open,
             Err(error) => return Some(Err(error)),
         };
-        if let Some(error) = open.shared.back.failure(&open.seen) {
-            return Some(Err(error.into()));
+        if let Err(error) = told(&open, Occasion::Write) {
+            return Some(Err(error));
         }
         let range = open.access.write_range(offset, data.len() as u64);
         // What has to wait keeps its turn.
@@ -186,7 +186,7 @@ impl<S: Share> Vfs<S> {
     pub fn flushed(&self, handle: u64) -> Option<Result<()>> {
         match self.handles.file(handle) {
             Ok(open) if open.shared.back.is_dirty() => None,
-            Ok(open) => Some(told(&open)),
+            Ok(open) => Some(told(&open, Occasion::Close)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -198,7 +198,7 @@ impl<S: Share> Vfs<S> {
     pub async fn flush(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
         open.shared.back.drain().await;
-        told(&open)
+        told(&open, Occasion::Close)
     }
 
     /// Has the server put the file's data on its disk.
@@ -208,7 +208,7 @@ impl<S: Share> Vfs<S> {
     pub async fn fsync(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
         open.shared.back.drain().await;
-        told(&open)?;
+        told(&open, Occasion::Sync)?;
         // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
         let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
         match writer {
@@ -354,9 +354,9 @@ impl<S: Share> Vfs<S> {
     }
 }
 
-/// What the program has not been told yet of earlier writes.
-fn told<S: Share>(open: &OpenFile<S>) -> Result<()> {
-    match open.shared.back.failure(&open.seen) {
+/// What the program is to be told of earlier writes.
+fn told<S: Share>(open: &OpenFile<S>, occasion: Occasion) -> Result<()> {
+    match open.shared.back.failure(&open.seen, occasion) {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }

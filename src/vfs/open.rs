@@ -5,7 +5,7 @@ use super::errno::{Result, VfsError};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
 use super::{Vfs, files, names, pending};
-use crate::cache::WriteBack;
+use crate::cache::{Occasion, WriteBack};
 use crate::share::{
     Caching, CreateAction, Disposition, FileKind, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share,
 };
@@ -184,8 +184,8 @@ impl<S: Share> Vfs<S> {
         let _closing = self.handles.closing(closing);
         open.readers.lock().give_up();
         open.shared.back.drain().await;
-        if let Some(error) = open.shared.back.failure(&open.seen) {
-            tracing::error!(%error, "data that was written is lost, and no program is left to be told");
+        if let Some(error) = open.shared.back.failure(&open.seen, Occasion::Close) {
+            tracing::error!(%error, "data that was written is lost: close(2) and fsync(2) have said so, if anybody asked");
         }
         let token = self.with_inodes(|inodes| inodes.get(open.ino).map(|node| node.attributes.token()));
         match self.share.close(&open.file).await {

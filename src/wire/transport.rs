@@ -65,7 +65,7 @@ pub struct FrameReader {
     head: BytesMut,
 }
 
-const HEAD_SIZE: usize = 4608;
+const HEAD_SIZE: usize = 512;
 const PREFIX_SIZE: usize = smb_transport::SmbTcpMessageHeader::SIZE;
 /// Frame types of the NetBIOS session service; direct TCP knows the first only.
 const SESSION_MESSAGE: u8 = 0;

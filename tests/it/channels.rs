@@ -11,7 +11,8 @@ use bytes::Bytes;
 use cifs_fuse::config::{Dialect, DialectRange, Identity, Protection, Transport};
 use cifs_fuse::share::{Disposition, IoLimits, OpenHow, RemotePath, Share, SmbShare};
 use cifs_fuse::wire::ConnectConfig;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -113,15 +114,14 @@ fn copies_are_right_however_they_are_protected() {
         for protection in ["--signing=required", "--signing=off", "--encryption=required"] {
             let options =
                 [protection.to_owned(), format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
-            for connections in [1, 2, 4] {
-                let (mount, proxy) = mounted(&server, connections, &options);
-                copies(mount.path(), server.folder());
-                living(&proxy, connections);
-                if protection == "--encryption=required" {
-                    assert_eq!(proxy.requests(command::CREATE) + proxy.requests(command::WRITE), 0, "{options:?}");
-                }
-                mount.unmount();
+            let connections = if dialect == Dialect::Smb311 { 4 } else { 2 };
+            let (mount, proxy) = mounted(&server, connections, &options);
+            copies(mount.path(), server.folder());
+            living(&proxy, connections);
+            if protection == "--encryption=required" {
+                assert_eq!(proxy.requests(command::CREATE) + proxy.requests(command::WRITE), 0, "{options:?}");
             }
+            mount.unmount();
         }
     }
 }
@@ -185,7 +185,11 @@ fn one_connection_lost_in_the_middle_of_a_copy_spoils_nothing() {
         let line = Line::of(connections, &[]);
         let (there, here) = (line.folder.join("image"), line.mount.join("image"));
         let first = living(&line.proxy, connections);
-        cut_while(&line.proxy, command::WRITE, first[lost], || fs::write(&here, &data));
+        cut_while(&line.proxy, command::WRITE, first[lost], || {
+            let mut file = File::create(&here)?;
+            file.write_all(&data)?;
+            file.sync_all()
+        });
         assert!(fs::read(&there).unwrap() == data, "{lost} of {connections} lost while writing");
         fs::write(&there, noise(8, 24 * MIB)).unwrap();
         let second = living(&line.proxy, connections);
@@ -193,6 +197,8 @@ fn one_connection_lost_in_the_middle_of_a_copy_spoils_nothing() {
             assert!(fs::read(&here)? == noise(8, 24 * MIB), "{lost} lost while reading");
             Ok(())
         });
+        // What was read ahead may have been all: then somebody has to want something first.
+        fs::write(line.mount.join("after"), "x").unwrap();
         let third = living(&line.proxy, connections);
         assert!(first.last() < second.first() && second.last() < third.first(), "the loss of one is the end of all");
         line.mount.unmount();

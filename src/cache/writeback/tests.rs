@@ -119,15 +119,19 @@ async fn a_writer_waits_for_room_and_goes_on() {
 }
 
 #[tokio::test]
-async fn each_who_was_there_hears_of_a_failure_once() {
+async fn each_who_was_there_hears_of_a_failure() {
     let ((_, file), disk) = (file(1 << 20), Disk::open());
     let (first, second) = (file.seen(), file.seen());
     disk.fails.store(true, Ordering::Relaxed);
     file.take(&disk, 0, &[1; 10], always);
     file.drain().await;
-    assert_eq!((file.failure(&first), file.failure(&first)), (Some("disk full"), None));
-    assert_eq!(file.failure(&second), Some("disk full"));
-    assert_eq!(file.failure(&file.seen()), None, "who came later has lost nothing");
+    let told = |seen: &Seen, occasion| file.failure(seen, occasion).is_some();
+    assert!(told(&first, Occasion::Write) && !told(&first, Occasion::Write), "a write says it once");
+    assert!(told(&first, Occasion::Close) && told(&first, Occasion::Close), "a close each time");
+    assert!(told(&first, Occasion::Sync) && !told(&first, Occasion::Sync), "fsync once");
+    assert!(!told(&first, Occasion::Close), "and then it is known");
+    assert!(told(&second, Occasion::Sync) && !told(&second, Occasion::Write));
+    assert!(!told(&file.seen(), Occasion::Close), "who came later has lost nothing");
     assert!(!file.is_dirty());
 }
 

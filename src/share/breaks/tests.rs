@@ -1,6 +1,6 @@
 use super::*;
-use crate::wire::channels::Channels;
 use crate::wire::NtStatus;
+use crate::wire::channels::Channels;
 use crate::wire::codec::Put;
 use crate::wire::header::{Command, Header, UNSOLICITED};
 use crate::wire::messages::create::FileInfo;

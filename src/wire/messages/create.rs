@@ -255,7 +255,12 @@ mod tests {
         let mut body = vec![0; 80];
         (body[0], body[2]) = (89, oplock);
         body.put_u32((HEADER_SIZE + 88) as u32).put_u32(contexts.len() as u32).put_bytes(contexts);
-        Reply { header, message: [vec![0; HEADER_SIZE], body].concat().into(), signature: Default::default(), sealed: false }
+        Reply {
+            header,
+            message: [vec![0; HEADER_SIZE], body].concat().into(),
+            signature: Default::default(),
+            sealed: false,
+        }
     }
 
     #[test]
