@@ -6,7 +6,7 @@
 //! draft-cardwell-iccrg-bbr, "delivery rate"). While the window is what limits the rate, each round
 //! trip finds twice the rate, and the window doubles.
 //!
-//! Invariant: the window lies between [`FLOOR`], or what the line carries in [`PATIENCE`] where that is
+//! Invariant: the window lies between [`FLOOR`], or what the line carries in four seconds where that is
 //! less, and [`CEILING`].
 
 use std::time::{Duration, Instant};
