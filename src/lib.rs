@@ -20,4 +20,5 @@ pub mod fuse;
 pub mod mount;
 pub mod share;
 pub mod vfs;
+mod waiting;
 pub mod wire;

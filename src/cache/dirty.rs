@@ -92,7 +92,7 @@ impl<K: Clone> Dirty<K> {
     pub fn touches(&self, range: &Range<u64>) -> bool {
         let before_end = self.extents.range(..range.end).next_back();
         before_end.is_some_and(|(start, extent)| start + extent.data.len() as u64 > range.start)
-            || self.flights.iter().any(|flight| flight.range().start < range.end && range.start < flight.range().end)
+            || self.flights.iter().any(|flight| flight.overlaps(range))
     }
 
     /// The bytes of `range`, if all of them are dirty, and in one piece.
@@ -212,7 +212,7 @@ impl<K: Clone> Dirty<K> {
     fn next_start(&self) -> Option<u64> {
         let free = |start: u64| {
             let run = self.run_from(start);
-            !self.flights.iter().any(|flight| flight.range().start < run.end && run.start < flight.range().end)
+            !self.flights.iter().any(|flight| flight.overlaps(&run))
         };
         let complete = self.complete.iter().filter_map(|chunk| {
             let (last, _) = self.extents.range(..(chunk + 1) * self.chunk).next_back()?;
@@ -295,6 +295,10 @@ impl<K> Extent<K> {
 impl Flight {
     fn range(&self) -> Range<u64> {
         self.offset..self.offset + self.data.len() as u64
+    }
+
+    fn overlaps(&self, range: &Range<u64>) -> bool {
+        self.range().start < range.end && range.start < self.range().end
     }
 }
 

@@ -31,11 +31,6 @@ impl Memory {
         self.chunks.used() + self.dirty + self.flying
     }
 
-    /// What is dirty, in bytes.
-    pub fn dirty(&self) -> u64 {
-        self.dirty
-    }
-
     /// A READ begins that somebody waits for: whether there is room. One READ alone always has it, so
     /// that a small limit makes things slow rather than impossible.
     #[must_use]

@@ -10,6 +10,7 @@
 use super::chunks::FileKey;
 use super::dirty::{Dirty, Job};
 use super::pages::PageCache;
+use crate::waiting::until;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::future::Future;
@@ -154,15 +155,7 @@ impl<K: Sink> WriteBack<K> {
     pub async fn drain(self: &Arc<Self>) {
         let mark = self.state.lock().dirty.send_all();
         self.send();
-        loop {
-            let progress = self.progress.notified();
-            tokio::pin!(progress);
-            progress.as_mut().enable();
-            if self.state.lock().dirty.is_sent(mark) {
-                return;
-            }
-            progress.await;
-        }
+        until(&self.progress, || self.state.lock().dirty.is_sent(mark)).await;
     }
 
     /// Whether there is something that the server has not answered for.
@@ -223,16 +216,15 @@ impl<K: Sink> WriteBack<K> {
         }
         // What was read meanwhile may be from before this write; nobody was given it.
         self.cache.invalidate(self.file, offset..offset + length);
-        let clean = {
+        let (freed, clean) = {
             let mut state = self.state.lock();
             if let Err(error) = result {
                 state.failures += 1;
                 state.last_failure = Some(error);
             }
-            state.dirty.done(number);
-            state.dirty.is_clean()
+            (state.dirty.done(number), state.dirty.is_clean())
         };
-        self.cache.clean(length);
+        self.cache.clean(freed);
         if clean {
             by.cleaned();
         }

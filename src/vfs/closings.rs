@@ -4,6 +4,7 @@
 //! directory that is not empty yet, or a file that is still open. Whoever fails for such a reason
 //! waits until the closes that were under way have ended, and tries once more.
 
+use crate::waiting::until;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use tokio::sync::Notify;
@@ -50,16 +51,8 @@ impl Closings {
             let state = self.state.lock();
             (state.next, !state.active.is_empty())
         };
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            // From here on no end is missed.
-            ended.as_mut().enable();
-            if self.state.lock().active.first().is_none_or(|first| *first > latest) {
-                return any;
-            }
-            ended.await;
-        }
+        until(&self.ended, || self.state.lock().active.first().is_none_or(|first| *first > latest)).await;
+        any
     }
 }
 

@@ -16,8 +16,8 @@
 //! - When close(2) or fsync(2) has returned, the server has what was written, and with fsync(2) or
 //!   `O_SYNC` it has put it on its disk. Before that, write(2) returns at once where the server vouches
 //!   that nobody else has the file open (a write lease or an exclusive oplock), and when the server has
-//!   the data otherwise. A write that failed later is reported by the next write, fsync or close of
-//!   each handle that was open then.
+//!   the data otherwise. A write that failed later is reported by the next write of each handle
+//!   that was open then, and by each close until fsync(2) has reported it.
 //! - What is read was on the server when the file was opened, or later; while it stays open, changes
 //!   by others show after the attribute timeout. Attributes and names are at most that old.
 //! - O_APPEND writes at the end of the file as the server says, asked within the attribute timeout. Two

@@ -9,6 +9,7 @@
 //! Invariant: a write is listed from before its first message is sent until after what was cached of
 //! its range has been dropped.
 
+use crate::waiting::until;
 use parking_lot::Mutex;
 use std::ops::Range;
 use std::sync::Arc;
@@ -74,17 +75,8 @@ impl Writes {
     }
 
     async fn settle_until(&self, latest: u64, key: u64, range: Range<u64>) {
-        loop {
-            let ended = self.ended.notified();
-            tokio::pin!(ended);
-            // From here on no end is missed.
-            ended.as_mut().enable();
-            let wait = |write: &Write| write.number <= latest && write.touches(key, &range);
-            if !self.state.lock().active.iter().any(wait) {
-                return;
-            }
-            ended.await;
-        }
+        let wait = |write: &Write| write.number <= latest && write.touches(key, &range);
+        until(&self.ended, || !self.state.lock().active.iter().any(wait)).await;
     }
 }
 

@@ -337,17 +337,8 @@ mod tests {
 
     const ADDRESS: Addressing = Addressing { first_id: 5, credits: 10, multi_credit: true, session_id: 42 };
 
-    const RESPONSE: Header = Header {
-        credit_charge: 0,
-        status: NtStatus::SUCCESS,
-        command: 13,
-        credits: 1,
-        flags: flags::RESPONSE,
-        next_command: 0,
-        message_id: 1,
-        async_or_tree: 0,
-        session_id: 0,
-    };
+    const RESPONSE: Header =
+        Header { credits: 1, flags: flags::RESPONSE, message_id: 1, ..Header::blank(Command::Echo) };
 
     fn chain() -> Chain {
         let requests = vec![

@@ -50,6 +50,22 @@ pub struct Header {
 }
 
 impl Header {
+    /// Nothing but a command, for tests to fill in what they are about.
+    #[cfg(test)]
+    pub(crate) const fn blank(command: Command) -> Header {
+        Header {
+            credit_charge: 0,
+            status: NtStatus::SUCCESS,
+            command: command as u16,
+            credits: 0,
+            flags: 0,
+            next_command: 0,
+            message_id: 0,
+            async_or_tree: 0,
+            session_id: 0,
+        }
+    }
+
     /// The AsyncId of an asynchronous response.
     pub fn async_id(&self) -> Option<u64> {
         self.has(flags::ASYNC).then_some(self.async_or_tree)

@@ -167,13 +167,12 @@ mod tests {
         let header = Header {
             credit_charge: 1,
             status,
-            command: 5,
             credits: 1,
             flags: flags | flags::RESPONSE,
-            next_command: 0,
             message_id,
             async_or_tree: 77,
             session_id: 1,
+            ..Header::blank(Command::Create)
         };
         Reply { header, message: Bytes::new(), signature: [0; 16], sealed: false }
     }

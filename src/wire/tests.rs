@@ -246,17 +246,7 @@ async fn a_break_is_delivered_and_other_unsolicited_messages_end_the_connection(
     let (client, mut server) = pair().await;
     let mut breaks = client.breaks().unwrap();
     assert!(client.breaks().is_none());
-    let header = Header {
-        credit_charge: 0,
-        status: NtStatus::SUCCESS,
-        command: Command::OplockBreak as u16,
-        credits: 0,
-        flags: 0,
-        next_command: 0,
-        message_id: u64::MAX,
-        async_or_tree: 0,
-        session_id: 0,
-    };
+    let header = Header { message_id: u64::MAX, ..Header::blank(Command::OplockBreak) };
     server.answer(&header, NtStatus::SUCCESS, 0, &[44, 0]).await;
     assert_eq!(breaks.recv().await.unwrap().body(), [44, 0]);
     server.answer(&Header { command: Command::Echo as u16, ..header }, NtStatus::SUCCESS, 0, &[4, 0]).await;

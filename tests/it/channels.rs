@@ -2,6 +2,7 @@
 
 use crate::support::files::{checksum, noise};
 use crate::support::frames::command;
+use crate::support::line::Line;
 use crate::support::mount::{Mount, Request};
 use crate::support::proxy::Proxy;
 use crate::support::scratch;
@@ -13,8 +14,7 @@ use cifs_fuse::share::{Disposition, IoLimits, OpenHow, RemotePath, Share, SmbSha
 use cifs_fuse::wire::ConnectConfig;
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -22,23 +22,9 @@ const LIMIT: Duration = Duration::from_secs(30);
 const MIB: usize = 1 << 20;
 
 /// A mount of a new folder of the shared smbd, through a proxy, on so many connections.
-struct Line {
-    mount: Mount,
-    proxy: Proxy,
-    folder: PathBuf,
-    _server: Arc<Server>,
-}
-
-impl Line {
-    fn of(connections: usize, options: &[&str]) -> Line {
-        let server = Server::shared(Kind::Smbd);
-        let folder = server.new_folder("channels");
-        let proxy = Proxy::to_port(server.port());
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let request = Request::new(url("127.0.0.1", proxy.port(), &name)).arg(format!("--connections={connections}"));
-        let mount = options.iter().fold(request, Request::arg).mount();
-        Line { mount, proxy, folder, _server: server }
-    }
+fn line(connections: usize, options: &[&str]) -> Line {
+    let connections = format!("--connections={connections}");
+    Line::to(Server::shared(Kind::Smbd), &[&[connections.as_str()], options].concat())
 }
 
 /// A mount of this server on so many connections, as far as it offers them.
@@ -77,7 +63,7 @@ fn copies(mount: &Path, folder: &Path) {
 #[test]
 fn as_many_connections_are_made_as_are_asked_for() {
     for connections in [1, 2, 4, 16] {
-        let line = Line::of(connections, &[]);
+        let line = line(connections, &[]);
         let made = living(&line.proxy, connections);
         copies(line.mount.path(), &line.folder);
         assert_eq!(line.proxy.living(), made, "none was lost");
@@ -182,7 +168,7 @@ fn connections_that_cannot_be_had_are_done_without_until_the_next_reconnect() {
 fn one_connection_lost_in_the_middle_of_a_copy_spoils_nothing() {
     let data = noise(7, 24 * MIB);
     for (connections, lost) in [(2, 1), (2, 0), (4, 2)] {
-        let line = Line::of(connections, &[]);
+        let line = line(connections, &[]);
         let (there, here) = (line.folder.join("image"), line.mount.join("image"));
         let first = living(&line.proxy, connections);
         cut_while(&line.proxy, command::WRITE, first[lost], || {
@@ -219,7 +205,7 @@ fn cut_while(proxy: &Proxy, command: u16, number: usize, work: impl FnOnce() -> 
 /// Nothing passes on the connection that carries bulk; everything else goes on.
 #[test]
 fn small_operations_do_not_wait_behind_bulk() {
-    let line = Line::of(2, &["--attr-timeout=0"]);
+    let line = line(2, &["--attr-timeout=0"]);
     fs::write(line.folder.join("other"), "here").unwrap();
     fs::write(line.folder.join("image"), noise(1, 8 * MIB)).unwrap();
     let bulk = living(&line.proxy, 2)[1];

@@ -5,7 +5,7 @@
 use crate::support::command::run;
 use crate::support::files::{checksum, noise};
 use crate::support::frames::command::{IOCTL, READ, WRITE};
-use crate::support::proxy::Proxy;
+use crate::support::line::Line;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, Server, Settings, both_servers};
 use rustix::fs::copy_file_range;
@@ -62,29 +62,27 @@ fn cp_gives_the_same_bytes(kind: Kind) {
 #[test]
 fn no_data_goes_over_the_wire_when_samba_copies() {
     let server = Server::shared(Kind::Smbd);
-    let proxy = Proxy::to_port(server.port());
-    let scene = Scene::through(&proxy, server);
-    fs::write(scene.there("a"), noise(1, 40 * MIB)).unwrap();
-    let before = proxy.frames();
-    cp(&scene.here("a"), &scene.here("b"));
-    let frames = proxy.frames() - before;
-    assert_eq!((proxy.requests(READ), proxy.requests(WRITE)), (0, 0));
+    let line = Line::to(server, &[]);
+    fs::write(line.there("a"), noise(1, 40 * MIB)).unwrap();
+    let before = line.proxy.frames();
+    cp(&line.here("a"), &line.here("b"));
+    let frames = line.proxy.frames() - before;
+    assert_eq!((line.proxy.requests(READ), line.proxy.requests(WRITE)), (0, 0));
     assert!(frames < 40, "{frames} frames");
-    assert_eq!(checksum(&scene.there("b")), checksum(&scene.there("a")));
+    assert_eq!(checksum(&line.there("b")), checksum(&line.there("a")));
 }
 
 #[test]
 fn a_server_that_cannot_copy_is_asked_once() {
     let server = Server::shared(Kind::Embedded);
-    let proxy = Proxy::to_port(server.port());
-    let scene = Scene::through(&proxy, server);
-    fs::write(scene.there("a"), noise(2, 3 * MIB)).unwrap();
+    let line = Line::to(server, &[]);
+    fs::write(line.there("a"), noise(2, 3 * MIB)).unwrap();
     for name in ["b", "c"] {
-        cp(&scene.here("a"), &scene.here(name));
-        assert_eq!(checksum(&scene.there(name)), checksum(&scene.there("a")));
+        cp(&line.here("a"), &line.here(name));
+        assert_eq!(checksum(&line.there(name)), checksum(&line.there("a")));
     }
-    assert_eq!(proxy.requests(IOCTL), 1);
-    assert!(proxy.requests(READ) > 0 && proxy.requests(WRITE) > 0);
+    assert_eq!(line.proxy.requests(IOCTL), 1);
+    assert!(line.proxy.requests(READ) > 0 && line.proxy.requests(WRITE) > 0);
 }
 
 fn a_part_is_copied_into_the_middle(kind: Kind) {
@@ -147,17 +145,16 @@ fn what_was_copied_is_read_back_before_it_is_closed(kind: Kind) {
 
 fn a_copy_goes_on_after_the_line_was_cut(kind: Kind) {
     let server = Server::shared(kind);
-    let proxy = Proxy::to_port(server.port());
-    let scene = Scene::through(&proxy, server);
+    let line = Line::to(server, &[]);
     let data = noise(8, 6 * MIB);
-    fs::write(scene.there("a"), &data).unwrap();
-    let (from, to) = (File::open(scene.here("a")).unwrap(), read_write(&scene.here("b")));
+    fs::write(line.there("a"), &data).unwrap();
+    let (from, to) = (File::open(line.here("a")).unwrap(), read_write(&line.here("b")));
     for start in [0, 3 * MIB] {
         copy_range((&from, start as u64), (&to, start as u64), 3 * MIB);
-        proxy.cut();
+        line.proxy.cut();
     }
-    assert!(fs::read(scene.here("b")).unwrap() == data);
-    assert!(proxy.connections() > 1);
+    assert!(fs::read(line.here("b")).unwrap() == data);
+    assert!(line.proxy.connections() > 1);
 }
 
 /// A disk whose files can share blocks, on a folder of the server.
@@ -190,17 +187,16 @@ impl Drop for SharingDisk {
 #[test]
 fn where_files_can_share_blocks_a_copy_is_one_request_and_takes_no_room() {
     let server = Arc::new(Server::start(Kind::Smbd, Settings { shares_blocks: true, ..Settings::default() }));
-    let proxy = Proxy::to_port(server.port());
-    let scene = Scene::through(&proxy, server);
-    let Some(_disk) = SharingDisk::on(&scene.there("disk")) else { return };
+    let line = Line::to(server, &[]);
+    let Some(_disk) = SharingDisk::on(&line.there("disk")) else { return };
     // The disk could not hold two of them.
     let data = noise(9, 130 * MIB + 5);
-    fs::write(scene.there("disk/a"), &data).unwrap();
-    cp(&scene.here("disk/a"), &scene.here("disk/b"));
-    assert!(fs::read(scene.there("disk/b")).unwrap() == data);
+    fs::write(line.there("disk/a"), &data).unwrap();
+    cp(&line.here("disk/a"), &line.here("disk/b"));
+    assert!(fs::read(line.there("disk/b")).unwrap() == data);
     // The blocks, the resume key, the rest behind the last whole block.
-    assert_eq!(proxy.requests(IOCTL), 3);
-    File::open(scene.there("disk/b")).unwrap().sync_all().expect("there is room");
+    assert_eq!(line.proxy.requests(IOCTL), 3);
+    File::open(line.there("disk/b")).unwrap().sync_all().expect("there is room");
 }
 
 #[test]

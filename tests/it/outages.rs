@@ -1,8 +1,8 @@
 //! A server that goes away, comes back, falls silent or is slow.
 
 use crate::support::files::{fails_with, names, noise};
+use crate::support::line::Line;
 use crate::support::mount::{Mount, Request};
-use crate::support::proxy::Proxy;
 use crate::support::scene::{Scene, url_of};
 use crate::support::server::{Kind, Server, Settings, both_servers, url};
 use crate::support::smbd::Smbd;
@@ -11,8 +11,6 @@ use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 both_servers!(
@@ -27,25 +25,6 @@ both_servers!(
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// A mount through a proxy.
-struct Line {
-    mount: Mount,
-    proxy: Proxy,
-    folder: PathBuf,
-    _server: Arc<Server>,
-}
-
-impl Line {
-    fn to(kind: Kind, options: &[&str]) -> Line {
-        let server = Server::shared(kind);
-        let folder = server.new_folder("line");
-        let proxy = Proxy::to_port(server.port());
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let request = options.iter().fold(Request::new(url("127.0.0.1", proxy.port(), &name)), Request::arg);
-        Line { mount: request.mount(), proxy, folder, _server: server }
-    }
-}
-
 fn works_again(mount: &Mount) {
     assert!(wait_until(LIMIT, || fs::read_dir(mount.path()).is_ok()), "no listing {LIMIT:?} after the server is back");
     fs::write(mount.join("after"), "works again").unwrap();
@@ -53,7 +32,7 @@ fn works_again(mount: &Mount) {
 }
 
 fn a_cut_line_is_mended(kind: Kind) {
-    let line = Line::to(kind, &[]);
+    let line = Line::to(Server::shared(kind), &[]);
     fs::write(line.mount.join("before"), "x").unwrap();
     line.proxy.cut();
     works_again(&line.mount);
@@ -62,7 +41,7 @@ fn a_cut_line_is_mended(kind: Kind) {
 }
 
 fn a_reset_line_is_mended(kind: Kind) {
-    let line = Line::to(kind, &[]);
+    let line = Line::to(Server::shared(kind), &[]);
     fs::write(line.mount.join("before"), "x").unwrap();
     line.proxy.reset();
     works_again(&line.mount);
@@ -72,7 +51,7 @@ fn a_reset_line_is_mended(kind: Kind) {
 /// A write that was confirmed by closing is on the server, whatever happens to the line afterwards;
 /// one that failed said so.
 fn lines_cut_again_and_again_lose_no_file(kind: Kind) {
-    let line = Line::to(kind, &[]);
+    let line = Line::to(Server::shared(kind), &[]);
     let mut confirmed = Vec::new();
     for round in 0..40_u64 {
         if round % 4 == 3 {
@@ -96,7 +75,7 @@ fn lines_cut_again_and_again_lose_no_file(kind: Kind) {
 }
 
 fn a_silent_server_fails_calls_within_the_deadline(kind: Kind) {
-    let line = Line::to(kind, &["--request-timeout=1", "--connect-timeout=1", "--attr-timeout=0"]);
+    let line = Line::to(Server::shared(kind), &["--request-timeout=1", "--connect-timeout=1", "--attr-timeout=0"]);
     fs::write(line.mount.join("file"), "x").unwrap();
     line.proxy.stall();
     // The watchdog would end a call that waits for ever, and fail the test.
@@ -108,7 +87,7 @@ fn a_silent_server_fails_calls_within_the_deadline(kind: Kind) {
 }
 
 fn a_pause_is_sat_out(kind: Kind) {
-    let line = Line::to(kind, &["--attr-timeout=0"]);
+    let line = Line::to(Server::shared(kind), &["--attr-timeout=0"]);
     fs::write(line.mount.join("file"), "patience").unwrap();
     line.proxy.stall();
     let text = std::thread::scope(|scope| {
@@ -122,7 +101,7 @@ fn a_pause_is_sat_out(kind: Kind) {
 }
 
 fn a_slow_line_works(kind: Kind) {
-    let line = Line::to(kind, &[]);
+    let line = Line::to(Server::shared(kind), &[]);
     line.proxy.delay(Duration::from_millis(15));
     let data = noise(1, 2_000_000);
     fs::write(line.mount.join("file"), &data).unwrap();
@@ -132,7 +111,7 @@ fn a_slow_line_works(kind: Kind) {
 }
 
 fn unmounting_is_bounded_though_the_server_is_silent(kind: Kind) {
-    let line = Line::to(kind, &["--request-timeout=2", "--connect-timeout=2"]);
+    let line = Line::to(Server::shared(kind), &["--request-timeout=2", "--connect-timeout=2"]);
     fs::write(line.mount.join("file"), "x").unwrap();
     line.proxy.stall();
     line.mount.unmount();

@@ -3,8 +3,8 @@
 use crate::support::command::run;
 use crate::support::files::{fails_with, noise};
 use crate::support::frames::command;
-use crate::support::mount::{Mount, Request};
-use crate::support::proxy::Proxy;
+use crate::support::line::Line;
+use crate::support::mount::Request;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, PASSWORD, SHARE, Server, Settings, both_servers, url, user};
 use crate::support::smbd::Smbd;
@@ -31,24 +31,6 @@ both_servers!(
 
 const MIB: usize = 1 << 20;
 const SOON: Duration = Duration::from_secs(10);
-
-/// A mount whose requests are counted.
-struct Counted {
-    mount: Mount,
-    proxy: Proxy,
-    folder: PathBuf,
-    _server: Arc<Server>,
-}
-
-impl Counted {
-    fn on(server: Arc<Server>) -> Counted {
-        let folder = server.new_folder("counted");
-        let proxy = Proxy::to_port(server.port());
-        let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
-        let mount = Request::new(url("127.0.0.1", proxy.port(), &name)).mount();
-        Counted { mount, proxy, folder, _server: server }
-    }
-}
 
 fn small_writes_are_read_back_at_once_through_any_handle(kind: Kind) {
     let scene = Scene::on(kind);
@@ -162,18 +144,18 @@ fn what_is_synced_is_on_the_server_while_the_file_is_open(kind: Kind) {
 
 #[test]
 fn small_writes_of_a_file_that_nobody_else_has_open_are_sent_as_whole_chunks() {
-    let counted = Counted::on(Server::shared(Kind::Smbd));
+    let line = Line::to(Server::shared(Kind::Smbd), &[]);
     let data = noise(1, 8 * MIB);
-    let before = counted.proxy.requests(command::WRITE);
-    let mut file = File::create(counted.mount.join("file")).unwrap();
+    let before = line.proxy.requests(command::WRITE);
+    let mut file = File::create(line.mount.join("file")).unwrap();
     for piece in data.chunks(10_000) {
         file.write_all(piece).unwrap();
     }
     drop(file);
     // Eight chunks, and what a slow machine made linger.
-    let writes = counted.proxy.requests(command::WRITE) - before;
+    let writes = line.proxy.requests(command::WRITE) - before;
     assert!((8..30).contains(&writes), "{writes} WRITEs");
-    assert!(fs::read(counted.folder.join("file")).unwrap() == data);
+    assert!(fs::read(line.folder.join("file")).unwrap() == data);
 }
 
 #[test]

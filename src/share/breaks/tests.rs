@@ -47,17 +47,7 @@ fn open(leases: &Arc<Leases>, tree: &Arc<Tree>) -> Holding {
 }
 
 async fn send_break(server: &mut Scripted, body: &[u8]) {
-    let header = Header {
-        credit_charge: 0,
-        status: NtStatus::SUCCESS,
-        command: Command::OplockBreak as u16,
-        credits: 0,
-        flags: 0,
-        next_command: 0,
-        message_id: UNSOLICITED,
-        async_or_tree: 0,
-        session_id: 0,
-    };
+    let header = Header { message_id: UNSOLICITED, ..Header::blank(Command::OplockBreak) };
     server.answer(&header, NtStatus::SUCCESS, 0, body).await;
 }
 

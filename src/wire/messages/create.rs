@@ -243,14 +243,11 @@ mod tests {
     fn reply(oplock: u8, contexts: &[u8]) -> Reply {
         let header = crate::wire::header::Header {
             credit_charge: 1,
-            status: crate::wire::NtStatus::SUCCESS,
-            command: Command::Create as u16,
             credits: 1,
             flags: 1,
-            next_command: 0,
             message_id: 1,
-            async_or_tree: 0,
             session_id: 1,
+            ..crate::wire::header::Header::blank(Command::Create)
         };
         let mut body = vec![0; 80];
         (body[0], body[2]) = (89, oplock);

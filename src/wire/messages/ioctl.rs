@@ -150,13 +150,10 @@ mod tests {
         let header = Header {
             credit_charge: 1,
             status,
-            command: Command::Ioctl as u16,
             credits: 1,
             flags: flags::RESPONSE,
-            next_command: 0,
             message_id: 1,
-            async_or_tree: 0,
-            session_id: 0,
+            ..Header::blank(Command::Ioctl)
         };
         let mut message = Vec::new();
         header.put(&mut message);

@@ -180,24 +180,13 @@ pub fn acknowledge_lease(key: u128, state: u32) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::NtStatus;
     use crate::wire::header::{HEADER_SIZE, Header, UNSOLICITED};
 
     const KEY: u128 = 0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100;
     const KEY_BYTES: [u8; 16] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
 
     fn notification(body: &[u8]) -> Reply {
-        let header = Header {
-            credit_charge: 0,
-            status: NtStatus::SUCCESS,
-            command: Command::OplockBreak as u16,
-            credits: 0,
-            flags: 1,
-            next_command: 0,
-            message_id: UNSOLICITED,
-            async_or_tree: 0,
-            session_id: 0,
-        };
+        let header = Header { flags: 1, message_id: UNSOLICITED, ..Header::blank(Command::OplockBreak) };
         let message = [&[0; HEADER_SIZE], body].concat().into();
         Reply { header, message, signature: Default::default(), sealed: false }
     }

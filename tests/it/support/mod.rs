@@ -20,6 +20,7 @@ pub(crate) mod command;
 pub(crate) mod embedded;
 pub(crate) mod files;
 pub(crate) mod frames;
+pub(crate) mod line;
 pub(crate) mod mount;
 pub(crate) mod mountinfo;
 pub(crate) mod netbios;

@@ -1,8 +1,7 @@
 //! What most tests start from: a new folder on a shared server, mounted.
 
 use super::mount::{Mount, Request};
-use super::proxy::Proxy;
-use super::server::{Kind, Server, url};
+use super::server::{Kind, Server};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,15 +33,6 @@ impl Scene {
     pub(crate) fn of(server: Arc<Server>, adjust: impl FnOnce(Request) -> Request) -> Scene {
         let folder = server.new_folder("scene");
         let mount = adjust(Request::new(url_of(&server, &folder))).mount();
-        Scene { mount, folder, server }
-    }
-
-    /// A new folder of this server, mounted through a proxy in front of it.
-    #[track_caller]
-    pub(crate) fn through(proxy: &Proxy, server: Arc<Server>) -> Scene {
-        let folder = server.new_folder("scene");
-        let name = folder.file_name().expect("a folder on the share").to_string_lossy();
-        let mount = Request::new(url("127.0.0.1", proxy.port(), &name)).mount();
         Scene { mount, folder, server }
     }
 
