@@ -1,16 +1,22 @@
 //! A password is not to be seen in what the kernel shows of the process.
 
-use std::fs;
+use crate::support::apart::{apart, spawn};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::{fs, io, thread};
 use std::time::{Duration, Instant};
 
 /// The program, waiting for a password on its standard input; killed when the test ends.
-struct Waiting(Child);
+struct Waiting {
+    child: Child,
+    /// Its standard input ends with this.
+    _input: mpsc::Sender<()>,
+}
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -18,16 +24,26 @@ impl Waiting {
     fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Waiting {
         let mut command = Command::new(env!("CARGO_BIN_EXE_cifs-fuse"));
         command.args(arguments).args(["--password-fd", "0"]).env_clear().envs(variables.iter().copied());
-        Waiting(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        let (input, ended) = mpsc::channel::<()>();
+        let child = apart(move || {
+            let mut child = spawn(command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()))?;
+            let pipe = child.stdin.take();
+            thread::spawn(move || {
+                let _ = ended.recv();
+                drop(pipe);
+            });
+            Ok::<_, io::Error>(child)
+        });
+        Waiting { child: child.unwrap(), _input: input }
     }
 
     /// What /proc shows under `name`, as soon as it shows `marker` and nothing of `secret` any more.
     fn shows_without(&mut self, name: &str, marker: &str, secret: &str) -> String {
-        let path = format!("/proc/{}/{name}", self.0.id());
+        let path = format!("/proc/{}/{name}", self.child.id());
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let shown = String::from_utf8_lossy(&fs::read(&path).unwrap()).replace('\0', " ");
-            assert_eq!(self.0.try_wait().unwrap(), None, "the program is to wait for its standard input");
+            assert_eq!(self.child.try_wait().unwrap(), None, "the program is to wait for its standard input");
             if shown.contains(marker) && !shown.contains(secret) {
                 return shown;
             }

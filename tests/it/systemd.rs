@@ -32,17 +32,13 @@ fn units_with_this_binary() -> TempDir {
 fn systemd_finds_nothing_wrong_with_the_units() {
     let units = units_with_this_binary();
     for names in [&["cifs-fuse@.service"][..], &["mnt-nas.mount", "mnt-nas.automount"]] {
-        let output = Command::new("systemd-analyze")
-            .args(["verify", "--man=no"])
-            .args(names)
-            .current_dir(units.path())
-            .output()
-            .expect("systemd-analyze is needed: install the package systemd");
-        let said = String::from_utf8_lossy(&output.stderr);
+        let mut verify = Command::new("systemd-analyze");
+        let verified = run(verify.args(["verify", "--man=no"]).args(names).current_dir(units.path()), LIMIT);
+        let said = &verified.stderr;
         // What it says about other units of the machine is not ours to answer for.
         let ours: Vec<&str> =
             said.lines().filter(|line| line.contains("cifs-fuse") || line.contains("mnt-nas")).collect();
-        assert!(output.status.success() && ours.is_empty(), "{names:?}: {said}");
+        assert!(verified.code == Some(0) && ours.is_empty(), "{names:?}: {said}");
     }
 }
 
@@ -52,8 +48,8 @@ fn systemd_would_find_what_is_wrong() {
     let service = units.path().join("cifs-fuse@.service");
     let text = fs::read_to_string(&service).unwrap();
     fs::write(&service, text.replace("Type=notify", "Type=notfy")).unwrap();
-    let output = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&service).output().unwrap();
-    assert!(String::from_utf8_lossy(&output.stderr).contains("cifs-fuse@.service"), "{output:?}");
+    let verified = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&service), LIMIT);
+    assert!(verified.stderr.contains("cifs-fuse@.service"), "{verified}");
 }
 
 /// Each of these gives a service a mount namespace of its own (systemd.exec(5)): it would mount
@@ -115,12 +111,7 @@ fn an_fstab_line_becomes_a_network_mount_whose_url_survives() {
     let fstab = folder.path().join("fstab");
     fs::write(&fstab, "cifs://nas/media/My%20films /mnt/my\\040nas fuse.cifs nofail,x-systemd.mount-timeout=30s 0 0\n")
         .unwrap();
-    let status = Command::new(GENERATOR)
-        .args([folder.path(); 3])
-        .env("SYSTEMD_FSTAB", &fstab)
-        .status()
-        .expect("systemd's fstab generator is needed: install the package systemd");
-    assert!(status.success());
+    run(Command::new(GENERATOR).args([folder.path(); 3]).env("SYSTEMD_FSTAB", &fstab), LIMIT).success();
     let mount = fs::read_to_string(folder.path().join("mnt-my\\x20nas.mount")).unwrap();
     let has = |key, value| settings(&mount).any(|setting| setting == (key, value));
     assert!(has("What", "cifs://nas/media/My%%20films") && has("Where", "/mnt/my nas"), "{mount}");

@@ -1,12 +1,13 @@
 //! A program that is run with a deadline, and what it said.
 
+use super::apart::{apart, spawn};
 use super::wait_until;
 use std::fmt;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::thread;
 use std::time::{Duration, Instant};
+use std::{io, thread};
 
 /// How a program ended.
 pub(crate) struct Run {
@@ -62,12 +63,7 @@ pub(crate) fn run(command: &mut Command, deadline: Duration) -> Run {
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8], deadline: Duration) -> Run {
     let text = describe(command);
     let started = Instant::now();
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
-    // A program that does not want its input may have closed it; that is no error here.
-    let _ = child.stdin.take().expect("a pipe was asked for").write_all(input);
-    let stdout = collect(child.stdout.take().expect("a pipe was asked for"));
-    let stderr = collect(child.stderr.take().expect("a pipe was asked for"));
+    let (mut child, stdout, stderr) = start(command, input.to_vec()).unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
 
     let status = wait(&mut child, deadline);
     let took = started.elapsed();
@@ -84,6 +80,31 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8], deadline: Dura
         panic!("{text} ended with {status}, but something still holds its output open");
     };
     Run { command: text, code: status.code(), stdout, stderr, took }
+}
+
+/// A program that was given its input, and what comes out of it.
+type Started = (Child, mpsc::Receiver<String>, mpsc::Receiver<String>);
+
+fn start(command: &mut Command, input: Vec<u8>) -> io::Result<Started> {
+    let mut sent = std::mem::replace(command, Command::new(""));
+    let (sent, started) = apart(move || {
+        let child = spawn(sent.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
+        let started = child.map(|mut child| {
+            // A program that does not want its input may have closed it; that is no error here.
+            let _ = child.stdin.take().expect("a pipe was asked for").write_all(&input);
+            let stdout = collect(child.stdout.take().expect("a pipe was asked for"));
+            let stderr = collect(child.stderr.take().expect("a pipe was asked for"));
+            (child, stdout, stderr)
+        });
+        (sent, started)
+    });
+    *command = sent;
+    started
+}
+
+/// Starts a program that gets nothing and whose output nobody wants.
+pub(crate) fn spawn_quiet(mut command: Command) -> io::Result<Child> {
+    apart(move || spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())))
 }
 
 /// Waits for a process of ours to end, for as long as `limit`.

@@ -2,6 +2,7 @@
 //!
 //! | file | idea |
 //! |---|---|
+//! | [`apart`] | the thread that starts every program, with a table of file descriptors of its own |
 //! | [`command`] | a program that is run with a deadline |
 //! | [`scratch`] | the folder, the ports and the end of this test run |
 //! | [`server`] | what the two servers have in common: settings, URL, shared instances |
@@ -16,6 +17,7 @@
 //! Invariant: whatever a test does, and however it ends, its mounts are gone and its processes have
 //! ended soon afterwards, and no wait is endless.
 
+pub(crate) mod apart;
 pub(crate) mod command;
 pub(crate) mod embedded;
 pub(crate) mod files;

@@ -1,6 +1,7 @@
 //! A mount by the built program, under a watchdog.
 
-use super::command::{Run, run, run_with_input, wait};
+use super::apart::{apart, spawn};
+use super::command::{Run, run, run_with_input, spawn_quiet, wait};
 use super::mountinfo::{self, MountInfo};
 use super::processes::{is_running, kill, processes_of, served_by};
 use super::server::{PASSWORD, user};
@@ -166,9 +167,12 @@ impl Request {
 
     fn mount_in_foreground(self) -> Mount {
         let log = self.log();
-        let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(&log).expect("a writable folder"));
-        let mut child = scratch::spawn(command).expect("the program was built");
+        let (mut command, messages) = (self.command(), log.clone());
+        let started = apart(move || {
+            let messages = File::create(messages).expect("a writable folder");
+            spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(messages))
+        });
+        let mut child = started.expect("the program was built");
         let mut info = None;
         wait_until(START, || {
             info = mountinfo::at(&self.mountpoint);
@@ -363,8 +367,8 @@ impl Drop for Mount {
 fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
     let quiet = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
-        command.args(arguments).arg(mountpoint).stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().ok().and_then(|mut child| wait(&mut child, END)).is_some_and(|status| status.success())
+        command.args(arguments).arg(mountpoint);
+        spawn_quiet(command).ok().and_then(|mut child| wait(&mut child, END)).is_some_and(|status| status.success())
     };
     if !quiet("fusermount3", &["-u"]) {
         eprintln!("{} cannot be unmounted: aborting it", mountpoint.display());

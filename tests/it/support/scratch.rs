@@ -1,19 +1,15 @@
 //! The folder, the ports and the end of this test run.
 //!
 //! Servers that tests share live in statics, which are never dropped; so the end of the process is
-//! hooked: what was handed to [`at_exit`] runs, then the folder goes. Programs that must not outlive
-//! a test run that is killed are started by [`spawn`].
+//! hooked: what was handed to [`at_exit`] runs, then the folder goes.
 
 use super::mountinfo;
-use rustix::process::{Signal, set_parent_process_death_signal};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
-use std::{fs, io, thread};
+use std::fs;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The folder of this test run. Everybody may enter it, since some tests run as another user.
 pub(crate) fn root() -> &'static Path {
@@ -70,29 +66,4 @@ extern "C" fn end_of_run() {
         left if left.is_empty() => drop(fs::remove_dir_all(root())),
         left => eprintln!("left mounted at the end of the test run: {left:?}"),
     }
-}
-
-/// Starts a program in a process group of its own that gets SIGTERM when this process dies, however
-/// that happens.
-///
-/// The kernel sends that signal when the starting *thread* ends (prctl(2), PR_SET_PDEATHSIG), and
-/// tests run on threads that end soon: so one thread that lives on starts them all.
-pub(crate) fn spawn(mut command: Command) -> io::Result<Child> {
-    type Job = (Command, mpsc::Sender<io::Result<Child>>);
-    static SPAWNER: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
-    let spawner = SPAWNER.get_or_init(|| {
-        let (sender, jobs) = mpsc::channel::<Job>();
-        thread::spawn(move || {
-            for (mut command, reply) in jobs {
-                let _ = reply.send(command.spawn());
-            }
-        });
-        sender
-    });
-    command.process_group(0);
-    // SAFETY: the closure makes one prctl system call, which is async-signal-safe; it touches no memory of ours.
-    unsafe { command.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::TERM))?)) };
-    let (reply, result) = mpsc::channel();
-    spawner.send((command, reply)).expect("the spawner lives as long as the process");
-    result.recv().expect("the spawner answers every job")
 }

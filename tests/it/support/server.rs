@@ -1,5 +1,6 @@
 //! What the two servers have in common: settings, addresses, and instances that tests share.
 
+use super::command::run;
 use super::embedded::Embedded;
 use super::scratch;
 use super::smbd::Smbd;
@@ -7,7 +8,9 @@ use cifs_fuse::config::Dialect;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 /// The one share of every server.
 pub(crate) const SHARE: &str = "share";
@@ -150,8 +153,8 @@ pub(crate) fn url(host: &str, port: u16, path: &str) -> String {
 pub(crate) fn user() -> &'static str {
     static USER: OnceLock<String> = OnceLock::new();
     USER.get_or_init(|| {
-        let id = std::process::Command::new("id").arg("-un").output().expect("id is installed");
-        String::from_utf8(id.stdout).expect("user names are ASCII").trim().to_owned()
+        let id = run(Command::new("id").arg("-un"), Duration::from_secs(20)).success();
+        id.stdout.trim().to_owned()
     })
 }
 

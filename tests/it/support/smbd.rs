@@ -1,14 +1,14 @@
 //! Samba's `smbd`, private to a test: own folders, own configuration, own password database, a free
 //! port of the loopback. It needs no root; then it knows the user who runs it and nobody else.
 
-use super::command::{run, run_with_input, wait};
+use super::command::{run, run_with_input, spawn_quiet, wait};
 use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
 use super::{scratch, wait_until};
 use cifs_fuse::config::Dialect;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::Mutex;
 use std::time::Duration;
 use std::{env, fs};
@@ -63,8 +63,7 @@ impl Smbd {
         self.kill();
         let mut command = Command::new(program("smbd"));
         command.arg("-s").arg(self.home.join("smb.conf")).args(["--foreground", "--no-process-group"]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut process = scratch::spawn(command).expect("smbd is installed (package samba)");
+        let mut process = spawn_quiet(command).expect("smbd is installed (package samba)");
         let answers = wait_until(START, || {
             let ended = process.try_wait().expect("a child can be waited for");
             assert!(ended.is_none(), "smbd ended at once: {ended:?}\n{}", self.log());
