@@ -95,6 +95,10 @@ pub(crate) struct MemoryListing {
     rest: Vec<DirEntry>,
 }
 
+/// A directory that is watched.
+#[derive(Debug)]
+pub(crate) enum MemoryWatch {}
+
 #[derive(Debug)]
 struct Fault {
     operation: &'static str,
@@ -351,6 +355,7 @@ impl MemoryShare {
 impl Share for MemoryShare {
     type File = MemoryFile;
     type Listing = MemoryListing;
+    type Watch = MemoryWatch;
 
     fn limits(&self) -> IoLimits {
         self.behaviour.limits
@@ -472,6 +477,22 @@ impl Share for MemoryShare {
         let batch = self.behaviour.batch.min(listing.rest.len());
         let path = listing.path.clone();
         self.call("QUERY_DIRECTORY", &path, |_| Ok(listing.rest.drain(..batch).collect())).await
+    }
+
+    async fn list_watched(&self, path: &RemotePath) -> Result<(MemoryListing, Option<MemoryWatch>)> {
+        Ok((self.list(path).await?, None))
+    }
+
+    async fn vouches(&self, watch: &MemoryWatch) -> Result<bool> {
+        match *watch {}
+    }
+
+    async fn changes(&self, watch: &MemoryWatch) -> Result<Option<Vec<DirChange>>> {
+        match *watch {}
+    }
+
+    fn unwatch(&self, watch: &MemoryWatch) {
+        match *watch {}
     }
 
     async fn space(&self) -> Result<Space> {

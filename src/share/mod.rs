@@ -21,6 +21,7 @@ mod slices;
 mod smb;
 mod task;
 pub mod types;
+mod watch;
 
 use bytes::Bytes;
 use std::future::Future;
@@ -32,9 +33,10 @@ pub use leases::Broken;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
-    Attributes, Caching, Change, CreateAction, DirEntry, Disposition, FileKind, FileTime, IoLimits, Lease, LeaseKey,
-    Metadata, OpenHow, RemotePath, Space, Target,
+    Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind, FileTime,
+    IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
+pub use watch::SmbWatch;
 
 /// The result of an operation on the share.
 pub type Result<T> = std::result::Result<T, ShareError>;
@@ -48,6 +50,8 @@ pub trait Share: Send + Sync + 'static {
     type File: Send + Sync + 'static;
     /// A directory listing in progress.
     type Listing: Send + Sync + 'static;
+    /// A directory that the server watches. Dropping it ends that in the background.
+    type Watch: Send + Sync + 'static;
 
     /// How much one READ or WRITE may carry.
     fn limits(&self) -> IoLimits;
@@ -125,6 +129,29 @@ pub trait Share: Send + Sync + 'static {
 
     /// The next entries in the server's order, without `.` and `..`; none when the listing has ended.
     fn next_entries(&self, listing: &mut Self::Listing) -> impl Future<Output = Result<Vec<DirEntry>>> + Send;
+
+    /// As [`Share::list`], and has the directory watched from then on; `None` where the server does not.
+    /// A change between the listing and the beginning of the watch may be missed: see [`Share::vouches`].
+    fn list_watched(
+        &self,
+        path: &RemotePath,
+    ) -> impl Future<Output = Result<(Self::Listing, Option<Self::Watch>)>> + Send;
+
+    /// Whether nothing in the directory itself (entries that came or went) has changed between its listing
+    /// and the beginning of its watch, as far as that can be said: `false` where it cannot. To be asked once,
+    /// any time after [`Share::list_watched`]; many that ask at about the same time share a round trip.
+    fn vouches(&self, watch: &Self::Watch) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Waits for the next changes of what is in the directory, those by this client among them: what changed since
+    /// [`Share::list_watched`] or the last call. However long nobody calls this, nothing is lost, but `None` says that
+    /// the server lost count: anything may have changed. To be called by one at a time.
+    ///
+    /// Fails when the directory is not watched any more: it was deleted, the connection was lost, or
+    /// [`Share::unwatch`] was called.
+    fn changes(&self, watch: &Self::Watch) -> impl Future<Output = Result<Option<Vec<DirChange>>>> + Send;
+
+    /// Ends a watch: its directory is not open any more for whatever is asked of the share after this call.
+    fn unwatch(&self, watch: &Self::Watch);
 
     /// Size and free space of the file system behind the share.
     fn space(&self) -> impl Future<Output = Result<Space>> + Send;

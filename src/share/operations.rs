@@ -21,6 +21,7 @@ use std::sync::Arc;
 impl Share for SmbShare {
     type File = SmbFile;
     type Listing = SmbListing;
+    type Watch = super::watch::SmbWatch;
 
     fn limits(&self) -> IoLimits {
         self.limits
@@ -207,6 +208,22 @@ impl Share for SmbShare {
 
     async fn next_entries(&self, listing: &mut SmbListing) -> Result<Vec<DirEntry>> {
         listing.next(self).await
+    }
+
+    async fn list_watched(&self, path: &RemotePath) -> Result<(SmbListing, Option<super::watch::SmbWatch>)> {
+        Ok((self.list(path).await?, None))
+    }
+
+    async fn vouches(&self, watch: &super::watch::SmbWatch) -> Result<bool> {
+        match *watch {}
+    }
+
+    async fn changes(&self, watch: &super::watch::SmbWatch) -> Result<Option<Vec<DirChange>>> {
+        match *watch {}
+    }
+
+    fn unwatch(&self, watch: &super::watch::SmbWatch) {
+        match *watch {}
     }
 
     async fn space(&self) -> Result<Space> {

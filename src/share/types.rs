@@ -202,6 +202,26 @@ pub struct DirEntry {
     pub metadata: Metadata,
 }
 
+/// What happened to an entry of a watched directory (MS-FSCC 2.7.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum ChangeKind {
+    /// It came: made, renamed or moved here.
+    Added,
+    /// It went: deleted, renamed or moved away.
+    Removed,
+    /// Its size, times or attributes changed.
+    Modified,
+}
+
+/// A change in a watched directory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DirChange {
+    /// The entry's name as the server has it, without any separator.
+    pub name: Vec<u16>,
+    /// What happened.
+    pub kind: ChangeKind,
+}
+
 /// What to do about a file that exists or doesn't (MS-SMB2 2.2.13 CreateDisposition).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {

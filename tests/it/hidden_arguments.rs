@@ -3,8 +3,8 @@
 use crate::support::apart::{apart, spawn};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::{fs, io, thread};
 use std::time::{Duration, Instant};
+use std::{fs, io, thread};
 
 /// The program, waiting for a password on its standard input; killed when the test ends.
 struct Waiting {

@@ -1,10 +1,13 @@
 //! The unit files, as systemd itself reads them.
 
+use crate::support::command::run;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use tempfile::TempDir;
 
+const LIMIT: Duration = Duration::from_secs(60);
 const GENERATOR: &str = "/usr/lib/systemd/system-generators/systemd-fstab-generator";
 
 fn unit(name: &str) -> PathBuf {

@@ -63,7 +63,8 @@ pub(crate) fn run(command: &mut Command, deadline: Duration) -> Run {
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8], deadline: Duration) -> Run {
     let text = describe(command);
     let started = Instant::now();
-    let (mut child, stdout, stderr) = start(command, input.to_vec()).unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
+    let (mut child, stdout, stderr) =
+        start(command, input.to_vec()).unwrap_or_else(|error| panic!("cannot start {text}: {error}"));
 
     let status = wait(&mut child, deadline);
     let took = started.elapsed();

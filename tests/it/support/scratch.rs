@@ -4,11 +4,11 @@
 //! hooked: what was handed to [`at_exit`] runs, then the folder goes.
 
 use super::mountinfo;
+use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
-use std::fs;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The folder of this test run. Everybody may enter it, since some tests run as another user.

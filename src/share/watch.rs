@@ -1,0 +1,5 @@
+//! Watching directories.
+
+/// A directory that is watched.
+#[derive(Debug)]
+pub enum SmbWatch {}
