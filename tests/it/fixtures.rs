@@ -3,6 +3,7 @@
 use crate::support::command::{Run, run};
 use crate::support::files::{self, noise};
 use crate::support::frames::command;
+use crate::support::line::Line;
 use crate::support::netbios::NetBios;
 use crate::support::proxy::Proxy;
 use crate::support::server::{Demand, Kind, PASSWORD, SHARE, Server, Settings, both_servers, user};
@@ -171,6 +172,19 @@ fn the_proxy_cuts_and_resets() {
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     assert!(matches!(client.read(&mut [0; 1]), Ok(0) | Err(_)));
     assert_eq!(proxy.connections(), 3);
+}
+
+/// A program gets no open file of a test: its start would wait until each of their mounts has answered a FLUSH.
+#[test]
+fn programs_start_while_a_mount_stands_still() {
+    let line = Line::to(Server::shared(Kind::Smbd), &[]);
+    let mut file = fs::File::create(line.here("file")).unwrap();
+    line.proxy.stall();
+    file.write_all(b"not on its way yet").unwrap();
+    run(&mut Command::new("true"), Duration::from_secs(5)).success();
+    line.proxy.forward();
+    drop(file);
+    line.mount.unmount();
 }
 
 #[test]
