@@ -27,6 +27,7 @@ mod outages;
 mod permissions;
 mod reading;
 mod renaming;
+mod round_trips;
 mod secrets;
 mod systemd;
 mod times;

@@ -1,0 +1,264 @@
+//! How many frames everyday jobs cost. On a real network these decide, and unlike seconds they do not
+//! depend on the machine: so each job has a budget. A compound is one frame.
+
+use crate::support::command::run;
+use crate::support::files::{noise, tree};
+use crate::support::line::Line;
+use crate::support::scratch;
+use crate::support::server::{Kind, Server};
+use crate::support::wait_until;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const LIMIT: Duration = Duration::from_secs(60);
+/// So long after a change of a directory its times may still be those of before: what they say is not believed.
+const GRANULARITY: i64 = 3;
+/// Longer than what is known is believed without anybody who vouches for it.
+const TIMEOUT: Duration = Duration::from_millis(1300);
+
+fn line() -> Line {
+    Line::to(Server::shared(Kind::Smbd), &[])
+}
+
+/// What a job sends, with what follows on it.
+fn frames(line: &Line, job: impl FnOnce()) -> u64 {
+    quiet(line);
+    let before = line.proxy.frames();
+    job();
+    quiet(line);
+    line.proxy.frames() - before
+}
+
+/// Waits until nothing has been sent for a moment.
+fn quiet(line: &Line) {
+    let mut last = (line.proxy.frames(), Instant::now());
+    wait_until(LIMIT, || {
+        if line.proxy.frames() != last.0 {
+            last = (line.proxy.frames(), Instant::now());
+        }
+        last.1.elapsed() > Duration::from_millis(200)
+    });
+}
+
+/// Waits until the times of a folder, and of those in it, tell whether they have changed.
+fn settle(folder: &Path) {
+    let newest = |path: &Path| fs::metadata(path).unwrap().ctime();
+    let mut newest_of_all = newest(folder);
+    for path in tree(folder).into_iter().filter(|(_, sum)| sum.is_none()).map(|(path, _)| folder.join(path)) {
+        newest_of_all = newest_of_all.max(newest(&path));
+    }
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() as i64;
+    assert!(wait_until(LIMIT, || now() > newest_of_all + GRANULARITY));
+}
+
+fn wait_for_the_timeout() {
+    let start = Instant::now();
+    wait_until(LIMIT, || start.elapsed() > TIMEOUT);
+}
+
+/// Folders of ten files each.
+fn make_tree(root: &Path, folders: usize) {
+    for folder in 0..folders {
+        let path = root.join(format!("folder-{folder}"));
+        fs::create_dir(&path).unwrap();
+        for file in 0..10 {
+            fs::write(path.join(format!("file-{file}")), noise((folder * 10 + file) as u64, 1000)).unwrap();
+        }
+    }
+}
+
+#[track_caller]
+fn within(budget: u64, frames: u64, job: &str) {
+    eprintln!("{job}: {frames} frames of {budget}");
+    assert!(frames <= budget, "{job}: {frames} frames, {budget} are allowed");
+}
+
+#[test]
+fn a_long_listing_is_a_few_frames_and_none_again() {
+    let line = line();
+    for number in 0..10_000 {
+        File::create(line.there(format!("a file of some length {number}"))).unwrap();
+    }
+    settle(&line.folder);
+    let list = || {
+        let listed = run(Command::new("ls").arg("-l").arg(line.mount.path()), LIMIT).success();
+        assert_eq!(listed.stdout.lines().count(), 10_001);
+    };
+    within(30, frames(&line, list), "ls -l of 10,000 entries");
+    wait_for_the_timeout();
+    within(0, frames(&line, list), "again");
+    line.mount.unmount();
+}
+
+#[test]
+fn a_walk_is_a_frame_a_folder_and_none_again() {
+    const FOLDERS: usize = 60;
+    let line = line();
+    make_tree(&line.folder, FOLDERS);
+    settle(&line.folder);
+    let find = || {
+        let found =
+            run(Command::new("find").arg(line.mount.path()).args(["-type", "f", "-size", "+0"]), LIMIT).success();
+        assert_eq!(found.stdout.lines().count(), FOLDERS * 10);
+    };
+    within(FOLDERS as u64 + 6, frames(&line, find), "find");
+    wait_for_the_timeout();
+    within(0, frames(&line, find), "again");
+    line.mount.unmount();
+}
+
+#[test]
+fn names_asked_for_one_after_the_other_are_listed() {
+    let line = line();
+    for number in 0..200 {
+        File::create(line.there(format!("file-{number}"))).unwrap();
+    }
+    let stat = || (0..200).for_each(|number| drop(fs::metadata(line.here(format!("file-{number}"))).unwrap()));
+    within(12, frames(&line, stat), "stat of 200 files");
+    let absent = || {
+        for number in 0..200 {
+            assert!(fs::metadata(line.here(format!("none-{number}"))).is_err());
+        }
+    };
+    wait_for_the_timeout();
+    within(12, frames(&line, absent), "200 names that are not there");
+    line.mount.unmount();
+}
+
+#[test]
+fn a_new_small_file_is_two_frames() {
+    const FILES: u64 = 200;
+    let line = line();
+    fs::create_dir(line.here("folder")).unwrap();
+    let create = || {
+        for number in 0..FILES {
+            let mut file = File::create_new(line.here(format!("folder/file-{number}"))).unwrap();
+            file.write_all(&noise(number, 4096)).unwrap();
+        }
+    };
+    within(FILES * 22 / 10, frames(&line, create), "200 new files");
+    for number in 0..FILES {
+        assert!(fs::read(line.there(format!("folder/file-{number}"))).unwrap() == noise(number, 4096));
+    }
+    line.mount.unmount();
+}
+
+#[test]
+fn unpacking_and_removing_a_tree() {
+    const FOLDERS: usize = 20;
+    const ENTRIES: u64 = FOLDERS as u64 * 11;
+    let line = line();
+    let source = scratch::folder("packed");
+    fs::create_dir(source.join("tree")).unwrap();
+    make_tree(&source.join("tree"), FOLDERS);
+    let archive = scratch::folder("archive").join("tree.tar");
+    run(Command::new("tar").arg("-C").arg(&source).arg("-cf").args([&archive]).arg("tree"), LIMIT).success();
+    let unpack =
+        || drop(run(Command::new("tar").arg("-C").arg(line.mount.path()).arg("-xf").arg(&archive), LIMIT).success());
+    within(ENTRIES * 25 / 10, frames(&line, unpack), "tar -x of 220 entries");
+    assert_eq!(tree(&line.there("tree")), tree(&source.join("tree")));
+    let times = |root: &Path| {
+        tree(root).into_keys().map(|name| (fs::metadata(root.join(&name)).unwrap().mtime(), name)).collect::<Vec<_>>()
+    };
+    assert_eq!(times(&line.here("tree")), times(&source.join("tree")));
+    let remove = || drop(run(Command::new("rm").arg("-r").arg(line.here("tree")), LIMIT).success());
+    within(ENTRIES * 12 / 10, frames(&line, remove), "rm -r of it");
+    assert!(!line.there("tree").exists());
+    line.mount.unmount();
+}
+
+#[test]
+fn reading_small_files_is_a_frame_each_and_none_again() {
+    const FOLDERS: usize = 20;
+    const FILES: u64 = FOLDERS as u64 * 10;
+    let line = line();
+    make_tree(&line.folder, FOLDERS);
+    settle(&line.folder);
+    let grep = || {
+        let found = run(Command::new("grep").args(["-r", "-c", "no such words"]).arg(line.mount.path()), LIMIT);
+        assert_eq!((found.code, found.stdout.lines().count()), (Some(1), FILES as usize));
+    };
+    within(FILES * 13 / 10, frames(&line, grep), "grep -r of 200 files");
+    wait_for_the_timeout();
+    within(0, frames(&line, grep), "again");
+    line.mount.unmount();
+}
+
+#[test]
+fn opening_reading_and_closing() {
+    let line = line();
+    for number in 0..200 {
+        fs::write(line.there(format!("file-{number}")), noise(number, 4096)).unwrap();
+    }
+    let read = |number: u64| assert!(fs::read(line.here(format!("file-{number}"))).unwrap() == noise(number, 4096));
+    within(220, frames(&line, || (0..200).for_each(read)), "200 files");
+    wait_for_the_timeout();
+    let again = || {
+        for _ in 0..1000 {
+            let mut byte = [0];
+            File::open(line.here("file-7")).unwrap().read_exact(&mut byte).unwrap();
+        }
+    };
+    within(3, frames(&line, again), "one file 1,000 times");
+    line.mount.unmount();
+}
+
+#[test]
+fn git_status_asks_for_little() {
+    let line = line();
+    let source = scratch::folder("repository");
+    make_tree(&source, 10);
+    let git = |folder: &Path, arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.env("HOME", &source).env("GIT_CONFIG_NOSYSTEM", "1").arg("-C").arg(folder).args(arguments);
+        run(&mut git, LIMIT).success()
+    };
+    git(&source, &["init", "-q"]);
+    git(&source, &["add", "."]);
+    git(&source, &["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "all"]);
+    let clone = line.here("clone");
+    git(&source, &["clone", "-q", "--no-hardlinks", source.to_str().unwrap(), clone.to_str().unwrap()]);
+    let status = || assert_eq!(git(&clone, &["status", "--porcelain"]).stdout, "");
+    status();
+    within(10, frames(&line, status), "git status of 100 files");
+    line.mount.unmount();
+}
+
+#[test]
+fn a_transaction_is_a_dozen_frames() {
+    const TRANSACTIONS: usize = 30;
+    let line = line();
+    let database = line.here("database");
+    let sqlite = |statements: &str| run(Command::new("sqlite3").arg(&database).arg(statements), LIMIT).success();
+    sqlite("CREATE TABLE t (id INTEGER PRIMARY KEY, text);");
+    let insert = "BEGIN; INSERT INTO t (text) VALUES ('some'), ('rows'); COMMIT;".repeat(TRANSACTIONS);
+    within(TRANSACTIONS as u64 * 12, frames(&line, || drop(sqlite(&insert))), "30 transactions");
+    assert_eq!(sqlite("SELECT count(*) FROM t; PRAGMA integrity_check;").stdout.trim(), "60\nok");
+    line.mount.unmount();
+}
+
+/// Whoever makes files in a folder that is watched is told of each; that must not cost a frame each.
+#[test]
+fn own_changes_in_a_watched_folder_are_no_storm() {
+    const FILES: u64 = 200;
+    let line = line();
+    for number in 0..50 {
+        File::create(line.there(format!("before-{number}"))).unwrap();
+    }
+    settle(&line.folder);
+    assert_eq!(fs::read_dir(line.mount.path()).unwrap().count(), 50);
+    let work = || {
+        for number in 0..FILES {
+            fs::write(line.here(format!("new-{number}")), noise(number, 500)).unwrap();
+        }
+    };
+    within(FILES * 24 / 10 + 10, frames(&line, work), "200 files in a watched folder");
+    let remove = || (0..FILES).for_each(|number| fs::remove_file(line.here(format!("new-{number}"))).unwrap());
+    within(FILES * 12 / 10 + 10, frames(&line, remove), "removing them");
+    assert_eq!(fs::read_dir(line.mount.path()).unwrap().count(), 50);
+    line.mount.unmount();
+}
