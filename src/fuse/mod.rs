@@ -12,6 +12,7 @@
 pub mod adapter;
 mod convert;
 mod init;
+mod notify;
 pub mod session;
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! One mounted file system, from the descriptor of `/dev/fuse` to its end.
 
 use super::adapter::Adapter;
+use super::notify;
 use crate::share::Share;
 use crate::vfs::Vfs;
 use fuser::{Config, SessionACL};
@@ -35,7 +36,11 @@ pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, runtime: Handle) -> io::Re
     config.n_threads = Some(THREADS);
     // fuser's own check would refuse the kernel's requests that carry no user.
     config.acl = SessionACL::All;
+    let forgotten = vfs.forgotten();
     let session = fuser::Session::from_fd(Adapter::new(vfs, runtime), fd, SessionACL::All, config)?;
+    if let Some(forgotten) = forgotten {
+        notify::start(session.notifier(), forgotten)?;
+    }
     let (sender, ended) = oneshot::channel();
     thread::Builder::new().name("fuse".into()).spawn(move || {
         // Nobody listening means that nobody wants to know.

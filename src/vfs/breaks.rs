@@ -3,7 +3,7 @@
 //! Somebody else waits at the server until this is done, so each break is worked on as soon as it
 //! comes, beside all others. The order is what makes it safe: from the moment the break was received
 //! no write is taken any more ([`Share::caching`]), then what was taken is brought to the server, then
-//! what was read is dropped, and only then is the server told.
+//! what was read is dropped here and by the kernel, and only then is the server told.
 //!
 //! Invariant: what is acknowledged has been done.
 
@@ -30,6 +30,9 @@ impl<S: Share> Vfs<S> {
             }
             if !broken.left.reads() {
                 self.expire(&file);
+                if !self.forgetting.data(file.ino).await {
+                    tracing::warn!(ino = file.ino, "the kernel keeps pages of a file that somebody else is changing");
+                }
             }
         }
         if let Err(error) = self.share.acknowledge(broken).await {

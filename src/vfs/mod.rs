@@ -9,6 +9,7 @@
 //! - [`names`]: names of POSIX in UTF-16, and back.
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
+//! - `forgetting`: what the kernel is to forget.
 //! - One file per group of operations: `lookup`, `setattr`, `open`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
 //! What a user can rely on:
@@ -41,6 +42,7 @@ mod closings;
 mod copy;
 pub mod errno;
 mod files;
+mod forgetting;
 mod handles;
 mod inodes;
 mod io;
@@ -62,6 +64,7 @@ use crate::cache::PageCache;
 use crate::share::{RemotePath, Share, ShareError, Space};
 use attributes::Presentation;
 use files::SharedFiles;
+use forgetting::Forgetting;
 use handles::Handles;
 use inodes::Inodes;
 use parking_lot::Mutex;
@@ -69,11 +72,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::mpsc;
 use underway::Writes;
 
 pub use attributes::Attr;
 pub use copy::Copying;
 pub use errno::{ErrorSource, Result, VfsError};
+pub use forgetting::Forgotten;
 pub use inodes::ROOT;
 pub use io::{Reading, Writing};
 pub use open::Opened;
@@ -111,6 +116,7 @@ pub struct Vfs<S: Share> {
     files: SharedFiles<S>,
     cache: Arc<PageCache<ShareError>>,
     writes: Arc<Writes>,
+    forgetting: Forgetting,
     /// The next hidden name. It begins anywhere, so that two mounts do not meet.
     next_hidden: AtomicU64,
     /// A listing held a name that no honest server gives, and the log says so.
@@ -139,6 +145,7 @@ impl<S: Share> Vfs<S> {
             handles: Handles::new(),
             files: SharedFiles::new(),
             writes: Arc::default(),
+            forgetting: Forgetting::new(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
             hostile_name_logged: AtomicBool::new(false),
         }
@@ -150,6 +157,11 @@ impl<S: Share> Vfs<S> {
     /// What the share answered.
     pub async fn statfs(&self) -> Result<Space> {
         Ok(self.share.space().await?)
+    }
+
+    /// What the kernel is to forget, for the one who tells it.
+    pub fn forgotten(&self) -> Option<mpsc::Receiver<Forgotten>> {
+        self.forgetting.listen()
     }
 
     /// The options that this was made with.
