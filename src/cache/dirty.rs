@@ -59,6 +59,8 @@ pub struct Job<K> {
     pub data: Bytes,
     /// What they were written through last.
     pub by: K,
+    /// Nothing else is dirty.
+    pub last: bool,
 }
 
 impl<K: Clone> Dirty<K> {
@@ -152,7 +154,8 @@ impl<K: Clone> Dirty<K> {
         let (data, by, generation) = self.gather(run.clone())?;
         self.flight_bytes += length;
         self.flights.push(Flight { number, offset: run.start, data: data.clone(), generation });
-        Some(Job { number, offset: run.start, data, by })
+        let last = self.extents.is_empty() && self.flights.len() == 1;
+        Some(Job { number, offset: run.start, data, by, last })
     }
 
     /// The server has answered a job, in whatever way. The bytes that are no longer dirty.

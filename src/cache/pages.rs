@@ -204,6 +204,14 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         }
     }
 
+    /// Keeps the whole of a file that is no longer than a chunk: it has just been read, and nothing was
+    /// written since.
+    pub fn fill(&self, file: FileKey, data: Bytes) {
+        if data.len() as u64 <= self.chunk {
+            self.state.lock().memory.keep(file, 0, data);
+        }
+    }
+
     /// What is cached of this range is out of date, as is what is being read of it.
     pub fn invalidate(&self, file: FileKey, range: Range<u64>) {
         let mut state = self.state.lock();

@@ -28,8 +28,8 @@ pub trait Sink: Send + Sync + 'static {
     /// Why a write failed.
     type Error: Clone + Send + Sync;
 
-    /// Writes all of `data`.
-    fn write(&self, offset: u64, data: Bytes) -> impl Future<Output = Result<(), Self::Error>> + Send;
+    /// Writes all of `data`, which is the `last` that is dirty if nobody writes more meanwhile.
+    fn write(&self, offset: u64, data: Bytes, last: bool) -> impl Future<Output = Result<(), Self::Error>> + Send;
 
     /// The server has answered for everything: what it says of the file now is of after the writes.
     fn cleaned(&self);
@@ -207,10 +207,10 @@ impl<K: Sink> WriteBack<K> {
     }
 
     async fn run(&self, job: Job<Arc<K>>) {
-        let Job { number, offset, data, by } = job;
+        let Job { number, offset, data, by, last } = job;
         let length = data.len() as u64;
         let departure = self.cache.write_departs();
-        let result = by.write(offset, data).await;
+        let result = by.write(offset, data, last).await;
         if result.is_ok() {
             self.cache.write_arrives(departure, length, Instant::now());
         }

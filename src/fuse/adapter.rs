@@ -221,6 +221,9 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if let Some(Ok(opened)) = self.vfs.open_now(ino.0, flags.0) {
+            return reply.opened(FileHandle(opened.handle), open_flags(&opened));
+        }
         self.spawn(|vfs| async move {
             match vfs.open(ino.0, flags.0).await {
                 Ok(opened) => reply.opened(FileHandle(opened.handle), open_flags(&opened)),

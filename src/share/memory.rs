@@ -39,6 +39,8 @@ pub(crate) struct Behaviour {
     pub copies: Option<u32>,
     /// Leases are granted.
     pub leases: bool,
+    /// What is opened can be read in the same round trip.
+    pub reads_at_open: bool,
 }
 
 /// What the server does about file ids.
@@ -60,6 +62,7 @@ impl Default for Behaviour {
             close_answers: true,
             copies: Some(64 * 1024),
             leases: false,
+            reads_at_open: false,
         }
     }
 }
@@ -376,6 +379,26 @@ impl Share for MemoryShare {
         let holding = Mutex::new(announced.map(|announced| announced.granted(SESSION, grant)));
         Ok((MemoryFile { open, path: path.clone(), holding }, metadata, action))
     }
+
+    async fn open_and_read(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        length: u32,
+    ) -> Result<(MemoryFile, Metadata, CreateAction, Bytes)> {
+        let (file, metadata, action) = self.open(path, how).await?;
+        let length = if self.behaviour.reads_at_open { length } else { 0 };
+        let data = self.tree.lock().read(file.open, 0, length).unwrap_or_default();
+        Ok((file, metadata, action, data))
+    }
+
+    async fn write_and_set(&self, file: &MemoryFile, offset: u64, data: Bytes, change: &Change) -> Result<()> {
+        self.write(file, offset, data).await?;
+        self.change(|tree| tree.set_open(file.open, change))
+            .map_err(|status| ShareError::status("SET_INFO", &file.path, status))
+    }
+
+    fn send_closes(&self) {}
 
     fn caching(&self, key: LeaseKey) -> Caching {
         self.leases.caching(key)

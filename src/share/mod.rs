@@ -6,6 +6,7 @@
 
 mod backoff;
 mod breaks;
+mod closes;
 mod copying;
 pub mod error;
 mod extents;
@@ -68,6 +69,15 @@ pub trait Share: Send + Sync + 'static {
         how: OpenHow,
     ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction)>> + Send;
 
+    /// As [`Share::open`], for a file that exists, and reads up to `length` of its first bytes in the same round trip.
+    /// No bytes if the file is empty, or it could be opened and not be read.
+    fn open_and_read(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        length: u32,
+    ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction, Bytes)>> + Send;
+
     /// What may be cached under this key at this moment, as far as is known here: what the server granted to
     /// the key's opens that are live now, without what it has taken away since. A break counts from when it
     /// is received, which is before [`Breaks::next`] tells it; the end of the connection counts at once.
@@ -92,6 +102,15 @@ pub trait Share: Send + Sync + 'static {
     /// Writes all of `data`, which is at most [`IoLimits::write`] long.
     fn write(&self, file: &Self::File, offset: u64, data: Bytes) -> impl Future<Output = Result<()>> + Send;
 
+    /// As [`Share::write`], followed by [`Share::set`] in the same round trip.
+    fn write_and_set(
+        &self,
+        file: &Self::File,
+        offset: u64,
+        data: Bytes,
+        change: &Change,
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// Has the server copy up to `length` bytes from one file to another, or within one. How many it has
     /// copied: as many as it does well in time in one request, since a long copy is to be made of several;
     /// 0 where the source ends. `from` must be open for reading, `to` for writing; the ranges must not overlap.
@@ -109,8 +128,13 @@ pub trait Share: Send + Sync + 'static {
     /// Asks the server to put the file's data on stable storage.
     fn flush(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
 
-    /// Closes the file; the metadata that the server reports with the close, if it does.
+    /// Closes the file; the metadata that the server reports with the close, if it does. For a moment it
+    /// waits for others to be closed in the same frame, unless [`Share::send_closes`] is called.
     fn close(&self, file: &Self::File) -> impl Future<Output = Result<Option<Metadata>>> + Send;
+
+    /// Closes at once what waits to be closed with others: it is not open any more for whatever is asked of the
+    /// share after this call. To be called within the runtime.
+    fn send_closes(&self);
 
     /// Changes size, times or attributes.
     fn set(&self, target: Target<'_, Self::File>, change: &Change) -> impl Future<Output = Result<()>> + Send;

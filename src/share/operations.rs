@@ -36,34 +36,17 @@ impl Share for SmbShare {
     }
 
     async fn open(&self, path: &RemotePath, how: OpenHow) -> Result<(SmbFile, Metadata, CreateAction)> {
-        let task = Task { operation: "CREATE", path };
-        let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
-        // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
-        let announced = how.lease.map(|lease| self.leases.announce(lease));
-        let requests = |tree: &Tree| {
-            let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms));
-            let mut requests = vec![open_request(path, how, wanted)];
-            requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
-            requests
-        };
-        let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
-        let (tree, replies) = self.run(task, repeat, requests).await?;
-        let created = task.created(&replies)?;
-        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
-        // From here on the open is closed when `file` is dropped.
-        let file = SmbFile::new(path.clone(), how, identity, Open::new(Arc::clone(&tree), created.file));
-        file.hold(announced.and_then(|announced| announced.opened(&tree, &created)));
-        task.all(&replies)?;
-        let mut found = metadata(created.info, created.disk_id, 0);
-        let action = match (created.action, truncates) {
-            (2, _) => CreateAction::Created,
-            (_, true) => CreateAction::Overwritten,
-            _ => CreateAction::Opened,
-        };
-        if truncates {
-            (found.size, found.allocation) = (0, 0);
-        }
+        let (file, found, action, _) = self.open_with(path, how, 0).await?;
         Ok((file, found, action))
+    }
+
+    async fn open_and_read(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        length: u32,
+    ) -> Result<(SmbFile, Metadata, CreateAction, Bytes)> {
+        self.open_with(path, how, length).await
     }
 
     fn caching(&self, key: LeaseKey) -> Caching {
@@ -121,6 +104,27 @@ impl Share for SmbShare {
         Ok(())
     }
 
+    async fn write_and_set(&self, file: &SmbFile, offset: u64, data: Bytes, change: &Change) -> Result<()> {
+        let length = data.len() as u32;
+        if length > self.piece(file, self.limits.write.max(1)) {
+            self.write(file, offset, data).await?;
+            return self.set(Target::File(file), change).await;
+        }
+        let task = Task { operation: "WRITE", path: &file.path };
+        let requests = |open: &Open| {
+            let mut requests = vec![io::write(open.file, offset, data.clone())];
+            requests.extend(set_requests(change, open.file));
+            requests
+        };
+        let replies = self.run_on(file, task.operation, requests).await?;
+        let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+        if written < length {
+            self.write(file, offset + u64::from(written), data.slice(written as usize..)).await?;
+            return self.set(Target::File(file), change).await;
+        }
+        task.all(&replies)
+    }
+
     async fn copy(&self, from: &SmbFile, from_offset: u64, to: &SmbFile, to_offset: u64, length: u32) -> Result<u32> {
         self.copy_slice(from, to, CopyRange { from: from_offset, to: to_offset, length }).await
     }
@@ -138,13 +142,14 @@ impl Share for SmbShare {
             return Ok(None);
         }
         let task = Task { operation: "CLOSE", path: &file.path };
-        let chain = super::task::compound(&open.tree, vec![create::close(open.file)]);
-        let replies = match open.tree.channels.send(&chain, self.request_timeout).await {
-            Err(crate::wire::error::WireError::Closed(_)) => return Ok(None),
-            replies => replies.map_err(|error| task.wire(error))?,
-        };
-        let found = task.parsed(create::parse_close(task.reply(&replies, 0)?))?;
+        // No answer came if the connection has ended, and that closes it too.
+        let Ok(reply) = self.closes.gather(open).await else { return Ok(None) };
+        let found = task.parsed(create::parse_close(task.reply(&[reply], 0)?))?;
         Ok(found.map(|found| metadata(found, file.identity.disk_id, 0)))
+    }
+
+    fn send_closes(&self) {
+        self.closes.send();
     }
 
     async fn set(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
@@ -241,6 +246,47 @@ impl Share for SmbShare {
 }
 
 impl SmbShare {
+    /// Opens a file, and reads as many of its first bytes, if any are wanted.
+    async fn open_with(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        wanted: u32,
+    ) -> Result<(SmbFile, Metadata, CreateAction, Bytes)> {
+        let task = Task { operation: "CREATE", path };
+        let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
+        // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
+        let announced = how.lease.map(|lease| self.leases.announce(lease));
+        let requests = |tree: &Tree| {
+            let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms));
+            let mut requests = vec![open_request(path, how, lease)];
+            requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
+            requests.extend((wanted > 0).then(|| io::read(RELATED_FILE, 0, wanted)));
+            requests
+        };
+        let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
+        let (tree, mut replies) = self.run(task, repeat, requests).await?;
+        let created = task.created(&replies)?;
+        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
+        // From here on the open is closed when `file` is dropped.
+        let file = SmbFile::new(path.clone(), how, identity, Open::new(Arc::clone(&tree), created.file));
+        file.hold(announced.and_then(|announced| announced.opened(&tree, &created)));
+        let read = if wanted > 0 { replies.pop() } else { None };
+        task.all(&replies)?;
+        let data = read.filter(|reply| reply.status() == NtStatus::SUCCESS);
+        let data = data.and_then(|reply| io::parse_read(&reply, wanted).ok()).unwrap_or_default();
+        let mut found = metadata(created.info, created.disk_id, 0);
+        let action = match (created.action, truncates) {
+            (2, _) => CreateAction::Created,
+            (_, true) => CreateAction::Overwritten,
+            _ => CreateAction::Opened,
+        };
+        if truncates {
+            (found.size, found.allocation) = (0, 0);
+        }
+        Ok((file, found, action, data))
+    }
+
     async fn read_piece(&self, file: &SmbFile, offset: u64, length: u32) -> Result<Bytes> {
         let task = Task { operation: "READ", path: &file.path };
         let replies = self.run_on(file, task.operation, |open| vec![io::read(open.file, offset, length)]).await?;

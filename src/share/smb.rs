@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::breaks::Leases;
+use super::closes::Closes;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
@@ -28,6 +29,8 @@ pub struct SmbShare {
     link: Link,
     pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
+    /// What is being closed with others.
+    pub(super) closes: Arc<Closes>,
     /// How long an operation may take, the wait for a server that is away included.
     pub(super) request_timeout: Duration,
     /// Where free space is asked for: the user may not be allowed to look at the root of the share.
@@ -63,7 +66,8 @@ impl SmbShare {
         let limits = limits(&link.current().terms);
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
-        Ok(SmbShare { link, leases, limits, request_timeout, space_path, slices, extents })
+        let closes = Closes::new(request_timeout);
+        Ok(SmbShare { link, leases, limits, closes, request_timeout, space_path, slices, extents })
     }
 
     /// The tree on the current connection, with what was agreed on for it.

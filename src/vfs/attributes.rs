@@ -123,6 +123,11 @@ impl KnownAttributes {
         &self.metadata
     }
 
+    /// Whether all of it is known, however long ago.
+    pub(crate) fn is_known(&self) -> bool {
+        self.held || self.fetched.is_some()
+    }
+
     /// For how much longer all of it may be believed; `None` if not at all.
     pub(crate) fn remaining(&self, now: Instant, timeout: Duration) -> Option<Duration> {
         if self.held {
@@ -166,6 +171,12 @@ impl KnownAttributes {
     pub(crate) fn holds(&mut self, end: u64, now: FileTime) {
         self.wrote(end);
         (self.metadata.modified, self.metadata.changed) = (now, now);
+        self.held = true;
+    }
+
+    /// A program changed this much, and the server will have it after what was written.
+    pub(crate) fn holds_back(&mut self, change: &Change) {
+        self.applied(change);
         self.held = true;
     }
 

@@ -24,17 +24,24 @@ impl<S: Share> Vfs<S> {
     }
 
     async fn obey(&self, broken: Broken) {
-        if let Some(file) = self.files.under(broken.key) {
+        let file = self.files.under(broken.key);
+        if let Some(file) = &file {
             if !broken.left.writes() {
                 file.back.drain().await;
+                if let Err(error) = self.settle_pending(file).await {
+                    tracing::warn!(%error, "times or attributes that were set are lost");
+                }
             }
             if !broken.left.reads() {
-                self.expire(&file);
+                self.expire(file);
                 if !self.forgetting.data(file.ino).await {
                     tracing::warn!(ino = file.ino, "the kernel keeps pages of a file that somebody else is changing");
                 }
             }
         }
+        // Somebody else is at the file: an open that nobody uses here would only be in his way.
+        let idle = file.and_then(|file| self.deferred.lock().take(file.key, |_| true));
+        self.close_all_idle(idle.into_iter().collect()).await;
         if let Err(error) = self.share.acknowledge(broken).await {
             tracing::debug!(%error, "a break could not be acknowledged");
         }

@@ -61,7 +61,8 @@ impl<S: Share> Vfs<S> {
             return Ok(0);
         }
         let _changed = Changed { vfs: self, open: to, start: target, end: target + u64::from(length) };
-        let copied = self.share.copy(&from.file, start, &to.file, target, length).await?;
+        to.remote.changes();
+        let copied = self.share.copy(&from.remote.file, start, &to.remote.file, target, length).await?;
         self.with_inodes(|inodes| {
             if copied == 0 {
                 // Somebody else has cut the source: its size is not what it was thought to be.

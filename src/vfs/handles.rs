@@ -2,12 +2,12 @@
 
 use super::closings::{Closing, Closings};
 use super::errno::{Result, VfsError};
-use super::files::SharedFile;
+use super::files::{Remote, SharedFile};
 use super::inodes::Inodes;
 use super::readdir::Pages;
 use super::readers::Readers;
 use crate::cache::{Seen, Sink, Source};
-use crate::share::{LeaseKey, Share, ShareError};
+use crate::share::{Change, Share, ShareError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -23,10 +23,9 @@ pub(crate) struct OpenFile<S: Share> {
     pub key: u64,
     pub share: Arc<S>,
     pub inodes: Arc<Mutex<Inodes>>,
-    pub file: S::File,
+    /// The open at the server.
+    pub remote: Arc<Remote<S>>,
     pub access: Access,
-    /// The lease that this open asked for.
-    pub lease: LeaseKey,
     /// What all opens of the file share.
     pub shared: Arc<SharedFile<S>>,
     /// Which failures of writes its program was told.
@@ -96,22 +95,27 @@ impl<S: Share> Source for OpenFile<S> {
     type Error = ShareError;
 
     async fn read(&self, offset: u64, length: u32) -> std::result::Result<Bytes, ShareError> {
-        self.share.read(&self.file, offset, length).await
+        self.share.read(&self.remote.file, offset, length).await
     }
 }
 
 impl<S: Share> Sink for OpenFile<S> {
     type Error = ShareError;
 
-    async fn write(&self, offset: u64, data: Bytes) -> std::result::Result<(), ShareError> {
-        self.share.write(&self.file, offset, data).await
+    async fn write(&self, offset: u64, data: Bytes, last: bool) -> std::result::Result<(), ShareError> {
+        self.remote.changes();
+        let change = if last { std::mem::take(&mut *self.shared.pending.lock()) } else { Change::default() };
+        if change == Change::default() {
+            return self.share.write(&self.remote.file, offset, data).await;
+        }
+        self.share.write_and_set(&self.remote.file, offset, data, &change).await
     }
 
     fn cleaned(&self) {
         let mut inodes = self.inodes.lock();
         // A write that was taken meanwhile says so under this lock, afterwards.
         if let Some(node) = inodes.get_mut(self.ino)
-            && !self.shared.back.is_dirty()
+            && !self.shared.is_dirty()
         {
             node.attributes.released();
         }

@@ -13,7 +13,7 @@ use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
 use super::underway::Underway;
 use crate::cache::{Ahead, Occasion, Request, Taken, Terms};
-use crate::share::{FileTime, OpenHow, Share};
+use crate::share::{Caching, FileTime, Lease, OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -149,7 +149,7 @@ impl<S: Share> Vfs<S> {
         open.shared.back.drain().await;
         self.write_through(open, offset, &data).await?;
         if open.access.sync {
-            self.share.flush(&open.file).await?;
+            self.share.flush(&open.remote.file).await?;
         }
         Ok(data.len() as u32)
     }
@@ -158,13 +158,14 @@ impl<S: Share> Vfs<S> {
     async fn write_through(&self, open: &Arc<OpenFile<S>>, offset: u64, data: &Bytes) -> Result<()> {
         let end = offset + data.len() as u64;
         let _changed = Changed { vfs: self, open, start: offset, end };
+        open.remote.changes();
         let limit = u64::from(self.share.limits().write.max(1));
         let mut pieces = Vec::new();
         let mut at = offset;
         while at < end {
             let boundary = ((at / limit + 1) * limit).min(end);
             let piece = data.slice((at - offset) as usize..(boundary - offset) as usize);
-            pieces.push(self.share.write(&open.file, at, piece));
+            pieces.push(self.share.write(&open.remote.file, at, piece));
             at = boundary;
         }
         // In the order of the file, so that the first error is that of the first piece that failed.
@@ -185,7 +186,7 @@ impl<S: Share> Vfs<S> {
     /// As [`Vfs::flush`].
     pub fn flushed(&self, handle: u64) -> Option<Result<()>> {
         match self.handles.file(handle) {
-            Ok(open) if open.shared.back.is_dirty() => None,
+            Ok(open) if open.shared.is_dirty() => None,
             Ok(open) => Some(told(&open, Occasion::Close)),
             Err(error) => Some(Err(error)),
         }
@@ -198,6 +199,7 @@ impl<S: Share> Vfs<S> {
     pub async fn flush(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
         open.shared.back.drain().await;
+        self.settle_pending(&open.shared).await?;
         told(&open, Occasion::Close)
     }
 
@@ -208,11 +210,12 @@ impl<S: Share> Vfs<S> {
     pub async fn fsync(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
         open.shared.back.drain().await;
+        self.settle_pending(&open.shared).await?;
         told(&open, Occasion::Sync)?;
         // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
         let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
         match writer {
-            Some(writer) => Ok(self.share.flush(&writer.file).await?),
+            Some(writer) => Ok(self.share.flush(&writer.remote.file).await?),
             None if self.options.read_only => Ok(()),
             None => self.fsync_by_path(open.ino).await,
         }
@@ -222,12 +225,14 @@ impl<S: Share> Vfs<S> {
     /// closed by now.
     async fn fsync_by_path(&self, ino: u64) -> Result<()> {
         let path = self.path(ino)?;
+        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)).ok_or_else(VfsError::stale)?;
         let how = OpenHow {
             read: false,
             write: true,
             disposition: crate::share::Disposition::Open,
             readonly: false,
-            lease: None,
+            // Of the file's own lease, which it therefore does not break.
+            lease: Some(Lease { key: self.lease_of(key), caching: Caching::NONE }),
         };
         let file = match self.share.open(&path, how).await {
             Ok((file, ..)) => file,
@@ -249,12 +254,12 @@ impl<S: Share> Vfs<S> {
     async fn read_direct(&self, open: &OpenFile<S>, offset: u64, length: u32) -> Result<Bytes> {
         let limit = self.share.limits().read.max(1);
         if length <= limit {
-            return Ok(self.share.read(&open.file, offset, length).await?);
+            return Ok(self.share.read(&open.remote.file, offset, length).await?);
         }
         let mut all = BytesMut::with_capacity(length as usize);
         while all.len() < length as usize {
             let wanted = limit.min(length - all.len() as u32);
-            let part = self.share.read(&open.file, offset + all.len() as u64, wanted).await?;
+            let part = self.share.read(&open.remote.file, offset + all.len() as u64, wanted).await?;
             all.extend_from_slice(&part);
             if (part.len() as u32) < wanted {
                 break;
@@ -274,7 +279,7 @@ impl<S: Share> Vfs<S> {
 
     /// Whether the server vouches at this moment that nobody else has the file open.
     fn may_hold(&self, open: &OpenFile<S>) -> bool {
-        self.share.caching(open.lease).writes()
+        self.share.caching(open.remote.lease).writes()
     }
 
     /// A write up to `end` was taken.
@@ -297,13 +302,16 @@ impl<S: Share> Vfs<S> {
         let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key));
         if let Some(file) = key.and_then(|key| self.files.get(key)) {
             file.back.drain().await;
+            if let Err(error) = self.settle_pending(&file).await {
+                tracing::warn!(%error, "times or attributes that were set are lost");
+            }
         }
     }
 
     /// The file's size, if the server vouches for it, or its version was compared with the server's not too long ago.
     fn valid_size(&self, open: &OpenFile<S>) -> Option<u64> {
         let now = Instant::now();
-        let leased = self.share.caching(open.lease).reads();
+        let leased = self.share.caching(open.remote.lease).reads();
         self.with_inodes(|inodes| {
             let node = inodes.get(open.ino)?;
             let held = leased || node.attributes.is_held();

@@ -51,8 +51,12 @@ impl<S: Share> Vfs<S> {
         let now = Instant::now();
         self.with_inodes(|inodes| {
             let attr = inodes.attr(ino, &self.show, now, self.options.attr_timeout)?;
-            let held = inodes.get(ino)?.attributes.is_held();
-            (held || !attr.ttl.is_zero()).then_some(attr)
+            let node = inodes.get(ino)?;
+            if node.attributes.is_held() || !attr.ttl.is_zero() {
+                return Some(attr);
+            }
+            let vouched = node.attributes.is_known() && self.is_vouched(node.key);
+            vouched.then_some(Attr { ttl: self.options.attr_timeout, ..attr })
         })
     }
 
@@ -80,7 +84,7 @@ impl<S: Share> Vfs<S> {
             })
             .ok_or_else(VfsError::stale)?;
         if let Some(open) = self.handles.find(&handles, |_| true) {
-            let metadata = self.share.metadata(&open.file).await?;
+            let metadata = self.share.metadata(&open.remote.file).await?;
             self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
             return Ok(());
         }

@@ -10,7 +10,7 @@
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
 //! - `forgetting`: what the kernel is to forget.
-//! - One file per group of operations: `lookup`, `setattr`, `open`, `io`, `copy`, `remove`, `rename`, `readdir`.
+//! - One file per group of operations: `lookup`, `setattr`, `open`, `sharing`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
 //! What a user can rely on:
 //!
@@ -40,6 +40,7 @@ mod attributes;
 mod breaks;
 mod closings;
 mod copy;
+mod deferred;
 pub mod errno;
 mod files;
 mod forgetting;
@@ -55,6 +56,7 @@ mod readers;
 mod remove;
 mod rename;
 mod setattr;
+mod sharing;
 mod underway;
 
 #[cfg(test)]
@@ -63,7 +65,8 @@ pub(crate) mod tests;
 use crate::cache::PageCache;
 use crate::share::{RemotePath, Share, ShareError, Space};
 use attributes::Presentation;
-use files::SharedFiles;
+use deferred::Deferred;
+use files::{Idle, SharedFiles};
 use forgetting::Forgetting;
 use handles::Handles;
 use inodes::Inodes;
@@ -114,6 +117,7 @@ pub struct Vfs<S: Share> {
     inodes: Arc<Mutex<Inodes>>,
     handles: Handles<S>,
     files: SharedFiles<S>,
+    deferred: Mutex<Deferred<Idle<S>>>,
     cache: Arc<PageCache<ShareError>>,
     writes: Arc<Writes>,
     forgetting: Forgetting,
@@ -144,6 +148,7 @@ impl<S: Share> Vfs<S> {
             inodes: Arc::new(Mutex::new(Inodes::new())),
             handles: Handles::new(),
             files: SharedFiles::new(),
+            deferred: Mutex::new(Deferred::new()),
             writes: Arc::default(),
             forgetting: Forgetting::new(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),

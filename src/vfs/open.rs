@@ -2,17 +2,23 @@
 
 use super::attributes::{Attr, DataVersion};
 use super::errno::{Result, VfsError};
+use super::files::{Idle, Remote};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
 use super::{Vfs, files, names, pending};
 use crate::cache::{Occasion, WriteBack};
 use crate::share::{
-    Caching, CreateAction, Disposition, FileKind, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share,
+    Caching, CreateAction, Disposition, FileKind, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share, ShareError,
 };
+use crate::wire::NtStatus;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// A file up to this size, in bytes, is read together with its open.
+const SMALL_FILE: u64 = 64 * 1024;
 
 /// A file that the kernel has open now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,19 +43,29 @@ impl<S: Share> Vfs<S> {
         }
         // The server's answer is to be of after what was written.
         self.drain_file(ino).await;
-        let (path, kind, token, key) = self
+        let (path, kind, token, key, size) = self
             .with_inodes(|inodes| {
                 let node = inodes.get(ino)?;
-                Some((inodes.path(ino, &self.root)?, node.kind, node.attributes.token(), node.key))
+                let size = node.attributes.metadata().size;
+                Some((inodes.path(ino, &self.root)?, node.kind, node.attributes.token(), node.key, size))
             })
             .ok_or_else(VfsError::stale)?;
         if kind == FileKind::Directory {
             return Err(VfsError::rule(libc::EISDIR, "a directory cannot be opened as a file"));
         }
+        if let Some(shared) = self.files.get(key)
+            && let Some(opened) = self.open_shared(&shared, access)
+        {
+            return Ok(opened);
+        }
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
         self.settle_closes(ino).await;
-        let lease = self.files.get(key).map_or_else(files::new_lease, |file| file.lease);
-        let (file, metadata, action) = self.open_on_share(&path, access, disposition, false, lease).await?;
+        let lease = self.lease_of(key);
+        let how = self.how(access, disposition, false, lease);
+        // A file that is small comes along.
+        let reads_all = access.read && !access.truncate && !access.direct && (1..=SMALL_FILE).contains(&size);
+        let wanted = if reads_all { self.share.limits().read.min(SMALL_FILE as u32) } else { 0 };
+        let (file, metadata, action, data) = self.open_on_share(&path, how, wanted).await?;
 
         let handle = self.handles.number();
         let registered = self.with_inodes(|inodes| {
@@ -63,6 +79,9 @@ impl<S: Share> Vfs<S> {
             }
             let keep_cache = node.data.kernel_opens(DataVersion::from(&metadata));
             let key = node.key;
+            if node.attributes.token() == token && data.len() as u64 == metadata.size && !data.is_empty() {
+                self.cache.fill(key, data);
+            }
             inodes.opened(ino, handle);
             Some((key, keep_cache))
         });
@@ -70,7 +89,7 @@ impl<S: Share> Vfs<S> {
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
-        self.register(handle, (ino, key), file, access, lease);
+        self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
         Ok(Opened { handle, direct: access.bypasses_kernel(), keep_cache })
     }
 
@@ -100,8 +119,8 @@ impl<S: Share> Vfs<S> {
             lease = self.files.get(key).map(|file| file.lease);
         }
         let lease = lease.unwrap_or_else(files::new_lease);
-        let readonly = mode & libc::S_IWUSR == 0;
-        let (file, metadata, action) = self.open_on_share(&path, access, disposition, readonly, lease).await?;
+        let how = self.how(access, disposition, mode & libc::S_IWUSR == 0, lease);
+        let (file, metadata, action, _) = pending::once_free(|| self.open_on_share(&path, how, 0)).await?;
 
         let handle = self.handles.number();
         let now = Instant::now();
@@ -127,7 +146,7 @@ impl<S: Share> Vfs<S> {
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
-        self.register(handle, (ino, key), file, access, lease);
+        self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
         Ok((self.attr(ino)?, Opened { handle, direct: access.bypasses_kernel(), keep_cache }))
     }
 
@@ -169,13 +188,16 @@ impl<S: Share> Vfs<S> {
     pub async fn drain(&self) {
         self.handles.remove_directories();
         join_all(self.handles.files().into_iter().map(|handle| self.close(handle))).await;
+        let kept = self.deferred.lock().take_all(|_| true);
+        self.close_all_idle(kept).await;
         // Those that were being closed already.
-        self.handles.settle().await;
+        self.settle_all_closes().await;
     }
 
     async fn close(&self, handle: u64) {
         if let Some(leaving) = self.handles.take(handle) {
-            self.finish_close(leaving).await;
+            // Nobody else is going to wait for it together with others.
+            tokio::join!(self.finish_close(leaving), async { self.share.send_closes() });
         }
     }
 
@@ -184,18 +206,17 @@ impl<S: Share> Vfs<S> {
         let _closing = self.handles.closing(closing);
         open.readers.lock().give_up();
         open.shared.back.drain().await;
-        if let Some(error) = open.shared.back.failure(&open.seen, Occasion::Close) {
+        let set = self.settle_pending_through(&open).await;
+        let failure = open.shared.back.failure(&open.seen, Occasion::Close).or(set.err());
+        if let Some(error) = failure {
             tracing::error!(%error, "data that was written is lost: close(2) and fsync(2) have said so, if anybody asked");
         }
-        let token = self.with_inodes(|inodes| inodes.get(open.ino).map(|node| node.attributes.token()));
-        match self.share.close(&open.file).await {
-            Ok(Some(metadata)) => {
-                if let Some(token) = token {
-                    self.with_inodes(|inodes| inodes.store(open.ino, metadata, token, Instant::now()));
-                }
+        if open.remote.leave() {
+            let is_hidden = self.with_inodes(|inodes| inodes.get(open.ino).is_none_or(|node| node.hidden));
+            let idle = Idle { remote: Arc::clone(&open.remote), shared: Arc::clone(&open.shared) };
+            if let Some(idle) = self.keep(idle, is_hidden) {
+                self.close_idle(idle).await;
             }
-            Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "a file was not closed properly"),
         }
         let hidden = self.with_inodes(|inodes| inodes.closed(open.ino, open.handle, &self.root));
         if let Some(path) = hidden {
@@ -203,36 +224,48 @@ impl<S: Share> Vfs<S> {
         }
     }
 
+    fn how(&self, access: Access, disposition: Disposition, readonly: bool, lease: LeaseKey) -> OpenHow {
+        let lease = Some(Lease { key: lease, caching: Caching::ALL });
+        OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease }
+    }
+
+    /// Opens a file, and reads as many of its first bytes. If the server has too many files open for this client,
+    /// those are closed that nobody uses, and it is tried again.
     async fn open_on_share(
         &self,
         path: &RemotePath,
-        access: Access,
-        disposition: Disposition,
-        readonly: bool,
-        lease: LeaseKey,
-    ) -> Result<(S::File, Metadata, CreateAction)> {
-        let lease = Some(Lease { key: lease, caching: Caching::READ | Caching::WRITE });
-        let how = OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease };
-        match disposition {
-            Disposition::Open | Disposition::Overwrite => Ok(self.share.open(path, how).await?),
-            Disposition::Create | Disposition::OpenIf | Disposition::OverwriteIf => {
-                pending::once_free(|| self.share.open(path, how)).await
+        how: OpenHow,
+        wanted: u32,
+    ) -> std::result::Result<(S::File, Metadata, CreateAction, Bytes), ShareError> {
+        let open = || async {
+            if wanted > 0 {
+                return self.share.open_and_read(path, how, wanted).await;
             }
+            let (file, metadata, action) = self.share.open(path, how).await?;
+            Ok((file, metadata, action, Bytes::new()))
+        };
+        match open().await {
+            Err(error) if has_too_many(&error) => {
+                let kept = self.deferred.lock().give_way();
+                tracing::info!(%error, kept = kept.len(), "files that nobody uses are closed");
+                self.close_all_idle(kept).await;
+                open().await
+            }
+            result => result,
         }
     }
 
-    fn register(&self, handle: u64, (ino, key): (u64, u64), file: S::File, access: Access, lease: LeaseKey) {
+    pub(super) fn register(&self, handle: u64, (ino, key): (u64, u64), remote: Arc<Remote<S>>, access: Access) {
         let back = || WriteBack::new(key, self.share.limits().write, Arc::clone(&self.cache));
-        let shared = self.files.join((ino, key), lease, back);
+        let shared = self.files.join((ino, key), remote.lease, back);
         self.handles.add(OpenFile {
             handle,
             ino,
             key,
             share: Arc::clone(&self.share),
             inodes: Arc::clone(&self.inodes),
-            file,
+            remote,
             access,
-            lease,
             seen: shared.back.seen(),
             shared,
             readers: Default::default(),
@@ -244,4 +277,9 @@ impl<S: Share> Vfs<S> {
             tracing::debug!(%error, "an open that was of no use was not closed properly");
         }
     }
+}
+
+/// Whether the server, or this user's share of it, is full of open files.
+fn has_too_many(error: &ShareError) -> bool {
+    matches!(error.nt_status(), Some(NtStatus::TOO_MANY_OPENED_FILES | NtStatus::INSUFFICIENT_RESOURCES))
 }

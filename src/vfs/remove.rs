@@ -52,6 +52,9 @@ impl<S: Share> Vfs<S> {
         if let Some((_, FileKind::Directory)) = occupant {
             return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
         }
+        if let Some((ino, _)) = occupant {
+            self.close_deferred(ino).await;
+        }
         if let Some((ino, _)) = occupant
             && self.is_open(ino).await
             && self.hide(ino, parent, &path).await?
@@ -86,7 +89,7 @@ impl<S: Share> Vfs<S> {
         if self.handles.find(&open, |_| true).is_some() {
             return true;
         }
-        self.handles.settle().await;
+        self.settle_all_closes().await;
         !handles().is_empty()
     }
 
@@ -136,7 +139,7 @@ impl<S: Share> Vfs<S> {
     /// waited for.
     pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
         match self.remove_now(path, kind).await {
-            Err(error) if may_be_closing(&error) && self.handles.settle().await => {
+            Err(error) if may_be_closing(&error) && self.settle_all_closes().await => {
                 Ok(self.remove_now(path, kind).await?)
             }
             result => Ok(result?),

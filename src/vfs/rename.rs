@@ -45,6 +45,11 @@ impl<S: Share> Vfs<S> {
         // What was written goes by the old name as long as it is good for finding the file again.
         if let Some(ino) = from.ino {
             self.drain_file(ino).await;
+            // Of a directory everything below it, of a file itself.
+            self.close_deferred_below(ino).await;
+        }
+        if let Some(ino) = to.ino {
+            self.close_deferred(ino).await;
         }
         if is_case_variant(&from, &to) {
             // To a server that ignores case both names are the same file, and nothing is replaced.
@@ -147,7 +152,7 @@ impl<S: Share> Vfs<S> {
         replace: bool,
     ) -> std::result::Result<(), ShareError> {
         match self.share.rename(from, to, replace).await {
-            Err(error) if may_be_closing(&error) && self.handles.settle().await => {
+            Err(error) if may_be_closing(&error) && self.settle_all_closes().await => {
                 self.share.rename(from, to, replace).await
             }
             result => result,

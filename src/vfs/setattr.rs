@@ -57,6 +57,9 @@ impl<S: Share> Vfs<S> {
         if foreign(set.uid, self.options.uid) || foreign(set.gid, self.options.gid) {
             return Err(VfsError::rule(libc::EPERM, "owner and group are set for the whole mount"));
         }
+        if let Some(attr) = self.hold_back(ino, set)? {
+            return Ok(attr);
+        }
         // A size or a time that is set comes after what was written.
         self.drain_file(ino).await;
         // The attributes beside the read-only one have to be known, or they would be lost.
@@ -67,8 +70,28 @@ impl<S: Share> Vfs<S> {
         if change == Change::default() {
             return self.getattr(ino).await;
         }
+        if change.size.is_some() {
+            self.close_deferred(ino).await;
+        }
         self.apply(ino, &change, set.handle).await?;
         self.attr(ino)
+    }
+
+    /// Times and attributes that are set while written data is held back go to the server behind it. Not
+    /// the size: what was written beyond it must not come after.
+    fn hold_back(&self, ino: u64, set: &SetAttr) -> Result<Option<Attr>> {
+        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)).ok_or_else(VfsError::stale)?;
+        let held = self.files.get(key).filter(|file| file.back.is_dirty() && self.share.caching(file.lease).writes());
+        let Some(file) = held.filter(|_| set.size.is_none()) else { return Ok(None) };
+        let change = self.change_for(ino, set)?;
+        {
+            let mut pending = file.pending.lock();
+            pending.accessed = change.accessed.or(pending.accessed);
+            pending.modified = change.modified.or(pending.modified);
+            pending.attributes = change.attributes.or(pending.attributes);
+        }
+        self.with_inodes(|inodes| inodes.get_mut(ino).map(|node| node.attributes.holds_back(&change)));
+        Ok(Some(self.attr(ino)?))
     }
 
     fn change_for(&self, ino: u64, set: &SetAttr) -> Result<Change> {
@@ -94,7 +117,10 @@ impl<S: Share> Vfs<S> {
         let result = match self.writer_for(ino, handle) {
             // Through a handle that has written: a server that notes the time of the last write later
             // (Samba does) would set it over a time that was set by path.
-            Some(writer) => self.share.set(Target::File(&writer.file), change).await,
+            Some(writer) => {
+                writer.remote.changes();
+                self.share.set(Target::File(&writer.remote.file), change).await
+            }
             None => self.share.set(Target::Path(&self.path(ino)?), change).await,
         };
         let key = self.with_inodes(|inodes| {

@@ -37,7 +37,7 @@ impl Disk {
 impl Sink for Disk {
     type Error = &'static str;
 
-    async fn write(&self, offset: u64, data: Bytes) -> Result<(), &'static str> {
+    async fn write(&self, offset: u64, data: Bytes, _last: bool) -> Result<(), &'static str> {
         self.writes.lock().push((offset, data.len()));
         self.allowed.acquire().await.map_err(|_| "closed")?.forget();
         if self.fails.load(Ordering::Relaxed) {

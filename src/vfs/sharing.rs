@@ -1,0 +1,168 @@
+//! Opens at the server that serve several opens of programs, one after the other or at the same time.
+//!
+//! While the server vouches for a file (a lease with READ), a live open of it is as good as a new one,
+//! and costs nothing. While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
+//! and WRITE together: a server need not ask before a delete when WRITE is gone, and Samba does not), the last
+//! close is put off, for a bounded time ([`super::deferred`]), if nothing was changed through the open.
+//!
+//! Invariant: whatever this mount does that such an open would be in the way of closes it before, and
+//! when the server takes anything of its lease back it is closed at once.
+
+use super::attributes::DataVersion;
+use super::errno::{Result, VfsError};
+use super::files::{Idle, SharedFile};
+use super::handles::{Access, OpenFile};
+use super::open::Opened;
+use super::{Vfs, files};
+use crate::share::{Caching, Change, FileKind, LeaseKey, Share, ShareError, Target};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often idle opens are looked at.
+const LOOK_AFTER: Duration = Duration::from_secs(5);
+
+impl<S: Share> Vfs<S> {
+    /// As [`Vfs::open`], if it can be answered without the server.
+    pub fn open_now(&self, ino: u64, flags: i32) -> Option<Result<Opened>> {
+        let access = Access::from_flags(flags).ok()?;
+        let (key, kind) = self.with_inodes(|inodes| inodes.get(ino).map(|node| (node.key, node.kind)))?;
+        if access.truncate || kind == FileKind::Directory || (access.modifies() && self.options.read_only) {
+            return None;
+        }
+        let shared = self.files.get(key)?;
+        if shared.is_dirty() { None } else { self.open_shared(&shared, access).map(Ok) }
+    }
+
+    /// Opens a file through an open at the server that is there, if it is good for that.
+    pub(super) fn open_shared(&self, shared: &Arc<SharedFile<S>>, access: Access) -> Option<Opened> {
+        let caching = self.share.caching(shared.lease);
+        if access.truncate || !caching.reads() {
+            return None;
+        }
+        let (ino, key) = (shared.ino, shared.key);
+        let handles = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.handles.clone()))?;
+        let live = self.handles.find(&handles, |open| open.remote.allows(access) && open.remote.join());
+        let remote = match live {
+            Some(open) => Arc::clone(&open.remote),
+            None => {
+                let idle = self.deferred.lock().take(key, |idle: &Idle<S>| idle.remote.allows(access))?;
+                idle.remote.take_up();
+                idle.remote
+            }
+        };
+        let handle = self.handles.number();
+        let keep_cache = self.with_inodes(|inodes| {
+            inodes.opened(ino, handle);
+            let node = inodes.get_mut(ino)?;
+            // Without attributes of this moment the kernel's pages cannot be compared with anything.
+            let version = node.attributes.is_known().then(|| DataVersion::from(node.attributes.metadata()))?;
+            Some(node.data.kernel_opens(version))
+        });
+        self.register(handle, (ino, key), remote, access);
+        Some(Opened { handle, direct: access.bypasses_kernel(), keep_cache: keep_cache.unwrap_or(false) })
+    }
+
+    /// The last user of an open has gone: it is kept if it may be. Otherwise it is given back, to be closed.
+    pub(super) fn keep(&self, idle: Idle<S>, is_hidden: bool) -> Option<Idle<S>> {
+        let everything = Caching::READ | Caching::HANDLE | Caching::WRITE;
+        let may = !is_hidden && idle.remote.is_unchanged() && self.share.caching(idle.remote.lease).covers(everything);
+        if !may {
+            return Some(idle);
+        }
+        let key = idle.shared.key;
+        self.deferred.lock().keep(key, idle, Instant::now())
+    }
+
+    /// Closes at the server what nobody uses.
+    pub(super) async fn close_idle(&self, idle: Idle<S>) {
+        let ino = idle.shared.ino;
+        let token = self.with_inodes(|inodes| inodes.token(ino));
+        match self.share.close(&idle.remote.file).await {
+            Ok(Some(metadata)) => {
+                if let Some(token) = token {
+                    self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a file was not closed properly"),
+        }
+    }
+
+    /// Closes several of them, in few frames.
+    pub(super) async fn close_all_idle(&self, idle: Vec<Idle<S>>) {
+        let closes = futures_util::future::join_all(idle.into_iter().map(|idle| self.close_idle(idle)));
+        tokio::join!(closes, async { self.share.send_closes() });
+    }
+
+    /// Waits for the closes that are under way. Says whether there were any.
+    pub(super) async fn settle_all_closes(&self) -> bool {
+        self.share.send_closes();
+        self.handles.settle().await
+    }
+
+    /// If an open of a file is kept, it is closed.
+    pub(super) async fn close_deferred(&self, ino: u64) {
+        let Some(key) = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)) else { return };
+        let idle = self.deferred.lock().take(key, |_| true);
+        self.close_all_idle(idle.into_iter().collect()).await;
+    }
+
+    /// The same for all files below a directory: servers do not rename it before.
+    pub(super) async fn close_deferred_below(&self, directory: u64) {
+        let idle = self
+            .with_inodes(|inodes| self.deferred.lock().take_all(|idle| inodes.is_within(idle.shared.ino, directory)));
+        self.close_all_idle(idle).await;
+    }
+
+    /// Closes what was kept for long enough, until the mount ends. For one task of a mount.
+    pub async fn tend(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(LOOK_AFTER).await;
+            let expired = self.deferred.lock().expire(Instant::now());
+            self.close_all_idle(expired).await;
+        }
+    }
+
+    /// Whether the server vouches for what is known of a file.
+    pub(super) fn is_vouched(&self, key: u64) -> bool {
+        self.files.get(key).is_some_and(|file| self.share.caching(file.lease).reads())
+    }
+
+    /// The lease under which a file is or was opened, or a new one.
+    pub(super) fn lease_of(&self, key: u64) -> LeaseKey {
+        self.files.get(key).map_or_else(files::new_lease, |file| file.lease)
+    }
+
+    /// Brings to the server what was set after the last write went.
+    pub(super) async fn settle_pending(&self, shared: &Arc<SharedFile<S>>) -> Result<()> {
+        let change = std::mem::take(&mut *shared.pending.lock());
+        if change == Change::default() {
+            return Ok(());
+        }
+        let writer = self.writer(shared.ino).ok_or_else(VfsError::stale)?;
+        self.set_pending(&writer, change).await.map_err(VfsError::from)
+    }
+
+    /// The same by a handle that is on its way to be closed.
+    pub(super) async fn settle_pending_through(&self, open: &OpenFile<S>) -> std::result::Result<(), ShareError> {
+        if !open.access.write {
+            return Ok(());
+        }
+        let change = std::mem::take(&mut *open.shared.pending.lock());
+        if change == Change::default() { Ok(()) } else { self.set_pending(open, change).await }
+    }
+
+    async fn set_pending(&self, writer: &OpenFile<S>, change: Change) -> std::result::Result<(), ShareError> {
+        let shared = &writer.shared;
+        writer.remote.changes();
+        let result = self.share.set(Target::File(&writer.remote.file), &change).await;
+        self.with_inodes(|inodes| {
+            if let Some(node) = inodes.get_mut(shared.ino)
+                && !shared.is_dirty()
+            {
+                node.attributes.released();
+            }
+        });
+        result
+    }
+}
