@@ -123,11 +123,6 @@ impl KnownAttributes {
         &self.metadata
     }
 
-    /// Whether all of it is known, however long ago.
-    pub(crate) fn is_known(&self) -> bool {
-        self.held || self.fetched.is_some()
-    }
-
     /// For how much longer all of it may be believed; `None` if not at all.
     pub(crate) fn remaining(&self, now: Instant, timeout: Duration) -> Option<Duration> {
         if self.held {

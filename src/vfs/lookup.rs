@@ -55,8 +55,7 @@ impl<S: Share> Vfs<S> {
             if node.attributes.is_held() || !attr.ttl.is_zero() {
                 return Some(attr);
             }
-            let vouched = node.attributes.is_known() && self.is_vouched(node.key);
-            vouched.then_some(Attr { ttl: self.options.attr_timeout, ..attr })
+            None
         })
     }
 
@@ -77,6 +76,8 @@ impl<S: Share> Vfs<S> {
     /// Asks the server for the attributes of an inode: through an open handle, which cannot mean
     /// another file, or by path.
     pub(super) async fn refresh(&self, ino: u64) -> Result<()> {
+        // The answer is to be of after them: see `settle_closes`.
+        self.settle_closes(ino).await;
         let (handles, path, token) = self
             .with_inodes(|inodes| {
                 let node = inodes.get(ino)?;

@@ -17,7 +17,8 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A file up to this size, in bytes, is read together with its open.
+/// A file below this size, in bytes, is read together with its open: such a READ is not counted as bulk, which
+/// travels on another connection.
 const SMALL_FILE: u64 = 64 * 1024;
 
 /// A file that the kernel has open now.
@@ -63,8 +64,8 @@ impl<S: Share> Vfs<S> {
         let lease = self.lease_of(key);
         let how = self.how(access, disposition, false, lease);
         // A file that is small comes along.
-        let reads_all = access.read && !access.truncate && !access.direct && (1..=SMALL_FILE).contains(&size);
-        let wanted = if reads_all { self.share.limits().read.min(SMALL_FILE as u32) } else { 0 };
+        let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
+        let wanted = if reads_all { self.share.limits().read.min(size as u32) } else { 0 };
         let (file, metadata, action, data) = self.open_on_share(&path, how, wanted).await?;
 
         let handle = self.handles.number();
@@ -153,7 +154,7 @@ impl<S: Share> Vfs<S> {
     /// Waits for closes of the inode that are under way. While a file is open, Samba goes on telling the
     /// time of the last write from when it was opened first, unless it was itself that wrote: an open
     /// that overtook the close before it would not learn that the file was changed in between.
-    async fn settle_closes(&self, ino: u64) {
+    pub(super) async fn settle_closes(&self, ino: u64) {
         self.is_open(ino).await;
     }
 

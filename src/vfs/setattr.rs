@@ -73,6 +73,8 @@ impl<S: Share> Vfs<S> {
         if change.size.is_some() {
             self.close_deferred(ino).await;
         }
+        // Samba notes the time of the last write when a file is closed, over what was set before.
+        self.settle_closes(ino).await;
         self.apply(ino, &change, set.handle).await?;
         self.attr(ino)
     }

@@ -1,7 +1,8 @@
 //! Opens at the server that serve several opens of programs, one after the other or at the same time.
 //!
-//! While the server vouches for a file (a lease with READ), a live open of it is as good as a new one,
-//! and costs nothing. While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
+//! While the server vouches for a file (a lease with READ) and its attributes are believed, a live open of it is
+//! as good as a new one, and costs nothing. (A lease says nothing of what is done on the server's own disk:
+//! therefore the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
 //! and WRITE together: a server need not ask before a delete when WRITE is gone, and Samba does not), the last
 //! close is put off, for a bounded time ([`super::deferred`]), if nothing was changed through the open.
 //!
@@ -40,6 +41,7 @@ impl<S: Share> Vfs<S> {
             return None;
         }
         let (ino, key) = (shared.ino, shared.key);
+        self.known_attributes(ino)?;
         let handles = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.handles.clone()))?;
         let live = self.handles.find(&handles, |open| open.remote.allows(access) && open.remote.join());
         let remote = match live {
@@ -54,8 +56,7 @@ impl<S: Share> Vfs<S> {
         let keep_cache = self.with_inodes(|inodes| {
             inodes.opened(ino, handle);
             let node = inodes.get_mut(ino)?;
-            // Without attributes of this moment the kernel's pages cannot be compared with anything.
-            let version = node.attributes.is_known().then(|| DataVersion::from(node.attributes.metadata()))?;
+            let version = DataVersion::from(node.attributes.metadata());
             Some(node.data.kernel_opens(version))
         });
         self.register(handle, (ino, key), remote, access);
@@ -121,11 +122,6 @@ impl<S: Share> Vfs<S> {
             let expired = self.deferred.lock().expire(Instant::now());
             self.close_all_idle(expired).await;
         }
-    }
-
-    /// Whether the server vouches for what is known of a file.
-    pub(super) fn is_vouched(&self, key: u64) -> bool {
-        self.files.get(key).is_some_and(|file| self.share.caching(file.lease).reads())
     }
 
     /// The lease under which a file is or was opened, or a new one.

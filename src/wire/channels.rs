@@ -13,10 +13,10 @@
 //! out that an old WRITE is executed after a new one. For the same reason a WRITE that was not answered
 //! in time ends the session, where its successor could be sent on another connection.
 
-use super::connection::{Answer, Connection};
+use super::connection::{Answer, Connection, Pending};
 use super::credits::Lane;
 use super::error::WireError;
-use super::frame::Chain;
+use super::frame::{Chain, Reply};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,6 +49,11 @@ impl Channels {
             self.end("a WRITE was not answered in time");
         }
         answer
+    }
+
+    /// See [`Connection::send_open_ended`].
+    pub async fn send_open_ended(&self, chain: &Chain, deadline: Duration) -> Result<(Vec<Reply>, Pending), WireError> {
+        self.for_lane(Lane::Small).send_open_ended(chain, deadline).await
     }
 
     /// Sends and waits for nothing, not even for credits: whether it was sent.

@@ -79,6 +79,29 @@ pub struct Terms {
     pub max_write: u32,
     /// The largest buffer of a listing, in bytes.
     pub max_transact: u32,
+    /// The server's clock.
+    pub clock: ServerClock,
+}
+
+/// What the server's clock showed at a moment of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerClock {
+    then: u64,
+    at: std::time::Instant,
+}
+
+impl ServerClock {
+    /// What it shows about now, as a FILETIME; `None` if the server did not tell.
+    pub fn now(self) -> Option<u64> {
+        let passed = self.at.elapsed().as_nanos() / 100;
+        (self.then != 0).then(|| self.then.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+
+    /// A server that does not tell.
+    #[cfg(test)]
+    pub(crate) fn unknown() -> ServerClock {
+        ServerClock { then: 0, at: std::time::Instant::now() }
+    }
 }
 
 impl std::fmt::Display for Terms {
@@ -128,6 +151,7 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
         max_read: cap(agreed.max_read),
         max_write: cap(agreed.max_write),
         max_transact: cap(agreed.max_transact),
+        clock: ServerClock { then: agreed.system_time, at: std::time::Instant::now() },
     };
     Ok(Tree { channels: Channels::new(connection, further), id: tree.id, seal: tree.seal, terms })
 }

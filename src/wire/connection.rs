@@ -21,7 +21,7 @@ use super::status::NtStatus;
 use super::table::MessageTable;
 use super::transport::{FrameReader, Outbox};
 use bytes::Bytes;
-use shared::{Shared, State, created_file};
+use shared::{Last, Shared, State, created_file};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -202,6 +202,31 @@ impl Connection {
         Ok((sent, reply))
     }
 
+    /// Sends requests in one frame, of which the last may be answered at any time or never, and waits for the other
+    /// replies. There is no way around a server that grants too few credits for all of them.
+    pub async fn send_open_ended(&self, chain: &Chain, deadline: Duration) -> Result<(Vec<Reply>, Pending), WireError> {
+        let work = async {
+            let protect = self.shared.protection(chain)?;
+            let mut last = Last::OpenEnded(None);
+            let mut waiting = self.queue(chain, protect, &mut last, &mut |_| ()).await?;
+            let Last::OpenEnded(Some(answer)) = last else { return Err(self.shared.why_ended()) };
+            let head = &chain.requests[..chain.requests.len() - 1];
+            let id = head.iter().fold(waiting.first_id, |id, request| id.wrapping_add(u64::from(request.charge)));
+            let pending =
+                Pending { shared: Arc::clone(&self.shared), chain: chain.clone(), id, answer, answered: false };
+            if head.is_empty() {
+                waiting.answered = true;
+                return Ok((Vec::new(), pending));
+            }
+            let answer = (&mut waiting.answer).await;
+            waiting.answered = true;
+            let replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
+            self.shared.verify(protect, &replies)?;
+            Ok((replies, pending))
+        };
+        timeout(deadline, work).await.unwrap_or(Err(WireError::TimedOut))
+    }
+
     /// Sends and waits for nothing, not even for credits: whether it was sent.
     pub fn post(&self, chain: &Chain) -> bool {
         self.shared.send_detached(chain)
@@ -210,12 +235,12 @@ impl Connection {
     async fn exchange(&self, chain: &Chain) -> Answer {
         let protect = self.shared.protection(chain)?;
         let replies = self.transfer(chain, protect, &mut |_| ()).await?;
-        self.verify(protect, &replies)?;
+        self.shared.verify(protect, &replies)?;
         Ok(replies)
     }
 
     async fn transfer(&self, chain: &Chain, protect: Protect<'_>, record: &mut impl FnMut(&[Bytes])) -> Answer {
-        let mut waiting = self.queue(chain, protect, record).await?;
+        let mut waiting = self.queue(chain, protect, &mut Last::LikeTheOthers, record).await?;
         let answer = (&mut waiting.answer).await;
         waiting.answered = true;
         answer.unwrap_or_else(|_| Err(self.shared.why_ended()))
@@ -226,6 +251,7 @@ impl Connection {
         &self,
         chain: &Chain,
         protect: Protect<'_>,
+        last: &mut Last,
         record: &mut impl FnMut(&[Bytes]),
     ) -> Result<Waiting<'_>, WireError> {
         let shared = &*self.shared;
@@ -234,7 +260,7 @@ impl Connection {
         let _place = Place { shared, lane: cost.lane };
         loop {
             let granted = shared.granted.notified();
-            if let Some((first_id, answer)) = shared.try_send(chain, protect, record)? {
+            if let Some((first_id, answer)) = shared.try_send(chain, protect, last, record)? {
                 return Ok(Waiting { shared, first_id, answer, answered: false });
             }
             shared.lock().window.stand(cost);
@@ -269,22 +295,6 @@ impl Connection {
         }
         Ok(replies)
     }
-
-    /// A reply that should be signed or encrypted and isn't ends the connection (MS-SMB2 3.2.5.1.1, 3.2.5.1.3).
-    fn verify(&self, protect: Protect<'_>, replies: &[Reply]) -> Result<(), WireError> {
-        let problem = match protect {
-            Protect::Plain => None,
-            Protect::Seal(_) => replies.iter().find(|reply| !reply.sealed).map(|reply| (reply, "not encrypted")),
-            Protect::Sign(signer) => replies
-                .iter()
-                .find(|reply| !reply.sealed && !reply.is_signed_by(signer))
-                .map(|reply| (reply, "not signed, or its signature is wrong")),
-        };
-        let Some((reply, what)) = problem else { return Ok(()) };
-        let reason = format!("the server's reply with {} is {what}", reply.status());
-        self.shared.end(&reason);
-        Err(WireError::Closed(reason.into()))
-    }
 }
 
 impl Drop for Connection {
@@ -305,6 +315,36 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.answered {
             self.shared.cancel(self.first_id);
+        }
+    }
+}
+
+/// A request that was sent and is answered when something happens. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct Pending {
+    shared: Arc<Shared>,
+    /// What it was the last of.
+    chain: Chain,
+    id: u64,
+    answer: oneshot::Receiver<Answer>,
+    answered: bool,
+}
+
+impl Pending {
+    /// Waits for the reply, or for the end of the connection. To be awaited to its end once only.
+    pub async fn reply(&mut self) -> Result<Reply, WireError> {
+        let answer = (&mut self.answer).await;
+        self.answered = true;
+        let mut replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
+        self.shared.verify(self.shared.protection(&self.chain)?, &replies)?;
+        Ok(replies.pop().ok_or(Malformed("no reply"))?)
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.cancel(self.id);
         }
     }
 }

@@ -105,17 +105,12 @@ impl Chain {
     pub fn writes(&self) -> bool {
         self.requests.iter().any(|request| request.command == Command::Write)
     }
+}
 
-    /// The most that all its responses can be, in bytes.
-    pub fn response_limit(&self) -> u64 {
-        self.requests.iter().map(|request| u64::from(request.response_limit)).sum()
-    }
-
-    /// Whether a success of it leaves a file open at the server.
-    pub fn leaves_open(&self) -> bool {
-        let has = |command| self.requests.iter().any(|request| request.command == command);
-        has(Command::Create) && !has(Command::Close)
-    }
+/// Whether a success of these requests leaves a file open at the server.
+pub fn leaves_open(requests: &[Request]) -> bool {
+    let has = |command| requests.iter().any(|request| request.command == command);
+    has(Command::Create) && !has(Command::Close)
 }
 
 /// How a frame is protected.

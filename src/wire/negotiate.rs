@@ -139,6 +139,8 @@ pub struct Negotiated {
     pub max_write: u32,
     /// The largest QUERY_INFO, QUERY_DIRECTORY and SET_INFO buffer, in bytes.
     pub max_transact: u32,
+    /// The server's clock when it answered, a FILETIME (MS-DTYP 2.3.3); 0 if it does not tell.
+    pub system_time: u64,
     /// The server's first SPNEGO token.
     pub token: Vec<u8>,
     /// Covers both messages; all zeros below SMB 3.1.1.
@@ -250,6 +252,7 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
         max_read: limit(body.u32(32)?),
         max_write: limit(body.u32(36)?),
         max_transact: limit(body.u32(28)?),
+        system_time: body.u64(40)?,
         token,
         preauth_hash: [0; 64],
         server,
@@ -400,6 +403,7 @@ pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
         max_read: MAX_IO,
         max_write: MAX_IO,
         max_transact: MAX_IO,
+        system_time: 0,
         token: Vec::new(),
         preauth_hash: [0; 64],
         server,

@@ -3,10 +3,13 @@
 //! A chain of requests has one waiter, which gets all replies together when the last one is there:
 //! they may come in one frame or apart, and in any order. A chain whose waiter has gone stays in the
 //! table until its replies have come, so that their credits are counted and their ids are known.
+//!
+//! The last request of an open-ended chain (a CHANGE_NOTIFY, which may wait for days) counts as a chain of its own.
 
 use super::codec::Malformed;
 use super::credits::{Cost, Lane};
-use super::frame::{Chain, Reply};
+use super::frame::{Chain, Reply, Request, leaves_open};
+use super::header::Command;
 use std::collections::HashMap;
 
 /// The requests in flight; `W` is whatever wakes a waiter.
@@ -27,6 +30,8 @@ struct Entry<W> {
     async_ids: Vec<Option<u64>>,
     first_ids: Vec<u64>,
     lane: Lane,
+    /// It waits for something to happen.
+    open_ended: bool,
     response_limit: u64,
     orphan: Option<Orphan>,
 }
@@ -70,7 +75,22 @@ impl<W> Default for MessageTable<W> {
 impl<W> MessageTable<W> {
     /// A chain was queued, its first message with this id.
     pub fn insert(&mut self, first_id: u64, chain: &Chain, waiter: W) {
-        let charges: Vec<u16> = chain.requests.iter().map(|request| request.charge).collect();
+        self.insert_requests(first_id, chain, &chain.requests, waiter);
+    }
+
+    /// The same for an open-ended chain, whose last reply somebody else waits for. If that is all there is, nobody
+    /// waits for the rest.
+    pub fn insert_open_ended(&mut self, first_id: u64, chain: &Chain, waiter: W, last: W) {
+        let Some((open, head)) = chain.requests.split_last() else { return };
+        let id = head.iter().fold(first_id, |id, request| id.wrapping_add(u64::from(request.charge)));
+        if !head.is_empty() {
+            self.insert_requests(first_id, chain, head, waiter);
+        }
+        self.insert_requests(id, chain, std::slice::from_ref(open), last);
+    }
+
+    fn insert_requests(&mut self, first_id: u64, chain: &Chain, requests: &[Request], waiter: W) {
+        let charges: Vec<u16> = requests.iter().map(|request| request.charge).collect();
         let mut id = first_id;
         let mut first_ids = Vec::with_capacity(charges.len());
         for (index, charge) in charges.iter().enumerate() {
@@ -78,7 +98,7 @@ impl<W> MessageTable<W> {
             first_ids.push(id);
             id = id.wrapping_add(u64::from(*charge));
         }
-        let response_limit = chain.response_limit();
+        let response_limit = requests.iter().map(|request| u64::from(request.response_limit)).sum();
         self.response_limit += response_limit;
         let entry = Entry {
             waiter: Some(waiter),
@@ -87,8 +107,9 @@ impl<W> MessageTable<W> {
             charges,
             first_ids,
             lane: chain.cost().lane,
+            open_ended: requests.iter().any(|request| request.command == Command::ChangeNotify),
             response_limit,
-            orphan: chain.leaves_open().then_some(Orphan { tree_id: chain.tree_id, seal: chain.seal }),
+            orphan: leaves_open(requests).then_some(Orphan { tree_id: chain.tree_id, seal: chain.seal }),
         };
         self.chains.insert(first_id, entry);
     }
@@ -101,7 +122,9 @@ impl<W> MessageTable<W> {
         let entry = self.chains.get_mut(&first_id).ok_or(UNKNOWN)?;
         if reply.header.is_interim() {
             entry.async_ids[index] = reply.header.async_id();
-            return Ok(Outcome::Waiting { finished: Cost { credits: 0, lane: entry.lane } });
+            // Who waits for a change holds no credits: the interim reply gave them back (MS-SMB2 3.3.4.2).
+            let ended = if entry.open_ended { std::mem::take(&mut entry.charges[index]) } else { 0 };
+            return Ok(Outcome::Waiting { finished: Cost { credits: u32::from(ended), lane: entry.lane } });
         }
         self.messages.remove(&id);
         let finished = Cost { credits: u32::from(entry.charges[index]), lane: entry.lane };

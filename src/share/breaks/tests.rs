@@ -25,6 +25,7 @@ async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, 
         max_read: 65_536,
         max_write: 65_536,
         max_transact: 65_536,
+        clock: crate::wire::connect::ServerClock::unknown(),
     };
     let tree = Arc::new(Tree { channels: Channels::new(connection, Vec::new()), id: 3, seal: false, terms });
     let leases = Arc::<Leases>::default();

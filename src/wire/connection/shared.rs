@@ -44,6 +44,14 @@ pub(super) struct Shared {
     pub(super) peer: SocketAddr,
 }
 
+/// Who waits for the last reply of a chain.
+pub(super) enum Last {
+    /// Who waits for the others.
+    LikeTheOthers,
+    /// Somebody else, as soon as it is sent.
+    OpenEnded(Option<oneshot::Receiver<Answer>>),
+}
+
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) window: CreditWindow,
@@ -61,7 +69,11 @@ impl Shared {
     }
 
     /// Takes ids and credits for a chain; `None` while there are too few.
-    pub(super) fn take_ids(&self, chain: &Chain) -> Result<Option<(Addressing, oneshot::Receiver<Answer>)>, WireError> {
+    pub(super) fn take_ids(
+        &self,
+        chain: &Chain,
+        last: &mut Last,
+    ) -> Result<Option<(Addressing, oneshot::Receiver<Answer>)>, WireError> {
         let mut state = self.lock();
         if let Some(reason) = &state.ended {
             return Err(WireError::Closed(reason.clone()));
@@ -74,7 +86,14 @@ impl Shared {
             return if hopeless { Err(WireError::Credits { needed, capacity }) } else { Ok(None) };
         };
         let (waiter, answer) = oneshot::channel();
-        state.table.insert(first_id, chain, waiter);
+        match last {
+            Last::LikeTheOthers => state.table.insert(first_id, chain, waiter),
+            Last::OpenEnded(receiver) => {
+                let (last_waiter, last_answer) = oneshot::channel();
+                state.table.insert_open_ended(first_id, chain, waiter, last_waiter);
+                *receiver = Some(last_answer);
+            }
+        }
         let address = Addressing {
             first_id,
             credits,
@@ -84,6 +103,23 @@ impl Shared {
         Ok(Some((address, answer)))
     }
 
+    /// A reply that should be signed or encrypted and isn't ends the connection (MS-SMB2 3.2.5.1.1, 3.2.5.1.3).
+    pub(super) fn verify(&self, protect: Protect<'_>, replies: &[Reply]) -> Result<(), WireError> {
+        let problem = match protect {
+            Protect::Plain => None,
+            Protect::Seal(_) => replies.iter().find(|reply| !reply.sealed).map(|reply| (reply, "not encrypted")),
+            Protect::Sign(signer) => replies
+                .iter()
+                .find(|reply| !reply.sealed && !reply.is_signed_by(signer))
+                .map(|reply| (reply, "not signed, or its signature is wrong")),
+        };
+        let Some((reply, what)) = problem else { return Ok(()) };
+        let reason = format!("the server's reply with {} is {what}", reply.status());
+        self.end(&reason);
+        Err(WireError::Closed(reason.into()))
+    }
+
+    /// How a chain is protected.
     pub(super) fn protection(&self, chain: &Chain) -> Result<Protect<'_>, WireError> {
         let Some(security) = self.security.get() else { return Ok(Protect::Plain) };
         if security.seal_all || chain.seal {
@@ -215,9 +251,10 @@ impl Shared {
         &self,
         chain: &Chain,
         protect: Protect<'_>,
+        last: &mut Last,
         record: &mut impl FnMut(&[Bytes]),
     ) -> Result<Option<(u64, oneshot::Receiver<Answer>)>, WireError> {
-        let Some((address, answer)) = self.take_ids(chain)? else { return Ok(None) };
+        let Some((address, answer)) = self.take_ids(chain, last)? else { return Ok(None) };
         let segments = frame::assemble(chain, address, protect);
         record(&segments);
         if let Err(error) = self.outbox.push(segments) {
@@ -228,7 +265,7 @@ impl Shared {
 
     /// Sends if there are credits for it, and waits for nothing: whether it was sent.
     pub(super) fn send_detached(&self, chain: &Chain) -> bool {
-        let send = |protect| self.try_send(chain, protect, &mut |_| ());
+        let send = |protect| self.try_send(chain, protect, &mut Last::LikeTheOthers, &mut |_| ());
         matches!(self.protection(chain).and_then(send), Ok(Some(_)))
     }
 }

@@ -8,6 +8,7 @@ pub mod info;
 pub mod io;
 pub mod ioctl;
 pub mod lease;
+pub mod notify;
 
 /// An open's FileId (MS-SMB2 2.2.14.1).
 pub type FileId = [u8; 16];

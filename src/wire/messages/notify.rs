@@ -1,0 +1,83 @@
+//! CHANGE_NOTIFY (MS-SMB2 2.2.35, 2.2.36) with FILE_NOTIFY_INFORMATION (MS-FSCC 2.7.1).
+
+use super::FileId;
+use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::frame::{Reply, Request};
+use crate::wire::header::Command;
+
+/// CompletionFilter: names of files and directories, attributes, size, times of the last write and of creation.
+const FILTER: u32 = 0x01 | 0x02 | 0x04 | 0x08 | 0x10 | 0x40;
+/// What happened, by its number in FILE_NOTIFY_INFORMATION.
+pub mod action {
+    #![allow(missing_docs)]
+    pub const ADDED: u32 = 1;
+    pub const REMOVED: u32 = 2;
+    pub const RENAMED_OLD_NAME: u32 = 4;
+    pub const RENAMED_NEW_NAME: u32 = 5;
+}
+
+/// Asks to be told of changes in an open directory, with a buffer of `length` bytes for them.
+pub fn change_notify(directory: FileId, length: u32) -> Request {
+    let mut body = Vec::with_capacity(32);
+    body.put_u16(32).put_u16(0).put_u32(length).put_bytes(&directory).put_u32(FILTER).put_u32(0);
+    Request::new(Command::ChangeNotify, body).with_response(length)
+}
+
+/// The changes: each an action and a name. None at all mean that there were too many.
+pub fn parse_changes(reply: &Reply) -> Result<Vec<(u32, Vec<u16>)>, Malformed> {
+    let body = Fields(reply.body());
+    body.expect_structure(9, "a CHANGE_NOTIFY response whose StructureSize is not 9")?;
+    let mut rest = Fields(&reply.message).bytes(usize::from(body.u16(2)?), body.u32(4)? as usize)?;
+    let mut changes = Vec::new();
+    while !rest.is_empty() {
+        let change = Fields(rest);
+        changes.push((change.u32(4)?, change.utf16(12, change.u32(8)? as usize)?));
+        rest = match change.u32(0)? as usize {
+            0 => &[],
+            // Each step goes forward, so the walk ends.
+            next if next >= 12 => rest.get(next..).ok_or(Malformed("a change that lies outside"))?,
+            _ => return Err(Malformed("a change that overlaps the one before")),
+        };
+    }
+    Ok(changes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::header::{HEADER_SIZE, Header};
+
+    fn reply(changes: &[u8]) -> Reply {
+        let header = Header::blank(Command::ChangeNotify);
+        let mut body = Vec::new();
+        body.put_u16(9).put_u16((HEADER_SIZE + 8) as u16).put_u32(changes.len() as u32).put_bytes(changes);
+        let message = [vec![0; HEADER_SIZE], body].concat().into();
+        Reply { header, message, signature: Default::default(), sealed: false }
+    }
+
+    fn change(next: u32, action: u32, name: &str) -> Vec<u8> {
+        let name: Vec<u16> = name.encode_utf16().collect();
+        let mut bytes = Vec::new();
+        bytes.put_u32(next).put_u32(action).put_u32(2 * name.len() as u32).put_utf16(&name);
+        bytes
+    }
+
+    #[test]
+    fn changes_are_found_one_after_the_other() {
+        let bytes = [change(16, action::ADDED, "ab"), change(0, action::REMOVED, "c")].concat();
+        let found = parse_changes(&reply(&bytes)).unwrap();
+        assert_eq!(found, [(1, vec![97, 98]), (2, vec![99])]);
+        assert_eq!(parse_changes(&reply(&[])).unwrap(), []);
+    }
+
+    #[test]
+    fn changes_that_go_nowhere_are_refused() {
+        for next in [1, 8, 11, 4000, u32::MAX] {
+            assert!(parse_changes(&reply(&change(next, 1, "name"))).is_err(), "{next}");
+        }
+        let mut long = change(0, 1, "name");
+        long[8] = 200;
+        assert!(parse_changes(&reply(&long)).is_err());
+        assert!(parse_changes(&reply(&[0; 7])).is_err());
+    }
+}
