@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A line that is quiet for so long is probed.
-const ECHO_INTERVAL: Duration = Duration::from_secs(30);
+const ECHO_INTERVAL: Duration = Duration::from_secs(10);
 /// What looking at the mountpoint, mounting and the FUSE handshake may take, beside connecting.
 const LOCAL_STEPS: Duration = Duration::from_secs(30);
 /// How long an unmount may wait for users of the mount to finish.

@@ -2,7 +2,8 @@
 //!
 //! Most directories are small: open, two queries and close travel as one compound, and the second
 //! query says that there is nothing more. A directory that does not end there is opened anew and
-//! listed through that open, a large buffer at a time.
+//! listed through that open, a large buffer at a time. One that is watched stays open anyway, and is listed on
+//! through the same open.
 
 use super::Result;
 use super::error::Cause;
@@ -10,6 +11,7 @@ use super::file::Open;
 use super::smb::{Repeat, SmbShare};
 use super::task::{Task, compound, metadata};
 use super::types::{DirEntry, RemotePath};
+use super::watch::Directory;
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::credits::CREDIT_PAYLOAD;
@@ -17,9 +19,12 @@ use crate::wire::frame::{RELATED_FILE, Reply, Request};
 use crate::wire::messages::create::{self, Create, access, disposition, options};
 use crate::wire::messages::info;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Takes some 8,000 entries.
 const BUFFER: u32 = 1 << 20;
+/// In the first compound.
+const QUERIES: usize = 2;
 
 /// A listing in progress.
 #[derive(Debug)]
@@ -28,42 +33,60 @@ pub struct SmbListing {
     /// Entries that came and were not taken yet.
     ready: VecDeque<Vec<DirEntry>>,
     /// Where the rest comes from; `None` when there is no rest.
-    open: Option<Open>,
+    directory: Option<Arc<Directory>>,
 }
 
-impl Drop for SmbListing {
-    fn drop(&mut self) {
-        if let Some(open) = self.open.take() {
-            open.post_close();
-        }
+/// The compound that lists a directory if it is small.
+pub(super) struct Whole;
+
+impl Whole {
+    /// CREATE and two queries; what comes after is the caller's to add.
+    pub(super) fn requests(tree: &Tree, path: &RemotePath) -> Vec<Request> {
+        let queries: [u32; QUERIES] = [buffer(tree), CREDIT_PAYLOAD.min(buffer(tree))];
+        let queries = queries.map(|buffer| info::query_directory(RELATED_FILE, buffer));
+        std::iter::once(open_request(path)).chain(queries).collect()
     }
 }
 
 impl SmbListing {
     pub(super) async fn begin(share: &SmbShare, path: &RemotePath) -> Result<SmbListing> {
         let task = Task { operation: "QUERY_DIRECTORY", path };
-        let mut listing = SmbListing { path: path.clone(), ready: VecDeque::new(), open: None };
         let whole = |tree: &Tree| {
-            let queries = [buffer(tree), CREDIT_PAYLOAD.min(buffer(tree))];
-            let mut requests = vec![open_request(path)];
-            requests.extend(queries.map(|buffer| info::query_directory(RELATED_FILE, buffer)));
+            let mut requests = Whole::requests(tree, path);
             requests.push(create::close(RELATED_FILE));
             requests
         };
         let (_, replies) = share.run(task, Repeat::Harmless, whole).await?;
-        task.reply(&replies, 0)?;
-        for reply in replies.iter().skip(1).take(2) {
-            match entries(task, reply)? {
-                Some(entries) => listing.ready.push_back(entries),
-                None => return Ok(listing),
-            }
+        let mut listing = SmbListing::of(task, &replies)?;
+        if listing.ready.len() < QUERIES {
+            return Ok(listing);
         }
         listing.ready.clear();
         let open = |tree: &Tree| vec![open_request(path), info::query_directory(RELATED_FILE, buffer(tree))];
         let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
-        listing.open = Some(Open::new(tree, task.created(&replies)?.file));
+        listing.directory = Some(Directory::new(Open::new(tree, task.created(&replies)?.file)));
         listing.take(task, replies.get(1))?;
         Ok(listing)
+    }
+
+    /// What was answered to [`Whole::requests`], and goes on in `directory` if that was not everything.
+    pub(super) fn from_whole(task: Task<'_>, replies: &[Reply], directory: Arc<Directory>) -> Result<SmbListing> {
+        let mut listing = SmbListing::of(task, replies)?;
+        listing.directory = (listing.ready.len() == QUERIES).then_some(directory);
+        Ok(listing)
+    }
+
+    /// What came with the first frame: less than [`QUERIES`] answers if that is everything.
+    fn of(task: Task<'_>, replies: &[Reply]) -> Result<SmbListing> {
+        task.reply(replies, 0)?;
+        let mut ready = VecDeque::new();
+        for reply in replies.iter().skip(1).take(QUERIES) {
+            match entries(task, reply)? {
+                Some(entries) => ready.push_back(entries),
+                None => break,
+            }
+        }
+        Ok(SmbListing { path: task.path.clone(), ready, directory: None })
     }
 
     /// The next entries that came, or that come now; none at the end.
@@ -74,7 +97,8 @@ impl SmbListing {
                 Some(entries) => return Ok(entries),
                 None => {}
             }
-            let Some(open) = self.open.clone() else { return Ok(Vec::new()) };
+            let Some(directory) = self.directory.clone() else { return Ok(Vec::new()) };
+            let Some(open) = directory.open() else { return Ok(Vec::new()) };
             let path = self.path.clone();
             let task = Task { operation: "QUERY_DIRECTORY", path: &path };
             let query = info::query_directory(open.file, buffer(&open.tree));
@@ -89,11 +113,7 @@ impl SmbListing {
         let reply = reply.ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?;
         match entries(task, reply)? {
             Some(entries) => self.ready.push_back(entries),
-            None => {
-                if let Some(open) = self.open.take() {
-                    open.post_close();
-                }
-            }
+            None => self.directory = None,
         }
         Ok(())
     }

@@ -6,11 +6,11 @@
 
 mod backoff;
 mod breaks;
-mod closes;
 mod copying;
 pub mod error;
 mod extents;
 mod file;
+mod gathering;
 mod leases;
 mod link;
 mod listing;
@@ -166,6 +166,10 @@ pub trait Share: Send + Sync + 'static {
     /// any time after [`Share::list_watched`]; many that ask at about the same time share a round trip.
     fn vouches(&self, watch: &Self::Watch) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Whether nothing has changed in the directory by now that [`Share::changes`] has not told of, as far as can be known
+    /// here: a change may be on its way. Never waits.
+    fn is_armed(&self, watch: &Self::Watch) -> bool;
+
     /// Waits for the next changes of what is in the directory, those by this client among them: what changed since
     /// [`Share::list_watched`] or the last call. However long nobody calls this, nothing is lost, but `None` says that
     /// the server lost count: anything may have changed. To be called by one at a time.
@@ -176,6 +180,9 @@ pub trait Share: Send + Sync + 'static {
 
     /// Ends a watch: its directory is not open any more for whatever is asked of the share after this call.
     fn unwatch(&self, watch: &Self::Watch);
+
+    /// What the server's clock shows about now.
+    fn clock(&self) -> FileTime;
 
     /// Size and free space of the file system behind the share.
     fn space(&self) -> impl Future<Output = Result<Space>> + Send;

@@ -6,6 +6,7 @@ use super::pieces::gather;
 use super::smb::{Repeat, SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::*;
+use super::watch::SmbWatch;
 use super::{Breaks, Broken, Result, Share};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 impl Share for SmbShare {
     type File = SmbFile;
     type Listing = SmbListing;
-    type Watch = super::watch::SmbWatch;
+    type Watch = SmbWatch;
 
     fn limits(&self) -> IoLimits {
         self.limits
@@ -143,7 +144,8 @@ impl Share for SmbShare {
         }
         let task = Task { operation: "CLOSE", path: &file.path };
         // No answer came if the connection has ended, and that closes it too.
-        let Ok(reply) = self.closes.gather(open).await else { return Ok(None) };
+        let closing = create::close(open.file);
+        let Ok(reply) = self.closes.gather(open.tree, closing).await else { return Ok(None) };
         let found = task.parsed(create::parse_close(task.reply(&[reply], 0)?))?;
         Ok(found.map(|found| metadata(found, file.identity.disk_id, 0)))
     }
@@ -215,20 +217,29 @@ impl Share for SmbShare {
         listing.next(self).await
     }
 
-    async fn list_watched(&self, path: &RemotePath) -> Result<(SmbListing, Option<super::watch::SmbWatch>)> {
-        Ok((self.list(path).await?, None))
+    async fn list_watched(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
+        self.list_and_watch(path).await
     }
 
-    async fn vouches(&self, watch: &super::watch::SmbWatch) -> Result<bool> {
-        match *watch {}
+    async fn vouches(&self, watch: &SmbWatch) -> Result<bool> {
+        watch.vouches(self).await
     }
 
-    async fn changes(&self, watch: &super::watch::SmbWatch) -> Result<Option<Vec<DirChange>>> {
-        match *watch {}
+    fn is_armed(&self, watch: &SmbWatch) -> bool {
+        watch.is_armed()
     }
 
-    fn unwatch(&self, watch: &super::watch::SmbWatch) {
-        match *watch {}
+    async fn changes(&self, watch: &SmbWatch) -> Result<Option<Vec<DirChange>>> {
+        watch.changes(self).await
+    }
+
+    fn unwatch(&self, watch: &SmbWatch) {
+        watch.end(self);
+    }
+
+    fn clock(&self) -> FileTime {
+        let clock = self.tree().terms.clock.now();
+        clock.map_or_else(|| FileTime::from(std::time::SystemTime::now()), FileTime)
     }
 
     async fn space(&self) -> Result<Space> {

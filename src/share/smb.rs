@@ -2,7 +2,7 @@
 
 use super::Result;
 use super::breaks::Leases;
-use super::closes::Closes;
+use super::gathering::Gathering;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
@@ -12,7 +12,7 @@ use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::{ConnectConfig, Terms, Tree};
-use crate::wire::connection::session_is_gone;
+use crate::wire::connection::{Pending, session_is_gone};
 use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::error::{ConnectError, WireError};
 use crate::wire::frame::{Reply, Request};
@@ -20,6 +20,7 @@ use crate::wire::messages::create::{Create, access, disposition, options};
 use crate::wire::messages::lease::Wanted;
 use parking_lot::Mutex;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -30,7 +31,11 @@ pub struct SmbShare {
     pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
     /// What is being closed with others.
-    pub(super) closes: Arc<Closes>,
+    pub(super) closes: Arc<Gathering>,
+    /// What is asked together with others.
+    pub(super) questions: Arc<Gathering>,
+    /// Nothing speaks against watching directories so far.
+    pub(super) can_watch: AtomicBool,
     /// How long an operation may take, the wait for a server that is away included.
     pub(super) request_timeout: Duration,
     /// Where free space is asked for: the user may not be allowed to look at the root of the share.
@@ -43,6 +48,10 @@ pub struct SmbShare {
 
 /// The least time that a request is given to be answered.
 const GRACE: Duration = Duration::from_secs(1);
+/// For so long a CLOSE waits for others.
+const CLOSES_WAIT: Duration = Duration::from_millis(20);
+/// For so long a question waits for others: nobody is held up by it.
+const QUESTIONS_WAIT: Duration = Duration::from_millis(200);
 
 /// Whether an operation may be sent again when its connection was lost before the answer came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,8 +75,18 @@ impl SmbShare {
         let limits = limits(&link.current().terms);
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
-        let closes = Closes::new(request_timeout);
-        Ok(SmbShare { link, leases, limits, closes, request_timeout, space_path, slices, extents })
+        Ok(SmbShare {
+            link,
+            leases,
+            limits,
+            closes: Gathering::new(CLOSES_WAIT, request_timeout),
+            questions: Gathering::new(QUESTIONS_WAIT, request_timeout),
+            can_watch: true.into(),
+            request_timeout,
+            space_path,
+            slices,
+            extents,
+        })
     }
 
     /// The tree on the current connection, with what was agreed on for it.
@@ -92,9 +111,23 @@ impl SmbShare {
             let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
             match send(&tree, build(&tree), deadline).await {
                 Ok(replies) => return Ok((tree, replies)),
-                Err(Failure::SessionGone) => {}
-                Err(Failure::Wire(WireError::Closed(_))) if repeat == Repeat::Harmless => {}
-                Err(Failure::Wire(error)) => return Err(task.wire(error)),
+                Err(failure) => failure.allows(repeat, task)?,
+            }
+        }
+    }
+
+    /// The same, with a last request that may be answered at any time. It may be sent again.
+    pub(super) async fn run_open_ended(
+        &self,
+        task: Task<'_>,
+        build: impl Fn(&Tree) -> Vec<Request>,
+    ) -> Result<(Arc<Tree>, Vec<Reply>, Pending)> {
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            match send_open_ended(&tree, build(&tree), deadline).await {
+                Ok((replies, pending)) => return Ok((tree, replies, pending)),
+                Err(failure) => failure.allows(Repeat::Harmless, task)?,
             }
         }
     }
@@ -113,8 +146,7 @@ impl SmbShare {
             let open = self.live(file, task, deadline).await?;
             match send(&open.tree, build(&open), deadline).await {
                 Ok(replies) => return Ok(replies),
-                Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => {}
-                Err(Failure::Wire(error)) => return Err(task.wire(error)),
+                Err(failure) => failure.allows(Repeat::Harmless, task)?,
             }
         }
     }
@@ -178,15 +210,43 @@ pub(super) enum Failure {
     Wire(WireError),
 }
 
+impl Failure {
+    /// Whether what failed may be sent again.
+    fn allows(self, repeat: Repeat, task: Task<'_>) -> Result<()> {
+        match self {
+            Failure::SessionGone => Ok(()),
+            Failure::Wire(WireError::Closed(_)) if repeat == Repeat::Harmless => Ok(()),
+            Failure::Wire(error) => Err(task.wire(error)),
+        }
+    }
+}
+
 pub(super) async fn send(
     tree: &Tree,
     requests: Vec<Request>,
     deadline: Instant,
 ) -> std::result::Result<Vec<Reply>, Failure> {
-    // What is sent again after the connection was lost has a moment, however late it is: a WRITE that
-    // is given up takes the new session along.
-    let left = deadline.saturating_duration_since(Instant::now()).max(GRACE);
-    let replies = tree.channels.send(&compound(tree, requests), left).await.map_err(Failure::Wire)?;
+    checked(tree, tree.channels.send(&compound(tree, requests), left(deadline)).await.map_err(Failure::Wire)?)
+}
+
+async fn send_open_ended(
+    tree: &Tree,
+    requests: Vec<Request>,
+    deadline: Instant,
+) -> std::result::Result<(Vec<Reply>, Pending), Failure> {
+    let sent = tree.channels.send_open_ended(&compound(tree, requests), left(deadline)).await;
+    let (replies, pending) = sent.map_err(Failure::Wire)?;
+    Ok((checked(tree, replies)?, pending))
+}
+
+/// What is sent again after the connection was lost has a moment, however late it is: a WRITE that
+/// is given up takes the new session along.
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now()).max(GRACE)
+}
+
+/// Replies of a server that still knows the session.
+fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, Failure> {
     if replies.iter().any(|reply| session_is_gone(reply.status())) {
         tree.channels.end("the server has ended the session");
         return Err(Failure::SessionGone);

@@ -331,6 +331,11 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// For those who do not wait for it.
+    pub fn probe(&self) -> Probe {
+        Probe { shared: Arc::clone(&self.shared), id: self.id }
+    }
+
     /// Waits for the reply, or for the end of the connection. To be awaited to its end once only.
     pub async fn reply(&mut self) -> Result<Reply, WireError> {
         let answer = (&mut self.answer).await;
@@ -346,6 +351,21 @@ impl Drop for Pending {
         if !self.answered {
             self.shared.cancel(self.id);
         }
+    }
+}
+
+/// Tells of a request that was sent whether the server keeps it.
+#[derive(Debug)]
+pub struct Probe {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Probe {
+    /// Whether the server has said that it will answer later (MS-SMB2 3.3.4.2), and has not answered.
+    pub fn is_kept(&self) -> bool {
+        let state = self.shared.lock();
+        state.ended.is_none() && state.table.is_kept(self.id)
     }
 }
 

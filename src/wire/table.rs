@@ -142,6 +142,12 @@ impl<W> MessageTable<W> {
         })
     }
 
+    /// Whether a message has had an interim reply, and nothing else.
+    pub fn is_kept(&self, id: u64) -> bool {
+        let place = self.messages.get(&id).and_then(|(first, index)| Some((self.chains.get(first)?, *index)));
+        place.is_some_and(|(entry, index)| entry.async_ids[index].is_some())
+    }
+
     /// The waiter of a chain has gone: the ids, with their AsyncIds, of what should be cancelled.
     pub fn abandon(&mut self, first_id: u64) -> Vec<(u64, Option<u64>)> {
         let Some(entry) = self.chains.get_mut(&first_id) else { return Vec::new() };

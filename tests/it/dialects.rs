@@ -30,8 +30,10 @@ fn works(mount: &Mount, server: &Server) {
         let data = noise(length as u64, length);
         fs::write(mount.join("file"), &data).unwrap();
         assert!(fs::read(server.folder().join("file")).unwrap() == data);
-        fs::write(server.folder().join("file"), noise(length as u64 + 1, length)).unwrap();
-        assert!(fs::read(mount.join("file")).unwrap() == noise(length as u64 + 1, length));
+        let other = format!("file of {length}");
+        fs::write(server.folder().join(&other), noise(length as u64 + 1, length)).unwrap();
+        assert!(fs::read(mount.join(&other)).unwrap() == noise(length as u64 + 1, length));
+        fs::remove_file(mount.join(&other)).unwrap();
     }
     fs::create_dir(mount.join("folder")).unwrap();
     fs::rename(mount.join("file"), mount.join("folder/file")).unwrap();

@@ -9,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::ptr;
+use std::time::{Duration, Instant};
 
 both_servers!(
     a_file_is_read_to_its_last_byte,
@@ -20,6 +21,7 @@ both_servers!(
     a_file_can_be_mapped_for_reading,
     a_file_can_be_read_without_the_page_cache,
     a_file_that_was_changed_is_read_anew_when_it_is_opened,
+    a_file_that_was_changed_on_the_servers_disk_is_read_anew_after_the_timeout,
     a_file_that_grows_is_followed,
     folders_are_not_read_as_files,
 );
@@ -125,13 +127,26 @@ fn a_file_can_be_read_without_the_page_cache(kind: Kind) {
     assert!(read == data);
 }
 
-/// Close-to-open: whoever opens a file after it was changed reads the change.
+/// Close-to-open: whoever opens a file after another client has changed it reads the change.
 fn a_file_that_was_changed_is_read_anew_when_it_is_opened(kind: Kind) {
     let scene = Scene::on(kind);
+    let other = scene.second_mount();
     for round in 0..5_u8 {
         // Of the same length, so that the size does not give the change away.
         let data = vec![b'a' + round; 100_000];
+        fs::write(other.join("file"), &data).unwrap();
+        assert!(fs::read(scene.here("file")).unwrap() == data, "round {round}");
+    }
+}
+
+/// What is done on the server's own disk breaks no lease: there the attributes tell.
+fn a_file_that_was_changed_on_the_servers_disk_is_read_anew_after_the_timeout(kind: Kind) {
+    let scene = Scene::with(kind, |request| request.arg("--attr-timeout=0.2"));
+    for round in 0..3_u8 {
+        let data = vec![b'a' + round; 100_000];
         fs::write(scene.there("file"), &data).unwrap();
+        let written = Instant::now();
+        crate::support::wait_until(Duration::from_secs(10), || written.elapsed() > Duration::from_millis(250));
         assert!(fs::read(scene.here("file")).unwrap() == data, "round {round}");
     }
 }
@@ -144,7 +159,7 @@ fn a_file_that_grows_is_followed(kind: Kind) {
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     log.write_all(b"two\n").unwrap();
-    let grown = crate::support::wait_until(std::time::Duration::from_secs(10), || {
+    let grown = crate::support::wait_until(Duration::from_secs(10), || {
         reader.read_to_string(&mut text).unwrap();
         text.len() >= 8
     });

@@ -1,61 +1,61 @@
-//! CLOSEs that are gathered: nobody is in a hurry with them, so many of them share a frame.
+//! Requests that are gathered: nobody is in a hurry with them, so many of them share a frame.
 //!
-//! They are unrelated requests in one compound, each with a file of its own (MS-SMB2 3.2.4.1.4). A frame
-//! goes when it is full, when its first CLOSE has waited for [`PATIENCE`], or when somebody asks for it
-//! ([`Closes::send`]), because what he is about to do comes after them.
+//! They are unrelated requests in one compound, each on an open of its own (MS-SMB2 3.2.4.1.4). A frame
+//! goes when it is full, when its first request has waited for as long as these may, or when somebody asks for it
+//! ([`Gathering::send`]), because what he is about to do comes after them.
 //!
-//! Invariant: what was sent goes on the wire before anything that is sent after [`Closes::send`] on the
+//! Invariant: what was sent goes on the wire before anything that is sent after [`Gathering::send`] on the
 //! same connection, as long as there are credits for it.
 
-use super::file::Open;
 use crate::wire::connect::Tree;
 use crate::wire::frame::{Chain, Reply, Request};
-use crate::wire::messages::create;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// CLOSEs in one frame.
+/// Requests in one frame.
 const FULL: usize = 32;
-/// How long the first one waits for others.
-const PATIENCE: Duration = Duration::from_millis(20);
 
 /// What is gathered.
 #[derive(Debug)]
-pub(super) struct Closes {
+pub(super) struct Gathering {
     gathered: Mutex<Vec<Gathered>>,
+    /// How long the first one waits for others.
+    patience: Duration,
     deadline: Duration,
 }
 
 #[derive(Debug)]
 struct Gathered {
-    open: Open,
+    tree: Arc<Tree>,
+    request: Request,
     answer: oneshot::Sender<Reply>,
 }
 
-impl Closes {
-    /// Each frame may take so long.
-    pub(super) fn new(deadline: Duration) -> Arc<Closes> {
-        Arc::new(Closes { gathered: Mutex::default(), deadline })
+impl Gathering {
+    /// A request waits for others this long; each frame may take until its deadline.
+    pub(super) fn new(patience: Duration, deadline: Duration) -> Arc<Gathering> {
+        Arc::new(Gathering { gathered: Mutex::default(), patience, deadline })
     }
 
-    /// Closes an open with others. The answer ends without a reply if the connection does. To be called within
+    /// Sends a request with others. The answer ends without a reply if the connection does. To be called within
     /// the runtime.
-    pub(super) fn gather(self: &Arc<Self>, open: Open) -> oneshot::Receiver<Reply> {
+    pub(super) fn gather(self: &Arc<Self>, tree: Arc<Tree>, request: Request) -> oneshot::Receiver<Reply> {
         let (answer, receiver) = oneshot::channel();
         let count = {
             let mut gathered = self.gathered.lock();
-            gathered.push(Gathered { open, answer });
+            gathered.push(Gathered { tree, request, answer });
             gathered.len()
         };
         if count >= FULL {
             self.send();
         } else if count == 1 {
-            let this: Weak<Closes> = Arc::downgrade(self);
+            let this: Weak<Gathering> = Arc::downgrade(self);
+            let patience = self.patience;
             tokio::spawn(async move {
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(patience).await;
                 if let Some(this) = this.upgrade() {
                     this.send();
                 }
@@ -68,8 +68,8 @@ impl Closes {
     pub(super) fn send(&self) {
         let mut gathered = std::mem::take(&mut *self.gathered.lock());
         while let Some(first) = gathered.first() {
-            let tree = Arc::clone(&first.open.tree);
-            let same = |closing: &Gathered| Arc::ptr_eq(&closing.open.tree, &tree);
+            let tree = Arc::clone(&first.tree);
+            let same = |other: &Gathered| Arc::ptr_eq(&other.tree, &tree);
             let (frame, rest) = gathered.into_iter().partition::<Vec<_>, _>(same);
             gathered = rest;
             let mut exchange = Box::pin(exchange(tree, frame, self.deadline));
@@ -82,15 +82,15 @@ impl Closes {
 }
 
 async fn exchange(tree: Arc<Tree>, frame: Vec<Gathered>, deadline: Duration) {
-    let requests: Vec<Request> = frame.iter().map(|closing| create::close(closing.open.file)).collect();
+    let (requests, answers): (Vec<_>, Vec<_>) = frame.into_iter().map(|one| (one.request, one.answer)).unzip();
     let chain = Chain { requests, related: false, tree_id: tree.id, seal: tree.seal, force_signature: false };
     match tree.channels.send(&chain, deadline).await {
         Ok(replies) => {
-            for (closing, reply) in frame.into_iter().zip(replies) {
+            for (answer, reply) in answers.into_iter().zip(replies) {
                 // Nobody has to wait for it.
-                let _ = closing.answer.send(reply);
+                let _ = answer.send(reply);
             }
         }
-        Err(error) => tracing::debug!(%error, files = frame.len(), "closes were not answered"),
+        Err(error) => tracing::debug!(%error, requests = answers.len(), "gathered requests were not answered"),
     }
 }
