@@ -96,15 +96,21 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _context = self.runtime.enter();
+        if let Some(known) = self.vfs.known_entry(parent.0, name) {
+            return reply_entry!("lookup", reply, known);
+        }
         let name = name.to_owned();
         self.spawn(|vfs| async move { reply_entry!("lookup", reply, vfs.lookup(parent.0, &name).await) });
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
+        let _context = self.runtime.enter();
         self.vfs.forget(ino.0, lookups);
     }
 
     fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let _context = self.runtime.enter();
         match self.vfs.known_attributes(ino.0) {
             Some(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
             None => self.spawn(|vfs| async move { reply_attr!("getattr", reply, vfs.getattr(ino.0).await) }),
@@ -221,6 +227,7 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let _context = self.runtime.enter();
         if let Some(Ok(opened)) = self.vfs.open_now(ino.0, flags.0) {
             return reply.opened(FileHandle(opened.handle), open_flags(&opened));
         }
@@ -378,6 +385,7 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        let _context = self.runtime.enter();
         self.vfs.releasedir(handle.0);
         reply.ok();
     }

@@ -90,6 +90,7 @@ fn serve(spec: &MountSpec, ready: Option<&mut Option<Ready>>) -> Result<(), Moun
     let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&spec.options), RemotePath::parse(&spec.url.path)));
     runtime.spawn(vfs.clone().obey_breaks());
     runtime.spawn(vfs.clone().tend());
+    runtime.spawn(vfs.clone().follow_watches());
     let descriptor = mounted.take_descriptor().ok_or_else(|| system("the mount", "has no descriptor"))?;
     let mut session = fuse::serve(vfs.clone(), descriptor, runtime.handle().clone())
         .map_err(|error| MountError::new(Stage::Mount, format!("the FUSE handshake failed: {error}")))?;

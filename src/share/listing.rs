@@ -10,7 +10,7 @@ use super::error::Cause;
 use super::file::Open;
 use super::smb::{Repeat, SmbShare};
 use super::task::{Task, compound, metadata};
-use super::types::{DirEntry, RemotePath};
+use super::types::{DirEntry, Metadata, RemotePath};
 use super::watch::Directory;
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
@@ -30,6 +30,8 @@ const QUERIES: usize = 2;
 #[derive(Debug)]
 pub struct SmbListing {
     path: RemotePath,
+    /// The directory itself.
+    itself: Metadata,
     /// Entries that came and were not taken yet.
     ready: VecDeque<Vec<DirEntry>>,
     /// Where the rest comes from; `None` when there is no rest.
@@ -78,7 +80,8 @@ impl SmbListing {
 
     /// What came with the first frame: less than [`QUERIES`] answers if that is everything.
     fn of(task: Task<'_>, replies: &[Reply]) -> Result<SmbListing> {
-        task.reply(replies, 0)?;
+        let created = task.created(replies)?;
+        let itself = metadata(created.info, created.disk_id, 0);
         let mut ready = VecDeque::new();
         for reply in replies.iter().skip(1).take(QUERIES) {
             match entries(task, reply)? {
@@ -86,7 +89,11 @@ impl SmbListing {
                 None => break,
             }
         }
-        Ok(SmbListing { path: task.path.clone(), ready, directory: None })
+        Ok(SmbListing { path: task.path.clone(), itself, ready, directory: None })
+    }
+
+    pub(super) fn itself(&self) -> Metadata {
+        self.itself
     }
 
     /// The next entries that came, or that come now; none at the end.

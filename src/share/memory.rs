@@ -12,6 +12,7 @@
 mod grants;
 mod tests;
 mod tree;
+mod watches;
 
 use super::breaks::{Holding, Leases};
 use super::error::{Cause, ShareError};
@@ -24,6 +25,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tree::Tree;
+pub(crate) use watches::MemoryWatch;
 
 /// How the server behaves.
 #[derive(Clone, Debug)]
@@ -41,6 +43,8 @@ pub(crate) struct Behaviour {
     pub leases: bool,
     /// What is opened can be read in the same round trip.
     pub reads_at_open: bool,
+    /// Directories are watched.
+    pub watches: bool,
 }
 
 /// What the server does about file ids.
@@ -63,6 +67,7 @@ impl Default for Behaviour {
             copies: Some(64 * 1024),
             leases: false,
             reads_at_open: false,
+            watches: false,
         }
     }
 }
@@ -71,7 +76,7 @@ impl Default for Behaviour {
 #[derive(Debug)]
 pub(crate) struct MemoryShare {
     behaviour: Behaviour,
-    tree: Mutex<Tree>,
+    tree: Arc<Mutex<Tree>>,
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Vec<(&'static str, String)>>,
     /// The client's side of the leases.
@@ -95,12 +100,9 @@ pub(crate) struct MemoryFile {
 #[derive(Debug)]
 pub(crate) struct MemoryListing {
     path: RemotePath,
+    itself: Metadata,
     rest: Vec<DirEntry>,
 }
-
-/// A directory that is watched.
-#[derive(Debug)]
-pub(crate) enum MemoryWatch {}
 
 #[derive(Debug)]
 struct Fault {
@@ -148,7 +150,7 @@ impl MemoryShare {
 
     pub(crate) fn with(behaviour: Behaviour) -> Arc<MemoryShare> {
         Arc::new(MemoryShare {
-            tree: Mutex::new(Tree::new(behaviour.clone())),
+            tree: Arc::new(Mutex::new(Tree::new(behaviour.clone()))),
             behaviour,
             faults: Mutex::default(),
             log: Mutex::default(),
@@ -294,6 +296,11 @@ impl MemoryShare {
     /// Files that are open.
     pub(crate) fn open_files(&self) -> usize {
         self.tree.lock().open_files()
+    }
+
+    /// Directories that are watched.
+    pub(crate) fn watches(&self) -> usize {
+        self.tree.lock().watchers.count()
     }
 
     async fn call<R>(
@@ -492,8 +499,9 @@ impl Share for MemoryShare {
     }
 
     async fn list(&self, path: &RemotePath) -> Result<MemoryListing> {
-        let rest = self.call("QUERY_DIRECTORY", path, |tree| tree.list(path)).await?;
-        Ok(MemoryListing { path: path.clone(), rest })
+        let (itself, rest) =
+            self.call("QUERY_DIRECTORY", path, |tree| Ok((tree.stat(path)?, tree.list(path)?))).await?;
+        Ok(MemoryListing { path: path.clone(), itself, rest })
     }
 
     async fn next_entries(&self, listing: &mut MemoryListing) -> Result<Vec<DirEntry>> {
@@ -502,20 +510,48 @@ impl Share for MemoryShare {
         self.call("QUERY_DIRECTORY", &path, |_| Ok(listing.rest.drain(..batch).collect())).await
     }
 
-    async fn list_watched(&self, path: &RemotePath) -> Result<(MemoryListing, Option<MemoryWatch>)> {
-        Ok((self.list(path).await?, None))
+    fn listed(&self, listing: &MemoryListing) -> Metadata {
+        listing.itself
     }
 
-    async fn vouches(&self, watch: &MemoryWatch) -> Result<bool> {
-        match *watch {}
+    async fn list_watched(&self, path: &RemotePath) -> Result<(MemoryListing, Option<MemoryWatch>)> {
+        let listing = self.list(path).await?;
+        if !self.behaviour.watches {
+            return Ok((listing, None));
+        }
+        let watch = self.call("WATCH", path, |tree| tree.watch(path)).await?;
+        Ok((listing, Some(MemoryWatch { watch, tree: Arc::clone(&self.tree) })))
+    }
+
+    async fn vouches(&self, _watch: &MemoryWatch) -> Result<bool> {
+        self.call("VOUCH", &RemotePath::root(), |_| Ok(true)).await
+    }
+
+    fn is_armed(&self, watch: &MemoryWatch) -> bool {
+        self.tree.lock().watchers.is_empty(watch.watch)
     }
 
     async fn changes(&self, watch: &MemoryWatch) -> Result<Option<Vec<DirChange>>> {
-        match *watch {}
+        let path = RemotePath::root();
+        loop {
+            let more = Arc::clone(&self.tree.lock().watchers.told);
+            let mut more = std::pin::pin!(more.notified());
+            more.as_mut().enable();
+            let told = self.tree.lock().watchers.take(watch.watch);
+            match told {
+                Ok(Some(changes)) => return self.call("CHANGE_NOTIFY", &path, |_| Ok(changes)).await,
+                Ok(None) => more.await,
+                Err(()) => return Err(ShareError::status("CHANGE_NOTIFY", &path, NtStatus::NOTIFY_CLEANUP)),
+            }
+        }
     }
 
     fn unwatch(&self, watch: &MemoryWatch) {
-        match *watch {}
+        self.tree.lock().unwatch(watch.watch);
+    }
+
+    fn clock(&self) -> FileTime {
+        self.tree.lock().now()
     }
 
     async fn space(&self) -> Result<Space> {

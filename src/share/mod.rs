@@ -154,6 +154,9 @@ pub trait Share: Send + Sync + 'static {
     /// The next entries in the server's order, without `.` and `..`; none when the listing has ended.
     fn next_entries(&self, listing: &mut Self::Listing) -> impl Future<Output = Result<Vec<DirEntry>>> + Send;
 
+    /// Metadata of the directory itself, as it was when its listing began.
+    fn listed(&self, listing: &Self::Listing) -> Metadata;
+
     /// As [`Share::list`], and has the directory watched from then on; `None` where the server does not.
     /// A change between the listing and the beginning of the watch may be missed: see [`Share::vouches`].
     fn list_watched(

@@ -217,6 +217,10 @@ impl Share for SmbShare {
         listing.next(self).await
     }
 
+    fn listed(&self, listing: &SmbListing) -> Metadata {
+        listing.itself()
+    }
+
     async fn list_watched(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
         self.list_and_watch(path).await
     }

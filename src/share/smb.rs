@@ -2,10 +2,10 @@
 
 use super::Result;
 use super::breaks::Leases;
-use super::gathering::Gathering;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
+use super::gathering::Gathering;
 use super::link::Link;
 use super::slices::Slices;
 use super::task::{Task, compound};
@@ -49,9 +49,9 @@ pub struct SmbShare {
 /// The least time that a request is given to be answered.
 const GRACE: Duration = Duration::from_secs(1);
 /// For so long a CLOSE waits for others.
-const CLOSES_WAIT: Duration = Duration::from_millis(20);
+const CLOSES_WAIT: Duration = Duration::from_millis(100);
 /// For so long a question waits for others: nobody is held up by it.
-const QUESTIONS_WAIT: Duration = Duration::from_millis(200);
+const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
 
 /// Whether an operation may be sent again when its connection was lost before the answer came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -11,6 +11,7 @@
 //! the mount's options. The read-only attribute of a file takes its write bits away; on a directory
 //! it means something else to every server, and nothing here.
 
+use super::catalogue::Vouched;
 use crate::share::{Attributes, Change, FileKind, FileTime, Metadata};
 use std::time::{Duration, Instant};
 
@@ -106,29 +107,51 @@ pub(crate) struct KnownAttributes {
     changes: u64,
     /// Written data is on its way: this mount knows better than the server how the file is.
     held: bool,
+    /// The times are a guess, after a change by this mount whose time only the server knows.
+    estimated: bool,
+    /// The last change by this mount.
+    changed_at: Option<Instant>,
+    /// Since when it is not known how the file is.
+    unknown_since: Option<Instant>,
 }
 
 impl KnownAttributes {
     /// As the server just said.
     pub(crate) fn fetched(metadata: Metadata, now: Instant) -> KnownAttributes {
-        KnownAttributes { metadata, fetched: Some(now), changes: 0, held: false }
+        KnownAttributes { fetched: Some(now), ..KnownAttributes::unknown(metadata) }
     }
 
     /// Nothing but a guess: to be fetched before anyone sees it.
     pub(crate) fn unknown(metadata: Metadata) -> KnownAttributes {
-        KnownAttributes { metadata, fetched: None, changes: 0, held: false }
+        KnownAttributes {
+            metadata,
+            fetched: None,
+            changes: 0,
+            held: false,
+            estimated: false,
+            changed_at: None,
+            unknown_since: None,
+        }
     }
 
     pub(crate) fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// For how much longer all of it may be believed; `None` if not at all.
-    pub(crate) fn remaining(&self, now: Instant, timeout: Duration) -> Option<Duration> {
+    /// When the server said all of it; `None` if that is not what is known.
+    pub(crate) fn known_since(&self) -> Option<Instant> {
+        self.fetched.filter(|_| !self.held && !self.estimated)
+    }
+
+    /// For how much longer all of it may be believed; `None` if not at all. `vouched` says of what was fetched
+    /// that it is still true.
+    pub(crate) fn remaining(&self, now: Instant, timeout: Duration, vouched: Option<Vouched>) -> Option<Duration> {
         if self.held {
             return Some(timeout);
         }
-        let age = now.saturating_duration_since(self.fetched?);
+        let fetched = self.fetched?;
+        let vouched = vouched.filter(|vouched| vouched.since <= fetched && !self.estimated);
+        let age = now.saturating_duration_since(vouched.map_or(fetched, |vouched| vouched.until.max(fetched)));
         timeout.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 
@@ -143,14 +166,17 @@ impl KnownAttributes {
         }
         self.metadata = metadata;
         self.fetched = Some(now);
+        self.estimated = false;
         true
     }
 
-    /// Takes what a listing said, if nothing newer is known and this mount has changed nothing since.
+    /// Takes what a listing said that began at `fetched`, if nothing newer is known and nothing was changed since.
     pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) {
-        if self.fetched.is_some_and(|known| known < fetched) {
+        let known = self.fetched.or(self.unknown_since);
+        if !self.held && known.is_some_and(|known| known < fetched) {
             self.metadata = metadata;
             self.fetched = Some(fetched);
+            self.estimated = false;
         }
     }
 
@@ -203,8 +229,29 @@ impl KnownAttributes {
 
     /// This mount changed something about the file; only the server knows what that did to its times.
     pub(crate) fn changed(&mut self) {
+        self.changed_at = Some(Instant::now());
+        self.doubt();
+    }
+
+    /// Somebody else may have changed it.
+    pub(crate) fn doubt(&mut self) {
         self.changes += 1;
         self.fetched = None;
+        self.unknown_since = Some(Instant::now());
+    }
+
+    /// This mount changed what is in a directory, about now as the server's clock has it. That is shown until
+    /// the server is asked, which is not put off for it.
+    pub(crate) fn entries_changed(&mut self, now: FileTime) {
+        self.changes += 1;
+        self.estimated = true;
+        let latest = self.metadata.modified.max(now);
+        (self.metadata.modified, self.metadata.changed) = (latest, latest);
+    }
+
+    /// When this mount changed the file last.
+    pub(crate) fn changed_at(&self) -> Option<Instant> {
+        self.changed_at
     }
 }
 
@@ -328,9 +375,9 @@ mod tests {
     fn attributes_are_believed_until_the_timeout() {
         let start = Instant::now();
         let known = KnownAttributes::fetched(metadata(1), start);
-        assert_eq!(known.remaining(start + TIMEOUT / 4, TIMEOUT), Some(TIMEOUT * 3 / 4));
-        assert_eq!(known.remaining(start + TIMEOUT, TIMEOUT), None);
-        assert_eq!(known.remaining(start, Duration::ZERO), None);
+        assert_eq!(known.remaining(start + TIMEOUT / 4, TIMEOUT, None), Some(TIMEOUT * 3 / 4));
+        assert_eq!(known.remaining(start + TIMEOUT, TIMEOUT, None), None);
+        assert_eq!(known.remaining(start, Duration::ZERO, None), None);
     }
 
     #[test]
@@ -341,7 +388,7 @@ mod tests {
         known.wrote(500);
         assert!(!known.store(metadata(1), token, start));
         assert_eq!(known.metadata().size, 500);
-        assert_eq!(known.remaining(start, TIMEOUT), None, "its times are not known");
+        assert_eq!(known.remaining(start, TIMEOUT, None), None, "its times are not known");
         assert!(known.store(metadata(400), known.token(), start), "what comes after is believed");
         assert_eq!(known.metadata().size, 400);
     }
@@ -353,10 +400,10 @@ mod tests {
         known.holds(500, FileTime(9));
         assert!(!known.store(metadata(1), known.token(), start), "it does not have the data yet");
         assert_eq!((known.metadata().size, known.metadata().modified), (500, FileTime(9)));
-        assert_eq!(known.remaining(start + 9 * TIMEOUT, TIMEOUT), Some(TIMEOUT));
+        assert_eq!(known.remaining(start + 9 * TIMEOUT, TIMEOUT, None), Some(TIMEOUT));
         let token = known.token();
         known.released();
-        assert_eq!(known.remaining(start, TIMEOUT), None);
+        assert_eq!(known.remaining(start, TIMEOUT, None), None);
         assert!(!known.store(metadata(1), token, start), "it was asked before it had the data");
         assert!(known.store(metadata(500), known.token(), start));
     }

@@ -54,6 +54,7 @@ impl<S: Share> Vfs<S> {
     pub async fn finish_copy(&self, copying: Copying<S>) -> Result<u32> {
         let Copying { from, to, .. } = &copying;
         self.settle_writes(&copying).await;
+        self.space_changes();
         let size = self.getattr(from.ino).await?.size;
         let (start, target) = (copying.source.start, copying.target.start);
         let length = (copying.source.end - start).min(size.saturating_sub(start)) as u32;

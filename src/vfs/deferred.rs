@@ -39,6 +39,11 @@ impl<T> Deferred<T> {
         if wanted(open) { self.kept.pop(&key).map(|(_, open)| open) } else { None }
     }
 
+    /// Whether an open of this file is kept.
+    pub(crate) fn has(&self, key: u64) -> bool {
+        self.kept.contains(&key)
+    }
+
     /// Those that nobody has used for too long.
     #[must_use = "they are to be closed"]
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<T> {

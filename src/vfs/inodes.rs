@@ -15,7 +15,8 @@
 //! rename is not taken for one from after.
 
 use super::attributes::{Attr, DataValidity, FetchToken, KnownAttributes, Presentation};
-use crate::share::{Attributes, FileKind, Metadata, RemotePath};
+use super::catalogue::Vouched;
+use crate::share::{Attributes, FileKind, FileTime, Metadata, RemotePath};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,18 @@ pub(crate) struct Inodes {
     next_placed: u64,
     file_ids: FileIds,
     stale: Vec<u64>,
+    departed: Vec<Departed>,
+}
+
+/// A node that the table has no more.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Departed {
+    /// The node's key.
+    pub key: u64,
+    /// The key of its directory, and its name there, if it had a place until now.
+    pub place: Option<(u64, Vec<u16>)>,
+    /// Its attributes, and when they were fetched, if they are known.
+    pub known: Option<(Metadata, Instant)>,
 }
 
 impl Inodes {
@@ -119,12 +132,18 @@ impl Inodes {
             next_placed: 1,
             file_ids: FileIds::Trusted,
             stale: Vec::new(),
+            departed: Vec::new(),
         }
     }
 
     /// The keys of nodes whose cached data has to be dropped.
     pub(crate) fn take_stale(&mut self) -> Vec<u64> {
         std::mem::take(&mut self.stale)
+    }
+
+    /// Nodes that have gone.
+    pub(crate) fn take_departed(&mut self) -> Vec<Departed> {
+        std::mem::take(&mut self.departed)
     }
 
     pub(crate) fn get(&self, ino: u64) -> Option<&Node> {
@@ -349,10 +368,32 @@ impl Inodes {
         }
     }
 
+    /// This mount changed what is in a directory, about now as the server's clock has it.
+    pub(crate) fn entries_changed(&mut self, directory: u64, now: FileTime) {
+        if let Some(node) = self.nodes.get_mut(&directory) {
+            node.attributes.entries_changed(now);
+        }
+    }
+
+    /// Somebody else may have changed a node: neither its attributes nor its data are what they were.
+    pub(crate) fn doubt(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino).filter(|node| !node.attributes.is_held()) {
+            node.attributes.doubt();
+            node.data.expire();
+        }
+    }
+
     /// What stat(2) shows, and for how long the kernel may believe it.
-    pub(crate) fn attr(&self, ino: u64, show: &Presentation, now: Instant, timeout: Duration) -> Option<Attr> {
+    pub(crate) fn attr(
+        &self,
+        ino: u64,
+        show: &Presentation,
+        now: Instant,
+        timeout: Duration,
+        vouched: Option<Vouched>,
+    ) -> Option<Attr> {
         let node = self.nodes.get(&ino)?;
-        let ttl = node.attributes.remaining(now, timeout).unwrap_or(Duration::ZERO);
+        let ttl = node.attributes.remaining(now, timeout, vouched).unwrap_or(Duration::ZERO);
         Some(show.attr(ino, node.key, node.attributes.metadata(), ttl))
     }
 
@@ -363,7 +404,12 @@ impl Inodes {
 
     /// The directory that a node is in.
     pub(crate) fn parent(&self, ino: u64) -> Option<u64> {
-        Some(self.nodes.get(&ino)?.place.as_ref()?.parent)
+        Some(self.place(ino)?.parent)
+    }
+
+    /// Where a node is, unless it is the root or has no place any more.
+    pub(crate) fn place(&self, ino: u64) -> Option<&Place> {
+        self.nodes.get(&ino)?.place.as_ref()
     }
 
     /// The number that an entry of a listing has or would get; 0 if that is not known.
@@ -423,8 +469,14 @@ impl Inodes {
         let mut at = Some(ino);
         while let Some(ino) = at.take().filter(|ino| *ino != ROOT) {
             if self.nodes.get(&ino).is_some_and(|node| !node.is_needed()) {
+                let place =
+                    self.place(ino).and_then(|place| Some((self.nodes.get(&place.parent)?.key, place.name.clone())));
                 at = self.leave_place(ino);
-                self.stale.extend(self.nodes.remove(&ino).map(|node| node.key));
+                if let Some(node) = self.nodes.remove(&ino) {
+                    let known = node.attributes.known_since().map(|at| (*node.attributes.metadata(), at));
+                    self.departed.push(Departed { key: node.key, place, known });
+                    self.stale.push(node.key);
+                }
             }
         }
     }

@@ -274,6 +274,7 @@ impl<S: Share> Vfs<S> {
         if !open.access.write {
             return Err(VfsError::rule(libc::EBADF, "the file is not open for writing"));
         }
+        self.space_changes();
         Ok(open)
     }
 

@@ -14,13 +14,22 @@ use std::time::Instant;
 const ATTEMPTS: usize = 4;
 
 impl<S: Share> Vfs<S> {
-    /// What `name` in the directory `parent` is. The inode gets one more lookup.
+    /// What the name `shown` in the directory `parent` is, asked of the server. The inode gets one more lookup.
     ///
     /// # Errors
     /// `ENOENT` if there is nothing, or the server takes no such name; what the share answered.
-    pub async fn lookup(&self, parent: u64, name: &OsStr) -> Result<Attr> {
-        let name = names::encode(name)?;
+    pub async fn lookup(&self, parent: u64, shown: &OsStr) -> Result<Attr> {
+        let name = names::encode(shown)?;
+        if self.list_for_names(parent).await
+            && let Some(known) = self.known_entry(parent, shown)
+        {
+            return known;
+        }
+        if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
+            self.close_doubtful(ino).await;
+        }
         for _ in 0..ATTEMPTS {
+            let asked = self.asking();
             let (directory, before) =
                 self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
             let path = directory.ok_or_else(VfsError::stale)?.join(&name);
@@ -28,6 +37,7 @@ impl<S: Share> Vfs<S> {
                 Ok(metadata) => metadata,
                 Err(error) if is_absent(&error) => {
                     self.with_inodes(|inodes| inodes.vanished(parent, &name, before));
+                    self.saw(parent, &name, None, asked);
                     return Err(VfsError { errno: libc::ENOENT, level: tracing::Level::DEBUG, ..error.into() });
                 }
                 Err(error) => return Err(error.into()),
@@ -35,6 +45,7 @@ impl<S: Share> Vfs<S> {
             let now = Instant::now();
             let admission = self.with_inodes(|inodes| inodes.admit(parent, &name, metadata, before, now));
             if let Admission::Node(ino) = admission {
+                self.saw(parent, &name, Some(metadata), asked);
                 return self.attr(ino);
             }
         }
@@ -48,15 +59,7 @@ impl<S: Share> Vfs<S> {
 
     /// Attributes, as far as they are known and not too old.
     pub fn known_attributes(&self, ino: u64) -> Option<Attr> {
-        let now = Instant::now();
-        self.with_inodes(|inodes| {
-            let attr = inodes.attr(ino, &self.show, now, self.options.attr_timeout)?;
-            let node = inodes.get(ino)?;
-            if node.attributes.is_held() || !attr.ttl.is_zero() {
-                return Some(attr);
-            }
-            None
-        })
+        self.with_inodes(|inodes| self.believed(inodes, ino, Instant::now()))
     }
 
     /// Attributes, asked of the server if they are not known.
@@ -77,6 +80,7 @@ impl<S: Share> Vfs<S> {
     /// another file, or by path.
     pub(super) async fn refresh(&self, ino: u64) -> Result<()> {
         // The answer is to be of after them: see `settle_closes`.
+        self.close_doubtful(ino).await;
         self.settle_closes(ino).await;
         let (handles, path, token) = self
             .with_inodes(|inodes| {
@@ -89,7 +93,15 @@ impl<S: Share> Vfs<S> {
             self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
             return Ok(());
         }
-        let metadata = self.share.stat(&path.ok_or_else(VfsError::stale)?).await?;
+        let asked = self.asking();
+        let metadata = self.share.stat(&path.ok_or_else(VfsError::stale)?).await.inspect_err(|error| {
+            if is_absent(error) {
+                self.doubt_name(ino);
+            }
+        })?;
+        if let Some(place) = self.with_inodes(|inodes| inodes.place(ino).cloned()) {
+            self.saw(place.parent, &place.name, Some(metadata), asked);
+        }
         let same = self.with_inodes(|inodes| {
             let same = inodes.is_still(ino, &metadata);
             if same {
@@ -97,14 +109,16 @@ impl<S: Share> Vfs<S> {
             }
             same
         });
-        if same { Ok(()) } else { Err(VfsError::stale()) }
+        if !same {
+            self.doubt_name(ino);
+            return Err(VfsError::stale());
+        }
+        Ok(())
     }
 
     /// What is known, whatever its age: for the answer to an operation that has just changed it.
     pub(super) fn attr(&self, ino: u64) -> Result<Attr> {
-        let now = Instant::now();
-        self.with_inodes(|inodes| inodes.attr(ino, &self.show, now, self.options.attr_timeout))
-            .ok_or_else(VfsError::stale)
+        self.with_inodes(|inodes| self.shown(inodes, ino, Instant::now())).ok_or_else(VfsError::stale)
     }
 
     /// An open file of this inode that can be written through, if there is one.

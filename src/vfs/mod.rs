@@ -9,6 +9,7 @@
 //! - [`names`]: names of POSIX in UTF-16, and back.
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
+//! - `catalogue`, `directories`: what is known of directories, and who watches them; `walk`, `ahead`: which are listed ahead.
 //! - `forgetting`: what the kernel is to forget.
 //! - One file per group of operations: `lookup`, `setattr`, `open`, `sharing`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
@@ -36,11 +37,14 @@
 //! Invariants: no lock is held across a wait for the share. Each wait ends, since each operation of
 //! the share does. Whatever the server answers, no operation panics.
 
+mod ahead;
 mod attributes;
 mod breaks;
+mod catalogue;
 mod closings;
 mod copy;
 mod deferred;
+mod directories;
 pub mod errno;
 mod files;
 mod forgetting;
@@ -58,25 +62,30 @@ mod rename;
 mod setattr;
 mod sharing;
 mod underway;
+mod walk;
 
 #[cfg(test)]
 pub(crate) mod tests;
 
 use crate::cache::PageCache;
 use crate::share::{RemotePath, Share, ShareError, Space};
+use ahead::Ahead;
 use attributes::Presentation;
+use catalogue::Catalogue;
 use deferred::Deferred;
+use directories::{Directories, NewWatches};
 use files::{Idle, SharedFiles};
 use forgetting::Forgetting;
 use handles::Handles;
-use inodes::Inodes;
+use inodes::{Departed, Inodes};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use underway::Writes;
+use walk::Walk;
 
 pub use attributes::Attr;
 pub use copy::Copying;
@@ -87,6 +96,9 @@ pub use io::{Reading, Writing};
 pub use open::Opened;
 pub use readdir::Listed;
 pub use setattr::{SetAttr, SetTime};
+
+/// For so long it is believed how much space there is, which others change as well.
+const SPACE_KNOWN: Duration = Duration::from_secs(5);
 
 /// What a mount is like.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,9 +130,20 @@ pub struct Vfs<S: Share> {
     handles: Handles<S>,
     files: SharedFiles<S>,
     deferred: Mutex<Deferred<Idle<S>>>,
+    /// Always locked after the inodes.
+    catalogue: Mutex<Directories<S>>,
+    new_watches: NewWatches<S>,
+    next_watch: AtomicU64,
+    ahead: Ahead,
+    /// Always locked after the inodes.
+    walk: Mutex<Walk>,
     cache: Arc<PageCache<ShareError>>,
     writes: Arc<Writes>,
     forgetting: Forgetting,
+    /// The directory in which a file was removed last.
+    unlinked_in: AtomicU64,
+    /// How much space there was, and when: until this mount changes it.
+    space: Mutex<Option<(Space, Instant)>>,
     /// The next hidden name. It begins anywhere, so that two mounts do not meet.
     next_hidden: AtomicU64,
     /// A listing held a name that no honest server gives, and the log says so.
@@ -149,8 +172,15 @@ impl<S: Share> Vfs<S> {
             handles: Handles::new(),
             files: SharedFiles::new(),
             deferred: Mutex::new(Deferred::new()),
+            catalogue: Mutex::new(Catalogue::new()),
+            new_watches: NewWatches::new(),
+            next_watch: AtomicU64::new(1),
+            ahead: Ahead::default(),
+            walk: Mutex::default(),
             writes: Arc::default(),
             forgetting: Forgetting::new(),
+            unlinked_in: AtomicU64::new(0),
+            space: Mutex::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
             hostile_name_logged: AtomicBool::new(false),
         }
@@ -161,7 +191,21 @@ impl<S: Share> Vfs<S> {
     /// # Errors
     /// What the share answered.
     pub async fn statfs(&self) -> Result<Space> {
-        Ok(self.share.space().await?)
+        let (known, asked) = (*self.space.lock(), Instant::now());
+        if let Some((space, at)) = known
+            && at.elapsed() < SPACE_KNOWN
+            && !self.options.attr_timeout.is_zero()
+        {
+            return Ok(space);
+        }
+        let space = self.share.space().await?;
+        *self.space.lock() = Some((space, asked));
+        Ok(space)
+    }
+
+    /// This mount changes how much space there is.
+    fn space_changes(&self) {
+        *self.space.lock() = None;
     }
 
     /// What the kernel is to forget, for the one who tells it.
@@ -178,12 +222,29 @@ impl<S: Share> Vfs<S> {
     fn with_inodes<R>(&self, work: impl FnOnce(&mut Inodes) -> R) -> R {
         let (result, stale) = {
             let mut inodes = self.inodes.lock();
-            (work(&mut inodes), inodes.take_stale())
+            let result = work(&mut inodes);
+            let departed = inodes.take_departed();
+            if !departed.is_empty() {
+                self.depart(departed);
+            }
+            (result, inodes.take_stale())
         };
         for key in stale {
             self.cache.drop_file(key);
         }
         result
+    }
+
+    /// Nodes have gone: what is known of them stays with their directories.
+    fn depart(&self, departed: Vec<Departed>) {
+        self.with_catalogue(|catalogue| {
+            for Departed { key, place, known } in departed {
+                catalogue.forget(key);
+                if let Some((directory, name)) = place {
+                    catalogue.returned(directory, &name, known);
+                }
+            }
+        });
     }
 
     /// Where an inode is on the share.

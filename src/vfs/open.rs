@@ -5,6 +5,7 @@ use super::errno::{Result, VfsError};
 use super::files::{Idle, Remote};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
+use super::lookup::is_absent;
 use super::{Vfs, files, names, pending};
 use crate::cache::{Occasion, WriteBack};
 use crate::share::{
@@ -30,6 +31,13 @@ pub struct Opened {
     pub direct: bool,
     /// The data is as it was when the kernel last opened the file: its own cached pages are good.
     pub keep_cache: bool,
+}
+
+/// What a close has still to do.
+enum Rest<S: Share> {
+    Everything(Leaving<S>),
+    /// Another open is to be closed at the server.
+    Idle(Idle<S>),
 }
 
 impl<S: Share> Vfs<S> {
@@ -60,13 +68,19 @@ impl<S: Share> Vfs<S> {
             return Ok(opened);
         }
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
+        self.close_doubtful(ino).await;
         self.settle_closes(ino).await;
         let lease = self.lease_of(key);
         let how = self.how(access, disposition, false, lease);
         // A file that is small comes along.
         let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
         let wanted = if reads_all { self.share.limits().read.min(size as u32) } else { 0 };
-        let (file, metadata, action, data) = self.open_on_share(&path, how, wanted).await?;
+        let opened = self.open_on_share(&path, how, wanted).await;
+        let (file, metadata, action, data) = opened.inspect_err(|error| {
+            if is_absent(error) {
+                self.doubt_name(ino);
+            }
+        })?;
 
         let handle = self.handles.number();
         let registered = self.with_inodes(|inodes| {
@@ -87,6 +101,7 @@ impl<S: Share> Vfs<S> {
             Some((key, keep_cache))
         });
         let Some((key, keep_cache)) = registered else {
+            self.doubt_name(ino);
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
@@ -121,7 +136,18 @@ impl<S: Share> Vfs<S> {
         }
         let lease = lease.unwrap_or_else(files::new_lease);
         let how = self.how(access, disposition, mode & libc::S_IWUSR == 0, lease);
-        let (file, metadata, action, _) = pending::once_free(|| self.open_on_share(&path, how, 0)).await?;
+        let asked = self.asking();
+        let opened = pending::once_free(|| self.open_on_share(&path, how, 0)).await;
+        let (file, metadata, action, _) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.with_inodes(|inodes| self.entry_changed(inodes, parent, &name, None));
+                return Err(error.into());
+            }
+        };
+        if action != CreateAction::Created {
+            self.saw(parent, &name, Some(metadata), asked);
+        }
 
         let handle = self.handles.number();
         let now = Instant::now();
@@ -131,7 +157,7 @@ impl<S: Share> Vfs<S> {
                 // Whoever had this name has gone, even if the new file has got its file id.
                 inodes.vanished(parent, &name, before);
                 before = inodes.glimpse(parent, &name);
-                inodes.touch(parent);
+                self.entry_changed(inodes, parent, &name, Some(Some(metadata)));
             }
             let Admission::Node(ino) = inodes.admit(parent, &name, metadata, before, now) else { return None };
             let node = inodes.get_mut(ino)?;
@@ -173,16 +199,35 @@ impl<S: Share> Vfs<S> {
         Ok(attr)
     }
 
-    /// The kernel closes a handle. It is off the table at once; the future closes it on the share.
+    /// The kernel closes a handle. It is off the table at once, and an open that can be kept is kept at once, so that the
+    /// next open(2) finds it; otherwise the future closes it on the share.
     /// Errors can be told to nobody any more, so they are logged.
     pub fn release(self: &Arc<Self>, handle: u64) -> impl Future<Output = ()> + Send + use<S> {
-        let leaving = self.handles.take(handle);
+        let rest = self.handles.take(handle).and_then(|leaving| self.keep_now(leaving));
         let vfs = Arc::clone(self);
         async move {
-            if let Some(leaving) = leaving {
-                vfs.finish_close(leaving).await;
+            match rest {
+                Some(Rest::Everything(leaving)) => vfs.finish_close(leaving).await,
+                Some(Rest::Idle(idle)) => vfs.close_idle(idle).await,
+                None => {}
             }
         }
+    }
+
+    /// Closes a handle without the server if that is possible: what remains to be done.
+    fn keep_now(&self, leaving: Leaving<S>) -> Option<Rest<S>> {
+        let open = &leaving.file;
+        let is_hidden = self.with_inodes(|inodes| inodes.get(open.ino).is_none_or(|node| node.hidden));
+        let has_failed = open.shared.back.failure(&open.seen, Occasion::Close).is_some();
+        if is_hidden || has_failed || open.shared.is_dirty() || !self.may_keep(&open.remote) {
+            return Some(Rest::Everything(leaving));
+        }
+        let _closing = self.handles.closing(leaving.closing);
+        open.readers.lock().give_up();
+        let idle = Idle { remote: Arc::clone(&open.remote), shared: Arc::clone(&open.shared) };
+        let rest = if open.remote.leave() { self.keep(idle, false) } else { None };
+        self.with_inodes(|inodes| inodes.closed(open.ino, open.handle, &self.root));
+        rest.map(Rest::Idle)
     }
 
     /// Closes every open handle, all at the same time. For the end of the mount.

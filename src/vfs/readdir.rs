@@ -5,6 +5,8 @@
 //! Offset 0 begins anew. The offset of an entry is its index; `.` and `..` are the first two.
 
 use super::attributes::{Attr, FetchToken};
+use super::catalogue::MAX_ENTRIES as MAX_ENTRIES_IN_ALL;
+use super::directories::Gathered;
 use super::errno::{Result, VfsError};
 use super::handles::OpenDirectory;
 use super::inodes::{Admission, ROOT};
@@ -13,6 +15,7 @@ use super::{Vfs, names};
 use crate::share::{FileKind, Metadata, Share};
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -21,6 +24,8 @@ const UNKNOWN_NUMBER: u64 = 0xFFFF_FFFF;
 /// The most entries that a handle keeps: a few hundred megabytes. A server that goes on listing for
 /// ever must not take all memory.
 const MAX_ENTRIES: usize = 8_000_000;
+/// A directory with more entries than this is listed anew each time.
+const MAX_ENTRIES_KNOWN: usize = MAX_ENTRIES_IN_ALL / 2;
 /// `.` and `..`.
 const DOTS: u64 = 2;
 
@@ -49,6 +54,8 @@ pub(crate) struct Pages<S: Share> {
     entries: Vec<Entry>,
     /// Metadata of the last entries, those that were not handed on yet.
     fresh: VecDeque<(Metadata, Snapshot)>,
+    /// All of it, on its way into the catalogue, unless it is too much.
+    gathered: Option<Gathered<S>>,
 }
 
 /// The state of things when entries were fetched.
@@ -76,6 +83,7 @@ impl<S: Share> Pages<S> {
             names: Vec::new(),
             entries: Vec::new(),
             fresh: VecDeque::new(),
+            gathered: None,
         }
     }
 
@@ -135,7 +143,7 @@ impl<S: Share> Vfs<S> {
     /// # Errors
     /// `EBADF` if the handle is not open; what the share answered.
     pub async fn readdir(
-        &self,
+        self: &Arc<Self>,
         handle: u64,
         offset: u64,
         attributes: bool,
@@ -145,6 +153,8 @@ impl<S: Share> Vfs<S> {
         let mut pages = directory.pages.lock().await;
         if offset == 0 {
             *pages = Pages::new();
+            self.walks_to(directory.ino);
+            self.list_ahead(directory.ino);
         }
         for at in offset..DOTS {
             if take(self.dot(directory.ino, at)) {
@@ -157,7 +167,12 @@ impl<S: Share> Vfs<S> {
             match self.hand_on(directory.ino, &mut pages, index, attributes, take).await {
                 Ok(Handed::On) => handed_on = true,
                 Ok(Handed::Skipped) => {}
-                Ok(Handed::Full | Handed::End) => return Ok(()),
+                Ok(Handed::Full) => return Ok(()),
+                Ok(Handed::End) => {
+                    // Now the kernel knows what is in it.
+                    self.list_ahead(directory.ino);
+                    return Ok(());
+                }
                 // It will be answered when the kernel asks for what comes after.
                 Err(_) if handed_on => return Ok(()),
                 Err(error) => return Err(error),
@@ -231,13 +246,13 @@ impl<S: Share> Vfs<S> {
             self.with_inodes(|inodes| {
                 let overtaken = inodes.token(directory) != fetched.directory;
                 match inodes.admit_listed(directory, name, metadata, fetched.at, overtaken) {
-                    Admission::Node(ino) => inodes.attr(ino, &self.show, now, self.options.attr_timeout),
+                    Admission::Node(ino) => self.shown(inodes, ino, now),
                     Admission::Overtaken => None,
                 }
             })
         });
-        match listed {
-            Some(attr) => Ok(attr),
+        match listed.map(Ok).or_else(|| self.known_entry(directory, shown)) {
+            Some(known) => known,
             None => self.lookup(directory, shown).await,
         }
     }
@@ -253,15 +268,31 @@ impl<S: Share> Vfs<S> {
     }
 
     async fn read_batch(&self, directory: u64, pages: &mut Pages<S>) -> Result<bool> {
+        if pages.listing.is_none() && !pages.ended {
+            if let Some(key) = self.with_inodes(|inodes| inodes.get(directory).map(|node| node.key)) {
+                self.ahead.settle(key).await;
+            }
+            if self.take_known(directory, pages) {
+                return Ok(!pages.entries.is_empty());
+            }
+        }
         while !pages.ended {
-            let fetched =
-                Snapshot { at: Instant::now(), directory: self.with_inodes(|inodes| inodes.token(directory)) };
+            let fetched = self.snapshot(directory, Instant::now());
             if pages.listing.is_none() {
-                pages.listing = Some(self.share.list(&self.path(directory)?).await?);
+                let (listing, gathered) = self.begin_listing(directory).await?;
+                (pages.listing, pages.gathered) = (Some(listing), Some(gathered));
             }
             let Some(listing) = pages.listing.as_mut() else { break };
             let entries = self.share.next_entries(listing).await?;
             pages.ended = entries.is_empty();
+            match pages.gathered.take() {
+                Some(gathered) if pages.ended => self.enter(gathered),
+                Some(mut gathered) if gathered.len() <= MAX_ENTRIES_KNOWN => {
+                    gathered.add(&entries);
+                    pages.gathered = Some(gathered);
+                }
+                _ => {}
+            }
             let before = pages.entries.len();
             for entry in entries {
                 if hidden::is_hidden(&entry.name) {
@@ -282,6 +313,26 @@ impl<S: Share> Vfs<S> {
         }
         pages.listing = None;
         Ok(false)
+    }
+
+    /// Takes what is known of the directory, if that is everything.
+    fn take_known(&self, directory: u64, pages: &mut Pages<S>) -> bool {
+        let now = Instant::now();
+        let known = self.with_inodes(|inodes| {
+            let key = inodes.get(directory)?.key;
+            self.with_catalogue(|catalogue| catalogue.everything(key, now, self.options.attr_timeout))
+        });
+        let Some(known) = known else { return false };
+        let token = self.snapshot(directory, now);
+        for (name, metadata, at) in known {
+            pages.push(&name, metadata, Snapshot { at, ..token });
+        }
+        pages.ended = true;
+        true
+    }
+
+    fn snapshot(&self, directory: u64, at: Instant) -> Snapshot {
+        Snapshot { at, directory: self.with_inodes(|inodes| inodes.token(directory)) }
     }
 
     fn log_hostile(&self, name: &[u16]) {

@@ -7,6 +7,7 @@ use super::{Vfs, names, pending};
 use crate::share::{Attributes, Change, FileKind, RemotePath, Share, ShareError, Target};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// So many hidden names are tried before a file is deleted the plain way.
@@ -23,14 +24,21 @@ impl<S: Share> Vfs<S> {
         let (directory, before) =
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
-        let metadata = pending::once_free(|| self.share.create_directory(&path)).await?;
         let now = Instant::now();
+        let made = pending::once_free(|| self.share.create_directory(&path)).await;
         let admission = self.with_inodes(|inodes| {
+            self.entry_changed(inodes, parent, &name, made.as_ref().ok().map(|made| Some(*made)));
+            let metadata = made?;
             inodes.vanished(parent, &name, before);
-            inodes.touch(parent);
             let before = inodes.glimpse(parent, &name);
-            inodes.admit(parent, &name, metadata, before, now)
-        });
+            let admission = inodes.admit(parent, &name, metadata, before, now);
+            if let Admission::Node(ino) = admission
+                && let Some(node) = inodes.get(ino)
+            {
+                self.with_catalogue(|catalogue| catalogue.made(node.key, ino, now));
+            }
+            Ok::<_, VfsError>(admission)
+        })?;
         match admission {
             Admission::Node(ino) => self.attr(ino),
             Admission::Overtaken => Err(VfsError::stale()),
@@ -53,7 +61,7 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
         }
         if let Some((ino, _)) = occupant {
-            self.close_deferred(ino).await;
+            self.close_before_unlink(ino, parent).await;
         }
         if let Some((ino, _)) = occupant
             && self.is_open(ino).await
@@ -61,9 +69,18 @@ impl<S: Share> Vfs<S> {
         {
             return Ok(());
         }
-        self.remove_entry(&path, FileKind::File).await?;
-        self.forget_entry(parent, &name);
-        Ok(())
+        let removed = self.remove_entry(&path, FileKind::File).await;
+        self.removed(parent, &name, removed)
+    }
+
+    /// Closes a file that nobody uses and that is about to be removed. Who removes several files of a directory, one after
+    /// the other, is likely to go on: then all of it are closed, in few frames.
+    async fn close_before_unlink(&self, ino: u64, parent: u64) {
+        if self.unlinked_in.swap(parent, Ordering::Relaxed) == parent {
+            self.close_deferred_below(parent).await;
+        } else {
+            self.close_deferred(ino).await;
+        }
     }
 
     /// Removes an empty directory.
@@ -74,9 +91,11 @@ impl<S: Share> Vfs<S> {
         self.check_writable()?;
         let name = names::encode(name)?;
         let path = self.path(parent)?.join(&name);
-        self.remove_entry(&path, FileKind::Directory).await?;
-        self.forget_entry(parent, &name);
-        Ok(())
+        if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
+            self.end_watches(ino);
+        }
+        let removed = self.remove_entry(&path, FileKind::Directory).await;
+        self.removed(parent, &name, removed)
     }
 
     /// Whether a handle of the inode is open and stays so: closes that are under way are waited for.
@@ -105,8 +124,11 @@ impl<S: Share> Vfs<S> {
             match self.share.rename(path, &directory.join(&name), false).await {
                 Ok(()) => {
                     let closed_meanwhile = self.with_inodes(|inodes| {
+                        let old = inodes.place(ino).cloned();
                         inodes.relocate(ino, parent, &name);
-                        inodes.touch(parent);
+                        if let Some(old) = old {
+                            self.entry_changed(inodes, old.parent, &old.name, Some(None));
+                        }
                         let node = inodes.get_mut(ino)?;
                         node.hidden = true;
                         node.handles.is_empty().then(|| inodes.displace(ino))
@@ -178,14 +200,17 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// What had this name is gone.
-    fn forget_entry(&self, parent: u64, name: &[u16]) {
+    /// Follows on the share's answer: what had this name is gone, if it says so.
+    fn removed(&self, parent: u64, name: &[u16], result: Result<()>) -> Result<()> {
         self.with_inodes(|inodes| {
-            if let Some(ino) = inodes.at(parent, name) {
+            if result.is_ok()
+                && let Some(ino) = inodes.at(parent, name)
+            {
                 inodes.displace(ino);
             }
-            inodes.touch(parent);
+            self.entry_changed(inodes, parent, name, result.is_ok().then_some(None));
         });
+        result
     }
 }
 

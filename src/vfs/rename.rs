@@ -46,9 +46,15 @@ impl<S: Share> Vfs<S> {
         if let Some(ino) = from.ino {
             self.drain_file(ino).await;
             // Of a directory everything below it, of a file itself.
+            if from.kind == Some(FileKind::Directory) {
+                self.end_watches(ino);
+            }
             self.close_deferred_below(ino).await;
         }
         if let Some(ino) = to.ino {
+            if to.kind == Some(FileKind::Directory) {
+                self.end_watches(ino);
+            }
             self.close_deferred(ino).await;
         }
         if is_case_variant(&from, &to) {
@@ -66,8 +72,7 @@ impl<S: Share> Vfs<S> {
             FileKind::Directory => self.rename_directory(&from, &to, replace).await,
             FileKind::File => self.rename_file(&from, &to, replace).await,
         };
-        result?;
-        self.renamed(&from, &to, Ok(()))
+        self.renamed(&from, &to, result)
     }
 
     async fn rename_file(&self, from: &End, to: &End, replace: bool) -> Result<()> {
@@ -171,18 +176,18 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Follows on the share's answer.
-    fn renamed(&self, from: &End, to: &End, result: std::result::Result<(), ShareError>) -> Result<()> {
-        result?;
+    fn renamed<E: Into<VfsError>>(&self, from: &End, to: &End, result: std::result::Result<(), E>) -> Result<()> {
         self.with_inodes(|inodes| {
+            self.entry_changed(inodes, from.parent, &from.name, result.is_ok().then_some(None));
+            self.entry_changed(inodes, to.parent, &to.name, None);
+            result.map_err(Into::into)?;
             let replaced = inodes.at(to.parent, &to.name);
             match inodes.at(from.parent, &from.name) {
                 Some(ino) => inodes.relocate(ino, to.parent, &to.name),
                 None => replaced.into_iter().for_each(|ino| inodes.displace(ino)),
             }
-            inodes.touch(from.parent);
-            inodes.touch(to.parent);
-        });
-        Ok(())
+            Ok(())
+        })
     }
 }
 

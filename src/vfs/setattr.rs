@@ -71,6 +71,7 @@ impl<S: Share> Vfs<S> {
             return self.getattr(ino).await;
         }
         if change.size.is_some() {
+            self.space_changes();
             self.close_deferred(ino).await;
         }
         // Samba notes the time of the last write when a file is closed, over what was set before.

@@ -11,7 +11,7 @@
 
 use super::attributes::DataVersion;
 use super::errno::{Result, VfsError};
-use super::files::{Idle, SharedFile};
+use super::files::{Idle, Remote, SharedFile};
 use super::handles::{Access, OpenFile};
 use super::open::Opened;
 use super::{Vfs, files};
@@ -65,13 +65,17 @@ impl<S: Share> Vfs<S> {
 
     /// The last user of an open has gone: it is kept if it may be. Otherwise it is given back, to be closed.
     pub(super) fn keep(&self, idle: Idle<S>, is_hidden: bool) -> Option<Idle<S>> {
-        let everything = Caching::READ | Caching::HANDLE | Caching::WRITE;
-        let may = !is_hidden && idle.remote.is_unchanged() && self.share.caching(idle.remote.lease).covers(everything);
-        if !may {
+        if is_hidden || !self.may_keep(&idle.remote) {
             return Some(idle);
         }
         let key = idle.shared.key;
         self.deferred.lock().keep(key, idle, Instant::now())
+    }
+
+    /// Whether an open may be kept when its last user goes.
+    pub(super) fn may_keep(&self, remote: &Remote<S>) -> bool {
+        let everything = Caching::READ | Caching::HANDLE | Caching::WRITE;
+        remote.is_unchanged() && self.share.caching(remote.lease).covers(everything)
     }
 
     /// Closes at the server what nobody uses.
@@ -106,6 +110,28 @@ impl<S: Share> Vfs<S> {
         let Some(key) = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)) else { return };
         let idle = self.deferred.lock().take(key, |_| true);
         self.close_all_idle(idle.into_iter().collect()).await;
+    }
+
+    /// Before the server is asked about a file: an open that is kept of it is closed, and with it those of the same directory about
+    /// which as little is known. While a file is open, Samba goes on telling the time of the last write from when it was
+    /// opened, unless it was itself that wrote: what is done on the server's own disk would not show.
+    pub(super) async fn close_doubtful(&self, ino: u64) {
+        let now = Instant::now();
+        let idle = self.with_inodes(|inodes| {
+            let mut deferred = self.deferred.lock();
+            let key = inodes.get(ino)?.key;
+            if !deferred.has(key) || self.believed(inodes, ino, now).is_some() {
+                return None;
+            }
+            let parent = inodes.parent(ino);
+            Some(deferred.take_all(|idle| {
+                let other = idle.shared.ino;
+                inodes.parent(other) == parent && self.shown(inodes, other, now).is_none_or(|attr| attr.ttl.is_zero())
+            }))
+        });
+        if let Some(idle) = idle {
+            self.close_all_idle(idle).await;
+        }
     }
 
     /// The same for all files below a directory: servers do not rename it before.

@@ -31,10 +31,13 @@ const LENGTH: usize = 5_000_003;
 
 fn a_file_is_read_to_its_last_byte(kind: Kind) {
     let scene = Scene::on(kind);
-    for length in [1, 4095, 4096, 4097, 65_536, 1 << 20, (1 << 20) + 1, LENGTH] {
-        fs::write(scene.there("file"), noise(length as u64, length)).unwrap();
-        assert_eq!(checksum(&scene.here("file")), checksum(&scene.there("file")), "{length} bytes");
-        fs::remove_file(scene.here("file")).unwrap();
+    let lengths = [1, 4095, 4096, 4097, 65_536, 1 << 20, (1 << 20) + 1, LENGTH];
+    for length in lengths {
+        fs::write(scene.there(format!("file-{length}")), noise(length as u64, length)).unwrap();
+    }
+    for length in lengths {
+        let name = format!("file-{length}");
+        assert_eq!(checksum(&scene.here(&name)), checksum(&scene.there(&name)), "{length} bytes");
     }
 }
 

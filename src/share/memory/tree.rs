@@ -2,6 +2,7 @@
 
 use super::super::leases::Grant;
 use super::grants::Grants;
+use super::watches::Watchers;
 use super::*;
 use std::collections::BTreeMap;
 
@@ -20,6 +21,7 @@ pub(super) struct Tree {
     nodes: HashMap<u64, Node>,
     opens: HashMap<u64, Opening>,
     pub(super) grants: Grants,
+    pub(super) watchers: Watchers,
     next: u64,
     clock: u64,
 }
@@ -49,6 +51,7 @@ impl Tree {
             nodes: HashMap::new(),
             opens: HashMap::new(),
             grants: Grants::default(),
+            watchers: Watchers::default(),
             next: FIRST_ID,
             clock: EPOCH,
         };
@@ -142,14 +145,50 @@ impl Tree {
         directory.children.insert(key, (name.to_vec(), id));
         directory.metadata.modified = now;
         directory.metadata.changed = now;
+        self.watchers.note(parent, name, ChangeKind::Added);
     }
 
     fn unlink(&mut self, id: u64) {
         let (parent, now) = (self.nodes[&id].parent, self.tick());
+        self.note(id, ChangeKind::Removed);
         let directory = self.node(parent);
         directory.children.retain(|_, (_, child)| *child != id);
         directory.metadata.modified = now;
         directory.metadata.changed = now;
+    }
+
+    /// Whoever watches its directory is told of a node.
+    fn note(&mut self, id: u64, kind: ChangeKind) {
+        let parent = self.nodes[&id].parent;
+        let name = self.nodes[&parent].children.values().find(|(_, child)| *child == id).map(|(name, _)| name.clone());
+        if let Some(name) = name {
+            self.watchers.note(parent, &name, kind);
+        }
+    }
+
+    /// Watches a directory, which is open for that.
+    pub(super) fn watch(&mut self, path: &RemotePath) -> Answer<u64> {
+        let id = self.find(path)?;
+        self.node(id).opens += 1;
+        Ok(self.watchers.begin(id))
+    }
+
+    pub(super) fn unwatch(&mut self, watch: u64) {
+        if let Some(id) = self.watchers.end(watch) {
+            self.let_go(id);
+        }
+    }
+
+    fn let_go(&mut self, id: u64) {
+        let node = self.node(id);
+        node.opens -= 1;
+        if node.opens == 0 && node.delete_pending {
+            self.remove_now(id);
+        }
+    }
+
+    pub(super) fn now(&self) -> FileTime {
+        FileTime(self.clock)
     }
 
     fn remove_now(&mut self, id: u64) {
@@ -163,6 +202,7 @@ impl Tree {
         metadata.modified = now;
         metadata.changed = now;
         metadata.allocation = metadata.size.next_multiple_of(PAGE);
+        self.note(id, ChangeKind::Modified);
     }
 
     fn resize(&mut self, id: u64, size: u64) {
@@ -310,11 +350,7 @@ impl Tree {
             self.grants.closed(id, lease.key);
         }
         let metadata = self.told(id);
-        let node = self.node(id);
-        node.opens -= 1;
-        if node.opens == 0 && node.delete_pending {
-            self.remove_now(id);
-        }
+        self.let_go(id);
         Ok(metadata)
     }
 
@@ -350,6 +386,7 @@ impl Tree {
         if let Some(attributes) = change.attributes {
             metadata.attributes.0 = attributes.0 | metadata.attributes.0 & Attributes::DIRECTORY;
         }
+        self.note(id, ChangeKind::Modified);
     }
 
     pub(super) fn mark(&mut self, path: &RemotePath, attributes: Attributes) {
@@ -383,6 +420,7 @@ impl Tree {
         }
         if node.opens > 0 {
             self.node(id).delete_pending = true;
+            self.watchers.deleted(id);
         } else {
             self.remove_now(id);
         }

@@ -156,6 +156,6 @@ fn what_the_kernel_may_believe_ends_with_the_timeout() {
     let a = admit(&mut inodes, ROOT, "a", file(10));
     let show = Presentation { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755, block_size: 4096 };
     let now = Instant::now();
-    assert!(inodes.attr(a, &show, now, TIMEOUT).unwrap().ttl > Duration::ZERO);
-    assert_eq!(inodes.attr(a, &show, now + TIMEOUT * 2, TIMEOUT).unwrap().ttl, Duration::ZERO);
+    assert!(inodes.attr(a, &show, now, TIMEOUT, None).unwrap().ttl > Duration::ZERO);
+    assert_eq!(inodes.attr(a, &show, now + TIMEOUT * 2, TIMEOUT, None).unwrap().ttl, Duration::ZERO);
 }

@@ -57,6 +57,11 @@ impl User {
         User::on(MemoryShare::with(behaviour))
     }
 
+    /// Another mount of the same share, where everything is asked again and again.
+    pub(crate) fn mounted_believing_nothing(self) -> User {
+        User::with(self.share, VfsOptions { attr_timeout: Duration::ZERO, ..options() })
+    }
+
     pub(crate) fn with(share: Arc<MemoryShare>, options: VfsOptions) -> User {
         let vfs = Arc::new(Vfs::new(Arc::clone(&share), options, RemotePath::root()));
         User { share, vfs }

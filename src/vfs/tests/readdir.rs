@@ -88,7 +88,7 @@ async fn an_entry_that_did_not_fit_is_not_held_against_the_kernel() {
 
 #[tokio::test]
 async fn an_earlier_offset_can_be_read_again() {
-    let user = user_with_files(250);
+    let user = user_with_files(250).mounted_believing_nothing();
     let handle = user.vfs.opendir(ROOT);
     let all = page(&user, handle, 0, true, 1000).await.unwrap();
     user.share.take_away("f0101");
@@ -111,7 +111,7 @@ async fn an_offset_ahead_of_what_was_read_is_found() {
 
 #[tokio::test]
 async fn a_rewind_lists_anew() {
-    let user = user_with_files(1);
+    let user = user_with_files(1).mounted_believing_nothing();
     let handle = user.vfs.opendir(ROOT);
     page(&user, handle, 0, false, 100).await.unwrap();
     user.share.put("new", b"");

@@ -1,0 +1,145 @@
+//! Listing directories before they are asked for: those that a [walk](super::walk) is going to reach, and those
+//! of which one name after the other is asked for.
+//!
+//! Invariant: a directory is listed ahead by one at a time, and whoever wants to list it meanwhile waits for that.
+
+use super::Vfs;
+use super::inodes::Inodes;
+use crate::share::Share;
+use crate::waiting::until;
+use parking_lot::Mutex;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// A directory with more entries than this is not listed ahead to its end.
+const SHORT: usize = 10_000;
+/// So many directories are looked at to find those that a walk reaches next.
+const LOOKED_AT: usize = 200;
+
+/// Directories that are being listed ahead, by their keys.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead {
+    underway: Mutex<HashSet<u64>>,
+    ended: Notify,
+}
+
+/// A listing ahead, until dropped.
+struct Underway<'a> {
+    ahead: &'a Ahead,
+    key: u64,
+}
+
+impl Ahead {
+    /// Begins one; `None` if it is under way.
+    fn begin(&self, key: u64) -> Option<Underway<'_>> {
+        let is_first = self.underway.lock().insert(key);
+        is_first.then(|| Underway { ahead: self, key })
+    }
+
+    /// Waits for a directory that is being listed.
+    pub(super) async fn settle(&self, key: u64) {
+        until(&self.ended, || !self.underway.lock().contains(&key)).await;
+    }
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        self.ahead.underway.lock().remove(&self.key);
+        self.ahead.ended.notify_waiters();
+    }
+}
+
+impl<S: Share> Vfs<S> {
+    /// A name of `parent` has to be asked for. If that happens again and again, the directory is listed instead: whether it
+    /// was.
+    pub(super) async fn list_for_names(&self, parent: u64) -> bool {
+        let wanted = self.with_inodes(|inodes| {
+            let key = inodes.get(parent)?.key;
+            self.with_catalogue(|catalogue| catalogue.missed(key, parent)).then_some(key)
+        });
+        let Some(key) = wanted else { return false };
+        // Others ask for their names meanwhile.
+        let Some(_underway) = self.ahead.begin(key) else { return false };
+        let listed = self.list_short(parent).await;
+        if listed.is_none() {
+            self.with_catalogue(|catalogue| catalogue.spare(key));
+        }
+        listed.is_some()
+    }
+
+    /// Lists a directory that is not too long.
+    async fn list_short(&self, ino: u64) -> Option<()> {
+        let (mut listing, mut gathered) = self.begin_listing(ino).await.ok()?;
+        loop {
+            let entries = self.share.next_entries(&mut listing).await.ok()?;
+            if entries.is_empty() {
+                self.enter(gathered);
+                return Some(());
+            }
+            gathered.add(&entries);
+            if gathered.len() > SHORT {
+                return None;
+            }
+        }
+    }
+
+    /// A program begins to list a directory.
+    pub(super) fn walks_to(&self, ino: u64) {
+        self.with_inodes(|inodes| {
+            let mut walk = self.walk.lock();
+            let continues = walk.last().is_some_and(|last| {
+                last == ino || inodes.parent(ino).is_some_and(|parent| inodes.is_within(last, parent))
+            });
+            walk.step(ino, continues);
+        });
+    }
+
+    /// Lists directories that a walk, which is at this one, is going to reach.
+    pub(super) fn list_ahead(self: &Arc<Self>, ino: u64) {
+        if self.options.attr_timeout.is_zero() {
+            return;
+        }
+        let next = self.with_inodes(|inodes| {
+            let room = self.walk.lock().room();
+            if room == 0 {
+                return Vec::new();
+            }
+            let next = self.next_unlisted(inodes, ino, room);
+            let mut walk = self.walk.lock();
+            next.iter().for_each(|(ino, _)| walk.lists(*ino));
+            next
+        });
+        for (ino, key) in next {
+            let vfs = Arc::clone(self);
+            tokio::spawn(async move {
+                if let Some(_underway) = vfs.ahead.begin(key) {
+                    vfs.list_short(ino).await;
+                }
+            });
+        }
+    }
+
+    /// The directories that come next in a walk, as far as the kernel knows them, and are not known yet: those in `ino`, then
+    /// those after it, then those after its parent, and so on.
+    fn next_unlisted(&self, inodes: &Inodes, ino: u64, most: usize) -> Vec<(u64, u64)> {
+        let (now, timeout) = (Instant::now(), self.options.attr_timeout);
+        let catalogue = self.catalogue.lock();
+        let mut found = Vec::new();
+        let (mut directory, mut after, mut looked_at) = (ino, None, 0);
+        loop {
+            let Some(key) = inodes.get(directory).map(|node| node.key) else { return found };
+            for name in catalogue.subdirectories(key, after) {
+                looked_at += 1;
+                let child = inodes.at(directory, name).and_then(|ino| Some((ino, inodes.get(ino)?.key)));
+                found.extend(child.filter(|(_, key)| !catalogue.is_listed(*key, now, timeout)));
+                if found.len() >= most || looked_at >= LOOKED_AT {
+                    return found;
+                }
+            }
+            let Some(place) = inodes.place(directory) else { return found };
+            (directory, after) = (place.parent, Some(place.name.as_slice()));
+        }
+    }
+}

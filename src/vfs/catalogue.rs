@@ -1,0 +1,559 @@
+//! What is known of directories: which names are in them and what these mean. A plain value without I/O.
+//!
+//! A directory is *complete* when every name that is not known is known to be absent. What is known is believed
+//! for the attribute timeout, counted from when it was true; a watch ([`Followed`]) can say that it is still true.
+//! Each name has a state of its own:
+//!
+//! - present, with metadata; or absent;
+//! - unknown: something happened, and only the server can tell.
+//!
+//! Names that this mount changes, and names that the server says have changed, get a new number. An answer that was
+//! asked for before ([`Catalogue::ticket`]) does not overwrite them, and neither does a listing.
+//!
+//! Own changes are told by the watch like those of others, and cannot be told apart. So a name that this mount has changed
+//! is not followed until the server is asked again, and is believed for the timeout only; its notifications
+//! then change nothing.
+//!
+//! Servers ignore case, and know short names and other spellings. So a name is taken for absent only if it is plain
+//! ASCII without `~`, and differs in more than case from all that are there.
+//!
+//! Invariant: the numbers of entries, of directories and of watches have bounds; what was used longest ago goes first.
+
+use crate::share::{ChangeKind, DirChange, FileKind, Metadata};
+use lru::LruCache;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+/// Names of all directories together: some tens of megabytes.
+pub(crate) const MAX_ENTRIES: usize = 131_072;
+/// Directories.
+const MAX_DIRECTORIES: usize = 8_192;
+/// Directories that are open at the server to be watched.
+pub(crate) const MAX_WATCHES: usize = 1_000;
+/// So many names of a directory are asked for one by one before it is listed.
+const MISSES: u8 = 4;
+/// One that is known to be so short is listed at once when it is not believed any more: that costs no more.
+const SHORT: usize = 256;
+/// The place of names that were not listed.
+const LAST: u32 = u32::MAX;
+/// A watch is believed for so long after something was fetched. Servers do not see all that is done below them (on a
+/// cluster file system, say), and tell late of a file that somebody keeps open and writes.
+const FOLLOWED: Duration = Duration::from_secs(60);
+
+/// Somebody who knows whether a directory has changed.
+pub(crate) trait Followed {
+    /// Whether everything that has changed was told.
+    fn is_armed(&self) -> bool;
+    /// Told apart from others.
+    fn id(&self) -> u64;
+}
+
+/// Counts changes: taken before the server is asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub(crate) struct Ticket(u64);
+
+/// What a name means.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Present(Metadata),
+    Absent,
+    Unknown,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    state: State,
+    /// When this was so.
+    at: Instant,
+    /// The watch tells of everything that has happened since.
+    followed: bool,
+    /// Of the last change.
+    changed: Ticket,
+    /// When this mount changed it.
+    own: Option<Instant>,
+    /// Its place in the server's order.
+    order: u32,
+}
+
+#[derive(Debug)]
+struct Directory<W> {
+    ino: u64,
+    entries: BTreeMap<Vec<u16>, Entry>,
+    /// The names of directories, in the server's order.
+    subdirectories: Vec<(u32, Vec<u16>)>,
+    /// Hashes of the names without their case; some may be those of names that have gone.
+    folded: HashSet<u64>,
+    /// All names are here, and this is when that was so.
+    complete: Option<Instant>,
+    watch: Option<Watch<W>>,
+    /// Names that were asked for one by one.
+    misses: u8,
+}
+
+#[derive(Debug)]
+struct Watch<W> {
+    by: W,
+    /// It tells of everything that has happened since the directory became complete.
+    vouched: bool,
+    /// Up to here everything was told.
+    told: Instant,
+    /// It lost count then.
+    lost: Option<Ticket>,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Look {
+    /// There is such a name.
+    Present {
+        /// What it means.
+        metadata: Metadata,
+        /// When that was fetched.
+        fetched: Instant,
+    },
+    /// There is none.
+    Absent,
+    /// The server has to be asked.
+    Unknown,
+}
+
+/// What of an entry is still true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Vouched {
+    /// Of what was fetched then or later...
+    pub since: Instant,
+    /// ... it is known that it was still true then.
+    pub until: Instant,
+}
+
+/// The directories, by the keys of their nodes.
+#[derive(Debug)]
+pub(crate) struct Catalogue<W> {
+    directories: LruCache<u64, Directory<W>>,
+    entries: usize,
+    watches: usize,
+    changes: Ticket,
+    ended: Vec<W>,
+}
+
+impl<W: Followed> Catalogue<W> {
+    pub(crate) fn new() -> Catalogue<W> {
+        Catalogue {
+            directories: LruCache::unbounded(),
+            entries: 0,
+            watches: 0,
+            changes: Ticket::default(),
+            ended: Vec::new(),
+        }
+    }
+
+    /// Watches that are not needed any more: to be ended.
+    pub(crate) fn take_ended(&mut self) -> Vec<W> {
+        std::mem::take(&mut self.ended)
+    }
+
+    /// To be taken before the server is asked.
+    pub(crate) fn ticket(&self) -> Ticket {
+        self.changes
+    }
+
+    /// What a name means, as far as that is known and believed.
+    pub(crate) fn look(&mut self, key: u64, name: &[u16], now: Instant, timeout: Duration) -> Look {
+        let Some(directory) = self.directories.get(&key) else { return Look::Unknown };
+        let believed = |at: Instant| now.saturating_duration_since(at) < timeout;
+        match directory.entries.get(name) {
+            Some(entry) if !believed(directory.known_at(entry, now)) => Look::Unknown,
+            Some(Entry { state: State::Present(metadata), at, .. }) => {
+                Look::Present { metadata: *metadata, fetched: *at }
+            }
+            Some(Entry { state: State::Absent, .. }) => Look::Absent,
+            Some(Entry { state: State::Unknown, .. }) => Look::Unknown,
+            None if directory.lacks(name) && directory.complete_at(now).is_some_and(believed) => Look::Absent,
+            None => Look::Unknown,
+        }
+    }
+
+    /// Whether what was fetched of an entry's attributes is still true.
+    pub(crate) fn vouched(&self, key: u64, name: &[u16], now: Instant) -> Option<Vouched> {
+        let directory = self.directories.peek(&key)?;
+        let entry = directory.entries.get(name).filter(|entry| matches!(entry.state, State::Present(_)))?;
+        Some(Vouched { since: entry.at, until: directory.known_at(entry, now) })
+    }
+
+    /// The same for the directory itself, as far as its entries change it.
+    pub(crate) fn vouched_directory(&self, key: u64, now: Instant) -> Option<Vouched> {
+        let directory = self.directories.peek(&key)?;
+        Some(Vouched { since: directory.complete?, until: directory.complete_at(now)? })
+    }
+
+    /// All that is in a directory, if everything of it is known and believed: names, metadata, and when it was fetched; in
+    /// the server's order, and last what has come since.
+    pub(crate) fn everything(
+        &mut self,
+        key: u64,
+        now: Instant,
+        timeout: Duration,
+    ) -> Option<Vec<(Vec<u16>, Metadata, Instant)>> {
+        let directory = self.directories.get(&key)?;
+        let believed = |at: Instant| now.saturating_duration_since(at) < timeout;
+        directory.complete_at(now).filter(|at| believed(*at))?;
+        let mut all = Vec::with_capacity(directory.entries.len());
+        for (name, entry) in &directory.entries {
+            match entry.state {
+                _ if !believed(directory.known_at(entry, now)) => return None,
+                State::Present(metadata) => all.push((entry.order, (name.clone(), metadata, entry.at))),
+                State::Absent => {}
+                State::Unknown => return None,
+            }
+        }
+        all.sort_by_key(|(order, _)| *order);
+        Some(all.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// Names of directories in a directory, in the server's order: those after this name, or all.
+    pub(crate) fn subdirectories(&self, key: u64, after: Option<&[u16]>) -> impl Iterator<Item = &[u16]> {
+        let directory = self.directories.peek(&key);
+        let after = after.and_then(|name| Some(directory?.entries.get(name)?.order));
+        let all = directory.map_or(&[][..], |directory| &directory.subdirectories);
+        let start = after.map_or(0, |after| all.partition_point(|(order, _)| *order <= after));
+        all[start..].iter().map(|(_, name)| name.as_slice())
+    }
+
+    /// Whether all names of a directory are known and believed.
+    pub(crate) fn is_listed(&self, key: u64, now: Instant, timeout: Duration) -> bool {
+        let complete = self.directories.peek(&key).and_then(|directory| directory.complete_at(now));
+        complete.is_some_and(|at| now.saturating_duration_since(at) < timeout)
+    }
+
+    /// A name of a directory had to be asked for. Says whether the directory should be listed instead.
+    pub(crate) fn missed(&mut self, key: u64, ino: u64) -> bool {
+        let directory = self.directory(key, ino);
+        directory.misses = directory.misses.saturating_add(1);
+        directory.misses > MISSES || (directory.complete.is_some() && directory.entries.len() <= SHORT)
+    }
+
+    /// It is not to be listed for the sake of single names: it is too long, or cannot be listed.
+    pub(crate) fn spare(&mut self, key: u64) {
+        if let Some(directory) = self.directories.get_mut(&key) {
+            (directory.misses, directory.complete) = (0, None);
+        }
+    }
+
+    /// The server said what a name means, or that there is nothing (`None`), when it was asked at `at`.
+    pub(crate) fn saw(&mut self, key: u64, name: &[u16], found: Option<Metadata>, asked: (Ticket, Instant)) {
+        let Some(directory) = self.directories.get_mut(&key) else { return };
+        let known = directory.entries.get(name);
+        let (at, changed) = (asked.1, asked.0);
+        let overtaken = match known {
+            Some(entry) => entry.changed > changed || entry.at > at,
+            None => directory.complete.is_some_and(|complete| complete > at),
+        };
+        // What the server found may be another spelling of a name that is there.
+        if overtaken || (known.is_none() && found.is_some() && !directory.lacks(name)) {
+            return;
+        }
+        let own = known.and_then(|entry| entry.own);
+        let state = found.map_or(State::Absent, State::Present);
+        let followed = directory.watch.as_ref().is_some_and(|watch| watch.vouched);
+        let order = known.map_or(LAST, |entry| entry.order);
+        self.put(key, name, Entry { state, at, followed, changed, own, order });
+    }
+
+    /// This mount has changed a name, or may have: what it means now, if that is known.
+    pub(crate) fn changed(&mut self, key: u64, name: &[u16], now: Instant, found: Option<Option<Metadata>>) {
+        self.changes.0 += 1;
+        let changed = self.changes;
+        let Some(directory) = self.directories.get_mut(&key) else { return };
+        let is_new = matches!(found, Some(Some(_)));
+        if !is_new && !directory.entries.contains_key(name) && !directory.lacks(name) {
+            // Another spelling: which name it was that changed only the server knows.
+            directory.complete = None;
+        }
+        let state = match found {
+            Some(Some(metadata)) => State::Present(metadata),
+            Some(None) => State::Absent,
+            None => State::Unknown,
+        };
+        self.put(key, name, Entry { state, at: now, followed: false, changed, own: Some(now), order: LAST });
+    }
+
+    /// This mount has made a directory: nothing is in it.
+    pub(crate) fn made(&mut self, key: u64, ino: u64, now: Instant) {
+        self.directory(key, ino).complete = Some(now);
+    }
+
+    /// A directory was listed to its end: what is in it, and when the listing began. `watch` was begun with the
+    /// listing; without one, whoever watches already has done so since before.
+    pub(crate) fn listed(
+        &mut self,
+        (key, ino): (u64, u64),
+        entries: impl IntoIterator<Item = (Vec<u16>, Metadata)>,
+        (begun, at): (Ticket, Instant),
+        watch: Option<W>,
+    ) {
+        let directory = self.directory(key, ino);
+        let before = std::mem::take(&mut directory.entries);
+        self.entries -= before.len();
+        let (mut fresh, mut own) = (BTreeMap::new(), BTreeMap::new());
+        for (name, entry) in before {
+            if entry.changed > begun {
+                fresh.insert(name, entry);
+            } else if let Some(at) = entry.own {
+                own.insert(name, at);
+            }
+        }
+        let mut subdirectories = Vec::new();
+        for (order, (name, metadata)) in (0..LAST).zip(entries) {
+            if metadata.kind() == FileKind::Directory {
+                subdirectories.push((order, name.clone()));
+            }
+            let own = own.get(&name).copied();
+            let (state, changed) = (State::Present(metadata), Ticket::default());
+            fresh.entry(name).or_insert(Entry { state, at, followed: true, changed, own, order });
+        }
+        self.entries += fresh.len();
+        let directory = self.directory(key, ino);
+        directory.subdirectories = subdirectories;
+        directory.folded = fresh.keys().map(|name| folded(name)).collect();
+        directory.entries = fresh;
+        (directory.complete, directory.misses) = (Some(at), 0);
+        match (watch, &mut directory.watch) {
+            (Some(by), place) => {
+                let old = place.replace(Watch { by, vouched: false, told: at, lost: None });
+                self.watches += usize::from(old.is_none());
+                self.ended.extend(old.map(|old| old.by));
+            }
+            (None, Some(before)) if before.lost.is_none_or(|lost| lost <= begun) => {
+                (before.vouched, before.lost) = (true, None);
+            }
+            (None, _) => {}
+        }
+        self.keep_bounds(key);
+    }
+
+    /// Whether [`Catalogue::confirm`] can still come: nothing has changed so far.
+    pub(crate) fn awaits_confirmation(&self, key: u64, watch: u64) -> bool {
+        let watching = self.directories.peek(&key).and_then(|directory| directory.watch.as_ref());
+        watching.is_some_and(|one| one.by.id() == watch && !one.vouched && one.lost.is_none() && one.by.is_armed())
+    }
+
+    /// Nothing had changed between the listing of a directory and the beginning of its watch.
+    pub(crate) fn confirm(&mut self, key: u64, watch: u64) {
+        if let Some(watch) = self.watch(key, watch) {
+            watch.vouched = watch.lost.is_none();
+        }
+    }
+
+    /// A watch has told what changed until now. What of that somebody else did, or may have done long after this mount:
+    /// `is_own` knows what this mount is doing to the entries themselves.
+    pub(crate) fn told(
+        &mut self,
+        (key, watch): (u64, u64),
+        changes: Vec<DirChange>,
+        now: Instant,
+        is_own: impl Fn(&[u16], Option<Instant>) -> bool,
+    ) -> Vec<DirChange> {
+        if self.watch(key, watch).map(|watch| watch.told = now).is_none() {
+            return Vec::new();
+        }
+        let mut foreign = Vec::new();
+        for change in changes {
+            let Some(directory) = self.directories.peek_mut(&key) else { break };
+            let known = directory.entries.get_mut(&change.name);
+            if is_own(&change.name, known.as_ref().and_then(|entry| entry.own)) {
+                if let Some(entry) = known {
+                    entry.followed = false;
+                }
+                continue;
+            }
+            self.changes.0 += 1;
+            let changed = self.changes;
+            let state = State::Unknown;
+            let order = known.map_or(LAST, |entry| entry.order);
+            self.put(key, &change.name, Entry { state, at: now, followed: true, changed, own: None, order });
+            foreign.push(change);
+        }
+        foreign
+    }
+
+    /// A watch has lost count of what changed, or has ended: what it followed is as old as what it told last.
+    pub(crate) fn lost(&mut self, key: u64, watch: u64) {
+        self.changes.0 += 1;
+        let now = self.changes;
+        let Some(watch) = self.watch(key, watch) else { return };
+        watch.lost = Some(now);
+        if let Some(directory) = self.directories.peek_mut(&key) {
+            directory.rest();
+        }
+    }
+
+    /// A watch has ended by itself.
+    pub(crate) fn unwatched(&mut self, key: u64, watch: u64) {
+        self.lost(key, watch);
+        if self.watch(key, watch).is_some() {
+            self.end_watch(key);
+        }
+    }
+
+    /// Whether the directory has a watch.
+    pub(crate) fn is_watched(&self, key: u64) -> bool {
+        self.directories.peek(&key).is_some_and(|directory| directory.watch.is_some())
+    }
+
+    /// Ends the watches of all directories that are meant, by their inode numbers.
+    pub(crate) fn end_watches(&mut self, meant: impl Fn(u64) -> bool) {
+        let watched =
+            self.directories.iter().filter(|(_, directory)| directory.watch.is_some() && meant(directory.ino));
+        let keys: Vec<u64> = watched.map(|(key, _)| *key).collect();
+        for key in keys {
+            if let Some(directory) = self.directories.peek_mut(&key) {
+                directory.rest();
+            }
+            self.end_watch(key);
+        }
+    }
+
+    /// A directory is gone, or nobody knows it any more.
+    pub(crate) fn forget(&mut self, key: u64) {
+        self.end_watch(key);
+        if let Some(directory) = self.directories.pop(&key) {
+            self.entries -= directory.entries.len();
+        }
+    }
+
+    /// The node of an entry goes: what was known of it last, if it is still true as of then.
+    pub(crate) fn returned(&mut self, key: u64, name: &[u16], known: Option<(Metadata, Instant)>) {
+        let entry = self.directories.peek_mut(&key).and_then(|directory| directory.entries.get_mut(name));
+        let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Present(_))) else { return };
+        match known {
+            Some((metadata, at)) if at > entry.at => (entry.state, entry.at) = (State::Present(metadata), at),
+            Some(_) => {}
+            None => {
+                self.changes.0 += 1;
+                (entry.state, entry.changed) = (State::Unknown, self.changes);
+            }
+        }
+    }
+
+    fn directory(&mut self, key: u64, ino: u64) -> &mut Directory<W> {
+        if !self.directories.contains(&key) && self.directories.len() >= MAX_DIRECTORIES {
+            self.drop_oldest();
+        }
+        self.directories.get_or_insert_mut(key, || Directory {
+            ino,
+            entries: BTreeMap::new(),
+            subdirectories: Vec::new(),
+            folded: HashSet::new(),
+            complete: None,
+            watch: None,
+            misses: 0,
+        })
+    }
+
+    fn watch(&mut self, key: u64, id: u64) -> Option<&mut Watch<W>> {
+        self.directories.peek_mut(&key)?.watch.as_mut().filter(|watch| watch.by.id() == id)
+    }
+
+    fn put(&mut self, key: u64, name: &[u16], entry: Entry) {
+        let Some(directory) = self.directories.peek_mut(&key) else { return };
+        directory.folded.insert(folded(name));
+        if directory.entries.insert(name.to_vec(), entry).is_none() {
+            self.entries += 1;
+            self.keep_bounds(key);
+        }
+    }
+
+    fn end_watch(&mut self, key: u64) {
+        let watch = self.directories.peek_mut(&key).and_then(|directory| directory.watch.take());
+        self.watches -= usize::from(watch.is_some());
+        self.ended.extend(watch.map(|watch| watch.by));
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(key) = self.directories.peek_lru().map(|(key, _)| *key) {
+            self.forget(key);
+        }
+    }
+
+    /// A directory that alone breaks the bounds goes as well.
+    fn keep_bounds(&mut self, latest: u64) {
+        while self.entries > MAX_ENTRIES {
+            self.drop_oldest();
+        }
+        if self.watches > MAX_WATCHES {
+            let oldest = self.directories.iter().rev().find(|(key, one)| one.watch.is_some() && **key != latest);
+            if let Some(key) = oldest.map(|(key, _)| *key) {
+                if let Some(directory) = self.directories.peek_mut(&key) {
+                    directory.rest();
+                }
+                self.end_watch(key);
+            }
+        }
+    }
+}
+
+impl<W: Followed> Directory<W> {
+    /// Up to when everything that happened in the directory was told.
+    fn followed_until(&self, now: Instant) -> Option<Instant> {
+        let watch = self.watch.as_ref().filter(|watch| watch.vouched)?;
+        Some(if watch.by.is_armed() { now } else { watch.told })
+    }
+
+    fn known_at(&self, entry: &Entry, now: Instant) -> Instant {
+        let followed = if entry.followed { self.followed_until(now) } else { None };
+        followed.map_or(entry.at, |until| until.clamp(entry.at, entry.at + FOLLOWED))
+    }
+
+    fn complete_at(&self, now: Instant) -> Option<Instant> {
+        let complete = self.complete?;
+        Some(self.followed_until(now).map_or(complete, |until| until.clamp(complete, complete + FOLLOWED)))
+    }
+
+    /// Whether a name that is not among the entries is none of them by another spelling either.
+    fn lacks(&self, name: &[u16]) -> bool {
+        let plain = name.iter().all(|unit| (0x20..0x7F).contains(unit) && *unit != u16::from(b'~'));
+        plain && !self.folded.contains(&folded(name))
+    }
+
+    /// Nobody follows any more what was followed until now.
+    fn rest(&mut self) {
+        let Some(watch) = self.watch.as_mut() else { return };
+        let until = watch.told;
+        let was_vouched = std::mem::take(&mut watch.vouched);
+        if !was_vouched {
+            return;
+        }
+        self.complete = self.complete.map(|at| at.max(until));
+        for entry in self.entries.values_mut().filter(|entry| entry.followed) {
+            (entry.at, entry.followed) = (entry.at.max(until), false);
+        }
+    }
+}
+
+/// A name without its case, whatever table the server has for that.
+fn folded(name: &[u16]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for character in char::decode_utf16(name.iter().copied()) {
+        match character {
+            Ok(character) => character.to_uppercase().flat_map(char::to_lowercase).for_each(|c| c.hash(&mut hasher)),
+            Err(unpaired) => unpaired.unpaired_surrogate().hash(&mut hasher),
+        }
+    }
+    hasher.finish()
+}
+
+/// Whether a change that was told is one that this mount made, at `own`: it is told soon afterwards.
+pub(crate) fn is_recent(own: Option<Instant>, now: Instant) -> bool {
+    const SOON: Duration = Duration::from_secs(3);
+    own.is_some_and(|own| now.saturating_duration_since(own) < SOON)
+}
+
+/// Whether a change concerns the name itself, and not only what it means.
+pub(crate) fn concerns_name(change: &DirChange) -> bool {
+    change.kind != ChangeKind::Modified
+}
+
+#[cfg(test)]
+#[path = "tests/catalogue.rs"]
+mod tests;
