@@ -26,16 +26,16 @@ pub(crate) struct Ahead {
 }
 
 /// A listing ahead, until dropped.
-struct Underway<'a> {
-    ahead: &'a Ahead,
+struct Underway {
+    ahead: Arc<Ahead>,
     key: u64,
 }
 
 impl Ahead {
     /// Begins one; `None` if it is under way.
-    fn begin(&self, key: u64) -> Option<Underway<'_>> {
+    fn begin(self: &Arc<Self>, key: u64) -> Option<Underway> {
         let is_first = self.underway.lock().insert(key);
-        is_first.then(|| Underway { ahead: self, key })
+        is_first.then(|| Underway { ahead: Arc::clone(self), key })
     }
 
     /// Waits for a directory that is being listed.
@@ -44,7 +44,7 @@ impl Ahead {
     }
 }
 
-impl Drop for Underway<'_> {
+impl Drop for Underway {
     fn drop(&mut self) {
         self.ahead.underway.lock().remove(&self.key);
         self.ahead.ended.notify_waiters();
@@ -106,17 +106,18 @@ impl<S: Share> Vfs<S> {
             if room == 0 {
                 return Vec::new();
             }
-            let next = self.next_unlisted(inodes, ino, room);
+            let next = self.next_unlisted(inodes, ino, room).into_iter();
+            // From now on the walk waits for them.
+            let next: Vec<_> = next.filter_map(|(ino, key)| Some((ino, self.ahead.begin(key)?))).collect();
             let mut walk = self.walk.lock();
             next.iter().for_each(|(ino, _)| walk.lists(*ino));
             next
         });
-        for (ino, key) in next {
+        for (ino, underway) in next {
             let vfs = Arc::clone(self);
             tokio::spawn(async move {
-                if let Some(_underway) = vfs.ahead.begin(key) {
-                    vfs.list_short(ino).await;
-                }
+                vfs.list_short(ino).await;
+                drop(underway);
             });
         }
     }

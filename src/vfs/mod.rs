@@ -134,13 +134,13 @@ pub struct Vfs<S: Share> {
     catalogue: Mutex<Directories<S>>,
     new_watches: NewWatches<S>,
     next_watch: AtomicU64,
-    ahead: Ahead,
+    ahead: Arc<Ahead>,
     /// Always locked after the inodes.
     walk: Mutex<Walk>,
     cache: Arc<PageCache<ShareError>>,
     writes: Arc<Writes>,
     forgetting: Forgetting,
-    /// The directory in which a file was removed last.
+    /// The directory in which a file was removed last, if none was opened since; 0 otherwise.
     unlinked_in: AtomicU64,
     /// How much space there was, and when: until this mount changes it.
     space: Mutex<Option<(Space, Instant)>>,
@@ -175,7 +175,7 @@ impl<S: Share> Vfs<S> {
             catalogue: Mutex::new(Catalogue::new()),
             new_watches: NewWatches::new(),
             next_watch: AtomicU64::new(1),
-            ahead: Ahead::default(),
+            ahead: Arc::default(),
             walk: Mutex::default(),
             writes: Arc::default(),
             forgetting: Forgetting::new(),

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use std::ffi::OsStr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// A file below this size, in bytes, is read together with its open: such a READ is not counted as bulk, which
@@ -302,6 +303,7 @@ impl<S: Share> Vfs<S> {
     }
 
     pub(super) fn register(&self, handle: u64, (ino, key): (u64, u64), remote: Arc<Remote<S>>, access: Access) {
+        self.unlinked_in.store(0, Ordering::Relaxed);
         let back = || WriteBack::new(key, self.share.limits().write, Arc::clone(&self.cache));
         let shared = self.files.join((ino, key), remote.lease, back);
         self.handles.add(OpenFile {

@@ -74,7 +74,7 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Closes a file that nobody uses and that is about to be removed. Who removes several files of a directory, one after
-    /// the other, is likely to go on: then all of it are closed, in few frames.
+    /// the other and without opening any meanwhile, is likely to go on: then all of it are closed, in few frames.
     async fn close_before_unlink(&self, ino: u64, parent: u64) {
         if self.unlinked_in.swap(parent, Ordering::Relaxed) == parent {
             self.close_deferred_below(parent).await;
