@@ -399,10 +399,13 @@ impl Share for MemoryShare {
         Ok((file, metadata, action, data))
     }
 
-    async fn write_and_set(&self, file: &MemoryFile, offset: u64, data: Bytes, change: &Change) -> Result<()> {
+    async fn write_and(&self, file: &MemoryFile, offset: u64, data: Bytes, after: After) -> Result<()> {
         self.write(file, offset, data).await?;
-        self.change(|tree| tree.set_open(file.open, change))
-            .map_err(|status| ShareError::status("SET_INFO", &file.path, status))
+        if after.change != Change::default() {
+            self.change(|tree| tree.set_open(file.open, &after.change))
+                .map_err(|status| ShareError::status("SET_INFO", &file.path, status))?;
+        }
+        if after.flush { self.flush(file).await } else { Ok(()) }
     }
 
     fn send_closes(&self) {}

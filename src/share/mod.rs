@@ -34,7 +34,7 @@ pub use leases::Broken;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
-    Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind, FileTime,
+    After, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind, FileTime,
     IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 pub use watch::SmbWatch;
@@ -102,13 +102,13 @@ pub trait Share: Send + Sync + 'static {
     /// Writes all of `data`, which is at most [`IoLimits::write`] long.
     fn write(&self, file: &Self::File, offset: u64, data: Bytes) -> impl Future<Output = Result<()>> + Send;
 
-    /// As [`Share::write`], followed by [`Share::set`] in the same round trip.
-    fn write_and_set(
+    /// As [`Share::write`], and then what is to come after it, in the same round trip.
+    fn write_and(
         &self,
         file: &Self::File,
         offset: u64,
         data: Bytes,
-        change: &Change,
+        after: After,
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Has the server copy up to `length` bytes from one file to another, or within one. How many it has

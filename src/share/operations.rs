@@ -105,23 +105,24 @@ impl Share for SmbShare {
         Ok(())
     }
 
-    async fn write_and_set(&self, file: &SmbFile, offset: u64, data: Bytes, change: &Change) -> Result<()> {
+    async fn write_and(&self, file: &SmbFile, offset: u64, data: Bytes, after: After) -> Result<()> {
         let length = data.len() as u32;
         if length > self.piece(file, self.limits.write.max(1)) {
             self.write(file, offset, data).await?;
-            return self.set(Target::File(file), change).await;
+            return self.follow_up(file, after).await;
         }
         let task = Task { operation: "WRITE", path: &file.path };
         let requests = |open: &Open| {
             let mut requests = vec![io::write(open.file, offset, data.clone())];
-            requests.extend(set_requests(change, open.file));
+            requests.extend(set_requests(&after.change, open.file));
+            requests.extend(after.flush.then(|| io::flush(open.file)));
             requests
         };
         let replies = self.run_on(file, task.operation, requests).await?;
         let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
         if written < length {
             self.write(file, offset + u64::from(written), data.slice(written as usize..)).await?;
-            return self.set(Target::File(file), change).await;
+            return self.follow_up(file, after).await;
         }
         task.all(&replies)
     }
@@ -300,6 +301,14 @@ impl SmbShare {
             (found.size, found.allocation) = (0, 0);
         }
         Ok((file, found, action, data))
+    }
+
+    /// What comes after a write, on its own.
+    async fn follow_up(&self, file: &SmbFile, after: After) -> Result<()> {
+        if after.change != Change::default() {
+            self.set(Target::File(file), &after.change).await?;
+        }
+        if after.flush { self.flush(file).await } else { Ok(()) }
     }
 
     async fn read_piece(&self, file: &SmbFile, offset: u64, length: u32) -> Result<Bytes> {

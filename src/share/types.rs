@@ -352,6 +352,15 @@ pub struct Change {
     pub attributes: Option<Attributes>,
 }
 
+/// What is to come after a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct After {
+    /// What to change about the file.
+    pub change: Change,
+    /// Whether the server is to put the file's data on stable storage then.
+    pub flush: bool,
+}
+
 /// What an operation that works either way is applied to.
 #[derive(Debug)]
 pub enum Target<'a, F> {

@@ -25,12 +25,52 @@ pub(crate) struct SharedFile<S: Share> {
     pub back: Arc<WriteBack<OpenFile<S>>>,
     /// Times and attributes that were set after what is written back, and go with it.
     pub pending: Mutex<Change>,
+    pub flushes: Mutex<Flushes>,
 }
 
 impl<S: Share> SharedFile<S> {
     /// Whether there is something that the server does not have.
     pub(crate) fn is_dirty(&self) -> bool {
         self.back.is_dirty() || *self.pending.lock() != Change::default()
+    }
+
+    /// What is to come after the last write, which is about to go: a change, and a FLUSH by its number.
+    pub(crate) fn take_after(&self) -> (Change, Option<u64>) {
+        (std::mem::take(&mut *self.pending.lock()), self.flushes.lock().take())
+    }
+}
+
+/// The FLUSHes of a file that travel with its last write: to the server goes one for all who want it. A plain value.
+#[derive(Debug, Default)]
+pub(crate) struct Flushes {
+    wanted: bool,
+    begun: u64,
+    done: u64,
+}
+
+impl Flushes {
+    /// Somebody wants all that is written by now to be flushed. The mark is for [`Flushes::is_done_since`].
+    pub(crate) fn want(&mut self) -> u64 {
+        self.wanted = true;
+        self.begun
+    }
+
+    /// The last write is about to go: the number of the FLUSH that goes with it, if one is wanted.
+    fn take(&mut self) -> Option<u64> {
+        self.begun += u64::from(self.wanted);
+        std::mem::take(&mut self.wanted).then_some(self.begun)
+    }
+
+    /// The server has answered a FLUSH, and the write before it.
+    pub(crate) fn done(&mut self, number: u64) {
+        self.done = self.done.max(number);
+    }
+
+    /// Whether a FLUSH that was begun after the mark is done: it was of all that was written then. If not, nothing was left
+    /// that it could have gone with, and it is not wanted that way any more.
+    pub(crate) fn is_done_since(&mut self, mark: u64) -> bool {
+        self.wanted = false;
+        self.done > mark
     }
 }
 
@@ -130,7 +170,8 @@ impl<S: Share> SharedFiles<S> {
         let mut tables = self.0.lock();
         let known = tables.by_key.get(&key).and_then(Weak::upgrade);
         let file = known.unwrap_or_else(|| {
-            Arc::new(SharedFile { ino, key, lease, back: Arc::new(back()), pending: Mutex::default() })
+            let (back, pending, flushes) = (Arc::new(back()), Mutex::default(), Mutex::default());
+            Arc::new(SharedFile { ino, key, lease, back, pending, flushes })
         });
         tables.by_key.insert(key, Arc::downgrade(&file));
         tables.by_lease.insert(lease, Arc::downgrade(&file));
@@ -154,4 +195,33 @@ pub(crate) fn new_lease() -> LeaseKey {
     // Each RandomState has keys of its own, from the system's source of randomness.
     let half = |salt: u64| u128::from(RandomState::new().hash_one(salt));
     LeaseKey(half(1) << 64 | half(2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_that_was_begun_before_it_was_wanted_is_not_enough() {
+        let mut flushes = Flushes::default();
+        assert_eq!(flushes.take(), None);
+        let first = flushes.want();
+        let number = flushes.take().unwrap();
+        let second = flushes.want();
+        flushes.done(number);
+        assert!(flushes.is_done_since(first));
+        assert!(!flushes.is_done_since(second), "something may have been written after it had gone");
+        assert_eq!(flushes.take(), None, "nobody waits any more");
+    }
+
+    #[test]
+    fn one_flush_serves_all_who_want_it() {
+        let mut flushes = Flushes::default();
+        let marks = [flushes.want(), flushes.want()];
+        let number = flushes.take().unwrap();
+        assert_eq!(flushes.take(), None);
+        assert!(!flushes.is_done_since(marks[0]));
+        flushes.done(number);
+        assert!(marks.iter().all(|mark| flushes.is_done_since(*mark)));
+    }
 }

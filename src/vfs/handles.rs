@@ -7,7 +7,7 @@ use super::inodes::Inodes;
 use super::readdir::Pages;
 use super::readers::Readers;
 use crate::cache::{Seen, Sink, Source};
-use crate::share::{Change, Share, ShareError};
+use crate::share::{After, Share, ShareError};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -104,11 +104,14 @@ impl<S: Share> Sink for OpenFile<S> {
 
     async fn write(&self, offset: u64, data: Bytes, last: bool) -> std::result::Result<(), ShareError> {
         self.remote.changes();
-        let change = if last { std::mem::take(&mut *self.shared.pending.lock()) } else { Change::default() };
-        if change == Change::default() {
+        let (change, flush) = if last { self.shared.take_after() } else { Default::default() };
+        let after = After { change, flush: flush.is_some() };
+        if after == After::default() {
             return self.share.write(&self.remote.file, offset, data).await;
         }
-        self.share.write_and_set(&self.remote.file, offset, data, &change).await
+        self.share.write_and(&self.remote.file, offset, data, after).await?;
+        flush.into_iter().for_each(|number| self.shared.flushes.lock().done(number));
+        Ok(())
     }
 
     fn cleaned(&self) {

@@ -13,7 +13,7 @@ use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
 use super::underway::Underway;
 use crate::cache::{Ahead, Occasion, Request, Taken, Terms};
-use crate::share::{Caching, FileTime, Lease, OpenHow, Share};
+use crate::share::{After, Caching, FileTime, Lease, OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -148,29 +148,37 @@ impl<S: Share> Vfs<S> {
         // What was taken before comes before.
         open.shared.back.drain().await;
         self.write_through(open, offset, &data).await?;
-        if open.access.sync {
-            self.share.flush(&open.remote.file).await?;
-        }
         Ok(data.len() as u32)
     }
 
-    /// Writes all of `data` to the server.
+    /// Writes all of `data` to the server, and with `O_SYNC` to its disk.
     async fn write_through(&self, open: &Arc<OpenFile<S>>, offset: u64, data: &Bytes) -> Result<()> {
         let end = offset + data.len() as u64;
         let _changed = Changed { vfs: self, open, start: offset, end };
         open.remote.changes();
         let limit = u64::from(self.share.limits().write.max(1));
+        let file = &open.remote.file;
+        // What fits one WRITE is flushed in the same round trip.
+        let flush_along = open.access.sync && offset / limit == (end - 1) / limit;
         let mut pieces = Vec::new();
         let mut at = offset;
         while at < end {
             let boundary = ((at / limit + 1) * limit).min(end);
             let piece = data.slice((at - offset) as usize..(boundary - offset) as usize);
-            pieces.push(self.share.write(&open.remote.file, at, piece));
+            pieces.push(async move {
+                if flush_along {
+                    return self.share.write_and(file, at, piece, After { flush: true, ..After::default() }).await;
+                }
+                self.share.write(file, at, piece).await
+            });
             at = boundary;
         }
         // In the order of the file, so that the first error is that of the first piece that failed.
         for written in join_all(pieces).await {
             written?;
+        }
+        if open.access.sync && !flush_along {
+            self.share.flush(file).await?;
         }
         self.with_inodes(|inodes| {
             if let Some(node) = inodes.get_mut(open.ino) {
@@ -209,9 +217,14 @@ impl<S: Share> Vfs<S> {
     /// `EBADF` if the handle is not open; what the share answered, to an earlier write of this file as well.
     pub async fn fsync(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
+        let mark = open.shared.flushes.lock().want();
         open.shared.back.drain().await;
         self.settle_pending(&open.shared).await?;
+        let flushed = open.shared.flushes.lock().is_done_since(mark);
         told(&open, Occasion::Sync)?;
+        if flushed {
+            return Ok(());
+        }
         // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
         let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
         match writer {
