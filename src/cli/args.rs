@@ -6,7 +6,7 @@
 
 use super::values::{self, BufferSize};
 use crate::config::options::MOST_CONNECTIONS;
-use crate::config::{Dialect, DialectRange, Protection, Transport};
+use crate::config::{CacheMode, Dialect, DialectRange, Protection, Transport};
 use clap::builder::BoolishValueParser;
 use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 use std::ffi::OsString;
@@ -187,14 +187,18 @@ pub(super) struct Args {
     #[arg(long, help_heading = FILES)]
     pub(super) allow_other: bool,
 
+    /// What is cached: strict (what the server vouches for), none, or loose (for shares nobody else writes to)
+    #[arg(long, value_name = "MODE", help_heading = CACHE, default_value = "strict")]
+    pub(super) cache: CacheMode,
+
     /// Memory for cached data, such as 64M or 1GiB; by default 256M or an eighth of the memory
     #[arg(long, value_name = "SIZE", help_heading = CACHE, value_parser = values::cache_size)]
     pub(super) cache_size: Option<u64>,
 
-    /// How long names and attributes are believed, such as 0.5
-    #[arg(long, value_name = "SECONDS", help_heading = CACHE, alias = "actimeo", default_value = "1",
-        value_parser = values::seconds, hide_short_help = true)]
-    pub(super) attr_timeout: Duration,
+    /// How long names and attributes are believed, such as 0.5; by default 1, or 0 with --cache none, 30 with loose
+    #[arg(long, value_name = "SECONDS", help_heading = CACHE, alias = "actimeo", value_parser = values::seconds,
+        hide_short_help = true)]
+    pub(super) attr_timeout: Option<Duration>,
 
     /// The read buffer; less than 10000 is ignored, more than the server takes is capped. Rarely needed
     #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "rsize", allow_negative_numbers = true,

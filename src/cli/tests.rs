@@ -1,7 +1,7 @@
 //! Command lines as users, mount(8) and systemd write them.
 
 use super::*;
-use crate::config::{Dialect, Identity, Protection, Transport};
+use crate::config::{CacheMode, Dialect, Identity, Protection, Transport};
 use secrecy::ExposeSecret;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -52,6 +52,15 @@ fn a_url_and_a_directory_are_enough_and_leave_the_defaults() {
 }
 
 #[test]
+fn how_long_attributes_are_believed_depends_on_the_cache_mode_unless_it_is_said() {
+    let timeout = |options: &[&str]| options_of(options).attr_timeout;
+    assert_eq!(timeout(&[]), Duration::from_secs(1));
+    assert_eq!(timeout(&["--cache=none"]), Duration::ZERO);
+    assert_eq!(timeout(&["-o", "cache=loose"]), Duration::from_secs(30));
+    assert_eq!(timeout(&["--cache=loose", "--attr-timeout=5"]), Duration::from_secs(5));
+}
+
+#[test]
 fn every_long_option_is_heard() {
     let options = options_of(&[
         "--uid=5",
@@ -61,6 +70,7 @@ fn every_long_option_is_heard() {
         "--ro",
         "--noexec",
         "--allow-other",
+        "--cache=loose",
         "--cache-size=64M",
         "--attr-timeout=0.5",
         "--read-buffer-size=65536",
@@ -83,6 +93,7 @@ fn every_long_option_is_heard() {
         allow_other: true,
         kernel: KernelFlags { no_suid: true, no_dev: true, no_exec: true },
         cache_size: 64 << 20,
+        cache: CacheMode::Loose,
         attr_timeout: Duration::from_millis(500),
         read_buffer_size: Some(65536),
         write_buffer_size: Some(u32::MAX),
@@ -109,6 +120,7 @@ fn every_option_of_a_mount_is_heard_in_all_three_places() {
         "min-dialect" | "max-dialect" | "vers" => "3.0".to_owned(),
         "signing" | "encryption" => "required".to_owned(),
         "file-mode" | "dir-mode" => "0700".to_owned(),
+        "cache" => "none".to_owned(),
         "cache-size" | "read-buffer-size" | "write-buffer-size" => "20000000".to_owned(),
         "log-level" => "trace".to_owned(),
         "log-target" => "file:/tmp/x".to_owned(),
@@ -238,7 +250,8 @@ fn what_is_wrong_is_usage_and_is_said() {
         (&["cifs://nas/m", "/mnt", "--read-buffer-size=64kb"], "'64kb' for '--read-buffer-size"),
         (&["cifs://nas/m", "/mnt", "-o", "write_buffer_size=1e6"], "'1e6' for '--write-buffer-size"),
         (&["cifs://nas/m?Write-Buffer-Size=lots", "/mnt"], "'lots' for '--write-buffer-size"),
-        (&["cifs://nas/m?cache=1", "/mnt"], "did you mean 'cache-size'?"),
+        (&["cifs://nas/m?cachesize=1", "/mnt"], "did you mean 'cache-size'?"),
+        (&["cifs://nas/m?cache=1", "/mnt"], "must be one of: strict, none, loose"),
         (&["cifs://nas/m", "/mnt", "-o", "allow_othre"], "did you mean 'allow-other'?"),
         (&["cifs://nas/m", "/mnt", "-o"], "-o needs a value"),
         (&["cifs://nas/m", "/mnt", "--guest", "--anonymous"], "exclude each other"),

@@ -27,7 +27,7 @@ impl Transport {
 /// A word that is not one of the words that a setting takes; it shows the sentence for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct NotOneOf(&'static str);
+pub struct NotOneOf(pub(super) &'static str);
 
 /// `directtcp` or `netbios` in any case; an empty text means the default.
 impl FromStr for Transport {

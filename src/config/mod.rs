@@ -9,6 +9,7 @@
 //! read. Neither `Display` nor `Debug` of anything here shows it, and no error quotes it.
 
 pub mod buffers;
+pub mod cache_mode;
 pub mod connection;
 pub mod credentials;
 pub mod options;
@@ -16,6 +17,7 @@ pub mod size;
 pub mod url;
 
 pub use buffers::Effective;
+pub use cache_mode::CacheMode;
 pub use connection::{Dialect, DialectRange, Identity, Protection, Transport};
 pub use credentials::Credentials;
 pub use options::{KernelFlags, MountOptions, MountSpec};

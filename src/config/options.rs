@@ -1,6 +1,6 @@
 //! How to mount, as plain values, with the defaults that hold when nothing is said.
 
-use super::{DialectRange, Identity, Protection, ShareUrl, Transport};
+use super::{CacheMode, DialectRange, Identity, Protection, ShareUrl, Transport};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ pub struct MountOptions {
     pub kernel: KernelFlags,
     /// The memory budget of the page cache, in bytes.
     pub cache_size: u64,
+    /// What is cached.
+    pub cache: CacheMode,
     /// How long names and attributes are believed without asking the server.
     pub attr_timeout: Duration,
     /// The read buffer size that was asked for, in bytes; see [`super::buffers::effective`].
@@ -104,7 +106,8 @@ impl Default for MountOptions {
             allow_other: false,
             kernel: KernelFlags::default(),
             cache_size: default_cache_size(),
-            attr_timeout: Duration::from_secs(1),
+            cache: CacheMode::default(),
+            attr_timeout: CacheMode::default().attr_timeout(),
             read_buffer_size: None,
             write_buffer_size: None,
             connections: 2,

@@ -153,6 +153,7 @@ fn vfs_options(options: &MountOptions) -> VfsOptions {
         file_mode: options.file_mode,
         dir_mode: options.dir_mode,
         read_only: options.read_only,
+        cache: options.cache,
         attr_timeout: options.attr_timeout,
         cache_size: options.cache_size,
     }

@@ -217,14 +217,19 @@ impl State {
 }
 
 impl Announced {
-    /// What to ask for on this connection.
-    pub(super) fn wanted(&self, terms: &Terms) -> Wanted {
+    /// What to ask for on this connection, in a directory with this lease.
+    pub(super) fn wanted(&self, terms: &Terms, parent: Option<LeaseKey>) -> Wanted {
         let (key, state) = (self.lease.key.0, self.lease.caching.bits());
         match (terms.leasing, has_epochs(terms)) {
             (false, _) => Wanted::Oplock(wanted_level(self.lease.caching)),
             (true, false) => Wanted::LeaseV1 { key, state },
-            (true, true) => Wanted::LeaseV2 { key, state, parent: None },
+            (true, true) => Wanted::LeaseV2 { key, state, parent: parent.map(|parent| parent.0) },
         }
+    }
+
+    /// What to ask for on this connection for a directory, which has no oplocks (MS-SMB2 3.3.5.9.11).
+    pub(super) fn wanted_on_directory(&self, terms: &Terms, parent: Option<LeaseKey>) -> Wanted {
+        if terms.directory_leasing { self.wanted(terms, parent) } else { Wanted::Nothing }
     }
 
     /// The answer has come; `None` if its connection has ended meanwhile.

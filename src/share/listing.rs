@@ -18,6 +18,7 @@ use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::frame::{RELATED_FILE, Reply, Request};
 use crate::wire::messages::create::{self, Create, access, disposition, options};
 use crate::wire::messages::info;
+use crate::wire::messages::lease::Wanted;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -43,10 +44,10 @@ pub(super) struct Whole;
 
 impl Whole {
     /// CREATE and two queries; what comes after is the caller's to add.
-    pub(super) fn requests(tree: &Tree, path: &RemotePath) -> Vec<Request> {
+    pub(super) fn requests(tree: &Tree, path: &RemotePath, wanted: Wanted) -> Vec<Request> {
         let queries: [u32; QUERIES] = [buffer(tree), CREDIT_PAYLOAD.min(buffer(tree))];
         let queries = queries.map(|buffer| info::query_directory(RELATED_FILE, buffer));
-        std::iter::once(open_request(path)).chain(queries).collect()
+        std::iter::once(open_request(path, wanted)).chain(queries).collect()
     }
 }
 
@@ -54,7 +55,7 @@ impl SmbListing {
     pub(super) async fn begin(share: &SmbShare, path: &RemotePath) -> Result<SmbListing> {
         let task = Task { operation: "QUERY_DIRECTORY", path };
         let whole = |tree: &Tree| {
-            let mut requests = Whole::requests(tree, path);
+            let mut requests = Whole::requests(tree, path, Wanted::Nothing);
             requests.push(create::close(RELATED_FILE));
             requests
         };
@@ -64,7 +65,8 @@ impl SmbListing {
             return Ok(listing);
         }
         listing.ready.clear();
-        let open = |tree: &Tree| vec![open_request(path), info::query_directory(RELATED_FILE, buffer(tree))];
+        let open =
+            |tree: &Tree| vec![open_request(path, Wanted::Nothing), info::query_directory(RELATED_FILE, buffer(tree))];
         let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
         listing.directory = Some(Directory::new(Open::new(tree, task.created(&replies)?.file)));
         listing.take(task, replies.get(1))?;
@@ -126,7 +128,7 @@ impl SmbListing {
     }
 }
 
-fn open_request(path: &RemotePath) -> Request {
+fn open_request(path: &RemotePath, wanted: Wanted) -> Request {
     let create = Create {
         path: path.as_utf16(),
         access: access::READ_DATA | access::READ_ATTRIBUTES,
@@ -134,7 +136,7 @@ fn open_request(path: &RemotePath) -> Request {
         disposition: disposition::OPEN,
         options: options::DIRECTORY,
     };
-    create.request()
+    create.request_caching(wanted)
 }
 
 fn buffer(tree: &Tree) -> u32 {

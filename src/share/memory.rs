@@ -534,6 +534,10 @@ impl Share for MemoryShare {
         self.tree.lock().watchers.is_empty(watch.watch)
     }
 
+    fn lease(&self, _watch: &MemoryWatch) -> Option<LeaseKey> {
+        None
+    }
+
     async fn changes(&self, watch: &MemoryWatch) -> Result<Option<Vec<DirChange>>> {
         let path = RemotePath::root();
         loop {

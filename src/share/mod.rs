@@ -7,6 +7,7 @@
 mod backoff;
 mod breaks;
 mod copying;
+mod directory_leases;
 pub mod error;
 mod extents;
 mod file;
@@ -172,6 +173,10 @@ pub trait Share: Send + Sync + 'static {
     /// Whether nothing has changed in the directory by now that [`Share::changes`] has not told of, as far as can be known
     /// here: a change may be on its way. Never waits.
     fn is_armed(&self, watch: &Self::Watch) -> bool;
+
+    /// The lease by which a directory is watched, where the server grants leases on directories: the first change by
+    /// somebody else breaks it, and that is the end of the watch. Changes by this client are not told.
+    fn lease(&self, watch: &Self::Watch) -> Option<LeaseKey>;
 
     /// Waits for the next changes of what is in the directory, those by this client among them: what changed since
     /// [`Share::list_watched`] or the last call. However long nobody calls this, nothing is lost, but `None` says that

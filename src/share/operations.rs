@@ -30,7 +30,8 @@ impl Share for SmbShare {
 
     async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
         let task = Task { operation: "CREATE", path };
-        let requests = |_: &_| vec![existing(path, access::READ_ATTRIBUTES, 0), create::close(RELATED_FILE)];
+        let requests =
+            |_: &_| vec![existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing), create::close(RELATED_FILE)];
         let (_, replies) = self.run(task, Repeat::Harmless, requests).await?;
         let created = task.created(&replies)?;
         Ok(metadata(created.info, created.disk_id, 0))
@@ -172,8 +173,8 @@ impl Share for SmbShare {
                     wanted |= access::WRITE_ATTRIBUTES;
                 }
                 let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
-                self.within(task, Repeat::Harmless, existing(path, wanted, kind), set_requests(change, RELATED_FILE))
-                    .await
+                let open = existing(path, wanted, kind, self.wanted_for(path));
+                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await
             }
         }
     }
@@ -187,7 +188,8 @@ impl Share for SmbShare {
             disposition: disposition::CREATE,
             options: options::DIRECTORY,
         };
-        let requests = |_: &_| vec![create.request(), create::close(RELATED_FILE)];
+        let wanted = self.wanted_for(path);
+        let requests = |_: &_| vec![create.request_caching(wanted), create::close(RELATED_FILE)];
         let (_, replies) = self.run(task, Repeat::Never, requests).await?;
         let created = task.created(&replies)?;
         Ok(metadata(created.info, created.disk_id, 0))
@@ -199,13 +201,13 @@ impl Share for SmbShare {
             FileKind::File => options::NON_DIRECTORY,
             FileKind::Directory => options::DIRECTORY,
         };
-        let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, kind);
+        let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, kind, self.wanted_for(path));
         self.within(task, Repeat::Never, open, vec![info::set_delete(RELATED_FILE)]).await
     }
 
     async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
         let task = Task { operation: "RENAME", path: from };
-        let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0);
+        let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
         let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
         self.within(task, Repeat::Never, open, vec![rename]).await
     }
@@ -231,7 +233,11 @@ impl Share for SmbShare {
     }
 
     fn is_armed(&self, watch: &SmbWatch) -> bool {
-        watch.is_armed()
+        watch.is_armed(self)
+    }
+
+    fn lease(&self, watch: &SmbWatch) -> Option<LeaseKey> {
+        watch.lease()
     }
 
     async fn changes(&self, watch: &SmbWatch) -> Result<Option<Vec<DirChange>>> {
@@ -250,7 +256,7 @@ impl Share for SmbShare {
     async fn space(&self) -> Result<Space> {
         let task = Task { operation: "QUERY_INFO", path: &self.space_path };
         let requests = |_: &_| {
-            let open = existing(&self.space_path, access::READ_ATTRIBUTES, 0);
+            let open = existing(&self.space_path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
             vec![open, info::query_space(RELATED_FILE), create::close(RELATED_FILE)]
         };
         let (_, replies) = self.run(task, Repeat::Harmless, requests).await?;
@@ -274,7 +280,8 @@ impl SmbShare {
         // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
         let announced = how.lease.map(|lease| self.leases.announce(lease));
         let requests = |tree: &Tree| {
-            let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms));
+            let parent = self.directory_leases.on_parent_of(path);
+            let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, parent));
             let mut requests = vec![open_request(path, how, lease)];
             requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
             requests.extend((wanted > 0).then(|| io::read(RELATED_FILE, 0, wanted)));
@@ -334,7 +341,7 @@ impl SmbShare {
 }
 
 /// The CREATE of what exists: a symbolic link itself, rather than what it points to.
-fn existing(path: &RemotePath, access: u32, kind: u32) -> Request {
+fn existing(path: &RemotePath, access: u32, kind: u32, wanted: Wanted) -> Request {
     let create = Create {
         path: path.as_utf16(),
         access,
@@ -342,7 +349,7 @@ fn existing(path: &RemotePath, access: u32, kind: u32) -> Request {
         disposition: disposition::OPEN,
         options: options::REPARSE_POINT | kind,
     };
-    create.request()
+    create.request_caching(wanted)
 }
 
 fn set_requests(change: &Change, file: FileId) -> Vec<Request> {

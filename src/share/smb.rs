@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::breaks::Leases;
+use super::directory_leases::DirectoryLeases;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
@@ -37,6 +38,7 @@ pub struct SmbShare {
     /// Nothing speaks against watching directories so far.
     pub(super) can_watch: AtomicBool,
     /// How long an operation may take, the wait for a server that is away included.
+    pub(super) directory_leases: Arc<DirectoryLeases>,
     pub(super) request_timeout: Duration,
     /// Where free space is asked for: the user may not be allowed to look at the root of the share.
     pub(super) space_path: RemotePath,
@@ -82,6 +84,7 @@ impl SmbShare {
             closes: Gathering::new(CLOSES_WAIT, request_timeout),
             questions: Gathering::new(QUESTIONS_WAIT, request_timeout),
             can_watch: true.into(),
+            directory_leases: Arc::default(),
             request_timeout,
             space_path,
             slices,

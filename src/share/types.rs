@@ -1,6 +1,7 @@
 //! Plain values that cross the boundary of this room.
 
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A path on the share, relative to its root, in UTF-16 with `\` between components and none at
@@ -33,6 +34,15 @@ impl RemotePath {
         }
         path.extend_from_slice(name);
         RemotePath(path)
+    }
+
+    /// The directory that it is in; `None` for the root.
+    pub fn parent(&self) -> Option<RemotePath> {
+        if self.is_root() {
+            return None;
+        }
+        let end = self.0.iter().rposition(|unit| *unit == SEPARATOR).unwrap_or(0);
+        Some(RemotePath(self.0[..end].to_vec()))
     }
 
     /// Whether this is the root of the share.
@@ -301,6 +311,15 @@ impl std::ops::BitOr for Caching {
 /// Names a lease: one for each file of this client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LeaseKey(pub u128);
+
+impl LeaseKey {
+    /// A key that no lease has, here or on another machine.
+    pub fn random() -> LeaseKey {
+        // Each RandomState has keys of its own, from the system's source of randomness.
+        let half = |salt: u64| u128::from(RandomState::new().hash_one(salt));
+        LeaseKey(half(1) << 64 | half(2))
+    }
+}
 
 /// A lease to ask for with an open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -1,6 +1,10 @@
-//! Watching directories with CHANGE_NOTIFY (MS-SMB2 3.3.5.19).
+//! Watching directories: by a lease (MS-SMB2 3.3.5.9.11) where the server grants leases on directories, otherwise with
+//! CHANGE_NOTIFY (3.3.5.19).
 //!
-//! A directory is opened, listed and watched in one compound, whose last request stays unanswered until
+//! A lease costs nothing until somebody else changes something; then it is broken, and the watch has ended. It is
+//! granted before the directory is listed, so nothing is missed.
+//!
+//! With CHANGE_NOTIFY, a directory is opened, listed and watched in one compound, whose last request stays unanswered until
 //! something changes. From the first one on the server counts what changes in the directory, also while no
 //! request waits for it, until the directory is closed. What changed between the listing and the first
 //! CHANGE_NOTIFY is missed; the times of the directory tell whether there was anything.
@@ -8,17 +12,20 @@
 //! Invariant: a directory stays open at the server as long as a watch or a listing of it lives, and no longer.
 
 use super::Result;
+use super::directory_leases::DirectoryLease;
 use super::error::Cause;
 use super::file::Open;
 use super::listing::{SmbListing, Whole};
-use super::smb::SmbShare;
+use super::smb::{Repeat, SmbShare};
 use super::task::Task;
-use super::types::{ChangeKind, DirChange, RemotePath};
+use super::types::{Caching, ChangeKind, DirChange, Lease, LeaseKey, RemotePath};
 use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
 use crate::wire::connection::{Pending, Probe};
 use crate::wire::error::WireError;
 use crate::wire::frame::Reply;
 use crate::wire::messages::create::{self, FileInfo};
+use crate::wire::messages::lease::Wanted;
 use crate::wire::messages::{info, notify};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
@@ -65,6 +72,9 @@ pub struct SmbWatch {
     /// `None` once it is not watched any more.
     directory: Mutex<Option<Arc<Directory>>>,
     ended: Notify,
+    lease: Mutex<Option<DirectoryLease>>,
+    /// The key of the lease, which may have been given up.
+    lease_key: Option<LeaseKey>,
     /// The CHANGE_NOTIFY that is at the server; who waits for its answer holds this.
     pending: tokio::sync::Mutex<Option<Pending>>,
     /// The same one, for those who only want to know whether it is there.
@@ -79,8 +89,16 @@ impl SmbWatch {
     }
 
     /// Whether the server is going to tell of the next change, and has told of all before.
-    pub(super) fn is_armed(&self) -> bool {
+    pub(super) fn is_armed(&self, share: &SmbShare) -> bool {
+        if let Some(key) = self.lease_key {
+            return share.leases.caching(key).reads();
+        }
         self.probe.lock().as_ref().is_some_and(Probe::is_kept)
+    }
+
+    /// The lease by which the directory is watched.
+    pub(super) fn lease(&self) -> Option<LeaseKey> {
+        self.lease_key
     }
 
     /// Waits for changes; sends another CHANGE_NOTIFY if none is at the server.
@@ -88,6 +106,16 @@ impl SmbWatch {
         let task = Task { operation: "CHANGE_NOTIFY", path: &self.path };
         let gone = || task.fail(Cause::Stale);
         let ended = self.ended.notified();
+        tokio::pin!(ended);
+        // From here on no end is missed.
+        ended.as_mut().enable();
+        if self.lease_key.is_some() {
+            // A break that came before anybody could be told of it has ended the watch already.
+            if self.directory().is_some() && self.is_armed(share) {
+                ended.await;
+            }
+            return Err(gone());
+        }
         let mut pending = self.pending.lock().await;
         let told = async {
             if pending.is_none() {
@@ -116,6 +144,7 @@ impl SmbWatch {
     /// Closes the directory, with others, unless a listing goes on in it.
     pub(super) fn end(&self, share: &SmbShare) {
         let directory = self.directory.lock().take();
+        self.lease.lock().take();
         self.probe.lock().take();
         self.ended.notify_waiters();
         let Some(mut directory) = directory.and_then(Arc::into_inner) else { return };
@@ -129,6 +158,9 @@ impl SmbWatch {
     pub(super) async fn vouches(&self, share: &SmbShare) -> Result<bool> {
         let task = Task { operation: "QUERY_INFO", path: &self.path };
         let gone = || task.fail(Cause::Stale);
+        if self.lease_key.is_some() {
+            return Ok(self.is_armed(share));
+        }
         let reply = {
             let directory = self.directory().ok_or_else(gone)?;
             let open = directory.open().ok_or_else(gone)?;
@@ -172,12 +204,15 @@ fn changes_in(task: Task<'_>, reply: std::result::Result<Reply, WireError>) -> R
 impl SmbShare {
     /// Lists a directory and has it watched, in one frame if it is small.
     pub(super) async fn list_and_watch(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
+        if self.tree().terms.directory_leasing {
+            return self.list_under_lease(path).await;
+        }
         if !self.can_watch.load(Ordering::Relaxed) {
             return Ok((SmbListing::begin(self, path).await?, None));
         }
         let task = Task { operation: "QUERY_DIRECTORY", path };
         let requests = |tree: &_| {
-            let mut requests = Whole::requests(tree, path);
+            let mut requests = Whole::requests(tree, path, Wanted::Nothing);
             requests.push(notify::change_notify(crate::wire::frame::RELATED_FILE, BUFFER));
             requests
         };
@@ -197,8 +232,40 @@ impl SmbShare {
             path: path.clone(),
             directory: Mutex::new(Some(directory)),
             ended: Notify::new(),
+            lease: Mutex::default(),
+            lease_key: None,
             probe: Mutex::new(Some(pending.probe())),
             pending: tokio::sync::Mutex::new(Some(pending)),
+            listed: (created.info, tree.terms.clock.now()),
+        };
+        Ok((listing, Some(watch)))
+    }
+}
+
+impl SmbShare {
+    /// Lists a directory under a lease. If there was none to be had, a CHANGE_NOTIFY follows with the first
+    /// [`SmbWatch::changes`].
+    async fn list_under_lease(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
+        let task = Task { operation: "QUERY_DIRECTORY", path };
+        let key = LeaseKey::random();
+        let announced = self.leases.announce(Lease { key, caching: Caching::READ | Caching::HANDLE });
+        let parent = self.directory_leases.on_parent_of(path);
+        let requests = |tree: &Tree| Whole::requests(tree, path, announced.wanted_on_directory(&tree.terms, parent));
+        let (tree, replies) = self.run(task, Repeat::Harmless, requests).await?;
+        let created = task.created(&replies)?;
+        let directory = Directory::new(Open::new(Arc::clone(&tree), created.file));
+        let holding = announced.opened(&tree, &created);
+        let listing = SmbListing::from_whole(task, &replies, Arc::clone(&directory))?;
+        let lease = holding.filter(|_| self.leases.caching(key).reads());
+        let lease = lease.map(|holding| DirectoryLease::new(&self.directory_leases, path, key, holding));
+        let watch = SmbWatch {
+            path: path.clone(),
+            directory: Mutex::new(Some(directory)),
+            ended: Notify::new(),
+            lease_key: lease.as_ref().map(|lease| lease.key),
+            lease: Mutex::new(lease),
+            probe: Mutex::default(),
+            pending: tokio::sync::Mutex::default(),
             listed: (created.info, tree.terms.clock.now()),
         };
         Ok((listing, Some(watch)))

@@ -25,6 +25,9 @@ impl<S: Share> Vfs<S> {
 
     async fn obey(&self, broken: Broken) {
         let file = self.files.under(broken.key);
+        if file.is_none() {
+            self.directory_broken(broken.key);
+        }
         if let Some(file) = &file {
             if !broken.left.writes() {
                 file.back.drain().await;

@@ -19,9 +19,9 @@
 //!
 //! Invariant: the numbers of entries, of directories and of watches have bounds; what was used longest ago goes first.
 
-use crate::share::{ChangeKind, DirChange, FileKind, Metadata};
+use crate::share::{ChangeKind, DirChange, FileKind, LeaseKey, Metadata};
 use lru::LruCache;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub(crate) trait Followed {
     fn is_armed(&self) -> bool;
     /// Told apart from others.
     fn id(&self) -> u64;
+    /// The lease that it goes by, if it does by one: own changes are not told then.
+    fn lease(&self) -> Option<LeaseKey>;
 }
 
 /// Counts changes: taken before the server is asked.
@@ -133,6 +135,8 @@ pub(crate) struct Catalogue<W> {
     directories: LruCache<u64, Directory<W>>,
     entries: usize,
     watches: usize,
+    /// The directories that are watched by leases.
+    leased: HashMap<LeaseKey, u64>,
     changes: Ticket,
     ended: Vec<W>,
 }
@@ -143,6 +147,7 @@ impl<W: Followed> Catalogue<W> {
             directories: LruCache::unbounded(),
             entries: 0,
             watches: 0,
+            leased: HashMap::new(),
             changes: Ticket::default(),
             ended: Vec::new(),
         }
@@ -319,10 +324,9 @@ impl<W: Followed> Catalogue<W> {
         directory.entries = fresh;
         (directory.complete, directory.misses) = (Some(at), 0);
         match (watch, &mut directory.watch) {
-            (Some(by), place) => {
-                let old = place.replace(Watch { by, vouched: false, told: at, lost: None });
-                self.watches += usize::from(old.is_none());
-                self.ended.extend(old.map(|old| old.by));
+            (Some(by), _) => {
+                self.end_watch(key);
+                self.begin_watch(key, Watch { by, vouched: false, told: at, lost: None });
             }
             (None, Some(before)) if before.lost.is_none_or(|lost| lost <= begun) => {
                 (before.vouched, before.lost) = (true, None);
@@ -396,6 +400,17 @@ impl<W: Followed> Catalogue<W> {
         }
     }
 
+    /// A watch by this lease has ended: whose it was.
+    pub(crate) fn end_leased(&mut self, lease: LeaseKey) -> Option<W>
+    where
+        W: Clone,
+    {
+        let key = *self.leased.get(&lease)?;
+        let by = self.directories.peek(&key)?.watch.as_ref().map(|watch| watch.by.clone())?;
+        self.unwatched(key, by.id());
+        Some(by)
+    }
+
     /// Whether the directory has a watch.
     pub(crate) fn is_watched(&self, key: u64) -> bool {
         self.directories.peek(&key).is_some_and(|directory| directory.watch.is_some())
@@ -464,9 +479,19 @@ impl<W: Followed> Catalogue<W> {
         }
     }
 
+    fn begin_watch(&mut self, key: u64, watch: Watch<W>) {
+        let Some(directory) = self.directories.peek_mut(&key) else { return };
+        self.leased.extend(watch.by.lease().map(|lease| (lease, key)));
+        directory.watch = Some(watch);
+        self.watches += 1;
+    }
+
     fn end_watch(&mut self, key: u64) {
         let watch = self.directories.peek_mut(&key).and_then(|directory| directory.watch.take());
         self.watches -= usize::from(watch.is_some());
+        if let Some(lease) = watch.as_ref().and_then(|watch| watch.by.lease()) {
+            self.leased.remove(&lease);
+        }
         self.ended.extend(watch.map(|watch| watch.by));
     }
 

@@ -18,7 +18,7 @@ use super::forgetting::Forgotten;
 use super::inodes::{Admission, Inodes, ROOT};
 use super::names::hidden;
 use super::{Vfs, names};
-use crate::share::{ChangeKind, DirChange, DirEntry, FileKind, FileTime, Metadata, Share};
+use crate::share::{ChangeKind, DirChange, DirEntry, FileKind, FileTime, LeaseKey, Metadata, Share};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::ffi::OsStr;
@@ -52,6 +52,10 @@ impl<S: Share> Followed for Arc<Watched<S>> {
 
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn lease(&self) -> Option<LeaseKey> {
+        self.share.lease(&self.watch)
     }
 }
 
@@ -271,6 +275,15 @@ impl<S: Share> Vfs<S> {
         self.share.send_closes();
     }
 
+    /// Somebody else is about to change a directory that is watched by a lease, or to rename or remove it.
+    pub(super) fn directory_broken(&self, lease: LeaseKey) {
+        let Some(watched) = self.with_catalogue(|catalogue| catalogue.end_leased(lease)) else { return };
+        // The directory is not to be open any more when the server goes on.
+        self.share.send_closes();
+        self.with_inodes(|inodes| inodes.doubt(watched.ino));
+        self.forgetting.tell(Forgotten::Attributes(watched.ino));
+    }
+
     /// Follows the watches until the mount ends. For one task of a mount.
     pub async fn follow_watches(self: Arc<Self>) {
         let Some(mut new) = self.new_watches.receiver.lock().take() else { return };
@@ -288,7 +301,9 @@ impl<S: Share> Vfs<S> {
 
     async fn follow_watch(&self, watched: Arc<Watched<S>>) {
         let confirm = async {
-            tokio::time::sleep(CONFIRM_AFTER).await;
+            if self.share.lease(&watched.watch).is_none() {
+                tokio::time::sleep(CONFIRM_AFTER).await;
+            }
             if self.catalogue.lock().awaits_confirmation(watched.key, watched.id)
                 && matches!(self.share.vouches(&watched.watch).await, Ok(true))
             {

@@ -11,7 +11,6 @@ use crate::cache::WriteBack;
 use crate::share::{Change, LeaseKey, Share};
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -188,13 +187,6 @@ impl<S: Share> Tables<S> {
         self.by_lease.retain(|_, file| file.strong_count() > 0);
         self.sweep_at = (2 * self.by_lease.len()).max(SMALLEST_SWEEP);
     }
-}
-
-/// A key for a lease that nobody has, here or on another machine.
-pub(crate) fn new_lease() -> LeaseKey {
-    // Each RandomState has keys of its own, from the system's source of randomness.
-    let half = |salt: u64| u128::from(RandomState::new().hash_one(salt));
-    LeaseKey(half(1) << 64 | half(2))
 }
 
 #[cfg(test)]

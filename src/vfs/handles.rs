@@ -7,6 +7,7 @@ use super::inodes::Inodes;
 use super::readdir::Pages;
 use super::readers::Readers;
 use crate::cache::{Seen, Sink, Source};
+use crate::config::CacheMode;
 use crate::share::{After, Share, ShareError};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -48,11 +49,11 @@ pub(crate) struct Access {
 }
 
 impl Access {
-    /// From the flags of open(2).
+    /// From the flags of open(2), on a mount that caches like this.
     ///
     /// # Errors
     /// `EINVAL` for an access mode that does not exist.
-    pub(crate) fn from_flags(flags: i32) -> Result<Access> {
+    pub(crate) fn from_flags(flags: i32, cache: CacheMode) -> Result<Access> {
         let (read, write) = match flags & libc::O_ACCMODE {
             libc::O_RDONLY => (true, false),
             libc::O_WRONLY => (false, true),
@@ -63,7 +64,7 @@ impl Access {
             read,
             write,
             append: flags & libc::O_APPEND != 0,
-            direct: flags & libc::O_DIRECT != 0,
+            direct: flags & libc::O_DIRECT != 0 || cache == CacheMode::None,
             sync: flags & libc::O_DSYNC != 0,
             truncate: flags & libc::O_TRUNC != 0,
         })

@@ -13,7 +13,7 @@ use super::errno::{Result, VfsError};
 use super::handles::OpenFile;
 use super::underway::Underway;
 use crate::cache::{Ahead, Occasion, Request, Taken, Terms};
-use crate::share::{After, Caching, FileTime, Lease, OpenHow, Share};
+use crate::share::{After, Caching, FileTime, OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -245,7 +245,7 @@ impl<S: Share> Vfs<S> {
             disposition: crate::share::Disposition::Open,
             readonly: false,
             // Of the file's own lease, which it therefore does not break.
-            lease: Some(Lease { key: self.lease_of(key), caching: Caching::NONE }),
+            lease: self.asked_lease(self.lease_of(key), Caching::NONE),
         };
         let file = match self.share.open(&path, how).await {
             Ok((file, ..)) => file,
@@ -293,7 +293,7 @@ impl<S: Share> Vfs<S> {
 
     /// Whether the server vouches at this moment that nobody else has the file open.
     fn may_hold(&self, open: &OpenFile<S>) -> bool {
-        self.share.caching(open.remote.lease).writes()
+        self.vouched_to(open.remote.lease).writes()
     }
 
     /// A write up to `end` was taken.

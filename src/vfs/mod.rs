@@ -68,6 +68,7 @@ mod walk;
 pub(crate) mod tests;
 
 use crate::cache::PageCache;
+use crate::config::CacheMode;
 use crate::share::{RemotePath, Share, ShareError, Space};
 use ahead::Ahead;
 use attributes::Presentation;
@@ -113,6 +114,8 @@ pub struct VfsOptions {
     pub dir_mode: u32,
     /// Nothing may be changed.
     pub read_only: bool,
+    /// What is cached.
+    pub cache: CacheMode,
     /// How long attributes, names and cached data of open files are believed.
     pub attr_timeout: Duration,
     /// The most that the page cache keeps, in bytes.

@@ -6,8 +6,9 @@ use super::files::{Idle, Remote};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
 use super::lookup::is_absent;
-use super::{Vfs, files, names, pending};
+use super::{Vfs, names, pending};
 use crate::cache::{Occasion, WriteBack};
+use crate::config::CacheMode;
 use crate::share::{
     Caching, CreateAction, Disposition, FileKind, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share, ShareError,
 };
@@ -47,7 +48,7 @@ impl<S: Share> Vfs<S> {
     /// # Errors
     /// `ESTALE` if the inode's name is another file's now; `EROFS`, `EISDIR`; what the share answered.
     pub async fn open(&self, ino: u64, flags: i32) -> Result<Opened> {
-        let access = Access::from_flags(flags)?;
+        let access = Access::from_flags(flags, self.options.cache)?;
         if access.modifies() {
             self.check_writable()?;
         }
@@ -118,7 +119,7 @@ impl<S: Share> Vfs<S> {
     pub async fn create(&self, parent: u64, name: &OsStr, mode: u32, flags: i32) -> Result<(Attr, Opened)> {
         self.check_writable()?;
         let name = names::encode(name)?;
-        let access = Access::from_flags(flags)?;
+        let access = Access::from_flags(flags, self.options.cache)?;
         let disposition = match (flags & libc::O_EXCL != 0, access.truncate) {
             (true, _) => Disposition::Create,
             (false, true) => Disposition::OverwriteIf,
@@ -135,7 +136,7 @@ impl<S: Share> Vfs<S> {
             self.settle_closes(ino).await;
             lease = self.files.get(key).map(|file| file.lease);
         }
-        let lease = lease.unwrap_or_else(files::new_lease);
+        let lease = lease.unwrap_or_else(LeaseKey::random);
         let how = self.how(access, disposition, mode & libc::S_IWUSR == 0, lease);
         let asked = self.asking();
         let opened = pending::once_free(|| self.open_on_share(&path, how, 0)).await;
@@ -272,8 +273,13 @@ impl<S: Share> Vfs<S> {
     }
 
     fn how(&self, access: Access, disposition: Disposition, readonly: bool, lease: LeaseKey) -> OpenHow {
-        let lease = Some(Lease { key: lease, caching: Caching::ALL });
+        let lease = self.asked_lease(lease, Caching::ALL);
         OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease }
+    }
+
+    /// What an open asks to be vouched for: nothing where nothing is cached.
+    pub(super) fn asked_lease(&self, key: LeaseKey, caching: Caching) -> Option<Lease> {
+        (self.options.cache != CacheMode::None).then_some(Lease { key, caching })
     }
 
     /// Opens a file, and reads as many of its first bytes. If the server has too many files open for this client,

@@ -84,7 +84,7 @@ impl<S: Share> Vfs<S> {
     /// the size: what was written beyond it must not come after.
     fn hold_back(&self, ino: u64, set: &SetAttr) -> Result<Option<Attr>> {
         let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)).ok_or_else(VfsError::stale)?;
-        let held = self.files.get(key).filter(|file| file.back.is_dirty() && self.share.caching(file.lease).writes());
+        let held = self.files.get(key).filter(|file| file.back.is_dirty() && self.vouched_to(file.lease).writes());
         let Some(file) = held.filter(|_| set.size.is_none()) else { return Ok(None) };
         let change = self.change_for(ino, set)?;
         {

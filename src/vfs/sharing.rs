@@ -1,20 +1,22 @@
 //! Opens at the server that serve several opens of programs, one after the other or at the same time.
 //!
-//! While the server vouches for a file (a lease with READ) and its attributes are believed, a live open of it is
-//! as good as a new one, and costs nothing. (A lease says nothing of what is done on the server's own disk:
-//! therefore the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
+//! While the server vouches that nobody else has a file open (a lease with READ and WRITE) and its attributes are
+//! believed, a live open of it is as good as a new one, and costs nothing. (READ alone is taken back without waiting
+//! when somebody else writes: he may have closed the file by the time that this is known here. And a lease
+//! says nothing of what is done on the server's own disk: therefore the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
 //! and WRITE together: a server need not ask before a delete when WRITE is gone, and Samba does not), the last
 //! close is put off, for a bounded time ([`super::deferred`]), if nothing was changed through the open.
 //!
 //! Invariant: whatever this mount does that such an open would be in the way of closes it before, and
 //! when the server takes anything of its lease back it is closed at once.
 
+use super::Vfs;
 use super::attributes::DataVersion;
 use super::errno::{Result, VfsError};
 use super::files::{Idle, Remote, SharedFile};
 use super::handles::{Access, OpenFile};
 use super::open::Opened;
-use super::{Vfs, files};
+use crate::config::CacheMode;
 use crate::share::{Caching, Change, FileKind, LeaseKey, Share, ShareError, Target};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,7 +27,7 @@ const LOOK_AFTER: Duration = Duration::from_secs(5);
 impl<S: Share> Vfs<S> {
     /// As [`Vfs::open`], if it can be answered without the server.
     pub fn open_now(&self, ino: u64, flags: i32) -> Option<Result<Opened>> {
-        let access = Access::from_flags(flags).ok()?;
+        let access = Access::from_flags(flags, self.options.cache).ok()?;
         let (key, kind) = self.with_inodes(|inodes| inodes.get(ino).map(|node| (node.key, node.kind)))?;
         if access.truncate || kind == FileKind::Directory || (access.modifies() && self.options.read_only) {
             return None;
@@ -36,8 +38,7 @@ impl<S: Share> Vfs<S> {
 
     /// Opens a file through an open at the server that is there, if it is good for that.
     pub(super) fn open_shared(&self, shared: &Arc<SharedFile<S>>, access: Access) -> Option<Opened> {
-        let caching = self.share.caching(shared.lease);
-        if access.truncate || !caching.reads() {
+        if access.truncate || !self.vouched_to(shared.lease).covers(Caching::READ | Caching::WRITE) {
             return None;
         }
         let (ino, key) = (shared.ino, shared.key);
@@ -75,7 +76,15 @@ impl<S: Share> Vfs<S> {
     /// Whether an open may be kept when its last user goes.
     pub(super) fn may_keep(&self, remote: &Remote<S>) -> bool {
         let everything = Caching::READ | Caching::HANDLE | Caching::WRITE;
-        remote.is_unchanged() && self.share.caching(remote.lease).covers(everything)
+        remote.is_unchanged() && self.vouched_to(remote.lease).covers(everything)
+    }
+
+    /// What may be cached under a lease: in loose mode everything, whatever the server says.
+    pub(super) fn vouched_to(&self, lease: LeaseKey) -> Caching {
+        match self.options.cache {
+            CacheMode::Loose => Caching::ALL,
+            CacheMode::Strict | CacheMode::None => self.share.caching(lease),
+        }
     }
 
     /// Closes at the server what nobody uses.
@@ -152,7 +161,7 @@ impl<S: Share> Vfs<S> {
 
     /// The lease under which a file is or was opened, or a new one.
     pub(super) fn lease_of(&self, key: u64) -> LeaseKey {
-        self.files.get(key).map_or_else(files::new_lease, |file| file.lease)
+        self.files.get(key).map_or_else(LeaseKey::random, |file| file.lease)
     }
 
     /// Brings to the server what was set after the last write went.

@@ -73,6 +73,8 @@ pub struct Terms {
     pub read_only: bool,
     /// The server grants leases; otherwise there are oplocks at most.
     pub leasing: bool,
+    /// It grants them on directories as well.
+    pub directory_leasing: bool,
     /// The largest READ, in bytes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
@@ -148,6 +150,7 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
         guest,
         read_only: tree.read_only,
         leasing: agreed.leasing,
+        directory_leasing: agreed.directory_leasing,
         max_read: cap(agreed.max_read),
         max_write: cap(agreed.max_write),
         max_transact: cap(agreed.max_transact),

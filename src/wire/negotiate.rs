@@ -20,6 +20,8 @@ pub mod capabilities {
     pub const LARGE_MTU: u32 = 0x04;
     /// `SMB2_GLOBAL_CAP_MULTI_CHANNEL`: several connections of one session.
     pub const MULTI_CHANNEL: u32 = 0x08;
+    /// `SMB2_GLOBAL_CAP_DIRECTORY_LEASING`: leases on directories; SMB 3.
+    pub const DIRECTORY_LEASING: u32 = 0x20;
     /// `SMB2_GLOBAL_CAP_ENCRYPTION`: SMB 3.0 and 3.0.2.
     pub const ENCRYPTION: u32 = 0x40;
 }
@@ -64,7 +66,7 @@ impl Offer {
         }
         let encryption = if self.encryption == Protection::Off { 0 } else { capabilities::ENCRYPTION };
         let multi_channel = if self.multi_channel { capabilities::MULTI_CHANNEL } else { 0 };
-        capabilities::LEASING | capabilities::LARGE_MTU | multi_channel | encryption
+        capabilities::LEASING | capabilities::LARGE_MTU | capabilities::DIRECTORY_LEASING | multi_channel | encryption
     }
 
     fn request(&self) -> Vec<u8> {
@@ -133,6 +135,8 @@ pub struct Negotiated {
     pub multi_channel: bool,
     /// The server grants leases.
     pub leasing: bool,
+    /// The server grants leases on directories.
+    pub directory_leasing: bool,
     /// The largest READ, in bytes, that the server takes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
@@ -249,6 +253,9 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
             && dialect >= Dialect::Smb300
             && server.capabilities & capabilities::MULTI_CHANNEL != 0,
         leasing: dialect >= Dialect::Smb210 && server.capabilities & capabilities::LEASING != 0,
+        directory_leasing: dialect >= Dialect::Smb300
+            && server.capabilities & capabilities::LEASING != 0
+            && server.capabilities & capabilities::DIRECTORY_LEASING != 0,
         max_read: limit(body.u32(32)?),
         max_write: limit(body.u32(36)?),
         max_transact: limit(body.u32(28)?),
@@ -399,6 +406,7 @@ pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
         cipher: None,
         large_mtu: true,
         leasing: true,
+        directory_leasing: true,
         multi_channel: true,
         max_read: MAX_IO,
         max_write: MAX_IO,

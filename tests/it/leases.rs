@@ -285,3 +285,43 @@ async fn a_server_that_grants_nothing_lets_nothing_be_cached() {
     share.write(&file, 0, Bytes::from_static(b"data")).await.unwrap();
     share.close(&file).await.unwrap();
 }
+
+/// By a lease where smbd grants leases on directories (from 4.22 on), by a notification otherwise.
+#[tokio::test]
+async fn a_watched_directory_tells_that_somebody_changed_it() {
+    let smbd = Smbd::start(Settings::default());
+    fs::create_dir(smbd.folder().join("folder")).unwrap();
+    let share = connect_with(smbd.port(), Way::LeaseV2.dialects()).await;
+    let mut breaks = share.breaks().expect("nobody has asked before");
+    let (_listing, watch) = share.list_watched(&RemotePath::parse("folder")).await.unwrap();
+    let watch = watch.expect("smbd watches directories");
+    let armed = async {
+        while !share.is_armed(&watch) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, armed).await.expect("it is watched at last");
+    assert_eq!(share.lease(&watch).is_some(), share.tree().terms.directory_leasing);
+    if share.lease(&watch).is_some() {
+        let (file, ..) = share.open(&RemotePath::parse("folder/own"), how(Some(Caching::ALL))).await.unwrap();
+        share.close(&file).await.unwrap();
+        share.remove(&RemotePath::parse("folder/own"), FileKind::File).await.unwrap();
+        share.create_directory(&RemotePath::parse("folder/sub")).await.unwrap();
+        assert!(share.is_armed(&watch), "own changes break no own lease");
+    }
+    let port = smbd.port();
+    let making = tokio::task::spawn_blocking(move || smbclient(port, "mkdir folder/new".to_owned()));
+    if let Some(key) = share.lease(&watch) {
+        let broken = tokio::time::timeout(DEADLINE, breaks.next()).await.unwrap().unwrap();
+        assert_eq!(broken.key, key);
+        assert!(!share.is_armed(&watch));
+        assert!(share.changes(&watch).await.is_err(), "the watch has ended");
+        share.unwatch(&watch);
+        share.acknowledge(broken).await.unwrap();
+    } else {
+        let told = tokio::time::timeout(DEADLINE, share.changes(&watch)).await.unwrap().unwrap();
+        let names: Vec<_> = told.unwrap().iter().map(|change| String::from_utf16_lossy(&change.name)).collect();
+        assert_eq!(names, ["new"]);
+    }
+    making.await.unwrap().success();
+}

@@ -7,6 +7,7 @@
 mod support;
 
 mod buffers;
+mod cache_modes;
 mod channels;
 mod command_line;
 mod copying;

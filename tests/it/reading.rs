@@ -1,14 +1,13 @@
 //! Reading files, by every way that programs read them.
 
-use crate::support::files::{checksum, fails_with, noise};
+use crate::support::files::{checksum, fails_with, mapped, noise};
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::MapFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::ptr;
 use std::time::{Duration, Instant};
 
 both_servers!(
@@ -100,13 +99,8 @@ fn a_file_can_be_mapped_for_reading(kind: Kind) {
     let data = noise(4, LENGTH);
     fs::write(scene.there("file"), &data).unwrap();
     let file = File::open(scene.here("file")).unwrap();
-    // SAFETY: a new mapping at an address of the kernel's choice, of a file that nobody changes or
-    // truncates until it is unmapped below; the slice does not outlive the mapping.
-    unsafe {
-        let map = mmap(ptr::null_mut(), LENGTH, ProtFlags::READ, MapFlags::PRIVATE, &file, 0).unwrap();
-        let equal = std::slice::from_raw_parts(map.cast::<u8>(), LENGTH) == data;
-        munmap(map, LENGTH).unwrap();
-        assert!(equal);
+    for kind in [MapFlags::PRIVATE, MapFlags::SHARED] {
+        assert!(mapped(&file, LENGTH, kind) == data, "{kind:?}");
     }
 }
 

@@ -22,6 +22,7 @@ async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, 
         guest: false,
         read_only: false,
         leasing,
+        directory_leasing: leasing && dialect >= Dialect::Smb300,
         max_read: 65_536,
         max_write: 65_536,
         max_transact: 65_536,
@@ -40,7 +41,7 @@ fn created(oplock: u8, lease: Option<Granted>) -> Created {
 fn open(leases: &Arc<Leases>, tree: &Arc<Tree>) -> Holding {
     let announced = leases.announce(Lease { key: KEY, caching: Caching::ALL });
     let granted = Granted { key: KEY.0, state: 7, break_in_progress: false, epoch: Some(1) };
-    let created = match announced.wanted(&tree.terms) {
+    let created = match announced.wanted(&tree.terms, None) {
         Wanted::Oplock(level) => created(level, None),
         _ => created(level::LEASE, Some(granted)),
     };
@@ -98,7 +99,7 @@ async fn what_is_asked_for_depends_on_dialect_and_server() {
     let asked = |caching| Lease { key: KEY, caching };
     let wanted = async |dialect, leasing, caching| {
         let (leases, tree, _server) = connected(dialect, leasing).await;
-        leases.announce(asked(caching)).wanted(&tree.terms)
+        leases.announce(asked(caching)).wanted(&tree.terms, None)
     };
     let rw = Caching::READ | Caching::WRITE;
     let all = Caching::ALL;

@@ -13,6 +13,7 @@ const INO: u64 = 70;
 struct Watcher {
     id: u64,
     armed: Rc<Cell<bool>>,
+    lease: Option<LeaseKey>,
 }
 
 impl Followed for Watcher {
@@ -22,6 +23,10 @@ impl Followed for Watcher {
 
     fn id(&self) -> u64 {
         self.id
+    }
+
+    fn lease(&self) -> Option<LeaseKey> {
+        self.lease
     }
 }
 
@@ -63,7 +68,7 @@ impl Known {
     fn list(&mut self, names: &[&str], at: u64, watch: bool) {
         let entries: Vec<_> = names.iter().map(|name| (units(name), metadata(name.len() as u64))).collect();
         let begun = (self.catalogue.ticket(), self.at(at));
-        let watch = watch.then(|| Watcher { id: 1, armed: Rc::clone(&self.armed) });
+        let watch = watch.then(|| Watcher { id: 1, armed: Rc::clone(&self.armed), lease: None });
         self.catalogue.listed((KEY, INO), entries, begun, watch);
     }
 
@@ -254,7 +259,7 @@ fn everything_has_bounds() {
     let mut known = Known::nothing();
     let start = known.start;
     for key in 0..MAX_WATCHES as u64 + 5 {
-        let watch = Watcher { id: key, armed: Rc::default() };
+        let watch = Watcher { id: key, armed: Rc::default(), lease: None };
         let asked = (known.catalogue.ticket(), start);
         known.catalogue.listed((key, key), [(units("a"), metadata(1))], asked, Some(watch));
     }
@@ -350,4 +355,23 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_lease_that_is_broken_ends_its_own_watch() {
+    let mut known = Known::nothing();
+    for key in [KEY, KEY + 1] {
+        let lease = Some(LeaseKey(u128::from(key)));
+        let watch = Watcher { id: key, armed: Rc::clone(&known.armed), lease };
+        let begun = (known.catalogue.ticket(), known.at(0));
+        known.catalogue.listed((key, INO), [(units("a"), metadata(1))], begun, Some(watch));
+        known.catalogue.confirm(key, key);
+    }
+    assert_eq!(known.look("a", 5_000), Some(true));
+    let ended = known.catalogue.end_leased(LeaseKey(u128::from(KEY))).map(|watch| watch.id);
+    assert_eq!(ended, Some(KEY));
+    assert_eq!((known.look("a", 5_000), known.look("b", 5_000)), (None, None), "who knows what has changed");
+    assert_eq!((known.catalogue.is_watched(KEY), known.catalogue.is_watched(KEY + 1)), (false, true));
+    assert_eq!(known.catalogue.take_ended().len(), 1);
+    assert!(known.catalogue.end_leased(LeaseKey(u128::from(KEY))).is_none(), "a break that comes twice");
 }

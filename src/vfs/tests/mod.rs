@@ -38,6 +38,7 @@ pub(crate) fn options() -> VfsOptions {
         file_mode: 0o644,
         dir_mode: 0o755,
         read_only: false,
+        cache: CacheMode::Strict,
         attr_timeout: LONG,
         cache_size: 1 << 20,
     }

@@ -1,11 +1,13 @@
 //! Contents that can be checked, checksums, trees.
 
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::ptr;
 
 /// Bytes that look random and are the same for the same seed (xorshift64*).
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
@@ -19,6 +21,18 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     }
     bytes.truncate(length);
     bytes
+}
+
+/// The first bytes of a file, as a program sees them that has mapped it.
+pub(crate) fn mapped(file: &File, length: usize, kind: MapFlags) -> Vec<u8> {
+    // SAFETY: a new mapping at an address of the kernel's choice, of a file that no test changes or
+    // truncates until it is unmapped below; the slice does not outlive the mapping.
+    unsafe {
+        let map = mmap(ptr::null_mut(), length, ProtFlags::READ, kind, file, 0).unwrap();
+        let data = std::slice::from_raw_parts(map.cast::<u8>(), length).to_vec();
+        munmap(map, length).unwrap();
+        data
+    }
 }
 
 /// The SHA-256 of a file, in hexadecimal.

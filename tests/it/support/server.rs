@@ -66,6 +66,8 @@ pub(crate) struct Settings {
     pub(crate) single_channel: bool,
     /// Oplocks are all there is (smbd only; smb-server has leases only).
     pub(crate) no_leases: bool,
+    /// And oplocks are not granted (smbd only; with `no_leases`).
+    pub(crate) no_oplocks: bool,
 }
 
 /// A server that runs; it ends when this is dropped.

@@ -170,6 +170,9 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
         format!("guest ok = {}", yes(settings.guests)),
         format!("store dos attributes = {}", yes(keeps_attributes(folder))),
     ];
+    if settings.no_oplocks {
+        share.push("oplocks = no".to_owned());
+    }
     if settings.shares_blocks {
         share.push("vfs objects = btrfs".to_owned());
     }

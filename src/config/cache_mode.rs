@@ -1,0 +1,67 @@
+//! What is believed of a file without asking the server each time.
+
+use super::connection::NotOneOf;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// How much is cached, and on whose word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum CacheMode {
+    /// What the server vouches for (leases, oplocks, watches), as long as it does; the rest is asked for again and again.
+    #[default]
+    Strict,
+    /// Nothing: each read and each write is the server's.
+    None,
+    /// Everything, for the attribute timeout, as if nobody else wrote to the share.
+    Loose,
+}
+
+impl CacheMode {
+    /// How long names and attributes are believed unless the user says otherwise.
+    pub fn attr_timeout(self) -> Duration {
+        match self {
+            CacheMode::Strict => Duration::from_secs(1),
+            CacheMode::None => Duration::ZERO,
+            CacheMode::Loose => Duration::from_secs(30),
+        }
+    }
+}
+
+/// `strict`, `none` or `loose`, the words of mount.cifs.
+impl FromStr for CacheMode {
+    type Err = NotOneOf;
+
+    fn from_str(text: &str) -> Result<CacheMode, NotOneOf> {
+        match text {
+            "strict" => Ok(CacheMode::Strict),
+            "none" => Ok(CacheMode::None),
+            "loose" => Ok(CacheMode::Loose),
+            _ => Err(NotOneOf("The cache mode must be one of: strict, none, loose")),
+        }
+    }
+}
+
+impl fmt::Display for CacheMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            CacheMode::Strict => "strict",
+            CacheMode::None => "none",
+            CacheMode::Loose => "loose",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modes_are_read_as_they_are_shown() {
+        for mode in [CacheMode::Strict, CacheMode::None, CacheMode::Loose] {
+            assert_eq!(mode.to_string().parse(), Ok(mode));
+        }
+        let error = "strikt".parse::<CacheMode>().unwrap_err();
+        assert_eq!(error.to_string(), "The cache mode must be one of: strict, none, loose");
+    }
+}
