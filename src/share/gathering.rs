@@ -2,13 +2,14 @@
 //!
 //! They are unrelated requests in one compound, each on an open of its own (MS-SMB2 3.2.4.1.4). A frame
 //! goes when it is full, when its first request has waited for as long as these may, or when somebody asks for it
-//! ([`Gathering::send`]), because what he is about to do comes after them.
+//! ([`Gathering::send`]), because what he is about to do comes after them. Or he takes them along
+//! ([`Gathering::take`]).
 //!
 //! Invariant: what was sent goes on the wire before anything that is sent after [`Gathering::send`] on the
 //! same connection, as long as there are credits for it.
 
 use crate::wire::connect::Tree;
-use crate::wire::frame::{Chain, Reply, Request};
+use crate::wire::frame::{Chain, Reply, Request, UNRELATED};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
@@ -32,6 +33,26 @@ struct Gathered {
     tree: Arc<Tree>,
     request: Request,
     answer: oneshot::Sender<Reply>,
+}
+
+/// Who waits for the answers to what was taken along.
+#[derive(Debug)]
+pub(super) struct Waiting(Vec<oneshot::Sender<Reply>>);
+
+impl Waiting {
+    /// How many answers are theirs.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Hands them their answers: the first ones of these, which are taken away.
+    pub(super) fn answer(self, replies: &mut Vec<Reply>) {
+        let count = self.count().min(replies.len());
+        for (answer, reply) in self.0.into_iter().zip(replies.drain(..count)) {
+            // Nobody has to wait for it.
+            let _ = answer.send(reply);
+        }
+    }
 }
 
 impl Gathering {
@@ -64,13 +85,21 @@ impl Gathering {
         receiver
     }
 
+    /// Takes what is gathered for a tree, to go at the head of another frame: less than a frame full.
+    pub(super) fn take(&self, tree: &Arc<Tree>) -> (Vec<Request>, Waiting) {
+        let mut gathered = self.gathered.lock();
+        let (taken, rest) = of_tree(std::mem::take(&mut *gathered), tree);
+        *gathered = rest;
+        let (requests, answers) = taken.into_iter().map(|one| (one.request, one.answer)).unzip();
+        (requests, Waiting(answers))
+    }
+
     /// Sends what is gathered now. To be called within the runtime.
     pub(super) fn send(&self) {
         let mut gathered = std::mem::take(&mut *self.gathered.lock());
         while let Some(first) = gathered.first() {
             let tree = Arc::clone(&first.tree);
-            let same = |other: &Gathered| Arc::ptr_eq(&other.tree, &tree);
-            let (frame, rest) = gathered.into_iter().partition::<Vec<_>, _>(same);
+            let (frame, rest) = of_tree(gathered, &tree);
             gathered = rest;
             let mut exchange = Box::pin(exchange(tree, frame, self.deadline));
             // What can go at once does, before whoever called this goes on.
@@ -81,16 +110,16 @@ impl Gathering {
     }
 }
 
+/// What is for this tree, and the rest.
+fn of_tree(gathered: Vec<Gathered>, tree: &Arc<Tree>) -> (Vec<Gathered>, Vec<Gathered>) {
+    gathered.into_iter().partition(|one| Arc::ptr_eq(&one.tree, tree))
+}
+
 async fn exchange(tree: Arc<Tree>, frame: Vec<Gathered>, deadline: Duration) {
     let (requests, answers): (Vec<_>, Vec<_>) = frame.into_iter().map(|one| (one.request, one.answer)).unzip();
-    let chain = Chain { requests, related: false, tree_id: tree.id, seal: tree.seal, force_signature: false };
+    let chain = Chain { requests, related_from: UNRELATED, tree_id: tree.id, seal: tree.seal, force_signature: false };
     match tree.channels.send(&chain, deadline).await {
-        Ok(replies) => {
-            for (answer, reply) in answers.into_iter().zip(replies) {
-                // Nobody has to wait for it.
-                let _ = answer.send(reply);
-            }
-        }
+        Ok(mut replies) => Waiting(answers).answer(&mut replies),
         Err(error) => tracing::debug!(%error, requests = answers.len(), "gathered requests were not answered"),
     }
 }

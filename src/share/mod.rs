@@ -143,7 +143,8 @@ pub trait Share: Send + Sync + 'static {
     /// Creates a directory that must not exist yet.
     fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Removes a file or an empty directory; which of both it must be is said.
+    /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed before,
+    /// and so it is for [`Share::rename`].
     fn remove(&self, path: &RemotePath, kind: FileKind) -> impl Future<Output = Result<()>> + Send;
 
     /// Renames a file or directory; `replace` allows an existing target file to be replaced.

@@ -202,14 +202,16 @@ impl Share for SmbShare {
             FileKind::Directory => options::DIRECTORY,
         };
         let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, kind, self.wanted_for(path));
-        self.within(task, Repeat::Never, open, vec![info::set_delete(RELATED_FILE)]).await
+        let requests = |_: &_| vec![open.clone(), info::set_delete(RELATED_FILE), create::close(RELATED_FILE)];
+        task.all(&self.run_after_closes(task, Repeat::Never, requests).await?)
     }
 
     async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
         let task = Task { operation: "RENAME", path: from };
         let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
         let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
-        self.within(task, Repeat::Never, open, vec![rename]).await
+        let requests = |_: &_| vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
+        task.all(&self.run_after_closes(task, Repeat::Never, requests).await?)
     }
 
     async fn list(&self, path: &RemotePath) -> Result<SmbListing> {

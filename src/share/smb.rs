@@ -16,7 +16,7 @@ use crate::wire::connect::{ConnectConfig, Terms, Tree};
 use crate::wire::connection::{Pending, session_is_gone};
 use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::error::{ConnectError, WireError};
-use crate::wire::frame::{Reply, Request};
+use crate::wire::frame::{Chain, Reply, Request};
 use crate::wire::messages::create::{Create, access, disposition, options};
 use crate::wire::messages::lease::Wanted;
 use parking_lot::Mutex;
@@ -119,7 +119,31 @@ impl SmbShare {
         }
     }
 
-    /// The same, with a last request that may be answered at any time. It may be sent again.
+    /// The same, behind the closes that wait for others: what it removes or renames must not be open here.
+    pub(super) async fn run_after_closes(
+        &self,
+        task: Task<'_>,
+        repeat: Repeat,
+        build: impl Fn(&Tree) -> Vec<Request>,
+    ) -> Result<Vec<Reply>> {
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            let (mut requests, closes) = self.closes.take(&tree);
+            requests.extend(build(&tree));
+            let chain = Chain { related_from: closes.count() + 1, ..compound(&tree, requests) };
+            let sent = tree.channels.send(&chain, left(deadline)).await.map_err(Failure::Wire);
+            match sent.and_then(|replies| checked(&tree, replies)) {
+                Ok(mut replies) => {
+                    closes.answer(&mut replies);
+                    return Ok(replies);
+                }
+                Err(failure) => failure.allows(repeat, task)?,
+            }
+        }
+    }
+
+    /// The same as [`SmbShare::run`], with a last request that may be answered at any time. It may be sent again.
     pub(super) async fn run_open_ended(
         &self,
         task: Task<'_>,

@@ -62,7 +62,7 @@ impl Task<'_> {
 
 /// A related compound in this tree.
 pub(super) fn compound(tree: &Tree, requests: Vec<Request>) -> Chain {
-    Chain { requests, related: true, tree_id: tree.id, seal: tree.seal, force_signature: false }
+    Chain { requests, related_from: 1, tree_id: tree.id, seal: tree.seal, force_signature: false }
 }
 
 /// A server's view of a file as ours.

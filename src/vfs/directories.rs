@@ -266,13 +266,12 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Ends the watches of a directory and of all below it, at the server as soon as what was gathered is sent: it could
-    /// not be removed or renamed before.
+    /// Ends the watches of a directory and of all below it, at the server before it is removed or renamed: it could not
+    /// be otherwise.
     pub(super) fn end_watches(&self, directory: u64) {
         self.with_inodes(|inodes| {
             self.with_catalogue(|catalogue| catalogue.end_watches(|ino| inodes.is_within(ino, directory)));
         });
-        self.share.send_closes();
     }
 
     /// Somebody else is about to change a directory that is watched by a lease, or to rename or remove it.

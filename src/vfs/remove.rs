@@ -2,10 +2,12 @@
 
 use super::attributes::Attr;
 use super::errno::{Result, VfsError};
+use super::files::Idle;
 use super::inodes::Admission;
 use super::{Vfs, names, pending};
 use crate::share::{Attributes, Change, FileKind, RemotePath, Share, ShareError, Target};
 use crate::wire::NtStatus;
+use futures_util::future::join_all;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -60,26 +62,31 @@ impl<S: Share> Vfs<S> {
         if let Some((_, FileKind::Directory)) = occupant {
             return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
         }
-        if let Some((ino, _)) = occupant {
-            self.close_before_unlink(ino, parent).await;
-        }
+        let unused = occupant.map_or(Vec::new(), |(ino, _)| self.unused_before_unlink(ino, parent));
         if let Some((ino, _)) = occupant
-            && self.is_open(ino).await
-            && self.hide(ino, parent, &path).await?
+            && self.is_in_use(ino)
         {
-            return Ok(());
+            self.close_all_idle(unused).await;
+            if self.is_open(ino).await && self.hide(ino, parent, &path).await? {
+                return Ok(());
+            }
+            let removed = self.remove_entry(&path, FileKind::File).await;
+            return self.removed(parent, &name, removed);
         }
-        let removed = self.remove_entry(&path, FileKind::File).await;
+        // The closes go first, in the same frame.
+        let closes = join_all(unused.into_iter().map(|idle| self.close_idle(idle)));
+        let (_, removed) = tokio::join!(closes, self.remove_entry(&path, FileKind::File));
         self.removed(parent, &name, removed)
     }
 
-    /// Closes a file that nobody uses and that is about to be removed. Who removes several files of a directory, one after
-    /// the other and without opening any meanwhile, is likely to go on: then all of it are closed, in few frames.
-    async fn close_before_unlink(&self, ino: u64, parent: u64) {
+    /// What nobody uses and has to be closed because a file is about to be removed. Who removes several files of a
+    /// directory, one after the other and without opening any meanwhile, is likely to go on: then all of it are closed, in
+    /// few frames.
+    fn unused_before_unlink(&self, ino: u64, parent: u64) -> Vec<Idle<S>> {
         if self.unlinked_in.swap(parent, Ordering::Relaxed) == parent {
-            self.close_deferred_below(parent).await;
+            self.take_deferred_below(parent)
         } else {
-            self.close_deferred(ino).await;
+            self.take_deferred(ino).into_iter().collect()
         }
     }
 
@@ -96,6 +103,12 @@ impl<S: Share> Vfs<S> {
         }
         let removed = self.remove_entry(&path, FileKind::Directory).await;
         self.removed(parent, &name, removed)
+    }
+
+    /// Whether a handle of the inode is open, and not being closed.
+    fn is_in_use(&self, ino: u64) -> bool {
+        let handles = self.with_inodes(|inodes| inodes.get(ino).map_or(Vec::new(), |node| node.handles.clone()));
+        self.handles.find(&handles, |_| true).is_some()
     }
 
     /// Whether a handle of the inode is open and stays so: closes that are under way are waited for.

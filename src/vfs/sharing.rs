@@ -114,11 +114,15 @@ impl<S: Share> Vfs<S> {
         self.handles.settle().await
     }
 
+    /// The open that is kept of a file: to be closed.
+    pub(super) fn take_deferred(&self, ino: u64) -> Option<Idle<S>> {
+        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key))?;
+        self.deferred.lock().take(key, |_| true)
+    }
+
     /// If an open of a file is kept, it is closed.
     pub(super) async fn close_deferred(&self, ino: u64) {
-        let Some(key) = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)) else { return };
-        let idle = self.deferred.lock().take(key, |_| true);
-        self.close_all_idle(idle.into_iter().collect()).await;
+        self.close_all_idle(self.take_deferred(ino).into_iter().collect()).await;
     }
 
     /// Before the server is asked about a file: an open that is kept of it is closed, and with it those of the same directory about
@@ -143,11 +147,14 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// The same for all files below a directory: servers do not rename it before.
+    /// The opens that are kept of files below a directory, or of a file: to be closed.
+    pub(super) fn take_deferred_below(&self, directory: u64) -> Vec<Idle<S>> {
+        self.with_inodes(|inodes| self.deferred.lock().take_all(|idle| inodes.is_within(idle.shared.ino, directory)))
+    }
+
+    /// Closes them: servers do not rename a directory before.
     pub(super) async fn close_deferred_below(&self, directory: u64) {
-        let idle = self
-            .with_inodes(|inodes| self.deferred.lock().take_all(|idle| inodes.is_within(idle.shared.ino, directory)));
-        self.close_all_idle(idle).await;
+        self.close_all_idle(self.take_deferred_below(directory)).await;
     }
 
     /// Closes what was kept for long enough, until the mount ends. For one task of a mount.

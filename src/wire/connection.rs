@@ -171,13 +171,11 @@ impl Connection {
     }
 
     /// Sends requests in one frame and waits for all replies, which come in the order of the requests.
-    /// A server that grants too few credits for a related compound gets its parts one by one.
+    /// A server that grants too few credits for a compound gets its parts one by one.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
         let work = async {
             match self.exchange(chain).await {
-                Err(WireError::Credits { .. }) if chain.requests.len() > 1 && chain.related => {
-                    self.one_by_one(chain).await
-                }
+                Err(WireError::Credits { .. }) if chain.requests.len() > 1 => self.one_by_one(chain).await,
                 answer => answer,
             }
         };
@@ -280,7 +278,7 @@ impl Connection {
                 }
             }
             let command = request.command;
-            let single = Chain { requests: vec![request], related: false, ..chain.clone() };
+            let single = Chain { requests: vec![request], related_from: frame::UNRELATED, ..chain.clone() };
             let mut answer = self.exchange(&single).await?;
             let reply = answer.pop().ok_or(Malformed("no reply"))?;
             if command == Command::Create {

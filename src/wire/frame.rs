@@ -74,13 +74,16 @@ impl Request {
     }
 }
 
+/// For [`Chain::related_from`]: none works on the file of another.
+pub const UNRELATED: usize = usize::MAX;
+
 /// Requests that travel in one frame.
 #[derive(Clone, Debug)]
 pub struct Chain {
     /// In order; at least one.
     pub requests: Vec<Request>,
-    /// Each works on the file of the one before it.
-    pub related: bool,
+    /// From this request on, each works on the file of the one before it; those before have files of their own.
+    pub related_from: usize,
     /// The tree that they work in; 0 for none.
     pub tree_id: u32,
     /// The tree wants its traffic encrypted.
@@ -92,7 +95,7 @@ pub struct Chain {
 impl Chain {
     /// One request, outside any tree.
     pub fn single(request: Request) -> Chain {
-        Chain { requests: vec![request], related: false, tree_id: 0, seal: false, force_signature: false }
+        Chain { requests: vec![request], related_from: UNRELATED, tree_id: 0, seal: false, force_signature: false }
     }
 
     /// What all of it costs.
@@ -156,7 +159,7 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             status: NtStatus::SUCCESS,
             command: request.command as u16,
             credits: request.charge + if index == last { address.credits } else { 0 },
-            flags: if chain.related && index > 0 { flags::RELATED } else { 0 },
+            flags: if index >= chain.related_from { flags::RELATED } else { 0 },
             next_command: if index == last { 0 } else { (size + padding) as u32 },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,
@@ -341,7 +344,7 @@ mod tests {
             Request::new(Command::Write, vec![2; 48]).with_payload(Bytes::from(vec![3; 100_000])),
             Request::new(Command::Close, vec![4; 24]),
         ];
-        Chain { requests, related: true, tree_id: 9, seal: false, force_signature: false }
+        Chain { requests, related_from: 1, tree_id: 9, seal: false, force_signature: false }
     }
 
     /// The frame as its server would see it, with every message turned into a response.

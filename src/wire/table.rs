@@ -189,7 +189,7 @@ mod tests {
 
     fn chain(commands: &[Command]) -> Chain {
         let requests = commands.iter().map(|command| Request::new(*command, vec![0; 4])).collect();
-        Chain { requests, related: true, tree_id: 3, seal: false, force_signature: false }
+        Chain { requests, related_from: 1, tree_id: 3, seal: false, force_signature: false }
     }
 
     fn reply(message_id: u64, flags: u32, status: NtStatus) -> Reply {

@@ -34,7 +34,7 @@ async fn grant(client: &Connection, server: &mut Scripted, credits: u16) {
 fn open_and_close() -> Chain {
     let open = create::Create { path: &[0x61], access: 0, attributes: 0, disposition: 1, options: 0 };
     let requests = vec![open.request(), create::close(RELATED_FILE)];
-    Chain { requests, related: true, tree_id: 7, seal: false, force_signature: false }
+    Chain { requests, related_from: 1, tree_id: 7, seal: false, force_signature: false }
 }
 
 fn create_body(file: [u8; 16]) -> Vec<u8> {
