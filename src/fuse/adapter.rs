@@ -340,6 +340,7 @@ impl<S: Share> Filesystem for Adapter<S> {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        let _context = self.runtime.enter();
         // The handle is off the table before the next request is looked at.
         let released = self.vfs.release(handle.0);
         self.spawn(|_| async move {

@@ -16,13 +16,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Requests in one frame.
-const FULL: usize = 32;
-
 /// What is gathered.
 #[derive(Debug)]
 pub(super) struct Gathering {
     gathered: Mutex<Vec<Gathered>>,
+    /// So many are a frame.
+    full: usize,
     /// How long the first one waits for others.
     patience: Duration,
     deadline: Duration,
@@ -56,9 +55,9 @@ impl Waiting {
 }
 
 impl Gathering {
-    /// A request waits for others this long; each frame may take until its deadline.
-    pub(super) fn new(patience: Duration, deadline: Duration) -> Arc<Gathering> {
-        Arc::new(Gathering { gathered: Mutex::default(), patience, deadline })
+    /// So many requests are a frame; each waits for others this long; each frame may take until its deadline.
+    pub(super) fn new(full: usize, patience: Duration, deadline: Duration) -> Arc<Gathering> {
+        Arc::new(Gathering { gathered: Mutex::default(), full, patience, deadline })
     }
 
     /// Sends a request with others. The answer ends without a reply if the connection does. To be called within
@@ -70,7 +69,7 @@ impl Gathering {
             gathered.push(Gathered { tree, request, answer });
             gathered.len()
         };
-        if count >= FULL {
+        if count >= self.full {
             self.send();
         } else if count == 1 {
             let this: Weak<Gathering> = Arc::downgrade(self);

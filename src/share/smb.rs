@@ -50,9 +50,11 @@ pub struct SmbShare {
 
 /// The least time that a request is given to be answered.
 const GRACE: Duration = Duration::from_secs(1);
-/// For so long a CLOSE waits for others.
+/// For so long a CLOSE waits for others, and so many are a frame: somebody may wait for that.
 const CLOSES_WAIT: Duration = Duration::from_millis(100);
-/// For so long a question waits for others: nobody is held up by it.
+const CLOSES: usize = 32;
+/// The same for questions: nobody is held up by them.
+const QUESTIONS: usize = 64;
 const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
 
 /// Whether an operation may be sent again when its connection was lost before the answer came.
@@ -81,8 +83,8 @@ impl SmbShare {
             link,
             leases,
             limits,
-            closes: Gathering::new(CLOSES_WAIT, request_timeout),
-            questions: Gathering::new(QUESTIONS_WAIT, request_timeout),
+            closes: Gathering::new(CLOSES, CLOSES_WAIT, request_timeout),
+            questions: Gathering::new(QUESTIONS, QUESTIONS_WAIT, request_timeout),
             can_watch: true.into(),
             directory_leases: Arc::default(),
             request_timeout,

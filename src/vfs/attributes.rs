@@ -170,14 +170,17 @@ impl KnownAttributes {
         true
     }
 
-    /// Takes what a listing said that began at `fetched`, if nothing newer is known and nothing was changed since.
-    pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) {
+    /// Takes what a listing said that began at `fetched`, if nothing newer is known and nothing was changed since. Says
+    /// whether it did.
+    pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) -> bool {
         let known = self.fetched.or(self.unknown_since);
-        if !self.held && known.is_some_and(|known| known < fetched) {
-            self.metadata = metadata;
-            self.fetched = Some(fetched);
-            self.estimated = false;
+        if self.held || known.is_none_or(|known| known >= fetched) {
+            return false;
         }
+        self.metadata = metadata;
+        self.fetched = Some(fetched);
+        self.estimated = false;
+        true
     }
 
     /// This mount wrote, and what it wrote ends at `end`. Times are the server's to tell.

@@ -115,7 +115,8 @@ impl<S: Share> Vfs<S> {
             let key = inodes.get(parent)?.key;
             match self.with_catalogue(|catalogue| catalogue.look(key, &name, now, self.options.attr_timeout)) {
                 Look::Present { metadata, fetched } => {
-                    let Admission::Node(ino) = inodes.admit_listed(parent, &name, metadata, fetched, false) else {
+                    let is_kept = inodes.at(parent, &name).is_some_and(|ino| self.is_kept(inodes, ino));
+                    let Admission::Node(ino) = inodes.admit_listed(parent, &name, metadata, fetched, is_kept) else {
                         return None;
                     };
                     let attr = self.believed(inodes, ino, now);
@@ -146,7 +147,8 @@ impl<S: Share> Vfs<S> {
         (node.attributes.is_held() || !attr.ttl.is_zero()).then_some(attr)
     }
 
-    /// A node learns what a listing has said since the server was asked for it.
+    /// A node learns what a listing has said since the server was asked for it; not if it is open there, even if nobody uses
+    /// that: servers are late with what they say of open files.
     fn take_listed(&self, inodes: &mut Inodes, ino: u64, now: Instant) {
         let Some((key, name)) = inodes.place(ino).and_then(|place| Some((inodes.get(place.parent)?.key, &place.name)))
         else {
@@ -155,9 +157,9 @@ impl<S: Share> Vfs<S> {
         let look = self.with_catalogue(|catalogue| catalogue.look(key, name, now, self.options.attr_timeout));
         if let Look::Present { metadata, fetched } = look
             && inodes.is_still(ino, &metadata)
-            && let Some(node) = inodes.get_mut(ino).filter(|node| node.handles.is_empty())
+            && !self.is_kept(inodes, ino)
         {
-            node.attributes.store_older(metadata, fetched);
+            inodes.store_listed(ino, metadata, fetched);
         }
     }
 

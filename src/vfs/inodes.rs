@@ -252,9 +252,9 @@ impl Inodes {
 
     /// As [`Inodes::admit`], for an entry of a listing. Servers are late with the size of open files
     /// there, so of a node that is known already nothing but the name is taken, unless it is not open
-    /// and its attributes are older than the listing. Cached data is not measured by a listing. An
-    /// `overtaken` listing was fetched before this mount changed the directory: the entry may be gone,
-    /// so a new node is one that nobody believes without asking.
+    /// and its attributes are older than the listing. An
+    /// `overtaken` listing was fetched before this mount changed the directory, or while it kept the file open: the entry
+    /// may be gone, so a new node is one that nobody believes without asking.
     pub(crate) fn admit_listed(
         &mut self,
         parent: u64,
@@ -276,11 +276,22 @@ impl Inodes {
         }
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.lookups += 1;
-            if node.handles.is_empty() && !overtaken {
-                node.attributes.store_older(metadata, fetched);
-            }
+        }
+        if !overtaken {
+            self.store_listed(ino, metadata, fetched);
         }
         Admission::Node(ino)
+    }
+
+    /// Takes what a listing said of a node, unless it is open, or newer things are known. What is cached of another version
+    /// goes.
+    pub(crate) fn store_listed(&mut self, ino: u64, metadata: Metadata, fetched: Instant) {
+        if let Some(node) = self.nodes.get_mut(&ino).filter(|node| node.handles.is_empty())
+            && node.attributes.store_older(metadata, fetched)
+            && node.data.validate((&metadata).into(), fetched)
+        {
+            self.stale.push(node.key);
+        }
     }
 
     /// Whether metadata can be that of the file that a node means. Finds out by the way whether the

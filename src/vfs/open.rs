@@ -14,6 +14,7 @@ use crate::share::{
 };
 use crate::wire::NtStatus;
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -202,16 +203,25 @@ impl<S: Share> Vfs<S> {
     }
 
     /// The kernel closes a handle. It is off the table at once, and an open that can be kept is kept at once, so that the
-    /// next open(2) finds it; otherwise the future closes it on the share.
+    /// next open(2) finds it; otherwise the future closes it on the share. Unless data is still to be written, its CLOSE is
+    /// on its way when this returns: whoever removes the file next takes it along. To be called within the runtime.
     /// Errors can be told to nobody any more, so they are logged.
     pub fn release(self: &Arc<Self>, handle: u64) -> impl Future<Output = ()> + Send + use<S> {
         let rest = self.handles.take(handle).and_then(|leaving| self.keep_now(leaving));
         let vfs = Arc::clone(self);
+        let closing = rest.map(|rest| {
+            let mut closing = Box::pin(async move {
+                match rest {
+                    Rest::Everything(leaving) => vfs.finish_close(leaving).await,
+                    Rest::Idle(idle) => vfs.close_idle(idle).await,
+                }
+            });
+            let done = closing.as_mut().now_or_never().is_some();
+            (closing, done)
+        });
         async move {
-            match rest {
-                Some(Rest::Everything(leaving)) => vfs.finish_close(leaving).await,
-                Some(Rest::Idle(idle)) => vfs.close_idle(idle).await,
-                None => {}
+            if let Some((closing, false)) = closing {
+                closing.await;
             }
         }
     }

@@ -244,7 +244,8 @@ impl<S: Share> Vfs<S> {
         let now = Instant::now();
         let listed = fresh.and_then(|(metadata, fetched)| {
             self.with_inodes(|inodes| {
-                let overtaken = inodes.token(directory) != fetched.directory;
+                let is_kept = inodes.at(directory, name).is_some_and(|ino| self.is_kept(inodes, ino));
+                let overtaken = is_kept || inodes.token(directory) != fetched.directory;
                 match inodes.admit_listed(directory, name, metadata, fetched.at, overtaken) {
                     Admission::Node(ino) => self.shown(inodes, ino, now),
                     Admission::Overtaken => None,

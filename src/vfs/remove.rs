@@ -105,10 +105,14 @@ impl<S: Share> Vfs<S> {
         self.removed(parent, &name, removed)
     }
 
-    /// Whether a handle of the inode is open, and not being closed.
+    /// Whether a handle of the inode is open and not being closed, or something is still to be written before it can be.
     fn is_in_use(&self, ino: u64) -> bool {
-        let handles = self.with_inodes(|inodes| inodes.get(ino).map_or(Vec::new(), |node| node.handles.clone()));
-        self.handles.find(&handles, |_| true).is_some()
+        let Some((key, handles)) =
+            self.with_inodes(|inodes| inodes.get(ino).map(|node| (node.key, node.handles.clone())))
+        else {
+            return false;
+        };
+        self.handles.find(&handles, |_| true).is_some() || self.files.get(key).is_some_and(|file| file.is_dirty())
     }
 
     /// Whether a handle of the inode is open and stays so: closes that are under way are waited for.

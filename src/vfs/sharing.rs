@@ -15,6 +15,7 @@ use super::attributes::DataVersion;
 use super::errno::{Result, VfsError};
 use super::files::{Idle, Remote, SharedFile};
 use super::handles::{Access, OpenFile};
+use super::inodes::Inodes;
 use super::open::Opened;
 use crate::config::CacheMode;
 use crate::share::{Caching, Change, FileKind, LeaseKey, Share, ShareError, Target};
@@ -114,6 +115,11 @@ impl<S: Share> Vfs<S> {
         self.handles.settle().await
     }
 
+    /// Whether an open is kept of a file.
+    pub(super) fn is_kept(&self, inodes: &Inodes, ino: u64) -> bool {
+        inodes.get(ino).is_some_and(|node| self.deferred.lock().has(node.key))
+    }
+
     /// The open that is kept of a file: to be closed.
     pub(super) fn take_deferred(&self, ino: u64) -> Option<Idle<S>> {
         let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key))?;
@@ -131,13 +137,11 @@ impl<S: Share> Vfs<S> {
     pub(super) async fn close_doubtful(&self, ino: u64) {
         let now = Instant::now();
         let idle = self.with_inodes(|inodes| {
-            let mut deferred = self.deferred.lock();
-            let key = inodes.get(ino)?.key;
-            if !deferred.has(key) || self.believed(inodes, ino, now).is_some() {
+            if !self.is_kept(inodes, ino) || self.believed(inodes, ino, now).is_some() {
                 return None;
             }
             let parent = inodes.parent(ino);
-            Some(deferred.take_all(|idle| {
+            Some(self.deferred.lock().take_all(|idle| {
                 let other = idle.shared.ino;
                 inodes.parent(other) == parent && self.shown(inodes, other, now).is_none_or(|attr| attr.ttl.is_zero())
             }))

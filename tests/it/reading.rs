@@ -1,8 +1,9 @@
 //! Reading files, by every way that programs read them.
 
-use crate::support::files::{checksum, fails_with, mapped, noise};
+use crate::support::files::{checksum, fails_with, mapped, names, noise};
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
+use crate::support::wait_until;
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use std::fs::{self, File, OpenOptions};
@@ -170,4 +171,38 @@ fn folders_are_not_read_as_files(kind: Kind) {
     fails_with(fs::read(scene.here("folder")), Errno::ISDIR);
     fails_with(File::create(scene.here("folder")), Errno::ISDIR);
     fails_with(fs::read(scene.here("missing")), Errno::NOENT);
+}
+
+/// Of a file that was just read here, and is changed where no lease tells of it. (Smbd watches its disk; smb-server does not
+/// see what others do there.)
+#[test]
+fn what_changes_on_the_servers_disk_shows_and_is_never_mixed() {
+    let scene = Scene::on(Kind::Smbd);
+    let versions: Vec<Vec<u8>> = (0..4).map(|version| noise(version, 3000 + 500 * version as usize)).collect();
+    for folder in ["", "folder"] {
+        fs::create_dir_all(scene.here(folder)).unwrap();
+        let (here, there) = (scene.here(folder).join("file"), scene.there(folder).join("file"));
+        // By one call of read(2): between two of them the change may be noticed.
+        let read = || {
+            let mut buffer = vec![0; 10_000];
+            let count = File::open(&here).unwrap().read(&mut buffer).unwrap();
+            buffer.truncate(count);
+            buffer
+        };
+        fs::write(&here, &versions[0]).unwrap();
+        for pair in versions.windows(2) {
+            // The folder is listed, too: that tells of the new size.
+            names(&scene.here(folder));
+            assert!(read() == pair[0]);
+            fs::write(&there, &pair[1]).unwrap();
+            let shows = || {
+                let read = read();
+                // As many of the new bytes as there were old ones, if the size was not asked for yet.
+                assert!(read == pair[0] || pair[1].starts_with(&read), "{} bytes of both", read.len());
+                names(&scene.here(folder));
+                read == pair[1]
+            };
+            assert!(wait_until(Duration::from_secs(20), shows), "{folder:?}");
+        }
+    }
 }

@@ -96,7 +96,7 @@ fn a_long_listing_is_a_few_frames_and_none_again() {
 
 #[test]
 fn a_walk_is_a_frame_a_folder_and_none_again() {
-    const FOLDERS: usize = 60;
+    const FOLDERS: usize = 200;
     let line = line();
     make_tree(&line.folder, FOLDERS);
     settle(&line.folder);
@@ -105,7 +105,7 @@ fn a_walk_is_a_frame_a_folder_and_none_again() {
             run(Command::new("find").arg(line.mount.path()).args(["-type", "f", "-size", "+0"]), LIMIT).success();
         assert_eq!(found.stdout.lines().count(), FOLDERS * 10);
     };
-    within(FOLDERS as u64 + 6, frames(&line, find), "find");
+    within(FOLDERS as u64 * 104 / 100 + 4, frames(&line, find), "find");
     wait_for_the_timeout();
     within(0, frames(&line, find), "again");
     line.mount.unmount();
@@ -211,7 +211,7 @@ fn opening_reading_and_closing() {
 fn git_status_asks_for_little() {
     let line = line();
     let source = scratch::folder("repository");
-    make_tree(&source, 10);
+    make_tree(&source, 30);
     let git = |folder: &Path, arguments: &[&str]| {
         let mut git = Command::new("git");
         git.env("HOME", &source).env("GIT_CONFIG_NOSYSTEM", "1").arg("-C").arg(folder).args(arguments);
@@ -229,7 +229,7 @@ fn git_status_asks_for_little() {
         status();
     }
     wait_for_the_timeout();
-    within(10, frames(&line, status), "git status of 100 files");
+    within(30, frames(&line, status), "git status of 300 files");
     line.mount.unmount();
 }
 
