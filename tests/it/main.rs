@@ -8,6 +8,7 @@ mod support;
 
 mod buffers;
 mod channels;
+mod coherence;
 mod command_line;
 mod copying;
 mod creating;
