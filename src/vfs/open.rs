@@ -88,6 +88,7 @@ impl<S: Share> Vfs<S> {
             if !inodes.is_still(ino, &metadata) {
                 return None;
             }
+            let is_resized = inodes.get(ino)?.attributes.metadata().size != metadata.size;
             inodes.store(ino, metadata, token, Instant::now());
             let node = inodes.get_mut(ino)?;
             if action != CreateAction::Opened {
@@ -99,14 +100,18 @@ impl<S: Share> Vfs<S> {
                 self.cache.fill(key, data);
             }
             inodes.opened(ino, handle);
-            Some((key, keep_cache))
+            Some((key, keep_cache, is_resized))
         });
-        let Some((key, keep_cache)) = registered else {
+        let Some((key, keep_cache, is_resized)) = registered else {
             self.doubt_name(ino);
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
+        if is_resized {
+            // The kernel would go on believing the size that it was told before, and read no further.
+            self.forgetting.data(ino).await;
+        }
         Ok(Opened { handle, direct: access.bypasses_kernel(), keep_cache })
     }
 
