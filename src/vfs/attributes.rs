@@ -318,11 +318,11 @@ impl DataValidity {
         self.validated = None;
     }
 
-    /// The kernel opens the file, and the server says that its data has this version. Says whether
-    /// the pages that the kernel has from earlier are of the same version: all of them were read
-    /// when or after it was this one, and it still is.
-    pub(crate) fn kernel_opens(&mut self, version: DataVersion) -> bool {
-        self.kernel.replace(version) == Some(version)
+    /// The kernel opens the file, and the server says that its data has this version, and whether nobody else has it
+    /// open: while others write, versions do not tell. Says whether the pages that the kernel has from earlier are of
+    /// the same version: all of them were read when or after it was this one, and it still is.
+    pub(crate) fn kernel_opens(&mut self, version: DataVersion, alone: bool) -> bool {
+        std::mem::replace(&mut self.kernel, alone.then_some(version)) == Some(version) && alone
     }
 }
 
@@ -432,11 +432,13 @@ mod tests {
     #[test]
     fn the_kernel_keeps_its_pages_only_while_nothing_changed() {
         let mut data = DataValidity::default();
-        assert!(!data.kernel_opens(version(1)), "the first open");
-        assert!(data.kernel_opens(version(1)));
-        assert!(!data.kernel_opens(version(2)), "changed by somebody else");
-        assert!(data.kernel_opens(version(2)));
+        assert!(!data.kernel_opens(version(1), true), "the first open");
+        assert!(data.kernel_opens(version(1), true));
+        assert!(!data.kernel_opens(version(2), true), "changed by somebody else");
+        assert!(data.kernel_opens(version(2), true));
+        assert!(!data.kernel_opens(version(2), false), "somebody else may be changing it");
+        assert!(!data.kernel_opens(version(2), true));
         data.changed();
-        assert!(!data.kernel_opens(version(2)), "changed by this mount");
+        assert!(!data.kernel_opens(version(2), true), "changed by this mount");
     }
 }

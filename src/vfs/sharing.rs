@@ -1,8 +1,9 @@
 //! Opens at the server that serve several opens of programs, one after the other or at the same time.
 //!
-//! While the server vouches for a file (a lease with READ) and its attributes are believed, a live open of it is
-//! as good as a new one, and costs nothing. (A lease says nothing of what is done on the server's own disk:
-//! therefore the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
+//! While the server vouches that nobody else can open a file without asking first (a lease with WRITE) and its attributes
+//! are believed, a live open of it is as good as a new one, and costs nothing. (READ alone would not do: a server takes it
+//! back without waiting until that is obeyed. And no lease says anything of what is done on the server's own disk: therefore
+//! the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
 //! and WRITE together: a server need not ask before a delete when WRITE is gone, and Samba does not), the last
 //! close is put off, for a bounded time ([`super::deferred`]), if nothing was changed through the open.
 //!
@@ -17,6 +18,7 @@ use super::open::Opened;
 use super::{Vfs, files};
 use crate::share::{Caching, Change, FileKind, LeaseKey, Share, ShareError, Target};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often idle opens are looked at.
@@ -37,7 +39,7 @@ impl<S: Share> Vfs<S> {
     /// Opens a file through an open at the server that is there, if it is good for that.
     pub(super) fn open_shared(&self, shared: &Arc<SharedFile<S>>, access: Access) -> Option<Opened> {
         let caching = self.share.caching(shared.lease);
-        if access.truncate || !caching.reads() {
+        if access.truncate || !caching.writes() {
             return None;
         }
         let (ino, key) = (shared.ino, shared.key);
@@ -57,7 +59,7 @@ impl<S: Share> Vfs<S> {
             inodes.opened(ino, handle);
             let node = inodes.get_mut(ino)?;
             let version = DataVersion::from(node.attributes.metadata());
-            Some(node.data.kernel_opens(version))
+            Some(node.data.kernel_opens(version, true))
         });
         self.register(handle, (ino, key), remote, access);
         Some(Opened { handle, direct: access.bypasses_kernel(), keep_cache: keep_cache.unwrap_or(false) })
@@ -76,6 +78,17 @@ impl<S: Share> Vfs<S> {
     pub(super) fn may_keep(&self, remote: &Remote<S>) -> bool {
         let everything = Caching::READ | Caching::HANDLE | Caching::WRITE;
         remote.is_unchanged() && self.share.caching(remote.lease).covers(everything)
+    }
+
+    /// Whether a file that is open under this lease is open nowhere else, as far as can be known: then its version tells
+    /// whether it has changed. Of a file that others have open, servers tell the time of a write late: Samba when it is
+    /// closed, or two seconds afterwards. A server that never vouches for a file leaves nothing but versions.
+    pub(super) fn is_alone(&self, lease: LeaseKey) -> bool {
+        let caching = self.share.caching(lease);
+        if caching != Caching::NONE {
+            self.vouches.store(true, Ordering::Relaxed);
+        }
+        caching.writes() || !self.vouches.load(Ordering::Relaxed)
     }
 
     /// Closes at the server what nobody uses.
