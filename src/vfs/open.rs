@@ -96,7 +96,7 @@ impl<S: Share> Vfs<S> {
             if action != CreateAction::Opened {
                 node.data.changed();
             }
-            let keep_cache = node.data.kernel_opens(version, alone);
+            let keep_cache = node.data.kernel_opens(handle, version, alone);
             let key = node.key;
             if !alone {
                 self.cache.drop_file(key);
@@ -175,7 +175,7 @@ impl<S: Share> Vfs<S> {
             if action == CreateAction::Overwritten {
                 node.data.changed();
             }
-            let keep_cache = node.data.kernel_opens(DataVersion::from(&metadata), alone);
+            let keep_cache = node.data.kernel_opens(handle, DataVersion::from(&metadata), alone);
             let key = node.key;
             if !alone {
                 self.cache.drop_file(key);

@@ -59,7 +59,7 @@ impl<S: Share> Vfs<S> {
             inodes.opened(ino, handle);
             let node = inodes.get_mut(ino)?;
             let version = DataVersion::from(node.attributes.metadata());
-            Some(node.data.kernel_opens(version, true))
+            Some(node.data.kernel_opens(handle, version, true))
         });
         self.register(handle, (ino, key), remote, access);
         Some(Opened { handle, direct: access.bypasses_kernel(), keep_cache: keep_cache.unwrap_or(false) })
