@@ -91,6 +91,13 @@ impl<S: Share> Vfs<S> {
         caching.writes() || !self.vouches.load(Ordering::Relaxed)
     }
 
+    /// Whether the server vouches for the data of a file that is open under this lease. A read lease is taken back when
+    /// somebody writes, but he does not wait until that is obeyed: that is too late if nothing may be out of date.
+    pub(super) fn is_vouched_for(&self, lease: LeaseKey) -> bool {
+        let caching = self.share.caching(lease);
+        if self.options.attr_timeout.is_zero() { caching.writes() } else { caching.reads() }
+    }
+
     /// Closes at the server what nobody uses.
     pub(super) async fn close_idle(&self, idle: Idle<S>) {
         let ino = idle.shared.ino;
