@@ -281,12 +281,14 @@ pub(crate) struct DataValidity {
     validated: Option<Instant>,
     /// The version that the kernel's own cached pages are of.
     kernel: Option<DataVersion>,
+    /// By opening this handle the kernel drops the pages of other versions.
+    kernel_drops: Option<(u64, DataVersion)>,
 }
 
 impl DataValidity {
     /// Of a file of which nothing is cached yet.
     pub(crate) fn of(version: DataVersion, now: Instant) -> DataValidity {
-        DataValidity { version: Some(version), validated: Some(now), kernel: None }
+        DataValidity { version: Some(version), validated: Some(now), kernel: None, kernel_drops: None }
     }
 
     /// Whether the server was asked not longer than `timeout` ago.
@@ -314,6 +316,7 @@ impl DataValidity {
     pub(crate) fn changed(&mut self) {
         self.version = None;
         self.kernel = None;
+        self.kernel_drops = None;
     }
 
     /// The server does not vouch for the data any more.
@@ -321,11 +324,23 @@ impl DataValidity {
         self.validated = None;
     }
 
-    /// The kernel opens the file, and the server says that its data has this version. Says whether
-    /// the pages that the kernel has from earlier are of the same version: all of them were read
-    /// when or after it was this one, and it still is.
-    pub(crate) fn kernel_opens(&mut self, version: DataVersion) -> bool {
-        self.kernel.replace(version) == Some(version)
+    /// The kernel opens the file, and the server says that its data has this version, and whether nobody else has it
+    /// open: while others write, versions do not tell. Says whether the pages that the kernel has from earlier are of
+    /// the same version: all of them were read when or after it was this one, and it still is.
+    pub(crate) fn kernel_opens(&mut self, handle: u64, version: DataVersion, alone: bool) -> bool {
+        let keeps = alone && self.kernel == Some(version);
+        if !keeps {
+            self.kernel = None;
+            self.kernel_drops = alone.then_some((handle, version));
+        }
+        keeps
+    }
+
+    /// The kernel closes a handle: when it had opened it, it dropped its pages if it was told to.
+    pub(crate) fn kernel_closes(&mut self, handle: u64) {
+        if let Some((_, version)) = self.kernel_drops.take_if(|(by, _)| *by == handle) {
+            self.kernel = Some(version);
+        }
     }
 }
 
@@ -435,11 +450,20 @@ mod tests {
     #[test]
     fn the_kernel_keeps_its_pages_only_while_nothing_changed() {
         let mut data = DataValidity::default();
-        assert!(!data.kernel_opens(version(1)), "the first open");
-        assert!(data.kernel_opens(version(1)));
-        assert!(!data.kernel_opens(version(2)), "changed by somebody else");
-        assert!(data.kernel_opens(version(2)));
+        assert!(!data.kernel_opens(1, version(1), true), "the first open");
+        assert!(!data.kernel_opens(2, version(1), true), "the first may still be about to drop them");
+        data.kernel_closes(1);
+        assert!(!data.kernel_opens(3, version(1), true), "that was the second's to do");
+        data.kernel_closes(3);
+        assert!(data.kernel_opens(4, version(1), true));
+        assert!(!data.kernel_opens(5, version(2), true), "changed by somebody else");
+        data.kernel_closes(5);
+        assert!(data.kernel_opens(6, version(2), true));
+        assert!(!data.kernel_opens(7, version(2), false), "somebody else may be changing it");
+        data.kernel_closes(7);
+        assert!(!data.kernel_opens(8, version(2), true));
         data.changed();
-        assert!(!data.kernel_opens(version(2)), "changed by this mount");
+        data.kernel_closes(8);
+        assert!(!data.kernel_opens(9, version(2), true), "changed by this mount");
     }
 }

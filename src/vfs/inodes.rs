@@ -339,6 +339,7 @@ impl Inodes {
     pub(crate) fn closed(&mut self, ino: u64, handle: u64, root: &RemotePath) -> Option<RemotePath> {
         let node = self.nodes.get_mut(&ino)?;
         node.handles.retain(|open| *open != handle);
+        node.data.kernel_closes(handle);
         let remove = node.hidden && node.handles.is_empty();
         let path = if remove { self.path(ino, root) } else { None };
         if remove {

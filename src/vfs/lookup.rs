@@ -71,8 +71,20 @@ impl<S: Share> Vfs<S> {
             Some(attr) => Ok(attr),
             None => {
                 self.refresh(ino).await?;
+                self.doubt_data(ino).await;
                 self.attr(ino)
             }
+        }
+    }
+
+    /// Attributes were not believed any more, and so neither is the data of an open file that somebody else may be writing,
+    /// though its version is the same.
+    async fn doubt_data(&self, ino: u64) {
+        let handles = self.with_inodes(|inodes| inodes.get(ino).map_or(Vec::new(), |node| node.handles.clone()));
+        let Some(open) = self.handles.find(&handles, |_| true) else { return };
+        if !self.is_vouched_for(open.remote.lease) && !self.is_alone(open.remote.lease) {
+            self.cache.drop_file(open.key);
+            self.forgetting.data(ino).await;
         }
     }
 

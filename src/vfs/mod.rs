@@ -151,6 +151,8 @@ pub struct Vfs<S: Share> {
     next_hidden: AtomicU64,
     /// A listing held a name that no honest server gives, and the log says so.
     hostile_name_logged: AtomicBool,
+    /// The server has vouched for a file.
+    vouches: AtomicBool,
 }
 
 impl<S: Share> Vfs<S> {
@@ -186,6 +188,7 @@ impl<S: Share> Vfs<S> {
             space: Mutex::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
             hostile_name_logged: AtomicBool::new(false),
+            vouches: AtomicBool::new(false),
         }
     }
 

@@ -86,29 +86,39 @@ impl<S: Share> Vfs<S> {
         })?;
 
         let handle = self.handles.number();
+        let alone = self.is_alone(lease);
         let registered = self.with_inodes(|inodes| {
             if !inodes.is_still(ino, &metadata) {
                 return None;
             }
+            let version = DataVersion::from(&metadata);
+            let is_resized = inodes.get(ino)?.attributes.metadata().size != metadata.size;
             inodes.store(ino, metadata, token, Instant::now());
             let node = inodes.get_mut(ino)?;
             if action != CreateAction::Opened {
                 node.data.changed();
             }
-            let keep_cache = node.data.kernel_opens(DataVersion::from(&metadata));
+            let keep_cache = node.data.kernel_opens(handle, version, alone);
             let key = node.key;
+            if !alone {
+                self.cache.drop_file(key);
+            }
             if node.attributes.token() == token && data.len() as u64 == metadata.size && !data.is_empty() {
                 self.cache.fill(key, data);
             }
             inodes.opened(ino, handle);
-            Some((key, keep_cache))
+            Some((key, keep_cache, is_resized))
         });
-        let Some((key, keep_cache)) = registered else {
+        let Some((key, keep_cache, is_resized)) = registered else {
             self.doubt_name(ino);
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
+        if is_resized || !alone {
+            // The kernel would go on believing the size that it was told before, and read no further.
+            self.forgetting.data(ino).await;
+        }
         Ok(Opened { handle, direct: access.bypasses_kernel(), keep_cache })
     }
 
@@ -153,7 +163,7 @@ impl<S: Share> Vfs<S> {
         }
 
         let handle = self.handles.number();
-        let now = Instant::now();
+        let (now, alone) = (Instant::now(), self.is_alone(lease));
         let registered = self.with_inodes(|inodes| {
             let mut before = before;
             if action == CreateAction::Created {
@@ -167,8 +177,11 @@ impl<S: Share> Vfs<S> {
             if action == CreateAction::Overwritten {
                 node.data.changed();
             }
-            let keep_cache = node.data.kernel_opens(DataVersion::from(&metadata));
+            let keep_cache = node.data.kernel_opens(handle, DataVersion::from(&metadata), alone);
             let key = node.key;
+            if !alone {
+                self.cache.drop_file(key);
+            }
             inodes.opened(ino, handle);
             Some((ino, key, keep_cache))
         });

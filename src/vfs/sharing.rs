@@ -1,9 +1,9 @@
 //! Opens at the server that serve several opens of programs, one after the other or at the same time.
 //!
-//! While the server vouches that nobody else has a file open (a lease with READ and WRITE) and its attributes are
-//! believed, a live open of it is as good as a new one, and costs nothing. (READ alone is taken back without waiting
-//! when somebody else writes: he may have closed the file by the time that this is known here. And a lease
-//! says nothing of what is done on the server's own disk: therefore the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
+//! While the server vouches that nobody else can open a file without asking first (a lease with WRITE) and its attributes
+//! are believed, a live open of it is as good as a new one, and costs nothing. (READ alone would not do: a server takes it
+//! back without waiting until that is obeyed. And no lease says anything of what is done on the server's own disk: therefore
+//! the attributes.) While it also vouches that nobody else can touch the file without asking first (READ, HANDLE
 //! and WRITE together: a server need not ask before a delete when WRITE is gone, and Samba does not), the last
 //! close is put off, for a bounded time ([`super::deferred`]), if nothing was changed through the open.
 //!
@@ -20,6 +20,7 @@ use super::open::Opened;
 use crate::config::CacheMode;
 use crate::share::{Caching, Change, FileKind, LeaseKey, Share, ShareError, Target};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How often idle opens are looked at.
@@ -59,7 +60,7 @@ impl<S: Share> Vfs<S> {
             inodes.opened(ino, handle);
             let node = inodes.get_mut(ino)?;
             let version = DataVersion::from(node.attributes.metadata());
-            Some(node.data.kernel_opens(version))
+            Some(node.data.kernel_opens(handle, version, true))
         });
         self.register(handle, (ino, key), remote, access);
         Some(Opened { handle, direct: access.bypasses_kernel(), keep_cache: keep_cache.unwrap_or(false) })
@@ -86,6 +87,24 @@ impl<S: Share> Vfs<S> {
             CacheMode::Loose => Caching::ALL,
             CacheMode::Strict | CacheMode::None => self.share.caching(lease),
         }
+    }
+
+    /// Whether a file that is open under this lease is open nowhere else, as far as can be known: then its version tells
+    /// whether it has changed. Of a file that others have open, servers tell the time of a write late: Samba when it is
+    /// closed, or two seconds afterwards. A server that never vouches for a file leaves nothing but versions.
+    pub(super) fn is_alone(&self, lease: LeaseKey) -> bool {
+        let caching = self.vouched_to(lease);
+        if caching != Caching::NONE {
+            self.vouches.store(true, Ordering::Relaxed);
+        }
+        caching.writes() || !self.vouches.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server vouches for the data of a file that is open under this lease. A read lease is taken back when
+    /// somebody writes, but he does not wait until that is obeyed: that is too late if nothing may be out of date.
+    pub(super) fn is_vouched_for(&self, lease: LeaseKey) -> bool {
+        let caching = self.share.caching(lease);
+        if self.options.attr_timeout.is_zero() { caching.writes() } else { caching.reads() }
     }
 
     /// Closes at the server what nobody uses.

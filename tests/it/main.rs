@@ -9,6 +9,7 @@ mod support;
 mod buffers;
 mod cache_modes;
 mod channels;
+mod coherence;
 mod command_line;
 mod copying;
 mod creating;

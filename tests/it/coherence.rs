@@ -1,0 +1,459 @@
+//! Two mounts of one folder, and somebody who works on the server's own disk: what each of them sees of the
+//! others, and that none of them waits for ever.
+//!
+//! Much here is left to chance. A failure says how chance began, and `COHERENCE_SEED` begins it there again;
+//! what the threads make of it differs all the same.
+
+use crate::support::command::run;
+use crate::support::files::{noise, tree};
+use crate::support::line::Line;
+use crate::support::mount::{Mount, Request};
+use crate::support::scene::{Scene, url_of};
+use crate::support::server::{Kind, PASSWORD, SHARE, Server, both_servers, user};
+use crate::support::wait_until;
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+both_servers!(
+    names_that_anybody_changes_are_soon_the_same_for_all,
+    who_opens_a_file_finds_what_was_written_on_either_mount,
+    who_opens_a_file_finds_what_was_written_though_it_is_still_open_elsewhere,
+);
+
+/// A test that is not done by then hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(10);
+/// The attribute timeout, and what a busy machine adds to it.
+const SETTLED: Duration = Duration::from_millis(2500);
+
+/// Two mounts of one folder.
+struct Pair {
+    scene: Scene,
+    other: Mount,
+}
+
+impl Pair {
+    fn on(kind: Kind, option: &str) -> Pair {
+        let scene = Scene::with(kind, |request| request.arg(option).for_at_most(LIMIT));
+        let other = Request::new(scene.url()).arg(option).for_at_most(LIMIT).mount();
+        Pair { scene, other }
+    }
+
+    fn roots(&self) -> [&Path; 2] {
+        [self.scene.mount.path(), self.other.path()]
+    }
+
+    fn end(self) {
+        self.other.unmount();
+        self.scene.mount.unmount();
+    }
+}
+
+/// Chance, of which each thread has a part of its own.
+struct Chance(u64);
+
+impl Chance {
+    fn seed() -> u64 {
+        static SEED: OnceLock<u64> = OnceLock::new();
+        let given = || std::env::var("COHERENCE_SEED").ok()?.parse().ok();
+        *SEED.get_or_init(|| given().unwrap_or_else(|| RandomState::new().hash_one(0) >> 1))
+    }
+
+    fn new(part: usize) -> Chance {
+        Chance(Chance::seed() ^ part as u64)
+    }
+
+    /// A number below this one.
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = u64::from_le_bytes(noise(self.0, 8).try_into().unwrap());
+        (self.0 >> 16) as usize % end
+    }
+}
+
+impl Drop for Chance {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("COHERENCE_SEED={}", Chance::seed());
+        }
+    }
+}
+
+fn open(path: &Path) -> File {
+    OpenOptions::new().read(true).write(true).open(path).unwrap()
+}
+
+/// A file that holds a number, which only grows: one writer at a time writes the next one.
+struct Register {
+    name: String,
+    turn: Mutex<()>,
+    begun: AtomicU64,
+    /// When each of them had been written, from 0 on.
+    written: Mutex<Vec<Instant>>,
+}
+
+impl Register {
+    fn new(number: usize, folder: &Path) -> Register {
+        let name = format!("register {number}");
+        fs::write(folder.join(&name), 0_u64.to_le_bytes()).unwrap();
+        Register { name, turn: Mutex::new(()), begun: 0.into(), written: Mutex::new(vec![Instant::now()]) }
+    }
+
+    fn write(&self, write: impl FnOnce(u64) -> io::Result<()>) {
+        let _turn = self.turn.lock().unwrap();
+        write(self.begun.fetch_add(1, Ordering::SeqCst) + 1).unwrap();
+        self.written.lock().unwrap().push(Instant::now());
+    }
+
+    /// Reads the number, which must be none that had been replaced before so long ago.
+    fn read(&self, age: Duration, how: &str, file: impl FnOnce() -> io::Result<u64>) {
+        let written = self.written.lock().unwrap().clone();
+        let oldest = written.iter().rposition(|at| at.elapsed() >= age).unwrap_or(0) as u64;
+        let (number, newest) = (file().unwrap(), self.begun.load(Ordering::SeqCst));
+        let name = &self.name;
+        assert!((oldest..=newest).contains(&number), "{name} by {how}: {number}, not one of {oldest}..={newest}");
+    }
+}
+
+fn number_in(file: &File) -> io::Result<u64> {
+    let mut bytes = [0; 8];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+/// A program that writes and reads some files, now by opening them, now through files that it keeps open, which may
+/// be out of date by `lag`.
+fn work(root: &Path, registers: &[Register], mut chance: Chance, lag: Duration) {
+    let begun = Instant::now();
+    let mut kept: Vec<Option<File>> = registers.iter().map(|_| None).collect();
+    // Where two sessions open a file in the same moment, smbd 4.17 now and then lets both wait for 5 to 9 seconds.
+    for _ in (0..400).take_while(|_| begun.elapsed() < LIMIT / 3) {
+        let at = chance.below(registers.len());
+        let (register, kept, path) = (&registers[at], &mut kept[at], root.join(&registers[at].name));
+        match (chance.below(10), &kept) {
+            (0, Some(_)) => *kept = None,
+            (0, None) => *kept = Some(open(&path)),
+            (1..3, Some(file)) => register.write(|number| file.write_all_at(&number.to_le_bytes(), 0)),
+            (3..6, Some(file)) => register.read(lag, "an open file", || number_in(file)),
+            (1..6, _) => register.write(|number| {
+                assert_eq!(number_in(&File::open(&path)?)?, number - 1, "{} on its writer's turn", register.name);
+                open(&path).write_all_at(&number.to_le_bytes(), 0)
+            }),
+            _ => register.read(Duration::ZERO, "a new open", || number_in(&File::open(&path)?)),
+        }
+    }
+}
+
+/// Four programs on two mounts, as fast as they can: each of their opens and writes takes leases from the others.
+fn programs_on_two_mounts(kind: Kind, option: &str, lag: Duration) {
+    let pair = Pair::on(kind, option);
+    let registers: Vec<Register> = (0..3).map(|number| Register::new(number, &pair.scene.folder)).collect();
+    thread::scope(|scope| {
+        for worker in 0..4 {
+            let (registers, root) = (&registers, pair.roots()[worker % 2]);
+            scope.spawn(move || work(root, registers, Chance::new(worker), lag));
+        }
+    });
+    for register in &registers {
+        let there = pair.scene.there(&register.name);
+        register.read(Duration::ZERO, "the server's disk", || number_in(&File::open(there)?));
+    }
+    pair.end();
+}
+
+fn who_opens_a_file_finds_what_was_written_on_either_mount(kind: Kind) {
+    programs_on_two_mounts(kind, "--attr-timeout=1", SETTLED);
+}
+
+#[test]
+fn without_a_timeout_open_files_are_never_out_of_date_either() {
+    programs_on_two_mounts(Kind::Smbd, "--attr-timeout=0", Duration::ZERO);
+}
+
+/// A writer who does not close his file, so that its times may be late.
+fn who_opens_a_file_finds_what_was_written_though_it_is_still_open_elsewhere(kind: Kind) {
+    let pair = Pair::on(kind, "--attr-timeout=1");
+    let [here, other] = pair.roots();
+    for kept in [false, true] {
+        fs::write(here.join("file"), "0").unwrap();
+        let (writer, reader) = (open(&here.join("file")), open(&other.join("file")));
+        let _reader = kept.then_some(reader);
+        for round in 1..10 {
+            writer.write_all_at(round.to_string().as_bytes(), 0).unwrap();
+            assert_eq!(fs::read_to_string(other.join("file")).unwrap(), round.to_string(), "{kept}");
+        }
+    }
+    pair.end();
+}
+
+/// Everything below a folder, with the sizes and the checksums of files.
+fn view(root: &Path) -> BTreeMap<PathBuf, Option<(u64, String)>> {
+    let sized = |path: &Path, sum: Option<String>| sum.map(|sum| (fs::metadata(root.join(path)).unwrap().len(), sum));
+    tree(root).into_iter().map(|(path, sum)| (path.clone(), sized(&path, sum))).collect()
+}
+
+/// Makes, renames and removes files and folders: names of its own, of which it knows at any time what they mean,
+/// and names that others change at the same moment.
+fn change_names(root: &Path, actor: &str, chance: &mut Chance) {
+    let mut own: Vec<(PathBuf, Option<usize>)> = Vec::new();
+    for step in 0..40 {
+        let folder = root.join(["", "left", "right"][chance.below(3)]);
+        let (mine, shared) =
+            (folder.join(format!("{actor} {step}")), folder.join(format!("shared {}", chance.below(4))));
+        let length = chance.below(5000);
+        match chance.below(12) {
+            0..3 => {
+                fs::write(&mine, noise(step, length)).unwrap();
+                own.push((mine, Some(length)));
+            }
+            3 => {
+                fs::create_dir(&mine).unwrap();
+                own.push((mine, None));
+            }
+            4..6 if !own.is_empty() => {
+                let at = chance.below(own.len());
+                fs::rename(&own[at].0, &mine).unwrap();
+                assert!(!own[at].0.exists(), "{} was renamed by {actor}", own[at].0.display());
+                own[at].0 = mine;
+            }
+            6 if !own.is_empty() => {
+                let (path, length) = own.swap_remove(chance.below(own.len()));
+                if length.is_some() {
+                    fs::remove_file(&path).unwrap()
+                } else {
+                    fs::remove_dir(&path).unwrap()
+                }
+                assert!(!path.exists(), "{} was removed by {actor}", path.display());
+            }
+            // Somebody else may be quicker, and what becomes of these nobody can say.
+            7 => drop(fs::write(&shared, noise(step, length))),
+            8 => drop(fs::remove_file(&shared)),
+            9 => drop(fs::create_dir(&shared)),
+            10 => drop(fs::remove_dir(&shared)),
+            _ => drop(fs::rename(&shared, root.join(format!("shared {}", chance.below(4))))),
+        }
+        for (path, length) in &own {
+            let found = fs::metadata(path).unwrap_or_else(|error| panic!("{} of {actor}: {error}", path.display()));
+            let found = found.is_file().then_some(found.len() as usize);
+            assert_eq!(found, *length, "{} of {actor}", path.display());
+        }
+    }
+}
+
+fn names_that_anybody_changes_are_soon_the_same_for_all(kind: Kind) {
+    let pair = Pair::on(kind, "--attr-timeout=1");
+    let [here, other] = pair.roots();
+    let actors = [("here", here), ("other", other), ("disk", &pair.scene.folder)];
+    ["left", "right"].iter().for_each(|folder| fs::create_dir(here.join(folder)).unwrap());
+    assert!(wait_until(SOON, || other.join("right").exists()));
+    for round in 0..3 {
+        thread::scope(|scope| {
+            for (number, (actor, root)) in actors.iter().enumerate() {
+                let mut chance = Chance::new(round * actors.len() + number);
+                scope.spawn(move || change_names(root, &format!("{actor} {round}"), &mut chance));
+            }
+        });
+        let ended = Instant::now();
+        wait_until(SOON, || ended.elapsed() > SETTLED);
+        let there = view(&pair.scene.folder);
+        assert!(there.len() > 10);
+        for root in [here, other] {
+            assert_eq!(view(root), there, "round {round}, COHERENCE_SEED={}", Chance::seed());
+        }
+    }
+    pair.end();
+}
+
+/// What is on its way to the server when somebody else opens the file comes before he is let in.
+#[test]
+fn who_opens_a_file_that_is_on_its_way_to_the_server_finds_all_that_was_written() {
+    const PIECE: usize = 100_000;
+    const PIECES: usize = 100;
+    let server = Server::shared(Kind::Smbd);
+    let line = Line::to(Arc::clone(&server), &[]);
+    let other = Request::new(url_of(&server, &line.folder)).for_at_most(LIMIT).mount();
+    line.proxy.delay(Duration::from_millis(5));
+    let mut chance = Chance::new(0);
+    for round in 0..5 {
+        let (name, data) = (format!("file {round}"), noise(round, PIECES * PIECE));
+        let (written, limit) = (AtomicUsize::new(0), 1 + chance.below(PIECES / 2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let file = File::create_new(line.here(&name)).unwrap();
+                for (index, piece) in data.chunks(PIECE).enumerate() {
+                    file.write_all_at(piece, (index * PIECE) as u64).unwrap();
+                    written.store((index + 1) * PIECE, Ordering::SeqCst);
+                }
+                nix::unistd::close(file).unwrap();
+            });
+            for limit in [limit, PIECES / 2, PIECES * 3 / 4] {
+                let has_begun = || written.load(Ordering::SeqCst) >= limit * PIECE && other.join(&name).exists();
+                assert!(wait_until(SOON, has_begun));
+                let least = written.load(Ordering::SeqCst);
+                let found = fs::read(other.join(&name)).unwrap();
+                assert!(found.len() >= least, "{name}: {} of {least} bytes", found.len());
+                assert!(found[..least] == data[..least], "{name}: not what was written up to {least}");
+            }
+        });
+        assert!(fs::read(line.there(&name)).unwrap() == data, "{name} on the disk");
+        assert!(fs::read(other.join(&name)).unwrap() == data, "{name}");
+    }
+    other.unmount();
+    line.mount.unmount();
+}
+
+/// Writes blocks of the second half of a file, by whichever of its names it has, and answers what that half is then.
+fn write_by_any_name(root: &Path, names: [&str; 2], block: usize, half: usize) -> Vec<u8> {
+    let (mut chance, mut expected, begun) = (Chance::new(1), vec![0; half * block], Instant::now());
+    let mut arrived = 0;
+    while arrived < 30 && begun.elapsed() < LIMIT / 3 {
+        let (at, data) = (chance.below(half), noise(arrived + 10_000, block));
+        let (name, offset) = (names[chance.below(2)], ((half + at) * block) as u64);
+        let mut write = || -> io::Result<()> {
+            let file = OpenOptions::new().read(true).write(true).open(root.join(name))?;
+            let mut found = vec![0; block];
+            file.read_exact_at(&mut found, offset)?;
+            assert!(found == expected[at * block..][..block], "block {at} before it is written again");
+            file.write_all_at(&data, offset)?;
+            nix::unistd::close(file)?;
+            expected[at * block..][..block].copy_from_slice(&data);
+            arrived += 1;
+            Ok(())
+        };
+        match write() {
+            Ok(()) => {}
+            // It has just got the other name.
+            Err(error) if [ErrorKind::NotFound, ErrorKind::StaleNetworkFileHandle].contains(&error.kind()) => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
+        thread::sleep(Duration::from_millis(chance.below(8) as u64));
+    }
+    assert!(arrived > 5);
+    expected
+}
+
+/// Here a file is written, renamed while it is open, and written again, over and over; there its other half is
+/// written.
+#[test]
+fn a_file_that_is_renamed_while_two_mounts_write_to_it_has_everything() {
+    const BLOCK: usize = 5000;
+    const HALF: usize = 40;
+    let pair = Pair::on(Kind::Smbd, "--attr-timeout=1");
+    let [here, other] = pair.roots();
+    let names = ["one", "two"];
+    fs::write(pair.scene.there("one"), vec![0; 2 * HALF * BLOCK]).unwrap();
+    let (mut expected, mut round) = (vec![0; HALF * BLOCK], 0);
+    thread::scope(|scope| {
+        let theirs = scope.spawn(|| write_by_any_name(other, names, BLOCK, HALF));
+        while !theirs.is_finished() || round < 60 {
+            let (old, new) = (here.join(names[round % 2]), here.join(names[(round + 1) % 2]));
+            let file = open(&old);
+            for number in [2 * round, 2 * round + 1] {
+                let (at, data) = (number % HALF * BLOCK, noise(number as u64, BLOCK));
+                file.write_all_at(&data, at as u64).unwrap();
+                expected[at..][..BLOCK].copy_from_slice(&data);
+                if number % 2 == 0 {
+                    fs::rename(&old, &new).unwrap();
+                }
+            }
+            nix::unistd::close(file).unwrap();
+            round += 1;
+        }
+        expected.extend(theirs.join().unwrap());
+    });
+    let name = names[round % 2];
+    assert!(fs::read(pair.scene.there(name)).unwrap() == expected, "on the server's disk");
+    assert!(fs::read(here.join(name)).unwrap() == expected);
+    pair.end();
+}
+
+/// The line of a mount that has data to send is cut while somebody else waits for that data.
+#[test]
+fn what_was_synced_is_there_though_the_line_was_cut_while_another_opened_the_file() {
+    const PIECE: usize = 100_000;
+    const PIECES: usize = 30;
+    const ROUNDS: u64 = 12;
+    let server = Server::shared(Kind::Smbd);
+    let line = Line::to(Arc::clone(&server), &[]);
+    let other = Request::new(url_of(&server, &line.folder)).for_at_most(LIMIT).mount();
+    let (mut chance, mut confirmed) = (Chance::new(0), 0);
+    for round in 0..ROUNDS {
+        let (name, data) = (format!("file {round}"), noise(round, PIECES * PIECE));
+        let (synced, written) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let (cut, opened) = (1 + chance.below(PIECES - 1), 1 + chance.below(PIECES - 1));
+        line.proxy.delay(Duration::from_millis(chance.below(4) as u64));
+        let reach = |pieces: usize| wait_until(SOON, || written.load(Ordering::SeqCst) >= pieces);
+        let outcome = thread::scope(|scope| {
+            let writer = scope.spawn(|| -> io::Result<()> {
+                let file = File::create_new(line.here(&name))?;
+                let mut outcome = Ok(());
+                for (index, piece) in data.chunks(PIECE).enumerate() {
+                    outcome = outcome.and(file.write_all_at(piece, (index * PIECE) as u64));
+                    if index == PIECES / 3 {
+                        outcome = outcome.and(file.sync_all());
+                        synced.store(if outcome.is_ok() { (index + 1) * PIECE } else { 0 }, Ordering::SeqCst);
+                    }
+                    written.store(index + 1, Ordering::SeqCst);
+                }
+                if round % 2 == 0 {
+                    outcome = outcome.and(file.sync_all());
+                }
+                outcome.and(nix::unistd::close(file).map_err(io::Error::from))
+            });
+            scope.spawn(|| {
+                assert!(reach(opened) && wait_until(SOON, || other.join(&name).exists()));
+                let least = synced.load(Ordering::SeqCst);
+                let found = fs::read(other.join(&name)).unwrap();
+                assert!(found.len() >= least && found[..least] == data[..least], "{name}: not what was synced");
+            });
+            assert!(reach(cut));
+            line.proxy.cut();
+            writer.join().unwrap()
+        });
+        let there = fs::read(line.there(&name)).unwrap();
+        let synced = synced.load(Ordering::SeqCst);
+        assert!(there.len() >= synced && there[..synced] == data[..synced], "{name}: what was synced is not there");
+        match outcome {
+            Ok(()) => assert!(there == data, "{name}: lost, and nobody was told"),
+            Err(error) => eprintln!("{name}: {error}"),
+        }
+        confirmed += u64::from(there == data);
+    }
+    assert!(confirmed >= ROUNDS / 2, "only {confirmed} of {ROUNDS} files arrived");
+    other.unmount();
+    line.mount.unmount();
+}
+
+/// This mount keeps a file open for a while at the server after it was read: others must not notice.
+#[test]
+fn others_delete_and_rename_at_once_what_was_just_read_here() {
+    let scene = Scene::with(Kind::Smbd, |request| request.for_at_most(LIMIT));
+    let folder = scene.folder.file_name().unwrap().to_str().unwrap();
+    for round in 0..3 {
+        for command in ["del", "rename"] {
+            let (name, data) = (format!("{command} {round}"), noise(round, 10_000));
+            fs::write(scene.there(&name), &data).unwrap();
+            assert!(wait_until(SOON, || fs::read(scene.here(&name)).is_ok_and(|read| read == data)));
+            let (from, to) = (format!("\"{folder}/{name}\""), format!("\"{folder}/{name} new\""));
+            let line = if command == "del" { format!("del {from}") } else { format!("rename {from} {to}") };
+            let mut smbclient = Command::new("smbclient");
+            smbclient.args([&format!("//127.0.0.1/{SHARE}"), "-p", &scene.server.port().to_string()]);
+            smbclient.args(["-U", &format!("{}%{PASSWORD}", user()), "-c", &line]);
+            let ran = run(&mut smbclient, LIMIT).success();
+            assert!(ran.took < SOON, "{ran}");
+            assert!(!scene.there(&name).exists(), "{ran}");
+            assert!(wait_until(SOON, || !scene.here(&name).exists()), "{ran}");
+            let new = format!("{name} new");
+            assert!(command == "del" || wait_until(SOON, || fs::read(scene.here(&new)).is_ok_and(|read| read == data)));
+        }
+    }
+    scene.mount.unmount();
+}
