@@ -84,7 +84,11 @@ impl<S: Share> Vfs<S> {
         let Some(open) = self.handles.find(&handles, |_| true) else { return };
         if !self.is_vouched_for(open.remote.lease) && !self.is_alone(open.remote.lease) {
             self.cache.drop_file(open.key);
-            self.forgetting.data(ino).await;
+            // The kernel then takes no attributes from an answer that is on its way, and asks once more: soon they are
+            // known. Where they never are, it has no pages.
+            if !self.options.attr_timeout.is_zero() {
+                self.forgetting.data(ino).await;
+            }
         }
     }
 

@@ -119,7 +119,7 @@ impl<S: Share> Vfs<S> {
             // The kernel would go on believing the size that it was told before, and read no further.
             self.forgetting.data(ino).await;
         }
-        Ok(Opened { handle, direct: access.bypasses_kernel(), keep_cache })
+        Ok(Opened { handle, direct: self.bypasses_kernel(access), keep_cache })
     }
 
     /// Creates a file, or opens the one that is there unless `O_EXCL` is given. The inode gets one
@@ -190,7 +190,7 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
-        Ok((self.attr(ino)?, Opened { handle, direct: access.bypasses_kernel(), keep_cache }))
+        Ok((self.attr(ino)?, Opened { handle, direct: self.bypasses_kernel(access), keep_cache }))
     }
 
     /// Waits for closes of the inode that are under way. While a file is open, Samba goes on telling the

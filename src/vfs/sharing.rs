@@ -63,7 +63,7 @@ impl<S: Share> Vfs<S> {
             Some(node.data.kernel_opens(handle, version, true))
         });
         self.register(handle, (ino, key), remote, access);
-        Some(Opened { handle, direct: access.bypasses_kernel(), keep_cache: keep_cache.unwrap_or(false) })
+        Some(Opened { handle, direct: self.bypasses_kernel(access), keep_cache: keep_cache.unwrap_or(false) })
     }
 
     /// The last user of an open has gone: it is kept if it may be. Otherwise it is given back, to be closed.
@@ -87,6 +87,12 @@ impl<S: Share> Vfs<S> {
             CacheMode::Loose => Caching::ALL,
             CacheMode::Strict | CacheMode::None => self.share.caching(lease),
         }
+    }
+
+    /// Whether the kernel keeps no pages of what goes through an open. It does not where nothing may be out of date, either: it
+    /// cannot be told of a change before it uses what it has.
+    pub(super) fn bypasses_kernel(&self, access: Access) -> bool {
+        access.bypasses_kernel() || self.options.attr_timeout.is_zero()
     }
 
     /// Whether a file that is open under this lease is open nowhere else, as far as can be known: then its version tells
