@@ -14,6 +14,27 @@ async fn a_directory_of_which_one_name_after_the_other_is_asked_for_is_listed_on
     assert_eq!((user.listed(""), user.share.count("WATCH")), (ONCE + 2, 1));
 }
 
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_believed_nothing_is_watched_or_listed_for_later() {
+    let user = User::following(watching(), Duration::ZERO);
+    for directory in ["a", "b", "c", "d"] {
+        user.share.put_directory(directory);
+        user.share.put(&format!("{directory}/f"), b"");
+    }
+    for _ in 0..3 {
+        for directory in ["a", "b", "c", "d"] {
+            assert!(user.is_there(&format!("{directory}/f")).await);
+        }
+    }
+    assert_eq!(user.share.count("QUERY_DIRECTORY"), 0);
+    for (number, directory) in ["", "a", "b", "c", "d"].iter().enumerate() {
+        user.list(directory).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(user.share.count("QUERY_DIRECTORY"), ONCE * (number + 1));
+    }
+    assert_eq!(user.share.count("WATCH"), 0);
+}
+
 /// A tree of 31 directories, and their paths in the order in which `find` comes to them.
 fn tree(user: &User) -> Vec<String> {
     let mut paths = vec![String::new()];
