@@ -23,6 +23,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tree::Tree;
 pub(crate) use watches::MemoryWatch;
@@ -129,7 +130,8 @@ pub(crate) struct Gate {
 impl Gate {
     /// Waits until the operation is there.
     pub(crate) async fn reached(&self) {
-        self.reached.notified().await;
+        let reached = tokio::time::timeout(Duration::from_secs(60), self.reached.notified());
+        reached.await.expect("an operation that was to be held up never came");
     }
 
     /// Lets it go on.

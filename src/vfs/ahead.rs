@@ -55,6 +55,9 @@ impl<S: Share> Vfs<S> {
     /// A name of `parent` has to be asked for. If that happens again and again, the directory is listed instead: whether it
     /// was.
     pub(super) async fn list_for_names(&self, parent: u64) -> bool {
+        if self.options.attr_timeout.is_zero() {
+            return false;
+        }
         let wanted = self.with_inodes(|inodes| {
             let key = inodes.get(parent)?.key;
             self.with_catalogue(|catalogue| catalogue.missed(key, parent)).then_some(key)

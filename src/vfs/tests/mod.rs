@@ -1,9 +1,11 @@
 //! What users do, and what they see: one module per operation, over a share in memory.
 
+mod ahead;
 mod close;
 mod coherence;
 mod copy;
 mod create;
+mod directories;
 mod lookup;
 mod mkdir;
 mod model;
@@ -14,6 +16,7 @@ mod rename;
 mod rmdir;
 mod setattr;
 mod unlink;
+mod watches;
 mod write;
 mod writeback;
 

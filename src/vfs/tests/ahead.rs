@@ -1,0 +1,95 @@
+//! What is listed before a program asks for it.
+
+use super::directories::{ONCE, watching};
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_directory_of_which_one_name_after_the_other_is_asked_for_is_listed_once() {
+    let user = User::following(watching(), LONG);
+    (0..300).for_each(|number| user.share.put(&format!("{number}"), b"1"));
+    for number in 0..300 {
+        assert!(user.is_there(&format!("{number}")).await && !user.is_there(&format!("no {number}")).await);
+    }
+    assert!(user.share.count("STAT") < 10);
+    assert_eq!((user.listed(""), user.share.count("WATCH")), (ONCE + 2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_is_believed_nothing_is_watched_or_listed_for_later() {
+    let user = User::following(watching(), Duration::ZERO);
+    for directory in ["a", "b", "c", "d"] {
+        user.share.put_directory(directory);
+        user.share.put(&format!("{directory}/f"), b"");
+    }
+    for _ in 0..3 {
+        for directory in ["a", "b", "c", "d"] {
+            assert!(user.is_there(&format!("{directory}/f")).await);
+        }
+    }
+    assert_eq!(user.share.count("QUERY_DIRECTORY"), 0);
+    for (number, directory) in ["", "a", "b", "c", "d"].iter().enumerate() {
+        user.list(directory).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(user.share.count("QUERY_DIRECTORY"), ONCE * (number + 1));
+    }
+    assert_eq!(user.share.count("WATCH"), 0);
+}
+
+/// A tree of 31 directories, and their paths in the order in which `find` comes to them.
+fn tree(user: &User) -> Vec<String> {
+    let mut paths = vec![String::new()];
+    for a in 0..5 {
+        user.share.put_directory(&format!("{a}"));
+        paths.push(format!("{a}"));
+        for b in 0..5 {
+            user.share.put_directory(&format!("{a}/{b}"));
+            user.share.put(&format!("{a}/{b}/file"), b"");
+            paths.push(format!("{a}/{b}"));
+        }
+    }
+    paths
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_walk_is_listed_ahead_and_each_directory_once() {
+    let user = User::following(watching(), LONG);
+    let paths = tree(&user);
+    let mut ahead = 0;
+    for path in &paths {
+        ahead += usize::from(user.listed(path) > 0);
+        user.list(path).await;
+        tokio::task::yield_now().await;
+        assert_eq!(user.listed(path), ONCE, "{path}");
+    }
+    assert!(ahead > 25, "{ahead}");
+    paths.iter().for_each(|path| assert_eq!(user.listed(path), ONCE, "{path}"));
+    assert_eq!(user.share.count("STAT"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_reaches_a_directory_that_is_being_listed_ahead_waits_for_that() {
+    let user = User::following(watching(), LONG);
+    let paths = tree(&user);
+    for path in &paths[..3] {
+        user.list(path).await;
+    }
+    let gate = user.share.hold_answer("QUERY_DIRECTORY");
+    let answer = async {
+        gate.reached().await;
+        gate.open();
+    };
+    tokio::join!(user.list(&paths[3]), answer);
+    assert_eq!(user.listed(&paths[3]), ONCE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_directory_ends_a_walk() {
+    let user = User::following(watching(), LONG);
+    tree(&user);
+    for path in ["", "4", "0", "0/0", "0/1", "4/0"] {
+        user.list(path).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(user.listed("0/2") + user.listed("1") > ONCE, "those were ahead");
+    assert_eq!((user.listed("4/1"), user.listed("4/2")), (0, 0));
+}

@@ -1,0 +1,90 @@
+//! Watches: how long they last, and what is known when they end.
+
+use super::directories::{BRIEF, ONCE, watching};
+use super::*;
+use crate::share::{FileKind, Share};
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_loses_count_vouches_for_nothing_until_the_next_listing() {
+    let user = User::with_directory(BRIEF, &["a", "b"]).await;
+    (0..101).for_each(|_| user.share.put("d/b", b"22"));
+    user.share.take_away("d/a");
+    user.outlast().await;
+    assert!(!user.is_there("d/a").await);
+    assert_eq!(user.stat("d/b").await.unwrap().size, 2);
+    assert_eq!((user.listed("d"), user.share.count("WATCH"), user.share.watches()), (ONCE, 0, 2));
+    user.outlast().await;
+    assert!(user.is_there("d/b").await && !user.is_there("d/a").await);
+    assert_eq!(user.share.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_directory_that_somebody_else_removes_is_gone() {
+    let user = User::with_directory(LONG, &[]).await;
+    user.share.remove(&RemotePath::parse("d"), FileKind::Directory).await.unwrap();
+    assert_eq!(user.share.names(""), ["d"], "it is open");
+    user.settle().await;
+    assert_eq!((user.share.watches(), user.share.names("").len()), (1, 0));
+    assert!(!user.is_there("d").await);
+    user.mkdir("d").await.unwrap();
+    assert!(user.is_there("d").await && !user.is_there("d/a").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watched_directory_that_somebody_else_renames_is_found_by_its_new_name_only() {
+    let user = User::with_directory(LONG, &["a"]).await;
+    user.share.rename_as_stranger("d", "e").await;
+    user.settle().await;
+    assert!(!user.is_there("d").await && user.is_there("e").await);
+    assert_eq!(user.list("").await, ["e"]);
+    assert_eq!(user.list("e").await, ["a"]);
+    user.settle().await;
+    user.share.put("e/b", b"");
+    user.settle().await;
+    assert!(user.is_there("e/b").await);
+    assert_eq!(user.list("e").await, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_removed() {
+    let user = User::with_directory(LONG, &["a"]).await;
+    user.share.put_directory("d/e");
+    user.share.put("d/e/b", b"1");
+    user.settle().await;
+    user.list("d/e").await;
+    assert_eq!(user.share.watches(), 3);
+    user.vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    assert_eq!(user.share.watches(), 1, "the root");
+    assert!(user.is_there("new").await);
+    user.share.forget_log();
+    assert!(user.is_there("new/a").await && user.is_there("new/e/b").await && !user.is_there("new/b").await);
+    assert_eq!(user.share.total(), 0, "what is in it has not changed");
+    let (new, e) = (user.stat("new").await.unwrap().ino, user.stat("new/e").await.unwrap().ino);
+    user.vfs.unlink(e, OsStr::new("b")).await.unwrap();
+    user.list("new/e").await;
+    user.settle().await;
+    user.vfs.rmdir(new, OsStr::new("e")).await.unwrap();
+    assert_eq!(user.share.names("new"), ["a"]);
+    assert!(!user.is_there("new/e").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_directories_are_watched_than_the_bound() {
+    let user = User::following(watching(), BRIEF);
+    let most = super::catalogue::MAX_WATCHES;
+    (0..most + 10).for_each(|number| user.share.put_directory(&format!("{number}")));
+    user.list("").await;
+    for number in 0..most + 10 {
+        user.list(&format!("{number}")).await;
+        if number % 100 == 0 {
+            user.settle().await;
+        }
+    }
+    assert!(user.share.watches() <= most);
+    user.settle().await;
+    assert!(user.share.watches() > most / 2, "{}", user.share.watches());
+    user.share.put("1/a", b"");
+    user.share.put(&format!("{}/a", most + 9), b"");
+    user.outlast().await;
+    assert!(user.is_there("1/a").await && user.is_there(&format!("{}/a", most + 9)).await);
+}
