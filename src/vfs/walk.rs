@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 /// The most directories that are listed ahead and that the walk has not reached yet.
-const MOST: usize = 16;
+const MOST: usize = 32;
 /// So many steps make a walk.
 const STEPS: u32 = 2;
 
