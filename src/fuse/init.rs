@@ -10,7 +10,7 @@ const MAX_BACKGROUND: u16 = 64;
 
 /// What is asked for, one by one, since a set is refused as a whole. Everything else stays off: of
 /// some of the rest fuser 0.18 does not keep the promise.
-const WANTED: [InitFlags; 6] = [
+const WANTED: [InitFlags; 7] = [
     // The kernel drops its pages when size or time of a file have changed.
     InitFlags::FUSE_AUTO_INVAL_DATA,
     // Listings bring attributes along, as long as somebody looks at them.
@@ -21,6 +21,8 @@ const WANTED: [InitFlags; 6] = [
     // O_TRUNC comes with the open, which saves a round trip.
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_ASYNC_DIO,
+    // Files of which the kernel keeps no pages can be mapped all the same.
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 
 pub(super) fn negotiate(config: &mut KernelConfig) {

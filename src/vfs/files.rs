@@ -25,6 +25,8 @@ pub(crate) struct SharedFile<S: Share> {
     pub back: Arc<WriteBack<OpenFile<S>>>,
     /// Times and attributes that were set after what is written back, and go with it.
     pub pending: Mutex<Change>,
+    /// What the kernel keeps of it is going to be forgotten.
+    pub fades: AtomicBool,
 }
 
 impl<S: Share> SharedFile<S> {
@@ -130,7 +132,14 @@ impl<S: Share> SharedFiles<S> {
         let mut tables = self.0.lock();
         let known = tables.by_key.get(&key).and_then(Weak::upgrade);
         let file = known.unwrap_or_else(|| {
-            Arc::new(SharedFile { ino, key, lease, back: Arc::new(back()), pending: Mutex::default() })
+            Arc::new(SharedFile {
+                ino,
+                key,
+                lease,
+                back: Arc::new(back()),
+                pending: Mutex::default(),
+                fades: AtomicBool::new(false),
+            })
         });
         tables.by_key.insert(key, Arc::downgrade(&file));
         tables.by_lease.insert(lease, Arc::downgrade(&file));

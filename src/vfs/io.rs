@@ -312,7 +312,7 @@ impl<S: Share> Vfs<S> {
     /// The file's size, if the server vouches for it, or its version was compared with the server's not too long ago.
     fn valid_size(&self, open: &OpenFile<S>) -> Option<u64> {
         let now = Instant::now();
-        let leased = self.share.caching(open.remote.lease).reads();
+        let leased = self.is_vouched_for(open.remote.lease);
         self.with_inodes(|inodes| {
             let node = inodes.get(open.ino)?;
             let held = leased || node.attributes.is_held();

@@ -91,6 +91,10 @@ impl<S: Share> Vfs<S> {
         if let Some(open) = self.handles.find(&handles, |_| true) {
             let metadata = self.share.metadata(&open.remote.file).await?;
             self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
+            if !self.is_alone(open.remote.lease) && !self.is_vouched_for(open.remote.lease) {
+                self.cache.drop_file(open.key);
+                self.forget_in_time(&open.shared);
+            }
             return Ok(());
         }
         let asked = self.asking();

@@ -117,7 +117,10 @@ impl<S: Share> Vfs<S> {
             // The kernel would go on believing the size that it was told before, and read no further.
             self.forgetting.data(ino).await;
         }
-        Ok(Opened { handle, direct: access.bypasses_kernel(), keep_cache })
+        if !alone && let Some(shared) = self.files.get(key) {
+            self.forget_in_time(&shared);
+        }
+        Ok(Opened { handle, direct: access.bypasses_kernel() || self.keeps_no_pages(), keep_cache })
     }
 
     /// Creates a file, or opens the one that is there unless `O_EXCL` is given. The inode gets one
@@ -188,7 +191,11 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
-        Ok((self.attr(ino)?, Opened { handle, direct: access.bypasses_kernel(), keep_cache }))
+        if !alone && let Some(shared) = self.files.get(key) {
+            self.forget_in_time(&shared);
+        }
+        let direct = access.bypasses_kernel() || self.keeps_no_pages();
+        Ok((self.attr(ino)?, Opened { handle, direct, keep_cache }))
     }
 
     /// Waits for closes of the inode that are under way. While a file is open, Samba goes on telling the

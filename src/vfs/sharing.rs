@@ -62,7 +62,8 @@ impl<S: Share> Vfs<S> {
             Some(node.data.kernel_opens(handle, version, true))
         });
         self.register(handle, (ino, key), remote, access);
-        Some(Opened { handle, direct: access.bypasses_kernel(), keep_cache: keep_cache.unwrap_or(false) })
+        let direct = access.bypasses_kernel() || self.keeps_no_pages();
+        Some(Opened { handle, direct, keep_cache: keep_cache.unwrap_or(false) })
     }
 
     /// The last user of an open has gone: it is kept if it may be. Otherwise it is given back, to be closed.
@@ -89,6 +90,37 @@ impl<S: Share> Vfs<S> {
             self.vouches.store(true, Ordering::Relaxed);
         }
         caching.writes() || !self.vouches.load(Ordering::Relaxed)
+    }
+
+    /// Whether the server vouches for the data of a file that is open under this lease. A read lease is taken back when
+    /// somebody writes, but he does not wait until that is obeyed: that is too late if nothing may be out of date.
+    pub(super) fn is_vouched_for(&self, lease: LeaseKey) -> bool {
+        let caching = self.share.caching(lease);
+        if self.options.attr_timeout.is_zero() { caching.writes() } else { caching.reads() }
+    }
+
+    /// What is read from now on of a file that somebody else may be writing is believed for the timeout at the most, whatever
+    /// its version is then.
+    pub(super) fn forget_in_time(&self, shared: &Arc<SharedFile<S>>) {
+        if self.keeps_no_pages() || self.is_vouched_for(shared.lease) || shared.fades.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (file, inodes, timeout) = (Arc::downgrade(shared), Arc::clone(&self.inodes), self.options.attr_timeout);
+        let forget = self.forgetting.later(shared.ino);
+        tokio::spawn(async move {
+            tokio::time::sleep(timeout).await;
+            let Some(file) = file.upgrade() else { return };
+            file.fades.store(false, Ordering::Release);
+            if let Some(node) = inodes.lock().get_mut(file.ino) {
+                node.data.expire();
+            }
+            forget.await;
+        });
+    }
+
+    /// Nothing may be out of date: then the kernel keeps no pages at all.
+    pub(super) fn keeps_no_pages(&self) -> bool {
+        self.options.attr_timeout.is_zero()
     }
 
     /// Closes at the server what nobody uses.
