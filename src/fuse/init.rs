@@ -21,7 +21,7 @@ const WANTED: [InitFlags; 7] = [
     // O_TRUNC comes with the open, which saves a round trip.
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_ASYNC_DIO,
-    // Programs map files also where nothing is cached.
+    // Files of which the kernel keeps no pages can be mapped all the same.
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 

@@ -25,6 +25,8 @@ pub(crate) struct SharedFile<S: Share> {
     /// Times and attributes that were set after what is written back, and go with it.
     pub pending: Mutex<Change>,
     pub flushes: Mutex<Flushes>,
+    /// What the kernel keeps of it is going to be forgotten.
+    pub fades: AtomicBool,
 }
 
 impl<S: Share> SharedFile<S> {
@@ -170,7 +172,7 @@ impl<S: Share> SharedFiles<S> {
         let known = tables.by_key.get(&key).and_then(Weak::upgrade);
         let file = known.unwrap_or_else(|| {
             let (back, pending, flushes) = (Arc::new(back()), Mutex::default(), Mutex::default());
-            Arc::new(SharedFile { ino, key, lease, back, pending, flushes })
+            Arc::new(SharedFile { ino, key, lease, back, pending, flushes, fades: AtomicBool::new(false) })
         });
         tables.by_key.insert(key, Arc::downgrade(&file));
         tables.by_lease.insert(lease, Arc::downgrade(&file));

@@ -72,6 +72,16 @@ impl Forgetting {
         tokio::time::timeout(PATIENCE, told).await.is_ok()
     }
 
+    /// Has the kernel drop the pages and attributes of an inode when this is awaited.
+    pub(crate) fn later(&self, ino: u64) -> impl Future<Output = ()> + Send + use<> {
+        let sender = self.has_listener().then(|| self.sender.clone());
+        async move {
+            if let Some(sender) = sender {
+                let _ = sender.send(Forgotten::Data(ino, oneshot::channel().0)).await;
+            }
+        }
+    }
+
     fn has_listener(&self) -> bool {
         self.receiver.lock().is_none()
     }

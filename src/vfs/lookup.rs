@@ -71,23 +71,7 @@ impl<S: Share> Vfs<S> {
             Some(attr) => Ok(attr),
             None => {
                 self.refresh(ino).await?;
-                self.doubt_data(ino).await;
                 self.attr(ino)
-            }
-        }
-    }
-
-    /// Attributes were not believed any more, and so neither is the data of an open file that somebody else may be writing,
-    /// though its version is the same.
-    async fn doubt_data(&self, ino: u64) {
-        let handles = self.with_inodes(|inodes| inodes.get(ino).map_or(Vec::new(), |node| node.handles.clone()));
-        let Some(open) = self.handles.find(&handles, |_| true) else { return };
-        if !self.is_vouched_for(open.remote.lease) && !self.is_alone(open.remote.lease) {
-            self.cache.drop_file(open.key);
-            // The kernel then takes no attributes from an answer that is on its way, and asks once more: soon they are
-            // known. Where they never are, it has no pages.
-            if !self.options.attr_timeout.is_zero() {
-                self.forgetting.data(ino).await;
             }
         }
     }
@@ -107,6 +91,10 @@ impl<S: Share> Vfs<S> {
         if let Some(open) = self.handles.find(&handles, |_| true) {
             let metadata = self.share.metadata(&open.remote.file).await?;
             self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
+            if !self.is_alone(open.remote.lease) && !self.is_vouched_for(open.remote.lease) {
+                self.cache.drop_file(open.key);
+                self.forget_in_time(&open.shared);
+            }
             return Ok(());
         }
         let asked = self.asking();

@@ -119,6 +119,9 @@ impl<S: Share> Vfs<S> {
             // The kernel would go on believing the size that it was told before, and read no further.
             self.forgetting.data(ino).await;
         }
+        if !alone && let Some(shared) = self.files.get(key) {
+            self.forget_in_time(&shared);
+        }
         Ok(Opened { handle, direct: self.bypasses_kernel(access), keep_cache })
     }
 
@@ -190,6 +193,9 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::stale());
         };
         self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
+        if !alone && let Some(shared) = self.files.get(key) {
+            self.forget_in_time(&shared);
+        }
         Ok((self.attr(ino)?, Opened { handle, direct: self.bypasses_kernel(access), keep_cache }))
     }
 

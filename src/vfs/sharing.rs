@@ -89,10 +89,9 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Whether the kernel keeps no pages of what goes through an open. It does not where nothing may be out of date, either: it
-    /// cannot be told of a change before it uses what it has.
+    /// Whether the kernel keeps no pages of what goes through an open.
     pub(super) fn bypasses_kernel(&self, access: Access) -> bool {
-        access.bypasses_kernel() || self.options.attr_timeout.is_zero()
+        access.bypasses_kernel() || self.keeps_no_pages()
     }
 
     /// Whether a file that is open under this lease is open nowhere else, as far as can be known: then its version tells
@@ -111,6 +110,31 @@ impl<S: Share> Vfs<S> {
     pub(super) fn is_vouched_for(&self, lease: LeaseKey) -> bool {
         let caching = self.share.caching(lease);
         if self.options.attr_timeout.is_zero() { caching.writes() } else { caching.reads() }
+    }
+
+    /// What is read from now on of a file that somebody else may be writing is believed for the timeout at the most, whatever
+    /// its version is then.
+    pub(super) fn forget_in_time(&self, shared: &Arc<SharedFile<S>>) {
+        if self.keeps_no_pages() || self.is_vouched_for(shared.lease) || shared.fades.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let (file, inodes, timeout) = (Arc::downgrade(shared), Arc::clone(&self.inodes), self.options.attr_timeout);
+        let forget = self.forgetting.later(shared.ino);
+        tokio::spawn(async move {
+            tokio::time::sleep(timeout).await;
+            let Some(file) = file.upgrade() else { return };
+            file.fades.store(false, Ordering::Release);
+            if let Some(node) = inodes.lock().get_mut(file.ino) {
+                node.data.expire();
+            }
+            forget.await;
+        });
+    }
+
+    /// Nothing may be out of date: then the kernel keeps no pages at all, since it cannot be told of a change before it uses
+    /// what it has.
+    pub(super) fn keeps_no_pages(&self) -> bool {
+        self.options.attr_timeout.is_zero()
     }
 
     /// Closes at the server what nobody uses.

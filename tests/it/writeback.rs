@@ -181,7 +181,7 @@ fn each_write_is_on_the_server_when_the_file_was_opened_for_that() {
 }
 
 /// Another client, which is no mount: `smbclient`.
-fn smbclient(port: u16, command: &str) {
+pub(crate) fn smbclient(port: u16, command: &str) {
     let mut client = Command::new("smbclient");
     client.args([format!("//127.0.0.1/{SHARE}").as_str(), "-U", &format!("{}%{PASSWORD}", user())]);
     client.args(["-p", &port.to_string(), "-c", command]);
