@@ -350,9 +350,6 @@ impl<S: Share> Vfs<S> {
             Some(size) => Ok(size),
             None => {
                 self.refresh(open.ino).await?;
-                if !self.is_alone(open.remote.lease) {
-                    self.cache.drop_file(open.key);
-                }
                 self.size(open.ino)
             }
         }
