@@ -89,6 +89,8 @@ struct Directory<W> {
     watch: Option<Watch<W>>,
     /// Names that were asked for one by one.
     misses: u8,
+    /// It is not to be listed for their sake.
+    spared: bool,
 }
 
 #[derive(Debug)]
@@ -229,14 +231,17 @@ impl<W: Followed> Catalogue<W> {
     /// A name of a directory had to be asked for. Says whether the directory should be listed instead.
     pub(crate) fn missed(&mut self, key: u64, ino: u64) -> bool {
         let directory = self.directory(key, ino);
+        if directory.spared {
+            return false;
+        }
         directory.misses = directory.misses.saturating_add(1);
         directory.misses > MISSES || (directory.complete.is_some() && directory.entries.len() <= SHORT)
     }
 
-    /// It is not to be listed for the sake of single names: it is too long, or cannot be listed.
+    /// Until a program lists it, it is not to be listed for the sake of single names: it is too long, or cannot be listed.
     pub(crate) fn spare(&mut self, key: u64) {
         if let Some(directory) = self.directories.get_mut(&key) {
-            (directory.misses, directory.complete) = (0, None);
+            directory.spared = true;
         }
     }
 
@@ -275,7 +280,8 @@ impl<W: Followed> Catalogue<W> {
             Some(None) => State::Absent,
             None => State::Unknown,
         };
-        self.put(key, name, Entry { state, at: now, followed: false, changed, own: Some(now), order: LAST });
+        let (own, order) = (Some(now), LAST);
+        self.put(key, name, Entry { state, at: now, followed: false, changed, own, order });
     }
 
     /// This mount has made a directory: nothing is in it.
@@ -317,7 +323,7 @@ impl<W: Followed> Catalogue<W> {
         directory.subdirectories = subdirectories;
         directory.folded = fresh.keys().map(|name| folded(name)).collect();
         directory.entries = fresh;
-        (directory.complete, directory.misses) = (Some(at), 0);
+        (directory.complete, directory.misses, directory.spared) = (Some(at), 0, false);
         match (watch, &mut directory.watch) {
             (Some(by), place) => {
                 let old = place.replace(Watch { by, vouched: false, told: at, lost: None });
@@ -369,9 +375,9 @@ impl<W: Followed> Catalogue<W> {
             }
             self.changes.0 += 1;
             let changed = self.changes;
-            let state = State::Unknown;
-            let order = known.map_or(LAST, |entry| entry.order);
-            self.put(key, &change.name, Entry { state, at: now, followed: true, changed, own: None, order });
+            let (state, order) = (State::Unknown, known.map_or(LAST, |entry| entry.order));
+            let entry = Entry { state, at: now, followed: true, changed, own: None, order };
+            self.put(key, &change.name, entry);
             foreign.push(change);
         }
         foreign
@@ -448,6 +454,7 @@ impl<W: Followed> Catalogue<W> {
             complete: None,
             watch: None,
             misses: 0,
+            spared: false,
         })
     }
 
