@@ -54,13 +54,13 @@ impl Drop for Underway {
 impl<S: Share> Vfs<S> {
     /// A name of `parent` has to be asked for. If that happens again and again, the directory is listed instead: whether it
     /// was.
-    pub(super) async fn list_for_names(&self, parent: u64) -> bool {
+    pub(super) async fn list_for_names(&self, parent: u64, name: &[u16]) -> bool {
         if self.options.attr_timeout.is_zero() {
             return false;
         }
         let wanted = self.with_inodes(|inodes| {
             let key = inodes.get(parent)?.key;
-            self.with_catalogue(|catalogue| catalogue.missed(key, parent)).then_some(key)
+            self.with_catalogue(|catalogue| catalogue.missed((key, parent), name)).then_some(key)
         });
         let Some(key) = wanted else { return false };
         // Others ask for their names meanwhile.

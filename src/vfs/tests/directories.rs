@@ -230,6 +230,41 @@ async fn somebody_elses_change_of_an_own_name_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn another_spelling_is_for_the_server_to_judge() {
+    let user = User::following(Behaviour { ignores_case: true, ..watching() }, LONG);
+    for name in ["Readme", "b", "Grün"] {
+        user.share.put(name, b"1");
+    }
+    user.list("").await;
+    user.settle().await;
+    assert!(user.is_there("README").await && user.is_there("GRÜN").await);
+    assert_eq!((user.share.count("STAT"), user.listed("")), (2, 0), "a listing does not tell");
+    assert!(!user.is_there("LONGNA~1").await && !user.is_there("Grau").await);
+    assert_eq!(user.share.count("STAT"), 3);
+    assert_eq!(user.list("").await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absent_name_is_not_believed_in_when_another_spelling_of_it_comes() {
+    let user = User::following(Behaviour { ignores_case: true, ..watching() }, LONG);
+    for name in ["mine", "theirs", "renamed"] {
+        user.share.put(name, b"1");
+    }
+    user.list("").await;
+    for name in ["mine", "theirs"] {
+        user.vfs.unlink(ROOT, OsStr::new(name)).await.unwrap();
+        assert!(!user.is_there(name).await);
+    }
+    user.settle().await;
+    user.share.put("Theirs", b"1");
+    user.vfs.mknod(ROOT, OsStr::new("Mine"), 0o644).await.unwrap();
+    user.vfs.rename(ROOT, OsStr::new("renamed"), ROOT, OsStr::new("Renamed"), 0).await.unwrap();
+    user.settle().await;
+    assert!(user.is_there("mine").await && user.is_there("theirs").await && user.is_there("renamed").await);
+    assert_eq!(user.list("").await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_listing_that_crosses_changes_does_not_undo_them() {
     let user = User::with_directory(LONG, &["a", "b"]).await;
     user.share.put("d/new", b"1");
