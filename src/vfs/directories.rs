@@ -327,6 +327,9 @@ impl<S: Share> Vfs<S> {
     async fn told(&self, watched: &Watched<S>, changes: Vec<DirChange>) {
         let now = Instant::now();
         let directory = watched.ino;
+        // Nobody sees a hidden file, but that it goes changes its directory.
+        let (unseen, changes): (Vec<_>, _) = changes.into_iter().partition(|change| hidden::is_hidden(&change.name));
+        let has_gone = unseen.iter().any(|change| change.kind == ChangeKind::Removed);
         let foreign = self.with_inodes(|inodes| {
             let is_own = |name: &[u16], own: Option<Instant>| {
                 let node = inodes.at(directory, name).and_then(|ino| inodes.get(ino));
@@ -335,7 +338,7 @@ impl<S: Share> Vfs<S> {
             };
             self.with_catalogue(|catalogue| catalogue.told((watched.key, watched.id), changes, now, is_own))
         });
-        if foreign.iter().any(concerns_name) {
+        if has_gone || foreign.iter().any(concerns_name) {
             self.with_inodes(|inodes| inodes.doubt(directory));
             self.forgetting.tell(Forgotten::Attributes(directory));
         }

@@ -92,6 +92,7 @@ impl<S: Share> Vfs<S> {
             let node = inodes.get_mut(ino)?;
             if action != CreateAction::Opened {
                 node.data.changed();
+                node.attributes.changed_as_told();
             }
             let keep_cache = node.data.kernel_opens(DataVersion::from(&metadata));
             let key = node.key;
@@ -164,6 +165,7 @@ impl<S: Share> Vfs<S> {
             let node = inodes.get_mut(ino)?;
             if action == CreateAction::Overwritten {
                 node.data.changed();
+                node.attributes.changed_as_told();
             }
             let keep_cache = node.data.kernel_opens(DataVersion::from(&metadata));
             let key = node.key;
