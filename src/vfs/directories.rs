@@ -263,10 +263,14 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Ends the watches of a directory and of all below it, at the server as soon as what was gathered is sent: it could
-    /// not be removed or renamed before.
-    pub(super) fn end_watches(&self, directory: u64) {
+    /// not be removed or renamed before. Of those that somebody else has moved nobody knows where they are now.
+    pub(super) async fn end_watches(&self, directory: u64) {
+        self.settle_ahead_below(directory).await;
         self.with_inodes(|inodes| {
-            self.with_catalogue(|catalogue| catalogue.end_watches(|ino| inodes.is_within(ino, directory)));
+            let is_lost = |ino| !inodes.is_within(ino, ROOT);
+            self.with_catalogue(|catalogue| {
+                catalogue.end_watches(|ino| is_lost(ino) || inodes.is_within(ino, directory));
+            });
         });
         self.share.send_closes();
     }

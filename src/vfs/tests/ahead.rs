@@ -104,3 +104,24 @@ async fn another_directory_ends_a_walk() {
     assert!(user.listed("0/2") + user.listed("1") > ONCE, "those were ahead");
     assert_eq!((user.listed("4/1"), user.listed("4/2")), (0, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_ahead_is_not_in_the_way_of_a_rename() {
+    let user = User::following(watching(), LONG);
+    for directory in ["a", "a/b", "x", "x/y"] {
+        user.share.put_directory(directory);
+    }
+    for directory in ["", "a", "x"] {
+        user.list(directory).await;
+    }
+    user.settle().await;
+    let gate = user.share.hold_answer("WATCH");
+    user.list("a").await;
+    gate.reached().await;
+    let vfs = Arc::clone(&user.vfs);
+    let renaming = tokio::spawn(async move { vfs.rename(ROOT, OsStr::new("a"), ROOT, OsStr::new("z"), 0).await });
+    tokio::task::yield_now().await;
+    gate.open();
+    renaming.await.unwrap().unwrap();
+    assert!(user.is_there("z/b").await && !user.is_there("a").await);
+}
