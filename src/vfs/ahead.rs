@@ -8,7 +8,7 @@ use super::inodes::Inodes;
 use crate::share::Share;
 use crate::waiting::until;
 use parking_lot::Mutex;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -18,10 +18,11 @@ const SHORT: usize = 10_000;
 /// So many directories are looked at to find those that a walk reaches next.
 const LOOKED_AT: usize = 200;
 
-/// Directories that are being listed ahead, by their keys.
+/// Directories that are being listed ahead.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    underway: Mutex<HashSet<u64>>,
+    /// Their inode numbers by their keys. Always locked after the inodes.
+    underway: Mutex<HashMap<u64, u64>>,
     ended: Notify,
 }
 
@@ -33,14 +34,14 @@ struct Underway {
 
 impl Ahead {
     /// Begins one; `None` if it is under way.
-    fn begin(self: &Arc<Self>, key: u64) -> Option<Underway> {
-        let is_first = self.underway.lock().insert(key);
+    fn begin(self: &Arc<Self>, key: u64, ino: u64) -> Option<Underway> {
+        let is_first = self.underway.lock().insert(key, ino).is_none();
         is_first.then(|| Underway { ahead: Arc::clone(self), key })
     }
 
     /// Waits for a directory that is being listed.
     pub(super) async fn settle(&self, key: u64) {
-        until(&self.ended, || !self.underway.lock().contains(&key)).await;
+        until(&self.ended, || !self.underway.lock().contains_key(&key)).await;
     }
 }
 
@@ -54,22 +55,32 @@ impl Drop for Underway {
 impl<S: Share> Vfs<S> {
     /// A name of `parent` has to be asked for. If that happens again and again, the directory is listed instead: whether it
     /// was.
-    pub(super) async fn list_for_names(&self, parent: u64) -> bool {
+    pub(super) async fn list_for_names(&self, parent: u64, name: &[u16]) -> bool {
         if self.options.attr_timeout.is_zero() {
             return false;
         }
         let wanted = self.with_inodes(|inodes| {
             let key = inodes.get(parent)?.key;
-            self.with_catalogue(|catalogue| catalogue.missed(key, parent)).then_some(key)
+            self.with_catalogue(|catalogue| catalogue.missed((key, parent), name)).then_some(key)
         });
         let Some(key) = wanted else { return false };
         // Others ask for their names meanwhile.
-        let Some(_underway) = self.ahead.begin(key) else { return false };
+        let Some(_underway) = self.ahead.begin(key, parent) else { return false };
         let listed = self.list_short(parent).await;
         if listed.is_none() {
             self.with_catalogue(|catalogue| catalogue.spare(key));
         }
         listed.is_some()
+    }
+
+    /// Waits for directories that are being listed ahead, of a directory and all below it: they are open at the server
+    /// until then.
+    pub(super) async fn settle_ahead_below(&self, directory: u64) {
+        let is_within = |inodes: &mut Inodes| {
+            let underway = self.ahead.underway.lock();
+            underway.values().any(|ino| inodes.is_within(*ino, directory))
+        };
+        until(&self.ahead.ended, || !self.with_inodes(is_within)).await;
     }
 
     /// Lists a directory that is not too long.
@@ -111,7 +122,7 @@ impl<S: Share> Vfs<S> {
             }
             let next = self.next_unlisted(inodes, ino, room).into_iter();
             // From now on the walk waits for them.
-            let next: Vec<_> = next.filter_map(|(ino, key)| Some((ino, self.ahead.begin(key)?))).collect();
+            let next: Vec<_> = next.filter_map(|(ino, key)| Some((ino, self.ahead.begin(key, ino)?))).collect();
             let mut walk = self.walk.lock();
             next.iter().for_each(|(ino, _)| walk.lists(*ino));
             next

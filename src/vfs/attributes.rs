@@ -236,6 +236,11 @@ impl KnownAttributes {
         self.doubt();
     }
 
+    /// This mount changed the file, and the server has said how it is since.
+    pub(crate) fn changed_as_told(&mut self) {
+        self.changed_at = Some(Instant::now());
+    }
+
     /// Somebody else may have changed it.
     pub(crate) fn doubt(&mut self) {
         self.changes += 1;
@@ -247,6 +252,7 @@ impl KnownAttributes {
     /// the server is asked, which is not put off for it.
     pub(crate) fn entries_changed(&mut self, now: FileTime) {
         self.changes += 1;
+        self.changed_at = Some(Instant::now());
         self.estimated = true;
         let latest = self.metadata.modified.max(now);
         (self.metadata.modified, self.metadata.changed) = (latest, latest);

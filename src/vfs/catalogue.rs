@@ -15,13 +15,14 @@
 //! then change nothing.
 //!
 //! Servers ignore case, and know short names and other spellings. So a name is taken for absent only if it is plain
-//! ASCII without `~`, and differs in more than case from all that are there.
+//! ASCII without `~`, and differs in more than case from all that are there. If the server said so, any other is as well,
+//! but for the timeout only: a watch tells of one spelling.
 //!
 //! Invariant: the numbers of entries, of directories and of watches have bounds; what was used longest ago goes first.
 
 use crate::share::{ChangeKind, DirChange, FileKind, LeaseKey, Metadata};
 use lru::LruCache;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
@@ -84,13 +85,15 @@ struct Directory<W> {
     entries: BTreeMap<Vec<u16>, Entry>,
     /// The names of directories, in the server's order.
     subdirectories: Vec<(u32, Vec<u16>)>,
-    /// Hashes of the names without their case; some may be those of names that have gone.
-    folded: HashSet<u64>,
+    /// Hashes of the names without their case, and how many names have each.
+    folded: HashMap<u64, usize>,
     /// All names are here, and this is when that was so.
     complete: Option<Instant>,
     watch: Option<Watch<W>>,
     /// Names that were asked for one by one.
     misses: u8,
+    /// It is not to be listed for their sake.
+    spared: bool,
 }
 
 #[derive(Debug)]
@@ -172,9 +175,14 @@ impl<W: Followed> Catalogue<W> {
             Some(Entry { state: State::Present(metadata), at, .. }) => {
                 Look::Present { metadata: *metadata, fetched: *at }
             }
-            Some(Entry { state: State::Absent, .. }) => Look::Absent,
-            Some(Entry { state: State::Unknown, .. }) => Look::Unknown,
-            None if directory.lacks(name) && directory.complete_at(now).is_some_and(believed) => Look::Absent,
+            // A watch does not tell of it if it comes under another spelling.
+            Some(Entry { state: State::Absent, at, .. })
+                if directory.tells_apart(name) || (believed(*at) && directory.is_alone(name)) =>
+            {
+                Look::Absent
+            }
+            Some(Entry { state: State::Absent | State::Unknown, .. }) => Look::Unknown,
+            None if directory.tells_apart(name) && directory.complete_at(now).is_some_and(believed) => Look::Absent,
             None => Look::Unknown,
         }
     }
@@ -231,17 +239,21 @@ impl<W: Followed> Catalogue<W> {
         complete.is_some_and(|at| now.saturating_duration_since(at) < timeout)
     }
 
-    /// A name of a directory had to be asked for. Says whether the directory should be listed instead.
-    pub(crate) fn missed(&mut self, key: u64, ino: u64) -> bool {
+    /// A name of a directory has to be asked for. Says whether the directory should be listed instead.
+    pub(crate) fn missed(&mut self, (key, ino): (u64, u64), name: &[u16]) -> bool {
         let directory = self.directory(key, ino);
+        // A listing that tells of another spelling does not tell of this one.
+        if directory.spared || (directory.complete.is_some() && !directory.has(name) && !directory.tells_apart(name)) {
+            return false;
+        }
         directory.misses = directory.misses.saturating_add(1);
         directory.misses > MISSES || (directory.complete.is_some() && directory.entries.len() <= SHORT)
     }
 
-    /// It is not to be listed for the sake of single names: it is too long, or cannot be listed.
+    /// Until a program lists it, it is not to be listed for the sake of single names: it is too long, or cannot be listed.
     pub(crate) fn spare(&mut self, key: u64) {
         if let Some(directory) = self.directories.get_mut(&key) {
-            (directory.misses, directory.complete) = (0, None);
+            directory.spared = true;
         }
     }
 
@@ -255,7 +267,7 @@ impl<W: Followed> Catalogue<W> {
             None => directory.complete.is_some_and(|complete| complete > at),
         };
         // What the server found may be another spelling of a name that is there.
-        if overtaken || (known.is_none() && found.is_some() && !directory.lacks(name)) {
+        if overtaken || (found.is_some() && !directory.has(name) && !directory.tells_apart(name)) {
             return;
         }
         let own = known.and_then(|entry| entry.own);
@@ -271,7 +283,7 @@ impl<W: Followed> Catalogue<W> {
         let changed = self.changes;
         let Some(directory) = self.directories.get_mut(&key) else { return };
         let is_new = matches!(found, Some(Some(_)));
-        if !is_new && !directory.entries.contains_key(name) && !directory.lacks(name) {
+        if !is_new && !directory.entries.contains_key(name) && !directory.tells_apart(name) {
             // Another spelling: which name it was that changed only the server knows.
             directory.complete = None;
         }
@@ -280,7 +292,8 @@ impl<W: Followed> Catalogue<W> {
             Some(None) => State::Absent,
             None => State::Unknown,
         };
-        self.put(key, name, Entry { state, at: now, followed: false, changed, own: Some(now), order: LAST });
+        let (own, order) = (Some(now), LAST);
+        self.put(key, name, Entry { state, at: now, followed: false, changed, own, order });
     }
 
     /// This mount has made a directory: nothing is in it.
@@ -320,9 +333,10 @@ impl<W: Followed> Catalogue<W> {
         self.entries += fresh.len();
         let directory = self.directory(key, ino);
         directory.subdirectories = subdirectories;
-        directory.folded = fresh.keys().map(|name| folded(name)).collect();
+        directory.folded = HashMap::new();
+        fresh.keys().for_each(|name| *directory.folded.entry(folded(name)).or_default() += 1);
         directory.entries = fresh;
-        (directory.complete, directory.misses) = (Some(at), 0);
+        (directory.complete, directory.misses, directory.spared) = (Some(at), 0, false);
         match (watch, &mut directory.watch) {
             (Some(by), _) => {
                 self.end_watch(key);
@@ -373,9 +387,9 @@ impl<W: Followed> Catalogue<W> {
             }
             self.changes.0 += 1;
             let changed = self.changes;
-            let state = State::Unknown;
-            let order = known.map_or(LAST, |entry| entry.order);
-            self.put(key, &change.name, Entry { state, at: now, followed: true, changed, own: None, order });
+            let (state, order) = (State::Unknown, known.map_or(LAST, |entry| entry.order));
+            let entry = Entry { state, at: now, followed: true, changed, own: None, order };
+            self.put(key, &change.name, entry);
             foreign.push(change);
         }
         foreign
@@ -459,10 +473,11 @@ impl<W: Followed> Catalogue<W> {
             ino,
             entries: BTreeMap::new(),
             subdirectories: Vec::new(),
-            folded: HashSet::new(),
+            folded: HashMap::new(),
             complete: None,
             watch: None,
             misses: 0,
+            spared: false,
         })
     }
 
@@ -472,8 +487,8 @@ impl<W: Followed> Catalogue<W> {
 
     fn put(&mut self, key: u64, name: &[u16], entry: Entry) {
         let Some(directory) = self.directories.peek_mut(&key) else { return };
-        directory.folded.insert(folded(name));
         if directory.entries.insert(name.to_vec(), entry).is_none() {
+            *directory.folded.entry(folded(name)).or_default() += 1;
             self.entries += 1;
             self.keep_bounds(key);
         }
@@ -535,10 +550,21 @@ impl<W: Followed> Directory<W> {
         Some(self.followed_until(now).map_or(complete, |until| until.clamp(complete, complete + FOLLOWED)))
     }
 
-    /// Whether a name that is not among the entries is none of them by another spelling either.
-    fn lacks(&self, name: &[u16]) -> bool {
+    /// Whether there is such an entry, or may be.
+    fn has(&self, name: &[u16]) -> bool {
+        self.entries.get(name).is_some_and(|entry| entry.state != State::Absent)
+    }
+
+    /// Whether no other entry is the same name but for its case.
+    fn is_alone(&self, name: &[u16]) -> bool {
+        let itself = usize::from(self.entries.contains_key(name));
+        self.folded.get(&folded(name)).is_none_or(|names| *names == itself)
+    }
+
+    /// Whether no other entry can be meant by a name.
+    fn tells_apart(&self, name: &[u16]) -> bool {
         let plain = name.iter().all(|unit| (0x20..0x7F).contains(unit) && *unit != u16::from(b'~'));
-        plain && !self.folded.contains(&folded(name))
+        plain && self.is_alone(name)
     }
 
     /// Nobody follows any more what was followed until now.

@@ -269,10 +269,14 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Ends the watches of a directory and of all below it, at the server before it is removed or renamed: it could not
-    /// be otherwise.
-    pub(super) fn end_watches(&self, directory: u64) {
+    /// be otherwise. Of those that somebody else has moved nobody knows where they are now.
+    pub(super) async fn end_watches(&self, directory: u64) {
+        self.settle_ahead_below(directory).await;
         self.with_inodes(|inodes| {
-            self.with_catalogue(|catalogue| catalogue.end_watches(|ino| inodes.is_within(ino, directory)));
+            let is_lost = |ino| !inodes.is_within(ino, ROOT);
+            self.with_catalogue(|catalogue| {
+                catalogue.end_watches(|ino| is_lost(ino) || inodes.is_within(ino, directory));
+            });
         });
     }
 
@@ -343,6 +347,9 @@ impl<S: Share> Vfs<S> {
     async fn told(&self, watched: &Watched<S>, changes: Vec<DirChange>) {
         let now = Instant::now();
         let directory = watched.ino;
+        // Nobody sees a hidden file, but that it goes changes its directory.
+        let (unseen, changes): (Vec<_>, _) = changes.into_iter().partition(|change| hidden::is_hidden(&change.name));
+        let has_gone = unseen.iter().any(|change| change.kind == ChangeKind::Removed);
         let foreign = self.with_inodes(|inodes| {
             let is_own = |name: &[u16], own: Option<Instant>| {
                 let node = inodes.at(directory, name).and_then(|ino| inodes.get(ino));
@@ -351,7 +358,7 @@ impl<S: Share> Vfs<S> {
             };
             self.with_catalogue(|catalogue| catalogue.told((watched.key, watched.id), changes, now, is_own))
         });
-        if foreign.iter().any(concerns_name) {
+        if has_gone || foreign.iter().any(concerns_name) {
             self.with_inodes(|inodes| inodes.doubt(directory));
             self.forgetting.tell(Forgotten::Attributes(directory));
         }

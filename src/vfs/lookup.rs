@@ -20,7 +20,7 @@ impl<S: Share> Vfs<S> {
     /// `ENOENT` if there is nothing, or the server takes no such name; what the share answered.
     pub async fn lookup(&self, parent: u64, shown: &OsStr) -> Result<Attr> {
         let name = names::encode(shown)?;
-        if self.list_for_names(parent).await
+        if self.list_for_names(parent, &name).await
             && let Some(known) = self.known_entry(parent, shown)
         {
             return known;

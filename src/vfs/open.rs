@@ -92,11 +92,13 @@ impl<S: Share> Vfs<S> {
                 return None;
             }
             let version = DataVersion::from(&metadata);
-            let is_resized = inodes.get(ino)?.attributes.metadata().size != metadata.size;
+            // What it truncates itself the kernel knows.
+            let is_resized = !access.truncate && inodes.get(ino)?.attributes.metadata().size != metadata.size;
             inodes.store(ino, metadata, token, Instant::now());
             let node = inodes.get_mut(ino)?;
             if action != CreateAction::Opened {
                 node.data.changed();
+                node.attributes.changed_as_told();
             }
             let keep_cache = node.data.kernel_opens(handle, version, alone);
             let key = node.key;
@@ -179,6 +181,7 @@ impl<S: Share> Vfs<S> {
             let node = inodes.get_mut(ino)?;
             if action == CreateAction::Overwritten {
                 node.data.changed();
+                node.attributes.changed_as_told();
             }
             let keep_cache = node.data.kernel_opens(handle, DataVersion::from(&metadata), alone);
             let key = node.key;

@@ -99,7 +99,7 @@ impl<S: Share> Vfs<S> {
         let name = names::encode(name)?;
         let path = self.path(parent)?.join(&name);
         if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
-            self.end_watches(ino);
+            self.end_watches(ino).await;
         }
         let removed = self.remove_entry(&path, FileKind::Directory).await;
         self.removed(parent, &name, removed)

@@ -47,13 +47,13 @@ impl<S: Share> Vfs<S> {
             self.drain_file(ino).await;
             // Of a directory everything below it, of a file itself.
             if from.kind == Some(FileKind::Directory) {
-                self.end_watches(ino);
+                self.end_watches(ino).await;
             }
             self.close_deferred_below(ino).await;
         }
         if let Some(ino) = to.ino {
             if to.kind == Some(FileKind::Directory) {
-                self.end_watches(ino);
+                self.end_watches(ino).await;
             }
             self.close_deferred(ino).await;
         }

@@ -146,6 +146,7 @@ impl Tree {
         directory.metadata.modified = now;
         directory.metadata.changed = now;
         self.watchers.note(parent, name, ChangeKind::Added);
+        self.note(parent, ChangeKind::Modified);
     }
 
     fn unlink(&mut self, id: u64) {
@@ -155,10 +156,14 @@ impl Tree {
         directory.children.retain(|_, (_, child)| *child != id);
         directory.metadata.modified = now;
         directory.metadata.changed = now;
+        self.note(parent, ChangeKind::Modified);
     }
 
     /// Whoever watches its directory is told of a node.
     fn note(&mut self, id: u64, kind: ChangeKind) {
+        if id == ROOT {
+            return;
+        }
         let parent = self.nodes[&id].parent;
         let name = self.nodes[&parent].children.values().find(|(_, child)| *child == id).map(|(name, _)| name.clone());
         if let Some(name) = name {

@@ -15,6 +15,17 @@ async fn a_directory_of_which_one_name_after_the_other_is_asked_for_is_listed_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_directory_with_too_many_entries_is_not_listed_again_and_again_for_single_names() {
+    let user = User::following(Behaviour { batch: 20_000, ..watching() }, LONG);
+    (0..10_001).for_each(|number| user.share.put_name("", &format!("{number}").encode_utf16().collect::<Vec<_>>()));
+    for number in 0..100 {
+        assert!(user.is_there(&format!("{number}")).await);
+    }
+    assert_eq!((user.share.count("STAT"), user.share.count("QUERY_DIRECTORY")), (100, 2));
+    assert_eq!(user.share.watches(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn where_nothing_is_believed_nothing_is_watched_or_listed_for_later() {
     let user = User::following(watching(), Duration::ZERO);
     for directory in ["a", "b", "c", "d"] {
@@ -92,4 +103,25 @@ async fn another_directory_ends_a_walk() {
     }
     assert!(user.listed("0/2") + user.listed("1") > ONCE, "those were ahead");
     assert_eq!((user.listed("4/1"), user.listed("4/2")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_ahead_is_not_in_the_way_of_a_rename() {
+    let user = User::following(watching(), LONG);
+    for directory in ["a", "a/b", "x", "x/y"] {
+        user.share.put_directory(directory);
+    }
+    for directory in ["", "a", "x"] {
+        user.list(directory).await;
+    }
+    user.settle().await;
+    let gate = user.share.hold_answer("WATCH");
+    user.list("a").await;
+    gate.reached().await;
+    let vfs = Arc::clone(&user.vfs);
+    let renaming = tokio::spawn(async move { vfs.rename(ROOT, OsStr::new("a"), ROOT, OsStr::new("z"), 0).await });
+    tokio::task::yield_now().await;
+    gate.open();
+    renaming.await.unwrap().unwrap();
+    assert!(user.is_there("z/b").await && !user.is_there("a").await);
 }

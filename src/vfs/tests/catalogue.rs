@@ -215,15 +215,38 @@ fn a_directory_that_was_made_is_empty() {
 #[test]
 fn names_that_are_asked_for_one_by_one_are_counted() {
     let mut known = Known::nothing();
+    let missed = |known: &mut Known, name| known.catalogue.missed((KEY, INO), &units(name));
     for _ in 0..MISSES {
-        assert!(!known.catalogue.missed(KEY, INO));
+        assert!(!missed(&mut known, "a"));
     }
-    assert!(known.catalogue.missed(KEY, INO));
+    assert!(missed(&mut known, "a"));
     known.catalogue.spare(KEY);
-    assert!(!known.catalogue.missed(KEY, INO));
+    assert!((0..9).all(|_| !missed(&mut known, "a")));
     // It is known to be short.
     known.list(&["a"], 0, false);
-    assert!(known.catalogue.missed(KEY, INO));
+    assert!(missed(&mut known, "a") && missed(&mut known, "b"));
+    assert!(!missed(&mut known, "A") && !missed(&mut known, "a~"), "that is not listed");
+}
+
+#[test]
+fn an_absent_name_may_come_as_another_spelling() {
+    let mut known = Known::watched(&["a", "b"]);
+    let asked = (known.catalogue.ticket(), known.at(10));
+    for name in ["a", "b", "c~1"] {
+        known.catalogue.saw(KEY, &units(name), None, asked);
+        assert_eq!(known.look(name, 20), Some(false));
+    }
+    assert_eq!((known.look("a", 5000), known.look("c~1", 5000)), (Some(false), None));
+    known.told(&[change("A", ChangeKind::Added)], 5000);
+    known.create("B", 5000);
+    assert_eq!((known.look("a", 5000), known.look("b", 5000)), (None, None));
+    // What the server then finds is no second entry.
+    for name in ["A", "a", "b", "c~1"] {
+        let asked = (known.catalogue.ticket(), known.at(5010));
+        known.catalogue.saw(KEY, &units(name), Some(metadata(1)), asked);
+    }
+    let names = known.catalogue.everything(KEY, known.at(5020), TIMEOUT).unwrap();
+    assert_eq!(names.into_iter().map(|(name, ..)| name).collect::<Vec<_>>(), [units("A"), units("B")]);
 }
 
 #[test]

@@ -176,6 +176,8 @@ async fn change_everything(user: &User) {
     let (_, opened) = vfs.create(d, OsStr::new("made"), 0o644, libc::O_WRONLY | libc::O_CREAT).await.unwrap();
     user.write(opened, 0, b"22").await.unwrap();
     user.close(opened).await;
+    let emptied = vfs.open(user.stat("d/same").await.unwrap().ino, libc::O_WRONLY | libc::O_TRUNC).await.unwrap();
+    user.close(emptied).await;
     vfs.mkdir(d, OsStr::new("sub")).await.unwrap();
     vfs.mkdir(d, OsStr::new("brief")).await.unwrap();
     vfs.rmdir(d, OsStr::new("brief")).await.unwrap();
@@ -227,6 +229,69 @@ async fn somebody_elses_change_of_an_own_name_is_noticed() {
     user.outlast().await;
     assert_eq!((user.stat("d/made").await.unwrap().size, user.stat("d/gone").await.unwrap().size), (3, 4));
     assert!(!user.is_there("d/renamed").await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_file_that_is_unlinked_leaves_nothing_unknown_behind() {
+    let user = User::with_directory(LONG, &["a", "b"]).await;
+    let (d, a) = (user.stat("d").await.unwrap().ino, user.stat("d/a").await.unwrap().ino);
+    let opened = user.vfs.open(a, libc::O_RDONLY).await.unwrap();
+    user.vfs.unlink(d, OsStr::new("a")).await.unwrap();
+    user.settle().await;
+    user.close(opened).await;
+    user.settle().await;
+    assert_eq!(user.share.names("d"), ["b"]);
+    assert_eq!(user.list("d").await, ["b"]);
+    assert_eq!(user.listed("d"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn own_changes_in_a_directory_leave_its_own_name_known() {
+    let user = User::with_directory(LONG, &["a"]).await;
+    let mut forgotten = user.vfs.forgotten().unwrap();
+    let d = user.stat("d").await.unwrap().ino;
+    user.vfs.mknod(d, OsStr::new("new"), 0o644).await.unwrap();
+    user.vfs.unlink(d, OsStr::new("a")).await.unwrap();
+    user.settle().await;
+    assert_eq!(user.list("").await, ["d"]);
+    assert!(user.is_there("d/new").await);
+    assert_eq!(user.share.total(), 0);
+    assert!(forgotten.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_spelling_is_for_the_server_to_judge() {
+    let user = User::following(Behaviour { ignores_case: true, ..watching() }, LONG);
+    for name in ["Readme", "b", "Grün"] {
+        user.share.put(name, b"1");
+    }
+    user.list("").await;
+    user.settle().await;
+    assert!(user.is_there("README").await && user.is_there("GRÜN").await);
+    assert_eq!((user.share.count("STAT"), user.listed("")), (2, 0), "a listing does not tell");
+    assert!(!user.is_there("LONGNA~1").await && !user.is_there("Grau").await);
+    assert_eq!(user.share.count("STAT"), 3);
+    assert_eq!(user.list("").await.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_absent_name_is_not_believed_in_when_another_spelling_of_it_comes() {
+    let user = User::following(Behaviour { ignores_case: true, ..watching() }, LONG);
+    for name in ["mine", "theirs", "renamed"] {
+        user.share.put(name, b"1");
+    }
+    user.list("").await;
+    for name in ["mine", "theirs"] {
+        user.vfs.unlink(ROOT, OsStr::new(name)).await.unwrap();
+        assert!(!user.is_there(name).await);
+    }
+    user.settle().await;
+    user.share.put("Theirs", b"1");
+    user.vfs.mknod(ROOT, OsStr::new("Mine"), 0o644).await.unwrap();
+    user.vfs.rename(ROOT, OsStr::new("renamed"), ROOT, OsStr::new("Renamed"), 0).await.unwrap();
+    user.settle().await;
+    assert!(user.is_there("mine").await && user.is_there("theirs").await && user.is_there("renamed").await);
+    assert_eq!(user.list("").await.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -287,7 +287,12 @@ impl Mount {
                 let flags = if *noreplace { libc::RENAME_NOREPLACE } else { 0 };
                 user.vfs.rename(parent, name, new_parent, new_name, flags).await?;
             }
-            Operation::List { path } => return Ok(Ok(user.ls(path).await?.join(" ").into_bytes())),
+            Operation::List { path } => {
+                let mut names = user.ls(path).await?;
+                // The server has its order, and what was made since comes last.
+                names.sort_unstable();
+                return Ok(Ok(names.join(" ").into_bytes()));
+            }
             Operation::Stat { path } => {
                 let ino = user.look(path).await?.ino;
                 let attr = user.vfs.getattr(ino).await?;

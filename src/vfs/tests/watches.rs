@@ -46,6 +46,20 @@ async fn a_watched_directory_that_somebody_else_renames_is_found_by_its_new_name
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_somebody_else_renamed_does_not_keep_the_directory_above_in_its_place() {
+    let user = User::with_directory(LONG, &["a"]).await;
+    user.share.put_directory("d/e");
+    user.settle().await;
+    user.list("d/e").await;
+    user.settle().await;
+    user.share.rename_as_stranger("d/e", "d/f").await;
+    user.settle().await;
+    assert!(!user.is_there("d/e").await);
+    user.vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    assert!(user.is_there("new/f").await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_removed() {
     let user = User::with_directory(LONG, &["a"]).await;
     user.share.put_directory("d/e");
