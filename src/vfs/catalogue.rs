@@ -308,6 +308,11 @@ impl<W: Followed> Catalogue<W> {
         watch: Option<W>,
     ) {
         let directory = self.directory(key, ino);
+        // Whoever watches now may not have seen what happened in between.
+        if directory.complete.is_some_and(|complete| complete > at) {
+            self.ended.extend(watch);
+            return;
+        }
         let before = std::mem::take(&mut directory.entries);
         self.entries -= before.len();
         let (mut fresh, mut own) = (BTreeMap::new(), BTreeMap::new());
