@@ -144,7 +144,7 @@ impl SmbWatch {
 
 /// Whether a change that came at this time of the server's clock would have another time than the one before.
 fn is_settled(last: u64, clock: u64) -> bool {
-    let exactness = if last % SECOND == 0 { COARSE } else { TICK };
+    let exactness = if last.is_multiple_of(SECOND) { COARSE } else { TICK };
     last.saturating_add(exactness) < clock
 }
 

@@ -144,7 +144,7 @@ impl<S: Share> Vfs<S> {
             Ok(opened) => opened,
             Err(error) => {
                 self.with_inodes(|inodes| self.entry_changed(inodes, parent, &name, None));
-                return Err(error.into());
+                return Err(error);
             }
         };
         if action != CreateAction::Created {
