@@ -8,7 +8,7 @@ use super::inodes::Inodes;
 use crate::share::Share;
 use crate::waiting::until;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
@@ -115,12 +115,13 @@ impl<S: Share> Vfs<S> {
         if self.options.attr_timeout.is_zero() {
             return;
         }
+        let open = self.handles.open_directories();
         let next = self.with_inodes(|inodes| {
             let room = self.walk.lock().room();
             if room == 0 {
                 return Vec::new();
             }
-            let next = self.next_unlisted(inodes, ino, room).into_iter();
+            let next = self.next_unlisted(inodes, ino, room, &open).into_iter();
             // From now on the walk waits for them.
             let next: Vec<_> = next.filter_map(|(ino, key)| Some((ino, self.ahead.begin(key, ino)?))).collect();
             let mut walk = self.walk.lock();
@@ -137,8 +138,9 @@ impl<S: Share> Vfs<S> {
     }
 
     /// The directories that come next in a walk, as far as the kernel knows them, and are not known yet: those in `ino`, then
-    /// those after it, then those after its parent, and so on.
-    fn next_unlisted(&self, inodes: &Inodes, ino: u64, most: usize) -> Vec<(u64, u64)> {
+    /// those after it, then those after its parent, and so on. Not those that are `open`: programs that list several
+    /// directories at a time list them.
+    fn next_unlisted(&self, inodes: &Inodes, ino: u64, most: usize, open: &HashSet<u64>) -> Vec<(u64, u64)> {
         let (now, timeout) = (Instant::now(), self.options.attr_timeout);
         let catalogue = self.catalogue.lock();
         let mut found = Vec::new();
@@ -148,7 +150,8 @@ impl<S: Share> Vfs<S> {
             for name in catalogue.subdirectories(key, after) {
                 looked_at += 1;
                 let child = inodes.at(directory, name).and_then(|ino| Some((ino, inodes.get(ino)?.key)));
-                found.extend(child.filter(|(_, key)| !catalogue.is_listed(*key, now, timeout)));
+                let is_next = |ino, key| !open.contains(&ino) && !catalogue.is_listed(key, now, timeout);
+                found.extend(child.filter(|(ino, key)| is_next(*ino, *key)));
                 if found.len() >= most || looked_at >= LOOKED_AT {
                     return found;
                 }

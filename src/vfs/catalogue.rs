@@ -67,8 +67,10 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     state: State,
-    /// When this was so.
+    /// When the server was asked.
     at: Instant,
+    /// It was still so then.
+    until: Instant,
     /// The watch tells of everything that has happened since.
     followed: bool,
     /// Of the last change.
@@ -274,7 +276,7 @@ impl<W: Followed> Catalogue<W> {
         let state = found.map_or(State::Absent, State::Present);
         let followed = directory.watch.as_ref().is_some_and(|watch| watch.vouched);
         let order = known.map_or(LAST, |entry| entry.order);
-        self.put(key, name, Entry { state, at, followed, changed, own, order });
+        self.put(key, name, Entry { state, at, until: at, followed, changed, own, order });
     }
 
     /// This mount has changed a name, or may have: what it means now, if that is known.
@@ -293,7 +295,7 @@ impl<W: Followed> Catalogue<W> {
             None => State::Unknown,
         };
         let (own, order) = (Some(now), LAST);
-        self.put(key, name, Entry { state, at: now, followed: false, changed, own, order });
+        self.put(key, name, Entry { state, at: now, until: now, followed: false, changed, own, order });
     }
 
     /// This mount has made a directory: nothing is in it.
@@ -311,6 +313,11 @@ impl<W: Followed> Catalogue<W> {
         watch: Option<W>,
     ) {
         let directory = self.directory(key, ino);
+        // Whoever watches now may not have seen what happened in between.
+        if directory.complete.is_some_and(|complete| complete > at) {
+            self.ended.extend(watch);
+            return;
+        }
         let before = std::mem::take(&mut directory.entries);
         self.entries -= before.len();
         let (mut fresh, mut own) = (BTreeMap::new(), BTreeMap::new());
@@ -328,7 +335,7 @@ impl<W: Followed> Catalogue<W> {
             }
             let own = own.get(&name).copied();
             let (state, changed) = (State::Present(metadata), Ticket::default());
-            fresh.entry(name).or_insert(Entry { state, at, followed: true, changed, own, order });
+            fresh.entry(name).or_insert(Entry { state, at, until: at, followed: true, changed, own, order });
         }
         self.entries += fresh.len();
         let directory = self.directory(key, ino);
@@ -388,7 +395,7 @@ impl<W: Followed> Catalogue<W> {
             self.changes.0 += 1;
             let changed = self.changes;
             let (state, order) = (State::Unknown, known.map_or(LAST, |entry| entry.order));
-            let entry = Entry { state, at: now, followed: true, changed, own: None, order };
+            let entry = Entry { state, at: now, until: now, followed: true, changed, own: None, order };
             self.put(key, &change.name, entry);
             foreign.push(change);
         }
@@ -456,7 +463,9 @@ impl<W: Followed> Catalogue<W> {
         let entry = self.directories.peek_mut(&key).and_then(|directory| directory.entries.get_mut(name));
         let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Present(_))) else { return };
         match known {
-            Some((metadata, at)) if at > entry.at => (entry.state, entry.at) = (State::Present(metadata), at),
+            Some((metadata, at)) if at > entry.at => {
+                (entry.state, entry.at, entry.until) = (State::Present(metadata), at, at.max(entry.until));
+            }
             Some(_) => {}
             None => {
                 self.changes.0 += 1;
@@ -542,7 +551,7 @@ impl<W: Followed> Directory<W> {
 
     fn known_at(&self, entry: &Entry, now: Instant) -> Instant {
         let followed = if entry.followed { self.followed_until(now) } else { None };
-        followed.map_or(entry.at, |until| until.clamp(entry.at, entry.at + FOLLOWED))
+        followed.map_or(entry.until, |until| until.clamp(entry.until, entry.until.max(entry.at + FOLLOWED)))
     }
 
     fn complete_at(&self, now: Instant) -> Option<Instant> {
@@ -577,7 +586,7 @@ impl<W: Followed> Directory<W> {
         }
         self.complete = self.complete.map(|at| at.max(until));
         for entry in self.entries.values_mut().filter(|entry| entry.followed) {
-            (entry.at, entry.followed) = (entry.at.max(until), false);
+            (entry.until, entry.followed) = (entry.until.max(until), false);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::config::CacheMode;
 use crate::share::{After, Share, ShareError};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -210,6 +210,11 @@ impl<S: Share> Handles<S> {
     /// `EBADF` if nothing is open under this number.
     pub(crate) fn directory(&self, handle: u64) -> Result<Arc<OpenDirectory<S>>> {
         self.directories.lock().get(&handle).cloned().ok_or_else(bad_handle)
+    }
+
+    /// The inode numbers of all open directories.
+    pub(crate) fn open_directories(&self) -> HashSet<u64> {
+        self.directories.lock().values().map(|directory| directory.ino).collect()
     }
 
     pub(crate) fn remove_directory(&self, handle: u64) {

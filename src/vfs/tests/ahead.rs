@@ -94,6 +94,24 @@ async fn who_reaches_a_directory_that_is_being_listed_ahead_waits_for_that() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_directory_that_a_program_is_listing_is_not_listed_ahead_as_well() {
+    let user = User::following(watching(), LONG);
+    let paths = tree(&user);
+    for path in ["", "0"] {
+        user.list(path).await;
+    }
+    let gate = user.share.hold_answer("QUERY_DIRECTORY");
+    let other = async {
+        gate.reached().await;
+        user.list("0/0").await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        gate.open();
+    };
+    tokio::join!(user.list("0/1"), other);
+    paths.iter().for_each(|path| assert!(user.listed(path) <= ONCE, "{path}"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_directory_ends_a_walk() {
     let user = User::following(watching(), LONG);
     tree(&user);

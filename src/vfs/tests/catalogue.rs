@@ -177,6 +177,18 @@ fn an_answer_from_before_a_change_is_not_believed() {
 }
 
 #[test]
+fn a_listing_that_is_overtaken_by_another_says_nothing() {
+    let mut known = Known::nothing();
+    known.list(&["a", "b"], 2000, true);
+    known.list(&["a", "c"], 1000, false);
+    assert_eq!((known.look("b", 2500), known.look("c", 2500)), (Some(true), Some(false)));
+    assert_eq!(known.look("a", 9000), None, "the watch began after it");
+    known.list(&["a", "c"], 1000, true);
+    assert_eq!(known.catalogue.take_ended().len(), 1);
+    assert_eq!(known.look("b", 2500), Some(true));
+}
+
+#[test]
 fn a_failure_leaves_a_name_unknown() {
     let mut known = Known::watched(&["a"]);
     known.catalogue.changed(KEY, &units("a"), known.at(10), None);

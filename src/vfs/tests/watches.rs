@@ -83,6 +83,25 @@ async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_remove
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_listed_before_an_own_write_does_not_come_back_when_the_watch_ends() {
+    let silent = Behaviour { close_answers: false, ..watching() };
+    let user = User::following(silent, LONG).having(&["a", "b"]).await;
+    let a = user.stat("d/a").await.unwrap().ino;
+    let gate = user.share.hold_answer("CHANGE_NOTIFY");
+    user.share.put("d/b", b"22");
+    gate.reached().await;
+    let opened = user.vfs.open(a, libc::O_WRONLY).await.unwrap();
+    user.write(opened, 0, b"22").await.unwrap();
+    user.close(opened).await;
+    gate.open();
+    for _ in 0..9 {
+        tokio::task::yield_now().await;
+    }
+    user.vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    assert_eq!(user.stat("new/a").await.unwrap().size, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_directories_are_watched_than_the_bound() {
     let user = User::following(watching(), BRIEF);
     let most = super::catalogue::MAX_WATCHES;
