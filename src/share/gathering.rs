@@ -11,6 +11,7 @@
 use crate::wire::connect::Tree;
 use crate::wire::frame::{Chain, Reply, Request, UNRELATED};
 use futures_util::FutureExt;
+use futures_util::future::try_join_all;
 use parking_lot::Mutex;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -64,14 +65,37 @@ impl Gathering {
     /// the runtime.
     pub(super) fn gather(self: &Arc<Self>, tree: Arc<Tree>, request: Request) -> oneshot::Receiver<Reply> {
         let (answer, receiver) = oneshot::channel();
-        let count = {
+        self.add(vec![Gathered { tree, request, answer }]);
+        receiver
+    }
+
+    /// The same for several requests, in one frame; `None` if the connection ends.
+    pub(super) fn gather_all(
+        self: &Arc<Self>,
+        tree: &Arc<Tree>,
+        requests: Vec<Request>,
+    ) -> impl Future<Output = Option<Vec<Reply>>> + Send + use<> {
+        let (gathered, answers): (Vec<_>, Vec<_>) = requests
+            .into_iter()
+            .map(|request| {
+                let (answer, receiver) = oneshot::channel();
+                (Gathered { tree: Arc::clone(tree), request, answer }, receiver)
+            })
+            .unzip();
+        self.add(gathered);
+        try_join_all(answers).map(Result::ok)
+    }
+
+    fn add(self: &Arc<Self>, new: Vec<Gathered>) {
+        let (was_empty, count) = {
             let mut gathered = self.gathered.lock();
-            gathered.push(Gathered { tree, request, answer });
-            gathered.len()
+            let was_empty = gathered.is_empty();
+            gathered.extend(new);
+            (was_empty, gathered.len())
         };
         if count >= self.full {
             self.send();
-        } else if count == 1 {
+        } else if was_empty {
             let this: Weak<Gathering> = Arc::downgrade(self);
             let patience = self.patience;
             tokio::spawn(async move {
@@ -81,7 +105,6 @@ impl Gathering {
                 }
             });
         }
-        receiver
     }
 
     /// Takes what is gathered for a tree, to go at the head of another frame: less than a frame full.

@@ -16,8 +16,9 @@ use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::frame::{RELATED_FILE, Reply, Request};
+use crate::wire::messages::FileId;
 use crate::wire::messages::create::{self, Create, access, disposition, options};
-use crate::wire::messages::info;
+use crate::wire::messages::info::{self, Scan};
 use crate::wire::messages::lease::Wanted;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct SmbListing {
     ready: VecDeque<Vec<DirEntry>>,
     /// Where the rest comes from; `None` when there is no rest.
     directory: Option<Arc<Directory>>,
+    /// What the next query asks for.
+    next: Scan,
 }
 
 /// The compound that lists a directory if it is small.
@@ -46,8 +49,28 @@ impl Whole {
     /// CREATE and two queries; what comes after is the caller's to add.
     pub(super) fn requests(tree: &Tree, path: &RemotePath, wanted: Wanted) -> Vec<Request> {
         let queries: [u32; QUERIES] = [buffer(tree), CREDIT_PAYLOAD.min(buffer(tree))];
-        let queries = queries.map(|buffer| info::query_directory(RELATED_FILE, buffer));
+        let queries = queries.map(|buffer| info::query_directory(RELATED_FILE, buffer, Scan::Continues));
         std::iter::once(open_request(path, wanted)).chain(queries).collect()
+    }
+}
+
+impl Whole {
+    /// The queries for all that is in a directory which is open and short: a credit each.
+    pub(super) fn again(directory: FileId) -> Vec<Request> {
+        let query = |scan| info::query_directory(directory, CREDIT_PAYLOAD, scan);
+        vec![query(Scan::Restarts), query(Scan::Continues)]
+    }
+
+    /// What was answered to them; `None` if it was not everything.
+    pub(super) fn everything(task: Task<'_>, replies: &[Reply]) -> Result<Option<Vec<DirEntry>>> {
+        let mut everything = Vec::new();
+        for reply in replies {
+            match entries(task, reply)? {
+                Some(more) => everything.extend(more),
+                None => return Ok(Some(everything)),
+            }
+        }
+        Ok(None)
     }
 }
 
@@ -65,8 +88,10 @@ impl SmbListing {
             return Ok(listing);
         }
         listing.ready.clear();
-        let open =
-            |tree: &Tree| vec![open_request(path, Wanted::Nothing), info::query_directory(RELATED_FILE, buffer(tree))];
+        let open = |tree: &Tree| {
+            let query = info::query_directory(RELATED_FILE, buffer(tree), Scan::Continues);
+            vec![open_request(path, Wanted::Nothing), query]
+        };
         let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
         listing.directory = Some(Directory::new(Open::new(tree, task.created(&replies)?.file)));
         listing.take(task, replies.get(1))?;
@@ -91,11 +116,22 @@ impl SmbListing {
                 None => break,
             }
         }
-        Ok(SmbListing { path: task.path.clone(), itself, ready, directory: None })
+        Ok(SmbListing { path: task.path.clone(), itself, ready, directory: None, next: Scan::Continues })
+    }
+
+    /// A directory that is open, once more.
+    pub(super) fn again(path: &RemotePath, itself: Metadata, directory: Arc<Directory>) -> SmbListing {
+        let directory = Some(directory);
+        SmbListing { path: path.clone(), itself, ready: VecDeque::new(), directory, next: Scan::Restarts }
     }
 
     pub(super) fn itself(&self) -> Metadata {
         self.itself
+    }
+
+    /// Whether there are no more entries than these.
+    pub(super) fn is_within(&self, most: usize) -> bool {
+        self.directory.is_none() && self.ready.iter().map(Vec::len).sum::<usize>() <= most
     }
 
     /// The next entries that came, or that come now; none at the end.
@@ -110,11 +146,26 @@ impl SmbListing {
             let Some(open) = directory.open() else { return Ok(Vec::new()) };
             let path = self.path.clone();
             let task = Task { operation: "QUERY_DIRECTORY", path: &path };
-            let query = info::query_directory(open.file, buffer(&open.tree));
+            let scan = std::mem::replace(&mut self.next, Scan::Continues);
+            let query = info::query_directory(open.file, buffer(&open.tree), scan);
             let chain = compound(&open.tree, vec![query]);
             let replies = open.tree.channels.send(&chain, share.request_timeout).await;
             let replies = replies.map_err(|error| task.wire(error))?;
             self.take(task, replies.first())?;
+        }
+    }
+
+    /// All entries that are still to come; `None` if they are more than these.
+    pub(super) async fn rest(mut self, share: &SmbShare, most: usize) -> Result<Option<Vec<DirEntry>>> {
+        let mut all = Vec::new();
+        loop {
+            match self.next(share).await? {
+                more if more.is_empty() => return Ok(Some(all)),
+                more => all.extend(more),
+            }
+            if all.len() > most {
+                return Ok(None);
+            }
         }
     }
 

@@ -525,11 +525,14 @@ impl Share for MemoryShare {
             return Ok((listing, None));
         }
         let watch = self.call("WATCH", path, |tree| tree.watch(path)).await?;
-        Ok((listing, Some(MemoryWatch { watch, tree: Arc::clone(&self.tree) })))
+        Ok((listing, Some(MemoryWatch { watch, path: path.clone(), tree: Arc::clone(&self.tree) })))
     }
 
-    async fn vouches(&self, _watch: &MemoryWatch) -> Result<bool> {
-        self.call("VOUCH", &RemotePath::root(), |_| Ok(true)).await
+    async fn look_again(&self, watch: &MemoryWatch) -> Result<Again> {
+        let look = |tree: &mut Tree| Ok((tree.stat(&watch.path)?, tree.list(&watch.path)?));
+        let (itself, entries) = self.call("LOOK_AGAIN", &watch.path, look).await?;
+        let is_short = entries.len() <= self.behaviour.batch;
+        Ok(if is_short { Again::Everything { itself, entries } } else { Again::Same })
     }
 
     fn is_armed(&self, watch: &MemoryWatch) -> bool {

@@ -35,8 +35,8 @@ pub use leases::Broken;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
-    After, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind, FileTime,
-    IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind,
+    FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 pub use watch::SmbWatch;
 
@@ -159,17 +159,16 @@ pub trait Share: Send + Sync + 'static {
     /// Metadata of the directory itself, as it was when its listing began.
     fn listed(&self, listing: &Self::Listing) -> Metadata;
 
-    /// As [`Share::list`], and has the directory watched from then on; `None` where the server does not.
-    /// A change between the listing and the beginning of the watch may be missed: see [`Share::vouches`].
+    /// As [`Share::list`], and has the directory watched; `None` where the server does not. Unless it is watched
+    /// by a lease, the watch begins some time after the listing: see [`Share::look_again`].
     fn list_watched(
         &self,
         path: &RemotePath,
     ) -> impl Future<Output = Result<(Self::Listing, Option<Self::Watch>)>> + Send;
 
-    /// Whether nothing in the directory itself (entries that came or went) has changed between its listing
-    /// and the beginning of its watch, as far as that can be said: `false` where it cannot. To be asked once,
-    /// any time after [`Share::list_watched`]; many that ask at about the same time share a round trip.
-    fn vouches(&self, watch: &Self::Watch) -> impl Future<Output = Result<bool>> + Send;
+    /// What is in a watched directory now, or whether that has changed since it was listed. To be asked once, when the
+    /// watch has begun for certain; many that ask at about the same time share a round trip.
+    fn look_again(&self, watch: &Self::Watch) -> impl Future<Output = Result<Again>> + Send;
 
     /// Whether nothing has changed in the directory by now that [`Share::changes`] has not told of, as far as can be known
     /// here: a change may be on its way. Never waits.

@@ -230,8 +230,8 @@ impl Share for SmbShare {
         self.list_and_watch(path).await
     }
 
-    async fn vouches(&self, watch: &SmbWatch) -> Result<bool> {
-        watch.vouches(self).await
+    async fn look_again(&self, watch: &SmbWatch) -> Result<Again> {
+        watch.look_again(self).await
     }
 
     fn is_armed(&self, watch: &SmbWatch) -> bool {

@@ -54,7 +54,7 @@ const GRACE: Duration = Duration::from_secs(1);
 const CLOSES_WAIT: Duration = Duration::from_millis(100);
 const CLOSES: usize = 32;
 /// The same for questions: nobody is held up by them.
-const QUESTIONS: usize = 64;
+const QUESTIONS: usize = 192;
 const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
 
 /// Whether an operation may be sent again when its connection was lost before the answer came.

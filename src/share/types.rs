@@ -232,6 +232,22 @@ pub struct DirChange {
     pub kind: ChangeKind,
 }
 
+/// What a second look at a watched directory found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Again {
+    /// All of it as it is now.
+    Everything {
+        /// The directory.
+        itself: Metadata,
+        /// What is in it.
+        entries: Vec<DirEntry>,
+    },
+    /// It is too long to be listed again, and no entry has come or gone since it was; some may have changed.
+    Same,
+    /// It is too long for that, and entries have come or gone, or may have.
+    Changed,
+}
+
 /// What to do about a file that exists or doesn't (MS-SMB2 2.2.13 CreateDisposition).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Disposition {

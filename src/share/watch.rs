@@ -6,8 +6,9 @@
 //!
 //! With CHANGE_NOTIFY, a directory is opened, listed and watched in one compound, whose last request stays unanswered until
 //! something changes. From the first one on the server counts what changes in the directory, also while no
-//! request waits for it, until the directory is closed. What changed between the listing and the first
-//! CHANGE_NOTIFY is missed; the times of the directory tell whether there was anything.
+//! request waits for it, until the directory is closed. What changes between the listing and that is missed, and it may
+//! take its time: Samba leaves it to another process. So whoever is to rely on a watch looks at the directory
+//! again after that.
 //!
 //! Invariant: a directory stays open at the server as long as a watch or a listing of it lives, and no longer.
 
@@ -17,16 +18,16 @@ use super::error::Cause;
 use super::file::Open;
 use super::listing::{SmbListing, Whole};
 use super::smb::{Repeat, SmbShare};
-use super::task::Task;
-use super::types::{Caching, ChangeKind, DirChange, Lease, LeaseKey, RemotePath};
+use super::task::{Task, metadata};
+use super::types::{Again, Caching, ChangeKind, DirChange, Lease, LeaseKey, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::connection::{Pending, Probe};
 use crate::wire::error::WireError;
 use crate::wire::frame::Reply;
-use crate::wire::messages::create::{self, FileInfo};
+use crate::wire::messages::create::{self, Created, FileInfo};
 use crate::wire::messages::lease::Wanted;
-use crate::wire::messages::{info, notify};
+use crate::wire::messages::{FileId, info, notify};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -35,6 +36,10 @@ use tokio::sync::Notify;
 
 /// Room for changes in one answer, in bytes: some 600 of them. It costs one credit.
 pub(super) const BUFFER: u32 = 32 * 1024;
+/// So many entries of a directory take one answer.
+const SHORT: usize = 256;
+/// A directory with more entries than this is not listed again to see whether they have changed.
+const LONG: usize = 20_000;
 /// Times of files are as exact as this on servers that keep fractions of seconds, in 100 ns: a tick of the
 /// clock, and some more.
 const TICK: u64 = 1_000_000;
@@ -72,80 +77,150 @@ pub struct SmbWatch {
     /// `None` once it is not watched any more.
     directory: Mutex<Option<Arc<Directory>>>,
     ended: Notify,
-    lease: Mutex<Option<DirectoryLease>>,
-    /// The key of the lease, which may have been given up.
-    lease_key: Option<LeaseKey>,
-    /// The CHANGE_NOTIFY that is at the server; who waits for its answer holds this.
+    by: By,
+    /// What the listing found.
+    listed: Listed,
+}
+
+/// By what a directory is watched.
+#[derive(Debug)]
+enum By {
+    /// A lease; given up when the watch ends.
+    Lease { key: LeaseKey, held: Mutex<Option<DirectoryLease>> },
+    /// CHANGE_NOTIFY.
+    Notify(Box<Notified>),
+}
+
+/// The CHANGE_NOTIFY that is at the server.
+#[derive(Debug, Default)]
+struct Notified {
+    /// Who waits for its answer holds this.
     pending: tokio::sync::Mutex<Option<Pending>>,
     /// The same one, for those who only want to know whether it is there.
     probe: Mutex<Option<Probe>>,
-    /// The directory's times when it was opened, and the server's clock after that.
-    listed: (FileInfo, Option<u64>),
+}
+
+impl Notified {
+    fn at_server(pending: Pending) -> Box<Notified> {
+        let probe = Mutex::new(Some(pending.probe()));
+        Box::new(Notified { pending: tokio::sync::Mutex::new(Some(pending)), probe })
+    }
+}
+
+/// A directory as it was when it was listed and its watch began.
+#[derive(Debug)]
+struct Listed {
+    info: FileInfo,
+    disk_id: u64,
+    /// The server's clock after that.
+    clock: Option<u64>,
+    /// One answer holds all entries.
+    is_short: bool,
 }
 
 impl SmbWatch {
+    fn new(
+        path: &RemotePath,
+        directory: Arc<Directory>,
+        listing: &SmbListing,
+        (created, clock): (&Created, Option<u64>),
+        by: By,
+    ) -> SmbWatch {
+        let is_short = listing.is_within(SHORT);
+        SmbWatch {
+            path: path.clone(),
+            directory: Mutex::new(Some(directory)),
+            ended: Notify::new(),
+            by,
+            listed: Listed { info: created.info, disk_id: created.disk_id, clock, is_short },
+        }
+    }
+
+    fn task(&self, operation: &'static str) -> Task<'_> {
+        Task { operation, path: &self.path }
+    }
+
     fn directory(&self) -> Option<Arc<Directory>> {
         self.directory.lock().clone()
     }
 
     /// Whether the server is going to tell of the next change, and has told of all before.
     pub(super) fn is_armed(&self, share: &SmbShare) -> bool {
-        if let Some(key) = self.lease_key {
-            return share.leases.caching(key).reads();
+        match &self.by {
+            By::Lease { key, .. } => share.leases.caching(*key).reads(),
+            By::Notify(notified) => notified.probe.lock().as_ref().is_some_and(Probe::is_kept),
         }
-        self.probe.lock().as_ref().is_some_and(Probe::is_kept)
     }
 
     /// The lease by which the directory is watched.
     pub(super) fn lease(&self) -> Option<LeaseKey> {
-        self.lease_key
+        match self.by {
+            By::Lease { key, .. } => Some(key),
+            By::Notify(_) => None,
+        }
     }
 
     /// Waits for changes; sends another CHANGE_NOTIFY if none is at the server.
     pub(super) async fn changes(&self, share: &SmbShare) -> Result<Option<Vec<DirChange>>> {
-        let task = Task { operation: "CHANGE_NOTIFY", path: &self.path };
-        let gone = || task.fail(Cause::Stale);
+        let task = self.task("CHANGE_NOTIFY");
         let ended = self.ended.notified();
         tokio::pin!(ended);
         // From here on no end is missed.
         ended.as_mut().enable();
-        if self.lease_key.is_some() {
-            // A break that came before anybody could be told of it has ended the watch already.
-            if self.directory().is_some() && self.is_armed(share) {
-                ended.await;
+        let directory = self.directory();
+        let gone = || task.fail(Cause::Stale);
+        let open = directory.as_deref().and_then(Directory::open).ok_or_else(gone)?;
+        match &self.by {
+            By::Lease { .. } => {
+                // A break that came before anybody could be told of it has ended the watch already.
+                if self.is_armed(share) {
+                    drop(directory);
+                    ended.await;
+                }
+                Err(gone())
             }
-            return Err(gone());
+            By::Notify(notified) => {
+                let told = self.next_told(share, notified, open.file, Arc::clone(&open.tree));
+                drop(directory);
+                tokio::select! {
+                    told = told => told,
+                    () = ended => Err(gone()),
+                }
+            }
         }
-        let mut pending = self.pending.lock().await;
-        let told = async {
-            if pending.is_none() {
-                let directory = self.directory().ok_or_else(gone)?;
-                let open = directory.open().ok_or_else(gone)?;
-                let chain = super::task::compound(&open.tree, vec![notify::change_notify(open.file, BUFFER)]);
-                let sent = open.tree.channels.send_open_ended(&chain, share.request_timeout).await;
+    }
+
+    async fn next_told(
+        &self,
+        share: &SmbShare,
+        notified: &Notified,
+        file: FileId,
+        tree: Arc<Tree>,
+    ) -> Result<Option<Vec<DirChange>>> {
+        let task = self.task("CHANGE_NOTIFY");
+        let mut pending = notified.pending.lock().await;
+        let request = match &mut *pending {
+            Some(request) => request,
+            none => {
+                let chain = super::task::compound(&tree, vec![notify::change_notify(file, BUFFER)]);
+                let sent = tree.channels.send_open_ended(&chain, share.request_timeout).await;
                 let (_, request) = sent.map_err(|error| task.wire(error))?;
-                *self.probe.lock() = Some(request.probe());
-                *pending = Some(request);
+                *notified.probe.lock() = Some(request.probe());
+                none.insert(request)
             }
-            let Some(request) = pending.as_mut() else { return Err(gone()) };
-            let reply = request.reply().await;
-            *pending = None;
-            changes_in(task, reply)
         };
-        if self.directory().is_none() {
-            return Err(gone());
-        }
-        tokio::select! {
-            told = told => told,
-            () = ended => Err(gone()),
-        }
+        let reply = request.reply().await;
+        *pending = None;
+        changes_in(task, reply)
     }
 
     /// Closes the directory, with others, unless a listing goes on in it.
     pub(super) fn end(&self, share: &SmbShare) {
         let directory = self.directory.lock().take();
-        self.lease.lock().take();
-        self.probe.lock().take();
+        match &self.by {
+            By::Lease { held, .. } => drop(held.lock().take()),
+            By::Notify(notified) => drop(notified.probe.lock().take()),
+        }
         self.ended.notify_waiters();
         let Some(mut directory) = directory.and_then(Arc::into_inner) else { return };
         if let Some(open) = directory.0.take().filter(|open| open.tree.channels.ended().is_none()) {
@@ -153,24 +228,36 @@ impl SmbWatch {
         }
     }
 
-    /// Whether the directory's times are those from before it was listed, and old enough to have told of a change
-    /// after that.
-    pub(super) async fn vouches(&self, share: &SmbShare) -> Result<bool> {
-        let task = Task { operation: "QUERY_INFO", path: &self.path };
+    /// What is in the directory now, unless that is too long; then whether its times are those from before it was
+    /// listed, and old enough to have told of a change after that.
+    pub(super) async fn look_again(&self, share: &SmbShare) -> Result<Again> {
+        let task = self.task("QUERY_DIRECTORY");
         let gone = || task.fail(Cause::Stale);
-        if self.lease_key.is_some() {
-            return Ok(self.is_armed(share));
-        }
-        let reply = {
-            let directory = self.directory().ok_or_else(gone)?;
-            let open = directory.open().ok_or_else(gone)?;
-            share.questions.gather(Arc::clone(&open.tree), info::query_file(open.file))
+        let Listed { info: before, disk_id, clock, is_short } = self.listed;
+        let replies = {
+            let directory = self.directory();
+            let open = directory.as_deref().and_then(Directory::open).ok_or_else(gone)?;
+            let mut questions = vec![info::query_file(open.file)];
+            if is_short {
+                questions.extend(Whole::again(open.file));
+            }
+            share.questions.gather_all(&open.tree, questions)
         };
-        let reply = reply.await.map_err(|_| task.fail(Cause::Disconnected("no answer came".into())))?;
-        let now = task.parsed(info::parse_file(task.reply(&[reply], 0)?))?;
-        let (before, clock) = self.listed;
-        Ok((now.modified, now.changed) == (before.modified, before.changed)
-            && clock.is_some_and(|clock| is_settled(before.modified.max(before.changed), clock)))
+        let replies = replies.await.ok_or_else(|| task.fail(Cause::Disconnected("no answer came".into())))?;
+        let now = task.parsed(info::parse_file(task.reply(&replies, 0)?))?;
+        let itself = metadata(now, disk_id, 0);
+        let entries = if is_short {
+            Whole::everything(task, &replies[1..])?
+        } else {
+            let listing = SmbListing::again(&self.path, itself, self.directory().ok_or_else(gone)?);
+            listing.rest(share, LONG).await?
+        };
+        if let Some(entries) = entries {
+            return Ok(Again::Everything { itself, entries });
+        }
+        let is_same = (now.modified, now.changed) == (before.modified, before.changed)
+            && clock.is_some_and(|clock| is_settled(before.modified.max(before.changed), clock));
+        Ok(if is_same { Again::Same } else { Again::Changed })
     }
 }
 
@@ -228,21 +315,11 @@ impl SmbShare {
             }
             return Ok((listing, None));
         }
-        let watch = SmbWatch {
-            path: path.clone(),
-            directory: Mutex::new(Some(directory)),
-            ended: Notify::new(),
-            lease: Mutex::default(),
-            lease_key: None,
-            probe: Mutex::new(Some(pending.probe())),
-            pending: tokio::sync::Mutex::new(Some(pending)),
-            listed: (created.info, tree.terms.clock.now()),
-        };
+        let listed = (&created, tree.terms.clock.now());
+        let watch = SmbWatch::new(path, directory, &listing, listed, By::Notify(Notified::at_server(pending)));
         Ok((listing, Some(watch)))
     }
-}
 
-impl SmbShare {
     /// Lists a directory under a lease. If there was none to be had, a CHANGE_NOTIFY follows with the first
     /// [`SmbWatch::changes`].
     async fn list_under_lease(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
@@ -257,17 +334,12 @@ impl SmbShare {
         let holding = announced.opened(&tree, &created);
         let listing = SmbListing::from_whole(task, &replies, Arc::clone(&directory))?;
         let lease = holding.filter(|_| self.leases.caching(key).reads());
-        let lease = lease.map(|holding| DirectoryLease::new(&self.directory_leases, path, key, holding));
-        let watch = SmbWatch {
-            path: path.clone(),
-            directory: Mutex::new(Some(directory)),
-            ended: Notify::new(),
-            lease_key: lease.as_ref().map(|lease| lease.key),
-            lease: Mutex::new(lease),
-            probe: Mutex::default(),
-            pending: tokio::sync::Mutex::default(),
-            listed: (created.info, tree.terms.clock.now()),
+        let by = match lease.map(|holding| DirectoryLease::new(&self.directory_leases, path, key, holding)) {
+            Some(lease) => By::Lease { key, held: Mutex::new(Some(lease)) },
+            None => By::Notify(Box::default()),
         };
+        let listed = (&created, tree.terms.clock.now());
+        let watch = SmbWatch::new(path, directory, &listing, listed, by);
         Ok((listing, Some(watch)))
     }
 }

@@ -67,6 +67,8 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     state: State,
+    /// It has been so since then, or longer.
+    since: Instant,
     /// When the server was asked.
     at: Instant,
     /// It was still so then.
@@ -101,7 +103,9 @@ struct Directory<W> {
 #[derive(Debug)]
 struct Watch<W> {
     by: W,
-    /// It tells of everything that has happened since the directory became complete.
+    /// It has begun for certain by then: it tells of everything that has happened to what was fetched since.
+    since: Option<Instant>,
+    /// It tells of every name that has come or gone since the directory became complete.
     vouched: bool,
     /// Up to here everything was told.
     told: Instant,
@@ -193,7 +197,7 @@ impl<W: Followed> Catalogue<W> {
     pub(crate) fn vouched(&self, key: u64, name: &[u16], now: Instant) -> Option<Vouched> {
         let directory = self.directories.peek(&key)?;
         let entry = directory.entries.get(name).filter(|entry| matches!(entry.state, State::Present(_)))?;
-        Some(Vouched { since: entry.at, until: directory.known_at(entry, now) })
+        Some(Vouched { since: entry.since, until: directory.known_at(entry, now) })
     }
 
     /// The same for the directory itself, as far as its entries change it.
@@ -274,9 +278,10 @@ impl<W: Followed> Catalogue<W> {
         }
         let own = known.and_then(|entry| entry.own);
         let state = found.map_or(State::Absent, State::Present);
-        let followed = directory.watch.as_ref().is_some_and(|watch| watch.vouched);
+        let followed = directory.watch.as_ref().is_some_and(|watch| watch.vouched && watch.has_begun(at));
         let order = known.map_or(LAST, |entry| entry.order);
-        self.put(key, name, Entry { state, at, until: at, followed, changed, own, order });
+        let since = known.and_then(|entry| entry.has_been(found?)).unwrap_or(at);
+        self.put(key, name, Entry { state, since, at, until: at, followed, changed, own, order });
     }
 
     /// This mount has changed a name, or may have: what it means now, if that is known.
@@ -295,7 +300,7 @@ impl<W: Followed> Catalogue<W> {
             None => State::Unknown,
         };
         let (own, order) = (Some(now), LAST);
-        self.put(key, name, Entry { state, at: now, until: now, followed: false, changed, own, order });
+        self.put(key, name, Entry { state, since: now, at: now, until: now, followed: false, changed, own, order });
     }
 
     /// This mount has made a directory: nothing is in it.
@@ -303,8 +308,8 @@ impl<W: Followed> Catalogue<W> {
         self.directory(key, ino).complete = Some(now);
     }
 
-    /// A directory was listed to its end: what is in it, and when the listing began. `watch` was begun with the
-    /// listing; without one, whoever watches already has done so since before.
+    /// A directory was listed to its end: what is in it, and when the listing began. A new `watch` was begun with the
+    /// listing.
     pub(crate) fn listed(
         &mut self,
         (key, ino): (u64, u64),
@@ -320,22 +325,22 @@ impl<W: Followed> Catalogue<W> {
         }
         let before = std::mem::take(&mut directory.entries);
         self.entries -= before.len();
-        let (mut fresh, mut own) = (BTreeMap::new(), BTreeMap::new());
-        for (name, entry) in before {
-            if entry.changed > begun {
-                fresh.insert(name, entry);
-            } else if let Some(at) = entry.own {
-                own.insert(name, at);
-            }
+        if let Some(by) = watch {
+            self.end_watch(key);
+            self.begin_watch(key, Watch::begun_with(by, at));
         }
+        let followed = self.directory(key, ino).watch.as_mut().is_some_and(|watch| watch.listed((begun, at)));
+        let (mut fresh, before): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            before.into_iter().partition(|(_, entry)| entry.changed > begun);
         let mut subdirectories = Vec::new();
         for (order, (name, metadata)) in (0..LAST).zip(entries) {
             if metadata.kind() == FileKind::Directory {
                 subdirectories.push((order, name.clone()));
             }
-            let own = own.get(&name).copied();
-            let (state, changed) = (State::Present(metadata), Ticket::default());
-            fresh.entry(name).or_insert(Entry { state, at, until: at, followed: true, changed, own, order });
+            let known = before.get(&name);
+            let (own, since) = (known.and_then(|entry| entry.own), known.and_then(|entry| entry.has_been(metadata)));
+            let (state, since, changed) = (State::Present(metadata), since.unwrap_or(at), Ticket::default());
+            fresh.entry(name).or_insert(Entry { state, since, at, until: at, followed, changed, own, order });
         }
         self.entries += fresh.len();
         let directory = self.directory(key, ino);
@@ -344,26 +349,17 @@ impl<W: Followed> Catalogue<W> {
         fresh.keys().for_each(|name| *directory.folded.entry(folded(name)).or_default() += 1);
         directory.entries = fresh;
         (directory.complete, directory.misses, directory.spared) = (Some(at), 0, false);
-        match (watch, &mut directory.watch) {
-            (Some(by), _) => {
-                self.end_watch(key);
-                self.begin_watch(key, Watch { by, vouched: false, told: at, lost: None });
-            }
-            (None, Some(before)) if before.lost.is_none_or(|lost| lost <= begun) => {
-                (before.vouched, before.lost) = (true, None);
-            }
-            (None, _) => {}
-        }
         self.keep_bounds(key);
     }
 
-    /// Whether [`Catalogue::confirm`] can still come: nothing has changed so far.
-    pub(crate) fn awaits_confirmation(&self, key: u64, watch: u64) -> bool {
-        let watching = self.directories.peek(&key).and_then(|directory| directory.watch.as_ref());
-        watching.is_some_and(|one| one.by.id() == watch && !one.vouched && one.lost.is_none() && one.by.is_armed())
+    /// A watch has begun for certain. Says whether a second look at the directory is worth it: nothing has changed so far.
+    pub(crate) fn begun(&mut self, key: u64, watch: u64, now: Instant) -> bool {
+        let Some(watch) = self.watch(key, watch) else { return false };
+        watch.since.get_or_insert(now);
+        !watch.vouched && watch.lost.is_none() && watch.by.is_armed()
     }
 
-    /// Nothing had changed between the listing of a directory and the beginning of its watch.
+    /// No name had come or gone between the listing of a directory and the beginning of its watch.
     pub(crate) fn confirm(&mut self, key: u64, watch: u64) {
         if let Some(watch) = self.watch(key, watch) {
             watch.vouched = watch.lost.is_none();
@@ -395,7 +391,7 @@ impl<W: Followed> Catalogue<W> {
             self.changes.0 += 1;
             let changed = self.changes;
             let (state, order) = (State::Unknown, known.map_or(LAST, |entry| entry.order));
-            let entry = Entry { state, at: now, until: now, followed: true, changed, own: None, order };
+            let entry = Entry { state, since: now, at: now, until: now, followed: true, changed, own: None, order };
             self.put(key, &change.name, entry);
             foreign.push(change);
         }
@@ -464,6 +460,7 @@ impl<W: Followed> Catalogue<W> {
         let Some(entry) = entry.filter(|entry| matches!(entry.state, State::Present(_))) else { return };
         match known {
             Some((metadata, at)) if at > entry.at => {
+                entry.since = entry.has_been(metadata).unwrap_or(at);
                 (entry.state, entry.at, entry.until) = (State::Present(metadata), at, at.max(entry.until));
             }
             Some(_) => {}
@@ -539,6 +536,37 @@ impl<W: Followed> Catalogue<W> {
                 self.end_watch(key);
             }
         }
+    }
+}
+
+impl Entry {
+    /// Since when it has been what it is found to be now, if it was that before. A change would show in its ChangeTime at the
+    /// latest: the other times of a file that is open may be told late.
+    fn has_been(&self, found: Metadata) -> Option<Instant> {
+        let State::Present(before) = self.state else { return None };
+        (Metadata { accessed: found.accessed, ..before } == found).then_some(self.since)
+    }
+}
+
+impl<W: Followed> Watch<W> {
+    /// A lease is there before the listing; another watch begins some time after it.
+    fn begun_with(by: W, at: Instant) -> Watch<W> {
+        let since = by.lease().map(|_| at);
+        Watch { by, since, vouched: false, told: at, lost: None }
+    }
+
+    fn has_begun(&self, at: Instant) -> bool {
+        self.since.is_some_and(|since| since <= at)
+    }
+
+    /// The directory was listed. Says whether everything that has happened since then is told.
+    fn listed(&mut self, (begun, at): (Ticket, Instant)) -> bool {
+        let is_followed = self.has_begun(at) && self.lost.is_none_or(|lost| lost <= begun);
+        // What a lease vouched for has changed if it is gone.
+        if is_followed && (self.by.lease().is_none() || self.by.is_armed()) {
+            (self.vouched, self.lost) = (true, None);
+        }
+        is_followed && self.vouched
     }
 }
 

@@ -11,14 +11,14 @@
 //! Invariants: a lock on the catalogue is taken under the one on the inodes or alone, and a watch that has left the
 //! catalogue is ended at the server.
 
-use super::attributes::Attr;
+use super::attributes::{Attr, FetchToken};
 use super::catalogue::{Catalogue, Followed, Look, MAX_WATCHES, Ticket, Vouched, concerns_name, is_recent};
 use super::errno::{Result, VfsError};
 use super::forgetting::Forgotten;
 use super::inodes::{Admission, Inodes, ROOT};
 use super::names::hidden;
 use super::{Vfs, names};
-use crate::share::{ChangeKind, DirChange, DirEntry, FileKind, FileTime, LeaseKey, Metadata, Share};
+use crate::share::{Again, ChangeKind, DirChange, DirEntry, FileKind, FileTime, LeaseKey, Metadata, Share};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use std::ffi::OsStr;
@@ -29,8 +29,9 @@ use tokio::sync::mpsc;
 
 /// After so long without a change the next one is told at once.
 const QUIET: Duration = Duration::from_secs(5);
-/// A directory that is changed or left so soon after it was listed need not be confirmed.
-const CONFIRM_AFTER: Duration = Duration::from_millis(100);
+/// A watch has begun for certain so long after the listing with which it was asked for. What was listed is believed for
+/// longer than that anyway, and a directory that is changed or left meanwhile need not be looked at again.
+const BEGUN_AFTER: Duration = Duration::from_millis(700);
 /// The rest between an answer and the next question: it grows as long as answers come thick.
 const FIRST_REST: Duration = Duration::from_millis(50);
 const LONGEST_REST: Duration = Duration::from_secs(1);
@@ -241,13 +242,17 @@ impl<S: Share> Vfs<S> {
         };
         let id = self.next_watch.fetch_add(1, Ordering::Relaxed);
         let watch = watch.map(|watch| Arc::new(Watched { share: Arc::clone(&self.share), watch, id, key, ino }));
-        let itself = self.share.listed(&listing);
+        self.listed(ino, self.share.listed(&listing), Some(token), begun.1);
+        Ok((listing, Gathered { key, ino, begun, watch, entries: Vec::new() }))
+    }
+
+    /// A listing has told of the directory itself.
+    fn listed(&self, ino: u64, itself: Metadata, token: Option<FetchToken>, asked: Instant) {
         self.with_inodes(|inodes| {
-            if inodes.is_still(ino, &itself) {
-                inodes.store(ino, itself, token, begun.1);
+            if let Some(token) = token.filter(|_| inodes.is_still(ino, &itself)) {
+                inodes.store(ino, itself, token, asked);
             }
         });
-        Ok((listing, Gathered { key, ino, begun, watch, entries: Vec::new() }))
     }
 
     /// A listing has come to its end.
@@ -307,17 +312,34 @@ impl<S: Share> Vfs<S> {
     async fn follow_watch(&self, watched: Arc<Watched<S>>) {
         let confirm = async {
             if self.share.lease(&watched.watch).is_none() {
-                tokio::time::sleep(CONFIRM_AFTER).await;
-            }
-            if self.catalogue.lock().awaits_confirmation(watched.key, watched.id)
-                && matches!(self.share.vouches(&watched.watch).await, Ok(true))
-            {
-                self.with_catalogue(|catalogue| catalogue.confirm(watched.key, watched.id));
+                tokio::time::sleep(BEGUN_AFTER).await;
+                self.look_again(&watched).await;
             }
         };
         tokio::join!(confirm, self.follow_changes(&watched));
         self.with_catalogue(|catalogue| catalogue.unwatched(watched.key, watched.id));
         self.share.unwatch(&watched.watch);
+    }
+
+    /// A watch has begun. If that may serve, the directory is looked at once more: from then on nothing is missed.
+    async fn look_again(&self, watched: &Watched<S>) {
+        let (key, ino) = (watched.key, watched.ino);
+        if !self.with_catalogue(|catalogue| catalogue.begun(key, watched.id, Instant::now())) {
+            return;
+        }
+        let token = self.with_inodes(|inodes| inodes.token(ino));
+        let begun = self.asking();
+        match self.share.look_again(&watched.watch).await {
+            Ok(Again::Everything { itself, entries }) => {
+                self.listed(ino, itself, token, begun.1);
+                let mut gathered = Gathered { key, ino, begun, watch: None, entries: Vec::new() };
+                gathered.add(&entries);
+                self.enter(gathered);
+            }
+            Ok(Again::Same) => self.with_catalogue(|catalogue| catalogue.confirm(key, watched.id)),
+            Ok(Again::Changed) => {}
+            Err(error) => tracing::debug!(%error, "a watched directory was not looked at again"),
+        }
     }
 
     async fn follow_changes(&self, watched: &Watched<S>) {

@@ -2,13 +2,14 @@
 
 use crate::support::files::{checksum, fails_with, mapped, names, noise};
 use crate::support::scene::Scene;
-use crate::support::server::{Kind, both_servers};
+use crate::support::server::{Kind, Server, Settings, both_servers};
 use crate::support::wait_until;
 use rustix::io::Errno;
 use rustix::mm::MapFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 both_servers!(
@@ -171,6 +172,26 @@ fn folders_are_not_read_as_files(kind: Kind) {
     fails_with(fs::read(scene.here("folder")), Errno::ISDIR);
     fails_with(File::create(scene.here("folder")), Errno::ISDIR);
     fails_with(fs::read(scene.here("missing")), Errno::NOENT);
+}
+
+/// Smbd leaves it to another process to watch its disk, and that takes its time.
+#[test]
+fn what_changes_on_the_servers_disk_before_the_folder_is_watched_shows() {
+    let server = Arc::new(Server::start(Kind::Smbd, Settings::default()));
+    let scene = Scene::of(Arc::clone(&server), |request| request);
+    fs::write(scene.there("file"), "before").unwrap();
+    let written = Instant::now();
+    // The folder's own times say nothing of its files.
+    wait_until(Duration::from_secs(9), || written.elapsed() > Duration::from_millis(500));
+    let Server::Smbd(smbd) = &*server else { unreachable!("it was started as one") };
+    let stopped = smbd.stop_watching();
+    assert_eq!(names(scene.mount.path()), ["file"]);
+    let read = || fs::read_to_string(scene.here("file")).unwrap();
+    assert_eq!(read(), "before");
+    fs::write(scene.there("file"), "afterwards").unwrap();
+    drop(stopped);
+    assert!(wait_until(Duration::from_secs(20), || read() == "afterwards"));
+    assert_eq!(fs::metadata(scene.here("file")).unwrap().len(), 10);
 }
 
 /// Of a file that was just read here, and is changed where no lease tells of it. (Smbd watches its disk; smb-server does not

@@ -1,6 +1,6 @@
 //! Watches of the share in memory: a queue of changes for each, as a server keeps it for an open directory.
 
-use super::super::types::{ChangeKind, DirChange};
+use super::super::types::{ChangeKind, DirChange, RemotePath};
 use super::tree::Tree;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
@@ -78,6 +78,7 @@ impl Watchers {
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {
     pub(super) watch: u64,
+    pub(super) path: RemotePath,
     pub(super) tree: Arc<Mutex<Tree>>,
 }
 

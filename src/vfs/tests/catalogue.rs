@@ -57,7 +57,8 @@ impl Known {
     fn watched(names: &[&str]) -> Known {
         let mut known = Known::nothing();
         known.list(names, 0, true);
-        known.catalogue.confirm(KEY, 1);
+        known.catalogue.begun(KEY, 1, known.start);
+        known.list(names, 0, false);
         known
     }
 
@@ -110,13 +111,42 @@ fn a_watch_makes_it_true_for_longer_but_not_for_ever() {
 }
 
 #[test]
-fn a_watch_that_nobody_has_confirmed_proves_nothing() {
+fn a_watch_of_which_nobody_knows_when_it_began_proves_nothing() {
     let mut known = Known::nothing();
     known.list(&["a"], 0, true);
     assert_eq!(known.look("a", 2000), None);
-    // Listed once more, while it is watched.
     known.list(&["a"], 2000, false);
-    assert_eq!(known.look("a", 9000), Some(true));
+    assert_eq!(known.look("a", 9000), None);
+    known.catalogue.begun(KEY, 1, known.at(9000));
+    known.list(&["a"], 8999, false);
+    assert_eq!(known.look("a", 10_000), None, "asked for before");
+    known.list(&["a"], 10_000, false);
+    assert_eq!(known.look("a", 20_000), Some(true));
+}
+
+#[test]
+fn names_that_have_not_changed_before_the_watch_began_are_known_but_not_what_they_mean() {
+    let mut known = Known::nothing();
+    known.list(&["a"], 0, true);
+    assert!(known.catalogue.begun(KEY, 1, known.at(700)));
+    known.catalogue.confirm(KEY, 1);
+    assert_eq!((known.look("a", 2000), known.look("b", 2000)), (None, Some(false)));
+    assert!(known.catalogue.everything(KEY, known.at(2000), TIMEOUT).is_none());
+    known.list(&["a"], 2000, false);
+    assert_eq!((known.look("a", 9000), known.look("b", 9000)), (Some(true), Some(false)));
+}
+
+#[test]
+fn a_lease_vouches_from_the_listing_on_unless_it_was_broken_meanwhile() {
+    for armed in [true, false] {
+        let mut known = Known::nothing();
+        known.armed.set(armed);
+        let lease = Some(LeaseKey(7));
+        let watch = Watcher { id: 1, armed: Rc::clone(&known.armed), lease };
+        let begun = (known.catalogue.ticket(), known.start);
+        known.catalogue.listed((KEY, INO), [(units("a"), metadata(1))], begun, Some(watch));
+        assert_eq!(known.look("a", 2000), armed.then_some(true));
+    }
 }
 
 #[test]

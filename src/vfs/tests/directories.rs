@@ -100,6 +100,12 @@ async fn a_directory_is_known_for_as_long_as_its_watch_vouches() {
     assert_eq!(user.stat("d").await.unwrap().kind, FileKind::Directory);
     assert_eq!(user.list("d").await, ["a", "b"]);
     assert_eq!(user.share.total(), 0);
+    user.share.refuse("CHANGE_NOTIFY", 1, NtStatus::NOTIFY_CLEANUP);
+    user.share.put("d/c", b"1");
+    user.outlast().await;
+    user.share.forget_log();
+    assert!(user.is_there("d/c").await);
+    assert!(user.share.total() > 0, "nobody vouches any more");
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,7 +122,7 @@ async fn without_a_watch_it_is_asked_again() {
 async fn a_watch_that_may_have_missed_something_vouches_from_the_next_listing_on() {
     let user = User::following(watching(), BRIEF);
     user.share.put("a", b"1");
-    user.share.refuse("VOUCH", 1, NtStatus::INVALID_DEVICE_REQUEST);
+    user.share.refuse("LOOK_AGAIN", 1, NtStatus::INVALID_DEVICE_REQUEST);
     user.list("").await;
     user.outlast().await;
     user.list("").await;

@@ -19,13 +19,23 @@ const FILE_END_OF_FILE: u8 = SetFileInfoClass::EndOfFileInformation as u8;
 const FS_ATTRIBUTE: u8 = QueryFileSystemInfoClass::FsAttributeInformation as u8;
 const FS_FULL_SIZE: u8 = QueryFileSystemInfoClass::FsFullSizeInformation as u8;
 
-/// A QUERY_DIRECTORY for all entries from where the last one ended.
-pub fn query_directory(directory: FileId, buffer: u32) -> Request {
+/// Where a QUERY_DIRECTORY begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scan {
+    /// Where the last one ended.
+    Continues,
+    /// With the first entry (SMB2_RESTART_SCANS).
+    Restarts,
+}
+
+/// A QUERY_DIRECTORY for all entries (MS-SMB2 2.2.33).
+pub fn query_directory(directory: FileId, buffer: u32, scan: Scan) -> Request {
+    const RESTART_SCANS: u8 = 1;
     const FIXED: usize = 32;
     let mut body = Vec::with_capacity(FIXED + 2);
     body.put_u16(33)
         .put_u8(ID_FULL_DIRECTORY)
-        .put_u8(0)
+        .put_u8(if scan == Scan::Restarts { RESTART_SCANS } else { 0 })
         .put_u32(0)
         .put_bytes(&directory)
         .put_u16((HEADER_SIZE + FIXED) as u16)

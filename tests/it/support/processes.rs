@@ -16,6 +16,17 @@ pub(crate) fn command_line(pid: i32) -> Vec<String> {
     words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
+/// A process's short name.
+pub(super) fn name(pid: i32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
+}
+
+/// The processes that a process has started.
+pub(super) fn children(parent: i32) -> Vec<i32> {
+    let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+    children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// Processes of ours for this mountpoint, by its whole path or, relative to where they were started,
 /// by its last name.
 pub(super) fn served_by(mountpoint: &Path) -> Vec<i32> {

@@ -2,10 +2,11 @@
 //! port of the loopback. It needs no root; then it knows the user who runs it and nobody else.
 
 use super::command::{run, run_with_input, spawn_quiet, wait};
+use super::processes::{children, name};
 use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
 use super::{scratch, wait_until};
 use cifs_fuse::config::Dialect;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -84,6 +85,15 @@ impl Smbd {
         run(&mut smbclient, START).code == Some(0)
     }
 
+    /// Stops the process that does the watching of directories, until the guard is dropped.
+    pub(crate) fn stop_watching(&self) -> Stopped {
+        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
+        let watcher = children(leader as i32).into_iter().find(|pid| name(*pid) == "smbd-notifyd");
+        let watcher = Stopped(watcher.and_then(Pid::from_raw).expect("smbd has such a process"));
+        kill_process(watcher.0, Signal::STOP).expect("our own process");
+        watcher
+    }
+
     /// The server's log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
@@ -98,6 +108,15 @@ impl Smbd {
         let root = rustix::process::geteuid().is_root();
         let command = if root { &mut smbpasswd } else { &mut pdbedit };
         run_with_input(command, format!("{PASSWORD}\n{PASSWORD}\n").as_bytes(), START).success();
+    }
+}
+
+/// A process that stands still until this is dropped.
+pub(crate) struct Stopped(Pid);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = kill_process(self.0, Signal::CONT);
     }
 }
 
