@@ -1,5 +1,6 @@
 //! The kernel's requests, each in a few lines: decode, call the file system, reply.
 
+use super::begin::begin;
 use super::convert::{add_entry, file_attr, file_type, open_flags, report, set_time};
 use super::init;
 use crate::share::Share;
@@ -38,13 +39,13 @@ impl<S: Share> Adapter<S> {
     }
 
     /// Runs what needs waiting. The reply goes with it; if it were dropped unanswered, fuser would
-    /// answer `EIO`.
+    /// answer `EIO`. What can be done at once is done here: so the server has the request before another thread is awake.
     fn spawn<F, W>(&self, work: W)
     where
         W: FnOnce(Arc<Vfs<S>>) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        self.runtime.spawn(work(Arc::clone(&self.vfs)));
+        begin(&self.runtime, work(Arc::clone(&self.vfs)));
     }
 }
 

@@ -10,6 +10,7 @@
 //! the thread). Each request gets exactly one reply. An error is logged once, here, with its cause.
 
 pub mod adapter;
+mod begin;
 mod convert;
 mod init;
 mod notify;

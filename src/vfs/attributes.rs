@@ -113,6 +113,8 @@ pub(crate) struct KnownAttributes {
     changed_at: Option<Instant>,
     /// Since when it is not known how the file is.
     unknown_since: Option<Instant>,
+    /// The server has told of a size that the kernel may not have been told of.
+    resized: bool,
 }
 
 impl KnownAttributes {
@@ -131,6 +133,7 @@ impl KnownAttributes {
             estimated: false,
             changed_at: None,
             unknown_since: None,
+            resized: false,
         }
     }
 
@@ -164,6 +167,7 @@ impl KnownAttributes {
         if token.0 != self.changes || self.held {
             return false;
         }
+        self.resized |= self.metadata.size != metadata.size;
         self.metadata = metadata;
         self.fetched = Some(now);
         self.estimated = false;
@@ -177,10 +181,26 @@ impl KnownAttributes {
         if self.held || known.is_none_or(|known| known >= fetched) {
             return false;
         }
+        self.resized |= self.metadata.size != metadata.size;
         self.metadata = metadata;
         self.fetched = Some(fetched);
         self.estimated = false;
         true
+    }
+
+    /// The kernel is told of the size, or will ask for it.
+    pub(crate) fn told(&mut self) {
+        self.resized = false;
+    }
+
+    /// What the kernel was to be told it was not.
+    pub(crate) fn not_told(&mut self) {
+        self.resized = true;
+    }
+
+    /// Whether the kernel may believe that the file has another size.
+    pub(crate) fn is_resized(&self) -> bool {
+        self.resized
     }
 
     /// This mount wrote, and what it wrote ends at `end`. Times are the server's to tell.

@@ -121,8 +121,9 @@ impl<S: Share> Vfs<S> {
                         return None;
                     };
                     let attr = self.believed(inodes, ino, now);
-                    if attr.is_none() {
-                        inodes.forget(ino, 1);
+                    match inodes.get_mut(ino).filter(|_| attr.is_some()) {
+                        Some(node) => node.attributes.told(),
+                        None => inodes.forget(ino, 1),
                     }
                     attr.map(Ok)
                 }

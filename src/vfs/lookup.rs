@@ -59,7 +59,16 @@ impl<S: Share> Vfs<S> {
 
     /// Attributes, as far as they are known and not too old.
     pub fn known_attributes(&self, ino: u64) -> Option<Attr> {
-        self.with_inodes(|inodes| self.believed(inodes, ino, Instant::now()))
+        self.with_inodes(|inodes| {
+            let attr = self.believed(inodes, ino, Instant::now())?;
+            inodes.get_mut(ino)?.attributes.told();
+            Some(attr)
+        })
+    }
+
+    /// Whether the attributes are known and not too old.
+    pub(super) fn is_known(&self, ino: u64) -> bool {
+        self.with_inodes(|inodes| self.believed(inodes, ino, Instant::now())).is_some()
     }
 
     /// Attributes, asked of the server if they are not known.
@@ -122,7 +131,12 @@ impl<S: Share> Vfs<S> {
 
     /// What is known, whatever its age: for the answer to an operation that has just changed it.
     pub(super) fn attr(&self, ino: u64) -> Result<Attr> {
-        self.with_inodes(|inodes| self.shown(inodes, ino, Instant::now())).ok_or_else(VfsError::stale)
+        self.with_inodes(|inodes| {
+            let attr = self.shown(inodes, ino, Instant::now())?;
+            inodes.get_mut(ino)?.attributes.told();
+            Some(attr)
+        })
+        .ok_or_else(VfsError::stale)
     }
 
     /// An open file of this inode that can be written through, if there is one.

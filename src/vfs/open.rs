@@ -68,6 +68,9 @@ impl<S: Share> Vfs<S> {
         if let Some(shared) = self.files.get(key)
             && let Some(opened) = self.open_shared(&shared, access)
         {
+            if self.is_resized(ino) {
+                self.forgetting.data(ino).await;
+            }
             return Ok(opened);
         }
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
@@ -92,10 +95,11 @@ impl<S: Share> Vfs<S> {
                 return None;
             }
             let version = DataVersion::from(&metadata);
-            // What it truncates itself the kernel knows.
-            let is_resized = !access.truncate && inodes.get(ino)?.attributes.metadata().size != metadata.size;
+            let differs = inodes.get(ino)?.attributes.metadata().size != metadata.size;
             inodes.store(ino, metadata, token, Instant::now());
             let node = inodes.get_mut(ino)?;
+            // What it truncates itself the kernel knows.
+            let is_resized = !access.truncate && (differs || node.attributes.is_resized());
             if action != CreateAction::Opened {
                 node.data.changed();
                 node.attributes.changed_as_told();

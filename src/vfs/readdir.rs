@@ -226,6 +226,7 @@ impl<S: Share> Vfs<S> {
             return Ok(Handed::On);
         }
         if attr.is_some() {
+            self.with_inodes(|inodes| inodes.get_mut(ino).map(|node| node.attributes.not_told()));
             self.forget(ino, 1);
         }
         pages.put_back(at, fresh);

@@ -63,7 +63,7 @@ impl<S: Share> Vfs<S> {
         // A size or a time that is set comes after what was written.
         self.drain_file(ino).await;
         // The attributes beside the read-only one have to be known, or they would be lost.
-        if set.mode.is_some() && self.known_attributes(ino).is_none() {
+        if set.mode.is_some() && !self.is_known(ino) {
             self.refresh(ino).await?;
         }
         let change = self.change_for(ino, set)?;

@@ -35,7 +35,12 @@ impl<S: Share> Vfs<S> {
             return None;
         }
         let shared = self.files.get(key)?;
-        if shared.is_dirty() { None } else { self.open_shared(&shared, access).map(Ok) }
+        if shared.is_dirty() || self.is_resized(ino) { None } else { self.open_shared(&shared, access).map(Ok) }
+    }
+
+    /// Whether the kernel may believe that a file has another size.
+    pub(super) fn is_resized(&self, ino: u64) -> bool {
+        self.with_inodes(|inodes| inodes.get(ino).is_some_and(|node| node.attributes.is_resized()))
     }
 
     /// Opens a file through an open at the server that is there, if it is good for that.
@@ -44,7 +49,9 @@ impl<S: Share> Vfs<S> {
             return None;
         }
         let (ino, key) = (shared.ino, shared.key);
-        self.known_attributes(ino)?;
+        if !self.is_known(ino) {
+            return None;
+        }
         let handles = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.handles.clone()))?;
         let live = self.handles.find(&handles, |open| open.remote.allows(access) && open.remote.join());
         let remote = match live {

@@ -132,3 +132,26 @@ async fn what_is_forgotten_is_not_kept_in_the_cache() {
     user.vfs.forget(ino, 2);
     assert_eq!(user.vfs.cache.used(), 0);
 }
+
+#[tokio::test]
+async fn by_an_open_the_kernel_learns_of_a_size_that_a_close_has_told() {
+    let user = User::new();
+    user.share.put("a", b"old");
+    let ino = user.ino("a").await;
+    let opened = user.vfs.open(ino, libc::O_RDONLY).await.unwrap();
+    user.share.put("a", b"longer");
+    user.close(opened).await;
+    let mut forgotten = user.vfs.forgotten().unwrap();
+    let told = async {
+        loop {
+            if let Some(Forgotten::Data(told, done)) = forgotten.recv().await {
+                let _ = done.send(());
+                return told;
+            }
+        }
+    };
+    let told = tokio::time::timeout(Duration::from_secs(5), told);
+    let (opened, told) = tokio::join!(user.vfs.open(ino, libc::O_RDONLY), told);
+    assert_eq!(told, Ok(ino));
+    assert_eq!(user.read(opened.unwrap(), 0, 10).await.unwrap(), b"longer");
+}
