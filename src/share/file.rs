@@ -2,7 +2,7 @@
 //!
 //! A lost connection closes every open at the server. An open is then made again by name, but only
 //! continues if the name still names the same file: the same id on disk, or, where the server has no
-//! ids, the same time of creation. Nothing is lost by that, since no data is held back on our side.
+//! ids, the same time of creation. What was written meanwhile goes there, over what others may have written.
 
 use super::breaks::Holding;
 use super::types::{OpenHow, RemotePath};

@@ -2,7 +2,7 @@
 
 use super::attributes::{Attr, DataVersion};
 use super::errno::{Result, VfsError};
-use super::files::{Idle, Remote};
+use super::files::{Idle, Remote, SharedFile};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
 use super::lookup::is_absent;
@@ -89,6 +89,7 @@ impl<S: Share> Vfs<S> {
         })?;
 
         let handle = self.handles.number();
+        self.learn_from(lease);
         let alone = self.is_alone(lease);
         let registered = self.with_inodes(|inodes| {
             if !inodes.is_still(ino, &metadata) {
@@ -120,12 +121,12 @@ impl<S: Share> Vfs<S> {
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
-        self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
+        let shared = self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
         if is_resized || !alone {
             // The kernel would go on believing the size that it was told before, and read no further.
             self.forgetting.data(ino).await;
         }
-        if !alone && let Some(shared) = self.files.get(key) {
+        if !alone {
             self.forget_in_time(&shared);
         }
         Ok(Opened { handle, direct: self.bypasses_kernel(access), keep_cache })
@@ -172,6 +173,7 @@ impl<S: Share> Vfs<S> {
         }
 
         let handle = self.handles.number();
+        self.learn_from(lease);
         let (now, alone) = (Instant::now(), self.is_alone(lease));
         let registered = self.with_inodes(|inodes| {
             let mut before = before;
@@ -199,8 +201,8 @@ impl<S: Share> Vfs<S> {
             self.close_unused(file).await;
             return Err(VfsError::stale());
         };
-        self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
-        if !alone && let Some(shared) = self.files.get(key) {
+        let shared = self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
+        if !alone {
             self.forget_in_time(&shared);
         }
         Ok((self.attr(ino)?, Opened { handle, direct: self.bypasses_kernel(access), keep_cache }))
@@ -344,7 +346,14 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    pub(super) fn register(&self, handle: u64, (ino, key): (u64, u64), remote: Arc<Remote<S>>, access: Access) {
+    /// A handle is open from now on.
+    pub(super) fn register(
+        &self,
+        handle: u64,
+        (ino, key): (u64, u64),
+        remote: Arc<Remote<S>>,
+        access: Access,
+    ) -> Arc<SharedFile<S>> {
         self.unlinked_in.store(0, Ordering::Relaxed);
         let back = || WriteBack::new(key, self.share.limits().write, Arc::clone(&self.cache));
         let shared = self.files.join((ino, key), remote.lease, back);
@@ -357,9 +366,10 @@ impl<S: Share> Vfs<S> {
             remote,
             access,
             seen: shared.back.seen(),
-            shared,
+            shared: Arc::clone(&shared),
             readers: Default::default(),
         });
+        shared
     }
 
     async fn close_unused(&self, file: S::File) {

@@ -63,19 +63,20 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
         }
         let unused = occupant.map_or(Vec::new(), |(ino, _)| self.unused_before_unlink(ino, parent));
-        if let Some((ino, _)) = occupant
-            && self.is_in_use(ino)
-        {
-            self.close_all_idle(unused).await;
-            if self.is_open(ino).await && self.hide(ino, parent, &path).await? {
-                return Ok(());
+        let removed = match occupant.filter(|(ino, _)| self.is_in_use(*ino)) {
+            Some((ino, _)) => {
+                self.close_all_idle(unused).await;
+                if self.is_open(ino).await && self.hide(ino, parent, &path).await? {
+                    return Ok(());
+                }
+                self.remove_entry(&path, FileKind::File).await
             }
-            let removed = self.remove_entry(&path, FileKind::File).await;
-            return self.removed(parent, &name, removed);
-        }
-        // The closes go first, in the same frame.
-        let closes = join_all(unused.into_iter().map(|idle| self.close_idle(idle)));
-        let (_, removed) = tokio::join!(closes, self.remove_entry(&path, FileKind::File));
+            None => {
+                // The closes go first, in the same frame.
+                let closes = join_all(unused.into_iter().map(|idle| self.close_idle(idle)));
+                tokio::join!(closes, self.remove_entry(&path, FileKind::File)).1
+            }
+        };
         self.removed(parent, &name, removed)
     }
 

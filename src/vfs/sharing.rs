@@ -105,18 +105,21 @@ impl<S: Share> Vfs<S> {
     /// whether it has changed. Of a file that others have open, servers tell the time of a write late: Samba when it is
     /// closed, or two seconds afterwards. A server that never vouches for a file leaves nothing but versions.
     pub(super) fn is_alone(&self, lease: LeaseKey) -> bool {
-        let caching = self.vouched_to(lease);
-        if caching != Caching::NONE {
+        self.vouched_to(lease).writes() || !self.vouches.load(Ordering::Relaxed)
+    }
+
+    /// A file was opened under this lease: that tells whether the server ever vouches for one.
+    pub(super) fn learn_from(&self, lease: LeaseKey) {
+        if self.vouched_to(lease) != Caching::NONE {
             self.vouches.store(true, Ordering::Relaxed);
         }
-        caching.writes() || !self.vouches.load(Ordering::Relaxed)
     }
 
     /// Whether the server vouches for the data of a file that is open under this lease. A read lease is taken back when
     /// somebody writes, but he does not wait until that is obeyed: that is too late if nothing may be out of date.
     pub(super) fn is_vouched_for(&self, lease: LeaseKey) -> bool {
         let caching = self.share.caching(lease);
-        if self.options.attr_timeout.is_zero() { caching.writes() } else { caching.reads() }
+        if self.keeps_no_pages() { caching.writes() } else { caching.reads() }
     }
 
     /// What is read from now on of a file that somebody else may be writing is believed for the timeout at the most, whatever
