@@ -4,9 +4,9 @@
 //! A directory that was listed is watched if the server does that. One task of the mount follows all watches; it is
 //! told of a new one by a bounded queue, and a watch that finds no room there is ended.
 //!
-//! Whoever follows a watch asks again at once after a quiet time, and otherwise rests between an answer and the next
-//! question: this mount's own changes are told as well, and must not cost a round trip each. What is known is then
-//! at most as old as the attribute timeout.
+//! Whoever follows a watch asks again at once if somebody else has changed something after a quiet time, and otherwise
+//! rests between an answer and the next question: this mount's own changes are told as well, and must not cost a round
+//! trip each. What is known is then at most as old as the attribute timeout.
 //!
 //! Invariants: a lock on the catalogue is taken under the one on the inodes or alone, and a watch that has left the
 //! catalogue is ended at the server.
@@ -348,26 +348,31 @@ impl<S: Share> Vfs<S> {
         let mut told_last = Instant::now();
         let mut rest = FIRST_REST;
         loop {
-            match self.share.changes(&watched.watch).await {
+            let by_others = match self.share.changes(&watched.watch).await {
                 Ok(Some(changes)) => self.told(watched, changes).await,
-                Ok(None) => self.with_catalogue(|catalogue| catalogue.lost(watched.key, watched.id)),
+                Ok(None) => {
+                    self.with_catalogue(|catalogue| catalogue.lost(watched.key, watched.id));
+                    true
+                }
                 Err(error) => {
                     tracing::debug!(%error, "a directory is not watched any more");
                     return;
                 }
-            }
+            };
             let was_quiet = std::mem::replace(&mut told_last, Instant::now()).elapsed() > QUIET;
-            if was_quiet {
+            if by_others && was_quiet {
                 rest = FIRST_REST;
-            } else {
-                tokio::time::sleep(rest.min(self.options.attr_timeout / 2)).await;
-                rest = (2 * rest).min(LONGEST_REST);
+                continue;
             }
+            // Whoever changes a directory is likely to go on, or to remove it.
+            let now = if by_others { rest } else { LONGEST_REST };
+            tokio::time::sleep(now.min(self.options.attr_timeout / 2)).await;
+            rest = (2 * rest).min(LONGEST_REST);
         }
     }
 
-    /// A watch has told of changes.
-    async fn told(&self, watched: &Watched<S>, changes: Vec<DirChange>) {
+    /// A watch has told of changes. Says whether somebody else has made any of them.
+    async fn told(&self, watched: &Watched<S>, changes: Vec<DirChange>) -> bool {
         let now = Instant::now();
         let directory = watched.ino;
         // Nobody sees a hidden file, but that it goes changes its directory.
@@ -385,9 +390,11 @@ impl<S: Share> Vfs<S> {
             self.with_inodes(|inodes| inodes.doubt(directory));
             self.forgetting.tell(Forgotten::Attributes(directory));
         }
+        let by_others = !foreign.is_empty();
         for change in foreign {
             self.changed_by_others(directory, change).await;
         }
+        by_others
     }
 
     /// Somebody else has changed an entry.
