@@ -38,8 +38,6 @@ pub struct SmbListing {
     ready: VecDeque<Vec<DirEntry>>,
     /// Where the rest comes from; `None` when there is no rest.
     directory: Option<Arc<Directory>>,
-    /// What the next query asks for.
-    next: Scan,
 }
 
 /// The compound that lists a directory if it is small.
@@ -56,9 +54,8 @@ impl Whole {
 
 impl Whole {
     /// The queries for all that is in a directory which is open and short: a credit each.
-    pub(super) fn again(directory: FileId) -> Vec<Request> {
-        let query = |scan| info::query_directory(directory, CREDIT_PAYLOAD, scan);
-        vec![query(Scan::Restarts), query(Scan::Continues)]
+    pub(super) fn again(directory: FileId) -> [Request; QUERIES] {
+        [Scan::Restarts, Scan::Continues].map(|scan| info::query_directory(directory, CREDIT_PAYLOAD, scan))
     }
 
     /// What was answered to them; `None` if it was not everything.
@@ -116,13 +113,7 @@ impl SmbListing {
                 None => break,
             }
         }
-        Ok(SmbListing { path: task.path.clone(), itself, ready, directory: None, next: Scan::Continues })
-    }
-
-    /// A directory that is open, once more.
-    pub(super) fn again(path: &RemotePath, itself: Metadata, directory: Arc<Directory>) -> SmbListing {
-        let directory = Some(directory);
-        SmbListing { path: path.clone(), itself, ready: VecDeque::new(), directory, next: Scan::Restarts }
+        Ok(SmbListing { path: task.path.clone(), itself, ready, directory: None })
     }
 
     pub(super) fn itself(&self) -> Metadata {
@@ -146,25 +137,9 @@ impl SmbListing {
             let Some(open) = directory.open() else { return Ok(Vec::new()) };
             let path = self.path.clone();
             let task = Task { operation: "QUERY_DIRECTORY", path: &path };
-            let scan = std::mem::replace(&mut self.next, Scan::Continues);
-            let query = info::query_directory(open.file, buffer(&open.tree), scan);
-            let chain = compound(&open.tree, vec![query]);
-            let replies = open.tree.channels.send(&chain, share.request_timeout).await;
-            let replies = replies.map_err(|error| task.wire(error))?;
-            self.take(task, replies.first())?;
-        }
-    }
-
-    /// All entries that are still to come; `None` if they are more than these.
-    pub(super) async fn rest(mut self, share: &SmbShare, most: usize) -> Result<Option<Vec<DirEntry>>> {
-        let mut all = Vec::new();
-        loop {
-            match self.next(share).await? {
-                more if more.is_empty() => return Ok(Some(all)),
-                more => all.extend(more),
-            }
-            if all.len() > most {
-                return Ok(None);
+            match query(share, task, (&open.tree, open.file), Scan::Continues).await? {
+                Some(entries) => self.ready.push_back(entries),
+                None => self.directory = None,
             }
         }
     }
@@ -177,6 +152,18 @@ impl SmbListing {
         }
         Ok(())
     }
+}
+
+/// The next entries of a directory that is open; `None` if there are no more.
+pub(super) async fn query(
+    share: &SmbShare,
+    task: Task<'_>,
+    (tree, directory): (&Tree, FileId),
+    scan: Scan,
+) -> Result<Option<Vec<DirEntry>>> {
+    let chain = compound(tree, vec![info::query_directory(directory, buffer(tree), scan)]);
+    let replies = tree.channels.send(&chain, share.request_timeout).await.map_err(|error| task.wire(error))?;
+    entries(task, replies.first().ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?)
 }
 
 fn open_request(path: &RemotePath, wanted: Wanted) -> Request {

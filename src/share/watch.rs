@@ -16,18 +16,19 @@ use super::Result;
 use super::directory_leases::DirectoryLease;
 use super::error::Cause;
 use super::file::Open;
-use super::listing::{SmbListing, Whole};
+use super::listing::{SmbListing, Whole, query};
 use super::smb::{Repeat, SmbShare};
 use super::task::{Task, metadata};
-use super::types::{Again, Caching, ChangeKind, DirChange, Lease, LeaseKey, RemotePath};
+use super::types::{Again, Caching, ChangeKind, DirChange, DirEntry, Lease, LeaseKey, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::connection::{Pending, Probe};
 use crate::wire::error::WireError;
-use crate::wire::frame::Reply;
+use crate::wire::frame::{Reply, Request};
 use crate::wire::messages::create::{self, Created, FileInfo};
 use crate::wire::messages::lease::Wanted;
-use crate::wire::messages::{FileId, info, notify};
+use crate::wire::messages::info::{self, Scan};
+use crate::wire::messages::{FileId, notify};
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -241,23 +242,36 @@ impl SmbWatch {
             if is_short {
                 questions.extend(Whole::again(open.file));
             }
-            share.questions.gather_all(&open.tree, questions)
+            share.questions.gather_all(&open.tree, questions.into_iter().map(Request::patient).collect())
         };
         let replies = replies.await.ok_or_else(|| task.fail(Cause::Disconnected("no answer came".into())))?;
         let now = task.parsed(info::parse_file(task.reply(&replies, 0)?))?;
-        let itself = metadata(now, disk_id, 0);
-        let entries = if is_short {
-            Whole::everything(task, &replies[1..])?
-        } else {
-            let listing = SmbListing::again(&self.path, itself, self.directory().ok_or_else(gone)?);
-            listing.rest(share, LONG).await?
-        };
+        let entries = if is_short { Whole::everything(task, &replies[1..])? } else { self.list_again(share).await? };
         if let Some(entries) = entries {
-            return Ok(Again::Everything { itself, entries });
+            return Ok(Again::Everything { itself: metadata(now, disk_id, 0), entries });
         }
         let is_same = (now.modified, now.changed) == (before.modified, before.changed)
             && clock.is_some_and(|clock| is_settled(before.modified.max(before.changed), clock));
         Ok(if is_same { Again::Same } else { Again::Changed })
+    }
+
+    /// All that is in the directory; `None` if that is too much. It does not stay open for this: who ends the watch is
+    /// about to rename or remove it.
+    async fn list_again(&self, share: &SmbShare) -> Result<Option<Vec<DirEntry>>> {
+        let task = self.task("QUERY_DIRECTORY");
+        let (mut all, mut scan) = (Vec::new(), Scan::Restarts);
+        while all.len() <= LONG {
+            let (tree, file) = {
+                let directory = self.directory();
+                let open = directory.as_deref().and_then(Directory::open).ok_or_else(|| task.fail(Cause::Stale))?;
+                (Arc::clone(&open.tree), open.file)
+            };
+            match query(share, task, (&tree, file), std::mem::replace(&mut scan, Scan::Continues)).await? {
+                Some(more) => all.extend(more),
+                None => return Ok(Some(all)),
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -27,7 +27,7 @@ pub fn charge_for(payload: u32) -> u16 {
 pub enum Lane {
     /// Everything that somebody waits for: opens, lookups, listings, short reads and writes.
     Small,
-    /// Reads and writes of much data, of which there are many at a time.
+    /// Reads and writes of much data, of which there are many at a time, and what nobody waits for.
     Bulk,
 }
 

@@ -40,12 +40,19 @@ pub struct Request {
     pub charge: u16,
     /// The largest response that it can have, in bytes.
     pub response_limit: u32,
+    /// Nobody waits for it: others go first.
+    pub patient: bool,
 }
 
 impl Request {
     /// A request whose response is small.
     pub fn new(command: Command, body: Vec<u8>) -> Request {
-        Request { command, body, payload: Bytes::new(), charge: 1, response_limit: SMALL_RESPONSE }
+        Request { command, body, payload: Bytes::new(), charge: 1, response_limit: SMALL_RESPONSE, patient: false }
+    }
+
+    /// One that nobody waits for.
+    pub fn patient(self) -> Request {
+        Request { patient: true, ..self }
     }
 
     /// With a payload behind the body.
@@ -62,11 +69,12 @@ impl Request {
         self
     }
 
-    /// Whether it carries much file data, in either direction: it takes long, and others had better not wait for it.
+    /// Whether others had better not wait for it: it carries much file data, in either direction, and takes long; or
+    /// nobody needs it soon.
     fn is_bulk(&self) -> bool {
         let received = self.response_limit.saturating_sub(SMALL_RESPONSE);
-        matches!(self.command, Command::Read | Command::Write)
-            && received.max(self.payload.len() as u32) >= CREDIT_PAYLOAD
+        let is_long = received.max(self.payload.len() as u32) >= CREDIT_PAYLOAD;
+        self.patient || (matches!(self.command, Command::Read | Command::Write) && is_long)
     }
 
     fn size(&self) -> usize {
