@@ -41,6 +41,8 @@ const LAST: u32 = u32::MAX;
 /// A watch is believed for so long after something was fetched. Servers do not see all that is done below them (on a
 /// cluster file system, say), and tell late of a file that somebody keeps open and writes.
 const FOLLOWED: Duration = Duration::from_secs(60);
+/// The same for a lease: of what is done on the server's own disk it says nothing.
+const LEASED: Duration = Duration::from_secs(5);
 
 /// Somebody who knows whether a directory has changed.
 pub(crate) trait Followed {
@@ -571,20 +573,22 @@ impl<W: Followed> Watch<W> {
 }
 
 impl<W: Followed> Directory<W> {
-    /// Up to when everything that happened in the directory was told.
-    fn followed_until(&self, now: Instant) -> Option<Instant> {
+    /// Up to when everything was told that happened to what was fetched then.
+    fn followed(&self, now: Instant, fetched: Instant) -> Option<Instant> {
         let watch = self.watch.as_ref().filter(|watch| watch.vouched)?;
-        Some(if watch.by.is_armed() { now } else { watch.told })
+        let told = if watch.by.is_armed() { now } else { watch.told };
+        let most = if watch.by.lease().is_some() { LEASED } else { FOLLOWED };
+        Some(told.min(fetched + most))
     }
 
     fn known_at(&self, entry: &Entry, now: Instant) -> Instant {
-        let followed = if entry.followed { self.followed_until(now) } else { None };
-        followed.map_or(entry.until, |until| until.clamp(entry.until, entry.until.max(entry.at + FOLLOWED)))
+        let followed = if entry.followed { self.followed(now, entry.at) } else { None };
+        followed.map_or(entry.until, |until| until.max(entry.until))
     }
 
     fn complete_at(&self, now: Instant) -> Option<Instant> {
         let complete = self.complete?;
-        Some(self.followed_until(now).map_or(complete, |until| until.clamp(complete, complete + FOLLOWED)))
+        Some(self.followed(now, complete).map_or(complete, |until| until.max(complete)))
     }
 
     /// Whether there is such an entry, or may be.

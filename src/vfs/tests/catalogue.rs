@@ -146,6 +146,7 @@ fn a_lease_vouches_from_the_listing_on_unless_it_was_broken_meanwhile() {
         let begun = (known.catalogue.ticket(), known.start);
         known.catalogue.listed((KEY, INO), [(units("a"), metadata(1))], begun, Some(watch));
         assert_eq!(known.look("a", 2000), armed.then_some(true));
+        assert_eq!(known.look("a", 6000), None, "the server's own disk is another matter");
     }
 }
 
