@@ -1,7 +1,8 @@
 //! The only room that names fuser: between the kernel's FUSE requests and [`vfs`](crate::vfs).
 //!
 //! - [`adapter`]: decodes each request, calls the file system, sends the reply. What needs no
-//!   waiting is answered on fuser's thread at once; the rest is spawned, and the reply goes with it.
+//!   waiting is answered on fuser's thread at once; the rest begins there and goes on in the runtime, with the reply.
+//! - `begin`: how that is done.
 //! - `convert`: types and flags of fuser in ours, and back.
 //! - `init`: what is agreed on with the kernel at the beginning.
 //! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.

@@ -15,6 +15,24 @@ async fn a_directory_of_which_one_name_after_the_other_is_asked_for_is_listed_on
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_who_ask_for_names_at_once_have_the_directory_listed_once() {
+    let user = User::following(watching(), LONG);
+    (0..50).for_each(|number| user.share.put(&format!("{number}"), b"1"));
+    let gate = user.share.hold_answer("QUERY_DIRECTORY");
+    let asking = futures_util::future::join_all((0..50).map(async |number| user.is_there(&format!("{number}")).await));
+    let listing = async {
+        gate.reached().await;
+        gate.open();
+    };
+    let (found, ()) = tokio::join!(asking, listing);
+    assert!(found.into_iter().all(|is_there| is_there));
+    assert_eq!((user.listed(""), user.share.count("WATCH")), (ONCE, 1));
+    user.share.forget_log();
+    assert!(user.is_there("7").await && !user.is_there("none").await);
+    assert_eq!(user.share.total(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_directory_with_too_many_entries_is_not_listed_again_and_again_for_single_names() {
     let user = User::following(Behaviour { batch: 20_000, ..watching() }, LONG);
     (0..10_001).for_each(|number| user.share.put_name("", &format!("{number}").encode_utf16().collect::<Vec<_>>()));
