@@ -20,10 +20,11 @@
 //!
 //! Invariant: the numbers of entries, of directories and of watches have bounds; what was used longest ago goes first.
 
+use super::known::{Directory, Entry, LAST, State, Watch, folded};
+pub(crate) use super::known::{Followed, Ticket};
 use crate::share::{ChangeKind, DirChange, FileKind, LeaseKey, Metadata};
 use lru::LruCache;
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 /// Names of all directories together: some tens of megabytes.
@@ -36,84 +37,6 @@ pub(crate) const MAX_WATCHES: usize = 1_000;
 const MISSES: u8 = 4;
 /// One that is known to be so short is listed at once when it is not believed any more: that costs no more.
 const SHORT: usize = 256;
-/// The place of names that were not listed.
-const LAST: u32 = u32::MAX;
-/// A watch is believed for so long after something was fetched. Servers do not see all that is done below them (on a
-/// cluster file system, say), and tell late of a file that somebody keeps open and writes.
-const FOLLOWED: Duration = Duration::from_secs(60);
-/// The same for a lease: of what is done on the server's own disk it says nothing.
-const LEASED: Duration = Duration::from_secs(5);
-
-/// Somebody who knows whether a directory has changed.
-pub(crate) trait Followed {
-    /// Whether everything that has changed was told.
-    fn is_armed(&self) -> bool;
-    /// Told apart from others.
-    fn id(&self) -> u64;
-    /// The lease that it goes by, if it does by one: own changes are not told then.
-    fn lease(&self) -> Option<LeaseKey>;
-}
-
-/// Counts changes: taken before the server is asked.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
-pub(crate) struct Ticket(u64);
-
-/// What a name means.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum State {
-    Present(Metadata),
-    Absent,
-    Unknown,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    state: State,
-    /// It has been so since then, or longer.
-    since: Instant,
-    /// When the server was asked.
-    at: Instant,
-    /// It was still so then.
-    until: Instant,
-    /// The watch tells of everything that has happened since.
-    followed: bool,
-    /// Of the last change.
-    changed: Ticket,
-    /// When this mount changed it.
-    own: Option<Instant>,
-    /// Its place in the server's order.
-    order: u32,
-}
-
-#[derive(Debug)]
-struct Directory<W> {
-    ino: u64,
-    entries: BTreeMap<Vec<u16>, Entry>,
-    /// The names of directories, in the server's order.
-    subdirectories: Vec<(u32, Vec<u16>)>,
-    /// Hashes of the names without their case, and how many names have each.
-    folded: HashMap<u64, usize>,
-    /// All names are here, and this is when that was so.
-    complete: Option<Instant>,
-    watch: Option<Watch<W>>,
-    /// Names that were asked for one by one.
-    misses: u8,
-    /// It is not to be listed for their sake.
-    spared: bool,
-}
-
-#[derive(Debug)]
-struct Watch<W> {
-    by: W,
-    /// It has begun for certain by then: it tells of everything that has happened to what was fetched since.
-    since: Option<Instant>,
-    /// It tells of every name that has come or gone since the directory became complete.
-    vouched: bool,
-    /// Up to here everything was told.
-    told: Instant,
-    /// It lost count then.
-    lost: Option<Ticket>,
-}
 
 /// An answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -539,100 +462,6 @@ impl<W: Followed> Catalogue<W> {
             }
         }
     }
-}
-
-impl Entry {
-    /// Since when it has been what it is found to be now, if it was that before. A change would show in its ChangeTime at the
-    /// latest: the other times of a file that is open may be told late.
-    fn has_been(&self, found: Metadata) -> Option<Instant> {
-        let State::Present(before) = self.state else { return None };
-        (Metadata { accessed: found.accessed, ..before } == found).then_some(self.since)
-    }
-}
-
-impl<W: Followed> Watch<W> {
-    /// A lease is there before the listing; another watch begins some time after it.
-    fn begun_with(by: W, at: Instant) -> Watch<W> {
-        let since = by.lease().map(|_| at);
-        Watch { by, since, vouched: false, told: at, lost: None }
-    }
-
-    fn has_begun(&self, at: Instant) -> bool {
-        self.since.is_some_and(|since| since <= at)
-    }
-
-    /// The directory was listed. Says whether everything that has happened since then is told.
-    fn listed(&mut self, (begun, at): (Ticket, Instant)) -> bool {
-        let is_followed = self.has_begun(at) && self.lost.is_none_or(|lost| lost <= begun);
-        // What a lease vouched for has changed if it is gone.
-        if is_followed && (self.by.lease().is_none() || self.by.is_armed()) {
-            (self.vouched, self.lost) = (true, None);
-        }
-        is_followed && self.vouched
-    }
-}
-
-impl<W: Followed> Directory<W> {
-    /// Up to when everything was told that happened to what was fetched then.
-    fn followed(&self, now: Instant, fetched: Instant) -> Option<Instant> {
-        let watch = self.watch.as_ref().filter(|watch| watch.vouched)?;
-        let told = if watch.by.is_armed() { now } else { watch.told };
-        let most = if watch.by.lease().is_some() { LEASED } else { FOLLOWED };
-        Some(told.min(fetched + most))
-    }
-
-    fn known_at(&self, entry: &Entry, now: Instant) -> Instant {
-        let followed = if entry.followed { self.followed(now, entry.at) } else { None };
-        followed.map_or(entry.until, |until| until.max(entry.until))
-    }
-
-    fn complete_at(&self, now: Instant) -> Option<Instant> {
-        let complete = self.complete?;
-        Some(self.followed(now, complete).map_or(complete, |until| until.max(complete)))
-    }
-
-    /// Whether there is such an entry, or may be.
-    fn has(&self, name: &[u16]) -> bool {
-        self.entries.get(name).is_some_and(|entry| entry.state != State::Absent)
-    }
-
-    /// Whether no other entry is the same name but for its case.
-    fn is_alone(&self, name: &[u16]) -> bool {
-        let itself = usize::from(self.entries.contains_key(name));
-        self.folded.get(&folded(name)).is_none_or(|names| *names == itself)
-    }
-
-    /// Whether no other entry can be meant by a name.
-    fn tells_apart(&self, name: &[u16]) -> bool {
-        let plain = name.iter().all(|unit| (0x20..0x7F).contains(unit) && *unit != u16::from(b'~'));
-        plain && self.is_alone(name)
-    }
-
-    /// Nobody follows any more what was followed until now.
-    fn rest(&mut self) {
-        let Some(watch) = self.watch.as_mut() else { return };
-        let until = watch.told;
-        let was_vouched = std::mem::take(&mut watch.vouched);
-        if !was_vouched {
-            return;
-        }
-        self.complete = self.complete.map(|at| at.max(until));
-        for entry in self.entries.values_mut().filter(|entry| entry.followed) {
-            (entry.until, entry.followed) = (entry.until.max(until), false);
-        }
-    }
-}
-
-/// A name without its case, whatever table the server has for that.
-fn folded(name: &[u16]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for character in char::decode_utf16(name.iter().copied()) {
-        match character {
-            Ok(character) => character.to_uppercase().flat_map(char::to_lowercase).for_each(|c| c.hash(&mut hasher)),
-            Err(unpaired) => unpaired.unpaired_surrogate().hash(&mut hasher),
-        }
-    }
-    hasher.finish()
 }
 
 /// Whether a change that was told is one that this mount made, at `own`: it is told soon afterwards.

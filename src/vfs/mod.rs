@@ -51,6 +51,7 @@ mod forgetting;
 mod handles;
 mod inodes;
 mod io;
+mod known;
 mod lookup;
 pub mod names;
 mod open;

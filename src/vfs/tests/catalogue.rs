@@ -111,6 +111,14 @@ fn a_watch_makes_it_true_for_longer_but_not_for_ever() {
 }
 
 #[test]
+fn what_is_too_old_is_not_believed_again_when_the_watch_ends() {
+    let mut known = Known::watched(&["a"]);
+    assert_eq!(known.told(&[], 100_000), []);
+    known.catalogue.lost(KEY, 1);
+    assert_eq!((known.look("a", 100_001), known.look("b", 100_001)), (None, None));
+}
+
+#[test]
 fn a_watch_of_which_nobody_knows_when_it_began_proves_nothing() {
     let mut known = Known::nothing();
     known.list(&["a"], 0, true);
