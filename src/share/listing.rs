@@ -50,9 +50,7 @@ impl Whole {
         let queries = queries.map(|buffer| info::query_directory(RELATED_FILE, buffer, Scan::Continues));
         std::iter::once(open_request(path, wanted)).chain(queries).collect()
     }
-}
 
-impl Whole {
     /// The queries for all that is in a directory which is open and short: a credit each.
     pub(super) fn again(directory: FileId) -> [Request; QUERIES] {
         [Scan::Restarts, Scan::Continues].map(|scan| info::query_directory(directory, CREDIT_PAYLOAD, scan))
@@ -62,7 +60,7 @@ impl Whole {
     pub(super) fn everything(task: Task<'_>, replies: &[Reply]) -> Result<Option<Vec<DirEntry>>> {
         let mut everything = Vec::new();
         for reply in replies {
-            match entries(task, reply)? {
+            match entries(task, Some(reply))? {
                 Some(more) => everything.extend(more),
                 None => return Ok(Some(everything)),
             }
@@ -91,7 +89,7 @@ impl SmbListing {
         };
         let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
         listing.directory = Some(Directory::new(Open::new(tree, task.created(&replies)?.file)));
-        listing.take(task, replies.get(1))?;
+        listing.take(entries(task, replies.get(1))?);
         Ok(listing)
     }
 
@@ -108,7 +106,7 @@ impl SmbListing {
         let itself = metadata(created.info, created.disk_id, 0);
         let mut ready = VecDeque::new();
         for reply in replies.iter().skip(1).take(QUERIES) {
-            match entries(task, reply)? {
+            match entries(task, Some(reply))? {
                 Some(entries) => ready.push_back(entries),
                 None => break,
             }
@@ -137,20 +135,16 @@ impl SmbListing {
             let Some(open) = directory.open() else { return Ok(Vec::new()) };
             let path = self.path.clone();
             let task = Task { operation: "QUERY_DIRECTORY", path: &path };
-            match query(share, task, (&open.tree, open.file), Scan::Continues).await? {
-                Some(entries) => self.ready.push_back(entries),
-                None => self.directory = None,
-            }
+            self.take(query(share, task, (&open.tree, open.file), Scan::Continues).await?);
         }
     }
 
-    fn take(&mut self, task: Task<'_>, reply: Option<&Reply>) -> Result<()> {
-        let reply = reply.ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?;
-        match entries(task, reply)? {
+    /// The next entries have come, or there are none.
+    fn take(&mut self, entries: Option<Vec<DirEntry>>) {
+        match entries {
             Some(entries) => self.ready.push_back(entries),
             None => self.directory = None,
         }
-        Ok(())
     }
 }
 
@@ -163,7 +157,7 @@ pub(super) async fn query(
 ) -> Result<Option<Vec<DirEntry>>> {
     let chain = compound(tree, vec![info::query_directory(directory, buffer(tree), scan)]);
     let replies = tree.channels.send(&chain, share.request_timeout).await.map_err(|error| task.wire(error))?;
-    entries(task, replies.first().ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?)
+    entries(task, replies.first())
 }
 
 fn open_request(path: &RemotePath, wanted: Wanted) -> Request {
@@ -183,8 +177,9 @@ fn buffer(tree: &Tree) -> u32 {
 }
 
 /// The entries of a response; `None` if it says that there are no more.
-fn entries(task: Task<'_>, reply: &Reply) -> Result<Option<Vec<DirEntry>>> {
+fn entries(task: Task<'_>, reply: Option<&Reply>) -> Result<Option<Vec<DirEntry>>> {
     const DOT: u16 = b'.' as u16;
+    let reply = reply.ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?;
     // An empty directory without even "." and ".." is "no such file" on some servers.
     if matches!(reply.status(), NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
         return Ok(None);

@@ -164,28 +164,29 @@ impl KnownAttributes {
 
     /// Takes what the server said, unless this mount changed the file meanwhile. Says whether it did.
     pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
-        if token.0 != self.changes || self.held {
-            return false;
+        let takes = token.0 == self.changes && !self.held;
+        if takes {
+            self.take(metadata, now);
         }
-        self.resized |= self.metadata.size != metadata.size;
-        self.metadata = metadata;
-        self.fetched = Some(now);
-        self.estimated = false;
-        true
+        takes
     }
 
     /// Takes what a listing said that began at `fetched`, if nothing newer is known and nothing was changed since. Says
     /// whether it did.
     pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) -> bool {
         let known = self.fetched.or(self.unknown_since);
-        if self.held || known.is_none_or(|known| known >= fetched) {
-            return false;
+        let takes = !self.held && known.is_some_and(|known| known < fetched);
+        if takes {
+            self.take(metadata, fetched);
         }
+        takes
+    }
+
+    fn take(&mut self, metadata: Metadata, fetched: Instant) {
         self.resized |= self.metadata.size != metadata.size;
         self.metadata = metadata;
         self.fetched = Some(fetched);
         self.estimated = false;
-        true
     }
 
     /// The kernel is told of the size, or will ask for it.

@@ -365,8 +365,8 @@ impl<S: Share> Vfs<S> {
                 continue;
             }
             // Whoever changes a directory is likely to go on, or to remove it.
-            let now = if by_others { rest } else { LONGEST_REST };
-            tokio::time::sleep(now.min(self.options.attr_timeout / 2)).await;
+            let pause = if by_others { rest } else { LONGEST_REST };
+            tokio::time::sleep(pause.min(self.options.attr_timeout / 2)).await;
             rest = (2 * rest).min(LONGEST_REST);
         }
     }

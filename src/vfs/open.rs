@@ -89,7 +89,6 @@ impl<S: Share> Vfs<S> {
         })?;
 
         let handle = self.handles.number();
-        self.learn_from(lease);
         let alone = self.is_alone(lease);
         let registered = self.with_inodes(|inodes| {
             if !inodes.is_still(ino, &metadata) {
@@ -173,7 +172,6 @@ impl<S: Share> Vfs<S> {
         }
 
         let handle = self.handles.number();
-        self.learn_from(lease);
         let (now, alone) = (Instant::now(), self.is_alone(lease));
         let registered = self.with_inodes(|inodes| {
             let mut before = before;
@@ -335,7 +333,7 @@ impl<S: Share> Vfs<S> {
             let (file, metadata, action) = self.share.open(path, how).await?;
             Ok((file, metadata, action, Bytes::new()))
         };
-        match open().await {
+        let opened = match open().await {
             Err(error) if has_too_many(&error) => {
                 let kept = self.deferred.lock().give_way();
                 tracing::info!(%error, kept = kept.len(), "files that nobody uses are closed");
@@ -343,7 +341,11 @@ impl<S: Share> Vfs<S> {
                 open().await
             }
             result => result,
+        };
+        if let Some(lease) = how.lease.filter(|_| opened.is_ok()) {
+            self.learn_from(lease.key);
         }
+        opened
     }
 
     /// A handle is open from now on.
