@@ -46,6 +46,8 @@ pub(crate) struct Behaviour {
     pub reads_at_open: bool,
     /// Directories are watched.
     pub watches: bool,
+    /// READ answers end of file from here on, whatever the size.
+    pub reads_end_at: u64,
 }
 
 /// What the server does about file ids.
@@ -69,6 +71,7 @@ impl Default for Behaviour {
             leases: false,
             reads_at_open: false,
             watches: false,
+            reads_end_at: u64::MAX,
         }
     }
 }
@@ -440,7 +443,9 @@ impl Share for MemoryShare {
 
     async fn read(&self, file: &MemoryFile, offset: u64, length: u32) -> Result<Bytes> {
         assert!(length <= self.behaviour.limits.read, "a READ of {length} bytes is too long");
-        self.call("READ", &file.path, |tree| tree.read(file.open, offset, length)).await
+        let data = self.call("READ", &file.path, |tree| tree.read(file.open, offset, length)).await?;
+        let left = self.behaviour.reads_end_at.saturating_sub(offset);
+        Ok(data.slice(..data.len().min(usize::try_from(left).unwrap_or(usize::MAX))))
     }
 
     async fn write(&self, file: &MemoryFile, offset: u64, data: Bytes) -> Result<()> {

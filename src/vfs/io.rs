@@ -24,6 +24,10 @@ use std::time::{Instant, SystemTime};
 /// Files end here: offsets are signed to programs.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
+/// Attempts of a read whose READs keep ending before the size that the server reports: each one more needs another client
+/// that cuts the file at that very moment.
+const ATTEMPTS: usize = 4;
+
 impl<S: Share> Vfs<S> {
     /// Takes note of a read: to be called in the order of the kernel's requests, by which a sequential
     /// reader is known, and within the runtime, since his next chunk is fetched in the background.
@@ -67,20 +71,29 @@ impl<S: Share> Vfs<S> {
         if open.shared.back.touches(&reading.range()) {
             open.shared.back.drain().await;
         }
-        let on_its_way = open.shared.back.is_dirty();
-        let size = self.end_of(open).await?;
-        let data = self.cache.read(reading.request(size), &**open).await?;
-        if data.len() as u64 == reading.within(size) {
-            return Ok(data);
+        for _ in 0..ATTEMPTS {
+            let size = self.end_of(open).await?;
+            let data = self.cache.read(reading.request(size), &**open).await?;
+            if data.len() as u64 >= reading.within(size) {
+                return Ok(data);
+            }
+            self.reread_from(open, reading.offset + data.len() as u64).await?;
         }
-        if on_its_way {
-            // On the server the file ended before what was written further behind.
-            open.shared.back.drain().await;
-            return Ok(self.cache.read(reading.request(size), &**open).await?);
+        Err(VfsError::rule(libc::EIO, "the server's READ ends before the size that it reports"))
+    }
+
+    /// A READ ended before the file's size. Either it was answered before a WRITE beyond it: the READ may be that of another
+    /// handle, which this one joined. Or another client has cut the file. What was read, or is being read, from `end` on is
+    /// dropped. Unless a WRITE explains it the server is asked for the size.
+    async fn reread_from(&self, open: &OpenFile<S>, end: u64) -> Result<()> {
+        let was_dirty = open.shared.back.is_dirty();
+        open.shared.back.drain().await;
+        self.cache.invalidate(open.key, end..u64::MAX);
+        if was_dirty {
+            return Ok(());
         }
-        // Somebody else has cut the file: its size is not what it was thought to be.
         self.with_inodes(|inodes| inodes.touch(open.ino));
-        Ok(data)
+        self.refresh(open.ino).await
     }
 
     /// Takes a write without waiting, if it may be brought to the server later: `None` if not, or not

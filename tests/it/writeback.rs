@@ -24,6 +24,7 @@ both_servers!(
     a_time_that_is_set_after_writing_stays,
     a_size_that_is_set_after_writing_holds,
     what_lies_between_written_parts_is_zeros,
+    a_hole_below_a_fresh_write_is_no_end_of_the_file,
     a_file_renamed_while_it_is_written_has_everything,
     appending_through_two_handles_loses_nothing,
     what_is_synced_is_on_the_server_while_the_file_is_open,
@@ -96,6 +97,25 @@ fn what_lies_between_written_parts_is_zeros(kind: Kind) {
     let mut far = [0; 3];
     file.read_exact_at(&mut far, 3 * MIB as u64).unwrap();
     assert_eq!(&far, b"far");
+}
+
+fn a_hole_below_a_fresh_write_is_no_end_of_the_file(kind: Kind) {
+    let scene = Scene::on(kind);
+    for round in 0..40 {
+        let path = scene.here(format!("file {round}"));
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path).unwrap();
+        file.write_all_at(&noise(round, 200_000), 6 * MIB as u64 + 333).unwrap();
+        std::thread::scope(|scope| {
+            for at in [4 * MIB + 900_000, 5 * MIB + 10, 3 * MIB + 700_000, 5 * MIB + 900_000] {
+                let file = &file;
+                scope.spawn(move || {
+                    let mut hole = vec![1; 140_000];
+                    file.read_exact_at(&mut hole, at as u64).expect("the file does not end here");
+                    assert!(hole.iter().all(|byte| *byte == 0), "round {round}, at {at}");
+                });
+            }
+        });
+    }
 }
 
 fn a_file_renamed_while_it_is_written_has_everything(kind: Kind) {

@@ -134,3 +134,36 @@ async fn a_handle_that_is_not_open_is_ebadf() {
     let user = User::new();
     assert_eq!(errno(user.vfs.begin_read(99, 0, 1).map(|_| ())), libc::EBADF);
 }
+
+#[tokio::test]
+async fn a_read_that_was_answered_before_a_write_beyond_it_is_not_joined() {
+    let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
+    let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
+    user.write(opened, 200_000, b"data").await.unwrap();
+    let gate = user.share.hold_answer("READ");
+    // The server does not have the write yet: to it the file is empty.
+    let early = tokio::spawn({
+        let (vfs, reading) = (Arc::clone(&user.vfs), user.vfs.begin_read(opened.handle, 100_000, 10).unwrap());
+        async move { vfs.finish_read(reading).await }
+    });
+    gate.reached().await;
+    user.vfs.flush(opened.handle).await.unwrap();
+    let late = tokio::spawn({
+        let (vfs, reading) = (Arc::clone(&user.vfs), user.vfs.begin_read(opened.handle, 100_000, 10).unwrap());
+        async move { vfs.finish_read(reading).await }
+    });
+    while !late.is_finished() {
+        tokio::task::yield_now().await;
+        gate.open();
+    }
+    assert_eq!(late.await.unwrap().unwrap(), [0; 10][..], "a hole is no end of the file");
+    assert_eq!(early.await.unwrap().unwrap(), [0; 10][..]);
+}
+
+#[tokio::test]
+async fn a_server_whose_reads_end_before_the_size_it_reports_is_an_error_and_no_end_of_file() {
+    let user = User::behaving(Behaviour { reads_end_at: 50, ..Behaviour::default() });
+    user.share.put("a", &[1; 100]);
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    assert_eq!(errno(user.read(opened, 0, 100).await), libc::EIO);
+}
