@@ -179,6 +179,13 @@ impl<K: Sink> WriteBack<K> {
         Seen { by_write: failures.into(), by_sync: failures.into() }
     }
 
+    /// Something went wrong with what was written, beside a write: to be told as a write's failure is.
+    pub fn fail(&self, error: K::Error) {
+        let mut state = self.state.lock();
+        state.failures += 1;
+        state.last_failure = Some(error);
+    }
+
     /// The last failure, if there is one to be told on this occasion.
     pub fn failure(&self, seen: &Seen, occasion: Occasion) -> Option<K::Error> {
         let state = self.state.lock();
@@ -217,11 +224,10 @@ impl<K: Sink> WriteBack<K> {
         // What was read meanwhile may be from before this write; nobody was given it.
         self.cache.invalidate(self.file, offset..offset + length);
         let (freed, clean) = {
-            let mut state = self.state.lock();
             if let Err(error) = result {
-                state.failures += 1;
-                state.last_failure = Some(error);
+                self.fail(error);
             }
+            let mut state = self.state.lock();
             (state.dirty.done(number), state.dirty.is_clean())
         };
         self.cache.clean(freed);

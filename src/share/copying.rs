@@ -14,6 +14,7 @@ use super::Share;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Open, SmbFile};
+use super::record::OwnChange;
 use super::slices::Slice;
 use super::smb::{Failure, SmbShare, send};
 use super::task::Task;
@@ -175,6 +176,8 @@ impl SmbShare {
         way: Way,
     ) -> Result<Reply> {
         let deadline = Instant::now() + self.request_timeout;
+        let end = range.to.saturating_add(u64::from(range.length));
+        let under_way = to.record.begin(OwnChange::Copy { end });
         loop {
             let source = self.live(from, Task { path: &from.path, ..task }, deadline).await?;
             let target = self.live(to, task, deadline).await?;
@@ -183,7 +186,12 @@ impl SmbShare {
                 continue;
             }
             match ask(&source, &target, range, way, deadline).await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    if reply.status() == NtStatus::SUCCESS {
+                        under_way.answered(&target.tree, None);
+                    }
+                    return Ok(reply);
+                }
                 Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => {}
                 Err(Failure::Wire(error)) => return Err(task.wire(error)),
             }

@@ -29,6 +29,10 @@ pub enum Cause {
     Disconnected(String),
     /// The file was open on a connection that was lost, and what its name names now is another file.
     Stale,
+    /// Another client changed the file while the connection was lost, and this is from before.
+    Conflict,
+    /// The server took data, and does not have it any more since the connection was lost.
+    Lost,
     /// The server's answer broke the protocol; with what was wrong.
     Malformed(String),
 }
@@ -57,6 +61,8 @@ impl fmt::Display for ShareError {
             Cause::TimedOut => f.write_str("the server did not answer in time"),
             Cause::Disconnected(why) => write!(f, "no connection to the server ({why})"),
             Cause::Stale => f.write_str("the connection was lost, and the name now names another file"),
+            Cause::Conflict => f.write_str("another client changed the file while the connection was lost"),
+            Cause::Lost => f.write_str("the server has lost data that it had taken before the connection was lost"),
             Cause::Malformed(what) => write!(f, "the server's answer is malformed ({what})"),
         }
     }

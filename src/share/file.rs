@@ -1,17 +1,17 @@
 //! An open file, which outlives the connection it was opened on.
 //!
-//! A lost connection closes every open at the server. An open is then made again by name, but only
+//! A lost connection closes every open at the server. An open is then made again by name ([`super::reopen`]), but only
 //! continues if the name still names the same file: the same id on disk, or, where the server has no
-//! ids, the same time of creation. What was written meanwhile goes there, over what others may have written.
+//! ids, the same time of creation. What was written before the loss goes there only if no other client has changed it.
 
 use super::breaks::Holding;
+use super::records::Record;
 use super::types::{OpenHow, RemotePath};
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
 use crate::wire::messages::ioctl::ResumeKey;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tokio::sync::Semaphore;
 
 /// An open file.
 #[derive(Debug)]
@@ -19,16 +19,20 @@ pub struct SmbFile {
     pub(super) path: RemotePath,
     pub(super) how: OpenHow,
     pub(super) identity: Identity,
+    /// What is known of the file, shared by all opens of it.
+    pub(super) record: Arc<Record>,
+    /// The conflicts of the file before this open.
+    pub(super) conflicts: u64,
+    /// A change through this open was refused because of a conflict: all later ones are.
+    refuses: AtomicBool,
     open: Mutex<Open>,
     /// Its part in a lease, while it is open at the server.
     holding: Mutex<Option<Holding>>,
-    /// One opens it again, the others wait.
-    pub(super) reopening: Semaphore,
     closed: AtomicBool,
 }
 
 /// What makes a file the same file.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Identity {
     pub(super) disk_id: u64,
     pub(super) created: u64,
@@ -53,20 +57,31 @@ pub(super) struct Open {
 }
 
 impl SmbFile {
-    pub(super) fn new(path: RemotePath, how: OpenHow, identity: Identity, open: Open) -> SmbFile {
+    pub(super) fn new(path: RemotePath, how: OpenHow, identity: Identity, record: Arc<Record>, open: Open) -> SmbFile {
+        let conflicts = record.lock().conflicts();
         SmbFile {
             path,
             how,
             identity,
+            conflicts,
+            refuses: AtomicBool::new(false),
+            record,
             open: Mutex::new(open),
             holding: Mutex::new(None),
-            reopening: Semaphore::new(1),
             closed: AtomicBool::new(false),
         }
     }
 
     pub(super) fn open(&self) -> Open {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a change may be made that is indifferent to so many conflicts of the file.
+    pub(super) fn may_change(&self, tolerates: u64) -> bool {
+        if self.record.lock().conflicts() > tolerates {
+            self.refuses.store(true, Ordering::Release);
+        }
+        !self.refuses.load(Ordering::Acquire)
     }
 
     /// It was opened with a lease.

@@ -475,6 +475,14 @@ impl Share for MemoryShare {
         self.call("FLUSH", &file.path, |tree| tree.flush(file.open)).await
     }
 
+    fn is_in_doubt(&self, _: &MemoryFile) -> bool {
+        false
+    }
+
+    async fn confirm(&self, _: &MemoryFile) -> Result<()> {
+        Ok(())
+    }
+
     async fn close(&self, file: &MemoryFile) -> Result<Option<Metadata>> {
         drop(file.holding.lock().take());
         let metadata = self.call("CLOSE", &file.path, |tree| tree.close(file.open)).await?;

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod breaks;
+mod changing;
 mod copying;
 mod directory_leases;
 pub mod error;
@@ -19,10 +20,14 @@ mod listing;
 pub(crate) mod memory;
 mod operations;
 mod pieces;
+mod record;
+mod records;
+mod reopen;
 mod slices;
 mod smb;
 mod task;
 pub mod types;
+mod unflushed;
 mod watch;
 
 use bytes::Bytes;
@@ -126,8 +131,15 @@ pub trait Share: Send + Sync + 'static {
         length: u32,
     ) -> impl Future<Output = Result<u32>> + Send;
 
-    /// Asks the server to put the file's data on stable storage.
+    /// Asks the server to put the file's data on stable storage: when this succeeds, all that was written to the file before
+    /// is there. After a lost session that is checked, since the server may have lost what it had taken.
     fn flush(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
+
+    /// Whether the server may have lost data that it had taken: the session was lost in which that was answered.
+    fn is_in_doubt(&self, file: &Self::File) -> bool;
+
+    /// Looks whether a file that is in doubt is still as long as what was written to it.
+    fn confirm(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
 
     /// Closes the file; the metadata that the server reports with the close, if it does. For a moment it
     /// waits for others to be closed in the same frame, unless [`Share::send_closes`] is called.

@@ -1,8 +1,12 @@
 //! The operations of [`Share`], each as the compound that carries it.
 
+use super::changing::Changing;
+use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
 use super::listing::SmbListing;
 use super::pieces::gather;
+use super::record::OwnChange;
+use super::records::{Record, known};
 use super::smb::{Repeat, SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::*;
@@ -18,6 +22,7 @@ use crate::wire::messages::lease::Wanted;
 use crate::wire::messages::{FileId, info, io};
 use bytes::Bytes;
 use std::sync::Arc;
+use tokio::time::Instant;
 
 impl Share for SmbShare {
     type File = SmbFile;
@@ -81,8 +86,10 @@ impl Share for SmbShare {
 
     async fn metadata(&self, file: &SmbFile) -> Result<Metadata> {
         let task = Task { operation: "QUERY_INFO", path: &file.path };
+        let (asked, tree) = (std::time::Instant::now(), file.open().tree);
         let replies = self.run_on(file, task.operation, |open| vec![info::query_file(open.file)]).await?;
         let found = task.parsed(info::parse_file(task.reply(&replies, 0)?))?;
+        file.record.told(&tree, &found, asked);
         Ok(metadata(found, file.identity.disk_id, 0))
     }
 
@@ -91,41 +98,37 @@ impl Share for SmbShare {
         gather(length, piece, |there, wanted| self.read_piece(file, offset + u64::from(there), wanted)).await
     }
 
-    async fn write(&self, file: &SmbFile, offset: u64, mut data: Bytes) -> Result<()> {
-        let task = Task { operation: "WRITE", path: &file.path };
-        let mut offset = offset;
-        while !data.is_empty() {
-            let piece = data.slice(..data.len().min(self.piece(file, self.limits.write.max(1)) as usize));
-            let length = piece.len() as u32;
-            let replies =
-                self.run_on(file, task.operation, |open| vec![io::write(open.file, offset, piece.clone())]).await?;
-            let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
-            offset += u64::from(written);
-            let _ = data.split_to(written as usize);
-        }
-        Ok(())
+    async fn write(&self, file: &SmbFile, offset: u64, data: Bytes) -> Result<()> {
+        self.write_pieces(file, offset, data, false).await
     }
 
     async fn write_and(&self, file: &SmbFile, offset: u64, data: Bytes, after: After) -> Result<()> {
         let length = data.len() as u32;
-        if length > self.piece(file, self.limits.write.max(1)) {
-            self.write(file, offset, data).await?;
+        let is_alone = !after.flush && after.change == Change::default();
+        if is_alone || length > self.piece(file, self.limits.write.max(1)) {
+            self.write_pieces(file, offset, data, after.held).await?;
             return self.follow_up(file, after).await;
         }
         let task = Task { operation: "WRITE", path: &file.path };
+        let mark = after.flush.then(|| file.record.lock().unflushed.begin_flush());
         let requests = |open: &Open| {
             let mut requests = vec![io::write(open.file, offset, data.clone())];
             requests.extend(set_requests(&after.change, open.file));
             requests.extend(after.flush.then(|| io::flush(open.file)));
             requests
         };
-        let replies = self.run_on(file, task.operation, requests).await?;
+        let change = Changing { change: OwnChange::Write { offset, data: data.clone() }, held: after.held, mark };
+        let replies = self.change_on(file, task.operation, change, requests).await?;
         let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
         if written < length {
-            self.write(file, offset + u64::from(written), data.slice(written as usize..)).await?;
+            self.write_pieces(file, offset + u64::from(written), data.slice(written as usize..), after.held).await?;
             return self.follow_up(file, after).await;
         }
-        task.all(&replies)
+        task.all(&replies)?;
+        match mark {
+            Some(mark) => self.verify_flushed(file, task, mark).await,
+            None => Ok(()),
+        }
     }
 
     async fn copy(&self, from: &SmbFile, from_offset: u64, to: &SmbFile, to_offset: u64, length: u32) -> Result<u32> {
@@ -134,8 +137,23 @@ impl Share for SmbShare {
 
     async fn flush(&self, file: &SmbFile) -> Result<()> {
         let task = Task { operation: "FLUSH", path: &file.path };
+        let mark = file.record.lock().unflushed.begin_flush();
         let replies = self.run_on(file, task.operation, |open| vec![io::flush(open.file)]).await?;
-        task.all(&replies)
+        task.all(&replies)?;
+        self.verify_flushed(file, task, mark).await
+    }
+
+    fn is_in_doubt(&self, file: &SmbFile) -> bool {
+        let is_lost = file.open().tree.channels.ended().is_some();
+        let record = file.record.lock();
+        record.is_doubtful() || (is_lost && !record.unflushed.is_empty())
+    }
+
+    async fn confirm(&self, file: &SmbFile) -> Result<()> {
+        let task = Task { operation: "CREATE", path: &file.path };
+        self.live(file, task, Instant::now() + self.request_timeout).await?;
+        let is_short = file.record.lock().is_short();
+        if is_short { Err(task.fail(Cause::Lost)) } else { Ok(()) }
     }
 
     async fn close(&self, file: &SmbFile) -> Result<Option<Metadata>> {
@@ -160,8 +178,9 @@ impl Share for SmbShare {
         match target {
             Target::File(file) => {
                 let task = Task { operation: "SET_INFO", path: &file.path };
-                let replies = self.run_on(file, task.operation, |open| set_requests(change, open.file)).await?;
-                task.all(&replies)
+                let own = change.size.map_or(OwnChange::Attributes, OwnChange::Resize);
+                let requests = |open: &Open| set_requests(change, open.file);
+                task.all(&self.change_on(file, task.operation, Changing::now(own), requests).await?)
             }
             Target::Path(path) => {
                 let task = Task { operation: "SET_INFO", path };
@@ -174,7 +193,13 @@ impl Share for SmbShare {
                 }
                 let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
                 let open = existing(path, wanted, kind, self.wanted_for(path));
-                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await
+                let own = change.size.map_or(OwnChange::Attributes, OwnChange::Resize);
+                let under_way = self.records.at(path).map(|record| record.begin(own));
+                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await?;
+                if let Some(under_way) = under_way {
+                    under_way.answered(&self.tree(), None);
+                }
+                Ok(())
             }
         }
     }
@@ -211,7 +236,13 @@ impl Share for SmbShare {
         let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
         let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
         let requests = |_: &_| vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
-        task.all(&self.run_after_closes(task, Repeat::Never, requests).await?)
+        // A name counts as a change of the file, and moves its change time.
+        let under_way = self.records.at(from).map(|record| record.begin(OwnChange::Attributes));
+        task.all(&self.run_after_closes(task, Repeat::Never, requests).await?)?;
+        if let Some(under_way) = under_way {
+            under_way.answered(&self.tree(), None);
+        }
+        Ok(())
     }
 
     async fn list(&self, path: &RemotePath) -> Result<SmbListing> {
@@ -290,11 +321,14 @@ impl SmbShare {
             requests
         };
         let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
+        let asked = std::time::Instant::now();
         let (tree, mut replies) = self.run(task, repeat, requests).await?;
         let created = task.created(&replies)?;
-        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
-        // From here on the open is closed when `file` is dropped.
-        let file = SmbFile::new(path.clone(), how, identity, Open::new(Arc::clone(&tree), created.file));
+        let open = Open::new(Arc::clone(&tree), created.file);
+        let file = self.opened(path, how, &created, open, asked).await;
+        if truncates && replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
+            file.record.begin(OwnChange::Resize(0)).answered(&tree, None);
+        }
         file.hold(announced.and_then(|announced| announced.opened(&tree, &created)));
         let read = if wanted > 0 { replies.pop() } else { None };
         task.all(&replies)?;
@@ -310,6 +344,45 @@ impl SmbShare {
             (found.size, found.allocation) = (0, 0);
         }
         Ok((file, found, action, data))
+    }
+
+    /// A file that was just opened, with its record. From here on the open is closed when it is dropped.
+    async fn opened(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        created: &create::Created,
+        open: Open,
+        asked: std::time::Instant,
+    ) -> SmbFile {
+        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
+        let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
+        let record = self.records.of(identity, path, || Record::new(Arc::clone(&tree), found));
+        let file = SmbFile::new(path.clone(), how, identity, Arc::clone(&record), open);
+        if record.is_older_than(&tree)
+            && let Ok(_turn) = record.turn.acquire().await
+        {
+            self.judge(&record, &tree, found, path, Instant::now() + self.request_timeout).await;
+        }
+        record.told(&tree, &created.info, asked);
+        file
+    }
+
+    /// Writes all of the data, in as many WRITEs as it takes.
+    async fn write_pieces(&self, file: &SmbFile, offset: u64, mut data: Bytes, held: bool) -> Result<()> {
+        let task = Task { operation: "WRITE", path: &file.path };
+        let mut offset = offset;
+        while !data.is_empty() {
+            let piece = data.slice(..data.len().min(self.piece(file, self.limits.write.max(1)) as usize));
+            let length = piece.len() as u32;
+            let change = Changing { change: OwnChange::Write { offset, data: piece.clone() }, held, mark: None };
+            let write = |open: &Open| vec![io::write(open.file, offset, piece.clone())];
+            let replies = self.change_on(file, task.operation, change, write).await?;
+            let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+            offset += u64::from(written);
+            let _ = data.split_to(written as usize);
+        }
+        self.flush_if_full(file).await
     }
 
     /// What comes after a write, on its own.

@@ -3,15 +3,14 @@
 use super::Result;
 use super::breaks::Leases;
 use super::directory_leases::DirectoryLeases;
-use super::error::Cause;
 use super::extents::Extents;
-use super::file::{Identity, Open, SmbFile};
+use super::file::{Open, SmbFile};
 use super::gathering::Gathering;
 use super::link::Link;
+use super::records::Records;
 use super::slices::Slices;
 use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
-use crate::wire::NtStatus;
 use crate::wire::connect::{ConnectConfig, Terms, Tree};
 use crate::wire::connection::{Pending, session_is_gone};
 use crate::wire::credits::CREDIT_PAYLOAD;
@@ -42,6 +41,8 @@ pub struct SmbShare {
     pub(super) request_timeout: Duration,
     /// Where free space is asked for: the user may not be allowed to look at the root of the share.
     pub(super) space_path: RemotePath,
+    /// What is known of files that are open.
+    pub(super) records: Records,
     /// What was learnt about copies on the server.
     pub(super) slices: Mutex<Slices>,
     /// What was learnt about sharing blocks on the server.
@@ -89,6 +90,7 @@ impl SmbShare {
             directory_leases: Arc::default(),
             request_timeout,
             space_path,
+            records: Records::default(),
             slices,
             extents,
         })
@@ -113,7 +115,7 @@ impl SmbShare {
     ) -> Result<(Arc<Tree>, Vec<Reply>)> {
         let deadline = Instant::now() + self.request_timeout;
         loop {
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            let tree = self.tree_by(task, deadline).await?;
             match send(&tree, build(&tree), deadline).await {
                 Ok(replies) => return Ok((tree, replies)),
                 Err(failure) => failure.allows(repeat, task)?,
@@ -130,7 +132,7 @@ impl SmbShare {
     ) -> Result<Vec<Reply>> {
         let deadline = Instant::now() + self.request_timeout;
         loop {
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            let tree = self.tree_by(task, deadline).await?;
             let (mut requests, closes) = self.closes.take(&tree);
             requests.extend(build(&tree));
             let chain = Chain { related_from: closes.count() + 1, ..compound(&tree, requests) };
@@ -153,7 +155,7 @@ impl SmbShare {
     ) -> Result<(Arc<Tree>, Vec<Reply>, Pending)> {
         let deadline = Instant::now() + self.request_timeout;
         loop {
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            let tree = self.tree_by(task, deadline).await?;
             match send_open_ended(&tree, build(&tree), deadline).await {
                 Ok((replies, pending)) => return Ok((tree, replies, pending)),
                 Err(failure) => failure.allows(Repeat::Harmless, task)?,
@@ -161,8 +163,8 @@ impl SmbShare {
         }
     }
 
-    /// Sends requests on an open file, which is opened again if its connection was lost. All that is
-    /// done on open files can be done twice: reads, writes at given places, times and sizes.
+    /// Sends requests that look at an open file, which is opened again if its connection was lost. Those that change it are
+    /// for [`SmbShare::change_on`].
     pub(super) async fn run_on(
         &self,
         file: &SmbFile,
@@ -180,48 +182,9 @@ impl SmbShare {
         }
     }
 
-    /// The file's open on a connection that works.
-    pub(super) async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
-        let open = file.open();
-        if open.tree.channels.ended().is_none() {
-            return Ok(open);
-        }
-        let _turn = file.reopening.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
-        loop {
-            let open = file.open();
-            if open.tree.channels.ended().is_none() {
-                return Ok(open);
-            }
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
-            match self.reopen(file, task, tree, deadline).await? {
-                Some(open) => file.replace(open),
-                None => continue,
-            }
-        }
-    }
-
-    /// Opens a file by its name once more; `None` if that connection was lost as well.
-    async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
-        let how = OpenHow { disposition: Disposition::Open, ..file.how };
-        let replies = match send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await {
-            Ok(replies) => replies,
-            Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
-            Err(Failure::Wire(error)) => return Err(task.wire(error)),
-        };
-        let created = match task.created(&replies) {
-            Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_NOT_FOUND) => {
-                return Err(task.fail(Cause::Stale));
-            }
-            created => created?,
-        };
-        let open = Open::new(tree, created.file);
-        let found = Identity { disk_id: created.disk_id, created: created.info.created };
-        if !file.identity.is_same(found) {
-            open.post_close();
-            return Err(task.fail(Cause::Stale));
-        }
-        tracing::info!(path = %file.path, "opened again after the connection was lost");
-        Ok(Some(open))
+    /// The tree on a connection that works, within an operation's deadline.
+    pub(super) async fn tree_by(&self, task: Task<'_>, deadline: Instant) -> Result<Arc<Tree>> {
+        self.link.tree(deadline).await.map_err(|cause| task.fail(cause))
     }
 
     /// How much one READ or WRITE may carry now, whatever the limit: a server may grant few credits.
@@ -241,7 +204,7 @@ pub(super) enum Failure {
 
 impl Failure {
     /// Whether what failed may be sent again.
-    fn allows(self, repeat: Repeat, task: Task<'_>) -> Result<()> {
+    pub(super) fn allows(self, repeat: Repeat, task: Task<'_>) -> Result<()> {
         match self {
             Failure::SessionGone => Ok(()),
             Failure::Wire(WireError::Closed(_)) if repeat == Repeat::Harmless => Ok(()),

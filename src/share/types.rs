@@ -387,10 +387,13 @@ pub struct Change {
     pub attributes: Option<Attributes>,
 }
 
-/// What is to come after a write.
+/// What a write carries with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct After {
-    /// What to change about the file.
+    /// The program was told long ago that this is written. It does not go over what another client has written since the
+    /// session was lost ([`Cause::Conflict`](super::error::Cause::Conflict)).
+    pub held: bool,
+    /// What to change about the file after it.
     pub change: Change,
     /// Whether the server is to put the file's data on stable storage then.
     pub flush: bool,

@@ -176,7 +176,7 @@ impl From<ShareError> for VfsError {
             // "Host is down" tells the user where to look, and is what Linux's own client says.
             Cause::Disconnected(_) => libc::EHOSTDOWN,
             Cause::Stale => libc::ESTALE,
-            Cause::Malformed(_) => libc::EIO,
+            Cause::Conflict | Cause::Lost | Cause::Malformed(_) => libc::EIO,
         };
         VfsError { errno, level: level_of(errno), source: ErrorSource::Share(error) }
     }

@@ -106,10 +106,7 @@ impl<S: Share> Sink for OpenFile<S> {
     async fn write(&self, offset: u64, data: Bytes, last: bool) -> std::result::Result<(), ShareError> {
         self.remote.changes();
         let (change, flush) = if last { self.shared.take_after() } else { Default::default() };
-        let after = After { change, flush: flush.is_some() };
-        if after == After::default() {
-            return self.share.write(&self.remote.file, offset, data).await;
-        }
+        let after = After { held: true, change, flush: flush.is_some() };
         self.share.write_and(&self.remote.file, offset, data, after).await?;
         flush.into_iter().for_each(|number| self.shared.flushes.lock().done(number));
         Ok(())

@@ -207,7 +207,7 @@ impl<S: Share> Vfs<S> {
     /// As [`Vfs::flush`].
     pub fn flushed(&self, handle: u64) -> Option<Result<()>> {
         match self.handles.file(handle) {
-            Ok(open) if open.shared.is_dirty() => None,
+            Ok(open) if open.shared.is_dirty() || self.share.is_in_doubt(&open.remote.file) => None,
             Ok(open) => Some(told(&open, Occasion::Close)),
             Err(error) => Some(Err(error)),
         }
@@ -221,6 +221,11 @@ impl<S: Share> Vfs<S> {
         let open = self.handles.file(handle)?;
         open.shared.back.drain().await;
         self.settle_pending(&open.shared).await?;
+        if self.share.is_in_doubt(&open.remote.file)
+            && let Err(error) = self.share.confirm(&open.remote.file).await
+        {
+            open.shared.back.fail(error);
+        }
         told(&open, Occasion::Close)
     }
 
@@ -241,7 +246,15 @@ impl<S: Share> Vfs<S> {
         // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
         let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
         match writer {
-            Some(writer) => Ok(self.share.flush(&writer.remote.file).await?),
+            Some(writer) => match self.share.flush(&writer.remote.file).await {
+                Ok(()) => Ok(()),
+                Err(error) => {
+                    // Every handle is told, and this one now.
+                    open.shared.back.fail(error.clone());
+                    told(&open, Occasion::Sync)?;
+                    Err(error.into())
+                }
+            },
             None if self.options.read_only => Ok(()),
             None => self.fsync_by_path(open.ino).await,
         }

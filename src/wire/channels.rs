@@ -92,6 +92,11 @@ impl Channels {
         self.connections.iter().find_map(Connection::ended)
     }
 
+    /// When the first of the connections ended, if one has.
+    pub fn ended_at(&self) -> Option<std::time::Instant> {
+        self.connections.iter().filter_map(Connection::ended_at).min()
+    }
+
     /// Waits until the connections have ended, without keeping them from that.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         self.connections[0].ending()

@@ -85,7 +85,8 @@ pub struct Terms {
     pub clock: ServerClock,
 }
 
-/// What the server's clock showed at a moment of ours.
+/// What the server's clock showed at a moment of ours. It may show later times than the server's own clock, by the time of a
+/// round trip, and never earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerClock {
     then: u64,
@@ -95,8 +96,18 @@ pub struct ServerClock {
 impl ServerClock {
     /// What it shows about now, as a FILETIME; `None` if the server did not tell.
     pub fn now(self) -> Option<u64> {
-        let passed = self.at.elapsed().as_nanos() / 100;
+        self.at(std::time::Instant::now())
+    }
+
+    /// What it showed at a moment since then, as a FILETIME; `None` if the server did not tell.
+    pub fn at(self, moment: std::time::Instant) -> Option<u64> {
+        let passed = moment.saturating_duration_since(self.at).as_nanos() / 100;
         (self.then != 0).then(|| self.then.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+
+    /// What it showed when the connection was made, as a FILETIME; `None` if the server did not tell.
+    pub fn start(self) -> Option<u64> {
+        (self.then != 0).then_some(self.then)
     }
 
     /// A server that does not tell.
@@ -128,6 +139,7 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
 
     let wish = Wish { identity: config.identity.clone(), signing: config.signing, encryption: config.encryption };
     let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption, config.connections > 1);
+    let asked = std::time::Instant::now();
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
     let session = signin::sign_in(&connection, &agreed, &wish, previous, left()).await?;
     let tree = tree_connect(&connection, config, left()).await?;
@@ -154,7 +166,7 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
         max_read: cap(agreed.max_read),
         max_write: cap(agreed.max_write),
         max_transact: cap(agreed.max_transact),
-        clock: ServerClock { then: agreed.system_time, at: std::time::Instant::now() },
+        clock: ServerClock { then: agreed.system_time, at: asked },
     };
     Ok(Tree { channels: Channels::new(connection, further), id: tree.id, seal: tree.seal, terms })
 }

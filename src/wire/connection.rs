@@ -69,7 +69,7 @@ impl Connection {
         let (breaks_in, breaks_out) = mpsc::channel(BREAKS);
         let window = CreditWindow::new(CREDIT_TARGET);
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { window, table: MessageTable::default(), ended: None }),
+            state: Mutex::new(State { window, table: MessageTable::default(), ended: None, ended_at: None }),
             outbox: Outbox::new(write_half),
             turnstiles: [Semaphore::new(1), Semaphore::new(1)],
             granted: Notify::new(),
@@ -139,6 +139,11 @@ impl Connection {
     /// Why the connection ended, if it has.
     pub fn ended(&self) -> Option<Arc<str>> {
         self.shared.lock().ended.clone()
+    }
+
+    /// When the connection ended, if it has.
+    pub fn ended_at(&self) -> Option<std::time::Instant> {
+        self.shared.lock().ended_at
     }
 
     /// Waits until the connection has ended, without keeping it from that.

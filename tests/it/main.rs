@@ -22,6 +22,7 @@ mod hidden_arguments;
 mod leases;
 mod limits;
 mod listing;
+mod lost_sessions;
 mod metadata;
 mod names;
 mod netbios;

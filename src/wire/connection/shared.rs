@@ -57,6 +57,7 @@ pub(super) struct State {
     pub(super) window: CreditWindow,
     pub(super) table: MessageTable<oneshot::Sender<Answer>>,
     pub(super) ended: Option<Arc<str>>,
+    pub(super) ended_at: Option<std::time::Instant>,
 }
 
 impl Shared {
@@ -156,6 +157,7 @@ impl Shared {
                 return;
             }
             state.ended = Some(reason.into());
+            state.ended_at = Some(std::time::Instant::now());
             state.table.drain()
         };
         tracing::debug!(peer = %self.peer, reason, "connection ended");

@@ -94,6 +94,22 @@ impl Smbd {
         watcher
     }
 
+    /// Stops the server and all its processes, until the guard is dropped.
+    pub(crate) fn pause(&self) -> Paused {
+        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
+        let group = Pid::from_raw(leader as i32).expect("no process has the number 0");
+        kill_process_group(group, Signal::STOP).expect("our own processes");
+        Paused(group)
+    }
+
+    /// Kills the processes that serve clients, and not the one that accepts them.
+    pub(crate) fn kill_clients(&self) {
+        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
+        for pid in children(leader as i32).into_iter().filter(|pid| name(*pid).starts_with("smbd[")) {
+            let _ = kill_process(Pid::from_raw(pid).expect("no process has the number 0"), Signal::KILL);
+        }
+    }
+
     /// The server's log.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
@@ -117,6 +133,15 @@ pub(crate) struct Stopped(Pid);
 impl Drop for Stopped {
     fn drop(&mut self) {
         let _ = kill_process(self.0, Signal::CONT);
+    }
+}
+
+/// All processes of a server, which stand still until this is dropped.
+pub(crate) struct Paused(Pid);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        let _ = kill_process_group(self.0, Signal::CONT);
     }
 }
 

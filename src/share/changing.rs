@@ -1,0 +1,89 @@
+//! Changes of an open file, each noted in the file's record from before it is sent until it is answered.
+//!
+//! All that is done on open files can be done twice: writes at given places, times and sizes. So a change whose
+//! connection was lost is sent again when the file was opened again, unless another client has changed the file meanwhile
+//! ([`super::record`]) and the change is from before that.
+
+use super::error::Cause;
+use super::file::{Open, SmbFile};
+use super::record::{OwnChange, Sent};
+use super::smb::{Repeat, SmbShare, send};
+use super::task::Task;
+use super::unflushed::Checksums;
+use super::{Result, records::UnderWay};
+use crate::wire::NtStatus;
+use crate::wire::frame::{Reply, Request};
+use tokio::time::Instant;
+
+/// A change that is to be made.
+pub(super) struct Changing {
+    pub(super) change: OwnChange,
+    /// A program was told that this is done already, since the server vouched that no other client has the file open.
+    pub(super) held: bool,
+    /// The FLUSH that follows in the same compound.
+    pub(super) mark: Option<u64>,
+}
+
+impl Changing {
+    /// One that a program is waiting for.
+    pub(super) fn now(change: OwnChange) -> Changing {
+        Changing { change, held: false, mark: None }
+    }
+}
+
+impl SmbShare {
+    /// Sends requests that change an open file; the first reply says whether it was done.
+    pub(super) async fn change_on(
+        &self,
+        file: &SmbFile,
+        operation: &'static str,
+        Changing { change, held, mark }: Changing,
+        build: impl Fn(&Open) -> Vec<Request>,
+    ) -> Result<Vec<Reply>> {
+        let task = Task { operation, path: &file.path };
+        let data = match &change {
+            OwnChange::Write { offset, data } => Some(Sent { sums: Checksums::of(*offset, data), mark }),
+            _ => None,
+        };
+        let tolerates = self.conflicts_tolerated(file, held);
+        let under_way = file.record.begin(change);
+        let deadline = Instant::now() + self.request_timeout;
+        loop {
+            let open = self.live(file, task, deadline).await?;
+            if !file.may_change(tolerates) {
+                return Err(task.fail(Cause::Conflict));
+            }
+            match send(&open.tree, build(&open), deadline).await {
+                Ok(replies) => {
+                    note(under_way, &open, &replies, data);
+                    return Ok(replies);
+                }
+                Err(failure) => failure.allows(Repeat::Harmless, task)?,
+            }
+        }
+    }
+
+    /// How many conflicts of the file a change is indifferent to. One that begins while no other client can have the file open
+    /// must not go over what another client writes when that has ended. Where files are shared openly, each client writes
+    /// what it writes.
+    fn conflicts_tolerated(&self, file: &SmbFile, held: bool) -> u64 {
+        if held {
+            return file.conflicts;
+        }
+        let vouched = file.how.lease.is_some_and(|lease| self.leases.caching(lease.key).writes());
+        if vouched { file.record.lock().conflicts() } else { u64::MAX }
+    }
+
+    /// Flushes a file of which too much is not flushed to remember its checksums.
+    pub(super) async fn flush_if_full(&self, file: &SmbFile) -> Result<()> {
+        let is_full = file.record.lock().unflushed.is_full();
+        if is_full { super::Share::flush(self, file).await } else { Ok(()) }
+    }
+}
+
+/// Notes what the server answered. A change that was refused may have been done in part.
+fn note(under_way: UnderWay, open: &Open, replies: &[Reply], data: Option<Sent>) {
+    if replies.first().is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
+        under_way.answered(&open.tree, data);
+    }
+}

@@ -1,0 +1,314 @@
+//! What this client knows of a file at the server, and whether another client has changed it while the session was lost: a
+//! plain value without I/O.
+//!
+//! A lease vouches for a file until the session is lost. What a program wrote before, and the server does not have, may go
+//! there afterwards only if nobody else has changed the file. The evidence is the file's size and change time when it is
+//! opened again, and the data of the WRITEs that were under way. A file is unchanged by others if
+//!
+//! - size and change time are as the server told them last, or
+//! - this client's own changes explain both: the size can result from them, and either one of the WRITEs under way is
+//!   there, or the change time is not later than the answer to the last change, by the server's clock, or it is the
+//!   moment when the server closed the file because the session was lost (Samba sets the time of the last write then).
+//!
+//! Anything else is a conflict. Invariant: a conflict counts for every open from before it ([`FileRecord::conflicts`]).
+
+use super::types::FileTime;
+use super::unflushed::{Checksums, PAGE, Unflushed};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::ops::{Range, RangeInclusive};
+use std::time::Instant;
+
+/// Clocks and timestamps of file systems are this inexact, in units of 100 ns: 100 ms.
+const INEXACT: u64 = 1_000_000;
+/// The most changes of the size that had no answer and are remembered.
+const SIZES: usize = 16;
+
+/// What the server tells of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Known {
+    /// Bytes.
+    pub(super) size: u64,
+    /// The change time, or the time of the last write where the server keeps no change time.
+    pub(super) changed: FileTime,
+}
+
+/// A change by this client.
+#[derive(Clone, Debug)]
+pub(super) enum OwnChange {
+    /// A WRITE.
+    Write { offset: u64, data: Bytes },
+    /// A copy on the server, up to this offset.
+    Copy { end: u64 },
+    /// A size.
+    Resize(u64),
+    /// Times or attributes, or the name.
+    Attributes,
+}
+
+/// The data of a WRITE.
+#[derive(Debug)]
+pub(super) struct Sent {
+    pub(super) sums: Checksums,
+    /// The FLUSH that follows in the same compound.
+    pub(super) mark: Option<u64>,
+}
+
+/// When the server may have closed the opens of a lost session, by its own clock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Loss {
+    /// When the connection was lost, where the server tells its clock.
+    pub(super) lost: Option<FileTime>,
+    /// From before the new session began, which ended the old one, until it was there.
+    pub(super) renewed: Option<RangeInclusive<FileTime>>,
+}
+
+/// What is found when a file is opened again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Judgement {
+    /// Nobody else has changed it.
+    Unchanged,
+    /// Somebody else has.
+    Conflict,
+    /// The data of the WRITEs under way decides: [`FileRecord::under_way`], [`FileRecord::weigh`].
+    ReadBack,
+}
+
+/// What is known of a file.
+#[derive(Debug)]
+pub(super) struct FileRecord {
+    size: u64,
+    /// The change time that the server told, if this client has changed nothing since.
+    changed: Option<FileTime>,
+    /// The server's clock when it answered the last change by this client.
+    answered: Option<FileTime>,
+    /// This client has changed the file in this session.
+    has_changed: bool,
+    /// When the last change by this client was answered, or given up.
+    last_change: Option<Instant>,
+    under_way: BTreeMap<u64, OwnChange>,
+    next: u64,
+    /// Where WRITEs end that were given up without an answer.
+    given_up: u64,
+    /// Sizes that were set without an answer.
+    given_up_sizes: Vec<u64>,
+    conflicts: u64,
+    pub(super) unflushed: Unflushed,
+    /// What is not flushed was answered in a session that was lost.
+    is_doubtful: bool,
+    /// The file was found shorter than answers had made it.
+    is_short: bool,
+}
+
+impl FileRecord {
+    /// As the server tells it.
+    pub(super) fn new(known: Known) -> FileRecord {
+        FileRecord {
+            size: known.size,
+            changed: Some(known.changed),
+            answered: None,
+            has_changed: false,
+            last_change: None,
+            under_way: BTreeMap::new(),
+            next: 0,
+            given_up: 0,
+            given_up_sizes: Vec::new(),
+            conflicts: 0,
+            unflushed: Unflushed::default(),
+            is_doubtful: false,
+            is_short: false,
+        }
+    }
+
+    /// The server tells how the file is, in the same session. It was asked at `asked`: what this client has changed since, it
+    /// may not know.
+    pub(super) fn told(&mut self, known: Known, asked: Instant) {
+        if self.under_way.is_empty() && self.last_change.is_none_or(|change| change < asked) {
+            (self.size, self.changed, self.answered) = (known.size, Some(known.changed), None);
+        }
+    }
+
+    /// A change is about to be sent. Ends by [`FileRecord::answered`] or [`FileRecord::give_up`].
+    pub(super) fn begin(&mut self, change: OwnChange) -> u64 {
+        self.next += 1;
+        self.under_way.insert(self.next, change);
+        self.next
+    }
+
+    /// The server has done a change; with its clock.
+    pub(super) fn answered(&mut self, number: u64, data: Option<Sent>, clock: Option<FileTime>, now: Instant) {
+        let Some(change) = self.under_way.remove(&number) else { return };
+        match change {
+            OwnChange::Write { offset, data } => self.size = self.size.max(offset.saturating_add(data.len() as u64)),
+            OwnChange::Copy { end } => {
+                self.size = self.size.max(end);
+                self.unflushed.copied();
+            }
+            OwnChange::Resize(size) => {
+                self.size = size;
+                self.unflushed.cut(size);
+            }
+            OwnChange::Attributes => {}
+        }
+        if let Some(Sent { sums, mark }) = data {
+            self.unflushed.wrote(sums, mark);
+        }
+        self.changed = None;
+        self.answered = self.answered.max(clock);
+        (self.has_changed, self.last_change) = (true, Some(now));
+    }
+
+    /// Nobody waits for the answer to a change any more, or it was refused: it may have been done in part.
+    pub(super) fn give_up(&mut self, number: u64, now: Instant) {
+        match self.under_way.remove(&number) {
+            Some(OwnChange::Write { offset, data }) => {
+                self.given_up = self.given_up.max(offset.saturating_add(data.len() as u64));
+            }
+            Some(OwnChange::Copy { end }) => self.given_up = self.given_up.max(end),
+            Some(OwnChange::Resize(size)) if self.given_up_sizes.len() < SIZES => self.given_up_sizes.push(size),
+            Some(OwnChange::Resize(_) | OwnChange::Attributes) | None => {}
+        }
+        self.last_change = Some(now);
+    }
+
+    /// How many conflicts there were: an open from before the last one must not write what it held.
+    pub(super) fn conflicts(&self) -> u64 {
+        self.conflicts
+    }
+
+    /// The WRITEs that are under way, by their numbers.
+    pub(super) fn under_way(&self) -> Vec<(u64, Range<u64>)> {
+        let range = |change: &OwnChange| match change {
+            OwnChange::Write { offset, data } => Some(*offset..offset.saturating_add(data.len() as u64)),
+            _ => None,
+        };
+        self.under_way.iter().filter_map(|(number, change)| Some((*number, range(change)?))).collect()
+    }
+
+    /// The file was opened again in a new session.
+    pub(super) fn judge(&self, found: Known, loss: &Loss) -> Judgement {
+        if self.changed == Some(found.changed) && self.size == found.size {
+            Judgement::Unchanged
+        } else if !self.can_have(found.size) {
+            Judgement::Conflict
+        } else if self.under_way.values().any(|change| matches!(change, OwnChange::Write { .. })) {
+            Judgement::ReadBack
+        } else if self.is_own_time(found.changed, loss) {
+            Judgement::Unchanged
+        } else {
+            Judgement::Conflict
+        }
+    }
+
+    /// The same, with the data of WRITEs that were under way: what each range holds, from the beginning of the page on that
+    /// it begins in, and no more than up to the file's end. A range that could not be read is left out.
+    pub(super) fn weigh(&self, found: Known, read: &[(u64, Bytes)], loss: &Loss) -> Judgement {
+        let mut evidence = Evidence::default();
+        for (number, there) in read {
+            if let Some(OwnChange::Write { offset, data }) = self.under_way.get(number) {
+                self.compare(*offset, data, there, &mut evidence);
+            }
+        }
+        match evidence {
+            Evidence { foreign: true, .. } => Judgement::Conflict,
+            Evidence { arrived: true, .. } => Judgement::Unchanged,
+            _ if self.is_own_time(found.changed, loss) => Judgement::Unchanged,
+            _ => Judgement::Conflict,
+        }
+    }
+
+    fn compare(&self, offset: u64, sent: &[u8], there: &[u8], evidence: &mut Evidence) {
+        let origin = offset / PAGE * PAGE;
+        let (mut at, end) = (offset, offset + sent.len() as u64);
+        while at < end {
+            let stop = ((at / PAGE + 1) * PAGE).min(end);
+            let mine = &sent[(at - offset) as usize..(stop - offset) as usize];
+            let from = ((at - origin) as usize).min(there.len());
+            let found = &there[from..((stop - origin) as usize).min(there.len())];
+            let page = &there[((at / PAGE * PAGE - origin) as usize).min(there.len())..];
+            if found.is_empty() {
+                // The file ends before.
+            } else if found == &mine[..found.len()] {
+                evidence.arrived = true;
+            } else if at >= self.size && found.iter().all(|byte| *byte == 0) {
+                // A hole below a WRITE that has arrived.
+            } else if self.unflushed.agrees(at / PAGE * PAGE..stop, page) == Some(false) {
+                // Neither what was sent nor what was there before.
+                evidence.foreign = true;
+            }
+            at = stop;
+        }
+    }
+
+    /// The verdict: from now on the file is as it was found.
+    pub(super) fn settle(&mut self, found: Known, judgement: Judgement) {
+        self.is_doubtful |= !self.unflushed.is_empty();
+        self.is_short |= found.size < self.size && self.given_up_sizes.is_empty();
+        if judgement == Judgement::Conflict {
+            self.conflicts += 1;
+        }
+        (self.size, self.changed, self.answered, self.has_changed) = (found.size, Some(found.changed), None, false);
+        self.given_up = 0;
+        self.given_up_sizes.clear();
+    }
+
+    /// What is not flushed was answered in a session that was lost.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    /// Bytes that the server had answered for are not there.
+    pub(super) fn is_short(&self) -> bool {
+        self.is_doubtful && self.is_short
+    }
+
+    /// What was doubtful was looked at: it is flushed, or lost, and a program is told of that once.
+    pub(super) fn resolve(&mut self, mark: u64) {
+        self.unflushed.flushed(mark);
+        (self.is_doubtful, self.is_short) = (false, false);
+    }
+
+    /// Whether own changes can have made the file this long. A server that is killed may have done a part of a WRITE.
+    fn can_have(&self, size: u64) -> bool {
+        let (mut shortest, mut longest) = (self.size, self.size.max(self.given_up));
+        for change in self.under_way.values() {
+            match change {
+                OwnChange::Write { offset, data } => longest = longest.max(offset.saturating_add(data.len() as u64)),
+                OwnChange::Copy { end } => longest = longest.max(*end),
+                OwnChange::Resize(size) => (shortest, longest) = (shortest.min(*size), longest.max(*size)),
+                OwnChange::Attributes => {}
+            }
+        }
+        (shortest..=longest).contains(&size) || self.given_up_sizes.contains(&size)
+    }
+
+    /// Whether own changes, or the end of the session they were made in, explain this change time.
+    fn is_own_time(&self, changed: FileTime, loss: &Loss) -> bool {
+        if self.changed == Some(changed) {
+            return true;
+        }
+        if !self.has_changed {
+            return false;
+        }
+        // A server that does not tell its clock leaves nothing but sizes and data.
+        let (Some(answered), Some(lost)) = (self.answered, loss.lost) else { return true };
+        let around = |from: FileTime, until: FileTime| {
+            (from.0.saturating_sub(INEXACT / 2)..=until.0.saturating_add(INEXACT)).contains(&changed.0)
+        };
+        changed.0 <= answered.0.saturating_add(INEXACT)
+            || around(lost, lost)
+            || loss.renewed.as_ref().is_some_and(|renewed| around(*renewed.start(), *renewed.end()))
+    }
+}
+
+/// What the data of WRITEs that were under way tells.
+#[derive(Default)]
+struct Evidence {
+    /// One of them is there.
+    arrived: bool,
+    /// There is data that is neither of them nor from before.
+    foreign: bool,
+}
+
+#[cfg(test)]
+mod tests;

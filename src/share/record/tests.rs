@@ -1,0 +1,201 @@
+use super::*;
+use std::time::Duration;
+
+const SECOND: u64 = 10_000_000;
+/// The server's clock when the tests begin.
+const START: u64 = 1000 * SECOND;
+
+fn at(tenths: u64) -> FileTime {
+    FileTime(START + tenths * SECOND / 10)
+}
+
+fn known(size: u64, tenths: u64) -> Known {
+    Known { size, changed: at(tenths) }
+}
+
+/// The session was lost at this time, and the next one began a minute later.
+fn lost(tenths: u64) -> Loss {
+    Loss { lost: Some(at(tenths)), renewed: Some(at(tenths + 600)..=at(tenths + 601)) }
+}
+
+fn write(offset: u64, data: &[u8]) -> OwnChange {
+    OwnChange::Write { offset, data: Bytes::copy_from_slice(data) }
+}
+
+/// A file of 100 bytes, as it was at second 0.
+struct Story {
+    record: FileRecord,
+    now: Instant,
+}
+
+impl Story {
+    fn new() -> Story {
+        Story { record: FileRecord::new(known(100, 0)), now: Instant::now() }
+    }
+
+    /// A WRITE that the server answered at this time.
+    fn wrote(&mut self, offset: u64, data: &[u8], tenths: u64) {
+        let number = self.record.begin(write(offset, data));
+        let sent = Sent { sums: Checksums::of(offset, data), mark: None };
+        self.record.answered(number, Some(sent), Some(at(tenths)), self.now);
+    }
+}
+
+#[test]
+fn a_file_that_nobody_has_changed_is_unchanged() {
+    let mut story = Story::new();
+    assert_eq!(story.record.judge(known(100, 0), &lost(50)), Judgement::Unchanged);
+    story.record.begin(write(50, b"under way"));
+    assert_eq!(story.record.judge(known(100, 0), &lost(50)), Judgement::Unchanged, "it has not arrived");
+}
+
+#[test]
+fn what_others_changed_is_a_conflict_in_place_appended_and_cut() {
+    let story = Story::new();
+    for found in [known(100, 20), known(150, 20), known(50, 20)] {
+        assert_eq!(story.record.judge(found, &lost(50)), Judgement::Conflict, "{found:?}");
+    }
+}
+
+#[test]
+fn own_writes_that_were_answered_explain_size_and_time() {
+    let mut story = Story::new();
+    story.wrote(90, &[1; 30], 20);
+    assert_eq!(story.record.judge(known(120, 19), &lost(50)), Judgement::Unchanged);
+    assert_eq!(story.record.judge(known(120, 50), &lost(50)), Judgement::Unchanged, "closed when the line broke");
+    assert_eq!(story.record.judge(known(120, 651), &lost(50)), Judgement::Unchanged, "closed for the new session");
+    assert_eq!(story.record.judge(known(120, 40), &lost(50)), Judgement::Conflict, "another client, before the loss");
+    assert_eq!(story.record.judge(known(120, 60), &lost(50)), Judgement::Conflict, "another client, after the loss");
+    assert_eq!(story.record.judge(known(119, 20), &lost(50)), Judgement::Conflict, "what was answered is not there");
+    assert_eq!(story.record.judge(known(121, 20), &lost(50)), Judgement::Conflict);
+}
+
+#[test]
+fn a_server_that_does_not_tell_its_clock_is_judged_by_sizes() {
+    let mut record = FileRecord::new(known(100, 0));
+    let number = record.begin(write(90, &[1; 30]));
+    record.answered(number, None, None, Instant::now());
+    let loss = Loss::default();
+    assert_eq!(record.judge(known(120, 40), &loss), Judgement::Unchanged);
+    assert_eq!(record.judge(known(130, 40), &loss), Judgement::Conflict);
+}
+
+#[test]
+fn what_was_under_way_explains_the_change_if_it_is_there() {
+    let mut story = Story::new();
+    let number = story.record.begin(write(90, &[1; 30]));
+    let found = known(120, 40);
+    assert_eq!(story.record.judge(found, &lost(50)), Judgement::ReadBack);
+    let there = [&[0; 90][..], &[1; 30]].concat();
+    let verdict = |there: &[u8]| story.record.weigh(found, &[(number, Bytes::copy_from_slice(there))], &lost(50));
+    assert_eq!(verdict(&there), Judgement::Unchanged);
+    assert_eq!(verdict(&[9; 120]), Judgement::Conflict, "another client has written the same bytes");
+    assert_eq!(story.record.weigh(found, &[], &lost(50)), Judgement::Conflict, "it could not be read");
+    assert_eq!(story.record.judge(known(130, 40), &lost(50)), Judgement::Conflict, "so long it cannot have become");
+}
+
+#[test]
+fn a_killed_server_may_have_done_a_part_of_a_write() {
+    let mut story = Story::new();
+    let number = story.record.begin(write(4096, &[1; 10_000]));
+    let found = known(4096 + 5000, 40);
+    assert_eq!(story.record.judge(found, &lost(40)), Judgement::ReadBack);
+    assert_eq!(story.record.weigh(found, &[(number, Bytes::from(vec![1; 5000]))], &lost(40)), Judgement::Unchanged);
+}
+
+#[test]
+fn in_the_middle_of_a_copy_a_loss_is_no_conflict() {
+    let mut story = Story::new();
+    story.wrote(0, &[1; 100_000], 20);
+    let (first, second) =
+        (story.record.begin(write(100_000, &[2; 9000])), story.record.begin(write(109_000, &[3; 9000])));
+    // Neither has arrived, and the server has closed the file when it noticed.
+    let page = Bytes::from(vec![1; 100_000 % 4096]);
+    for changed in [20, 50] {
+        let found = known(100_000, changed);
+        assert_eq!(story.record.judge(found, &lost(50)), Judgement::ReadBack);
+        let read = [(first, page.clone()), (second, Bytes::new())];
+        assert_eq!(story.record.weigh(found, &read, &lost(50)), Judgement::Unchanged);
+    }
+    // The second one has, and the first one is a hole.
+    let found = known(118_000, 30);
+    let hole = Bytes::from([vec![1; 100_000 % 4096], vec![0; 9000]].concat());
+    let tail = Bytes::from([vec![0; 109_000 % 4096], vec![3; 9000]].concat());
+    assert_eq!(story.record.weigh(found, &[(first, hole), (second, tail)], &lost(50)), Judgement::Unchanged);
+}
+
+#[test]
+fn foreign_data_in_a_known_page_is_a_conflict_though_another_write_has_arrived() {
+    let mut story = Story::new();
+    story.wrote(0, &[1; 8192], 10);
+    let (first, second) = (story.record.begin(write(0, &[2; 4096])), story.record.begin(write(4096, &[2; 4096])));
+    let found = known(8192, 50);
+    let verdict = |one: u8, other: u8| {
+        let read = [(first, Bytes::from(vec![one; 4096])), (second, Bytes::from(vec![other; 4096]))];
+        story.record.weigh(found, &read, &lost(50))
+    };
+    assert_eq!(verdict(2, 2), Judgement::Unchanged);
+    assert_eq!(verdict(1, 2), Judgement::Unchanged, "the first one has not arrived");
+    assert_eq!(verdict(9, 2), Judgement::Conflict);
+}
+
+#[test]
+fn a_write_that_was_given_up_may_have_made_the_file_longer() {
+    let mut story = Story::new();
+    let number = story.record.begin(write(100, &[1; 50]));
+    story.record.give_up(number, story.now);
+    assert_ne!(story.record.judge(known(151, 0), &lost(50)), Judgement::Unchanged);
+    story.wrote(0, b"x", 20);
+    assert_eq!(story.record.judge(known(150, 20), &lost(50)), Judgement::Unchanged);
+    assert_eq!(story.record.judge(known(151, 20), &lost(50)), Judgement::Conflict);
+}
+
+#[test]
+fn sizes_that_were_set_are_own_changes() {
+    let mut story = Story::new();
+    let number = story.record.begin(OwnChange::Resize(10));
+    story.record.answered(number, None, Some(at(20)), story.now);
+    assert_eq!(story.record.judge(known(10, 20), &lost(50)), Judgement::Unchanged);
+    assert_eq!(story.record.judge(known(100, 20), &lost(50)), Judgement::Conflict);
+    let number = story.record.begin(OwnChange::Resize(5));
+    assert_eq!(story.record.judge(known(5, 20), &lost(50)), Judgement::Unchanged, "it may have arrived");
+    story.record.give_up(number, story.now);
+    assert_eq!(story.record.judge(known(5, 20), &lost(50)), Judgement::Unchanged);
+}
+
+#[test]
+fn a_conflict_counts_for_every_open_from_before() {
+    let mut story = Story::new();
+    assert_eq!(story.record.conflicts(), 0);
+    story.record.settle(known(150, 20), Judgement::Conflict);
+    assert_eq!(story.record.conflicts(), 1);
+    assert_eq!(story.record.judge(known(150, 20), &lost(900)), Judgement::Unchanged, "that is how it is now");
+}
+
+#[test]
+fn what_the_server_tells_is_not_believed_over_a_change_since_it_was_asked() {
+    let mut story = Story::new();
+    let asked = story.now;
+    story.now += Duration::from_secs(1);
+    story.wrote(100, b"later", 20);
+    story.record.told(known(100, 10), asked);
+    assert_eq!(story.record.judge(known(105, 20), &lost(50)), Judgement::Unchanged);
+    story.record.told(known(105, 20), story.now + Duration::from_secs(1));
+    assert_eq!(story.record.judge(known(105, 30), &lost(90)), Judgement::Conflict);
+}
+
+#[test]
+fn what_was_answered_before_a_loss_is_doubtful_until_it_was_looked_at() {
+    let mut story = Story::new();
+    story.record.settle(known(100, 0), Judgement::Unchanged);
+    assert!(!story.record.is_doubtful(), "nothing is unflushed");
+    story.wrote(100, &[1; 50], 20);
+    story.record.settle(known(150, 20), Judgement::Unchanged);
+    assert!(story.record.is_doubtful() && !story.record.is_short());
+    let mark = story.record.unflushed.begin_flush();
+    story.record.resolve(mark);
+    assert!(!story.record.is_doubtful() && story.record.unflushed.is_empty());
+    story.wrote(150, &[1; 50], 20);
+    story.record.settle(known(120, 20), Judgement::Conflict);
+    assert!(story.record.is_short(), "the server had answered for 200 bytes");
+}

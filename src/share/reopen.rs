@@ -1,0 +1,221 @@
+//! Opens that outlive their connection: how a file is opened again, and whether it may be written then.
+//!
+//! A lost connection closes every open at the server. An open is made again by name, and goes on only if the name still
+//! means the same file. Whether another client has changed that file meanwhile is for [`FileRecord`] to judge, once for all
+//! opens of the file; here is what has to be asked for it.
+//!
+//! Invariant: nothing is written through an open before the file was judged in the session that the open is in.
+//!
+//! [`FileRecord`]: super::record::FileRecord
+
+use super::Result;
+use super::error::Cause;
+use super::file::{Identity, Open, SmbFile};
+use super::record::{Judgement, Known};
+use super::records::{Record, known};
+use super::smb::{Failure, SmbShare, open_request, send};
+use super::task::Task;
+use super::types::{Disposition, OpenHow, RemotePath};
+use super::unflushed::PAGE;
+use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::error::WireError;
+use crate::wire::messages::lease::Wanted;
+use crate::wire::messages::{FileId, io};
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl SmbShare {
+    /// The file's open on a connection that works.
+    pub(super) async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
+        let open = file.open();
+        if open.tree.channels.ended().is_none() {
+            return Ok(open);
+        }
+        let _turn = file.record.turn.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
+        loop {
+            let open = file.open();
+            if open.tree.channels.ended().is_none() {
+                return Ok(open);
+            }
+            let tree = self.tree_by(task, deadline).await?;
+            match self.reopen(file, task, tree, deadline).await? {
+                Some(open) => file.replace(open),
+                None => continue,
+            }
+        }
+    }
+
+    /// Opens a file by its name once more; `None` if that connection was lost as well.
+    async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
+        let how = OpenHow { disposition: Disposition::Open, ..file.how };
+        let replies = match send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await {
+            Ok(replies) => replies,
+            Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
+            Err(Failure::Wire(error)) => return Err(task.wire(error)),
+        };
+        let created = match task.created(&replies) {
+            Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_NOT_FOUND) => {
+                return Err(task.fail(Cause::Stale));
+            }
+            created => created?,
+        };
+        let open = Open::new(Arc::clone(&tree), created.file);
+        let found = Identity { disk_id: created.disk_id, created: created.info.created };
+        if !file.identity.is_same(found) {
+            open.post_close();
+            return Err(task.fail(Cause::Stale));
+        }
+        self.judge(&file.record, &tree, known(&created.info), &file.path, deadline).await;
+        tracing::info!(path = %file.path, "opened again after the connection was lost");
+        Ok(Some(open))
+    }
+
+    /// Judges a file that was just opened in a session, if its record is of an earlier one. For the one who has the
+    /// record's turn.
+    pub(super) async fn judge(
+        &self,
+        record: &Record,
+        tree: &Arc<Tree>,
+        found: Known,
+        path: &RemotePath,
+        deadline: Instant,
+    ) {
+        if !record.is_older_than(tree) {
+            return;
+        }
+        let loss = record.loss(tree);
+        let mut judgement = record.lock().judge(found, &loss);
+        if judgement == Judgement::ReadBack {
+            let mut read = Vec::new();
+            let under_way = record.lock().under_way();
+            if let Ok(reader) = Reader::open(tree, path, deadline).await {
+                for (number, range) in under_way {
+                    let range = range.start / PAGE * PAGE..range.end.min(found.size);
+                    if let Ok(data) = reader.read(range, self.limits.read, deadline).await {
+                        read.push((number, data));
+                    }
+                }
+            }
+            if tree.channels.ended().is_some() {
+                // Nothing was found out: the next session judges.
+                return;
+            }
+            judgement = record.lock().weigh(found, &read, &loss);
+        }
+        if judgement == Judgement::Conflict {
+            tracing::error!(%path, "another client changed the file while the connection was lost: what was written here \
+                before, and had not reached the server, is not written over that; write(2), fsync(2) and close(2) answer EIO");
+        }
+        record.lock().settle(found, judgement);
+        record.move_to(tree);
+    }
+
+    /// Compares what was answered and not flushed, in a session that was lost, with what the server has now: to be called
+    /// after a FLUSH of the mark.
+    ///
+    /// # Errors
+    /// [`Cause::Lost`] if the server does not have all of it; what a READ answered.
+    pub(super) async fn verify_flushed(&self, file: &SmbFile, task: Task<'_>, mark: u64) -> Result<()> {
+        let (ranges, is_unknown) = {
+            let mut record = file.record.lock();
+            if !record.is_doubtful() {
+                record.unflushed.flushed(mark);
+                return Ok(());
+            }
+            let longest = u64::from(self.limits.read.max(1));
+            (record.unflushed.ranges(longest), record.unflushed.has_copied() || record.is_short())
+        };
+        let deadline = Instant::now() + self.request_timeout;
+        let is_there = !is_unknown && self.all_agree(file, task, ranges, deadline).await?;
+        file.record.lock().resolve(mark);
+        if is_there {
+            return Ok(());
+        }
+        tracing::error!(path = %file.path, "the server has lost data that it had taken before the connection was lost: \
+            fsync(2) answers EIO; what the file holds now has to be checked");
+        Err(task.fail(Cause::Lost))
+    }
+
+    async fn all_agree(
+        &self,
+        file: &SmbFile,
+        task: Task<'_>,
+        ranges: Vec<Range<u64>>,
+        deadline: Instant,
+    ) -> Result<bool> {
+        if ranges.is_empty() {
+            return Ok(true);
+        }
+        let tree = self.live(file, task, deadline).await?.tree;
+        let failed = |failure| match failure {
+            Failure::Wire(error) => task.wire(error),
+            Failure::SessionGone => task.fail(Cause::Disconnected("the server has ended the session".into())),
+        };
+        let reader = Reader::open(&tree, &file.path, deadline).await.map_err(failed)?;
+        for range in ranges {
+            let deadline = Instant::now() + self.request_timeout;
+            let data = reader.read(range.clone(), self.limits.read, deadline).await.map_err(failed)?;
+            if file.record.lock().unflushed.agrees(range, &data) == Some(false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// An open for looking at a file's data: that of the program may be for writing only.
+struct Reader {
+    open: Open,
+}
+
+impl Reader {
+    async fn open(tree: &Arc<Tree>, path: &RemotePath, deadline: Instant) -> std::result::Result<Reader, Failure> {
+        let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
+        let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
+        let task = Task { operation: "CREATE", path };
+        let created = task.created(&replies).map_err(|_| Failure::Wire(WireError::TimedOut))?;
+        Ok(Reader { open: Open::new(Arc::clone(tree), created.file) })
+    }
+
+    /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes.
+    async fn read(&self, range: Range<u64>, most: u32, deadline: Instant) -> std::result::Result<Bytes, Failure> {
+        let mut data = BytesMut::new();
+        let mut at = range.start;
+        while at < range.end {
+            let wanted = (range.end - at).min(u64::from(most.max(1))) as u32;
+            let piece = read_piece(&self.open.tree, self.open.file, at, wanted, deadline).await?;
+            at += piece.len() as u64;
+            data.extend_from_slice(&piece);
+            if piece.is_empty() {
+                break;
+            }
+        }
+        Ok(data.freeze())
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.open.post_close();
+    }
+}
+
+async fn read_piece(
+    tree: &Tree,
+    file: FileId,
+    offset: u64,
+    length: u32,
+    deadline: Instant,
+) -> std::result::Result<Bytes, Failure> {
+    let replies = send(tree, vec![io::read(file, offset, length)], deadline).await?;
+    match replies.first() {
+        Some(reply) if reply.status() == NtStatus::END_OF_FILE => Ok(Bytes::new()),
+        Some(reply) if reply.status() == NtStatus::SUCCESS => {
+            io::parse_read(reply, length).map_err(|malformed| Failure::Wire(WireError::Malformed(malformed)))
+        }
+        _ => Err(Failure::Wire(WireError::TimedOut)),
+    }
+}
