@@ -4,6 +4,7 @@
 //! [`ShareError`] with its NTSTATUS otherwise. It knows no inode and no errno. Each operation is one
 //! round trip wherever the protocol allows.
 
+mod attempts;
 mod backoff;
 mod breaks;
 mod copying;
@@ -19,6 +20,8 @@ mod listing;
 pub(crate) mod memory;
 mod operations;
 mod pieces;
+mod recovery;
+mod refusals;
 mod slices;
 mod smb;
 mod task;
@@ -32,6 +35,7 @@ pub use breaks::Breaks;
 pub use error::ShareError;
 pub use file::SmbFile;
 pub use leases::Broken;
+pub use link::IdentitySource;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{

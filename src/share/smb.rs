@@ -1,13 +1,14 @@
 //! A share on a real server: the session under all operations, and how they are sent on it.
 
 use super::Result;
+use super::attempts::Attempts;
 use super::breaks::Leases;
 use super::directory_leases::DirectoryLeases;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Identity, Open, SmbFile};
 use super::gathering::Gathering;
-use super::link::Link;
+use super::link::{IdentitySource, Link};
 use super::slices::Slices;
 use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
@@ -48,6 +49,8 @@ pub struct SmbShare {
     pub(super) extents: Mutex<Extents>,
 }
 
+/// A line is probed no sooner than after so long a silence, however short the request timeout is.
+const LEAST_ECHO_INTERVAL: Duration = Duration::from_secs(2);
 /// The least time that a request is given to be answered.
 const GRACE: Duration = Duration::from_secs(1);
 /// For so long a CLOSE waits for others, and so many are a frame: somebody may wait for that.
@@ -69,13 +72,15 @@ pub(super) enum Repeat {
 impl SmbShare {
     /// Connects. `limits` chooses the sizes of READ and WRITE from what was agreed on.
     pub async fn connect(
-        config: ConnectConfig,
+        mut config: ConnectConfig,
         request_timeout: Duration,
         space_path: RemotePath,
         limits: impl FnOnce(&Terms) -> IoLimits,
     ) -> std::result::Result<SmbShare, ConnectError> {
         let leases = Arc::<Leases>::default();
-        let link = Link::connect(config, Arc::clone(&leases)).await?;
+        // A server that has gone is noticed before operations give up a second time.
+        config.echo_interval = config.echo_interval.min((request_timeout / 2).max(LEAST_ECHO_INTERVAL));
+        let link = Link::connect(config, Arc::clone(&leases), request_timeout).await?;
         let limits = limits(&link.current().terms);
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
@@ -104,6 +109,18 @@ impl SmbShare {
         self.link.leave(deadline).await;
     }
 
+    /// Who signs in the next time. Sign-ins that were refused are tried again at once, also if nothing has changed;
+    /// a session that works goes on.
+    pub fn renew_identity(&self, identity: crate::config::Identity) {
+        self.link.renew_identity(identity);
+    }
+
+    /// Where to look for other credentials while the server refuses those at hand: when an operation comes, at most once
+    /// a second. To be called once.
+    pub fn read_identity_from(&self, source: IdentitySource) {
+        self.link.read_identity_from(source);
+    }
+
     /// Sends a compound that opens what it works on, on whatever connection works.
     pub(super) async fn run(
         &self,
@@ -111,12 +128,14 @@ impl SmbShare {
         repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<(Arc<Tree>, Vec<Reply>)> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
-            match send(&tree, build(&tree), deadline).await {
+            let tree = self.link.tree(attempts.deadline).await.map_err(|cause| task.fail(cause))?;
+            let requests = build(&tree);
+            attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
+            match send(&tree, requests, attempts.deadline).await {
                 Ok(replies) => return Ok((tree, replies)),
-                Err(failure) => failure.allows(repeat, task)?,
+                Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
             }
         }
     }
@@ -128,19 +147,20 @@ impl SmbShare {
         repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<Vec<Reply>> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
+            let tree = self.link.tree(attempts.deadline).await.map_err(|cause| task.fail(cause))?;
             let (mut requests, closes) = self.closes.take(&tree);
             requests.extend(build(&tree));
+            attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
             let chain = Chain { related_from: closes.count() + 1, ..compound(&tree, requests) };
-            let sent = tree.channels.send(&chain, left(deadline)).await.map_err(Failure::Wire);
+            let sent = tree.channels.send(&chain, left(attempts.deadline)).await.map_err(Failure::Wire);
             match sent.and_then(|replies| checked(&tree, replies)) {
                 Ok(mut replies) => {
                     closes.answer(&mut replies);
                     return Ok(replies);
                 }
-                Err(failure) => failure.allows(repeat, task)?,
+                Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
             }
         }
     }
@@ -151,12 +171,12 @@ impl SmbShare {
         task: Task<'_>,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<(Arc<Tree>, Vec<Reply>, Pending)> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
-            match send_open_ended(&tree, build(&tree), deadline).await {
+            let tree = self.link.tree(attempts.deadline).await.map_err(|cause| task.fail(cause))?;
+            match send_open_ended(&tree, build(&tree), attempts.deadline).await {
                 Ok((replies, pending)) => return Ok((tree, replies, pending)),
-                Err(failure) => failure.allows(Repeat::Harmless, task)?,
+                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
             }
         }
     }
@@ -170,12 +190,14 @@ impl SmbShare {
         build: impl Fn(&Open) -> Vec<Request>,
     ) -> Result<Vec<Reply>> {
         let task = Task { operation, path: &file.path };
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let open = self.live(file, task, deadline).await?;
-            match send(&open.tree, build(&open), deadline).await {
+            let open = self.live(file, task, attempts.deadline).await?;
+            let requests = build(&open);
+            attempts.send(&requests, open.tree.lineage).map_err(|cause| task.fail(cause))?;
+            match send(&open.tree, requests, attempts.deadline).await {
                 Ok(replies) => return Ok(replies),
-                Err(failure) => failure.allows(Repeat::Harmless, task)?,
+                Err(failure) => failure.allows(Repeat::Harmless, task, &open.tree, &mut attempts)?,
             }
         }
     }
@@ -187,15 +209,16 @@ impl SmbShare {
             return Ok(open);
         }
         let _turn = file.reopening.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
+        let mut attempts = Attempts::until(deadline);
         loop {
             let open = file.open();
             if open.tree.channels.ended().is_none() {
                 return Ok(open);
             }
             let tree = self.link.tree(deadline).await.map_err(|cause| task.fail(cause))?;
-            match self.reopen(file, task, tree, deadline).await? {
+            match self.reopen(file, task, Arc::clone(&tree), deadline).await? {
                 Some(open) => file.replace(open),
-                None => continue,
+                None => attempts.lost(&why_ended(&tree)).map_err(|cause| task.fail(cause))?,
             }
         }
     }
@@ -224,6 +247,11 @@ impl SmbShare {
         Ok(Some(open))
     }
 
+    /// The tries of an operation that begins now.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts::until(Instant::now() + self.request_timeout)
+    }
+
     /// How much one READ or WRITE may carry now, whatever the limit: a server may grant few credits.
     pub(super) fn piece(&self, file: &SmbFile, limit: u32) -> u32 {
         let tree = file.open().tree;
@@ -240,14 +268,19 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether what failed may be sent again.
-    fn allows(self, repeat: Repeat, task: Task<'_>) -> Result<()> {
-        match self {
-            Failure::SessionGone => Ok(()),
-            Failure::Wire(WireError::Closed(_)) if repeat == Repeat::Harmless => Ok(()),
-            Failure::Wire(error) => Err(task.wire(error)),
-        }
+    /// Whether what failed on this tree may be sent again.
+    pub(super) fn allows(self, repeat: Repeat, task: Task<'_>, tree: &Tree, attempts: &mut Attempts) -> Result<()> {
+        let allowed = match self {
+            Failure::SessionGone => attempts.refused(&why_ended(tree)),
+            Failure::Wire(WireError::Closed(reason)) if repeat == Repeat::Harmless => attempts.lost(&reason),
+            Failure::Wire(error) => return Err(task.wire(error)),
+        };
+        allowed.map_err(|cause| task.fail(cause))
     }
+}
+
+fn why_ended(tree: &Tree) -> Arc<str> {
+    tree.channels.ended().unwrap_or_else(|| "it ended".into())
 }
 
 pub(super) async fn send(
@@ -276,8 +309,8 @@ fn left(deadline: Instant) -> Duration {
 
 /// Replies of a server that still knows the session.
 fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, Failure> {
-    if replies.iter().any(|reply| session_is_gone(reply.status())) {
-        tree.channels.end("the server has ended the session");
+    if let Some(gone) = replies.iter().find(|reply| session_is_gone(reply.status())) {
+        tree.channels.end(&format!("the server has ended the session ({})", gone.status()));
         return Err(Failure::SessionGone);
     }
     Ok(replies)
