@@ -11,7 +11,8 @@
 //! The invariant: the connections live and end together. If one is lost, what was in flight on it may
 //! still reach the server; only the end of the whole session, which the next sign-in demands, rules
 //! out that an old WRITE is executed after a new one. For the same reason a WRITE that was not answered
-//! in time ends the session, where its successor could be sent on another connection.
+//! in time ends the session, where its successor could be sent on another connection. Where the server does not
+//! end the session in time, the next one has another [`lineage`](super::connect::Tree::lineage).
 
 use super::connection::{Answer, Connection, Pending};
 use super::credits::Lane;
@@ -95,6 +96,11 @@ impl Channels {
     /// When the first of the connections ended, if one has.
     pub fn ended_at(&self) -> Option<std::time::Instant> {
         self.connections.iter().filter_map(Connection::ended_at).min()
+    }
+
+    /// From the start of the first connection to the last frame that came on it.
+    pub fn active_for(&self) -> Duration {
+        self.connections[0].active_for()
     }
 
     /// Waits until the connections have ended, without keeping them from that.
