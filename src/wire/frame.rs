@@ -3,7 +3,7 @@
 //! A frame is what one transport packet carries: one message, a compound of several, or either of
 //! them encrypted. On the way out payloads stay where they are, as segments of one vectored write,
 //! unless they must be encrypted or signed, which is done in one piece: a copy costs less than signing
-//! in pieces does. On the way in a frame is one buffer, and every message of it, and later the payload
+//! in pieces does. On the way in a frame is one buffer, and a message that is most of it, and later the payload
 //! of a READ, is a slice of that buffer.
 
 use super::codec::Malformed;
@@ -13,7 +13,7 @@ use super::crypto::signing::{Nonce, Signature};
 use super::crypto::{Sealer, Signer};
 use super::header::{Command, HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// A payload up to this size is copied behind its header: cheaper than one more segment.
 const INLINE_PAYLOAD: usize = 2048;
@@ -298,10 +298,24 @@ impl Reply {
     }
 }
 
-/// Takes a plain frame apart into its messages. Every NextCommand is checked.
-pub fn split(mut frame: BytesMut, sealed: bool) -> Result<Vec<Reply>, Malformed> {
-    let mut replies = Vec::with_capacity(1);
-    loop {
+/// Takes a plain frame apart into its messages. Every NextCommand is checked; after one that is wrong nothing
+/// follows.
+pub fn split(frame: BytesMut, sealed: bool) -> Split {
+    Split { size: frame.len(), rest: Some(frame), sealed }
+}
+
+/// The messages of a frame: see [`split`].
+#[derive(Debug)]
+pub struct Split {
+    /// What was not taken apart yet.
+    rest: Option<BytesMut>,
+    /// The size of the whole frame.
+    size: usize,
+    sealed: bool,
+}
+
+impl Split {
+    fn cut(&mut self, mut frame: BytesMut) -> Result<Reply, Malformed> {
         let header = Header::parse(&frame)?;
         if !header.has(flags::RESPONSE) {
             return Err(Malformed("a request, where a response should be"));
@@ -313,15 +327,30 @@ pub fn split(mut frame: BytesMut, sealed: bool) -> Result<Vec<Reply>, Malformed>
             }
             next => next,
         };
-        let mut message = frame.split_to(size);
+        // A slice keeps the whole frame in memory. What is a small part of it is copied instead: a reply can wait long
+        // for the others of its chain, and file data stays in the cache.
+        let mut message = if size < self.size - self.size / 4 {
+            let message = BytesMut::from(&frame[..size]);
+            frame.advance(size);
+            message
+        } else {
+            frame.split_to(size)
+        };
+        self.rest = (header.next_command != 0).then_some(frame);
         let mut signature = Signature::default();
         if header.has(flags::SIGNED) {
             signature.swap_with_slice(&mut message[SIGNATURE]);
         }
-        replies.push(Reply { header, message: message.freeze(), signature, sealed });
-        if header.next_command == 0 {
-            return Ok(replies);
-        }
+        Ok(Reply { header, message: message.freeze(), signature, sealed: self.sealed })
+    }
+}
+
+impl Iterator for Split {
+    type Item = Result<Reply, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        Some(self.cut(rest))
     }
 }
 
@@ -367,7 +396,11 @@ mod tests {
                 next => at += next as usize,
             }
         }
-        split(BytesMut::from(&frame[4..]), false).unwrap()
+        replies(&frame[4..]).unwrap()
+    }
+
+    fn replies(frame: &[u8]) -> Result<Vec<Reply>, Malformed> {
+        split(BytesMut::from(frame), false).collect()
     }
 
     #[test]
@@ -417,7 +450,7 @@ mod tests {
             frame.extend_from_slice(&[message_id as u8; 16]);
             sign(&mut frame[start..], Protect::Sign(&signer), Nonce { message_id, from_server: true, cancel: false });
         }
-        let replies = split(BytesMut::from(&frame[..]), false).unwrap();
+        let replies = self::replies(&frame).unwrap();
         assert_eq!(replies.iter().flat_map(Reply::as_received).collect::<Vec<_>>(), frame);
         for reply in &replies {
             assert!(reply.is_signed_by(&signer));
@@ -426,7 +459,7 @@ mod tests {
         for changed in 80..160 {
             let mut frame = frame.clone();
             frame[changed] ^= 1;
-            let replies = split(BytesMut::from(&frame[..]), false).unwrap_or_default();
+            let replies = self::replies(&frame).unwrap_or_default();
             assert!(replies.iter().skip(1).all(|reply| !reply.is_signed_by(&signer)), "byte {changed}");
             assert!(replies.first().is_none_or(|reply| reply.is_signed_by(&signer)), "byte {changed}");
         }
@@ -438,7 +471,7 @@ mod tests {
         let mut frame = Vec::new();
         RESPONSE.put(&mut frame);
         frame[SIGNATURE].fill(7);
-        let reply = split(BytesMut::from(&frame[..]), false).unwrap().remove(0);
+        let reply = replies(&frame).unwrap().remove(0);
         assert_eq!((&reply.message[..], reply.as_received()), (&frame[..], frame.clone()));
         assert!(!reply.is_signed_by(&signer));
     }
@@ -491,10 +524,25 @@ mod tests {
             let mut frame = Vec::new();
             Header { next_command: next, ..RESPONSE }.put(&mut frame);
             frame.extend_from_slice(&[0; 8]);
-            assert!(split(BytesMut::from(&frame[..]), false).is_err(), "NextCommand {next}");
+            assert!(replies(&frame).is_err(), "NextCommand {next}");
         }
         let mut request = Vec::new();
         Header { flags: 0, ..RESPONSE }.put(&mut request);
-        assert!(split(BytesMut::from(&request[..]), false).is_err());
+        assert!(replies(&request).is_err());
+    }
+
+    #[test]
+    fn only_what_is_most_of_a_frame_keeps_it_in_memory() {
+        let mut frame = Vec::new();
+        Header { next_command: 128, ..RESPONSE }.put(&mut frame);
+        frame.resize(128, 0);
+        RESPONSE.put(&mut frame);
+        frame.resize(4096, 7);
+        let frame = BytesMut::from(&frame[..]);
+        let whole = frame.as_ptr_range();
+        let replies: Vec<Reply> = split(frame, false).collect::<Result<_, _>>().unwrap();
+        assert_eq!(replies.iter().map(|reply| reply.message.len()).collect::<Vec<_>>(), [128, 4096 - 128]);
+        assert!(!whole.contains(&replies[0].message.as_ptr()));
+        assert!(whole.contains(&replies[1].message.as_ptr()));
     }
 }

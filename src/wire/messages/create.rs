@@ -2,7 +2,7 @@
 
 use super::FileId;
 use super::lease::{self, Granted, Wanted};
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, HEADER_SIZE};
 
@@ -100,6 +100,9 @@ impl Create<'_> {
     }
 }
 
+/// MS-SMB2 2.2.13.2, in either direction.
+const CONTEXTS: Entries = Entries { least: 16, alignment: 8 };
+
 /// The create contexts (MS-SMB2 2.2.13.2).
 fn contexts(wanted: Wanted) -> Vec<u8> {
     const NAMED: u32 = 24;
@@ -188,10 +191,9 @@ impl Created {
     }
 
     /// MS-SMB2 2.2.14.2.
-    fn take_contexts(&mut self, mut contexts: &[u8]) -> Result<(), Malformed> {
-        loop {
-            let context = Fields(contexts);
-            let next = context.u32(0)? as usize;
+    fn take_contexts(&mut self, contexts: &[u8]) -> Result<(), Malformed> {
+        for context in Linked::new(contexts, CONTEXTS) {
+            let context = context?;
             let name = context.bytes(usize::from(context.u16(4)?), usize::from(context.u16(6)?))?;
             let data = || context.bytes(usize::from(context.u16(10)?), context.u32(12)? as usize);
             if name == QUERY_ON_DISK_ID {
@@ -200,13 +202,8 @@ impl Created {
                 // The open is good even if nothing is known of its lease.
                 self.lease = Granted::parse(data()?).ok();
             }
-            // Each step goes forward, so the walk ends.
-            contexts = match next {
-                0 => return Ok(()),
-                next if next >= 16 => contexts.get(next..).ok_or(Malformed("a create context that lies outside"))?,
-                _ => return Err(Malformed("a create context that overlaps the one before")),
-            };
         }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::FileId;
 use super::create::FileInfo;
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, HEADER_SIZE};
 use smb_fscc::{QueryDirectoryInfoClass, QueryFileInfoClass, QueryFileSystemInfoClass, SetFileInfoClass};
@@ -58,16 +58,17 @@ pub struct Entry {
     pub reparse_tag: u32,
 }
 
+/// MS-FSCC 2.4.23.
+const ENTRIES: Entries = Entries { least: 80, alignment: 8 };
+
 /// The entries of a QUERY_DIRECTORY response, in the server's order.
 pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
     const REPARSE_POINT: u32 = 0x400;
-    let mut rest = output(reply)?;
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let entry = Fields(rest);
+    let entry = |entry: Result<Fields<'_>, Malformed>| {
+        let entry = entry?;
         let attributes = entry.u32(56)?;
-        entries.push(Entry {
-            name: entry.utf16(80, entry.u32(60)? as usize)?,
+        Ok(Entry {
+            name: entry.name(80, entry.u32(60)? as usize)?,
             info: FileInfo {
                 created: entry.u64(8)?,
                 accessed: entry.u64(16)?,
@@ -79,15 +80,17 @@ pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
             },
             disk_id: entry.u64(72)?,
             reparse_tag: if attributes & REPARSE_POINT != 0 { entry.u32(64)? } else { 0 },
-        });
-        rest = match entry.u32(0)? as usize {
-            0 => &[],
-            // Each step goes forward, so the walk ends.
-            next if next >= 80 => rest.get(next..).ok_or(Malformed("a directory entry that lies outside"))?,
-            _ => return Err(Malformed("a directory entry that overlaps the one before")),
-        };
-    }
-    Ok(entries)
+        })
+    };
+    Linked::new(output(reply)?, ENTRIES).map(entry).collect()
+}
+
+/// Whether each entry is as [`parse_entries`] wants it, without a copy of any.
+pub(super) fn check_entries(reply: &Reply) -> Result<(), Malformed> {
+    Linked::new(output(reply)?, ENTRIES).try_for_each(|entry| {
+        let entry = entry?;
+        entry.check_name(80, entry.u32(60)? as usize)
+    })
 }
 
 /// The output buffer of a QUERY_DIRECTORY or QUERY_INFO response: they look alike.
@@ -95,6 +98,18 @@ fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(9, "a QUERY response whose StructureSize is not 9")?;
     Fields(&reply.message).bytes(usize::from(body.u16(2)?), body.u32(4)? as usize)
+}
+
+/// Whether the response to a QUERY_INFO of [`query`] has all fields that are read.
+pub(super) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    let asked = Fields(&request.body);
+    let least = match (asked.u8(2)?, asked.u8(3)?) {
+        (INFO_FILE, FILE_NETWORK_OPEN) => 52,
+        (INFO_FILESYSTEM, FS_FULL_SIZE) => 32,
+        (INFO_FILESYSTEM, FS_ATTRIBUTE) => 4,
+        _ => 0,
+    };
+    Fields(output(reply)?).bytes(0, least).map(drop)
 }
 
 fn query(kind: u8, class: u8, file: FileId, length: u32) -> Request {

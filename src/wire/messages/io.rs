@@ -24,19 +24,31 @@ pub fn read(file: FileId, offset: u64, length: u32) -> Request {
     Request::new(Command::Read, body).with_response(length)
 }
 
-/// The data of a READ of `length` bytes: a slice of the frame it came in.
+/// What a response may be longer than its data, in bytes, and still be kept for it; beyond an eighth of the data.
+const SLACK: usize = 1024;
+
+/// The data of a READ of `length` bytes: a slice of the message it came in, unless there is much else in that.
 pub fn parse_read(reply: &Reply, length: u32) -> Result<Bytes, Malformed> {
+    let data = read_data(reply, length)?;
+    if reply.message.len() > data.len() + data.len() / 8 + SLACK {
+        return Ok(Bytes::copy_from_slice(data));
+    }
+    Ok(reply.message.slice_ref(data))
+}
+
+fn read_data(reply: &Reply, length: u32) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(17, "a READ response whose StructureSize is not 17")?;
     let (offset, count) = (usize::from(body.u8(2)?), body.u32(4)?);
     if count > length {
         return Err(Malformed("a READ response with more bytes than were asked for"));
     }
-    let end = offset + count as usize;
-    if end > reply.message.len() {
-        return Err(Malformed("a READ response whose data is not there"));
-    }
-    Ok(reply.message.slice(offset..end))
+    Fields(&reply.message).bytes(offset, count as usize)
+}
+
+/// Whether the response to a READ is as [`parse_read`] wants it.
+pub(super) fn check_read(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    read_data(reply, Fields(&request.body).u32(4)?).map(drop)
 }
 
 /// A WRITE of `data`.
@@ -64,6 +76,11 @@ pub fn parse_write(reply: &Reply, length: u32) -> Result<u32, Malformed> {
         count if count > length => Err(Malformed("a WRITE that wrote more bytes than it was given")),
         count => Ok(count),
     }
+}
+
+/// Whether the response to a WRITE is as [`parse_write`] wants it.
+pub(super) fn check_write(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    parse_write(reply, Fields(&request.body).u32(4)?).map(drop)
 }
 
 /// A FLUSH.

@@ -56,6 +56,11 @@ fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     Fields(&reply.message).bytes(body.u32(32)? as usize, body.u32(36)? as usize)
 }
 
+/// Whether an IOCTL response is one, and its output is there.
+pub(super) fn check(reply: &Reply) -> Result<(), Malformed> {
+    output(reply).map(drop)
+}
+
 /// Asks for the resume key of an open.
 pub fn request_resume_key(file: FileId) -> Request {
     // The key, the length of a context and, in Windows' structure, room for the context.
