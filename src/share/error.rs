@@ -2,6 +2,7 @@
 
 use super::types::RemotePath;
 use crate::wire::NtStatus;
+use crate::wire::codec::TooLong;
 use std::fmt;
 
 /// Why an operation on the share failed.
@@ -31,6 +32,8 @@ pub enum Cause {
     Stale,
     /// The server's answer broke the protocol; with what was wrong.
     Malformed(String),
+    /// The protocol has no room for this; nothing was sent.
+    TooLong(TooLong),
 }
 
 impl ShareError {
@@ -58,6 +61,7 @@ impl fmt::Display for ShareError {
             Cause::Disconnected(why) => write!(f, "no connection to the server ({why})"),
             Cause::Stale => f.write_str("the connection was lost, and the name now names another file"),
             Cause::Malformed(what) => write!(f, "the server's answer is malformed ({what})"),
+            Cause::TooLong(what) => write!(f, "{what}"),
         }
     }
 }

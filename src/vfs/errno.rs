@@ -10,6 +10,7 @@
 use crate::share::ShareError;
 use crate::share::error::Cause;
 use crate::wire::NtStatus;
+use crate::wire::codec::TooLong;
 use std::fmt;
 use tracing::Level;
 
@@ -177,6 +178,8 @@ impl From<ShareError> for VfsError {
             Cause::Disconnected(_) => libc::EHOSTDOWN,
             Cause::Stale => libc::ESTALE,
             Cause::Malformed(_) => libc::EIO,
+            Cause::TooLong(TooLong::Path) => libc::ENAMETOOLONG,
+            Cause::TooLong(TooLong::Other(_)) => libc::EINVAL,
         };
         VfsError { errno, level: level_of(errno), source: ErrorSource::Share(error) }
     }
@@ -342,6 +345,8 @@ mod tests {
         assert_eq!(error(Cause::TimedOut), libc::ETIMEDOUT);
         assert_eq!(error(Cause::Disconnected("reset".into())), libc::EHOSTDOWN);
         assert_eq!(error(Cause::Stale), libc::ESTALE);
+        assert_eq!(error(Cause::TooLong(TooLong::Path)), libc::ENAMETOOLONG);
+        assert_eq!(error(Cause::TooLong(TooLong::Other("it"))), libc::EINVAL);
         assert_eq!(error(Cause::Malformed("short".into())), libc::EIO);
     }
 

@@ -18,6 +18,37 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// A part of a message that is longer than the message can tell. It is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLong {
+    /// The path of a file: 65,535 bytes of UTF-16 at most.
+    Path,
+    /// Something else.
+    Other(&'static str),
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            TooLong::Path => "the path",
+            TooLong::Other(what) => what,
+        };
+        write!(f, "{what} is longer than the protocol allows")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+/// A length for a field of 16 bits.
+pub fn length16(length: usize, otherwise: TooLong) -> Result<u16, TooLong> {
+    u16::try_from(length).map_err(|_| otherwise)
+}
+
+/// A length for a field of 32 bits.
+pub fn length32(length: usize, otherwise: TooLong) -> Result<u32, TooLong> {
+    u32::try_from(length).map_err(|_| otherwise)
+}
+
 /// The longest name of a file, in UTF-16 units (MS-FSCC 2.1.5.2).
 pub const MAX_NAME: usize = 255;
 
@@ -30,6 +61,11 @@ impl<'a> Fields<'a> {
     pub fn bytes(self, offset: usize, length: usize) -> Result<&'a [u8], Malformed> {
         let end = offset.checked_add(length).ok_or(Malformed("a field's offset and length overflow"))?;
         self.0.get(offset..end).ok_or(Malformed("a field reaches past the end of its message"))
+    }
+
+    /// The buffer of `length` bytes at `offset`; one without bytes may be anywhere.
+    pub fn buffer(self, offset: usize, length: usize) -> Result<&'a [u8], Malformed> {
+        if length == 0 { Ok(&[]) } else { self.bytes(offset, length) }
     }
 
     fn array<const N: usize>(self, offset: usize) -> Result<[u8; N], Malformed> {
@@ -160,6 +196,8 @@ pub trait Put {
     fn put_bytes(&mut self, bytes: &[u8]) -> &mut Self;
     /// Appends UTF-16 code units.
     fn put_utf16(&mut self, units: &[u16]) -> &mut Self;
+    /// Appends the number of a few things, or the length of a short one, in 16 bits.
+    fn put_count(&mut self, count: usize) -> &mut Self;
     /// Appends zeros up to a multiple of `alignment` bytes.
     fn align(&mut self, alignment: usize) -> &mut Self;
 }
@@ -190,6 +228,11 @@ impl Put for Vec<u8> {
     fn put_utf16(&mut self, units: &[u16]) -> &mut Self {
         self.extend(units.iter().flat_map(|unit| unit.to_le_bytes()));
         self
+    }
+
+    fn put_count(&mut self, count: usize) -> &mut Self {
+        debug_assert!(count <= usize::from(u16::MAX), "what can be long is checked");
+        self.put_u16(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
     fn align(&mut self, alignment: usize) -> &mut Self {
@@ -252,6 +295,13 @@ mod tests {
         assert_eq!(Fields(&bytes).name(10, 510).unwrap().len(), MAX_NAME);
         assert!(Fields(&bytes).name(10, 512).is_err());
         assert!(Fields(&bytes).name(100, 502).is_err(), "not all there");
+    }
+
+    #[test]
+    fn lengths_never_wrap() {
+        assert_eq!(length16(65_535, TooLong::Path), Ok(65_535));
+        assert_eq!(length16(65_536, TooLong::Path), Err(TooLong::Path));
+        assert_eq!(length32(1 << 32, TooLong::Other("it")), Err(TooLong::Other("it")));
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! in pieces does. On the way in a frame is one buffer, and a message that is most of it, and later the payload
 //! of a READ, is a slice of that buffer.
 
-use super::codec::Malformed;
+use super::codec::{Malformed, TooLong, length32};
 use super::credits::{CREDIT_PAYLOAD, Cost, Lane, charge_for};
 use super::crypto::encryption::TRANSFORM_SIZE;
 use super::crypto::signing::{Nonce, Signature};
@@ -42,12 +42,28 @@ pub struct Request {
     pub response_limit: u32,
     /// Nobody waits for it: others go first.
     pub patient: bool,
+    /// Why it cannot be sent.
+    too_long: Option<TooLong>,
 }
 
 impl Request {
     /// A request whose response is small.
     pub fn new(command: Command, body: Vec<u8>) -> Request {
-        Request { command, body, payload: Bytes::new(), charge: 1, response_limit: SMALL_RESPONSE, patient: false }
+        Request {
+            command,
+            body,
+            payload: Bytes::new(),
+            charge: 1,
+            response_limit: SMALL_RESPONSE,
+            patient: false,
+            too_long: None,
+        }
+    }
+
+    /// The same with a body of which a part may have been too long: who sends it is told then.
+    pub fn checked(command: Command, body: Result<Vec<u8>, TooLong>) -> Request {
+        let too_long = body.as_ref().err().copied();
+        Request { too_long, ..Request::new(command, body.unwrap_or_default()) }
     }
 
     /// One that nobody waits for.
@@ -57,7 +73,10 @@ impl Request {
 
     /// With a payload behind the body.
     pub fn with_payload(mut self, payload: Bytes) -> Request {
-        self.charge = charge_for(payload.len() as u32);
+        match length32(payload.len(), TooLong::Other("the data of a request")) {
+            Ok(length) => self.charge = charge_for(length),
+            Err(too_long) => self.too_long = Some(too_long),
+        }
         self.payload = payload;
         self
     }
@@ -73,7 +92,7 @@ impl Request {
     /// nobody needs it soon.
     fn is_bulk(&self) -> bool {
         let received = self.response_limit.saturating_sub(SMALL_RESPONSE);
-        let is_long = received.max(self.payload.len() as u32) >= CREDIT_PAYLOAD;
+        let is_long = received >= CREDIT_PAYLOAD || self.payload.len() >= CREDIT_PAYLOAD as usize;
         self.patient || (matches!(self.command, Command::Read | Command::Write) && is_long)
     }
 
@@ -112,6 +131,15 @@ impl Chain {
         Cost { credits, lane: if self.requests.iter().any(Request::is_bulk) { Lane::Bulk } else { Lane::Small } }
     }
 
+    /// Whether all of it can be sent: each part, and the frame as a whole.
+    pub fn fits(&self) -> Result<(), TooLong> {
+        if let Some(too_long) = self.requests.iter().find_map(|request| request.too_long) {
+            return Err(too_long);
+        }
+        let most = self.requests.iter().map(|request| request.size().next_multiple_of(8)).sum::<usize>();
+        if most + TRANSFORM_SIZE > MAX_FRAME { Err(TooLong::Other("a frame")) } else { Ok(()) }
+    }
+
     /// Whether it changes what is in a file.
     pub fn writes(&self) -> bool {
         self.requests.iter().any(|request| request.command == Command::Write)
@@ -148,7 +176,7 @@ pub struct Addressing {
     pub session_id: u64,
 }
 
-/// The segments of a frame, in order, the transport's length prefix among them.
+/// The segments of a frame, in order, the transport's length prefix among them. The chain [fits](Chain::fits).
 pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec<Bytes> {
     let last = chain.requests.len() - 1;
     let padded = |index: usize, size: usize| if index == last { size } else { size.next_multiple_of(8) };
@@ -166,9 +194,9 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             credit_charge: if address.multi_credit { request.charge } else { 0 },
             status: NtStatus::SUCCESS,
             command: request.command as u16,
-            credits: request.charge + if index == last { address.credits } else { 0 },
+            credits: request.charge.saturating_add(if index == last { address.credits } else { 0 }),
             flags: if index >= chain.related_from { flags::RELATED } else { 0 },
-            next_command: if index == last { 0 } else { (size + padding) as u32 },
+            next_command: if index == last { 0 } else { told(size + padding) },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,
             session_id: address.session_id,
@@ -221,11 +249,16 @@ pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, 
 /// length prefix, and the place of the transform header.
 fn begin(plain_size: usize, room: usize, protect: Protect<'_>) -> BytesMut {
     let transform = if matches!(protect, Protect::Seal(_)) { TRANSFORM_SIZE } else { 0 };
-    debug_assert!(plain_size + transform <= MAX_FRAME, "the limits of READ and WRITE keep frames within the prefix");
+    debug_assert!(plain_size + transform <= MAX_FRAME, "the chain fits");
     let mut frame = BytesMut::with_capacity(PREFIX_SIZE + transform + room);
-    frame.extend_from_slice(&((plain_size + transform) as u32).to_be_bytes());
+    frame.extend_from_slice(&told(plain_size + transform).to_be_bytes());
     frame.resize(PREFIX_SIZE + transform, 0);
     frame
+}
+
+/// A length within a frame that [fits](Chain::fits), and therefore is far below 2^32.
+fn told(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Appends header and body of a message.
@@ -516,6 +549,17 @@ mod tests {
         assert_eq!(lane(Request::new(Command::Read, vec![0; 48]).with_response(4096)), Lane::Small);
         assert_eq!(lane(Request::new(Command::QueryDirectory, vec![0; 32]).with_response(1 << 20)), Lane::Small);
         assert_eq!(chain().cost(), Cost { credits: 4, lane: Lane::Bulk });
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_frame_does_not_fit() {
+        let write =
+            |length: usize| Request::new(Command::Write, vec![0; 48]).with_payload(Bytes::from(vec![0; length]));
+        let pair = |length| Chain { requests: vec![write(length), write(length)], ..chain() };
+        assert_eq!(pair(8 << 19).fits(), Ok(()));
+        assert_eq!(pair(8 << 20).fits(), Err(TooLong::Other("a frame")));
+        let path = Request::checked(Command::Create, Err(TooLong::Path));
+        assert_eq!(Chain { requests: vec![write(1), path], ..chain() }.fits(), Err(TooLong::Path));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! A connection against a server that behaves in every way a server can.
 
 use super::NtStatus;
+use super::codec::TooLong;
 use super::connection::{BREAKS, Connection, Security};
 use super::crypto::{Signer, SigningAlgorithm};
 use super::error::WireError;
 use super::frame::{Chain, RELATED_FILE, Reply, Request};
 use super::header::{Command, Header, flags};
-use super::messages::{create, io, lease};
+use super::messages::{create, info, io, lease};
 use super::scripted::{Scripted, pair, pair_with_echo, response};
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,6 +100,32 @@ async fn a_request_that_costs_more_than_the_server_grants_fails_at_once() {
     let costly = Chain::single(io::read([0; 16], 0, 1 << 20));
     let error = client.send(&costly, PATIENCE).await.unwrap_err();
     assert_eq!(error, WireError::Credits { needed: 16, capacity: 1 });
+}
+
+/// Nothing of it, and nothing of the compound that it is in; and it costs nothing.
+#[tokio::test]
+async fn what_is_too_long_is_not_sent() {
+    let (client, mut server) = pair().await;
+    grant(&client, &mut server, 10).await;
+    let path = vec![0x61; 32_768];
+    let open = create::Create { path: &path, access: 0, attributes: 0, disposition: 1, options: 0 }.request();
+    let compound = Chain { requests: vec![open.clone(), create::close(RELATED_FILE)], ..open_and_close() };
+    for chain in [Chain::single(open), compound] {
+        let error = client.send(&chain, PATIENCE).await.unwrap_err();
+        assert_eq!(error, WireError::TooLong(TooLong::Path));
+        assert!(!client.post(&chain));
+    }
+    let rename = Chain::single(info::set_name([1; 16], &path, true));
+    assert_eq!(client.send(&rename, PATIENCE).await.unwrap_err(), WireError::TooLong(TooLong::Path));
+    assert_eq!(client.credits(), (10, 0));
+    let chain = echo();
+    let serve = async {
+        let request = server.receive_one().await;
+        assert_eq!(request.header.command, Command::Echo as u16, "the first that is sent");
+        server.answer(&request.header, NtStatus::SUCCESS, 1, &[4, 0, 0, 0]).await;
+    };
+    let (answer, ()) = tokio::join!(client.send(&chain, PATIENCE), serve);
+    answer.unwrap();
 }
 
 #[tokio::test]

@@ -276,6 +276,7 @@ impl Shared {
         last: &mut Last,
         record: &mut impl FnMut(&[Bytes]),
     ) -> Result<Option<(u64, oneshot::Receiver<Answer>)>, WireError> {
+        chain.fits()?;
         let Some((address, answer)) = self.take_ids(chain, last)? else { return Ok(None) };
         let segments = frame::assemble(chain, address, protect);
         record(&segments);

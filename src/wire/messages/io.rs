@@ -1,14 +1,15 @@
 //! READ (MS-SMB2 2.2.19, 2.2.20), WRITE (2.2.21, 2.2.22), FLUSH (2.2.17).
 
 use super::FileId;
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Fields, Malformed, Put, TooLong, length32};
 use crate::wire::frame::{Reply, Request};
-use crate::wire::header::{Command, HEADER_SIZE};
+use crate::wire::header::{Command, behind};
 use bytes::Bytes;
 
 /// A READ of up to `length` bytes.
 pub fn read(file: FileId, offset: u64, length: u32) -> Request {
-    const DATA_OFFSET: u8 = HEADER_SIZE as u8 + 16;
+    /// Where the data of the response is wanted: behind its header and the fixed part of its body.
+    const DATA_OFFSET: u8 = 64 + 16;
     let mut body = Vec::with_capacity(49);
     body.put_u16(49)
         .put_u8(DATA_OFFSET)
@@ -43,7 +44,7 @@ fn read_data(reply: &Reply, length: u32) -> Result<&[u8], Malformed> {
     if count > length {
         return Err(Malformed("a READ response with more bytes than were asked for"));
     }
-    Fields(&reply.message).bytes(offset, count as usize)
+    Fields(&reply.message).buffer(offset, count as usize)
 }
 
 /// Whether the response to a READ is as [`parse_read`] wants it.
@@ -53,11 +54,15 @@ pub(super) fn check_read(request: &Request, reply: &Reply) -> Result<(), Malform
 
 /// A WRITE of `data`.
 pub fn write(file: FileId, offset: u64, data: Bytes) -> Request {
-    const FIXED: usize = 48;
-    let mut body = Vec::with_capacity(FIXED);
+    const FIXED: u16 = 48;
+    let length = match length32(data.len(), TooLong::Other("the data of a WRITE")) {
+        Ok(length) => length,
+        Err(too_long) => return Request::checked(Command::Write, Err(too_long)),
+    };
+    let mut body = Vec::with_capacity(usize::from(FIXED));
     body.put_u16(49)
-        .put_u16((HEADER_SIZE + FIXED) as u16)
-        .put_u32(data.len() as u32)
+        .put_u16(behind(FIXED))
+        .put_u32(length)
         .put_u64(offset)
         .put_bytes(&file)
         .put_u32(0)

@@ -46,7 +46,7 @@ pub(super) fn check_changes(reply: &Reply) -> Result<(), Malformed> {
 fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(9, "a CHANGE_NOTIFY response whose StructureSize is not 9")?;
-    Fields(&reply.message).bytes(usize::from(body.u16(2)?), body.u32(4)? as usize)
+    Fields(&reply.message).buffer(usize::from(body.u16(2)?), body.u32(4)? as usize)
 }
 
 #[cfg(test)]
