@@ -3,7 +3,7 @@
 use super::super::crypto::SigningAlgorithm;
 use super::super::crypto::signing::Nonce;
 use super::super::frame::split;
-use super::super::header::SIGNATURE;
+use super::super::header::{HEADER_SIZE, SIGNATURE};
 use super::super::negotiate::tests_agreed;
 use super::super::scripted::{Scripted, Seen, pair, response};
 use super::*;
