@@ -1,14 +1,24 @@
 //! What is kept: chunks of files, each with the segments of it that were read.
 //!
-//! Invariant: [`ChunkMap::used`] is the sum of what all segments are charged.
+//! A small piece of data is kept in pages of its own, one segment each: so it keeps nothing alive that it came with,
+//! and what it takes is known.
+//!
+//! Invariant: [`ChunkMap::used`] is the sum of what all segments and their chunks are charged.
 
+use super::pool::{PAGE, PagePool};
 use bytes::Bytes;
 use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// A segment's charge beyond its bytes: its place in the maps.
+/// A segment's charge beyond its bytes: its place in the map, and what counts its users.
 const SEGMENT_OVERHEAD: u64 = 128;
+/// A chunk's charge beyond its segments: its places in the maps, and room for some segments.
+const CHUNK_OVERHEAD: u64 = 640;
+/// Data up to this size is kept in pages, in bytes.
+const SMALL: usize = 64 * 1024;
+/// A piece up to this size is kept by itself, rather than in a page of which most is empty.
+const TINY: usize = 1024;
 
 /// A file, by a number that no other file ever has.
 pub type FileKey = u64;
@@ -26,17 +36,24 @@ pub struct ChunkMap {
     chunks: LruCache<ChunkKey, Segments>,
     /// The same keys in order, to find those of a file.
     keys: BTreeSet<ChunkKey>,
+    pool: PagePool,
 }
 
 impl ChunkMap {
-    /// An empty map on a grid of `chunk` bytes.
-    pub fn new(chunk: u32) -> ChunkMap {
-        ChunkMap { chunk: u64::from(chunk.max(1)), used: 0, chunks: LruCache::unbounded(), keys: BTreeSet::new() }
+    /// An empty map on a grid of `chunk` bytes, for about `limit` bytes.
+    pub fn new(chunk: u32, limit: u64) -> ChunkMap {
+        ChunkMap {
+            chunk: u64::from(chunk.max(1)),
+            used: 0,
+            chunks: LruCache::unbounded(),
+            keys: BTreeSet::new(),
+            pool: PagePool::new(limit),
+        }
     }
 
-    /// What keeping this data is charged, in bytes.
-    pub fn charge(data: &Bytes) -> u64 {
-        data.len() as u64 + SEGMENT_OVERHEAD
+    /// The most that keeping this data is charged, in bytes.
+    pub fn most(offset: u64, data: &Bytes) -> u64 {
+        CHUNK_OVERHEAD + pieces(offset, data.len()).map(|piece| charge_for(piece.len())).sum::<u64>()
     }
 
     /// The size of a chunk, in bytes.
@@ -65,7 +82,7 @@ impl ChunkMap {
         segments.range(offset + 1..).next().map(|(start, _)| *start)
     }
 
-    /// Keeps bytes that lie within one chunk. Segments that they overlap are dropped.
+    /// Keeps bytes that lie within one chunk, small ones as a copy. Segments that they overlap are dropped.
     pub fn insert(&mut self, file: FileKey, offset: u64, data: Bytes) {
         if data.is_empty() {
             return;
@@ -73,17 +90,23 @@ impl ChunkMap {
         let end = offset + data.len() as u64;
         debug_assert_eq!(offset / self.chunk, (end - 1) / self.chunk, "a segment lies in one chunk");
         self.invalidate(file, offset..end);
-        self.used += ChunkMap::charge(&data);
         let key = (file, offset / self.chunk);
-        self.chunks.get_or_insert_mut(key, Segments::new).insert(offset, data);
-        self.keys.insert(key);
+        if self.keys.insert(key) {
+            self.used += CHUNK_OVERHEAD;
+        }
+        let segments = self.chunks.get_or_insert_mut(key, Segments::new);
+        for piece in pieces(offset, data.len()) {
+            let (start, piece) = (offset + piece.start as u64, data.slice(piece));
+            self.used += charge_for(piece.len());
+            segments.insert(start, if data.len() <= SMALL { small(&self.pool, &piece) } else { piece });
+        }
     }
 
     /// Drops the chunk that was not used for longest; whether there was one.
     pub fn evict(&mut self) -> bool {
         let Some((key, segments)) = self.chunks.pop_lru() else { return false };
         self.keys.remove(&key);
-        self.used -= charge_of(&segments);
+        self.used -= CHUNK_OVERHEAD + charge_of(&segments);
         true
     }
 
@@ -106,11 +129,12 @@ impl ChunkMap {
             let mut freed = 0;
             segments.retain(|start, data| {
                 let overlaps = *start < range.end && start + data.len() as u64 > range.start;
-                freed += if overlaps { ChunkMap::charge(data) } else { 0 };
+                freed += if overlaps { charge_for(data.len()) } else { 0 };
                 !overlaps
             });
             self.used -= freed;
             if segments.is_empty() {
+                self.used -= CHUNK_OVERHEAD;
                 self.chunks.pop(&key);
                 self.keys.remove(&key);
             }
@@ -119,7 +143,30 @@ impl ChunkMap {
 }
 
 fn charge_of(segments: &Segments) -> u64 {
-    segments.values().map(ChunkMap::charge).sum()
+    segments.values().map(|data| charge_for(data.len())).sum()
+}
+
+/// What a segment of so many bytes is charged.
+fn charge_for(length: usize) -> u64 {
+    let taken = if (TINY + 1..PAGE).contains(&length) { PAGE } else { length };
+    taken as u64 + SEGMENT_OVERHEAD
+}
+
+/// How `length` bytes at `offset` of a file are cut into segments: a small piece at the boundaries of pages.
+fn pieces(offset: u64, length: usize) -> impl Iterator<Item = Range<usize>> {
+    let page = PAGE as u64;
+    let first = if length <= SMALL { (page - offset % page) as usize } else { length };
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let start = at;
+        at = length.min(if at == 0 { first } else { at + PAGE });
+        (start < at).then_some(start..at)
+    })
+}
+
+/// A copy of a piece that is no longer than a page.
+fn small(pool: &PagePool, piece: &Bytes) -> Bytes {
+    if piece.len() <= TINY { Bytes::copy_from_slice(piece) } else { pool.copy(piece) }
 }
 
 #[cfg(test)]
@@ -131,7 +178,7 @@ mod tests {
     const CHUNK: u32 = 100;
 
     fn map() -> ChunkMap {
-        ChunkMap::new(CHUNK)
+        ChunkMap::new(CHUNK, 1 << 20)
     }
 
     fn data(length: usize, fill: u8) -> Bytes {
@@ -139,17 +186,46 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_found_without_a_copy() {
+    fn what_was_kept_is_found() {
         let mut chunks = map();
         let kept = data(50, 7);
         chunks.insert(1, 120, kept.clone());
         let found = chunks.get(1, 130, 150).unwrap();
         assert_eq!(found.len(), 20);
-        assert_eq!(found.as_ptr(), kept[10..].as_ptr());
+        assert_eq!(found, kept[10..30]);
         assert_eq!(chunks.get(1, 119, 150), None);
         assert_eq!(chunks.get(1, 170, 200), None);
         assert_eq!(chunks.get(2, 130, 150), None);
         assert_eq!(chunks.next_segment(1, 100), Some(120));
+    }
+
+    #[test]
+    fn much_data_is_kept_without_a_copy_and_a_little_does_not_keep_what_it_came_with() {
+        let mut chunks = ChunkMap::new(1 << 20, 1 << 20);
+        let much = data(SMALL + 1, 7);
+        chunks.insert(1, 0, much.clone());
+        assert_eq!(chunks.get(1, 10, 20).unwrap().as_ptr(), much[10..].as_ptr());
+        let frame = data(SMALL, 9);
+        let whole = frame.as_ptr_range();
+        for (offset, length) in [(0, 100), (4096, 4096), (10_000, 20_000)] {
+            chunks.insert(2, offset, frame.slice(..length));
+            let mut at = offset;
+            while at < offset + length as u64 {
+                let part = chunks.get(2, at, offset + length as u64).unwrap();
+                assert!(!whole.contains(&part.as_ptr()) && part.len() <= PAGE && part.iter().all(|byte| *byte == 9));
+                at += part.len() as u64;
+            }
+        }
+    }
+
+    #[test]
+    fn small_pieces_are_cut_at_pages() {
+        let ends = |offset, length| pieces(offset, length).map(|piece| piece.end).collect::<Vec<_>>();
+        assert_eq!(ends(0, 100), [100]);
+        assert_eq!(ends(4000, 5000), [96, 4192, 5000]);
+        assert_eq!(ends(8192, 8192), [4096, 8192]);
+        assert_eq!(ends(5, SMALL + 1), [SMALL + 1]);
+        assert_eq!(pieces(4000, 5000).map(|piece| piece.start).collect::<Vec<_>>(), [0, 96, 4192]);
     }
 
     #[test]
@@ -248,7 +324,8 @@ mod tests {
                         prop_assert!(!any || chunks.used() < before);
                     }
                 }
-                let charged: u64 = chunks.chunks.iter().map(|(_, segments)| charge_of(segments)).sum();
+                let charged: u64 =
+                    chunks.chunks.iter().map(|(_, segments)| CHUNK_OVERHEAD + charge_of(segments)).sum();
                 prop_assert_eq!(charged, chunks.used());
                 prop_assert_eq!(chunks.chunks.len(), chunks.keys.len());
             }

@@ -204,7 +204,8 @@ impl<K: Clone> Dirty<K> {
             self.uncount(extent.generation);
             self.extent_bytes -= length.min(end - start);
             if start + length > end {
-                extent.data = extent.data.split_off((end - start) as usize);
+                // A copy, since a part would keep the whole.
+                extent.data = BytesMut::from(&extent.data[(end - start) as usize..]);
                 self.count(extent.generation);
                 self.extents.insert(end, extent);
             }
@@ -265,7 +266,10 @@ impl<K: Clone> Dirty<K> {
         if run.end.is_multiple_of(self.chunk) {
             self.complete.remove(&(run.start / self.chunk));
         }
-        Some((data.freeze(), by, generation))
+        // What is in flight is charged for its copy in the frame, and leaves no room to grow into.
+        let is_tight = data.capacity() - data.len() <= data.len() / 8;
+        let data = if is_tight { data.freeze() } else { Bytes::copy_from_slice(&data) };
+        Some((data, by, generation))
     }
 
     fn count(&mut self, generation: u64) {
@@ -287,9 +291,10 @@ impl<K> Extent<K> {
     fn put(&mut self, at: usize, data: &[u8], room: usize) {
         let (inside, beyond) = data.split_at(data.len().min(self.data.len() - at));
         self.data[at..at + inside.len()].copy_from_slice(inside);
-        if self.data.capacity() < at + data.len() {
-            // Whoever appends once goes on to the chunk's end: one move rather than many.
-            self.data.reserve(room - self.data.len());
+        let needed = at + data.len();
+        if self.data.capacity() < needed {
+            // Twice as much, for the next appends: as much as a dirty byte is charged. Never beyond the chunk's end.
+            self.data.reserve((2 * needed).min(room) - self.data.len());
         }
         self.data.extend_from_slice(beyond);
     }

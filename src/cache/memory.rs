@@ -8,14 +8,20 @@
 use super::chunks::{ChunkMap, FileKey};
 use bytes::Bytes;
 
+/// What a dirty byte is charged: while it waits to be sent, for the room that its extent has to grow; and in flight, for
+/// the copy of it in the frame that is signed or encrypted.
+const DIRTY_CHARGE: u64 = 2;
+
 /// The memory of a cache.
 #[derive(Debug)]
 pub struct Memory {
     limit: u64,
-    /// Bytes that were written by programs, and that the server has not confirmed yet.
+    /// The charge of bytes that were written by programs, and that the server has not confirmed yet.
     dirty: u64,
     /// Bytes that READs under way will bring.
     flying: u64,
+    /// Bytes that are in use elsewhere, no more than half of the limit.
+    elsewhere: u64,
     /// What is kept.
     pub chunks: ChunkMap,
 }
@@ -23,7 +29,7 @@ pub struct Memory {
 impl Memory {
     /// Empty, with chunks of `chunk` bytes and room for `limit` bytes.
     pub fn new(chunk: u32, limit: u64) -> Memory {
-        Memory { limit, dirty: 0, flying: 0, chunks: ChunkMap::new(chunk) }
+        Memory { limit, dirty: 0, flying: 0, elsewhere: 0, chunks: ChunkMap::new(chunk, limit) }
     }
 
     /// All that is in use, in bytes.
@@ -31,11 +37,21 @@ impl Memory {
         self.chunks.used() + self.dirty + self.flying
     }
 
+    /// So many bytes are in use elsewhere in the process: clean data gives way to them, down to half of the limit.
+    pub fn share_with(&mut self, bytes: u64) {
+        self.elsewhere = bytes.min(self.limit / 2);
+        while self.used() > self.room() && self.chunks.evict() {}
+    }
+
+    /// What there is room for here.
+    fn room(&self) -> u64 {
+        self.limit - self.elsewhere
+    }
+
     /// A READ begins that somebody waits for: whether there is room. One READ alone always has it, so
     /// that a small limit makes things slow rather than impossible.
     #[must_use]
     pub fn take_off(&mut self, bytes: u64) -> bool {
-        // Writes leave half of the limit to reads.
         let bytes = self.bounded(bytes);
         self.make_room(bytes) && {
             self.flying += bytes;
@@ -60,10 +76,21 @@ impl Memory {
         bytes.min(self.limit / 2)
     }
 
+    /// Whether there can ever be room for a write of so many bytes.
+    pub fn could_soil(&self, bytes: u64) -> bool {
+        bytes.saturating_mul(DIRTY_CHARGE) <= self.dirty_limit().min(self.room())
+    }
+
+    /// Writes leave a quarter of the limit to reads.
+    fn dirty_limit(&self) -> u64 {
+        self.limit - self.limit / 4
+    }
+
     /// A program writes: whether there is room for it.
     #[must_use]
     pub fn soil(&mut self, bytes: u64) -> bool {
-        self.dirty + bytes <= self.limit / 2 && self.make_room(bytes) && {
+        let bytes = bytes.saturating_mul(DIRTY_CHARGE);
+        self.dirty + bytes <= self.dirty_limit() && self.make_room(bytes) && {
             self.dirty += bytes;
             true
         }
@@ -71,12 +98,12 @@ impl Memory {
 
     /// So many bytes are no longer dirty.
     pub fn cleaned(&mut self, bytes: u64) {
-        self.dirty = self.dirty.saturating_sub(bytes);
+        self.dirty = self.dirty.saturating_sub(bytes.saturating_mul(DIRTY_CHARGE));
     }
 
     /// Keeps clean bytes that lie within one chunk, if there is room.
     pub fn keep(&mut self, file: FileKey, offset: u64, data: Bytes) {
-        if self.make_room(ChunkMap::charge(&data)) {
+        if self.make_room(ChunkMap::most(offset, &data)) {
             self.chunks.insert(file, offset, data);
         }
     }
@@ -84,10 +111,10 @@ impl Memory {
     /// Lets go of clean data until so many bytes are free; whether they are.
     fn make_room(&mut self, bytes: u64) -> bool {
         // Nothing is given up for what will not fit anyway.
-        if self.dirty + self.flying + bytes > self.limit {
+        if self.dirty + self.flying + bytes > self.room() {
             return false;
         }
-        while self.used() + bytes > self.limit {
+        while self.used() + bytes > self.room() {
             if !self.chunks.evict() {
                 return false;
             }
@@ -107,23 +134,39 @@ mod tests {
 
     #[test]
     fn clean_data_gives_way_to_what_is_needed_now() {
-        let mut memory = Memory::new(1000, 4000);
-        memory.keep(1, 0, data(1000));
-        memory.keep(1, 1000, data(1000));
-        assert!(memory.take_off(1500) && memory.soil(1000));
-        assert!(memory.chunks.get(1, 0, 1).is_none() && memory.chunks.get(1, 1000, 1001).is_some());
+        let mut memory = Memory::new(100_000, 400_000);
+        memory.keep(1, 0, data(100_000));
+        memory.keep(1, 100_000, data(100_000));
+        assert!(memory.take_off(150_000) && memory.soil(50_000));
+        assert!(memory.chunks.get(1, 0, 1).is_none() && memory.chunks.get(1, 100_000, 100_001).is_some());
     }
 
     #[test]
-    fn writes_leave_half_to_reads_and_reads_ahead_leave_half_to_both() {
+    fn writes_leave_a_quarter_to_reads_and_reads_ahead_leave_half_to_both() {
         let mut memory = Memory::new(1000, 4000);
-        assert!(memory.soil(2000) && !memory.soil(1));
+        assert!(memory.soil(1500) && !memory.soil(1));
+        assert!(memory.could_soil(1500) && !memory.could_soil(1501));
         assert!(!memory.take_off_ahead(1));
-        assert!(memory.take_off(2000) && !memory.take_off(1));
-        memory.land(2000);
-        memory.cleaned(2000);
+        assert!(memory.take_off(1000) && !memory.take_off(1));
+        memory.land(1000);
+        memory.cleaned(1500);
         assert!(memory.take_off_ahead(2000) && !memory.take_off_ahead(1));
         assert_eq!(memory.used(), 2000);
+    }
+
+    #[test]
+    fn clean_data_gives_way_to_what_is_in_use_elsewhere_but_for_half() {
+        let mut memory = Memory::new(100_000, 400_000);
+        (0..3).for_each(|chunk| memory.keep(1, chunk * 100_000, data(100_000)));
+        memory.share_with(150_000);
+        assert!(memory.used() <= 250_000 && memory.used() > 200_000);
+        memory.share_with(u64::MAX);
+        assert!(memory.used() <= 200_000 && memory.used() > 100_000);
+        assert!(memory.take_off(300_000), "a READ alone has its turn");
+        memory.land(300_000);
+        assert!(!memory.could_soil(100_001));
+        memory.share_with(0);
+        assert!(memory.could_soil(100_001) && memory.soil(100_001));
     }
 
     #[test]
@@ -147,7 +190,7 @@ mod tests {
         prop_oneof![
             (1u64..3000, any::<bool>()).prop_map(|(bytes, ahead)| Operation::Read(bytes, ahead)),
             Just(Operation::Land),
-            (1u64..3000).prop_map(Operation::Write),
+            (1u64..1500).prop_map(Operation::Write),
             Just(Operation::Clean),
             (0u64..20, 1usize..=1000).prop_map(|(chunk, length)| Operation::Keep(chunk * 1000, length)),
         ]
@@ -172,7 +215,7 @@ mod tests {
                     Operation::Keep(offset, length) => memory.keep(1, offset, data(length)),
                 }
                 prop_assert!(memory.used() <= LIMIT);
-                let awaited: u64 = reads.iter().chain(&writes).sum();
+                let awaited: u64 = reads.iter().sum::<u64>() + DIRTY_CHARGE * writes.iter().sum::<u64>();
                 prop_assert_eq!(memory.used(), memory.chunks.used() + awaited);
             }
         }

@@ -3,8 +3,9 @@
 //! The actors:
 //!
 //! - [`ChunkMap`](chunks::ChunkMap): what is kept. Files are cut on a grid of the read buffer size;
-//!   a chunk holds the segments of it that were read. The chunk that was not used for longest goes
+//!   a chunk holds the segments of it that were read, small ones in pages of a pool ([`pool`]). The chunk that was not used for longest goes
 //!   first, but for those that a stream has gone through: they go before.
+//! - [`allocator`]: keeps the C library from holding much more than that.
 //! - [`Memory`](memory::Memory): the budget over what is kept, what is dirty and what is in flight.
 //! - [`Flights`](flights::Flights): what is being read, so that two readers of the same bytes cause one READ.
 //! - [`ReadAhead`], one per open file: tells sequential readers, for whom whole chunks are read before
@@ -22,12 +23,14 @@
 //! read before the range was invalidated. Nothing is kept of a READ that failed, nor beyond the end
 //! of a short one. A reader that goes away leaves nobody waiting.
 
+pub mod allocator;
 pub mod chunks;
 pub mod dirty;
 pub mod flights;
 pub mod memory;
 pub mod pace;
 pub mod pages;
+mod pool;
 pub mod readahead;
 pub mod writeback;
 

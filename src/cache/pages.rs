@@ -127,6 +127,16 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         self.state.lock().writes.arrive(departure, bytes, now);
     }
 
+    /// So many bytes are in use elsewhere in the process, and count here.
+    pub fn share_with(&self, bytes: u64) {
+        self.state.lock().memory.share_with(bytes);
+    }
+
+    /// Whether there can ever be room for so many dirty bytes.
+    pub(super) fn could_soil(&self, bytes: u64) -> bool {
+        self.state.lock().memory.could_soil(bytes)
+    }
+
     /// So many bytes are to become dirty: whether there is room.
     #[must_use]
     pub(super) fn soil(&self, bytes: u64) -> bool {

@@ -100,7 +100,7 @@ impl<K: Sink> WriteBack<K> {
         let length = data.len() as u64;
         {
             let mut state = self.state.lock();
-            if !may() {
+            if !may() || !self.cache.could_soil(length) {
                 return Taken::MayNot;
             }
             // As much again as is in flight, so that the next job is ready when one is done.

@@ -10,7 +10,7 @@ use super::types::{Caching, Lease, LeaseKey};
 use crate::config::Dialect;
 use crate::wire::connect::{Terms, Tree};
 use crate::wire::connection::Connection;
-use crate::wire::frame::{Chain, Reply, Request};
+use crate::wire::frame::{Chain, Request};
 use crate::wire::messages::create::Created;
 use crate::wire::messages::lease::{self, Break, Wanted, level};
 use parking_lot::{Mutex, MutexGuard};
@@ -41,7 +41,7 @@ struct State {
 struct Line {
     session: u64,
     tree: Weak<Tree>,
-    breaks: Vec<mpsc::Receiver<Reply>>,
+    breaks: Vec<mpsc::Receiver<Break>>,
 }
 
 /// What was taken away, in the order in which it was.
@@ -179,10 +179,10 @@ impl State {
             let Some(tree) = tree else { break };
             let mut next = line.breaks.iter_mut().map(|breaks| match &mut context {
                 Some(context) => breaks.poll_recv(context),
-                None => breaks.try_recv().map_or(Poll::Pending, |reply| Poll::Ready(Some(reply))),
+                None => breaks.try_recv().map_or(Poll::Pending, |broken| Poll::Ready(Some(broken))),
             });
             match next.find(Poll::is_ready).unwrap_or(Poll::Pending) {
-                Poll::Ready(Some(reply)) => self.take(session, &tree, &reply),
+                Poll::Ready(Some(broken)) => self.take(session, &tree, broken),
                 Poll::Ready(None) => break,
                 Poll::Pending => return true,
             }
@@ -192,15 +192,14 @@ impl State {
         false
     }
 
-    fn take(&mut self, session: u64, tree: &Tree, reply: &Reply) {
-        let given_up = match Break::parse(reply) {
-            Ok(Break::Oplock { file, level }) => self.table.oplock_broken(session, file, level_caching(level)),
-            Ok(Break::Lease { key, left, epoch, acknowledge }) => {
+    fn take(&mut self, session: u64, tree: &Tree, broken: Break) {
+        let given_up = match broken {
+            Break::Oplock { file, level } => self.table.oplock_broken(session, file, level_caching(level)),
+            Break::Lease { key, left, epoch, acknowledge } => {
                 let epoch = has_epochs(&tree.terms).then_some(epoch);
                 let left = Caching::from_bits(left);
                 self.table.lease_broken(session, LeaseBreak { key: LeaseKey(key), left, epoch, acknowledge })
             }
-            Err(malformed) => return tree.channels.end(&format!("the server sent {malformed}")),
         };
         self.give_up(given_up);
     }

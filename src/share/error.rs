@@ -1,6 +1,7 @@
 //! The one error type of this room.
 
 use super::types::RemotePath;
+use crate::wire::codec::TooLong;
 use crate::wire::{ConnectError, NtStatus, Stage};
 use std::fmt;
 
@@ -46,6 +47,8 @@ pub enum Cause {
     Lost,
     /// The server's answer broke the protocol; with what was wrong.
     Malformed(String),
+    /// The protocol has no room for this; nothing was sent.
+    TooLong(TooLong),
 }
 
 /// What the server refused when it was connected to again.
@@ -120,6 +123,7 @@ impl fmt::Display for ShareError {
             Cause::Conflict => f.write_str("another client changed the file while the connection was lost"),
             Cause::Lost => f.write_str("the server has lost data that it had taken before the connection was lost"),
             Cause::Malformed(what) => write!(f, "the server's answer is malformed ({what})"),
+            Cause::TooLong(what) => write!(f, "{what}"),
         }
     }
 }

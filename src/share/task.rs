@@ -31,6 +31,7 @@ impl Task<'_> {
             WireError::Closed(reason) => Cause::Disconnected(reason.to_string()),
             WireError::TimedOut => Cause::TimedOut,
             WireError::Malformed(malformed) => Cause::Malformed(malformed.to_string()),
+            WireError::TooLong(what) => Cause::TooLong(what),
             error @ WireError::Credits { .. } => Cause::Malformed(error.to_string()),
         })
     }

@@ -9,6 +9,7 @@
 
 use crate::share::ShareError;
 use crate::share::error::Cause;
+use crate::wire::codec::TooLong;
 use crate::wire::{NtStatus, Stage};
 use std::fmt;
 use tracing::Level;
@@ -205,6 +206,8 @@ impl From<ShareError> for VfsError {
             Cause::LostAgain { .. } | Cause::Uncertain => libc::EIO,
             Cause::Stale => libc::ESTALE,
             Cause::Conflict | Cause::Lost | Cause::Malformed(_) => libc::EIO,
+            Cause::TooLong(TooLong::Path) => libc::ENAMETOOLONG,
+            Cause::TooLong(TooLong::Other(_)) => libc::EINVAL,
         };
         let level = match error.cause {
             // The share has said it once, with what to do.
@@ -406,6 +409,8 @@ mod tests {
         assert_eq!(not_let_in(Stage::Share, Some(NtStatus::ACCESS_DENIED)), libc::EACCES);
         assert_eq!(not_let_in(Stage::Share, Some(NtStatus::BAD_NETWORK_NAME)), libc::ENODEV);
         assert_eq!(error(Cause::Stale), libc::ESTALE);
+        assert_eq!(error(Cause::TooLong(TooLong::Path)), libc::ENAMETOOLONG);
+        assert_eq!(error(Cause::TooLong(TooLong::Other("it"))), libc::EINVAL);
         assert_eq!(error(Cause::Malformed("short".into())), libc::EIO);
     }
 

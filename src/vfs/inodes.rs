@@ -155,7 +155,6 @@ impl Inodes {
     }
 
     /// The number of nodes, the root among them.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
     }

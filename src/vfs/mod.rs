@@ -64,6 +64,7 @@ mod setattr;
 mod sharing;
 mod underway;
 mod walk;
+mod weight;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -1,7 +1,8 @@
 //! Little-endian fields out of, and into, untrusted bytes.
 //!
 //! Every read is checked against the bytes that are there, and fails with [`Malformed`] instead of
-//! panicking; nothing is allocated from a length that the other side claims.
+//! panicking; nothing is allocated from a length that the other side claims. The entries of a list have no
+//! byte in common ([`Linked`]), so what is read of a message is never more than the message.
 
 use std::fmt;
 
@@ -17,6 +18,40 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
+/// A part of a message that is longer than the message can tell. It is not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLong {
+    /// The path of a file: 65,535 bytes of UTF-16 at most.
+    Path,
+    /// Something else.
+    Other(&'static str),
+}
+
+impl fmt::Display for TooLong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            TooLong::Path => "the path",
+            TooLong::Other(what) => what,
+        };
+        write!(f, "{what} is longer than the protocol allows")
+    }
+}
+
+impl std::error::Error for TooLong {}
+
+/// A length for a field of 16 bits.
+pub fn length16(length: usize, otherwise: TooLong) -> Result<u16, TooLong> {
+    u16::try_from(length).map_err(|_| otherwise)
+}
+
+/// A length for a field of 32 bits.
+pub fn length32(length: usize, otherwise: TooLong) -> Result<u32, TooLong> {
+    u32::try_from(length).map_err(|_| otherwise)
+}
+
+/// The longest name of a file, in UTF-16 units (MS-FSCC 2.1.5.2).
+pub const MAX_NAME: usize = 255;
+
 /// Checked access to the fields of a message or structure, by offset from its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a>(pub &'a [u8]);
@@ -26,6 +61,11 @@ impl<'a> Fields<'a> {
     pub fn bytes(self, offset: usize, length: usize) -> Result<&'a [u8], Malformed> {
         let end = offset.checked_add(length).ok_or(Malformed("a field's offset and length overflow"))?;
         self.0.get(offset..end).ok_or(Malformed("a field reaches past the end of its message"))
+    }
+
+    /// The buffer of `length` bytes at `offset`; one without bytes may be anywhere.
+    pub fn buffer(self, offset: usize, length: usize) -> Result<&'a [u8], Malformed> {
+        if length == 0 { Ok(&[]) } else { self.bytes(offset, length) }
     }
 
     fn array<const N: usize>(self, offset: usize) -> Result<[u8; N], Malformed> {
@@ -68,9 +108,77 @@ impl<'a> Fields<'a> {
         Ok(bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect())
     }
 
+    /// The name of `length` bytes at `offset`.
+    pub fn name(self, offset: usize, length: usize) -> Result<Vec<u16>, Malformed> {
+        self.check_name(offset, length)?;
+        self.utf16(offset, length)
+    }
+
+    /// Whether there is a name of `length` bytes at `offset`.
+    pub fn check_name(self, offset: usize, length: usize) -> Result<(), Malformed> {
+        if length > 2 * MAX_NAME {
+            return Err(Malformed("a file name of more than 255 characters"));
+        }
+        if !length.is_multiple_of(2) {
+            return Err(Malformed("a file name of an odd number of bytes"));
+        }
+        self.bytes(offset, length).map(drop)
+    }
+
     /// Checks the StructureSize at the start of a message body.
     pub fn expect_structure(self, size: u16, what: &'static str) -> Result<(), Malformed> {
         if self.u16(0)? == size { Ok(()) } else { Err(Malformed(what)) }
+    }
+}
+
+/// The entries of a list in which each begins with the offset of the next one, in 32 bits.
+///
+/// An entry gets the bytes up to the next one and no others. The list ends with the first entry that is malformed.
+#[derive(Clone, Debug)]
+pub struct Linked<'a> {
+    rest: Option<&'a [u8]>,
+    kind: Entries,
+}
+
+/// What a list is made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entries {
+    /// The size of an entry without its name or data, in bytes.
+    pub least: usize,
+    /// Each entry begins at a multiple of so many bytes.
+    pub alignment: usize,
+}
+
+impl<'a> Linked<'a> {
+    /// The entries in these bytes; none if there are no bytes.
+    pub fn new(list: &'a [u8], kind: Entries) -> Linked<'a> {
+        Linked { rest: Some(list).filter(|list| !list.is_empty()), kind }
+    }
+
+    fn cut(&mut self, rest: &'a [u8]) -> Result<Fields<'a>, Malformed> {
+        let next = Fields(rest).u32(0)? as usize;
+        // Some servers let the last entry point to the end of the list (MS-FSCC 2.4.23).
+        if next == 0 || next == rest.len() || next == rest.len().next_multiple_of(self.kind.alignment) {
+            return Ok(Fields(rest));
+        }
+        if next < self.kind.least {
+            return Err(Malformed("a list entry that overlaps the one before"));
+        }
+        if !next.is_multiple_of(self.kind.alignment) {
+            return Err(Malformed("a list entry that is not aligned"));
+        }
+        let (entry, rest) = rest.split_at_checked(next).ok_or(Malformed("a list entry that lies outside its list"))?;
+        self.rest = Some(rest);
+        Ok(Fields(entry))
+    }
+}
+
+impl<'a> Iterator for Linked<'a> {
+    type Item = Result<Fields<'a>, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        Some(self.cut(rest))
     }
 }
 
@@ -88,6 +196,8 @@ pub trait Put {
     fn put_bytes(&mut self, bytes: &[u8]) -> &mut Self;
     /// Appends UTF-16 code units.
     fn put_utf16(&mut self, units: &[u16]) -> &mut Self;
+    /// Appends the number of a few things, or the length of a short one, in 16 bits.
+    fn put_count(&mut self, count: usize) -> &mut Self;
     /// Appends zeros up to a multiple of `alignment` bytes.
     fn align(&mut self, alignment: usize) -> &mut Self;
 }
@@ -120,6 +230,11 @@ impl Put for Vec<u8> {
         self
     }
 
+    fn put_count(&mut self, count: usize) -> &mut Self {
+        debug_assert!(count <= usize::from(u16::MAX), "what can be long is checked");
+        self.put_u16(u16::try_from(count).unwrap_or(u16::MAX))
+    }
+
     fn align(&mut self, alignment: usize) -> &mut Self {
         self.resize(self.len().next_multiple_of(alignment), 0);
         self
@@ -138,6 +253,55 @@ mod tests {
         assert!(fields.u64(usize::MAX - 3).is_err());
         assert!(fields.bytes(4, usize::MAX).is_err());
         assert!(fields.utf16(0, 3).is_err());
+    }
+
+    const ENTRIES: Entries = Entries { least: 8, alignment: 8 };
+
+    fn lengths(list: &[u8]) -> Result<Vec<usize>, Malformed> {
+        Linked::new(list, ENTRIES).map(|entry| entry.map(|fields| fields.0.len())).collect()
+    }
+
+    fn list(offsets: &[(u32, usize)]) -> Vec<u8> {
+        let mut list = Vec::new();
+        for (next, size) in offsets {
+            let start = list.len();
+            list.put_u32(*next).resize(start + size, 0);
+        }
+        list
+    }
+
+    #[test]
+    fn each_entry_of_a_list_has_its_own_bytes() {
+        assert_eq!(lengths(&[]), Ok(vec![]));
+        assert_eq!(lengths(&list(&[(0, 9)])), Ok(vec![9]));
+        assert_eq!(lengths(&list(&[(16, 16), (8, 8), (0, 11)])), Ok(vec![16, 8, 11]));
+        assert_eq!(lengths(&list(&[(16, 16), (11, 11)])), Ok(vec![16, 11]), "to the end of the list");
+        assert_eq!(lengths(&list(&[(16, 16), (16, 11)])), Ok(vec![16, 11]), "and with its padding");
+    }
+
+    #[test]
+    fn a_list_ends_where_an_entry_goes_nowhere() {
+        for next in [1, 4, 7, 12, 32, u32::MAX] {
+            let list = list(&[(16, 16), (next, 20)]);
+            let entries: Vec<_> = Linked::new(&list, ENTRIES).collect();
+            assert!(matches!(entries[..], [Ok(_), Err(_)]), "{next}: {entries:?}");
+        }
+        assert!(lengths(&[0; 3]).is_err());
+    }
+
+    #[test]
+    fn names_are_bounded() {
+        let bytes = [0x41; 600];
+        assert_eq!(Fields(&bytes).name(10, 510).unwrap().len(), MAX_NAME);
+        assert!(Fields(&bytes).name(10, 512).is_err());
+        assert!(Fields(&bytes).name(100, 502).is_err(), "not all there");
+    }
+
+    #[test]
+    fn lengths_never_wrap() {
+        assert_eq!(length16(65_535, TooLong::Path), Ok(65_535));
+        assert_eq!(length16(65_536, TooLong::Path), Err(TooLong::Path));
+        assert_eq!(length32(1 << 32, TooLong::Other("it")), Err(TooLong::Other("it")));
     }
 
     #[test]

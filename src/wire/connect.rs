@@ -2,12 +2,12 @@
 //! further connections of its session, where the server takes them.
 
 use super::channels::Channels;
-use super::codec::{Fields, Malformed, Put};
+use super::codec::{Fields, Malformed, Put, TooLong, length16};
 use super::connection::Connection;
 use super::crypto::{Cipher, SigningAlgorithm};
 use super::error::{ConnectError, Proof, Stage};
 use super::frame::{Chain, Reply, Request};
-use super::header::{Command, HEADER_SIZE};
+use super::header::{Command, behind};
 use super::negotiate::{self, Negotiated, Offer};
 use super::signin::{self, SessionKind, Wish};
 use super::status::NtStatus;
@@ -278,8 +278,10 @@ async fn tree_connect(
     deadline: Duration,
 ) -> Result<TreeAnswer, ConnectError> {
     let path: Vec<u16> = format!("\\\\{}\\{}", config.host, config.share).encode_utf16().collect();
+    let length = length16(2 * path.len(), TooLong::Other("the name of the share"));
+    let length = length.map_err(|too_long| ConnectError::new(Stage::Share, too_long.to_string()))?;
     let mut body = Vec::with_capacity(8 + 2 * path.len());
-    body.put_u16(9).put_u16(0).put_u16((HEADER_SIZE + 8) as u16).put_u16(2 * path.len() as u16).put_utf16(&path);
+    body.put_u16(9).put_u16(0).put_u16(behind(8)).put_u16(length).put_utf16(&path);
     let mut chain = Chain::single(Request::new(Command::TreeConnect, body));
     // SMB 3.1.1 has it signed in any session that can (MS-SMB2 3.2.4.1.1).
     chain.force_signature = true;

@@ -3,7 +3,7 @@
 //! A caller's task takes credits and message ids, signs or encrypts, and hands the frame to the
 //! socket, all in one step without waiting in between: so a future that is dropped has either sent
 //! nothing or sent everything. The reader task pairs replies with their chains and wakes the waiters,
-//! who check the signatures on their own time. A waiter that goes away cancels its requests; their ids
+//! who check signatures and structure on their own time. A waiter that goes away cancels its requests; their ids
 //! and credits come back with the server's answer. Whatever breaks the protocol ends the connection,
 //! and everyone who waits is told why. Connections of one session are tied together: the end of one is
 //! the end of all, in the same step.
@@ -17,6 +17,7 @@ use super::crypto::{Sealer, Signer};
 use super::error::WireError;
 use super::frame::{self, Chain, Protect, RELATED_FILE, Reply, Request};
 use super::header::Command;
+use super::messages::lease::Break;
 use super::status::NtStatus;
 use super::table::MessageTable;
 use super::transport::{FrameReader, Outbox};
@@ -34,8 +35,9 @@ use tokio::time::{Instant, timeout};
 
 /// Credits to hold: 1024 pay for 64 MiB in flight.
 const CREDIT_TARGET: u32 = 1024;
-/// Unsolicited messages that wait to be taken.
-const BREAKS: usize = 1024;
+/// Breaks that wait to be taken: twice as many as there are files that a mount keeps open, so that a server can break
+/// all leases at once.
+pub(super) const BREAKS: usize = 8192;
 
 /// How the messages of a session are protected.
 #[derive(Debug)]
@@ -55,7 +57,7 @@ pub struct Security {
 pub struct Connection {
     shared: Arc<Shared>,
     /// Lease and oplock breaks, until somebody takes the receiving end.
-    breaks: Mutex<Option<mpsc::Receiver<Reply>>>,
+    breaks: Mutex<Option<mpsc::Receiver<Break>>>,
 }
 
 /// All replies to a chain, or why there are none.
@@ -121,7 +123,7 @@ impl Connection {
     }
 
     /// Oplock and lease breaks, for the first who asks.
-    pub fn breaks(&self) -> Option<mpsc::Receiver<Reply>> {
+    pub fn breaks(&self) -> Option<mpsc::Receiver<Break>> {
         self.breaks.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
@@ -229,7 +231,7 @@ impl Connection {
             let answer = (&mut waiting.answer).await;
             waiting.answered = true;
             let replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
-            self.shared.verify(protect, &replies)?;
+            self.shared.accept(protect, head, &replies)?;
             Ok((replies, pending))
         };
         timeout(deadline, work).await.unwrap_or(Err(WireError::TimedOut))
@@ -243,7 +245,7 @@ impl Connection {
     async fn exchange(&self, chain: &Chain) -> Answer {
         let protect = self.shared.protection(chain)?;
         let replies = self.transfer(chain, protect, &mut |_| ()).await?;
-        self.shared.verify(protect, &replies)?;
+        self.shared.accept(protect, &chain.requests, &replies)?;
         Ok(replies)
     }
 
@@ -349,7 +351,8 @@ impl Pending {
         let answer = (&mut self.answer).await;
         self.answered = true;
         let mut replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
-        self.shared.verify(self.shared.protection(&self.chain)?, &replies)?;
+        let last = self.chain.requests.last().map_or(&[][..], std::slice::from_ref);
+        self.shared.accept(self.shared.protection(&self.chain)?, last, &replies)?;
         Ok(replies.pop().ok_or(Malformed("no reply"))?)
     }
 }

@@ -19,7 +19,7 @@ const RESERVE: u32 = 32;
 
 /// How many credits a request costs whose larger direction carries `payload` bytes.
 pub fn charge_for(payload: u32) -> u16 {
-    payload.div_ceil(CREDIT_PAYLOAD).clamp(1, u32::from(u16::MAX)) as u16
+    u16::try_from(payload.div_ceil(CREDIT_PAYLOAD)).unwrap_or(u16::MAX).max(1)
 }
 
 /// Which requests wait for each other.
@@ -130,7 +130,7 @@ impl CreditWindow {
     /// What a request that costs `charge` should ask for, so that the window grows to its target and stays there.
     pub fn to_request(&self, charge: u16) -> u16 {
         let missing = self.target.saturating_sub(self.capacity());
-        (missing + u32::from(charge)).min(u32::from(u16::MAX)) as u16
+        u16::try_from(missing.saturating_add(u32::from(charge))).unwrap_or(u16::MAX)
     }
 
     /// The server granted credits, in any kind of response.

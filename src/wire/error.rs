@@ -1,6 +1,6 @@
 //! Why a request had no answer, and why there is no connection.
 
-use super::codec::Malformed;
+use super::codec::{Malformed, TooLong};
 use super::signin::Refusal;
 use super::status::NtStatus;
 use std::fmt;
@@ -15,6 +15,8 @@ pub enum WireError {
     TimedOut,
     /// The answer broke the protocol.
     Malformed(Malformed),
+    /// The request cannot be put into a message, and was not sent.
+    TooLong(TooLong),
     /// The server will never grant as many credits as this request costs.
     Credits {
         /// What it costs.
@@ -30,6 +32,7 @@ impl fmt::Display for WireError {
             WireError::Closed(reason) => write!(f, "the connection ended: {reason}"),
             WireError::TimedOut => f.write_str("no answer in time"),
             WireError::Malformed(what) => write!(f, "a malformed answer: {what}"),
+            WireError::TooLong(what) => what.fmt(f),
             WireError::Credits { needed, capacity } => {
                 write!(f, "the request costs {needed} credits and the server grants {capacity}")
             }
@@ -42,6 +45,12 @@ impl std::error::Error for WireError {}
 impl From<Malformed> for WireError {
     fn from(malformed: Malformed) -> Self {
         WireError::Malformed(malformed)
+    }
+}
+
+impl From<TooLong> for WireError {
+    fn from(too_long: TooLong) -> Self {
+        WireError::TooLong(too_long)
     }
 }
 

@@ -3,17 +3,17 @@
 //! A frame is what one transport packet carries: one message, a compound of several, or either of
 //! them encrypted. On the way out payloads stay where they are, as segments of one vectored write,
 //! unless they must be encrypted or signed, which is done in one piece: a copy costs less than signing
-//! in pieces does. On the way in a frame is one buffer, and every message of it, and later the payload
+//! in pieces does. On the way in a frame is one buffer, and a message that is most of it, and later the payload
 //! of a READ, is a slice of that buffer.
 
-use super::codec::Malformed;
+use super::codec::{Malformed, TooLong, length32};
 use super::credits::{CREDIT_PAYLOAD, Cost, Lane, charge_for};
 use super::crypto::encryption::TRANSFORM_SIZE;
 use super::crypto::signing::{Nonce, Signature};
 use super::crypto::{Sealer, Signer};
 use super::header::{Command, HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// A payload up to this size is copied behind its header: cheaper than one more segment.
 const INLINE_PAYLOAD: usize = 2048;
@@ -42,12 +42,28 @@ pub struct Request {
     pub response_limit: u32,
     /// Nobody waits for it: others go first.
     pub patient: bool,
+    /// Why it cannot be sent.
+    too_long: Option<TooLong>,
 }
 
 impl Request {
     /// A request whose response is small.
     pub fn new(command: Command, body: Vec<u8>) -> Request {
-        Request { command, body, payload: Bytes::new(), charge: 1, response_limit: SMALL_RESPONSE, patient: false }
+        Request {
+            command,
+            body,
+            payload: Bytes::new(),
+            charge: 1,
+            response_limit: SMALL_RESPONSE,
+            patient: false,
+            too_long: None,
+        }
+    }
+
+    /// The same with a body of which a part may have been too long: who sends it is told then.
+    pub fn checked(command: Command, body: Result<Vec<u8>, TooLong>) -> Request {
+        let too_long = body.as_ref().err().copied();
+        Request { too_long, ..Request::new(command, body.unwrap_or_default()) }
     }
 
     /// One that nobody waits for.
@@ -57,7 +73,10 @@ impl Request {
 
     /// With a payload behind the body.
     pub fn with_payload(mut self, payload: Bytes) -> Request {
-        self.charge = charge_for(payload.len() as u32);
+        match length32(payload.len(), TooLong::Other("the data of a request")) {
+            Ok(length) => self.charge = charge_for(length),
+            Err(too_long) => self.too_long = Some(too_long),
+        }
         self.payload = payload;
         self
     }
@@ -73,7 +92,7 @@ impl Request {
     /// nobody needs it soon.
     fn is_bulk(&self) -> bool {
         let received = self.response_limit.saturating_sub(SMALL_RESPONSE);
-        let is_long = received.max(self.payload.len() as u32) >= CREDIT_PAYLOAD;
+        let is_long = received >= CREDIT_PAYLOAD || self.payload.len() >= CREDIT_PAYLOAD as usize;
         self.patient || (matches!(self.command, Command::Read | Command::Write) && is_long)
     }
 
@@ -110,6 +129,15 @@ impl Chain {
     pub fn cost(&self) -> Cost {
         let credits = self.requests.iter().map(|request| u32::from(request.charge)).sum();
         Cost { credits, lane: if self.requests.iter().any(Request::is_bulk) { Lane::Bulk } else { Lane::Small } }
+    }
+
+    /// Whether all of it can be sent: each part, and the frame as a whole.
+    pub fn fits(&self) -> Result<(), TooLong> {
+        if let Some(too_long) = self.requests.iter().find_map(|request| request.too_long) {
+            return Err(too_long);
+        }
+        let most = self.requests.iter().map(|request| request.size().next_multiple_of(8)).sum::<usize>();
+        if most + TRANSFORM_SIZE > MAX_FRAME { Err(TooLong::Other("a frame")) } else { Ok(()) }
     }
 
     /// Whether it changes what is in a file.
@@ -154,7 +182,7 @@ pub struct Addressing {
     pub session_id: u64,
 }
 
-/// The segments of a frame, in order, the transport's length prefix among them.
+/// The segments of a frame, in order, the transport's length prefix among them. The chain [fits](Chain::fits).
 pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec<Bytes> {
     let last = chain.requests.len() - 1;
     let padded = |index: usize, size: usize| if index == last { size } else { size.next_multiple_of(8) };
@@ -172,9 +200,9 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             credit_charge: if address.multi_credit { request.charge } else { 0 },
             status: NtStatus::SUCCESS,
             command: request.command as u16,
-            credits: request.charge + if index == last { address.credits } else { 0 },
+            credits: request.charge.saturating_add(if index == last { address.credits } else { 0 }),
             flags: if index >= chain.related_from { flags::RELATED } else { 0 },
-            next_command: if index == last { 0 } else { (size + padding) as u32 },
+            next_command: if index == last { 0 } else { told(size + padding) },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,
             session_id: address.session_id,
@@ -227,11 +255,16 @@ pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, 
 /// length prefix, and the place of the transform header.
 fn begin(plain_size: usize, room: usize, protect: Protect<'_>) -> BytesMut {
     let transform = if matches!(protect, Protect::Seal(_)) { TRANSFORM_SIZE } else { 0 };
-    debug_assert!(plain_size + transform <= MAX_FRAME, "the limits of READ and WRITE keep frames within the prefix");
+    debug_assert!(plain_size + transform <= MAX_FRAME, "the chain fits");
     let mut frame = BytesMut::with_capacity(PREFIX_SIZE + transform + room);
-    frame.extend_from_slice(&((plain_size + transform) as u32).to_be_bytes());
+    frame.extend_from_slice(&told(plain_size + transform).to_be_bytes());
     frame.resize(PREFIX_SIZE + transform, 0);
     frame
+}
+
+/// A length within a frame that [fits](Chain::fits), and therefore is far below 2^32.
+fn told(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 /// Appends header and body of a message.
@@ -304,10 +337,24 @@ impl Reply {
     }
 }
 
-/// Takes a plain frame apart into its messages. Every NextCommand is checked.
-pub fn split(mut frame: BytesMut, sealed: bool) -> Result<Vec<Reply>, Malformed> {
-    let mut replies = Vec::with_capacity(1);
-    loop {
+/// Takes a plain frame apart into its messages. Every NextCommand is checked; after one that is wrong nothing
+/// follows.
+pub fn split(frame: BytesMut, sealed: bool) -> Split {
+    Split { size: frame.len(), rest: Some(frame), sealed }
+}
+
+/// The messages of a frame: see [`split`].
+#[derive(Debug)]
+pub struct Split {
+    /// What was not taken apart yet.
+    rest: Option<BytesMut>,
+    /// The size of the whole frame.
+    size: usize,
+    sealed: bool,
+}
+
+impl Split {
+    fn cut(&mut self, mut frame: BytesMut) -> Result<Reply, Malformed> {
         let header = Header::parse(&frame)?;
         if !header.has(flags::RESPONSE) {
             return Err(Malformed("a request, where a response should be"));
@@ -319,15 +366,30 @@ pub fn split(mut frame: BytesMut, sealed: bool) -> Result<Vec<Reply>, Malformed>
             }
             next => next,
         };
-        let mut message = frame.split_to(size);
+        // A slice keeps the whole frame in memory. What is a small part of it is copied instead: a reply can wait long
+        // for the others of its chain, and file data stays in the cache.
+        let mut message = if size < self.size - self.size / 4 {
+            let message = BytesMut::from(&frame[..size]);
+            frame.advance(size);
+            message
+        } else {
+            frame.split_to(size)
+        };
+        self.rest = (header.next_command != 0).then_some(frame);
         let mut signature = Signature::default();
         if header.has(flags::SIGNED) {
             signature.swap_with_slice(&mut message[SIGNATURE]);
         }
-        replies.push(Reply { header, message: message.freeze(), signature, sealed });
-        if header.next_command == 0 {
-            return Ok(replies);
-        }
+        Ok(Reply { header, message: message.freeze(), signature, sealed: self.sealed })
+    }
+}
+
+impl Iterator for Split {
+    type Item = Result<Reply, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.rest.take()?;
+        Some(self.cut(rest))
     }
 }
 
@@ -373,7 +435,11 @@ mod tests {
                 next => at += next as usize,
             }
         }
-        split(BytesMut::from(&frame[4..]), false).unwrap()
+        replies(&frame[4..]).unwrap()
+    }
+
+    fn replies(frame: &[u8]) -> Result<Vec<Reply>, Malformed> {
+        split(BytesMut::from(frame), false).collect()
     }
 
     #[test]
@@ -423,7 +489,7 @@ mod tests {
             frame.extend_from_slice(&[message_id as u8; 16]);
             sign(&mut frame[start..], Protect::Sign(&signer), Nonce { message_id, from_server: true, cancel: false });
         }
-        let replies = split(BytesMut::from(&frame[..]), false).unwrap();
+        let replies = self::replies(&frame).unwrap();
         assert_eq!(replies.iter().flat_map(Reply::as_received).collect::<Vec<_>>(), frame);
         for reply in &replies {
             assert!(reply.is_signed_by(&signer));
@@ -432,7 +498,7 @@ mod tests {
         for changed in 80..160 {
             let mut frame = frame.clone();
             frame[changed] ^= 1;
-            let replies = split(BytesMut::from(&frame[..]), false).unwrap_or_default();
+            let replies = self::replies(&frame).unwrap_or_default();
             assert!(replies.iter().skip(1).all(|reply| !reply.is_signed_by(&signer)), "byte {changed}");
             assert!(replies.first().is_none_or(|reply| reply.is_signed_by(&signer)), "byte {changed}");
         }
@@ -444,7 +510,7 @@ mod tests {
         let mut frame = Vec::new();
         RESPONSE.put(&mut frame);
         frame[SIGNATURE].fill(7);
-        let reply = split(BytesMut::from(&frame[..]), false).unwrap().remove(0);
+        let reply = replies(&frame).unwrap().remove(0);
         assert_eq!((&reply.message[..], reply.as_received()), (&frame[..], frame.clone()));
         assert!(!reply.is_signed_by(&signer));
     }
@@ -492,15 +558,41 @@ mod tests {
     }
 
     #[test]
+    fn what_is_too_long_for_a_frame_does_not_fit() {
+        let write =
+            |length: usize| Request::new(Command::Write, vec![0; 48]).with_payload(Bytes::from(vec![0; length]));
+        let pair = |length| Chain { requests: vec![write(length), write(length)], ..chain() };
+        assert_eq!(pair(8 << 19).fits(), Ok(()));
+        assert_eq!(pair(8 << 20).fits(), Err(TooLong::Other("a frame")));
+        let path = Request::checked(Command::Create, Err(TooLong::Path));
+        assert_eq!(Chain { requests: vec![write(1), path], ..chain() }.fits(), Err(TooLong::Path));
+    }
+
+    #[test]
     fn broken_chains_are_refused() {
         for next in [1, 8, 56, 63, 68, 72, 1 << 31, u32::MAX] {
             let mut frame = Vec::new();
             Header { next_command: next, ..RESPONSE }.put(&mut frame);
             frame.extend_from_slice(&[0; 8]);
-            assert!(split(BytesMut::from(&frame[..]), false).is_err(), "NextCommand {next}");
+            assert!(replies(&frame).is_err(), "NextCommand {next}");
         }
         let mut request = Vec::new();
         Header { flags: 0, ..RESPONSE }.put(&mut request);
-        assert!(split(BytesMut::from(&request[..]), false).is_err());
+        assert!(replies(&request).is_err());
+    }
+
+    #[test]
+    fn only_what_is_most_of_a_frame_keeps_it_in_memory() {
+        let mut frame = Vec::new();
+        Header { next_command: 128, ..RESPONSE }.put(&mut frame);
+        frame.resize(128, 0);
+        RESPONSE.put(&mut frame);
+        frame.resize(4096, 7);
+        let frame = BytesMut::from(&frame[..]);
+        let whole = frame.as_ptr_range();
+        let replies: Vec<Reply> = split(frame, false).collect::<Result<_, _>>().unwrap();
+        assert_eq!(replies.iter().map(|reply| reply.message.len()).collect::<Vec<_>>(), [128, 4096 - 128]);
+        assert!(!whole.contains(&replies[0].message.as_ptr()));
+        assert!(whole.contains(&replies[1].message.as_ptr()));
     }
 }

@@ -5,8 +5,10 @@ use super::status::NtStatus;
 
 pub use smb_msg::Command;
 
+/// The size of a header, in bytes: as a header tells it.
+const HEADER_SIZE_TOLD: u16 = 64;
 /// The size of a header, in bytes.
-pub const HEADER_SIZE: usize = 64;
+pub const HEADER_SIZE: usize = HEADER_SIZE_TOLD as usize;
 /// Where the signature lies in a header.
 pub const SIGNATURE: std::ops::Range<usize> = 48..64;
 /// The first four bytes of an SMB2 message.
@@ -24,6 +26,11 @@ pub mod flags {
     pub const RELATED: u32 = 0x4;
     /// `SMB2_FLAGS_SIGNED`
     pub const SIGNED: u32 = 0x8;
+}
+
+/// Where in a message that begins which follows `fixed` bytes of its body.
+pub const fn behind(fixed: u16) -> u16 {
+    HEADER_SIZE_TOLD + fixed
 }
 
 /// A header, for both directions.
@@ -89,7 +96,7 @@ impl Header {
     /// Appends the header, with an empty signature.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.put_bytes(&PROTOCOL_ID)
-            .put_u16(HEADER_SIZE as u16)
+            .put_u16(HEADER_SIZE_TOLD)
             .put_u16(self.credit_charge)
             .put_u32(self.status.0)
             .put_u16(self.command)

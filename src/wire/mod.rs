@@ -17,6 +17,9 @@
 //! The invariant: a credit is never lost. Every id that was taken was sent, every reply that comes
 //! gives back what its request held, whether anybody still waits for it or not.
 
+// A length that wraps on its way out makes the server read something else than was meant.
+#![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
+
 pub mod channels;
 pub mod codec;
 pub mod connect;

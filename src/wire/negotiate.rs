@@ -6,7 +6,7 @@ use super::credits::CREDIT_PAYLOAD;
 use super::crypto::{Cipher, SigningAlgorithm, random_bytes};
 use super::error::{ConnectError, Stage, WireError};
 use super::frame::{Chain, Reply, Request};
-use super::header::{Command, HEADER_SIZE};
+use super::header::{Command, behind};
 use super::status::NtStatus;
 use crate::config::{Dialect, DialectRange, Protection};
 use sha2::{Digest, Sha512};
@@ -72,24 +72,26 @@ impl Offer {
     fn request(&self) -> Vec<u8> {
         let dialects: Vec<Dialect> = self.dialects.dialects().collect();
         let with_contexts = self.dialects.highest == Dialect::Smb311;
-        let contexts_at = (HEADER_SIZE + 36 + 2 * dialects.len()).next_multiple_of(8);
         let mut body = Vec::with_capacity(256);
         body.put_u16(36)
-            .put_u16(dialects.len() as u16)
+            .put_count(dialects.len())
             .put_u16(self.security_mode())
             .put_u16(0)
             .put_u32(self.capabilities())
             .put_bytes(&self.client_guid);
+        // A header has a multiple of 8 bytes, and the offset a field of 32 bits.
+        let contexts_at = usize::from(behind(36)) + 2 * dialects.len();
+        let contexts_at = contexts_at.next_multiple_of(8);
         let contexts = if with_contexts { self.contexts() } else { Vec::new() };
         match with_contexts {
-            true => body.put_u32(contexts_at as u32).put_u16(contexts.len() as u16).put_u16(0),
+            true => body.put_count(contexts_at).put_u16(0).put_count(contexts.len()).put_u16(0),
             false => body.put_u64(0),
         };
         for dialect in &dialects {
             body.put_u16(dialect.revision());
         }
         for (kind, data) in &contexts {
-            body.align(8).put_u16(*kind).put_u16(data.len() as u16).put_u32(0).put_bytes(data);
+            body.align(8).put_u16(*kind).put_count(data.len()).put_u32(0).put_bytes(data);
         }
         body
     }
@@ -98,18 +100,18 @@ impl Offer {
     fn contexts(&self) -> Vec<(u16, Vec<u8>)> {
         let salt: [u8; 32] = random_bytes();
         let mut preauth = Vec::new();
-        preauth.put_u16(1).put_u16(salt.len() as u16).put_u16(SHA_512).put_bytes(&salt);
+        preauth.put_u16(1).put_count(salt.len()).put_u16(SHA_512).put_bytes(&salt);
         let mut contexts = vec![(CONTEXT_PREAUTH, preauth)];
         if self.encryption != Protection::Off {
             let mut ciphers = Vec::new();
-            ciphers.put_u16(Cipher::OFFERED.len() as u16);
+            ciphers.put_count(Cipher::OFFERED.len());
             Cipher::OFFERED.iter().for_each(|cipher| {
                 ciphers.put_u16(*cipher as u16);
             });
             contexts.push((CONTEXT_ENCRYPTION, ciphers));
         }
         let mut signing = Vec::new();
-        signing.put_u16(SigningAlgorithm::OFFERED.len() as u16);
+        signing.put_count(SigningAlgorithm::OFFERED.len());
         SigningAlgorithm::OFFERED.iter().for_each(|algorithm| {
             signing.put_u16(*algorithm as u16);
         });
@@ -331,7 +333,7 @@ pub async fn validate(
         .put_u32(offer.capabilities())
         .put_bytes(&offer.client_guid)
         .put_u16(offer.security_mode())
-        .put_u16(dialects.len() as u16);
+        .put_count(dialects.len());
     dialects.iter().for_each(|dialect| {
         input.put_u16(dialect.revision());
     });
@@ -370,8 +372,9 @@ fn ioctl(code: u32, input: &[u8], max_output: u32) -> Vec<u8> {
         .put_u16(0)
         .put_u32(code)
         .put_bytes(&[0xff; 16])
-        .put_u32((HEADER_SIZE + 56) as u32)
-        .put_u32(input.len() as u32)
+        .put_u32(u32::from(behind(56)))
+        .put_count(input.len())
+        .put_u16(0)
         .put_u32(0)
         .put_u32(0)
         .put_u32(0)

@@ -86,10 +86,10 @@ fn refusal(code: Option<u8>) -> String {
 }
 
 fn session_request(called: &str) -> Vec<u8> {
-    let mut packet = vec![SESSION_REQUEST, 0, 0, 0];
+    // Two names in first-level encoding, each of 34 bytes.
+    let mut packet = vec![SESSION_REQUEST, 0, 0, 2 * 34];
     packet.extend_from_slice(&encoded_name(called, FILE_SERVER));
     packet.extend_from_slice(&encoded_name(&own_name(), WORKSTATION));
-    packet[3] = (packet.len() - SmbTcpMessageHeader::SIZE) as u8;
     packet
 }
 

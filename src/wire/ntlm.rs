@@ -30,6 +30,8 @@ impl Authenticator {
     /// The exchange of this identity; an error is a sentence for people.
     pub fn new(identity: &Identity) -> Result<Authenticator, String> {
         let Identity::User { username, domain, password } = identity else { return Ok(Authenticator::Anonymous(0)) };
+        check_length("user name", username)?;
+        check_length("domain", domain.as_deref().unwrap_or_default())?;
         let username = Username::new(username, domain.as_deref())
             .map_err(|_| format!("{username:?} can't be a user name on a server"))?;
         let identity = AuthIdentity { username, password: password.expose_secret().to_owned().into() };
@@ -74,6 +76,18 @@ impl Authenticator {
         let key = ntlm.ssp.query_context_session_key().ok()?;
         Some(Secret::new(key.session_key.as_ref().to_vec()))
     }
+}
+
+/// The longest user name or domain, in UTF-16 units: as long as a user principal name can be. A field of an NTLM message
+/// has room for 32,767 (MS-NLMP 2.2.1.3), and what is longer would be sent as something else.
+const LONGEST_NAME: usize = 1024;
+
+fn check_length(what: &str, name: &str) -> Result<(), String> {
+    let length = name.encode_utf16().count();
+    if length <= LONGEST_NAME {
+        return Ok(());
+    }
+    Err(format!("the {what} has {length} characters, more than the {LONGEST_NAME} that a server takes"))
 }
 
 impl Ntlm {
@@ -136,6 +150,18 @@ mod tests {
     fn the_anonymous_tokens_have_the_lengths_of_the_specification() {
         assert_eq!(anonymous_negotiate().len(), 32);
         assert_eq!(anonymous_authenticate().len(), 65);
+    }
+
+    #[test]
+    fn names_that_no_message_has_room_for_are_refused_in_words() {
+        let refusal = |username: &str, domain: Option<&str>| {
+            let (username, domain) = (username.to_owned(), domain.map(str::to_owned));
+            Authenticator::new(&Identity::User { username, domain, password: "".to_owned().into() }).err()
+        };
+        let (fits, long) = ("a".repeat(LONGEST_NAME), "a".repeat(LONGEST_NAME + 1));
+        assert_eq!(refusal(&fits, Some(&fits)), None);
+        assert!(refusal(&long, None).is_some_and(|message| message.contains("user name")));
+        assert!(refusal("ann", Some(&long)).is_some_and(|message| message.contains("domain")));
     }
 
     #[test]

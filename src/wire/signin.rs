@@ -7,12 +7,12 @@
 
 mod refusal;
 
-use super::codec::{Fields, Put};
+use super::codec::{Fields, Put, TooLong, length16};
 use super::connection::{Connection, Security};
 use super::crypto::{Sealer, Signer, derive_keys};
 use super::error::{ConnectError, Proof, Stage, WireError};
 use super::frame::{Reply, Request};
-use super::header::{Command, HEADER_SIZE, flags};
+use super::header::{Command, behind, flags};
 use super::negotiate::{Negotiated, extend_hash};
 use super::ntlm::Authenticator;
 use super::status::NtStatus;
@@ -178,7 +178,9 @@ async fn authenticate(
     let mut server_token = agreed.token.clone();
     for round in 0..MAX_ROUNDS {
         let token = authenticator.next(&server_token).map_err(failed)?;
-        let request = Request::new(Command::SessionSetup, setup_request(&token, wish.requires_signing(), setup));
+        let body = setup_request(&token, wish.requires_signing(), setup);
+        let body = body.map_err(|too_long| failed(too_long.to_string()))?;
+        let request = Request::new(Command::SessionSetup, body);
         let request = request.with_response(60_000);
         let (sent, reply) =
             connection.send_recorded(request, signer, deadline).await.map_err(|error| unanswered(&error, round))?;
@@ -205,23 +207,24 @@ async fn authenticate(
     Err(failed("the server wants more rounds of authentication than any method has"))
 }
 
-fn setup_request(token: &[u8], require_signing: bool, setup: Setup<'_>) -> Vec<u8> {
-    const FIXED: usize = 24;
+fn setup_request(token: &[u8], require_signing: bool, setup: Setup<'_>) -> Result<Vec<u8>, TooLong> {
+    const FIXED: u16 = 24;
+    let length = length16(token.len(), TooLong::Other("the token of the sign-in"))?;
     let (flags, previous) = match setup {
         Setup::New { previous } => (0, previous),
         Setup::Bind { .. } => (BINDING, 0),
     };
-    let mut body = Vec::with_capacity(FIXED + token.len());
+    let mut body = Vec::with_capacity(usize::from(FIXED) + token.len());
     body.put_u16(25)
         .put_u8(flags)
         .put_u8(if require_signing { 2 } else { 1 })
         .put_u32(0)
         .put_u32(0)
-        .put_u16((HEADER_SIZE + FIXED) as u16)
-        .put_u16(token.len() as u16)
+        .put_u16(behind(FIXED))
+        .put_u16(length)
         .put_u64(previous)
         .put_bytes(token);
-    body
+    Ok(body)
 }
 
 /// SessionFlags and token (MS-SMB2 2.2.6).

@@ -40,7 +40,7 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpS
     let mut failures = Vec::new();
     for (index, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
-        let turn = Instant::now() + left / (addresses.len() - index) as u32;
+        let turn = Instant::now() + left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         match timeout_at(turn, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Nagle's algorithm would hold back every request behind the one before it.

@@ -4,9 +4,12 @@ use crate::support::command::run;
 use crate::support::files::{fails_with, noise};
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
+use rustix::fs::Advice;
 use rustix::io::Errno;
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::num::NonZeroU64;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -16,11 +19,14 @@ both_servers!(a_full_disk_is_said_and_what_was_written_before_stays, a_full_disk
 const MIB: usize = 1 << 20;
 
 /// The most memory that a process has ever used, in bytes.
-fn peak_memory(pid: i32) -> usize {
+pub(crate) fn peak_memory(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
+
+/// How long a mount is used by the tests that take long.
+const LONG: Duration = Duration::from_secs(300);
 
 /// The cache's budget, and what the program needs besides.
 const BOUND: usize = 32 * MIB + 64 * MIB;
@@ -53,6 +59,83 @@ fn writing_a_file_larger_than_the_cache_takes_no_more_memory_than_the_cache() {
     let peak = peak_memory(scene.mount.process());
     assert!(peak <= BOUND, "{} MiB", peak / MIB);
     fs::remove_file(scene.there("image")).unwrap();
+}
+
+/// Asserts that a mount with a cache of so many MiB has never used more than that and 64 MiB.
+#[track_caller]
+fn stays_within(scene: &Scene, cache: usize) {
+    let peak = peak_memory(scene.mount.process());
+    assert!(peak <= (cache + 64) * MIB, "{} MiB with a cache of {cache} MiB", peak / MIB);
+}
+
+/// Reads `count` pages of a file at random places, each from the program: the kernel forgets them at once.
+fn read_at_random(file: &File, size: u64, count: u64, seed: u64) {
+    const PAGE: u64 = 4096;
+    rustix::fs::fadvise(file, 0, None, Advice::Random).unwrap();
+    let mut place = seed;
+    let mut page = [1; PAGE as usize];
+    for _ in 0..count {
+        place = place.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let offset = (place >> 20) % (size / PAGE) * PAGE;
+        file.read_exact_at(&mut page, offset).unwrap();
+        assert!(page == [0; PAGE as usize]);
+        rustix::fs::fadvise(file, offset, NonZeroU64::new(PAGE), Advice::DontNeed).unwrap();
+    }
+}
+
+/// Many small pieces fill the cache, give way to large ones, and come back.
+#[test]
+fn reading_at_random_takes_no_more_memory_than_the_cache() {
+    const SIZE: u64 = 1024 * MIB as u64;
+    let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=128M").for_at_most(LONG));
+    File::create(scene.there("image")).unwrap().set_len(SIZE).unwrap();
+    File::create(scene.there("other")).unwrap().set_len(SIZE / 2).unwrap();
+    let image = File::open(scene.here("image")).unwrap();
+    for round in 0..2 {
+        std::thread::scope(|scope| {
+            for reader in 0..2 {
+                let image = &image;
+                scope.spawn(move || read_at_random(image, SIZE, 25_000, 1 + reader + 10 * round));
+            }
+        });
+        let mut other = File::open(scene.here("other")).unwrap();
+        let mut buffer = vec![1; 4 * MIB];
+        while other.read(&mut buffer).unwrap() > 0 {}
+        rustix::fs::fadvise(&other, 0, None, Advice::DontNeed).unwrap();
+    }
+    stays_within(&scene, 128);
+}
+
+/// A file that is appended to may grow; many of them together may not take the room for it beforehand.
+#[test]
+fn many_files_that_grow_at_once_take_no_more_memory_than_the_cache() {
+    let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=64M").for_at_most(LONG));
+    let piece = noise(1, 20_000);
+    let mut files: Vec<File> = (0..400).map(|number| File::create(scene.here(number.to_string())).unwrap()).collect();
+    for _ in 0..5 {
+        for file in &mut files {
+            file.write_all(&piece).unwrap();
+        }
+    }
+    drop(files);
+    for number in 0..400 {
+        assert!(fs::read(scene.there(number.to_string())).unwrap() == piece.repeat(5), "{number}");
+    }
+    stays_within(&scene, 64);
+}
+
+/// Of a small file the cache keeps more than its bytes.
+#[test]
+fn reading_many_small_files_takes_no_more_memory_than_the_cache() {
+    let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=32M").for_at_most(LONG));
+    for number in 0..10_000 {
+        fs::write(scene.there(number.to_string()), vec![7; 4096 * (number % 4) + 100]).unwrap();
+    }
+    for number in 0..10_000 {
+        let read = fs::read(scene.here(number.to_string())).unwrap();
+        assert!(read.len() == 4096 * (number % 4) + 100 && read.iter().all(|byte| *byte == 7), "{number}");
+    }
+    stays_within(&scene, 32);
 }
 
 /// A small disk on a folder of the server.

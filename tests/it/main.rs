@@ -19,6 +19,7 @@ mod engine;
 mod failing;
 mod fixtures;
 mod hidden_arguments;
+mod hostile;
 mod leases;
 mod limits;
 mod listing;

@@ -11,6 +11,29 @@ fn taken(dirty: &mut Dirty<u32>) -> Option<(u64, usize)> {
     dirty.take(u64::MAX).map(|job| (job.offset, job.data.len()))
 }
 
+/// A dirty byte is charged for two.
+#[test]
+fn an_extent_has_room_for_as_much_again_and_no_more() {
+    let mut dirty = Dirty::new(1 << 20);
+    let held = |dirty: &Dirty<u32>| dirty.extents.values().map(|extent| extent.data.capacity() as u64).sum::<u64>();
+    let mut written = 0;
+    for length in [100, 100, 5_000, 20_000, 20_000, 300_000, 100_000, 200_000] {
+        dirty.write(written, &vec![7; length], &1);
+        written += length as u64;
+        assert!(held(&dirty) <= 2 * written, "{} for {written}", held(&dirty));
+    }
+    // What is written over the head of an extent leaves a part of it, which must not keep the whole.
+    dirty.write(900_000, &[1; 50_000], &1);
+    dirty.write(850_000, &[2; 99_000], &1);
+    assert!(held(&dirty) <= 2 * dirty.bytes(), "{} for {}", held(&dirty), dirty.bytes());
+    dirty.send_all();
+    while let Some(job) = dirty.take(u64::MAX) {
+        let length = job.data.len();
+        dirty.done(job.number);
+        assert!(job.data.try_into_mut().unwrap().capacity() <= length + length / 8);
+    }
+}
+
 #[test]
 fn what_is_written_in_order_is_sent_as_whole_chunks() {
     let mut dirty = dirty();

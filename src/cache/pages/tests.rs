@@ -109,8 +109,8 @@ async fn a_small_file_is_read_as_a_whole() {
 
 #[tokio::test]
 async fn what_lies_in_one_segment_is_answered_without_a_copy() {
-    let (cache, disk) = (cache(), Disk::new(60_000));
-    let all = cache.read(request(0, 60_000, disk.size), &disk).await.unwrap();
+    let (cache, disk) = (cache(), Disk::new(100_000));
+    let all = cache.read(request(0, 100_000, disk.size), &disk).await.unwrap();
     let part = cache.get(&request(1000, 10, disk.size)).unwrap();
     assert_eq!(part.as_ptr(), all[1000..].as_ptr());
 }

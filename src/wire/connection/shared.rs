@@ -9,6 +9,7 @@ use super::super::crypto::encryption::{TRANSFORM_ID, TRANSFORM_SIZE};
 use super::super::error::WireError;
 use super::super::frame::{self, Addressing, Chain, Protect, Reply, Request};
 use super::super::header::{Command, HEADER_SIZE, PROTOCOL_ID, UNSOLICITED};
+use super::super::messages::{check, lease::Break};
 use super::super::table::{MessageTable, Orphan, Outcome};
 use super::super::transport::Outbox;
 use super::{Answer, Security};
@@ -17,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -37,7 +39,7 @@ pub(super) struct Shared {
     pub(super) session_id: AtomicU64,
     pub(super) multi_credit: AtomicBool,
     pub(super) security: OnceLock<Security>,
-    pub(super) breaks: mpsc::Sender<Reply>,
+    pub(super) breaks: mpsc::Sender<Break>,
     /// Milliseconds from `started` to the last frame that came.
     pub(super) last_received: AtomicU64,
     pub(super) started: Instant,
@@ -104,8 +106,21 @@ impl Shared {
         Ok(Some((address, answer)))
     }
 
+    /// Checks the replies to `requests` before they are handed on: signature or encryption, and structure. A reply that
+    /// is wrong in either ends the connection.
+    pub(super) fn accept(
+        &self,
+        protect: Protect<'_>,
+        requests: &[Request],
+        replies: &[Reply],
+    ) -> Result<(), WireError> {
+        self.verify(protect, replies)?;
+        let checked = requests.iter().zip(replies).try_for_each(|(request, reply)| check(request, reply));
+        checked.inspect_err(|malformed| self.end(&format!("the server sent {malformed}"))).map_err(WireError::Malformed)
+    }
+
     /// A reply that should be signed or encrypted and isn't ends the connection (MS-SMB2 3.2.5.1.1, 3.2.5.1.3).
-    pub(super) fn verify(&self, protect: Protect<'_>, replies: &[Reply]) -> Result<(), WireError> {
+    fn verify(&self, protect: Protect<'_>, replies: &[Reply]) -> Result<(), WireError> {
         let problem = match protect {
             Protect::Plain => None,
             Protect::Seal(_) => replies.iter().find(|reply| !reply.sealed).map(|reply| (reply, "not encrypted")),
@@ -196,7 +211,7 @@ impl Shared {
         if !frame.starts_with(&PROTOCOL_ID) {
             return Err(Malformed("a message of an unknown protocol"));
         }
-        frame::split(frame, sealed)?.into_iter().try_for_each(|reply| self.take_reply(reply))
+        frame::split(frame, sealed).try_for_each(|reply| self.take_reply(reply?))
     }
 
     pub(super) fn take_reply(self: &Arc<Self>, reply: Reply) -> Result<(), Malformed> {
@@ -204,10 +219,7 @@ impl Shared {
             if reply.header.command != Command::OplockBreak as u16 {
                 return Err(Malformed("an unsolicited message that is not a break"));
             }
-            if self.breaks.try_send(reply).is_err() {
-                tracing::warn!(peer = %self.peer, "more breaks than can be kept: one is lost");
-            }
-            return Ok(());
+            return self.take_break(Break::parse(&reply)?);
         }
         let outcome = {
             let mut state = self.lock();
@@ -230,6 +242,16 @@ impl Shared {
             }
         }
         Ok(())
+    }
+
+    /// A break has come. One that was lost would leave a lease in use that the server has taken back, so a queue that is
+    /// full is the end: then all leases are given up.
+    fn take_break(&self, broken: Break) -> Result<(), Malformed> {
+        match self.breaks.try_send(broken) {
+            Err(TrySendError::Full(_)) => Err(Malformed("more lease breaks than can be kept")),
+            // Without a receiver there are no leases.
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
+        }
     }
 
     /// Nobody took the answer to a CREATE: the open must not stay at the server.
@@ -256,6 +278,7 @@ impl Shared {
         last: &mut Last,
         record: &mut impl FnMut(&[Bytes]),
     ) -> Result<Option<(u64, oneshot::Receiver<Answer>)>, WireError> {
+        chain.fits()?;
         let Some((address, answer)) = self.take_ids(chain, last)? else { return Ok(None) };
         let segments = frame::assemble(chain, address, protect);
         record(&segments);

@@ -18,7 +18,7 @@ pub(super) async fn receive(shared: Arc<Shared>, mut reader: FrameReader) {
         };
         match frame {
             Ok(frame) => {
-                let now = shared.started.elapsed().as_millis() as u64;
+                let now = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 shared.last_received.store(now, Ordering::Relaxed);
                 if let Err(malformed) = shared.take_frame(frame) {
                     break format!("the server sent {malformed}");

@@ -142,7 +142,8 @@ impl Sealer {
     /// Encrypts a message, or a whole compound: `frame` holds [`TRANSFORM_SIZE`] bytes of room and then
     /// the plain bytes, and holds the encrypted message afterwards.
     pub fn seal(&self, frame: &mut [u8]) {
-        let plain_size = frame.len() - TRANSFORM_SIZE;
+        let plain_size = u32::try_from(frame.len() - TRANSFORM_SIZE);
+        let Ok(plain_size) = plain_size else { unreachable!("a frame has a length of 24 bits") };
         let mut nonce = [0u8; 16];
         nonce[..8].copy_from_slice(&self.counter.fetch_add(1, Ordering::Relaxed).to_le_bytes());
         nonce[8..11].copy_from_slice(&self.nonce_salt);
@@ -151,7 +152,7 @@ impl Sealer {
             .put_bytes(&TRANSFORM_ID)
             .put_bytes(&[0; 16])
             .put_bytes(&nonce)
-            .put_u32(plain_size as u32)
+            .put_u32(plain_size)
             .put_u16(0)
             .put_u16(1) // Flags: encrypted; or, below SMB 3.1.1, EncryptionAlgorithm: AES-128-CCM. Both are 1.
             .put_u64(self.session_id);

@@ -57,7 +57,8 @@ fn kdf(key: &[u8], label: &[u8], context: &[u8], length: usize) -> Secret {
     mac.update(label);
     mac.update(&[0]);
     mac.update(context);
-    mac.update(&(length as u32 * 8).to_be_bytes());
+    let bits = u32::try_from(8 * length).expect("a key has 32 bytes at most");
+    mac.update(&bits.to_be_bytes());
     Zeroizing::new(mac.finalize().into_bytes()[..length].to_vec())
 }
 

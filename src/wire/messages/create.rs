@@ -2,9 +2,9 @@
 
 use super::FileId;
 use super::lease::{self, Granted, Wanted};
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put, TooLong, length16, length32};
 use crate::wire::frame::{Reply, Request};
-use crate::wire::header::{Command, HEADER_SIZE};
+use crate::wire::header::{Command, behind};
 
 /// Access that an open asks for (MS-SMB2 2.2.13.1).
 pub mod access {
@@ -73,11 +73,15 @@ impl Create<'_> {
 
     /// The request, which also asks to be allowed to cache.
     pub fn request_caching(&self, wanted: Wanted) -> Request {
-        const FIXED: usize = 56;
-        let name_length = 2 * self.path.len();
-        let contexts_at = (HEADER_SIZE + FIXED + name_length).next_multiple_of(8);
+        Request::checked(Command::Create, self.body(wanted))
+    }
+
+    fn body(&self, wanted: Wanted) -> Result<Vec<u8>, TooLong> {
+        const FIXED: u16 = 56;
+        let name_length = length16(2 * self.path.len(), TooLong::Path)?;
+        let contexts_at = (u32::from(behind(FIXED)) + u32::from(name_length)).next_multiple_of(8);
         let contexts = contexts(wanted);
-        let mut body = Vec::with_capacity(FIXED + name_length + 8 + contexts.len());
+        let mut body = Vec::with_capacity(usize::from(FIXED) + usize::from(name_length) + 8 + contexts.len());
         body.put_u16(57)
             .put_u8(0)
             .put_u8(wanted.level())
@@ -89,27 +93,31 @@ impl Create<'_> {
             .put_u32(SHARE_ALL)
             .put_u32(self.disposition)
             .put_u32(self.options)
-            .put_u16((HEADER_SIZE + FIXED) as u16)
-            .put_u16(name_length as u16)
-            .put_u32(contexts_at as u32)
-            .put_u32(contexts.len() as u32)
+            .put_u16(behind(FIXED))
+            .put_u16(name_length)
+            .put_u32(contexts_at)
+            .put_u32(length32(contexts.len(), TooLong::Other("what an open asks for"))?)
             .put_utf16(self.path)
             .align(8)
             .put_bytes(&contexts);
-        Request::new(Command::Create, body)
+        Ok(body)
     }
 }
 
+/// MS-SMB2 2.2.13.2, in either direction.
+const CONTEXTS: Entries = Entries { least: 16, alignment: 8 };
+
 /// The create contexts (MS-SMB2 2.2.13.2).
 fn contexts(wanted: Wanted) -> Vec<u8> {
-    const NAMED: u32 = 24;
+    const NAMED: u16 = 24;
     let lease = wanted.context();
     let mut contexts = Vec::with_capacity(112);
     // Next, NameOffset, NameLength, Reserved, DataOffset, DataLength, Name.
-    let next = if lease.is_some() { NAMED } else { 0 };
+    let next = if lease.is_some() { u32::from(NAMED) } else { 0 };
     contexts.put_u32(next).put_u16(16).put_u16(4).put_u16(0).put_u16(0).put_u32(0).put_bytes(QUERY_ON_DISK_ID).align(8);
     if let Some(data) = lease {
-        contexts.put_u32(0).put_u16(16).put_u16(4).put_u16(0).put_u16(NAMED as u16).put_u32(data.len() as u32);
+        // DataLength has 32 bits, of which the data of a lease needs one byte.
+        contexts.put_u32(0).put_u16(16).put_u16(4).put_u16(0).put_u16(NAMED).put_count(data.len()).put_u16(0);
         contexts.put_bytes(lease::CONTEXT).align(8).put_bytes(&data);
     }
     contexts
@@ -188,10 +196,9 @@ impl Created {
     }
 
     /// MS-SMB2 2.2.14.2.
-    fn take_contexts(&mut self, mut contexts: &[u8]) -> Result<(), Malformed> {
-        loop {
-            let context = Fields(contexts);
-            let next = context.u32(0)? as usize;
+    fn take_contexts(&mut self, contexts: &[u8]) -> Result<(), Malformed> {
+        for context in Linked::new(contexts, CONTEXTS) {
+            let context = context?;
             let name = context.bytes(usize::from(context.u16(4)?), usize::from(context.u16(6)?))?;
             let data = || context.bytes(usize::from(context.u16(10)?), context.u32(12)? as usize);
             if name == QUERY_ON_DISK_ID {
@@ -200,13 +207,8 @@ impl Created {
                 // The open is good even if nothing is known of its lease.
                 self.lease = Granted::parse(data()?).ok();
             }
-            // Each step goes forward, so the walk ends.
-            contexts = match next {
-                0 => return Ok(()),
-                next if next >= 16 => contexts.get(next..).ok_or(Malformed("a create context that lies outside"))?,
-                _ => return Err(Malformed("a create context that overlaps the one before")),
-            };
         }
+        Ok(())
     }
 }
 
@@ -229,6 +231,16 @@ pub fn parse_close(reply: &Reply) -> Result<Option<FileInfo>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::frame::Chain;
+    use crate::wire::header::HEADER_SIZE;
+
+    #[test]
+    fn a_path_is_as_long_as_its_length_field_can_tell() {
+        let fits = |units: usize| Chain::single(Create { path: &vec![0x61; units], ..OPEN }.request()).fits();
+        assert_eq!(fits(32_767), Ok(()));
+        assert_eq!(fits(32_768), Err(TooLong::Path));
+        assert_eq!(fits(65_536 + 1), Err(TooLong::Path), "it would wrap to a path of one character");
+    }
 
     const OPEN: Create<'_> =
         Create { path: &[0x61], access: 1, attributes: 0, disposition: disposition::OPEN, options: 0 };

@@ -3,9 +3,9 @@
 
 use super::FileId;
 use super::create::FileInfo;
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put, TooLong, length16, length32};
 use crate::wire::frame::{Reply, Request};
-use crate::wire::header::{Command, HEADER_SIZE};
+use crate::wire::header::{Command, behind};
 use smb_fscc::{QueryDirectoryInfoClass, QueryFileInfoClass, QueryFileSystemInfoClass, SetFileInfoClass};
 
 const INFO_FILE: u8 = 1;
@@ -31,14 +31,14 @@ pub enum Scan {
 /// A QUERY_DIRECTORY for all entries (MS-SMB2 2.2.33).
 pub fn query_directory(directory: FileId, buffer: u32, scan: Scan) -> Request {
     const RESTART_SCANS: u8 = 1;
-    const FIXED: usize = 32;
-    let mut body = Vec::with_capacity(FIXED + 2);
+    const FIXED: u16 = 32;
+    let mut body = Vec::with_capacity(usize::from(FIXED) + 2);
     body.put_u16(33)
         .put_u8(ID_FULL_DIRECTORY)
         .put_u8(if scan == Scan::Restarts { RESTART_SCANS } else { 0 })
         .put_u32(0)
         .put_bytes(&directory)
-        .put_u16((HEADER_SIZE + FIXED) as u16)
+        .put_u16(behind(FIXED))
         .put_u16(2)
         .put_u32(buffer)
         .put_utf16(&[u16::from(b'*')]);
@@ -58,16 +58,17 @@ pub struct Entry {
     pub reparse_tag: u32,
 }
 
+/// MS-FSCC 2.4.23.
+const ENTRIES: Entries = Entries { least: 80, alignment: 8 };
+
 /// The entries of a QUERY_DIRECTORY response, in the server's order.
 pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
     const REPARSE_POINT: u32 = 0x400;
-    let mut rest = output(reply)?;
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        let entry = Fields(rest);
+    let entry = |entry: Result<Fields<'_>, Malformed>| {
+        let entry = entry?;
         let attributes = entry.u32(56)?;
-        entries.push(Entry {
-            name: entry.utf16(80, entry.u32(60)? as usize)?,
+        Ok(Entry {
+            name: entry.name(80, entry.u32(60)? as usize)?,
             info: FileInfo {
                 created: entry.u64(8)?,
                 accessed: entry.u64(16)?,
@@ -79,22 +80,36 @@ pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
             },
             disk_id: entry.u64(72)?,
             reparse_tag: if attributes & REPARSE_POINT != 0 { entry.u32(64)? } else { 0 },
-        });
-        rest = match entry.u32(0)? as usize {
-            0 => &[],
-            // Each step goes forward, so the walk ends.
-            next if next >= 80 => rest.get(next..).ok_or(Malformed("a directory entry that lies outside"))?,
-            _ => return Err(Malformed("a directory entry that overlaps the one before")),
-        };
-    }
-    Ok(entries)
+        })
+    };
+    Linked::new(output(reply)?, ENTRIES).map(entry).collect()
+}
+
+/// Whether each entry is as [`parse_entries`] wants it, without a copy of any.
+pub(super) fn check_entries(reply: &Reply) -> Result<(), Malformed> {
+    Linked::new(output(reply)?, ENTRIES).try_for_each(|entry| {
+        let entry = entry?;
+        entry.check_name(80, entry.u32(60)? as usize)
+    })
 }
 
 /// The output buffer of a QUERY_DIRECTORY or QUERY_INFO response: they look alike.
 fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(9, "a QUERY response whose StructureSize is not 9")?;
-    Fields(&reply.message).bytes(usize::from(body.u16(2)?), body.u32(4)? as usize)
+    Fields(&reply.message).buffer(usize::from(body.u16(2)?), body.u32(4)? as usize)
+}
+
+/// Whether the response to a QUERY_INFO of [`query`] has all fields that are read.
+pub(super) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    let asked = Fields(&request.body);
+    let least = match (asked.u8(2)?, asked.u8(3)?) {
+        (INFO_FILE, FILE_NETWORK_OPEN) => 52,
+        (INFO_FILESYSTEM, FS_FULL_SIZE) => 32,
+        (INFO_FILESYSTEM, FS_ATTRIBUTE) => 4,
+        _ => 0,
+    };
+    Fields(output(reply)?).bytes(0, least).map(drop)
 }
 
 fn query(kind: u8, class: u8, file: FileId, length: u32) -> Request {
@@ -148,18 +163,22 @@ pub fn parse_shares_blocks(reply: &Reply) -> Result<bool, Malformed> {
 }
 
 fn set(class: u8, file: FileId, data: &[u8]) -> Request {
-    const FIXED: usize = 32;
-    let mut body = Vec::with_capacity(FIXED + data.len());
+    Request::checked(Command::SetInfo, set_body(class, file, data))
+}
+
+fn set_body(class: u8, file: FileId, data: &[u8]) -> Result<Vec<u8>, TooLong> {
+    const FIXED: u16 = 32;
+    let mut body = Vec::with_capacity(usize::from(FIXED) + data.len());
     body.put_u16(33)
         .put_u8(INFO_FILE)
         .put_u8(class)
-        .put_u32(data.len() as u32)
-        .put_u16((HEADER_SIZE + FIXED) as u16)
+        .put_u32(length32(data.len(), TooLong::Other("what is to be set"))?)
+        .put_u16(behind(FIXED))
         .put_u16(0)
         .put_u32(0)
         .put_bytes(&file)
         .put_bytes(data);
-    Request::new(Command::SetInfo, body)
+    Ok(body)
 }
 
 /// Sets times and attributes; 0 leaves one as it is (MS-FSCC 2.4.7).
@@ -187,9 +206,27 @@ pub fn set_delete(file: FileId) -> Request {
 
 /// Renames to a path from the tree's root (MS-FSCC 2.4.37.2).
 pub fn set_name(file: FileId, path: &[u16], replace: bool) -> Request {
+    // The field has 32 bits; but a path that no CREATE can tell again must not come to be.
+    let length = match length16(2 * path.len(), TooLong::Path) {
+        Ok(length) => u32::from(length),
+        Err(too_long) => return Request::checked(Command::SetInfo, Err(too_long)),
+    };
     let mut data = Vec::with_capacity(20 + 2 * path.len());
-    data.put_u8(u8::from(replace)).put_bytes(&[0; 7]).put_u64(0).put_u32(2 * path.len() as u32).put_utf16(path);
+    data.put_u8(u8::from(replace)).put_bytes(&[0; 7]).put_u64(0).put_u32(length).put_utf16(path);
     // Servers want at least the size of the structure, which ends in padding.
     data.resize(data.len().max(24), 0);
     set(FILE_RENAME, file, &data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::frame::Chain;
+
+    #[test]
+    fn a_new_path_is_as_long_as_an_open_can_tell() {
+        let fits = |units: usize| Chain::single(set_name([0; 16], &vec![0x61; units], false)).fits();
+        assert_eq!(fits(32_767), Ok(()));
+        assert_eq!(fits(32_768), Err(TooLong::Path));
+    }
 }

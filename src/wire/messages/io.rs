@@ -1,14 +1,15 @@
 //! READ (MS-SMB2 2.2.19, 2.2.20), WRITE (2.2.21, 2.2.22), FLUSH (2.2.17).
 
 use super::FileId;
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Fields, Malformed, Put, TooLong, length32};
 use crate::wire::frame::{Reply, Request};
-use crate::wire::header::{Command, HEADER_SIZE};
+use crate::wire::header::{Command, behind};
 use bytes::Bytes;
 
 /// A READ of up to `length` bytes.
 pub fn read(file: FileId, offset: u64, length: u32) -> Request {
-    const DATA_OFFSET: u8 = HEADER_SIZE as u8 + 16;
+    /// Where the data of the response is wanted: behind its header and the fixed part of its body.
+    const DATA_OFFSET: u8 = 64 + 16;
     let mut body = Vec::with_capacity(49);
     body.put_u16(49)
         .put_u8(DATA_OFFSET)
@@ -24,28 +25,44 @@ pub fn read(file: FileId, offset: u64, length: u32) -> Request {
     Request::new(Command::Read, body).with_response(length)
 }
 
-/// The data of a READ of `length` bytes: a slice of the frame it came in.
+/// What a response may be longer than its data, in bytes, and still be kept for it; beyond an eighth of the data.
+const SLACK: usize = 1024;
+
+/// The data of a READ of `length` bytes: a slice of the message it came in, unless there is much else in that.
 pub fn parse_read(reply: &Reply, length: u32) -> Result<Bytes, Malformed> {
+    let data = read_data(reply, length)?;
+    if reply.message.len() > data.len() + data.len() / 8 + SLACK {
+        return Ok(Bytes::copy_from_slice(data));
+    }
+    Ok(reply.message.slice_ref(data))
+}
+
+fn read_data(reply: &Reply, length: u32) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(17, "a READ response whose StructureSize is not 17")?;
     let (offset, count) = (usize::from(body.u8(2)?), body.u32(4)?);
     if count > length {
         return Err(Malformed("a READ response with more bytes than were asked for"));
     }
-    let end = offset + count as usize;
-    if end > reply.message.len() {
-        return Err(Malformed("a READ response whose data is not there"));
-    }
-    Ok(reply.message.slice(offset..end))
+    Fields(&reply.message).buffer(offset, count as usize)
+}
+
+/// Whether the response to a READ is as [`parse_read`] wants it.
+pub(super) fn check_read(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    read_data(reply, Fields(&request.body).u32(4)?).map(drop)
 }
 
 /// A WRITE of `data`.
 pub fn write(file: FileId, offset: u64, data: Bytes) -> Request {
-    const FIXED: usize = 48;
-    let mut body = Vec::with_capacity(FIXED);
+    const FIXED: u16 = 48;
+    let length = match length32(data.len(), TooLong::Other("the data of a WRITE")) {
+        Ok(length) => length,
+        Err(too_long) => return Request::checked(Command::Write, Err(too_long)),
+    };
+    let mut body = Vec::with_capacity(usize::from(FIXED));
     body.put_u16(49)
-        .put_u16((HEADER_SIZE + FIXED) as u16)
-        .put_u32(data.len() as u32)
+        .put_u16(behind(FIXED))
+        .put_u32(length)
         .put_u64(offset)
         .put_bytes(&file)
         .put_u32(0)
@@ -64,6 +81,11 @@ pub fn parse_write(reply: &Reply, length: u32) -> Result<u32, Malformed> {
         count if count > length => Err(Malformed("a WRITE that wrote more bytes than it was given")),
         count => Ok(count),
     }
+}
+
+/// Whether the response to a WRITE is as [`parse_write`] wants it.
+pub(super) fn check_write(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    parse_write(reply, Fields(&request.body).u32(4)?).map(drop)
 }
 
 /// A FLUSH.

@@ -9,9 +9,9 @@
 //! instead. It wants the same rights, and names the source by its FileId.
 
 use super::FileId;
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Fields, Malformed, Put, TooLong, length32};
 use crate::wire::frame::{Reply, Request};
-use crate::wire::header::{Command, HEADER_SIZE};
+use crate::wire::header::{Command, behind};
 use bytes::Bytes;
 
 const SRV_REQUEST_RESUME_KEY: u32 = 0x0014_0078;
@@ -25,16 +25,20 @@ pub type ResumeKey = [u8; 24];
 
 /// An IOCTL with `input`, whose answer holds up to `output` bytes.
 fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
-    const FIXED: usize = 56;
+    const FIXED: u16 = 56;
     const IS_FSCTL: u32 = 1;
-    let input_offset = if input.is_empty() { 0 } else { HEADER_SIZE + FIXED };
-    let mut body = Vec::with_capacity(FIXED + 1);
+    let length = match length32(input.len(), TooLong::Other("the input of an IOCTL")) {
+        Ok(length) => length,
+        Err(too_long) => return Request::checked(Command::Ioctl, Err(too_long)),
+    };
+    let input_offset = if input.is_empty() { 0 } else { behind(FIXED) };
+    let mut body = Vec::with_capacity(usize::from(FIXED) + 1);
     body.put_u16(57)
         .put_u16(0)
         .put_u32(code)
         .put_bytes(&file)
-        .put_u32(input_offset as u32)
-        .put_u32(input.len() as u32)
+        .put_u32(u32::from(input_offset))
+        .put_u32(length)
         .put_u32(0)
         .put_u32(0)
         .put_u32(0)
@@ -53,7 +57,12 @@ fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
 fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
-    Fields(&reply.message).bytes(body.u32(32)? as usize, body.u32(36)? as usize)
+    Fields(&reply.message).buffer(body.u32(32)? as usize, body.u32(36)? as usize)
+}
+
+/// Whether an IOCTL response is one, and its output is there.
+pub(super) fn check(reply: &Reply) -> Result<(), Malformed> {
+    output(reply).map(drop)
 }
 
 /// Asks for the resume key of an open.

@@ -1,7 +1,7 @@
 //! CHANGE_NOTIFY (MS-SMB2 2.2.35, 2.2.36) with FILE_NOTIFY_INFORMATION (MS-FSCC 2.7.1).
 
 use super::FileId;
-use crate::wire::codec::{Fields, Malformed, Put};
+use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::Command;
 
@@ -23,23 +23,30 @@ pub fn change_notify(directory: FileId, length: u32) -> Request {
     Request::new(Command::ChangeNotify, body).with_response(length)
 }
 
+/// MS-FSCC 2.7.1.
+const CHANGES: Entries = Entries { least: 12, alignment: 4 };
+
 /// The changes: each an action and a name. None at all mean that there were too many.
 pub fn parse_changes(reply: &Reply) -> Result<Vec<(u32, Vec<u16>)>, Malformed> {
+    let change = |change: Result<Fields<'_>, Malformed>| {
+        let change = change?;
+        Ok((change.u32(4)?, change.name(12, change.u32(8)? as usize)?))
+    };
+    Linked::new(output(reply)?, CHANGES).map(change).collect()
+}
+
+/// Whether each change is as [`parse_changes`] wants it, without a copy of any.
+pub(super) fn check_changes(reply: &Reply) -> Result<(), Malformed> {
+    Linked::new(output(reply)?, CHANGES).try_for_each(|change| {
+        let change = change?;
+        change.check_name(12, change.u32(8)? as usize)
+    })
+}
+
+fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(9, "a CHANGE_NOTIFY response whose StructureSize is not 9")?;
-    let mut rest = Fields(&reply.message).bytes(usize::from(body.u16(2)?), body.u32(4)? as usize)?;
-    let mut changes = Vec::new();
-    while !rest.is_empty() {
-        let change = Fields(rest);
-        changes.push((change.u32(4)?, change.utf16(12, change.u32(8)? as usize)?));
-        rest = match change.u32(0)? as usize {
-            0 => &[],
-            // Each step goes forward, so the walk ends.
-            next if next >= 12 => rest.get(next..).ok_or(Malformed("a change that lies outside"))?,
-            _ => return Err(Malformed("a change that overlaps the one before")),
-        };
-    }
-    Ok(changes)
+    Fields(&reply.message).buffer(usize::from(body.u16(2)?), body.u32(4)? as usize)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::super::crypto::SigningAlgorithm;
 use super::super::crypto::signing::Nonce;
 use super::super::frame::split;
-use super::super::header::SIGNATURE;
+use super::super::header::{HEADER_SIZE, SIGNATURE};
 use super::super::negotiate::tests_agreed;
 use super::super::scripted::{Scripted, Seen, pair, response};
 use super::*;
@@ -247,7 +247,7 @@ fn the_published_binding_has_the_published_keys_and_signatures() {
          19000000001000008D604217FFBACF40635BF9D8729921500900000048001D00A11B3019A0030A01
          00A312041001000000CFB046FC5D368E2200000000",
     );
-    let reply = split(BytesMut::from(&last[..]), false).unwrap().remove(0);
+    let reply = split(BytesMut::from(&last[..]), false).next().unwrap().unwrap();
     assert!(reply.is_signed_by(&Signer::new(SigningAlgorithm::AesCmac, &keys.signing)));
     assert!(!reply.is_signed_by(&Signer::new(SigningAlgorithm::AesCmac, &session_key)));
 }

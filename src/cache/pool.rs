@@ -1,0 +1,222 @@
+//! Memory for small pieces of cached data: pages of one region.
+//!
+//! Small pieces come and go one by one, so that in the allocator's memory the holes that they leave are of no use for
+//! chunks, and neither go back to the system: after a while the process would be larger than what is kept. Here each
+//! piece has a page of its own, and what is not used any more is given back, but for [`WARM`] pages.
+//!
+//! Invariants: a page belongs to one [`Page`], or is free. It is written before anybody else can see it, and never after.
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+/// The size of a page of the pool, in bytes: one of the machine's or several.
+pub(super) const PAGE: usize = 4096;
+/// Free pages that are kept, since they are about to be used again: 8 MiB.
+const WARM: usize = 2048;
+/// Pages that are given back at a time.
+const BATCH: usize = 64;
+
+/// The pages.
+#[derive(Debug)]
+pub(super) struct PagePool(Option<Arc<Region>>);
+
+#[derive(Debug)]
+struct Region {
+    base: NonNull<u8>,
+    /// How many pages it has.
+    pages: u32,
+    free: Mutex<Free>,
+}
+
+#[derive(Debug, Default)]
+struct Free {
+    /// The first page that was never used.
+    unused: u32,
+    warm: Vec<u32>,
+    /// Free pages that the system has back.
+    cold: Vec<u32>,
+}
+
+/// The page of a piece, with as many bytes as it has.
+struct Page {
+    region: Arc<Region>,
+    index: u32,
+    length: usize,
+}
+
+// SAFETY: the region is plain memory that belongs to no thread. What is in it is only touched through pages, each of
+// which is written by `PagePool::copy` alone, before it is shared.
+unsafe impl Send for Region {}
+// SAFETY: as above; the list of free pages has a lock.
+unsafe impl Sync for Region {}
+
+impl PagePool {
+    /// Room for `bytes` bytes, none of which is taken from the system before it is used.
+    pub(super) fn new(bytes: u64) -> PagePool {
+        let pages = u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX);
+        PagePool(Region::new(pages).map(Arc::new))
+    }
+
+    /// A copy of at most [`PAGE`] bytes.
+    pub(super) fn copy(&self, data: &[u8]) -> Bytes {
+        let taken = self.0.as_ref().filter(|_| data.len() <= PAGE).and_then(|region| Some((region, region.take()?)));
+        // Pages that were let go may still be on their way to the kernel; or the system has no address space.
+        let Some((region, index)) = taken else { return Bytes::copy_from_slice(data) };
+        let page = Page { region: Arc::clone(region), index, length: data.len() };
+        // SAFETY: the page lies within the region, has room for the data, and nobody else has it: see `Region::take`.
+        unsafe { page.start().copy_from_nonoverlapping(NonNull::from(data).cast(), data.len()) };
+        Bytes::from_owner(page)
+    }
+}
+
+impl Region {
+    /// `None` if there is nothing to map, or the system refuses.
+    fn new(pages: u32) -> Option<Region> {
+        let length = usize::try_from(u64::from(pages) * PAGE as u64).ok().filter(|length| *length > 0)?;
+        let (protection, flags) =
+            (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+        // SAFETY: a new mapping at an address that the system chooses touches no other memory.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        // With large pages a single small one would take 2 MiB. It is a wish: older kernels have none to forgo.
+        // SAFETY: the whole of the mapping that was just made; the advice changes nothing of what is in it.
+        unsafe { libc::madvise(base, length, libc::MADV_NOHUGEPAGE) };
+        Some(Region { base: NonNull::new(base.cast())?, pages, free: Mutex::default() })
+    }
+
+    /// A page that nobody has.
+    fn take(&self) -> Option<u32> {
+        let mut free = self.free.lock();
+        if let Some(index) = free.warm.pop().or_else(|| free.cold.pop()) {
+            return Some(index);
+        }
+        let index = Some(free.unused).filter(|index| *index < self.pages)?;
+        free.unused += 1;
+        Some(index)
+    }
+
+    /// A page has become free.
+    fn put_back(&self, index: u32) {
+        let mut surplus: Vec<u32> = {
+            let mut free = self.free.lock();
+            free.warm.push(index);
+            if free.warm.len() < WARM + BATCH {
+                return;
+            }
+            // Those that were free for longest.
+            free.warm.drain(..BATCH).collect()
+        };
+        surplus.sort_unstable();
+        for run in surplus.chunk_by(|page, next| page + 1 == *next) {
+            let start = self.start_of(run[0]).as_ptr().cast();
+            // SAFETY: these pages are in no list at this moment and belong to no `Page`, so nobody reads them; whoever
+            // takes one later writes it first.
+            unsafe { libc::madvise(start, run.len() * PAGE, libc::MADV_DONTNEED) };
+        }
+        self.free.lock().cold.extend(surplus);
+    }
+
+    fn start_of(&self, index: u32) -> NonNull<u8> {
+        // SAFETY: an index is below `pages`, so the result lies within the mapping.
+        unsafe { self.base.add(index as usize * PAGE) }
+    }
+}
+
+impl Drop for Region {
+    fn drop(&mut self) {
+        // SAFETY: the mapping of `Region::new`, with its length. Each `Page` holds the region, so there is none.
+        unsafe { libc::munmap(self.base.as_ptr().cast(), self.pages as usize * PAGE) };
+    }
+}
+
+impl Page {
+    fn start(&self) -> NonNull<u8> {
+        self.region.start_of(self.index)
+    }
+}
+
+impl AsRef<[u8]> for Page {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: these bytes were written by `PagePool::copy` before anybody got the page, and are not written again
+        // as long as it lives.
+        unsafe { NonNull::slice_from_raw_parts(self.start(), self.length).as_ref() }
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.region.put_back(self.index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn resident(pool: &PagePool) -> usize {
+        let region = pool.0.as_ref().unwrap();
+        let mut pages = vec![0u8; region.pages as usize];
+        // SAFETY: the vector has a byte for each page of the mapping.
+        let result = unsafe {
+            libc::mincore(region.base.as_ptr().cast(), region.pages as usize * PAGE, pages.as_mut_ptr().cast())
+        };
+        assert_eq!(result, 0);
+        pages.iter().filter(|page| **page & 1 != 0).count()
+    }
+
+    #[test]
+    fn what_is_let_go_goes_back_to_the_system() {
+        let pages = 3 * WARM;
+        let pool = PagePool::new((pages * PAGE) as u64);
+        let kept: Vec<Bytes> = (0..pages).map(|number| pool.copy(&[number as u8; PAGE])).collect();
+        assert_eq!(resident(&pool), pages);
+        // Every other one first, so that no two free pages lie side by side.
+        let (odd, even): (Vec<_>, Vec<_>) = kept.into_iter().enumerate().partition(|(number, _)| number % 2 == 1);
+        drop(odd);
+        assert!(resident(&pool) <= even.len() + WARM + BATCH, "{}", resident(&pool));
+        assert!(even.iter().all(|(number, data)| data[..] == [*number as u8; PAGE]));
+        drop(even);
+        assert!(resident(&pool) <= WARM + BATCH);
+        let again: Vec<Bytes> = (0..pages).map(|number| pool.copy(&[number as u8; 100])).collect();
+        assert!(again.iter().enumerate().all(|(number, data)| data[..] == [number as u8; 100]));
+    }
+
+    #[test]
+    fn a_pool_that_is_used_up_or_empty_still_copies() {
+        for pages in [0, 1] {
+            let pool = PagePool::new(pages * PAGE as u64);
+            let copies = [pool.copy(b"one"), pool.copy(b"two"), pool.copy(&[3; PAGE + 1])];
+            assert_eq!(copies.map(|copy| copy.len()), [3, 3, PAGE + 1]);
+        }
+    }
+
+    #[test]
+    fn pages_outlive_their_pool() {
+        let pool = PagePool::new(PAGE as u64);
+        let copy = pool.copy(b"still there");
+        drop(pool);
+        assert_eq!(copy, b"still there"[..]);
+    }
+
+    proptest! {
+        /// Whatever is taken and let go, in whatever order: each copy stays as it was made.
+        #[test]
+        fn no_two_copies_share_a_page(steps in proptest::collection::vec((any::<bool>(), 1usize..=PAGE, any::<u8>()), 1..300)) {
+            let pool = PagePool::new(100 * PAGE as u64);
+            let mut kept: Vec<(u8, Bytes)> = Vec::new();
+            for (take, length, fill) in steps {
+                if take || kept.is_empty() {
+                    kept.push((fill, pool.copy(&vec![fill; length])));
+                } else {
+                    kept.swap_remove(length % kept.len());
+                }
+            }
+            prop_assert!(kept.iter().all(|(fill, data)| data.iter().all(|byte| byte == fill)));
+        }
+    }
+}

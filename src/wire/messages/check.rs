@@ -1,0 +1,31 @@
+//! Whether a response has the structure that its request demands.
+//!
+//! A server that breaks the protocol in one field cannot be trusted in the next, so a response that is malformed is
+//! found before anything of it is used, whoever asked and whether it is looked at or not.
+
+use super::{create, info, io, ioctl, notify};
+use crate::wire::codec::Malformed;
+use crate::wire::frame::{Reply, Request};
+use crate::wire::header::Command;
+use crate::wire::status::NtStatus;
+
+/// Checks the response to a request. One that is an error has no structure that is used.
+pub(in crate::wire) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
+    if reply.header.command != request.command as u16 {
+        return Err(Malformed("a reply to another command than was sent"));
+    }
+    if reply.status() != NtStatus::SUCCESS {
+        return Ok(());
+    }
+    match request.command {
+        Command::Create => create::Created::parse(reply).map(drop),
+        Command::Close => create::parse_close(reply).map(drop),
+        Command::Read => io::check_read(request, reply),
+        Command::Write => io::check_write(request, reply),
+        Command::QueryDirectory => info::check_entries(reply),
+        Command::QueryInfo => info::check(request, reply),
+        Command::ChangeNotify => notify::check_changes(reply),
+        Command::Ioctl => ioctl::check(reply),
+        _ => Ok(()),
+    }
+}
