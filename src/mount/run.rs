@@ -12,7 +12,7 @@ use crate::config::buffers::{self, Effective};
 use crate::config::{MountOptions, MountSpec};
 use crate::fuse;
 use crate::share::{FileKind, IoLimits, RemotePath, Share, ShareError, SmbShare};
-use crate::vfs::{Vfs, VfsOptions};
+use crate::vfs::{Vfs, VfsOptions, names};
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,7 +87,7 @@ fn serve(spec: &MountSpec, ready: Option<&mut Option<Ready>>) -> Result<(), Moun
         ..MountRequest::new(mountpoint, "")
     };
     let mut mounted = kernel::mount(&request)?;
-    let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&spec.options), RemotePath::parse(&spec.url.path)));
+    let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&spec.options), root_of(spec)?));
     runtime.spawn(vfs.clone().obey_breaks());
     runtime.spawn(vfs.clone().tend());
     runtime.spawn(vfs.clone().follow_watches());
@@ -159,6 +159,12 @@ fn vfs_options(options: &MountOptions) -> VfsOptions {
     }
 }
 
+/// The folder to mount. The URL names it as a mount of the whole share shows it.
+fn root_of(spec: &MountSpec) -> Result<RemotePath, MountError> {
+    let path = &spec.url.path;
+    names::encode_path(path.as_ref()).map_err(|error| MountError::new(Stage::Path, format!("{path:?}: {error}")))
+}
+
 /// Connects to the share, and looks at the folder that is to be mounted.
 async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
     let options = &spec.options;
@@ -175,7 +181,7 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
         connect_timeout: options.connect_timeout,
         echo_interval: ECHO_INTERVAL,
     };
-    let root = RemotePath::parse(&spec.url.path);
+    let root = root_of(spec)?;
     let share = SmbShare::connect(config, options.request_timeout, root.clone(), |terms| choose_limits(options, terms))
         .await
         .map_err(explain)?;
