@@ -25,6 +25,7 @@ mod listing;
 mod metadata;
 mod names;
 mod netbios;
+mod one_build;
 mod outages;
 mod permissions;
 mod reading;
