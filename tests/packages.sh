@@ -1,7 +1,10 @@
-# Sourced by the scripts that need programs: installs what a bare Debian or Ubuntu lacks, and starts none of it.
+# Sourced by the scripts that need programs: says what this machine cannot do, and installs what a bare Debian or Ubuntu lacks without
+# starting any of it. Everything here comes before the build: what is missing is said at once.
 
 # A shell of an ordinary user may lack these.
-PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
+PATH="$PATH:/usr/sbin:/sbin"
+# Asking for a version must not make rustup download a toolchain.
+export RUSTUP_AUTO_INSTALL=0
 
 # as_root COMMAND...: runs it as root.
 as_root() {
@@ -13,24 +16,26 @@ as_root() {
   fi
 }
 
-# need PROGRAM=PACKAGES...: installs the packages of every program that is missing.
+# need WHAT=PACKAGES...: installs the packages of everything that is missing. WHAT is a program, or a pattern of files if it has a slash.
 need() {
   local pair packages=()
   for pair in "$@"; do
-    command -v "${pair%%=*}" >/dev/null || read -ra packages <<<"${packages[*]} ${pair#*=}"
+    is_there "${pair%%=*}" || read -ra packages <<<"${packages[*]} ${pair#*=}"
   done
-  if [ ${#packages[@]} -gt 0 ]; then
-    if ! command -v apt-get >/dev/null; then
-      echo "please install what Debian calls: ${packages[*]}" >&2
-      return 1
-    fi
-    echo "== installing ${packages[*]}"
-    install_quietly "${packages[@]}"
-  fi
-  if ! command -v cargo >/dev/null; then
-    echo "cargo is missing: install Rust, 1.95 or newer (rustup, or a package that is new enough)" >&2
+  [ ${#packages[@]} -gt 0 ] || return 0
+  if ! command -v apt-get >/dev/null; then
+    echo "please install what Debian calls: ${packages[*]}" >&2
     return 1
   fi
+  echo "== installing ${packages[*]}"
+  install_quietly "${packages[@]}"
+}
+
+is_there() {
+  case $1 in
+    */*) compgen -G "$1" >/dev/null ;;
+    *) command -v "$1" >/dev/null ;;
+  esac
 }
 
 # install_quietly PACKAGES...: without starting their services (a policy-rc.d that is there for the moment).
@@ -45,18 +50,105 @@ install_quietly() (
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 )
 
-# need_fuse: makes /dev/fuse usable for everybody, as udev does, and FUSE connections abortable.
+# need_rust: puts a Rust that is new enough first on PATH. Where there is none, says how to get one.
+need_rust() {
+  local least folder found=() problem
+  least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+  # rustup's folder is on the PATH of shells that were started after its installation only.
+  for folder in "$(dirname "$(command -v cargo || echo /none)")" "${CARGO_HOME:-$HOME/.cargo}/bin"; do
+    [ -x "$folder/cargo" ] || continue
+    problem=$(PATH="$folder:$PATH" rust_problem "$least")
+    if [ -z "$problem" ]; then
+      PATH="$folder:$PATH"
+      return 0
+    fi
+    found+=("$problem")
+  done
+  [ ${#found[@]} -gt 0 ] || found=("cargo is missing")
+  printf '%s\n' "${found[@]}" | sort -u >&2
+  echo "Rust $least or newer is needed. This line installs it for you, in your home folder:" >&2
+  echo "  $(rust_installation)" >&2
+  return 1
+}
+
+# rust_problem LEAST: what is wrong with the cargo and the rustc on PATH; nothing if both are new enough.
+rust_problem() {
+  local program said version
+  for program in cargo rustc; do
+    if ! said=$("$program" --version 2>&1); then
+      echo "$(command -v "$program" || echo "$program") does not work: ${said%%$'\n'*}"
+      return
+    fi
+    version=$(cut -d ' ' -f 2 <<<"$said")
+    if [ "$(printf '%s\n' "$1" "$version" | sort -V | head -n 1)" != "$1" ]; then
+      echo "$(command -v "$program") is too old: version $version"
+      return
+    fi
+  done
+}
+
+# rust_installation: one line that installs a Rust that is new enough.
+rust_installation() {
+  local rustup sudo="" curl=""
+  rustup=$(PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin" command -v rustup) || rustup=
+  if [ -n "$rustup" ]; then
+    echo "$rustup toolchain install stable --profile minimal && $rustup default stable"
+    return
+  fi
+  [ "$(id -u)" = 0 ] || sudo="sudo "
+  command -v curl >/dev/null || curl="${sudo}apt-get update && ${sudo}apt-get install -y curl ca-certificates && "
+  echo "${curl}curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
+}
+
+# need_fuse: makes /dev/fuse usable for every user, as udev does.
 need_fuse() {
-  if [ ! -e /dev/fuse ] && ! as_root modprobe fuse; then
-    echo "there is no /dev/fuse; a container needs: --device /dev/fuse --cap-add SYS_ADMIN" >&2
+  if [ ! -e /dev/fuse ] && ! { command -v modprobe >/dev/null && as_root modprobe fuse && [ -e /dev/fuse ]; }; then
+    echo "there is no /dev/fuse. On a machine of its own: modprobe fuse. A container must be given it: --device /dev/fuse --cap-add SYS_ADMIN" >&2
     return 1
   fi
   if [ "$(stat -c %a /dev/fuse)" != 666 ]; then
     echo "== chmod 666 /dev/fuse"
     as_root chmod 666 /dev/fuse
   fi
+  if ! (: <>/dev/fuse) 2>/dev/null; then
+    echo "/dev/fuse is there and cannot be opened: the kernel has no FUSE (modprobe fuse), or a container may not use it (--device /dev/fuse)" >&2
+    return 1
+  fi
+  # CAP_SYS_ADMIN is capability 21; where even root cannot have it, nothing can be mounted.
+  if (((0x$(sed -n 's/^CapBnd:\s*//p' /proc/self/status) >> 21 & 1) == 0)); then
+    echo "nothing can be mounted here: CAP_SYS_ADMIN is missing. A container must be given it: --cap-add SYS_ADMIN" >&2
+    return 1
+  fi
+}
+
+# need_fuse_control: makes FUSE connections abortable, as systemd does.
+need_fuse_control() {
   if ! mountpoint -q /sys/fs/fuse/connections; then
     echo "== mount -t fusectl /sys/fs/fuse/connections"
     as_root mount -t fusectl fusectl /sys/fs/fuse/connections
   fi
+}
+
+# need_open_folder: makes temporary files where every user can reach them, since some tests run as another user.
+need_open_folder() {
+  local folder
+  for folder in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
+    if every_user_may_enter "$folder"; then
+      export TMPDIR=$folder
+      return 0
+    fi
+  done
+  echo "no folder for temporary files can be entered by every user: neither ${TMPDIR:-/tmp} nor /tmp nor /var/tmp" >&2
+  return 1
+}
+
+# every_user_may_enter FOLDER: whether every user may enter it and all above it.
+every_user_may_enter() {
+  local folder
+  folder=$(readlink -e "$1") || return 1
+  while [ $((0$(stat -c %a "$folder") & 1)) = 1 ]; do
+    [ "$folder" != / ] || return 0
+    folder=$(dirname "$folder")
+  done
+  return 1
 }

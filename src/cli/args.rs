@@ -53,8 +53,9 @@ Where the name and the password come from, the strongest word first:
   6. AUTH_USERNAME, AUTH_PASSWORD and AUTH_DOMAIN in the environment
   7. a question on the terminal, for the password only
   Each of name, password and domain is taken from the first place that has it; a place that names
-  another user is left out. If no place names a user, the guest account signs in. DOMAIN\\name and
-  name@example.org are names, too. For a moment, other users can see a URL's password in ps.
+  another user is left out. If no place names a user, the guest account signs in. DOMAIN\\name,
+  DOMAIN/name and name@example.org are names, too; in front of a URL's @, the separator is written %5C
+  or %2F. For a moment, other users can see a URL's password in ps.
 
 Examples:
   cifs-fuse 'cifs://nas/media/films?auth-username=ann' /mnt/films
@@ -96,7 +97,7 @@ pub(super) struct Args {
     #[arg(value_name = "DIR")]
     pub(super) mountpoint: Option<PathBuf>,
 
-    /// Who signs in; DOMAIN\name is allowed
+    /// Who signs in; DOMAIN\name and DOMAIN/name are allowed
     #[arg(long, value_name = "NAME", help_heading = SIGNING_IN, aliases = ["auth-username", "user"])]
     pub(super) username: Option<String>,
 

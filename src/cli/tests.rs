@@ -314,6 +314,51 @@ fn a_password_comes_from_the_strongest_place() {
 }
 
 #[test]
+fn a_domain_may_stand_in_front_of_the_name_wherever_a_name_may_stand() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    for (number, separator) in ["\\", "/"].iter().enumerate() {
+        let ann = format!("WG{separator}ann");
+        let encoded = ann.replace('\\', "%5C").replace('/', "%2F");
+        let credentials = file(&number.to_string(), format!("username={ann}\npassword=pw\n"));
+        let arguments = [
+            vec![format!("cifs://{encoded}:pw@nas/m")],
+            vec![format!("cifs://nas/m?auth-username={ann}&auth-password=pw")],
+            vec![format!("cifs://nas/m?auth-username={encoded}&auth-password=pw")],
+            vec!["cifs://nas/m".to_owned(), format!("--username={ann}")],
+            vec!["cifs://nas/m".to_owned(), "-o".to_owned(), format!("username={ann}")],
+            vec!["cifs://nas/m".to_owned(), "-o".to_owned(), format!("user={ann},ro")],
+            vec!["cifs://nas/m".to_owned(), format!("--credentials={credentials}")],
+            vec!["cifs://nas/m".to_owned()],
+        ];
+        for words in arguments {
+            // The environment names a user for the last of them, and completes the others.
+            let environment = Environment {
+                credentials: Credentials {
+                    username: (words.len() == 1 && !words[0].contains("ann")).then(|| ann.clone()),
+                    password: Some(SecretString::from("pw")),
+                    domain: None,
+                },
+                ..environment()
+            };
+            let mut line = vec!["cifs-fuse", words[0].as_str(), "/mnt"];
+            line.extend(words[1..].iter().map(String::as_str));
+            match parse_in(&environment, &line).unwrap_or_else(|error| panic!("{line:?}: {error}")).spec.identity {
+                Identity::User { username, domain, .. } => {
+                    assert_eq!((&*username, domain.as_deref()), ("ann", Some("WG")), "{line:?}");
+                }
+                Identity::Anonymous => panic!("{line:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_fake_mount_asks_for_no_password() {
     let environment = Environment { ask: Some(|_| panic!("nobody is to be asked")), ..environment() };
     parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt", "-f"]).unwrap();

@@ -26,7 +26,7 @@ pub use file::CredentialsFile;
 /// What one place says about who signs in; or what several say together.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
-    /// The account's name; `DOMAIN\name` is allowed.
+    /// The account's name; `DOMAIN\name` and `DOMAIN/name` are allowed.
     pub username: Option<String>,
     /// The password. An empty one is a password, too.
     pub password: Option<SecretString>,
@@ -54,9 +54,10 @@ fn same_account(a: &str, b: &str) -> bool {
     split_domain(a).1.to_lowercase() == split_domain(b).1.to_lowercase()
 }
 
-/// `DOMAIN\name` taken apart. `name@example.org` is a user principal name, which servers take whole.
+/// `DOMAIN\name` or `DOMAIN/name` taken apart; no account's name holds either separator. `name@example.org` is a user principal
+/// name, which servers take whole.
 fn split_domain(username: &str) -> (Option<&str>, &str) {
-    match username.split_once('\\') {
+    match username.split_once(['\\', '/']) {
         Some((domain, name)) => ((!domain.is_empty()).then_some(domain), name),
         None => (None, username),
     }

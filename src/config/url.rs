@@ -3,6 +3,7 @@
 //! [`ShareUrl::parse`] walks it from left to right: scheme, authority (`authority.rs`), path, query
 //! (`query.rs`). Everything may be percent-encoded (`decode.rs`); in the query a `+` is a space.
 //! `\` separates like `/`, and `#` is an ordinary character, since file names and passwords hold it.
+//! A `%5C` separates nothing: it is part of a name, as any character is that a mount shows in one.
 //!
 //! The invariant: no error here quotes anything that could be a part of a password, and what a
 //! [`ShareUrl`] shows, by `Display` or `Debug`, holds none.
@@ -36,7 +37,8 @@ pub struct ShareUrl {
     pub port: Option<u16>,
     /// The name of the share.
     pub share: String,
-    /// The folder on the share, with `/` between its components and none at the ends; empty for the share's root.
+    /// The folder on the share, with `/` between its components and none at the ends; empty for the share's root. Its names
+    /// are those that a mount shows: what SMB reserves has not been encoded.
     pub path: String,
     /// Who signs in: `auth-username`, or else the name before the `@`.
     pub username: Option<String>,
@@ -129,15 +131,21 @@ fn after_scheme(text: &str) -> Result<&str, UrlError> {
 
 /// The first component names the share, the rest is the path on it.
 fn share_and_path(text: &str) -> Result<(String, String), UrlError> {
-    let decoded = decode("path", text, Plus::IsPlus)?;
-    if decoded.chars().any(char::is_control) {
-        return Err(UrlError::ControlCharacter { part: "path" });
-    }
-    let mut components = decoded.split(['/', '\\']).filter(|component| !matches!(*component, "" | "."));
+    // Separated first and decoded then, so that a name may hold a `\`. None holds a `/`, however that is written.
+    let parts =
+        text.split(['/', '\\']).map(|part| decode("path", part, Plus::IsPlus)).collect::<Result<Vec<_>, _>>()?;
+    let mut components =
+        parts.iter().flat_map(|part| part.split('/')).filter(|component| !matches!(*component, "" | "."));
     let share = components.next().ok_or(UrlError::MissingShare)?.to_owned();
     let path: Vec<&str> = components.collect();
     if share == ".." || path.contains(&"..") {
         return Err(UrlError::ParentInPath);
+    }
+    if share.contains(char::is_control) {
+        return Err(UrlError::ControlCharacter { part: "share" });
+    }
+    if path.iter().any(|name| name.contains('\0')) {
+        return Err(UrlError::ControlCharacter { part: "path" });
     }
     Ok((share, path.join("/")))
 }

@@ -70,10 +70,24 @@ impl Session {
     }
 }
 
-/// A connection that was aborted has ended as it should: that is how a stuck mount is taken down.
-fn as_end(result: io::Result<()>) -> io::Result<()> {
+/// How a session ended, given what its loop returned. ECONNABORTED is an ordinary end. An abort causes it, which is how a stuck mount is
+/// taken down. So does an unmount that overtakes a request: the kernel says so instead of ENODEV when a read has taken a request from
+/// the queue, a RELEASE of the last open file for instance, and the connection ends before the request is handed over.
+pub(crate) fn as_end(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unmount_that_overtakes_a_request_is_an_ordinary_end() {
+        let end = |errno| as_end(Err(io::Error::from_raw_os_error(errno))).map_err(|error| error.raw_os_error());
+        assert_eq!(end(libc::ECONNABORTED), Ok(()));
+        assert_eq!(end(libc::EIO), Err(Some(libc::EIO)));
     }
 }

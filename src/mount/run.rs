@@ -11,7 +11,7 @@ use super::{MountError, RunMode, Stage, core_dump, notify, point};
 use crate::config::buffers::{self, Effective};
 use crate::config::{MountOptions, MountSpec};
 use crate::share::{FileKind, IoLimits, RemotePath, Share, ShareError, SmbShare};
-use crate::vfs::{Vfs, VfsOptions};
+use crate::vfs::{Vfs, VfsOptions, names};
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
 use crate::{cache, fuse};
 use std::sync::Arc;
@@ -87,7 +87,7 @@ fn serve(spec: &MountSpec, ready: Option<&mut Option<Ready>>) -> Result<(), Moun
         ..MountRequest::new(mountpoint, "")
     };
     let mut mounted = kernel::mount(&request)?;
-    let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&spec.options), RemotePath::parse(&spec.url.path)));
+    let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&spec.options), root_of(spec)?));
     runtime.spawn(cache::allocator::give_back());
     runtime.spawn(vfs.clone().weigh_names());
     runtime.spawn(vfs.clone().obey_breaks());
@@ -161,6 +161,12 @@ fn vfs_options(options: &MountOptions) -> VfsOptions {
     }
 }
 
+/// The folder to mount. The URL names it as a mount of the whole share shows it.
+fn root_of(spec: &MountSpec) -> Result<RemotePath, MountError> {
+    let path = &spec.url.path;
+    names::encode_path(path.as_ref()).map_err(|error| MountError::new(Stage::Path, format!("{path:?}: {error}")))
+}
+
 /// Connects to the share, and looks at the folder that is to be mounted.
 async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
     let options = &spec.options;
@@ -177,7 +183,7 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
         connect_timeout: options.connect_timeout,
         echo_interval: ECHO_INTERVAL,
     };
-    let root = RemotePath::parse(&spec.url.path);
+    let root = root_of(spec)?;
     let share = SmbShare::connect(config, options.request_timeout, root.clone(), |terms| choose_limits(options, terms))
         .await
         .map_err(explain)?;

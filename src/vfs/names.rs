@@ -11,6 +11,7 @@
 //! out of its directory (`..`, or one with a separator) is never handed on.
 
 use super::errno::{Result, VfsError};
+use crate::share::RemotePath;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -61,6 +62,15 @@ pub fn encode(name: &OsStr) -> Result<Vec<u16>> {
         return Err(VfsError::rule(libc::ENAMETOOLONG, "the name is longer than 255 UTF-16 units"));
     }
     Ok(units)
+}
+
+/// The path to send for a path of names that a user gave, from the root of the share down, with `/` between them.
+///
+/// # Errors
+/// Those of [`encode`], for the first name that has one.
+pub fn encode_path(path: &OsStr) -> Result<RemotePath> {
+    let names = path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty());
+    names.map(OsStr::from_bytes).try_fold(RemotePath::root(), |path, name| Ok(path.join(&encode(name)?)))
 }
 
 /// The name to show for a name that the server gave; `None` for one that no honest server gives.
@@ -172,6 +182,16 @@ mod tests {
         assert_eq!(encoded(b"a "), [0x61, 0xF028]);
         assert_eq!(encoded(b"a.."), [0x61, 0x2E, 0xF029]);
         assert_eq!(encoded(b" a.b"), units(" a.b"));
+    }
+
+    #[test]
+    fn each_name_of_a_path_is_encoded() {
+        let path = |text: &str| encode_path(OsStr::new(text)).map(|path| path.as_utf16().to_vec());
+        assert_eq!(path("a:b/c./d\\e"), Ok(units("a\u{F022}b\\c\u{F029}\\d\u{F026}e")));
+        assert_eq!(path("/films//old/"), Ok(units("films\\old")));
+        assert_eq!(path(""), Ok(Vec::new()));
+        assert_eq!(path("a/../b").unwrap_err().errno, libc::EINVAL);
+        assert_eq!(path(&format!("a/{}", "ü".repeat(256))).unwrap_err().errno, libc::ENAMETOOLONG);
     }
 
     #[test]

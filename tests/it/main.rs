@@ -27,6 +27,7 @@ mod lost_sessions;
 mod metadata;
 mod names;
 mod netbios;
+mod one_build;
 mod outages;
 mod permissions;
 mod reading;

@@ -1,5 +1,6 @@
 //! File names: Unicode, what Windows reserves, what nobody can store.
 
+use crate::command_line::encoded;
 use crate::support::files::names;
 use crate::support::mount::Request;
 use crate::support::scene::Scene;
@@ -16,6 +17,7 @@ both_servers!(
     folders_may_have_reserved_names_too,
     a_name_that_is_no_text_is_refused,
     the_url_may_name_a_folder_with_an_odd_name,
+    every_folder_of_a_mount_can_be_mounted_itself,
 );
 
 fn unicode_names_are_the_same_here_and_there(kind: Kind) {
@@ -114,4 +116,19 @@ fn the_url_may_name_a_folder_with_an_odd_name(kind: Kind) {
     let mount = Request::new(format!("{}/50%25%20%C3%A9t%C3%A9%20%26%20more/in+side/", scene.url())).mount();
     assert_eq!(names(mount.path()), ["file"]);
     mount.unmount();
+}
+
+/// Whatever stands for its name on the server, the URL names it as the mount shows it.
+fn every_folder_of_a_mount_can_be_mounted_itself(kind: Kind) {
+    let scene = Scene::on(kind);
+    let shown = RESERVED.map(|(name, _)| name).into_iter().chain(["\u{7f}", "...", " ", "C1 \u{80}", "100%25"]);
+    for name in shown {
+        fs::create_dir_all(scene.here(name).join("in it?")).unwrap_or_else(|error| panic!("{name:?}: {error}"));
+        fs::write(scene.here(name).join("in it?/file"), name).unwrap();
+        let mount = Request::new(format!("{}/{}/in%20it%3F", scene.url(), encoded(name))).arg("--ro").mount();
+        assert_eq!(fs::read_to_string(mount.join("file")).unwrap(), name);
+        mount.unmount();
+    }
+    let too_long = Request::new(format!("{}/{}", scene.url(), "x".repeat(256)));
+    too_long.fails(32).says("path: ").says("longer than 255");
 }

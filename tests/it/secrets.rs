@@ -58,6 +58,10 @@ fn from_a_credentials_file() {
     works(bare().args(["-o".to_owned(), format!("ro,credentials={}", file.display())]));
     let odd = private_file("odd", &format!("# a comment\n\npassword={PASSWORD}\r\n  username={}  \n", user()));
     works(bare().arg("--credentials").arg(&odd));
+    for separator in ['\\', '/'] {
+        let text = format!("username=WORKGROUP{separator}{}\npassword={PASSWORD}\n", user());
+        works(bare().arg("--credentials").arg(private_file("with-domain", &text)));
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The unit files, as systemd itself reads them.
 
 use crate::support::command::run;
+use crate::support::mount::linked_as;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -20,13 +21,14 @@ fn settings(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// `systemd-analyze verify` wants the programs of a unit to exist, so here the service starts this
-/// build's.
+/// build's, by a path without spaces, which the folder of the build may have.
 fn units_with_this_binary() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
+    let program = linked_as("cifs-fuse");
+    let program = program.to_str().unwrap();
     for name in ["cifs-fuse@.service", "mnt-nas.mount", "mnt-nas.automount"] {
         let text = fs::read_to_string(unit(name)).unwrap();
-        fs::write(folder.path().join(name), text.replace("/usr/bin/cifs-fuse", env!("CARGO_BIN_EXE_cifs-fuse")))
-            .unwrap();
+        fs::write(folder.path().join(name), text.replace("/usr/bin/cifs-fuse", program)).unwrap();
     }
     folder
 }

@@ -2,7 +2,7 @@
 
 use crate::support::command::run;
 use crate::support::files::names;
-use crate::support::mount::{Mount, PROGRAM, Request, linked_as};
+use crate::support::mount::{Mount, Request, linked_as};
 use crate::support::scene::Scene;
 use crate::support::scratch;
 use crate::support::server::{Kind, PASSWORD, Server, user};
@@ -111,7 +111,7 @@ fn a_fake_mount_connects_to_nothing() {
 }
 
 /// `mount -t fuse.cifs-fuse` finds the program by the name behind `fuse.`; for one that is installed
-/// nowhere, since mount(8) sets `PATH`, that is its whole path.
+/// nowhere, since mount(8) sets `PATH`, that is a whole path.
 #[test]
 fn mount_itself_mounts_and_unmounts() {
     if !rustix::process::geteuid().is_root() {
@@ -121,9 +121,10 @@ fn mount_itself_mounts_and_unmounts() {
     let scene = scene();
     let options = format!("rw,_netdev,nofail,uid=1234,credentials={}", credentials().display());
     let mountpoint = scratch::folder("mnt");
+    let fs_type = format!("fuse.{}", linked_as("cifs-fuse").display());
     let mount = |url: &str| {
         let mut command = Command::new("mount");
-        run(command.args(["-t", &format!("fuse.{PROGRAM}"), url]).arg(&mountpoint).args(["-o", &options]), LIMIT)
+        run(command.args(["-t", &fs_type, url]).arg(&mountpoint).args(["-o", &options]), LIMIT)
     };
     mount(&scene.url()).success();
     let found = Mount::found_at(&mountpoint, LIMIT);

@@ -75,8 +75,10 @@ fn a_place_that_names_another_user_is_left_out() {
     assert!(matches!(identity(places), Err(CredentialsError::NoPassword { username }) if username == "bob"));
     let places = Sources { url: says("bob", "", ""), environment: says("", "his", "HIS"), ..sources() };
     assert_eq!(resolved(places), "HIS\\bob:his");
-    let places = Sources { url: says("WG\\Bob", "", ""), environment: says("bob", "his", ""), ..sources() };
-    assert_eq!(resolved(places), "WG\\Bob:his");
+    for bob in ["WG\\Bob", "WG/Bob"] {
+        let places = Sources { url: says(bob, "", ""), environment: says("bob", "his", ""), ..sources() };
+        assert_eq!(resolved(places), "WG\\Bob:his");
+    }
 }
 
 #[test]
@@ -103,6 +105,9 @@ fn domains_in_front_of_the_name_are_taken_apart_and_principal_names_are_not() {
     assert_eq!(user("WG\\ann", ""), "WG\\ann:pw");
     assert_eq!(user("WG\\ann", "OTHER"), "OTHER\\ann:pw");
     assert_eq!(user("\\ann", ""), "\\ann:pw");
+    assert_eq!(user("WG/ann", ""), "WG\\ann:pw");
+    assert_eq!(user("WG/ann", "OTHER"), "OTHER\\ann:pw");
+    assert_eq!(user("/ann", ""), "\\ann:pw");
     assert_eq!(user("ann@example.org", ""), "\\ann@example.org:pw");
 }
 
@@ -136,6 +141,7 @@ fn a_credentials_file_is_read_as_mount_cifs_does() {
         ("username=ann\npassword= pw\n", "\\ann: pw"),
         ("username=ann\npassword=\n", "\\ann:"),
         ("password=ünï\nusername=WG\\ann\n", "WG\\ann:ünï"),
+        ("username=WG/ann\npassword=p/w\\\n", "WG\\ann:p/w\\"),
     ] {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(&file, text).unwrap();

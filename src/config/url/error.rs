@@ -44,7 +44,7 @@ pub enum UrlError {
         /// Where in the URL.
         part: &'static str,
     },
-    /// A control character, which no name has.
+    /// A control character that no name has: in a path that is the one with the number 0.
     #[error("the URL's {part} holds a control character")]
     ControlCharacter {
         /// Where in the URL.

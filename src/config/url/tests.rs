@@ -38,6 +38,10 @@ fn host_port_share_and_path() {
         ("cifs://nas/media/%C3%A4/ä", "nas", None, "media", "ä/ä"),
         ("cifs://nas/media/a@b:c;d", "nas", None, "media", "a@b:c;d"),
         ("cifs://nas/media/./x", "nas", None, "media", "x"),
+        ("cifs://nas/media/a%5Cb", "nas", None, "media", "a\\b"),
+        ("cifs://nas/media/a%2Fb", "nas", None, "media", "a/b"),
+        ("cifs://nas/media/a%3Ab%3F%7C%22/ c. ", "nas", None, "media", "a:b?|\"/ c. "),
+        ("cifs://nas/media/%01%1F%7F%C2%80", "nas", None, "media", "\x01\x1f\x7f\u{80}"),
         ("cifs://nas/media?", "nas", None, "media", ""),
         ("cifs://büro/media", "büro", None, "media", ""),
     ] {
@@ -130,7 +134,8 @@ fn what_is_wrong_is_said() {
         ("cifs://nas/media/a%2", "two hexadecimal digits"),
         ("cifs://nas/media?auth-password=50%", "auth-password, a % is not followed"),
         ("cifs://nas/media/%ff", "path is not UTF-8"),
-        ("cifs://nas/media/a%00b", "control character"),
+        ("cifs://nas/media/a%00b", "path holds a control character"),
+        ("cifs://nas/me%01dia", "share holds a control character"),
         ("cifs://nas/media/../x", "'..'"),
         ("cifs://nas/%2E%2E/x", "'..'"),
         ("cifs://nas/m?transprot=netbios", "unknown option 'transprot'; did you mean 'transport'?"),
@@ -208,8 +213,10 @@ proptest! {
 
     #[test]
     fn any_path_survives_being_shown_and_read_again(
-        components in prop::collection::vec("[^/\\\\\\x00-\\x1f\\x7f-\\x9f]{1,12}", 1..5)
+        share in "[^/\\x00-\\x1f\\x7f-\\x9f]{1,12}",
+        path in prop::collection::vec("[^/\\x00]{1,12}", 0..4)
     ) {
+        let components: Vec<_> = std::iter::once(share).chain(path).collect();
         prop_assume!(components.iter().all(|component| component != "." && component != ".."));
         let text = format!("cifs://nas/{}", components.iter().map(|c| encoded(c)).collect::<Vec<_>>().join("/"));
         let url = parse(&text).unwrap();

@@ -24,9 +24,10 @@ fn is_free(folder: &Path) -> bool {
     MountTable::read().unwrap().topmost(folder).is_none()
 }
 
-/// The session ends when the mount is gone, since the kernel says so to whoever serves it.
+/// The session ends when the mount is gone, since the kernel says so to the thread that serves it.
 fn ends(session: BackgroundSession) {
-    within(PATIENCE, move || session.join()).expect("the session did not end").unwrap();
+    let result = within(PATIENCE, move || session.join()).expect("the session did not end");
+    crate::fuse::session::as_end(result).unwrap();
 }
 
 fn mounts_serves_and_unmounts() {

@@ -11,13 +11,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The program under test.
-pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
+const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
 
 /// Longer than any connect timeout that a test sets.
 const START: Duration = Duration::from_secs(45);
@@ -28,7 +30,8 @@ const END: Duration = Duration::from_secs(20);
 
 /// A mount that is to be made.
 pub(crate) struct Request {
-    program: PathBuf,
+    /// [`PROGRAM`] unless it is set.
+    program: Option<PathBuf>,
     url: String,
     mountpoint: PathBuf,
     arguments: Vec<OsString>,
@@ -44,7 +47,7 @@ impl Request {
     /// in the environment.
     pub(crate) fn new(url: impl Into<String>) -> Request {
         Request {
-            program: PathBuf::from(PROGRAM),
+            program: None,
             url: url.into(),
             mountpoint: scratch::folder("mnt"),
             arguments: Vec::new(),
@@ -90,7 +93,7 @@ impl Request {
 
     /// Started by the program under another name.
     pub(crate) fn program(mut self, program: &Path) -> Request {
-        self.program = program.to_owned();
+        self.program = Some(program.to_owned());
         self
     }
 
@@ -210,7 +213,12 @@ impl Request {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&self.program);
+        let program = match (&self.program, self.as_user) {
+            (Some(program), _) => program,
+            (None, Some(_)) => program_for_all(),
+            (None, None) => Path::new(PROGRAM),
+        };
+        let mut command = Command::new(program);
         command.arg(&self.url).arg(&self.mountpoint).args(&self.arguments);
         if self.foreground {
             command.arg("--foreground");
@@ -380,6 +388,18 @@ fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
             kill(*pid);
         }
     }
+}
+
+/// A copy of the program that every user may run. The program itself cannot be run by a user who may not enter one of the folders
+/// above it, and the checkout may be in a home folder with mode 0700.
+fn program_for_all() -> &'static Path {
+    static COPY: OnceLock<PathBuf> = OnceLock::new();
+    COPY.get_or_init(|| {
+        let copy = scratch::folder("program").join("cifs-fuse");
+        fs::copy(PROGRAM, &copy).expect("a writable folder with room for the program");
+        fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).expect("the permissions of our own file");
+        copy
+    })
 }
 
 /// A `cifs-fuse` of another name, in a folder of its own.

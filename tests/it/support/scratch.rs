@@ -4,6 +4,7 @@
 //! hooked: what was handed to [`at_exit`] runs, then the folder goes.
 
 use super::mountinfo;
+use rustix::fs::Mode;
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -15,6 +16,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 pub(crate) fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
+        // Whatever the caller's umask: the tests that run as another user need what is made here and below.
+        rustix::process::umask(Mode::WGRP | Mode::WOTH);
         let folder = tempfile::Builder::new().prefix("cifs-fuse-it-").tempdir().expect("a temporary folder").keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("the permissions of our own folder");
         // SAFETY: `end_of_run` is an `extern "C" fn()` that lives as long as the program.
