@@ -25,6 +25,8 @@ pub struct SmbFile {
     /// One opens it again, the others wait.
     pub(super) reopening: Semaphore,
     closed: AtomicBool,
+    /// Something was written, or cut off: the server may take the time of its CLOSE for that of the last write.
+    written: AtomicBool,
 }
 
 /// What makes a file the same file.
@@ -62,7 +64,18 @@ impl SmbFile {
             holding: Mutex::new(None),
             reopening: Semaphore::new(1),
             closed: AtomicBool::new(false),
+            written: AtomicBool::new(false),
         }
+    }
+
+    /// Its data is about to be changed.
+    pub(super) fn writes(&self) {
+        self.written.store(true, Ordering::Release);
+    }
+
+    /// Whether its data was changed.
+    pub(super) fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire)
     }
 
     pub(super) fn open(&self) -> Open {

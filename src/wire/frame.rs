@@ -42,12 +42,27 @@ pub struct Request {
     pub response_limit: u32,
     /// Nobody waits for it: others go first.
     pub patient: bool,
+    /// It works on a file of its own, wherever in a compound it is.
+    pub unrelated: bool,
 }
 
 impl Request {
     /// A request whose response is small.
     pub fn new(command: Command, body: Vec<u8>) -> Request {
-        Request { command, body, payload: Bytes::new(), charge: 1, response_limit: SMALL_RESPONSE, patient: false }
+        let (payload, response_limit) = (Bytes::new(), SMALL_RESPONSE);
+        Request { command, body, payload, charge: 1, response_limit, patient: false, unrelated: false }
+    }
+
+    /// One that works on a file of its own, behind related ones.
+    pub fn unrelated(self) -> Request {
+        Request { unrelated: true, ..self }
+    }
+
+    /// Names the file that a request on an open file works on.
+    pub fn works_on(&mut self, file: [u8; 16]) {
+        if let Some(field) = file_id_offset(self.command).and_then(|at| self.body.get_mut(at..at + 16)) {
+            field.copy_from_slice(&file);
+        }
     }
 
     /// One that nobody waits for.
@@ -90,7 +105,8 @@ pub const UNRELATED: usize = usize::MAX;
 pub struct Chain {
     /// In order; at least one.
     pub requests: Vec<Request>,
-    /// From this request on, each works on the file of the one before it; those before have files of their own.
+    /// From this request on, each works on the file of the one before it unless it is [`Request::unrelated`]; those before
+    /// have files of their own.
     pub related_from: usize,
     /// The tree that they work in; 0 for none.
     pub tree_id: u32,
@@ -104,6 +120,11 @@ impl Chain {
     /// One request, outside any tree.
     pub fn single(request: Request) -> Chain {
         Chain { requests: vec![request], related_from: UNRELATED, tree_id: 0, seal: false, force_signature: false }
+    }
+
+    /// Whether a request works on the file of the one before it.
+    pub fn is_related(&self, index: usize) -> bool {
+        index >= self.related_from && !self.requests[index].unrelated
     }
 
     /// What all of it costs.
@@ -120,7 +141,7 @@ impl Chain {
 
 /// Whether a success of these requests leaves a file open at the server.
 pub fn leaves_open(requests: &[Request]) -> bool {
-    let has = |command| requests.iter().any(|request| request.command == command);
+    let has = |command| requests.iter().any(|request| request.command == command && !request.unrelated);
     has(Command::Create) && !has(Command::Close)
 }
 
@@ -167,7 +188,7 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             status: NtStatus::SUCCESS,
             command: request.command as u16,
             credits: request.charge + if index == last { address.credits } else { 0 },
-            flags: if index >= chain.related_from { flags::RELATED } else { 0 },
+            flags: if chain.is_related(index) { flags::RELATED } else { 0 },
             next_command: if index == last { 0 } else { (size + padding) as u32 },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,
