@@ -13,6 +13,7 @@ mod extents;
 mod file;
 mod gathering;
 mod leases;
+mod limits;
 mod link;
 mod listing;
 #[cfg(test)]

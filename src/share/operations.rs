@@ -69,9 +69,12 @@ impl Share for SmbShare {
         for (tree, chain) in self.leases.obeyed(&broken) {
             match tree.channels.send(&chain, self.request_timeout).await {
                 Ok(replies) => {
-                    // The open may have been closed in the meantime, or the server may have stopped to wait.
+                    // The open may have been closed in the meantime, and its oplock with it; or the server may have
+                    // stopped to wait.
                     if let Err(refusal) = task.all(&replies) {
-                        self.leases.refused(broken.key);
+                        if refusal.nt_status() != Some(NtStatus::FILE_CLOSED) {
+                            self.leases.refused(broken.key);
+                        }
                         tracing::debug!(%refusal, key = ?broken.key, "the acknowledgement of a break came to nothing");
                     }
                 }
@@ -104,7 +107,11 @@ impl Share for SmbShare {
             let length = piece.len() as u32;
             let replies =
                 self.run_on(file, task.operation, |open| vec![io::write(open.file, offset, piece.clone())]).await?;
-            let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+            let reply = match task.reply(&replies, 0) {
+                Ok(reply) => reply,
+                Err(error) => return Err(self.refused_size(error, offset.saturating_add(length.into())).await),
+            };
+            let written = task.parsed(io::parse_write(reply, length))?;
             offset += u64::from(written);
             let _ = data.split_to(written as usize);
         }
@@ -126,7 +133,11 @@ impl Share for SmbShare {
             requests
         };
         let replies = self.run_on(file, task.operation, requests).await?;
-        let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+        let reply = match task.reply(&replies, 0) {
+            Ok(reply) => reply,
+            Err(error) => return Err(self.refused_size(error, offset.saturating_add(length.into())).await),
+        };
+        let written = task.parsed(io::parse_write(reply, length))?;
         if written < length {
             self.write(file, offset + u64::from(written), data.slice(written as usize..)).await?;
             return self.follow_up(file, after).await;
@@ -165,28 +176,9 @@ impl Share for SmbShare {
     }
 
     async fn set(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
-        match target {
-            Target::File(file) => {
-                let task = Task { operation: "SET_INFO", path: &file.path };
-                if change.size.is_some() {
-                    file.writes();
-                }
-                let replies = self.run_on(file, task.operation, |open| set_requests(change, open.file)).await?;
-                task.all(&replies)
-            }
-            Target::Path(path) => {
-                let task = Task { operation: "SET_INFO", path };
-                let mut wanted = access::READ_ATTRIBUTES;
-                if change.size.is_some() {
-                    wanted |= access::WRITE_DATA;
-                }
-                if (Change { size: None, ..*change }) != Change::default() {
-                    wanted |= access::WRITE_ATTRIBUTES;
-                }
-                let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
-                let open = existing(path, wanted, kind, self.wanted_for(path));
-                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await
-            }
+        match (self.set_now(target, change).await, change.size) {
+            (Err(error), Some(size)) => Err(self.refused_size(error, size).await),
+            (result, _) => result,
         }
     }
 
@@ -347,6 +339,32 @@ impl SmbShare {
             (found.size, found.allocation) = (0, 0);
         }
         Ok((file, found, action, data))
+    }
+
+    async fn set_now(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
+        match target {
+            Target::File(file) => {
+                let task = Task { operation: "SET_INFO", path: &file.path };
+                if change.size.is_some() {
+                    file.writes();
+                }
+                let replies = self.run_on(file, task.operation, |open| set_requests(change, open.file)).await?;
+                task.all(&replies)
+            }
+            Target::Path(path) => {
+                let task = Task { operation: "SET_INFO", path };
+                let mut wanted = access::READ_ATTRIBUTES;
+                if change.size.is_some() {
+                    wanted |= access::WRITE_DATA;
+                }
+                if (Change { size: None, ..*change }) != Change::default() {
+                    wanted |= access::WRITE_ATTRIBUTES;
+                }
+                let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
+                let open = existing(path, wanted, kind, self.wanted_for(path));
+                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await
+            }
+        }
     }
 
     /// Renames in a frame of its own.

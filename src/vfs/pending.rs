@@ -32,7 +32,10 @@ where
         if !self::is_pending(&error) && !(is_taken(&error) && is_pending().await) {
             return Err(error.into());
         }
-        let Some(pause) = pauses.next() else { return Err(VfsError { errno: libc::EBUSY, ..error.into() }) };
+        let Some(pause) = pauses.next() else {
+            let errno = if is_not_empty(&error) { libc::ENOTEMPTY } else { libc::EBUSY };
+            return Err(VfsError { errno, ..error.into() });
+        };
         tokio::time::sleep(Duration::from_millis(pause)).await;
     }
 }
@@ -56,12 +59,15 @@ pub(super) fn is_pending(error: &ShareError) -> bool {
     error.nt_status() == Some(NtStatus::DELETE_PENDING)
 }
 
+/// Whether the server says that something is in a directory, which may be what is being deleted.
+pub(super) fn is_not_empty(error: &ShareError) -> bool {
+    error.nt_status() == Some(NtStatus::DIRECTORY_NOT_EMPTY)
+}
+
 /// Whether the server says that something has the name, which may be what is being deleted.
 fn is_taken(error: &ShareError) -> bool {
-    matches!(
-        error.nt_status(),
-        Some(NtStatus::OBJECT_NAME_COLLISION | NtStatus::FILE_IS_A_DIRECTORY | NtStatus::NOT_A_DIRECTORY)
-    )
+    let taken = [NtStatus::OBJECT_NAME_COLLISION, NtStatus::FILE_IS_A_DIRECTORY, NtStatus::NOT_A_DIRECTORY];
+    is_not_empty(error) || error.nt_status().is_some_and(|status| taken.contains(&status))
 }
 
 #[cfg(test)]

@@ -14,6 +14,8 @@ use std::time::Instant;
 
 /// So many hidden names are tried before a file is deleted the plain way.
 const HIDING_ATTEMPTS: usize = 4;
+/// A directory with more entries than this is not asked whether all of them are being deleted.
+const MOST_PENDING: usize = 32;
 
 impl<S: Share> Vfs<S> {
     /// Makes a directory. The inode gets one more lookup. Its mode is that of all directories.
@@ -179,9 +181,14 @@ impl<S: Share> Vfs<S> {
     /// Removes what is at a path, which may be open under a lease of this client. Where a close that is under way may be why
     /// that was refused, it is waited for.
     pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<()> {
-        let is_gone = match self.remove_now(path, kind, lease).await {
-            Err(error) if may_be_closing(&error) && self.settle_all_closes().await => {
-                self.remove_now(path, kind, lease).await?
+        let remove = || self.remove_now(path, kind, lease);
+        let removed = match remove().await {
+            Err(error) if may_be_closing(&error) && self.settle_all_closes().await => remove().await,
+            result => result,
+        };
+        let is_gone = match removed {
+            Err(error) if pending::is_not_empty(&error) && self.holds_only_pending(path).await => {
+                pending::once_free(remove, || self.holds_only_pending(path)).await?
             }
             result => result?,
         };
@@ -209,6 +216,22 @@ impl<S: Share> Vfs<S> {
             self.restore(path, &restore).await;
         }
         result
+    }
+
+    /// Whether all that is in a directory is being deleted, and waits for other clients to close it.
+    async fn holds_only_pending(&self, path: &RemotePath) -> bool {
+        let Ok(mut listing) = self.share.list(path).await else { return false };
+        let Ok(entries) = self.share.next_entries(&mut listing).await else { return false };
+        if entries.len() > MOST_PENDING {
+            return false;
+        }
+        for entry in entries {
+            let found = self.share.stat(&path.join(&entry.name)).await;
+            if !found.is_err_and(|error| super::lookup::is_absent(&error)) {
+                return false;
+            }
+        }
+        true
     }
 
     /// Whether the server is still deleting what is at a path.

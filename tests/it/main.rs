@@ -28,6 +28,7 @@ mod netbios;
 mod outages;
 mod permissions;
 mod reading;
+mod removing;
 mod renaming;
 mod round_trips;
 mod secrets;
