@@ -54,10 +54,10 @@ const GRACE: Duration = Duration::from_secs(1);
 /// waiting for the file.
 pub(super) const CLOSES_WAIT: Duration = Duration::from_millis(100);
 const CLOSES: usize = 32;
-/// The CLOSE of a file that was written. Samba takes the time of the close for the time of the last write, so it must not be
-/// late by more than file times are exact (a tick of the kernel's clock). The next CREATE of a program that writes
-/// one file after the other comes sooner, and takes the CLOSE along.
-pub(super) const WRITTEN_CLOSE_WAIT: Duration = Duration::from_millis(4);
+/// How long the CLOSE of a file that was written waits: Samba takes the time of the close for the time of the last write, so
+/// it must not be noticeably late. The next CREATE of a program that writes one file after the other comes sooner, and
+/// takes the CLOSE along, which keeps a new file at two frames.
+pub(super) const WRITTEN_CLOSE_WAIT: Duration = Duration::from_millis(10);
 /// The same for questions: nobody is held up by them.
 const QUESTIONS: usize = 192;
 const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
