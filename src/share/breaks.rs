@@ -218,12 +218,7 @@ impl State {
 impl Announced {
     /// What to ask for on this connection, in a directory with this lease.
     pub(super) fn wanted(&self, terms: &Terms, parent: Option<LeaseKey>) -> Wanted {
-        let (key, state) = (self.lease.key.0, self.lease.caching.bits());
-        match (terms.leasing, has_epochs(terms)) {
-            (false, _) => Wanted::Oplock(wanted_level(self.lease.caching)),
-            (true, false) => Wanted::LeaseV1 { key, state },
-            (true, true) => Wanted::LeaseV2 { key, state, parent: parent.map(|parent| parent.0) },
-        }
+        wanted(terms, self.lease, parent)
     }
 
     /// What to ask for on this connection for a directory, which has no oplocks (MS-SMB2 3.3.5.9.11).
@@ -292,6 +287,16 @@ impl Drop for Announced {
 impl Drop for Holding {
     fn drop(&mut self) {
         self.leases.settled().table.closed(self.number);
+    }
+}
+
+/// What to ask for on a connection, in a directory with this lease.
+pub(super) fn wanted(terms: &Terms, lease: Lease, parent: Option<LeaseKey>) -> Wanted {
+    let (key, state) = (lease.key.0, lease.caching.bits());
+    match (terms.leasing, has_epochs(terms)) {
+        (false, _) => Wanted::Oplock(wanted_level(lease.caching)),
+        (true, false) => Wanted::LeaseV1 { key, state },
+        (true, true) => Wanted::LeaseV2 { key, state, parent: parent.map(|parent| parent.0) },
     }
 }
 

@@ -5,9 +5,10 @@
 //!
 //! Invariant: a lease is in here as long as its directory is open under it.
 
-use super::breaks::Holding;
+use super::breaks::{Holding, wanted};
 use super::smb::SmbShare;
-use super::types::{LeaseKey, RemotePath};
+use super::types::{Caching, Lease, LeaseKey, RemotePath};
+use crate::wire::connect::Terms;
 use crate::wire::messages::lease::Wanted;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -67,13 +68,18 @@ impl SmbShare {
             None => Wanted::Nothing,
         }
     }
+
+    /// What an open that caches nothing asks for where this client has a lease on the file: not to break it.
+    pub(super) fn wanted_under(&self, key: LeaseKey, path: &RemotePath, terms: &Terms) -> Wanted {
+        let parent = self.directory_leases.on_parent_of(path);
+        wanted(terms, Lease { key, caching: Caching::NONE }, parent)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::breaks::Leases;
     use super::super::leases::Grant;
-    use super::super::types::{Caching, Lease};
     use super::*;
 
     fn lease(all: &Arc<DirectoryLeases>, path: &str, key: u128) -> DirectoryLease {

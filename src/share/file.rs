@@ -29,6 +29,8 @@ pub struct SmbFile {
     /// Its part in a lease, while it is open at the server.
     holding: Mutex<Option<Holding>>,
     closed: AtomicBool,
+    /// Something was written, or cut off: the server may take the time of its CLOSE for that of the last write.
+    written: AtomicBool,
 }
 
 /// What makes a file the same file.
@@ -69,7 +71,18 @@ impl SmbFile {
             open: Mutex::new(open),
             holding: Mutex::new(None),
             closed: AtomicBool::new(false),
+            written: AtomicBool::new(false),
         }
+    }
+
+    /// Its data is about to be changed.
+    pub(super) fn writes(&self) {
+        self.written.store(true, Ordering::Release);
+    }
+
+    /// Whether its data was changed.
+    pub(super) fn is_written(&self) -> bool {
+        self.written.load(Ordering::Acquire)
     }
 
     pub(super) fn open(&self) -> Open {

@@ -1,9 +1,8 @@
-//! Requests that are gathered: nobody is in a hurry with them, so many of them share a frame.
+//! Requests that are gathered: none of them is urgent, so many of them share a frame.
 //!
-//! They are unrelated requests in one compound, each on an open of its own (MS-SMB2 3.2.4.1.4). A frame
-//! goes when it is full, when its first request has waited for as long as these may, or when somebody asks for it
-//! ([`Gathering::send`]), because what he is about to do comes after them. Or he takes them along
-//! ([`Gathering::take`]).
+//! They are unrelated requests in one compound, each on an open of its own (MS-SMB2 3.2.4.1.4). A frame is sent when it is
+//! full, when one of its requests has waited for as long as it may, or when it is asked for ([`Gathering::send`]), because
+//! what is sent next must come after them. Or they travel behind the requests of another frame ([`Gathering::take`]).
 //!
 //! Invariant: what was sent goes on the wire before anything that is sent after [`Gathering::send`] on the
 //! same connection, as long as there are credits for it.
@@ -20,16 +19,24 @@ use tokio::sync::oneshot;
 /// What is gathered.
 #[derive(Debug)]
 pub(super) struct Gathering {
-    gathered: Mutex<Vec<Gathered>>,
+    state: Mutex<State>,
     /// So many are a frame.
     full: usize,
-    /// How long the first one waits for others.
+    /// How long a request waits for others.
     patience: Duration,
     deadline: Duration,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    gathered: Vec<Gathered>,
+    /// Of the last request that was gathered.
+    number: u64,
+}
+
 #[derive(Debug)]
 struct Gathered {
+    number: u64,
     tree: Arc<Tree>,
     request: Request,
     answer: oneshot::Sender<Reply>,
@@ -40,15 +47,10 @@ struct Gathered {
 pub(super) struct Waiting(Vec<oneshot::Sender<Reply>>);
 
 impl Waiting {
-    /// How many answers are theirs.
-    pub(super) fn count(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Hands them their answers: the first ones of these, which are taken away.
-    pub(super) fn answer(self, replies: &mut Vec<Reply>) {
-        let count = self.count().min(replies.len());
-        for (answer, reply) in self.0.into_iter().zip(replies.drain(..count)) {
+    /// Hands them their answers: these from the index `at` on, which are taken away.
+    pub(super) fn answer(self, replies: &mut Vec<Reply>, at: usize) {
+        let theirs = at.min(replies.len())..(at + self.0.len()).min(replies.len());
+        for (answer, reply) in self.0.into_iter().zip(replies.drain(theirs)) {
             // Nobody has to wait for it.
             let _ = answer.send(reply);
         }
@@ -58,14 +60,24 @@ impl Waiting {
 impl Gathering {
     /// So many requests are a frame; each waits for others this long; each frame may take until its deadline.
     pub(super) fn new(full: usize, patience: Duration, deadline: Duration) -> Arc<Gathering> {
-        Arc::new(Gathering { gathered: Mutex::default(), full, patience, deadline })
+        Arc::new(Gathering { state: Mutex::default(), full, patience, deadline })
     }
 
     /// Sends a request with others. The answer ends without a reply if the connection does. To be called within
     /// the runtime.
     pub(super) fn gather(self: &Arc<Self>, tree: Arc<Tree>, request: Request) -> oneshot::Receiver<Reply> {
+        self.gather_within(self.patience, tree, request)
+    }
+
+    /// The same for a request that waits this long at the most.
+    pub(super) fn gather_within(
+        self: &Arc<Self>,
+        patience: Duration,
+        tree: Arc<Tree>,
+        request: Request,
+    ) -> oneshot::Receiver<Reply> {
         let (answer, receiver) = oneshot::channel();
-        self.add(vec![Gathered { tree, request, answer }]);
+        self.add(vec![(tree, request, answer)], patience.min(self.patience));
         receiver
     }
 
@@ -79,46 +91,57 @@ impl Gathering {
             .into_iter()
             .map(|request| {
                 let (answer, receiver) = oneshot::channel();
-                (Gathered { tree: Arc::clone(tree), request, answer }, receiver)
+                ((Arc::clone(tree), request, answer), receiver)
             })
             .unzip();
-        self.add(gathered);
+        self.add(gathered, self.patience);
         try_join_all(answers).map(Result::ok)
     }
 
-    fn add(self: &Arc<Self>, new: Vec<Gathered>) {
-        let (was_empty, count) = {
-            let mut gathered = self.gathered.lock();
-            let was_empty = gathered.is_empty();
-            gathered.extend(new);
-            (was_empty, gathered.len())
+    fn add(self: &Arc<Self>, new: Vec<(Arc<Tree>, Request, oneshot::Sender<Reply>)>, patience: Duration) {
+        let (count, number) = {
+            let mut state = self.state.lock();
+            state.number += 1;
+            let number = state.number;
+            state.gathered.extend(new.into_iter().map(|(tree, request, answer)| Gathered {
+                number,
+                tree,
+                request,
+                answer,
+            }));
+            (state.gathered.len(), number)
         };
         if count >= self.full {
             self.send();
-        } else if was_empty {
+        } else {
             let this: Weak<Gathering> = Arc::downgrade(self);
-            let patience = self.patience;
             tokio::spawn(async move {
                 tokio::time::sleep(patience).await;
-                if let Some(this) = this.upgrade() {
+                if let Some(this) = this.upgrade().filter(|this| this.waits_for(number)) {
                     this.send();
                 }
             });
         }
     }
 
-    /// Takes what is gathered for a tree, to go at the head of another frame: less than a frame full.
+    /// Whether what was gathered under this number, or later, is still here. Requests leave in the order in which they
+    /// came, so the first one tells.
+    fn waits_for(&self, number: u64) -> bool {
+        self.state.lock().gathered.first().is_some_and(|first| first.number <= number)
+    }
+
+    /// Takes what is gathered for a tree, to go behind the requests of another frame: less than a frame full.
     pub(super) fn take(&self, tree: &Arc<Tree>) -> (Vec<Request>, Waiting) {
-        let mut gathered = self.gathered.lock();
-        let (taken, rest) = of_tree(std::mem::take(&mut *gathered), tree);
-        *gathered = rest;
-        let (requests, answers) = taken.into_iter().map(|one| (one.request, one.answer)).unzip();
+        let mut state = self.state.lock();
+        let (taken, rest) = of_tree(std::mem::take(&mut state.gathered), tree);
+        state.gathered = rest;
+        let (requests, answers) = taken.into_iter().map(|one| (one.request.unrelated(), one.answer)).unzip();
         (requests, Waiting(answers))
     }
 
     /// Sends what is gathered now. To be called within the runtime.
     pub(super) fn send(&self) {
-        let mut gathered = std::mem::take(&mut *self.gathered.lock());
+        let mut gathered = std::mem::take(&mut self.state.lock().gathered);
         while let Some(first) = gathered.first() {
             let tree = Arc::clone(&first.tree);
             let (frame, rest) = of_tree(gathered, &tree);
@@ -141,7 +164,7 @@ async fn exchange(tree: Arc<Tree>, frame: Vec<Gathered>, deadline: Duration) {
     let (requests, answers): (Vec<_>, Vec<_>) = frame.into_iter().map(|one| (one.request, one.answer)).unzip();
     let chain = Chain { requests, related_from: UNRELATED, tree_id: tree.id, seal: tree.seal, force_signature: false };
     match tree.channels.send(&chain, deadline).await {
-        Ok(mut replies) => Waiting(answers).answer(&mut replies),
+        Ok(mut replies) => Waiting(answers).answer(&mut replies, 0),
         Err(error) => tracing::debug!(%error, requests = answers.len(), "gathered requests were not answered"),
     }
 }

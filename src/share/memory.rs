@@ -506,9 +506,9 @@ impl Share for MemoryShare {
         self.call("MKDIR", path, |tree| tree.create_directory(path)).await
     }
 
-    async fn remove(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
+    async fn remove(&self, path: &RemotePath, kind: FileKind, _lease: Option<LeaseKey>) -> Result<bool> {
         self.contend(path, None).await;
-        self.call("REMOVE", path, |tree| tree.remove(path, kind)).await
+        self.call("REMOVE", path, |tree| tree.remove(path, kind)).await.map(|()| true)
     }
 
     async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {

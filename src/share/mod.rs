@@ -15,6 +15,7 @@ mod extents;
 mod file;
 mod gathering;
 mod leases;
+mod limits;
 mod link;
 mod listing;
 #[cfg(test)]
@@ -145,8 +146,8 @@ pub trait Share: Send + Sync + 'static {
     /// Looks whether a file that is in doubt is still as long as what was written to it.
     fn confirm(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
 
-    /// Closes the file; the metadata that the server reports with the close, if it does. For a moment it
-    /// waits for others to be closed in the same frame, unless [`Share::send_closes`] is called.
+    /// Closes the file; the metadata that the server reports with the close, if it does. For a moment (a shorter one if it
+    /// was written) it waits for others to be closed in the same frame, unless [`Share::send_closes`] is called.
     fn close(&self, file: &Self::File) -> impl Future<Output = Result<Option<Metadata>>> + Send;
 
     /// Closes at once what waits to be closed with others: it is not open any more for whatever is asked of the
@@ -159,9 +160,16 @@ pub trait Share: Send + Sync + 'static {
     /// Creates a directory that must not exist yet.
     fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed before,
-    /// and so it is for [`Share::rename`].
-    fn remove(&self, path: &RemotePath, kind: FileKind) -> impl Future<Output = Result<()>> + Send;
+    /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed when this
+    /// returns, and before anything is renamed by [`Share::rename`]. A file that is being closed goes with its CLOSE;
+    /// `lease` is the one that it was opened with. Says whether the name is free: another client that has a directory open
+    /// keeps its name taken until it closes it.
+    fn remove(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+    ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Renames a file or directory; `replace` allows an existing target file to be replaced.
     fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> impl Future<Output = Result<()>> + Send;

@@ -7,8 +7,8 @@ use super::listing::SmbListing;
 use super::pieces::gather;
 use super::record::OwnChange;
 use super::records::{Record, known};
-use super::smb::{Repeat, SmbShare, open_request};
-use super::task::{Task, metadata};
+use super::smb::{CLOSES_WAIT, Repeat, SmbShare, WRITTEN_CLOSE_WAIT, open_request};
+use super::task::{Task, compound, metadata};
 use super::types::*;
 use super::watch::SmbWatch;
 use super::{Breaks, Broken, Result, Share};
@@ -23,6 +23,10 @@ use crate::wire::messages::{FileId, info, io};
 use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// CreateAction (MS-SMB2 2.2.14).
+const OPENED: u32 = 1;
+const CREATED: u32 = 2;
 
 impl Share for SmbShare {
     type File = SmbFile;
@@ -70,9 +74,12 @@ impl Share for SmbShare {
         for (tree, chain) in self.leases.obeyed(&broken) {
             match tree.channels.send(&chain, self.request_timeout).await {
                 Ok(replies) => {
-                    // The open may have been closed in the meantime, or the server may have stopped to wait.
+                    // The open may have been closed in the meantime, and its oplock with it; or the server may have
+                    // stopped to wait.
                     if let Err(refusal) = task.all(&replies) {
-                        self.leases.refused(broken.key);
+                        if refusal.nt_status() != Some(NtStatus::FILE_CLOSED) {
+                            self.leases.refused(broken.key);
+                        }
                         tracing::debug!(%refusal, key = ?broken.key, "the acknowledgement of a break came to nothing");
                     }
                 }
@@ -111,6 +118,7 @@ impl Share for SmbShare {
         }
         let task = Task { operation: "WRITE", path: &file.path };
         let mark = after.flush.then(|| file.record.lock().unflushed.begin_flush());
+        file.writes();
         let requests = |open: &Open| {
             let mut requests = vec![io::write(open.file, offset, data.clone())];
             requests.extend(set_requests(&after.change, open.file));
@@ -119,7 +127,11 @@ impl Share for SmbShare {
         };
         let change = Changing { change: OwnChange::Write { offset, data: data.clone() }, held: after.held, mark };
         let replies = self.change_on(file, task.operation, change, requests).await?;
-        let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+        let reply = match task.reply(&replies, 0) {
+            Ok(reply) => reply,
+            Err(error) => return Err(self.refused_size(error, offset.saturating_add(length.into())).await),
+        };
+        let written = task.parsed(io::parse_write(reply, length))?;
         if written < length {
             self.write_pieces(file, offset + u64::from(written), data.slice(written as usize..), after.held).await?;
             return self.follow_up(file, after).await;
@@ -132,6 +144,7 @@ impl Share for SmbShare {
     }
 
     async fn copy(&self, from: &SmbFile, from_offset: u64, to: &SmbFile, to_offset: u64, length: u32) -> Result<u32> {
+        to.writes();
         self.copy_slice(from, to, CopyRange { from: from_offset, to: to_offset, length }).await
     }
 
@@ -163,9 +176,10 @@ impl Share for SmbShare {
             return Ok(None);
         }
         let task = Task { operation: "CLOSE", path: &file.path };
+        let patience = if file.is_written() { WRITTEN_CLOSE_WAIT } else { CLOSES_WAIT };
         // No answer came if the connection has ended, and that closes it too.
         let closing = create::close(open.file);
-        let Ok(reply) = self.closes.gather(open.tree, closing).await else { return Ok(None) };
+        let Ok(reply) = self.closes.gather_within(patience, open.tree, closing).await else { return Ok(None) };
         let found = task.parsed(create::parse_close(task.reply(&[reply], 0)?))?;
         Ok(found.map(|found| metadata(found, file.identity.disk_id, 0)))
     }
@@ -175,32 +189,9 @@ impl Share for SmbShare {
     }
 
     async fn set(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
-        match target {
-            Target::File(file) => {
-                let task = Task { operation: "SET_INFO", path: &file.path };
-                let own = change.size.map_or(OwnChange::Attributes, OwnChange::Resize);
-                let requests = |open: &Open| set_requests(change, open.file);
-                task.all(&self.change_on(file, task.operation, Changing::now(own), requests).await?)
-            }
-            Target::Path(path) => {
-                let task = Task { operation: "SET_INFO", path };
-                let mut wanted = access::READ_ATTRIBUTES;
-                if change.size.is_some() {
-                    wanted |= access::WRITE_DATA;
-                }
-                if (Change { size: None, ..*change }) != Change::default() {
-                    wanted |= access::WRITE_ATTRIBUTES;
-                }
-                let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
-                let open = existing(path, wanted, kind, self.wanted_for(path));
-                let own = change.size.map_or(OwnChange::Attributes, OwnChange::Resize);
-                let under_way = self.records.at(path).map(|record| record.begin(own));
-                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await?;
-                if let Some(under_way) = under_way {
-                    under_way.answered(&self.tree(), None);
-                }
-                Ok(())
-            }
+        match (self.set_now(target, change).await, change.size) {
+            (Err(error), Some(size)) => Err(self.refused_size(error, size).await),
+            (result, _) => result,
         }
     }
 
@@ -215,20 +206,19 @@ impl Share for SmbShare {
         };
         let wanted = self.wanted_for(path);
         let requests = |_: &_| vec![create.request_caching(wanted), create::close(RELATED_FILE)];
-        let (_, replies) = self.run(task, Repeat::Never, requests).await?;
+        let (_, replies) = self.run_with_closes(task, Repeat::Never, requests, &[]).await?;
         let created = task.created(&replies)?;
         Ok(metadata(created.info, created.disk_id, 0))
     }
 
-    async fn remove(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
-        let task = Task { operation: "DELETE", path };
-        let kind = match kind {
-            FileKind::File => options::NON_DIRECTORY,
-            FileKind::Directory => options::DIRECTORY,
-        };
-        let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, kind, self.wanted_for(path));
-        let requests = |_: &_| vec![open.clone(), info::set_delete(RELATED_FILE), create::close(RELATED_FILE)];
-        task.all(&self.run_after_closes(task, Repeat::Never, requests).await?)
+    async fn remove(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<bool> {
+        match self.remove_as(path, kind, lease).await {
+            // The lease is of another file, which had this name.
+            Err(error) if lease.is_some() && error.nt_status() == Some(NtStatus::INVALID_PARAMETER) => {
+                self.remove_as(path, kind, None).await
+            }
+            result => result,
+        }
     }
 
     async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
@@ -238,7 +228,16 @@ impl Share for SmbShare {
         let requests = |_: &_| vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
         // A name counts as a change of the file, and moves its change time.
         let under_way = self.records.at(from).map(|record| record.begin(OwnChange::Attributes));
-        task.all(&self.run_after_closes(task, Repeat::Never, requests).await?)?;
+        // Servers refuse to replace a file that this client has open, and to rename a folder with open files below it.
+        self.send_closes();
+        let (_, replies) = self.run(task, Repeat::Never, requests).await?;
+        match task.all(&replies) {
+            // smbd up to 4.17 does not wait in the middle of a compound until others have given up their leases.
+            Err(error) if error.nt_status() == Some(NtStatus::INTERNAL_ERROR) => {
+                self.rename_apart(task, open, rename).await?;
+            }
+            result => result?,
+        }
         if let Some(under_way) = under_way {
             under_way.answered(&self.tree(), None);
         }
@@ -322,12 +321,20 @@ impl SmbShare {
         };
         let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
         let asked = std::time::Instant::now();
-        let (tree, mut replies) = self.run(task, repeat, requests).await?;
+        let creates = !matches!(how.disposition, Disposition::Open | Disposition::Overwrite);
+        // A new file breaks no lease, for whose end the CLOSEs would have to wait.
+        let (tree, mut replies) = match creates {
+            true => self.run_with_closes(task, repeat, requests, &[]).await?,
+            false => self.run(task, repeat, requests).await?,
+        };
         let created = task.created(&replies)?;
         let open = Open::new(Arc::clone(&tree), created.file);
         let file = self.opened(path, how, &created, open, asked).await;
-        if truncates && replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
-            file.record.begin(OwnChange::Resize(0)).answered(&tree, None);
+        if truncates {
+            file.writes();
+            if replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
+                file.record.begin(OwnChange::Resize(0)).answered(&tree, None);
+            }
         }
         file.hold(announced.and_then(|announced| announced.opened(&tree, &created)));
         let read = if wanted > 0 { replies.pop() } else { None };
@@ -336,10 +343,20 @@ impl SmbShare {
         let data = data.and_then(|reply| io::parse_read(&reply, wanted).ok()).unwrap_or_default();
         let mut found = metadata(created.info, created.disk_id, 0);
         let action = match (created.action, truncates) {
-            (2, _) => CreateAction::Created,
+            (CREATED, _) => CreateAction::Created,
             (_, true) => CreateAction::Overwritten,
             _ => CreateAction::Opened,
         };
+        if truncates && created.action == OPENED && created.info.size == 0 {
+            // Servers leave the time of the last write alone where the size stays as it is.
+            let now = self.clock();
+            let touch = Change { modified: Some(now), ..Change::default() };
+            // By path: a time that is set through a handle is the last one that its writes move.
+            match self.set(Target::Path(path), &touch).await {
+                Ok(()) => (found.modified, found.changed) = (now, now),
+                Err(error) => tracing::debug!(%error, "the time of an empty file that was truncated stays as it was"),
+            }
+        }
         if truncates {
             (found.size, found.allocation) = (0, 0);
         }
@@ -371,6 +388,7 @@ impl SmbShare {
     /// Writes all of the data, in as many WRITEs as it takes.
     async fn write_pieces(&self, file: &SmbFile, offset: u64, mut data: Bytes, held: bool) -> Result<()> {
         let task = Task { operation: "WRITE", path: &file.path };
+        file.writes();
         let mut offset = offset;
         while !data.is_empty() {
             let piece = data.slice(..data.len().min(self.piece(file, self.limits.write.max(1)) as usize));
@@ -378,11 +396,94 @@ impl SmbShare {
             let change = Changing { change: OwnChange::Write { offset, data: piece.clone() }, held, mark: None };
             let write = |open: &Open| vec![io::write(open.file, offset, piece.clone())];
             let replies = self.change_on(file, task.operation, change, write).await?;
-            let written = task.parsed(io::parse_write(task.reply(&replies, 0)?, length))?;
+            let reply = match task.reply(&replies, 0) {
+                Ok(reply) => reply,
+                Err(error) => return Err(self.refused_size(error, offset.saturating_add(length.into())).await),
+            };
+            let written = task.parsed(io::parse_write(reply, length))?;
             offset += u64::from(written);
             let _ = data.split_to(written as usize);
         }
         self.flush_if_full(file).await
+    }
+
+    async fn set_now(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
+        let own = change.size.map_or(OwnChange::Attributes, OwnChange::Resize);
+        match target {
+            Target::File(file) => {
+                let task = Task { operation: "SET_INFO", path: &file.path };
+                if change.size.is_some() {
+                    file.writes();
+                }
+                let requests = |open: &Open| set_requests(change, open.file);
+                task.all(&self.change_on(file, task.operation, Changing::now(own), requests).await?)
+            }
+            Target::Path(path) => {
+                let task = Task { operation: "SET_INFO", path };
+                let mut wanted = access::READ_ATTRIBUTES;
+                if change.size.is_some() {
+                    wanted |= access::WRITE_DATA;
+                }
+                if (Change { size: None, ..*change }) != Change::default() {
+                    wanted |= access::WRITE_ATTRIBUTES;
+                }
+                let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
+                let open = existing(path, wanted, kind, self.wanted_for(path));
+                let under_way = self.records.at(path).map(|record| record.begin(own));
+                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await?;
+                if let Some(under_way) = under_way {
+                    under_way.answered(&self.tree(), None);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Renames in a frame of its own.
+    async fn rename_apart(&self, task: Task<'_>, open: Request, mut rename: Request) -> Result<()> {
+        let (tree, replies) = self.run(task, Repeat::Harmless, |_| vec![open.clone()]).await?;
+        let open = Open::new(Arc::clone(&tree), task.created(&replies)?.file);
+        rename.works_on(open.file);
+        let chain = compound(&tree, vec![rename]);
+        let renamed = tree.channels.send(&chain, self.request_timeout).await;
+        open.post_close();
+        task.all(&renamed.map_err(|error| task.wire(error))?)
+    }
+
+    /// Removes what is at a path, by an open that belongs to this lease if there is one.
+    async fn remove_as(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<bool> {
+        let task = Task { operation: "DELETE", path };
+        let terms = self.tree().terms.clone();
+        // What this client has open goes with its CLOSE, behind the removal. But the removal would break an oplock of its
+        // own, or its lease on the directory: then the CLOSE has to come first, in a frame of its own.
+        let breaks_own = match kind {
+            FileKind::File => lease.is_some() && !terms.leasing,
+            FileKind::Directory => terms.directory_leasing,
+        };
+        if breaks_own {
+            self.send_closes();
+        }
+        let option = match kind {
+            FileKind::File => options::NON_DIRECTORY,
+            FileKind::Directory => options::DIRECTORY,
+        };
+        let requests = |tree: &Tree| {
+            let wanted = lease.map_or_else(|| self.wanted_for(path), |key| self.wanted_under(key, path, &tree.terms));
+            let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, option, wanted);
+            vec![open, info::set_delete(RELATED_FILE), create::close(RELATED_FILE)]
+        };
+        // Another client may have the directory open, and keep its name taken. An open for attributes alone breaks no lease.
+        let after = match kind {
+            FileKind::File => Vec::new(),
+            FileKind::Directory => {
+                let look = existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
+                vec![look.unrelated(), create::close(RELATED_FILE)]
+            }
+        };
+        let (_, mut replies) = self.run_with_closes(task, Repeat::Never, requests, &after).await?;
+        let looked = replies.split_off(replies.len().saturating_sub(after.len()));
+        task.all(&replies)?;
+        Ok(looked.first().is_none_or(|reply| reply.status() != NtStatus::DELETE_PENDING))
     }
 
     /// What comes after a write, on its own.

@@ -17,7 +17,7 @@ use crate::wire::connect::{ConnectConfig, Terms, Tree};
 use crate::wire::connection::{Pending, session_is_gone};
 use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::error::{ConnectError, WireError};
-use crate::wire::frame::{Chain, Reply, Request};
+use crate::wire::frame::{Reply, Request};
 use crate::wire::header::Command;
 use crate::wire::messages::create::{Create, access, disposition, options};
 use crate::wire::messages::lease::Wanted;
@@ -56,9 +56,14 @@ pub struct SmbShare {
 const LEAST_ECHO_INTERVAL: Duration = Duration::from_secs(2);
 /// The least time that a request is given to be answered.
 const GRACE: Duration = Duration::from_secs(1);
-/// For so long a CLOSE waits for others, and so many are a frame: somebody may wait for that.
-const CLOSES_WAIT: Duration = Duration::from_millis(100);
+/// CLOSEs are gathered: up to `CLOSES` are a frame, sent after `CLOSES_WAIT` at the latest, because another client may be
+/// waiting for the file.
+pub(super) const CLOSES_WAIT: Duration = Duration::from_millis(100);
 const CLOSES: usize = 32;
+/// How long the CLOSE of a file that was written waits: Samba takes the time of the close for the time of the last write, so
+/// it must not be noticeably late. The next CREATE of a program that writes one file after the other comes sooner, and
+/// takes the CLOSE along, which keeps a new file at two frames.
+pub(super) const WRITTEN_CLOSE_WAIT: Duration = Duration::from_millis(10);
 /// The same for questions: nobody is held up by them.
 const QUESTIONS: usize = 192;
 const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
@@ -144,25 +149,30 @@ impl SmbShare {
         }
     }
 
-    /// The same, behind the closes that wait for others: what it removes or renames must not be open here.
-    pub(super) async fn run_after_closes(
+    /// The same for a compound that begins with a CREATE. CLOSEs that are gathered travel behind it, as unrelated requests,
+    /// and are answered when this returns. Never ahead of it: a CREATE that breaks a lease and is not the first request
+    /// makes smbd (4.17 to 4.22) answer the requests before it with stray bytes behind them, and with a wrong signature.
+    /// `after` comes behind them, and must not break a lease.
+    pub(super) async fn run_with_closes(
         &self,
         task: Task<'_>,
         repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
-    ) -> Result<Vec<Reply>> {
+        after: &[Request],
+    ) -> Result<(Arc<Tree>, Vec<Reply>)> {
         let mut attempts = self.attempts();
         loop {
             let tree = self.tree_by(task, attempts.deadline).await?;
-            let (mut requests, closes) = self.closes.take(&tree);
-            requests.extend(build(&tree));
+            let mut requests = build(&tree);
+            let (closes, waiting) = self.closes.take(&tree);
+            let closes_at = requests.len();
+            requests.extend(closes);
+            requests.extend_from_slice(after);
             attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
-            let chain = Chain { related_from: closes.count() + 1, ..compound(&tree, requests) };
-            let sent = tree.channels.send(&chain, left(attempts.deadline)).await.map_err(Failure::Wire);
-            match sent.and_then(|replies| checked(&tree, replies)) {
+            match send(&tree, requests, attempts.deadline).await {
                 Ok(mut replies) => {
-                    closes.answer(&mut replies);
-                    return Ok(replies);
+                    waiting.answer(&mut replies, closes_at);
+                    return Ok((tree, replies));
                 }
                 Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
             }

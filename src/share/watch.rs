@@ -203,9 +203,16 @@ impl SmbWatch {
         let request = match &mut *pending {
             Some(request) => request,
             none => {
-                let chain = super::task::compound(&tree, vec![notify::change_notify(file, BUFFER)]);
+                let requests = vec![info::query_standard(file), notify::change_notify(file, BUFFER).unrelated()];
+                let chain = super::task::compound(&tree, requests);
                 let sent = tree.channels.send_open_ended(&chain, share.request_timeout).await;
-                let (_, request) = sent.map_err(|error| task.wire(error))?;
+                let (replies, request) = sent.map_err(|error| task.wire(error))?;
+                // A directory that was removed while no request was at the server: of that it tells nothing. This open
+                // keeps the name of the directory taken.
+                let state = replies.first().filter(|reply| reply.status() == NtStatus::SUCCESS);
+                if state.is_some_and(|reply| info::parse_delete_pending(reply).unwrap_or(false)) {
+                    return Err(task.status(NtStatus::DELETE_PENDING));
+                }
                 *notified.probe.lock() = Some(request.probe());
                 none.insert(request)
             }

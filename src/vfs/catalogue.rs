@@ -228,6 +228,16 @@ impl<W: Followed> Catalogue<W> {
         self.put(key, name, Entry { state, since: now, at: now, until: now, followed: false, changed, own, order });
     }
 
+    /// What a name means is in doubt: the next answer is the server's.
+    pub(crate) fn doubt(&mut self, key: u64, name: &[u16], now: Instant) {
+        let own = self.directories.peek(&key).and_then(|directory| directory.entries.get(name)?.own);
+        self.changed(key, name, now, None);
+        let entry = self.directories.peek_mut(&key).and_then(|directory| directory.entries.get_mut(name));
+        if let Some(entry) = entry {
+            entry.own = own;
+        }
+    }
+
     /// This mount has made a directory: nothing is in it.
     pub(crate) fn made(&mut self, key: u64, ino: u64, now: Instant) {
         self.directory(key, ino).complete = Some(now);
@@ -334,12 +344,14 @@ impl<W: Followed> Catalogue<W> {
         }
     }
 
-    /// A watch has ended by itself.
-    pub(crate) fn unwatched(&mut self, key: u64, watch: u64) {
+    /// A watch has ended by itself, unless it was ended before: says which.
+    pub(crate) fn unwatched(&mut self, key: u64, watch: u64) -> bool {
         self.lost(key, watch);
-        if self.watch(key, watch).is_some() {
+        let ends = self.watch(key, watch).is_some();
+        if ends {
             self.end_watch(key);
         }
+        ends
     }
 
     /// A watch by this lease has ended: whose it was.

@@ -146,7 +146,7 @@ impl<S: Share> Vfs<S> {
         self.take_listed(inodes, ino, now);
         let attr = self.shown(inodes, ino, now)?;
         let node = inodes.get(ino)?;
-        (node.attributes.is_held() || !attr.ttl.is_zero()).then_some(attr)
+        (node.attributes.is_held() || node.is_gone() || !attr.ttl.is_zero()).then_some(attr)
     }
 
     /// A node learns what a listing has said since the server was asked for it; not if it is open there, even if nobody uses
@@ -222,7 +222,7 @@ impl<S: Share> Vfs<S> {
         self.with_inodes(|inodes| {
             let place = inodes.place(ino).and_then(|place| Some((inodes.get(place.parent)?.key, &place.name)));
             if let Some((key, name)) = place {
-                self.with_catalogue(|catalogue| catalogue.changed(key, name, Instant::now(), None));
+                self.with_catalogue(|catalogue| catalogue.doubt(key, name, Instant::now()));
             }
         });
     }
@@ -316,10 +316,18 @@ impl<S: Share> Vfs<S> {
                 tokio::time::sleep(BEGUN_AFTER).await;
                 self.look_again(&watched).await;
             }
+            std::future::pending().await
         };
-        tokio::join!(confirm, self.follow_changes(&watched));
-        self.with_catalogue(|catalogue| catalogue.unwatched(watched.key, watched.id));
+        tokio::select! {
+            () = confirm => {}
+            () = self.follow_changes(&watched) => {}
+        }
+        let ends = self.with_catalogue(|catalogue| catalogue.unwatched(watched.key, watched.id));
         self.share.unwatch(&watched.watch);
+        if ends {
+            // It was removed, say, and the client that did it waits until its name is free.
+            self.share.send_closes();
+        }
     }
 
     /// A watch has begun. If that may serve, the directory is looked at once more: from then on nothing is missed.

@@ -193,6 +193,8 @@ impl VfsError {
 impl From<ShareError> for VfsError {
     fn from(error: ShareError) -> VfsError {
         let errno = match &error.cause {
+            // smbd's answer to one open more than it allows a client.
+            Cause::Status(NtStatus::INSUFFICIENT_RESOURCES) if opens_a_file(error.operation) => libc::EMFILE,
             Cause::Status(status) => errno_of(*status),
             Cause::Unsupported(_) => libc::EOPNOTSUPP,
             Cause::TimedOut => libc::ETIMEDOUT,
@@ -216,6 +218,11 @@ impl From<ShareError> for VfsError {
         };
         VfsError { errno, level, source: ErrorSource::Share(error) }
     }
+}
+
+/// Whether an operation begins with an open at the server.
+fn opens_a_file(operation: &str) -> bool {
+    matches!(operation, "CREATE" | "DELETE" | "RENAME" | "QUERY_DIRECTORY")
 }
 
 /// Answers that programs ask for all day are quiet; trouble is not.
@@ -412,6 +419,16 @@ mod tests {
         assert_eq!(error(Cause::TooLong(TooLong::Path)), libc::ENAMETOOLONG);
         assert_eq!(error(Cause::TooLong(TooLong::Other("it"))), libc::EINVAL);
         assert_eq!(error(Cause::Malformed("short".into())), libc::EIO);
+    }
+
+    #[test]
+    fn too_many_open_files_are_not_too_little_memory() {
+        let error = |operation| {
+            let error = ShareError::status(operation, &RemotePath::root(), NtStatus::INSUFFICIENT_RESOURCES);
+            VfsError::from(error).errno
+        };
+        assert_eq!((error("CREATE"), error("QUERY_DIRECTORY")), (libc::EMFILE, libc::EMFILE));
+        assert_eq!((error("WRITE"), error("FLUSH")), (libc::ENOMEM, libc::ENOMEM));
     }
 
     #[test]

@@ -49,11 +49,23 @@ pub(crate) struct Node {
     pub handles: Vec<u64>,
     /// Unlinked while open: its file has a hidden name, and is removed with the last handle.
     pub hidden: bool,
+    /// This mount has removed or replaced it: no name leads to it, and the server has none to ask about.
+    removed: bool,
     pub attributes: KnownAttributes,
     pub data: DataValidity,
 }
 
 impl Node {
+    /// Whether programs are shown that no name leads to it.
+    fn is_unlinked(&self) -> bool {
+        self.hidden || self.removed
+    }
+
+    /// Whether it was removed by this mount and is not open: the server can tell nothing of it any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.removed && self.handles.is_empty()
+    }
+
     /// Whether a handle is open or the kernel still counts on it.
     fn is_needed(&self) -> bool {
         self.lookups > 0 || self.children > 0 || !self.handles.is_empty()
@@ -95,6 +107,7 @@ pub(crate) struct Inodes {
     file_ids: FileIds,
     stale: Vec<u64>,
     departed: Vec<Departed>,
+    displaced: Vec<u64>,
 }
 
 /// A node that the table has no more.
@@ -121,6 +134,7 @@ impl Inodes {
             children: 0,
             handles: Vec::new(),
             hidden: false,
+            removed: false,
             attributes: KnownAttributes::unknown(metadata),
             data: DataValidity::default(),
         };
@@ -133,6 +147,7 @@ impl Inodes {
             file_ids: FileIds::Trusted,
             stale: Vec::new(),
             departed: Vec::new(),
+            displaced: Vec::new(),
         }
     }
 
@@ -144,6 +159,11 @@ impl Inodes {
     /// Nodes that have gone.
     pub(crate) fn take_departed(&mut self) -> Vec<Departed> {
         std::mem::take(&mut self.departed)
+    }
+
+    /// The keys of nodes that have lost their names, or have gone: an open that is kept of such a file serves no program.
+    pub(crate) fn take_displaced(&mut self) -> Vec<u64> {
+        std::mem::take(&mut self.displaced)
     }
 
     pub(crate) fn get(&self, ino: u64) -> Option<&Node> {
@@ -352,10 +372,19 @@ impl Inodes {
     /// The node's name is no longer its own: deleted, or replaced. It stays for its handles.
     pub(crate) fn displace(&mut self, ino: u64) {
         let parent = self.leave_place(ino);
+        self.displaced.extend(self.nodes.get(&ino).map(|node| node.key));
         self.collect(ino);
         if let Some(parent) = parent {
             self.collect(parent);
         }
+    }
+
+    /// This mount has removed or replaced the node.
+    pub(crate) fn remove(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.removed = true;
+        }
+        self.displace(ino);
     }
 
     /// The node has been renamed. Whoever was in its new place has none any more.
@@ -404,8 +433,12 @@ impl Inodes {
         vouched: Option<Vouched>,
     ) -> Option<Attr> {
         let node = self.nodes.get(&ino)?;
-        let ttl = node.attributes.remaining(now, timeout, vouched).unwrap_or(Duration::ZERO);
-        Some(show.attr(ino, node.key, node.attributes.metadata(), ttl))
+        let ttl = match node.attributes.remaining(now, timeout, vouched) {
+            None if node.is_gone() => timeout,
+            remaining => remaining.unwrap_or(Duration::ZERO),
+        };
+        let attr = show.attr(ino, node.key, node.attributes.metadata(), ttl);
+        Some(if node.is_unlinked() { Attr { links: 0, ..attr } } else { attr })
     }
 
     /// See [`KnownAttributes::token`].
@@ -454,6 +487,7 @@ impl Inodes {
             children: 0,
             handles: Vec::new(),
             hidden: false,
+            removed: false,
             attributes: KnownAttributes::fetched(metadata, now),
             data: DataValidity::of((&metadata).into(), now),
         };
@@ -486,6 +520,7 @@ impl Inodes {
                 if let Some(node) = self.nodes.remove(&ino) {
                     let known = node.attributes.known_since().map(|at| (*node.attributes.metadata(), at));
                     self.departed.push(Departed { key: node.key, place, known });
+                    self.displaced.push(node.key);
                     self.stale.push(node.key);
                 }
             }

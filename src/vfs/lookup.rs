@@ -107,11 +107,11 @@ impl<S: Share> Vfs<S> {
             return Ok(());
         }
         let asked = self.asking();
-        let metadata = self.share.stat(&path.ok_or_else(VfsError::stale)?).await.inspect_err(|error| {
-            if is_absent(error) {
-                self.doubt_name(ino);
-            }
-        })?;
+        let metadata = self
+            .share
+            .stat(&path.ok_or_else(VfsError::stale)?)
+            .await
+            .map_err(|error| self.stale_if_absent(ino, error))?;
         if let Some(place) = self.with_inodes(|inodes| inodes.place(ino).cloned()) {
             self.saw(place.parent, &place.name, Some(metadata), asked);
         }
@@ -127,6 +127,16 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::stale());
         }
         Ok(())
+    }
+
+    /// The server says that nothing is where a node was, or that something else is. That is no answer to a program: the
+    /// kernel may have believed an old name, and looks it up again when it is told `ESTALE`. The server is asked then.
+    pub(super) fn stale_if_absent(&self, ino: u64, error: ShareError) -> VfsError {
+        if !is_absent(&error) {
+            return error.into();
+        }
+        self.doubt_name(ino);
+        VfsError { errno: libc::ESTALE, level: tracing::Level::DEBUG, ..error.into() }
     }
 
     /// What is known, whatever its age: for the answer to an operation that has just changed it.

@@ -228,18 +228,19 @@ impl<S: Share> Vfs<S> {
 
     /// Works on the table of inodes, and drops what is cached of files that this showed to have changed.
     fn with_inodes<R>(&self, work: impl FnOnce(&mut Inodes) -> R) -> R {
-        let (result, stale) = {
+        let (result, stale, displaced) = {
             let mut inodes = self.inodes.lock();
             let result = work(&mut inodes);
             let departed = inodes.take_departed();
             if !departed.is_empty() {
                 self.depart(departed);
             }
-            (result, inodes.take_stale())
+            (result, inodes.take_stale(), inodes.take_displaced())
         };
         for key in stale {
             self.cache.drop_file(key);
         }
+        self.close_displaced(displaced);
         result
     }
 

@@ -5,7 +5,6 @@ use super::errno::{Result, VfsError};
 use super::files::{Idle, Remote, SharedFile};
 use super::handles::{Access, Leaving, OpenFile};
 use super::inodes::Admission;
-use super::lookup::is_absent;
 use super::{Vfs, names, pending};
 use crate::cache::{Occasion, WriteBack};
 use crate::config::CacheMode;
@@ -82,10 +81,13 @@ impl<S: Share> Vfs<S> {
         let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
         let wanted = if reads_all { self.share.limits().read.min(size as u32) } else { 0 };
         let opened = self.open_on_share(&path, how, wanted).await;
-        let (file, metadata, action, data) = opened.inspect_err(|error| {
-            if is_absent(error) {
+        let (file, metadata, action, data) = opened.map_err(|error| match error.nt_status() {
+            // Something else has its name now: a directory, or a file that this lease is not of.
+            Some(NtStatus::FILE_IS_A_DIRECTORY | NtStatus::INVALID_PARAMETER) => {
                 self.doubt_name(ino);
+                VfsError::stale()
             }
+            _ => self.stale_if_absent(ino, error),
         })?;
 
         let handle = self.handles.number();
@@ -159,7 +161,7 @@ impl<S: Share> Vfs<S> {
         let lease = lease.unwrap_or_else(LeaseKey::random);
         let how = self.how(access, disposition, mode & libc::S_IWUSR == 0, lease);
         let asked = self.asking();
-        let opened = pending::once_free(|| self.open_on_share(&path, how, 0)).await;
+        let opened = pending::once_free(|| self.open_on_share(&path, how, 0), || self.is_pending(&path)).await;
         let (file, metadata, action, _) = match opened {
             Ok(opened) => opened,
             Err(error) => {

@@ -5,7 +5,7 @@ use super::errno::{Result, VfsError};
 use super::files::Idle;
 use super::inodes::Admission;
 use super::{Vfs, names, pending};
-use crate::share::{Attributes, Change, FileKind, RemotePath, Share, ShareError, Target};
+use crate::share::{Attributes, Change, FileKind, LeaseKey, RemotePath, Share, ShareError, Target};
 use crate::wire::NtStatus;
 use futures_util::future::join_all;
 use std::ffi::OsStr;
@@ -14,6 +14,8 @@ use std::time::Instant;
 
 /// So many hidden names are tried before a file is deleted the plain way.
 const HIDING_ATTEMPTS: usize = 4;
+/// A directory with more entries than this is not asked whether all of them are being deleted.
+const MOST_PENDING: usize = 32;
 
 impl<S: Share> Vfs<S> {
     /// Makes a directory. The inode gets one more lookup. Its mode is that of all directories.
@@ -27,7 +29,7 @@ impl<S: Share> Vfs<S> {
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
         let now = Instant::now();
-        let made = pending::once_free(|| self.share.create_directory(&path)).await;
+        let made = pending::once_free(|| self.share.create_directory(&path), || self.is_pending(&path)).await;
         let admission = self.with_inodes(|inodes| {
             self.entry_changed(inodes, parent, &name, made.as_ref().ok().map(|made| Some(*made)));
             let metadata = made?;
@@ -63,18 +65,19 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
         }
         let unused = occupant.map_or(Vec::new(), |(ino, _)| self.unused_before_unlink(ino, parent));
+        let lease = occupant.and_then(|(ino, _)| self.known_lease(ino));
         let removed = match occupant.filter(|(ino, _)| self.is_in_use(*ino)) {
             Some((ino, _)) => {
                 self.close_all_idle(unused).await;
                 if self.is_open(ino).await && self.hide(ino, parent, &path).await? {
                     return Ok(());
                 }
-                self.remove_entry(&path, FileKind::File).await
+                self.remove_entry(&path, FileKind::File, lease).await
             }
             None => {
-                // The closes go first, in the same frame.
+                // The closes go along, in the same frame: a file that is deleted goes when its last open is closed.
                 let closes = join_all(unused.into_iter().map(|idle| self.close_idle(idle)));
-                tokio::join!(closes, self.remove_entry(&path, FileKind::File)).1
+                tokio::join!(closes, self.remove_entry(&path, FileKind::File, lease)).1
             }
         };
         self.removed(parent, &name, removed)
@@ -91,7 +94,7 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Removes an empty directory.
+    /// Removes an empty directory. Where another client has it open, this waits for a bounded time until its name is free.
     ///
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`; what the share answered.
@@ -102,7 +105,7 @@ impl<S: Share> Vfs<S> {
         if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
             self.end_watches(ino).await;
         }
-        let removed = self.remove_entry(&path, FileKind::Directory).await;
+        let removed = self.remove_entry(&path, FileKind::Directory, None).await;
         self.removed(parent, &name, removed)
     }
 
@@ -170,31 +173,70 @@ impl<S: Share> Vfs<S> {
     /// Removes a hidden file whose last handle is closed. This is part of that close, so it waits for
     /// no other.
     pub(super) async fn remove_hidden(&self, path: &RemotePath) {
-        if let Err(error) = self.remove_now(path, FileKind::File).await {
+        if let Err(error) = self.remove_now(path, FileKind::File, None).await {
             tracing::warn!(%error, "a file that was deleted while it was open stays on the server under a hidden name");
         }
     }
 
-    /// Removes what is at a path. Where a close that is under way may be why that was refused, it is
-    /// waited for.
-    pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind) -> Result<()> {
-        match self.remove_now(path, kind).await {
-            Err(error) if may_be_closing(&error) && self.settle_all_closes().await => {
-                Ok(self.remove_now(path, kind).await?)
+    /// Removes what is at a path, which may be open under a lease of this client. Where a close that is under way may be why
+    /// that was refused, it is waited for.
+    pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<()> {
+        let remove = || self.remove_now(path, kind, lease);
+        let removed = match remove().await {
+            Err(error) if may_be_closing(&error) && self.settle_all_closes().await => remove().await,
+            result => result,
+        };
+        let is_gone = match removed {
+            Err(error) if pending::is_not_empty(&error) && self.holds_only_pending(path).await => {
+                pending::once_free(remove, || self.holds_only_pending(path)).await?
             }
-            result => Ok(result?),
+            result => result?,
+        };
+        if !is_gone {
+            pending::until_gone(|| self.is_pending(path)).await;
         }
+        Ok(())
     }
 
-    /// Removes what is at a path. Where the read-only attribute forbids it, that is taken off first.
-    async fn remove_now(&self, path: &RemotePath, kind: FileKind) -> std::result::Result<(), ShareError> {
-        let Err(refusal) = self.share.remove(path, kind).await else { return Ok(()) };
+    /// Removes what is at a path. Where the read-only attribute forbids it, that is taken off first. Says whether the name
+    /// is free.
+    async fn remove_now(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+    ) -> std::result::Result<bool, ShareError> {
+        let refusal = match self.share.remove(path, kind, lease).await {
+            Err(refusal) => refusal,
+            removed => return removed,
+        };
         let Some(restore) = self.make_writable(path, &refusal).await else { return Err(refusal) };
-        let result = self.share.remove(path, kind).await;
+        let result = self.share.remove(path, kind, lease).await;
         if result.is_err() {
             self.restore(path, &restore).await;
         }
         result
+    }
+
+    /// Whether all that is in a directory is being deleted, and waits for other clients to close it.
+    async fn holds_only_pending(&self, path: &RemotePath) -> bool {
+        let Ok(mut listing) = self.share.list(path).await else { return false };
+        let Ok(entries) = self.share.next_entries(&mut listing).await else { return false };
+        if entries.len() > MOST_PENDING {
+            return false;
+        }
+        for entry in entries {
+            let found = self.share.stat(&path.join(&entry.name)).await;
+            if !found.is_err_and(|error| super::lookup::is_absent(&error)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Whether the server is still deleting what is at a path.
+    pub(super) async fn is_pending(&self, path: &RemotePath) -> bool {
+        self.share.stat(path).await.is_err_and(|error| pending::is_pending(&error))
     }
 
     /// Takes the read-only attribute off what is at a path, if that can be why something was refused.
@@ -224,7 +266,7 @@ impl<S: Share> Vfs<S> {
             if result.is_ok()
                 && let Some(ino) = inodes.at(parent, name)
             {
-                inodes.displace(ino);
+                inodes.remove(ino);
             }
             self.entry_changed(inodes, parent, name, result.is_ok().then_some(None));
         });

@@ -6,7 +6,7 @@
 
 use super::errno::{Result, VfsError};
 use super::remove::may_be_closing;
-use super::{Vfs, names};
+use super::{Vfs, names, pending};
 use crate::share::{Attributes, FileKind, RemotePath, Share, ShareError};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
@@ -77,10 +77,17 @@ impl<S: Share> Vfs<S> {
 
     async fn rename_file(&self, from: &End, to: &End, replace: bool) -> Result<()> {
         let refusal = match self.rename_on_share(&from.path, &to.path, replace).await {
-            Err(error) if replace && refuses_target(&error) => error,
+            Err(error) if refuses_target(&error) => error,
             result => return Ok(result?),
         };
-        let Ok(target) = self.share.stat(&to.path).await else { return Err(refusal.into()) };
+        let target = match self.share.stat(&to.path).await {
+            Ok(target) => target,
+            Err(error) if pending::is_pending(&error) => return self.rename_once_free(from, to, replace).await,
+            Err(_) => return Err(refusal.into()),
+        };
+        if !replace {
+            return Err(refusal.into());
+        }
         if target.kind() == FileKind::Directory {
             return Err(VfsError::rule(libc::EISDIR, "a file cannot replace a directory"));
         }
@@ -116,14 +123,21 @@ impl<S: Share> Vfs<S> {
 
     async fn rename_directory(&self, from: &End, to: &End, replace: bool) -> Result<()> {
         let refusal = match self.rename_on_share(&from.path, &to.path, false).await {
-            Err(error) if replace && refuses_target(&error) => error,
+            Err(error) if refuses_target(&error) => error,
             result => return Ok(result?),
         };
-        let Ok(target) = self.share.stat(&to.path).await else { return Err(refusal.into()) };
+        let target = match self.share.stat(&to.path).await {
+            Ok(target) => target,
+            Err(error) if pending::is_pending(&error) => return self.rename_once_free(from, to, false).await,
+            Err(_) => return Err(refusal.into()),
+        };
+        if !replace {
+            return Err(refusal.into());
+        }
         if target.kind() == FileKind::File {
             return Err(VfsError::rule(libc::ENOTDIR, "a directory cannot replace a file"));
         }
-        self.remove_entry(&to.path, FileKind::Directory).await?;
+        self.remove_entry(&to.path, FileKind::Directory, None).await?;
         let result = self.share.rename(&from.path, &to.path, false).await;
         if result.is_err()
             && let Err(error) = self.share.create_directory(&to.path).await
@@ -131,6 +145,12 @@ impl<S: Share> Vfs<S> {
             tracing::warn!(%error, "an empty directory that was to be replaced is lost");
         }
         Ok(result?)
+    }
+
+    /// What has the new name is being deleted: waits for that, for a bounded time.
+    async fn rename_once_free(&self, from: &End, to: &End, replace: bool) -> Result<()> {
+        pending::until_gone(|| self.is_pending(&to.path)).await;
+        Ok(self.rename_on_share(&from.path, &to.path, replace).await?)
     }
 
     /// Puts a file that was hidden to be replaced back where it was.
@@ -181,10 +201,12 @@ impl<S: Share> Vfs<S> {
             self.entry_changed(inodes, from.parent, &from.name, result.is_ok().then_some(None));
             self.entry_changed(inodes, to.parent, &to.name, None);
             result.map_err(Into::into)?;
-            let replaced = inodes.at(to.parent, &to.name);
-            match inodes.at(from.parent, &from.name) {
-                Some(ino) => inodes.relocate(ino, to.parent, &to.name),
-                None => replaced.into_iter().for_each(|ino| inodes.displace(ino)),
+            let moved = inodes.at(from.parent, &from.name);
+            if let Some(replaced) = inodes.at(to.parent, &to.name).filter(|replaced| Some(*replaced) != moved) {
+                inodes.remove(replaced);
+            }
+            if let Some(ino) = moved {
+                inodes.relocate(ino, to.parent, &to.name);
             }
             Ok(())
         })

@@ -76,7 +76,9 @@ impl<S: Share> Vfs<S> {
         }
         // Samba notes the time of the last write when a file is closed, over what was set before.
         self.settle_closes(ino).await;
-        self.apply(ino, &change, set.handle).await?;
+        // Servers leave the time of the last write alone where the size stays as it is; truncate(2) and ftruncate(2) do not.
+        let touched = self.keeps_size(ino, &change).then(|| self.share.clock());
+        self.apply(ino, &change, touched, set.handle).await?;
         self.attr(ino)
     }
 
@@ -116,13 +118,29 @@ impl<S: Share> Vfs<S> {
         })
     }
 
-    async fn apply(&self, ino: u64, change: &Change, handle: Option<u64>) -> Result<()> {
+    /// Whether a size is set that the file has, as far as is known, and no time with it.
+    fn keeps_size(&self, ino: u64, change: &Change) -> bool {
+        let size = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.attributes.metadata().size));
+        change.size.is_some() && change.size == size && change.modified.is_none()
+    }
+
+    async fn apply(&self, ino: u64, change: &Change, touched: Option<FileTime>, handle: Option<u64>) -> Result<()> {
+        let (sized, change) = (*change, &Change { modified: change.modified.or(touched), ..*change });
         let result = match self.writer_for(ino, handle) {
             // Through a handle that has written: a server that notes the time of the last write later
             // (Samba does) would set it over a time that was set by path.
             Some(writer) => {
                 writer.remote.changes();
-                self.share.set(Target::File(&writer.remote.file), change).await
+                let set = self.share.set(Target::File(&writer.remote.file), &sized).await;
+                match (touched, self.path(ino)) {
+                    // By path: a time that is set through a handle is the last one that its writes move.
+                    (Some(modified), Ok(path)) if set.is_ok() => {
+                        self.share
+                            .set(Target::Path(&path), &Change { modified: Some(modified), ..Change::default() })
+                            .await
+                    }
+                    _ => set,
+                }
             }
             None => self.share.set(Target::Path(&self.path(ino)?), change).await,
         };
@@ -140,7 +158,7 @@ impl<S: Share> Vfs<S> {
         if let (Some(size), Some(key)) = (change.size, key) {
             self.cache.invalidate(key, size..u64::MAX);
         }
-        Ok(result?)
+        result.map_err(|error| self.stale_if_absent(ino, error))
     }
 
     fn writer_for(&self, ino: u64, handle: Option<u64>) -> Option<Arc<OpenFile<S>>> {

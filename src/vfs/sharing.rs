@@ -162,6 +162,31 @@ impl<S: Share> Vfs<S> {
         }
     }
 
+    /// Closes in the background what is kept of files that have lost their names, or that the kernel has forgotten: it
+    /// would be found by no program, and be in the way of whatever happens to the file.
+    pub(super) fn close_displaced(&self, keys: Vec<u64>) {
+        let idle: Vec<_> = {
+            let mut deferred = self.deferred.lock();
+            keys.into_iter().filter_map(|key| deferred.take(key, |_| true)).collect()
+        };
+        if idle.is_empty() {
+            return;
+        }
+        let share = Arc::clone(&self.share);
+        tokio::spawn(async move {
+            let closes = idle.iter().map(|idle| share.close(&idle.remote.file));
+            for error in futures_util::future::join_all(closes).await.into_iter().filter_map(std::result::Result::err) {
+                tracing::warn!(%error, "a file was not closed properly");
+            }
+        });
+    }
+
+    /// The lease under which a file is open here, or kept, or being closed.
+    pub(super) fn known_lease(&self, ino: u64) -> Option<LeaseKey> {
+        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key))?;
+        self.files.get(key).map(|file| file.lease)
+    }
+
     /// Closes several of them, in few frames.
     pub(super) async fn close_all_idle(&self, idle: Vec<Idle<S>>) {
         let closes = futures_util::future::join_all(idle.into_iter().map(|idle| self.close_idle(idle)));

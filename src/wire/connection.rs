@@ -281,7 +281,13 @@ impl Connection {
     async fn one_by_one(&self, chain: &Chain) -> Answer {
         let mut replies: Vec<Reply> = Vec::with_capacity(chain.requests.len());
         let mut file: Option<[u8; 16]> = None;
-        for request in &chain.requests {
+        let mut refusal: Option<Reply> = None;
+        for (index, request) in chain.requests.iter().enumerate() {
+            // In a compound the others would have failed alike (MS-SMB2 3.3.5.2.7.2).
+            if let Some(refusal) = refusal.as_ref().filter(|_| chain.is_related(index)) {
+                replies.push(refusal.clone());
+                continue;
+            }
             let mut request = request.clone();
             if let (Some(file), Some(offset)) = (file, frame::file_id_offset(request.command)) {
                 let field = request.body.get_mut(offset..offset + 16);
@@ -294,12 +300,8 @@ impl Connection {
             let mut answer = self.exchange(&single).await?;
             let reply = answer.pop().ok_or(Malformed("no reply"))?;
             if command == Command::Create {
-                if reply.status().is_error() {
-                    // In a compound the others would have failed alike (MS-SMB2 3.3.5.2.7.2).
-                    replies.resize(chain.requests.len(), reply);
-                    return Ok(replies);
-                }
-                file = created_file(&reply);
+                let failed = reply.status().is_error();
+                (file, refusal) = if failed { (None, Some(reply.clone())) } else { (created_file(&reply), None) };
             }
             replies.push(reply);
         }

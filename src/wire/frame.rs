@@ -44,6 +44,8 @@ pub struct Request {
     pub patient: bool,
     /// Why it cannot be sent.
     too_long: Option<TooLong>,
+    /// It works on a file of its own, wherever in a compound it is.
+    pub unrelated: bool,
 }
 
 impl Request {
@@ -56,6 +58,7 @@ impl Request {
             charge: 1,
             response_limit: SMALL_RESPONSE,
             patient: false,
+            unrelated: false,
             too_long: None,
         }
     }
@@ -64,6 +67,18 @@ impl Request {
     pub fn checked(command: Command, body: Result<Vec<u8>, TooLong>) -> Request {
         let too_long = body.as_ref().err().copied();
         Request { too_long, ..Request::new(command, body.unwrap_or_default()) }
+    }
+
+    /// One that works on a file of its own, behind related ones.
+    pub fn unrelated(self) -> Request {
+        Request { unrelated: true, ..self }
+    }
+
+    /// Names the file that a request on an open file works on.
+    pub fn works_on(&mut self, file: [u8; 16]) {
+        if let Some(field) = file_id_offset(self.command).and_then(|at| self.body.get_mut(at..at + 16)) {
+            field.copy_from_slice(&file);
+        }
     }
 
     /// One that nobody waits for.
@@ -109,7 +124,8 @@ pub const UNRELATED: usize = usize::MAX;
 pub struct Chain {
     /// In order; at least one.
     pub requests: Vec<Request>,
-    /// From this request on, each works on the file of the one before it; those before have files of their own.
+    /// From this request on, each works on the file of the one before it unless it is [`Request::unrelated`]; those before
+    /// have files of their own.
     pub related_from: usize,
     /// The tree that they work in; 0 for none.
     pub tree_id: u32,
@@ -123,6 +139,11 @@ impl Chain {
     /// One request, outside any tree.
     pub fn single(request: Request) -> Chain {
         Chain { requests: vec![request], related_from: UNRELATED, tree_id: 0, seal: false, force_signature: false }
+    }
+
+    /// Whether a request works on the file of the one before it.
+    pub fn is_related(&self, index: usize) -> bool {
+        index >= self.related_from && !self.requests[index].unrelated
     }
 
     /// What all of it costs.
@@ -154,7 +175,7 @@ pub fn changes(requests: &[Request]) -> bool {
 
 /// Whether a success of these requests leaves a file open at the server.
 pub fn leaves_open(requests: &[Request]) -> bool {
-    let has = |command| requests.iter().any(|request| request.command == command);
+    let has = |command| requests.iter().any(|request| request.command == command && !request.unrelated);
     has(Command::Create) && !has(Command::Close)
 }
 
@@ -201,7 +222,7 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
             status: NtStatus::SUCCESS,
             command: request.command as u16,
             credits: request.charge.saturating_add(if index == last { address.credits } else { 0 }),
-            flags: if index >= chain.related_from { flags::RELATED } else { 0 },
+            flags: if chain.is_related(index) { flags::RELATED } else { 0 },
             next_command: if index == last { 0 } else { told(size + padding) },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,

@@ -32,6 +32,7 @@ mod outages;
 mod permissions;
 mod reading;
 mod refusals;
+mod removing;
 mod renaming;
 mod round_trips;
 mod secrets;

@@ -74,3 +74,41 @@ async fn the_end_waits_for_closes_that_are_under_way() {
     closing.await.unwrap();
     assert_eq!(user.share.open_files(), 0);
 }
+
+/// A user with a file that was read, and that is kept open at the server.
+async fn user_with_kept_file() -> (User, u64) {
+    let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    let opened = user.vfs.open(ino, libc::O_RDONLY).await.unwrap();
+    assert_eq!(user.read(opened, 0, 1).await.unwrap(), b"1");
+    user.close(opened).await;
+    assert_eq!(user.share.open_files(), 1, "the next open costs nothing");
+    (user, ino)
+}
+
+/// Lets what was begun in the background go on.
+async fn settle() {
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_kept_open_goes_with_the_inode_that_the_kernel_forgets() {
+    let (user, ino) = user_with_kept_file().await;
+    user.vfs.forget(ino, 1);
+    settle().await;
+    assert_eq!(user.share.open_files(), 0, "no program would find it again");
+}
+
+#[tokio::test]
+async fn a_kept_open_goes_with_the_name_of_its_file() {
+    let (user, ino) = user_with_kept_file().await;
+    user.share.take_away("a");
+    user.share.put("a", b"another file");
+    let another = user.ino("a").await;
+    assert_ne!(another, ino);
+    settle().await;
+    assert_eq!(user.share.open_files(), 0);
+}

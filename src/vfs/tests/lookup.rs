@@ -171,7 +171,7 @@ async fn an_inode_that_was_deleted_on_the_server_is_gone() {
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.share.take_away("a");
-    assert_eq!(errno(user.vfs.getattr(ino).await), libc::ENOENT);
+    assert_eq!(errno(user.vfs.getattr(ino).await), libc::ESTALE, "so that the kernel looks its name up again");
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
     assert_eq!(errno(user.vfs.getattr(ino).await), libc::ESTALE);
 }

@@ -94,3 +94,20 @@ async fn the_kernel_keeps_its_pages_of_a_file_that_has_not_changed() {
     user.close(opened).await;
     assert!(!opens().await, "this user has written");
 }
+
+#[tokio::test]
+async fn a_name_that_was_believed_in_vain_is_stale_and_then_asked_for() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    user.ls("").await.unwrap();
+    user.share.take_away("a");
+    assert_eq!(errno(user.vfs.open(ino, libc::O_WRONLY).await), libc::ESTALE, "so that the kernel looks it up again");
+    assert!(user.vfs.known_entry(ROOT, OsStr::new("a")).is_none(), "and is not told of what was believed");
+    assert_eq!(errno(user.vfs.lookup(ROOT, OsStr::new("a")).await), libc::ENOENT);
+    let size = SetAttr { size: Some(0), ..SetAttr::default() };
+    user.share.put("b", b"1");
+    let ino = user.ino("b").await;
+    user.share.take_away("b");
+    assert_eq!(errno(user.vfs.setattr(ino, &size).await), libc::ESTALE);
+}

@@ -61,3 +61,15 @@ async fn a_directory_whose_last_file_is_unlinked_before_its_close_arrives_can_be
     removing.await.unwrap().unwrap();
     closing.await.unwrap();
 }
+
+#[tokio::test]
+async fn a_directory_that_was_removed_shows_no_links_and_costs_nothing() {
+    let user = User::believing_nothing();
+    user.mkdir("d").await.unwrap();
+    let ino = user.ino("d").await;
+    let _handle = user.vfs.opendir(ino);
+    user.rmdir("d").await.unwrap();
+    user.share.forget_log();
+    assert_eq!(user.vfs.getattr(ino).await.unwrap().links, 0);
+    assert_eq!(user.share.total(), 0, "the server has nothing to say of it");
+}

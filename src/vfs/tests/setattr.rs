@@ -153,3 +153,20 @@ async fn nothing_is_changed_on_a_read_only_mount() {
     let ino = user.ino("a").await;
     assert_eq!(errno(user.vfs.setattr(ino, &size(0)).await), libc::EROFS);
 }
+
+#[tokio::test]
+async fn a_size_that_stays_the_same_moves_the_time() {
+    for handle in [false, true] {
+        let (user, ino) = user_with_file().await;
+        let opened = if handle { Some(user.vfs.open(ino, libc::O_RDWR).await.unwrap()) } else { None };
+        let long_ago = FileTime::from_unix(1_000_000, 0);
+        let set = SetAttr { modified: Some(SetTime::At(long_ago)), ..SetAttr::default() };
+        user.vfs.setattr(ino, &set).await.unwrap();
+        assert_eq!(user.share.look("a").unwrap().modified, long_ago);
+        let attr = user.vfs.setattr(ino, &size(10)).await.unwrap();
+        assert!(attr.modified > long_ago && user.share.look("a").unwrap().modified > long_ago, "handle: {handle}");
+        if let Some(opened) = opened {
+            user.close(opened).await;
+        }
+    }
+}

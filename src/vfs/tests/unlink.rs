@@ -132,3 +132,22 @@ async fn a_file_that_is_just_being_closed_needs_no_hidden_name() {
     assert_eq!(user.share.count("RENAME"), 0);
     assert_eq!(user.share.names(""), Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn an_open_file_that_is_removed_or_replaced_has_no_links() {
+    let user = User::new();
+    user.save("a", b"1").await.unwrap();
+    user.save("b", b"2").await.unwrap();
+    let (one, other) = (user.ino("a").await, user.ino("b").await);
+    let opened = [user.open("a", libc::O_RDONLY).await.unwrap(), user.open("b", libc::O_RDONLY).await.unwrap()];
+    assert_eq!(user.vfs.getattr(one).await.unwrap().links, 1);
+    user.rm("a").await.unwrap();
+    assert_eq!(user.vfs.getattr(one).await.unwrap().links, 0);
+    user.save("c", b"3").await.unwrap();
+    user.mv("c", "b").await.unwrap();
+    assert_eq!(user.vfs.getattr(other).await.unwrap().links, 0);
+    assert_eq!(user.look("b").await.unwrap().links, 1);
+    for opened in opened {
+        user.close(opened).await;
+    }
+}

@@ -11,6 +11,7 @@ use smb_fscc::{QueryDirectoryInfoClass, QueryFileInfoClass, QueryFileSystemInfoC
 const INFO_FILE: u8 = 1;
 const INFO_FILESYSTEM: u8 = 2;
 const ID_FULL_DIRECTORY: u8 = QueryDirectoryInfoClass::IdFullDirectoryInformation as u8;
+const FILE_STANDARD: u8 = QueryFileInfoClass::StandardInformation as u8;
 const FILE_NETWORK_OPEN: u8 = QueryFileInfoClass::NetworkOpenInformation as u8;
 const FILE_BASIC: u8 = SetFileInfoClass::BasicInformation as u8;
 const FILE_RENAME: u8 = SetFileInfoClass::RenameInformation as u8;
@@ -130,6 +131,16 @@ fn query(kind: u8, class: u8, file: FileId, length: u32) -> Request {
 /// Asks for times, sizes and attributes of an open file.
 pub fn query_file(file: FileId) -> Request {
     query(INFO_FILE, FILE_NETWORK_OPEN, file, 56)
+}
+
+/// Asks, of an open file or directory, whether it is being deleted.
+pub fn query_standard(file: FileId) -> Request {
+    query(INFO_FILE, FILE_STANDARD, file, 24)
+}
+
+/// DeletePending of FileStandardInformation (MS-FSCC 2.4.47).
+pub fn parse_delete_pending(reply: &Reply) -> Result<bool, Malformed> {
+    Ok(Fields(output(reply)?).u8(20)? != 0)
 }
 
 /// FileNetworkOpenInformation (MS-FSCC 2.4.33).
