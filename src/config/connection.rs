@@ -1,6 +1,6 @@
 //! The settings of a connection and of the session on it.
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::str::FromStr;
 
@@ -204,6 +204,31 @@ pub enum Identity {
     },
 }
 
+impl Identity {
+    /// Whether both are the same account of the same domain.
+    pub fn is_same_account(&self, other: &Identity) -> bool {
+        match (self, other) {
+            (Identity::Anonymous, Identity::Anonymous) => true,
+            (
+                Identity::User { username, domain, .. },
+                Identity::User { username: other_name, domain: other_domain, .. },
+            ) => username == other_name && domain == other_domain,
+            _ => false,
+        }
+    }
+
+    /// Whether both are the same account with the same password.
+    pub fn is_same(&self, other: &Identity) -> bool {
+        let same_password = match (self, other) {
+            (Identity::User { password, .. }, Identity::User { password: other, .. }) => {
+                password.expose_secret() == other.expose_secret()
+            }
+            _ => true,
+        };
+        same_password && self.is_same_account(other)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -244,5 +269,21 @@ mod tests {
             assert_eq!(protection.to_string().parse(), Ok(protection));
         }
         assert!("on".parse::<Protection>().is_err());
+    }
+
+    #[test]
+    fn an_identity_changes_with_its_password_and_an_account_does_not() {
+        let user = |name: &str, domain: Option<&str>, password: &str| Identity::User {
+            username: name.into(),
+            domain: domain.map(str::to_owned),
+            password: password.to_owned().into(),
+        };
+        let ann = user("ann", None, "old");
+        assert!(ann.is_same(&user("ann", None, "old")) && Identity::Anonymous.is_same(&Identity::Anonymous));
+        assert!(!ann.is_same(&user("ann", None, "new")) && ann.is_same_account(&user("ann", None, "new")));
+        assert!(
+            !ann.is_same_account(&user("bob", None, "old")) && !ann.is_same_account(&user("ann", Some("D"), "old"))
+        );
+        assert!(!ann.is_same(&Identity::Anonymous) && !ann.is_same_account(&Identity::Anonymous));
     }
 }

@@ -231,7 +231,7 @@ fn explain(error: ConnectError) -> MountError {
         wire::Stage::Dialect => {
             (Stage::Dialect, "check --min-dialect, --max-dialect, --encryption and the server's settings")
         }
-        wire::Stage::SignIn => (Stage::SignIn, sign_in_remedy(error.status)),
+        wire::Stage::SignIn => (Stage::SignIn, wire::signin::remedy(error.status)),
         wire::Stage::Share => {
             (Stage::Share, "check the share's name and its permissions: `smbclient -L HOST` lists the shares")
         }
@@ -240,15 +240,6 @@ fn explain(error: ConnectError) -> MountError {
     match error.status {
         Some(status) => explained.status(status),
         None => explained,
-    }
-}
-
-fn sign_in_remedy(status: Option<NtStatus>) -> &'static str {
-    match status {
-        Some(NtStatus::ACCOUNT_LOCKED_OUT) => "wait, or have the account unlocked on the server",
-        Some(NtStatus::ACCOUNT_DISABLED) => "have the account enabled on the server",
-        Some(NtStatus::PASSWORD_EXPIRED | NtStatus::PASSWORD_MUST_CHANGE) => "change the password on the server",
-        _ => "check the user name, the password and the domain (auth-domain, --domain)",
     }
 }
 

@@ -1,39 +1,130 @@
 //! How long to wait before the next try to reach a server: a plain value.
+//!
+//! It outlives operations and connections. A server that is away is tried again every two seconds at the latest. A
+//! connection that was made and soon lost, again and again, costs the server a sign-in each time: there the pauses grow
+//! further, until a connection has proved good.
 
 use std::time::Duration;
+use tokio::time::Instant;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(2);
+/// The longest pause before a server that is away is tried again.
+const LONGEST_AWAY: Duration = Duration::from_secs(2);
+/// The longest pause before another sign-in, where those before led to nothing that lasts.
+const LONGEST_BRIEF: Duration = Duration::from_secs(30);
+/// A connection on which the server still answers so long after it was made is good: its loss is repaired at once.
+const PROVEN: Duration = Duration::from_secs(5);
 
-/// Doubles from a tenth of a second to two seconds.
-#[derive(Clone, Copy, Debug)]
+/// Failures in a row, and when the next try may be made.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
-    next: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff { next: FIRST }
-    }
+    /// Tries that did not get as far as a sign-in.
+    away: u32,
+    /// Sign-ins that led to nothing, and connections that were soon lost.
+    brief: u32,
+    not_before: Option<Instant>,
 }
 
 impl Backoff {
-    /// The wait after one more failure.
-    pub(super) fn after_failure(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (2 * wait).min(LONGEST);
-        wait
+    /// The server was not reached.
+    pub(super) fn unreachable(&mut self, now: Instant) {
+        self.away = self.away.saturating_add(1);
+        self.not_before = Some(now + pause(self.away, LONGEST_AWAY));
     }
+
+    /// The server was reached, and something behind the sign-in, or the sign-in itself, had no result.
+    pub(super) fn fruitless(&mut self, now: Instant) {
+        self.brief = self.brief.saturating_add(1);
+        self.not_before = Some(now + pause(self.brief, LONGEST_BRIEF));
+    }
+
+    /// A connection was made.
+    pub(super) fn connected(&mut self) {
+        self.away = 0;
+        self.not_before = None;
+    }
+
+    /// A connection was lost, on which the server had answered for so long. The first loss is repaired at once, whatever
+    /// the age of the connection.
+    pub(super) fn lost(&mut self, active_for: Duration, now: Instant) {
+        if active_for >= PROVEN {
+            self.brief = 0;
+            self.not_before = None;
+            return;
+        }
+        self.not_before = (self.brief > 0).then(|| now + pause(self.brief, LONGEST_BRIEF));
+        self.brief = self.brief.saturating_add(1);
+    }
+
+    /// When the next try may be made, if not now.
+    pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
+        self.not_before.filter(|at| *at > now)
+    }
+}
+
+/// The pause after so many failures: doubles from a tenth of a second.
+fn pause(failures: u32, longest: Duration) -> Duration {
+    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST.saturating_mul(doubled).min(longest)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The pauses that `fail` causes one after the other, in milliseconds.
+    fn pauses(backoff: &mut Backoff, count: usize, fail: impl Fn(&mut Backoff, Instant)) -> Vec<u128> {
+        let mut now = Instant::now();
+        let mut pauses = Vec::new();
+        for _ in 0..count {
+            fail(backoff, now);
+            let next = backoff.not_before(now).unwrap_or(now);
+            pauses.push((next - now).as_millis());
+            now = next;
+        }
+        pauses
+    }
+
+    fn made_and_lost(backoff: &mut Backoff, now: Instant) {
+        backoff.connected();
+        backoff.lost(Duration::from_millis(20), now);
+    }
+
     #[test]
-    fn it_doubles_up_to_its_bound() {
-        let mut backoff = Backoff::default();
-        let waits: Vec<u128> = (0..7).map(|_| backoff.after_failure().as_millis()).collect();
+    fn a_server_that_is_away_is_tried_again_soon() {
+        let waits = pauses(&mut Backoff::default(), 7, Backoff::unreachable);
         assert_eq!(waits, [100, 200, 400, 800, 1600, 2000, 2000]);
+    }
+
+    #[test]
+    fn connections_that_are_soon_lost_are_made_ever_more_seldom() {
+        let waits = pauses(&mut Backoff::default(), 11, made_and_lost);
+        assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000]);
+    }
+
+    #[test]
+    fn the_loss_of_a_good_connection_is_repaired_at_once() {
+        let mut backoff = Backoff::default();
+        pauses(&mut backoff, 9, made_and_lost);
+        backoff.connected();
+        let now = Instant::now();
+        backoff.lost(Duration::from_secs(6), now);
+        assert_eq!(backoff.not_before(now), None);
+        assert_eq!(pauses(&mut backoff, 2, made_and_lost), [0, 100]);
+    }
+
+    #[test]
+    fn a_long_absence_does_not_count_against_a_connection() {
+        let mut backoff = Backoff::default();
+        pauses(&mut backoff, 60, Backoff::unreachable);
+        assert_eq!(pauses(&mut backoff, 2, made_and_lost), [0, 100]);
+    }
+
+    #[test]
+    fn sign_ins_without_a_result_count_as_connections_that_are_soon_lost() {
+        let mut backoff = Backoff::default();
+        assert_eq!(pauses(&mut backoff, 4, Backoff::fruitless), [100, 200, 400, 800]);
+        assert_eq!(pauses(&mut backoff, 2, made_and_lost), [1600 / 2, 1600]);
+        assert_eq!(pauses(&mut backoff, 40, Backoff::fruitless).last(), Some(&30_000));
     }
 }

@@ -13,7 +13,6 @@ use super::unflushed::Checksums;
 use super::{Result, records::UnderWay};
 use crate::wire::NtStatus;
 use crate::wire::frame::{Reply, Request};
-use tokio::time::Instant;
 
 /// A change that is to be made.
 pub(super) struct Changing {
@@ -47,18 +46,20 @@ impl SmbShare {
         };
         let tolerates = self.conflicts_tolerated(file, held);
         let under_way = file.record.begin(change);
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let open = self.live(file, task, deadline).await?;
+            let open = self.live(file, task, attempts.deadline).await?;
             if !file.may_change(tolerates) {
                 return Err(task.fail(Cause::Conflict));
             }
-            match send(&open.tree, build(&open), deadline).await {
+            let requests = build(&open);
+            attempts.send(&requests, open.tree.lineage).map_err(|cause| task.fail(cause))?;
+            match send(&open.tree, requests, attempts.deadline).await {
                 Ok(replies) => {
                     note(under_way, &open, &replies, data);
                     return Ok(replies);
                 }
-                Err(failure) => failure.allows(Repeat::Harmless, task)?,
+                Err(failure) => failure.allows(Repeat::Harmless, task, &open.tree, &mut attempts)?,
             }
         }
     }

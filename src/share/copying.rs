@@ -16,7 +16,7 @@ use super::extents::Extents;
 use super::file::{Open, SmbFile};
 use super::record::OwnChange;
 use super::slices::Slice;
-use super::smb::{Failure, SmbShare, send};
+use super::smb::{Failure, Repeat, SmbShare, send};
 use super::task::Task;
 use crate::wire::NtStatus;
 use crate::wire::codec::Malformed;
@@ -175,25 +175,27 @@ impl SmbShare {
         range: CopyRange,
         way: Way,
     ) -> Result<Reply> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         let end = range.to.saturating_add(u64::from(range.length));
         let under_way = to.record.begin(OwnChange::Copy { end });
+        let fail = |cause| task.fail(cause);
         loop {
-            let source = self.live(from, Task { path: &from.path, ..task }, deadline).await?;
-            let target = self.live(to, task, deadline).await?;
+            let source = self.live(from, Task { path: &from.path, ..task }, attempts.deadline).await?;
+            let target = self.live(to, task, attempts.deadline).await?;
             if !Arc::ptr_eq(&source.tree, &target.tree) {
                 // The connection of one of them has ended meanwhile: that one is opened again.
+                attempts.lost("it was lost while files were opened again").map_err(fail)?;
                 continue;
             }
-            match ask(&source, &target, range, way, deadline).await {
+            attempts.change(target.tree.lineage).map_err(fail)?;
+            match ask(&source, &target, range, way, attempts.deadline).await {
                 Ok(reply) => {
                     if reply.status() == NtStatus::SUCCESS {
                         under_way.answered(&target.tree, None);
                     }
                     return Ok(reply);
                 }
-                Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => {}
-                Err(Failure::Wire(error)) => return Err(task.wire(error)),
+                Err(failure) => failure.allows(Repeat::Harmless, task, &target.tree, &mut attempts)?,
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The one error type of this room.
 
 use super::types::RemotePath;
-use crate::wire::NtStatus;
+use crate::wire::{ConnectError, NtStatus, Stage};
 use std::fmt;
 
 /// Why an operation on the share failed.
@@ -27,6 +27,17 @@ pub enum Cause {
     TimedOut,
     /// The connection is gone, and could not be made again in time; with the reason.
     Disconnected(String),
+    /// The server is there, and does not let us in: it refused the sign-in, or the share.
+    NotLetIn(Refused),
+    /// The connection was lost so many times while this was being done; with the last reason.
+    LostAgain {
+        /// How many times.
+        times: u32,
+        /// Why it was lost the last time.
+        why: String,
+    },
+    /// The session that a change was sent on hangs at the server, which may still make the change.
+    Uncertain,
     /// The file was open on a connection that was lost, and what its name names now is another file.
     Stale,
     /// Another client changed the file while the connection was lost, and this is from before.
@@ -35,6 +46,44 @@ pub enum Cause {
     Lost,
     /// The server's answer broke the protocol; with what was wrong.
     Malformed(String),
+}
+
+/// What the server refused when it was connected to again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The sign-in, or the share.
+    pub stage: Stage,
+    /// The server's status; none for a guest session that nobody asked for.
+    pub status: Option<NtStatus>,
+    /// A sentence with the remedy, for the log.
+    pub message: String,
+}
+
+impl Refused {
+    /// The refusal that a failed connect is; `None` if it is trouble that may pass.
+    pub(super) fn of(error: &ConnectError) -> Option<Refused> {
+        let refused = match error.stage {
+            Stage::SignIn => error.refusal().is_some(),
+            Stage::Share => error.status.is_some_and(is_refusal_of_share),
+            _ => false,
+        };
+        let message = error.to_string();
+        refused.then_some(Refused { stage: error.stage, status: error.status, message })
+    }
+}
+
+/// Whether this answer to a TREE_CONNECT is about the share, and not about trouble of the server.
+fn is_refusal_of_share(status: NtStatus) -> bool {
+    matches!(
+        status,
+        NtStatus::ACCESS_DENIED
+            | NtStatus::NETWORK_ACCESS_DENIED
+            | NtStatus::BAD_NETWORK_NAME
+            | NtStatus::NETWORK_NAME_DELETED
+            | NtStatus::OBJECT_NAME_NOT_FOUND
+            | NtStatus::OBJECT_PATH_NOT_FOUND
+            | NtStatus::BAD_DEVICE_TYPE
+    )
 }
 
 impl ShareError {
@@ -60,6 +109,13 @@ impl fmt::Display for ShareError {
             Cause::Unsupported(status) => write!(f, "the server cannot do it ({status})"),
             Cause::TimedOut => f.write_str("the server did not answer in time"),
             Cause::Disconnected(why) => write!(f, "no connection to the server ({why})"),
+            Cause::NotLetIn(refused) => f.write_str(&refused.message),
+            Cause::LostAgain { times, why } => {
+                write!(f, "given up after the connection was lost {times} times (last: {why})")
+            }
+            Cause::Uncertain => f.write_str(
+                "the session that it was sent on hangs at the server, which may still do it: not sent again",
+            ),
             Cause::Stale => f.write_str("the connection was lost, and the name now names another file"),
             Cause::Conflict => f.write_str("another client changed the file while the connection was lost"),
             Cause::Lost => f.write_str("the server has lost data that it had taken before the connection was lost"),

@@ -1,96 +1,294 @@
 //! The session that all operations share, and how it comes back when it is lost.
 //!
-//! There is one [`Tree`] at a time. Whoever finds its connections ended makes a new one, alone; the
-//! others wait for it. The new session names the old one, which the server then ends first: nothing that is
-//! still on its way to the old one can be done after what is sent on the new one. A server that is away is tried again, with growing pauses, until the operation's
-//! deadline: then the operation fails, and the next one tries anew.
+//! There is one [`Tree`] at a time. An operation that finds its connections ended begins a try to make a new one, if
+//! [`Recovery`] allows one now; the others wait for its result. A try runs to its end though the operation that began
+//! it has given up: no answer to a sign-in is missed.
+//!
+//! The new session names the old one, which the server then ends first: nothing that is still on its way to the old
+//! one can be done after what is sent on the new one. A process that hangs at the server does not end; smbd waits for
+//! it. After a while the next session begins without naming it, and a new *lineage* with it. The hung process may do
+//! what lies in its socket when it goes on, so a change that was sent on a session of another lineage, and not answered,
+//! is not sent again and fails ([`Cause::Uncertain`]): the program is told that its data is not certain.
 
-use super::backoff::Backoff;
 use super::breaks::Leases;
 use super::error::Cause;
-use crate::wire::connect::{self, ConnectConfig, Tree};
-use crate::wire::error::{ConnectError, Stage};
-use std::sync::{Arc, Mutex, PoisonError};
+use super::recovery::{Next, Recovery};
+use crate::config::Identity;
+use crate::wire::connect::{self, ConnectConfig, Previous, Tree};
+use crate::wire::error::{ConnectError, Proof, Stage};
+use crate::wire::signin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+/// The least time that the server is given to end a session before the next one.
+const LEAST_PATIENCE: Duration = Duration::from_secs(1);
+/// How often the source of credentials is looked at while they are refused, at the most; and how long an operation waits
+/// for that.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Reads the credentials anew; `None` if they cannot be read now. It may block.
+pub type IdentitySource = Box<dyn Fn() -> Option<Identity> + Send + Sync>;
+
 /// The current tree, and the way to the next one.
-#[derive(Debug)]
-pub(super) struct Link {
+pub(super) struct Link(Arc<Inner>);
+
+struct Inner {
     config: ConnectConfig,
     leases: Arc<Leases>,
-    current: Mutex<Arc<Tree>>,
-    /// One reconnects, the others wait.
-    reconnecting: Semaphore,
+    /// How long the server may take to end the session before.
+    patience: Duration,
+    state: Mutex<State>,
+    /// Something in the state has changed that operations may wait for.
+    news: watch::Sender<()>,
+    source: OnceLock<IdentitySource>,
+    /// The source is being read.
+    looking: AtomicBool,
     /// No new connection is made any more: the share is being left.
-    leaving: std::sync::atomic::AtomicBool,
+    leaving: AtomicBool,
+}
+
+struct State {
+    tree: Arc<Tree>,
+    /// Who has signed in for it.
+    signed_in: Identity,
+    /// Who signs in the next time.
+    identity: Identity,
+    /// Its loss has been told to `recovery`.
+    is_lost: bool,
+    /// A try to connect is under way.
+    is_trying: bool,
+    last_look: Option<Instant>,
+    recovery: Recovery,
+}
+
+/// What an operation that wants a tree does.
+enum Step {
+    Takes(Arc<Tree>),
+    Fails(Cause),
+    /// It waits for news; until this time at the latest, if there is something to do then.
+    Waits(Option<Instant>),
 }
 
 impl Link {
-    pub(super) async fn connect(config: ConnectConfig, leases: Arc<Leases>) -> Result<Link, ConnectError> {
-        let tree = Arc::new(connect::connect(&config, 0).await?);
+    /// Connects. An operation may take `request_timeout`, the wait for a new session included.
+    pub(super) async fn connect(
+        config: ConnectConfig,
+        leases: Arc<Leases>,
+        request_timeout: Duration,
+    ) -> Result<Link, ConnectError> {
+        let tree = Arc::new(connect::connect(&config, Previous::Unnamed).await?);
         leases.listen(&tree);
         tracing::info!(server = %tree.channels.peer(), share = %config.share, terms = %tree.terms,
             connections = tree.channels.connections().len(), "connected");
-        Ok(Link { config, leases, current: Mutex::new(tree), reconnecting: Semaphore::new(1), leaving: false.into() })
+        let mut recovery = Recovery::default();
+        recovery.connected(tree.binding_refused.as_ref(), Instant::now());
+        let (signed_in, identity) = (config.identity.clone(), config.identity.clone());
+        let (is_lost, is_trying, last_look) = (false, false, None);
+        let state = State { tree, signed_in, identity, is_lost, is_trying, last_look, recovery };
+        Ok(Link(Arc::new(Inner {
+            config,
+            leases,
+            patience: (request_timeout / 2).max(LEAST_PATIENCE),
+            state: Mutex::new(state),
+            news: watch::Sender::new(()),
+            source: OnceLock::new(),
+            looking: false.into(),
+            leaving: false.into(),
+        })))
     }
 
     /// The current tree, whether its connection works or not.
     pub(super) fn current(&self) -> Arc<Tree> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().tree.clone()
     }
 
     /// A tree whose connection works as far as is known; a new one if need be.
     pub(super) async fn tree(&self, deadline: Instant) -> Result<Arc<Tree>, Cause> {
-        let tree = self.current();
-        if tree.channels.ended().is_none() {
-            return Ok(tree);
+        let mut news = self.0.news.subscribe();
+        loop {
+            self.0.look_for_credentials().await;
+            news.borrow_and_update();
+            let until = match self.0.step(Instant::now()) {
+                Step::Takes(tree) => return Ok(tree),
+                Step::Fails(cause) => return Err(cause),
+                Step::Waits(until) => until,
+            };
+            if until.is_some_and(|until| until >= deadline) || Instant::now() >= deadline {
+                return Err(self.0.lock().recovery.why());
+            }
+            // The sender lives as long as this does.
+            let _ = tokio::time::timeout_at(until.unwrap_or(deadline), news.changed()).await;
         }
-        let lost = tree.channels.ended().unwrap_or_else(|| "it ended".into());
-        tokio::time::timeout_at(deadline, self.reconnect())
-            .await
-            .unwrap_or_else(|_| Err(Cause::Disconnected(format!("{lost}; the server did not come back in time"))))
     }
 
-    async fn reconnect(&self) -> Result<Arc<Tree>, Cause> {
-        let _turn = self.reconnecting.acquire().await.map_err(|_| Cause::Disconnected("the share was left".into()))?;
-        let tree = self.current();
-        let Some(reason) = tree.channels.ended() else { return Ok(tree) };
-        tracing::warn!(server = %self.config.host, %reason, "the connection is lost: connecting again");
-        let mut backoff = Backoff::default();
-        loop {
-            if self.leaving.load(std::sync::atomic::Ordering::Acquire) {
-                return Err(Cause::Disconnected("the share was left".into()));
-            }
-            match connect::connect(&self.config, tree.channels.session_id()).await {
-                Ok(tree) => {
-                    tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
-                    let tree = Arc::new(tree);
-                    self.leases.listen(&tree);
-                    *self.current.lock().unwrap_or_else(PoisonError::into_inner) = tree.clone();
-                    return Ok(tree);
-                }
-                // A wrong password does not become right by trying, and trying locks accounts.
-                Err(error) if error.stage == Stage::SignIn && error.status.is_some() => {
-                    tracing::error!(%error, "the server does not let us in again");
-                    return Err(Cause::Disconnected(error.to_string()));
-                }
-                Err(error) => {
-                    let wait = backoff.after_failure();
-                    tracing::debug!(%error, ?wait, "the server is still away");
-                    tokio::time::sleep(wait).await;
-                }
-            }
-        }
+    /// Who signs in the next time. What was refused before is tried at once, also if nothing has changed.
+    pub(super) fn renew_identity(&self, identity: Identity) {
+        self.0.renew_identity(identity);
+    }
+
+    /// Where credentials are read from while they are refused. To be called once.
+    pub(super) fn read_identity_from(&self, source: IdentitySource) {
+        // A second source is never given.
+        let _ = self.0.source.set(source);
     }
 
     /// Leaves the share; nothing connects again.
     pub(super) async fn leave(&self, deadline: Duration) {
-        self.leaving.store(true, std::sync::atomic::Ordering::Release);
+        self.0.leaving.store(true, Ordering::Release);
         let tree = self.current();
         if tree.channels.ended().is_none() {
             connect::disconnect(&tree, deadline).await;
         }
+    }
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tree, or what is to be done to get one; begins a try if one may be made now.
+    fn step(self: &Arc<Self>, now: Instant) -> Step {
+        let mut state = self.lock();
+        let Some(reason) = state.tree.channels.ended() else { return Step::Takes(state.tree.clone()) };
+        if self.leaving.load(Ordering::Acquire) {
+            return Step::Fails(Cause::Disconnected("the share was left".into()));
+        }
+        if !std::mem::replace(&mut state.is_lost, true) {
+            tracing::warn!(server = %self.config.host, %reason, "the connection is lost: connecting again");
+            let active_for = state.tree.channels.active_for();
+            state.recovery.lost(&reason, active_for, now);
+        }
+        if state.is_trying {
+            return Step::Waits(None);
+        }
+        match state.recovery.next(now) {
+            Next::Wait(at) => Step::Waits(Some(at)),
+            Next::Refused(refused) => Step::Fails(Cause::NotLetIn(refused)),
+            Next::Try { name_previous } => {
+                state.is_trying = true;
+                self.begin(&state, name_previous, now);
+                Step::Waits(None)
+            }
+        }
+    }
+
+    /// Begins a try. It runs on its own: whoever wanted it may be gone before it ends.
+    fn begin(self: &Arc<Self>, state: &State, name_previous: bool, now: Instant) {
+        let mut config = ConnectConfig { identity: state.identity.clone(), ..self.config.clone() };
+        if !state.recovery.allow_binding(now) {
+            config.connections = 1;
+        }
+        // The server ends sessions of the same user only.
+        let named = name_previous && state.identity.is_same_account(&state.signed_in);
+        let previous = match named {
+            true => Previous::Named(state.tree.channels.session_id(), self.patience),
+            false => Previous::Unnamed,
+        };
+        let this = Arc::clone(self);
+        tokio::spawn(async move {
+            let identity = config.identity.clone();
+            // A task of its own, so that nobody waits for a try that has panicked.
+            let tried = tokio::spawn(async move { connect::connect(&config, previous).await }).await;
+            let broken = |error| ConnectError::new(Stage::SignIn, format!("{error}")).with_proof(Proof::Dropped);
+            this.end(tried.map_err(broken).flatten(), identity, named);
+        });
+    }
+
+    /// A try has ended.
+    fn end(&self, tried: Result<Tree, ConnectError>, identity: Identity, named: bool) {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.is_trying = false;
+        match tried {
+            Ok(tree) => self.connected(&mut state, tree, identity, named, now),
+            Err(error) => {
+                let is_news = state.recovery.failed(&error, named, now);
+                self.log(&error, is_news && !self.leaving.load(Ordering::Acquire));
+            }
+        }
+        drop(state);
+        self.news.send_replace(());
+    }
+
+    fn connected(&self, state: &mut State, mut tree: Tree, identity: Identity, named: bool, now: Instant) {
+        tree.lineage = state.tree.lineage;
+        if !named {
+            tree.lineage = tree.lineage.wrapping_add(1);
+            tracing::warn!(server = %self.config.host, "the server did not end the session before, which may hang \
+                there: what was being written when it was lost fails, and may still be done when it goes on");
+        }
+        tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
+        state.recovery.connected(tree.binding_refused.as_ref(), now);
+        state.tree = Arc::new(tree);
+        state.signed_in = identity;
+        state.is_lost = false;
+        self.leases.listen(&state.tree);
+    }
+
+    fn log(&self, error: &ConnectError, is_news: bool) {
+        let server = &self.config.host;
+        match (error.refusal(), error.stage) {
+            (Some(_), _) if is_news => tracing::error!(%server, %error, "the server refuses the sign-in, and all \
+                operations fail: {}; then send SIGHUP to this process", signin::remedy(error.status)),
+            (None, Stage::Share) if is_news => tracing::error!(%server, share = %self.config.share, %error,
+                "the server does not give the share: check that it exists and that this user may use it"),
+            _ => tracing::debug!(%server, %error, "connecting again failed"),
+        }
+    }
+
+    fn renew_identity(&self, identity: Identity) {
+        let mut state = self.lock();
+        state.identity = identity;
+        state.recovery.renew();
+        drop(state);
+        self.news.send_replace(());
+    }
+
+    /// Looks whether there are other credentials, if those at hand were refused.
+    async fn look_for_credentials(self: &Arc<Self>) {
+        if self.source.get().is_none() || !self.may_look(Instant::now()) {
+            return;
+        }
+        let this = Arc::clone(self);
+        // The file may be on a file system that does not answer: this waits for a moment only.
+        let look = tokio::task::spawn_blocking(move || {
+            if let Some(identity) = this.source.get().and_then(|source| source()) {
+                this.found(identity);
+            }
+            this.looking.store(false, Ordering::Release);
+        });
+        let _ = tokio::time::timeout(LOOK_INTERVAL, look).await;
+    }
+
+    /// Whether the source is to be looked at now; by one at a time.
+    fn may_look(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        let wanted = state.is_lost && !state.is_trying && state.recovery.has_refused_credentials();
+        if !wanted || state.last_look.is_some_and(|last| now < last + LOOK_INTERVAL) {
+            return false;
+        }
+        if self.looking.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        state.last_look = Some(now);
+        true
+    }
+
+    /// The source holds this.
+    fn found(&self, identity: Identity) {
+        if !identity.is_same(&self.lock().identity) {
+            tracing::info!(server = %self.config.host, "there are other credentials: trying them");
+            self.renew_identity(identity);
+        }
+    }
+}
+
+impl std::fmt::Debug for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Link").field("config", &self.0.config).finish_non_exhaustive()
     }
 }

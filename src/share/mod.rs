@@ -4,6 +4,7 @@
 //! [`ShareError`] with its NTSTATUS otherwise. It knows no inode and no errno. Each operation is one
 //! round trip wherever the protocol allows.
 
+mod attempts;
 mod backoff;
 mod breaks;
 mod changing;
@@ -22,6 +23,8 @@ mod operations;
 mod pieces;
 mod record;
 mod records;
+mod recovery;
+mod refusals;
 mod reopen;
 mod slices;
 mod smb;
@@ -37,6 +40,7 @@ pub use breaks::Breaks;
 pub use error::ShareError;
 pub use file::SmbFile;
 pub use leases::Broken;
+pub use link::IdentitySource;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{

@@ -9,11 +9,12 @@
 //! [`FileRecord`]: super::record::FileRecord
 
 use super::Result;
+use super::attempts::Attempts;
 use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
-use super::smb::{Failure, SmbShare, open_request, send};
+use super::smb::{Failure, SmbShare, open_request, send, why_ended};
 use super::task::Task;
 use super::types::{Disposition, OpenHow, RemotePath};
 use super::unflushed::PAGE;
@@ -35,15 +36,16 @@ impl SmbShare {
             return Ok(open);
         }
         let _turn = file.record.turn.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
+        let mut attempts = Attempts::until(deadline);
         loop {
             let open = file.open();
             if open.tree.channels.ended().is_none() {
                 return Ok(open);
             }
             let tree = self.tree_by(task, deadline).await?;
-            match self.reopen(file, task, tree, deadline).await? {
+            match self.reopen(file, task, Arc::clone(&tree), deadline).await? {
                 Some(open) => file.replace(open),
-                None => continue,
+                None => attempts.lost(&why_ended(&tree)).map_err(|cause| task.fail(cause))?,
             }
         }
     }

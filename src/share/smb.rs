@@ -1,16 +1,18 @@
 //! A share on a real server: the session under all operations, and how they are sent on it.
 
 use super::Result;
+use super::attempts::Attempts;
 use super::breaks::Leases;
 use super::directory_leases::DirectoryLeases;
 use super::extents::Extents;
 use super::file::{Open, SmbFile};
 use super::gathering::Gathering;
-use super::link::Link;
+use super::link::{IdentitySource, Link};
 use super::records::Records;
 use super::slices::Slices;
 use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
+use crate::wire::NtStatus;
 use crate::wire::connect::{ConnectConfig, Terms, Tree};
 use crate::wire::connection::{Pending, session_is_gone};
 use crate::wire::credits::CREDIT_PAYLOAD;
@@ -49,6 +51,8 @@ pub struct SmbShare {
     pub(super) extents: Mutex<Extents>,
 }
 
+/// A line is probed no sooner than after so long a silence, however short the request timeout is.
+const LEAST_ECHO_INTERVAL: Duration = Duration::from_secs(2);
 /// The least time that a request is given to be answered.
 const GRACE: Duration = Duration::from_secs(1);
 /// For so long a CLOSE waits for others, and so many are a frame: somebody may wait for that.
@@ -70,13 +74,15 @@ pub(super) enum Repeat {
 impl SmbShare {
     /// Connects. `limits` chooses the sizes of READ and WRITE from what was agreed on.
     pub async fn connect(
-        config: ConnectConfig,
+        mut config: ConnectConfig,
         request_timeout: Duration,
         space_path: RemotePath,
         limits: impl FnOnce(&Terms) -> IoLimits,
     ) -> std::result::Result<SmbShare, ConnectError> {
         let leases = Arc::<Leases>::default();
-        let link = Link::connect(config, Arc::clone(&leases)).await?;
+        // A server that has gone is noticed before operations give up a second time.
+        config.echo_interval = config.echo_interval.min((request_timeout / 2).max(LEAST_ECHO_INTERVAL));
+        let link = Link::connect(config, Arc::clone(&leases), request_timeout).await?;
         let limits = limits(&link.current().terms);
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
@@ -106,6 +112,18 @@ impl SmbShare {
         self.link.leave(deadline).await;
     }
 
+    /// Who signs in the next time. Sign-ins that were refused are tried again at once, also if nothing has changed;
+    /// a session that works goes on.
+    pub fn renew_identity(&self, identity: crate::config::Identity) {
+        self.link.renew_identity(identity);
+    }
+
+    /// Where to look for other credentials while the server refuses those at hand: when an operation comes, at most once
+    /// a second. To be called once.
+    pub fn read_identity_from(&self, source: IdentitySource) {
+        self.link.read_identity_from(source);
+    }
+
     /// Sends a compound that opens what it works on, on whatever connection works.
     pub(super) async fn run(
         &self,
@@ -113,12 +131,14 @@ impl SmbShare {
         repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<(Arc<Tree>, Vec<Reply>)> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let tree = self.tree_by(task, deadline).await?;
-            match send(&tree, build(&tree), deadline).await {
+            let tree = self.tree_by(task, attempts.deadline).await?;
+            let requests = build(&tree);
+            attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
+            match send(&tree, requests, attempts.deadline).await {
                 Ok(replies) => return Ok((tree, replies)),
-                Err(failure) => failure.allows(repeat, task)?,
+                Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
             }
         }
     }
@@ -130,19 +150,20 @@ impl SmbShare {
         repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<Vec<Reply>> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let tree = self.tree_by(task, deadline).await?;
+            let tree = self.tree_by(task, attempts.deadline).await?;
             let (mut requests, closes) = self.closes.take(&tree);
             requests.extend(build(&tree));
+            attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
             let chain = Chain { related_from: closes.count() + 1, ..compound(&tree, requests) };
-            let sent = tree.channels.send(&chain, left(deadline)).await.map_err(Failure::Wire);
+            let sent = tree.channels.send(&chain, left(attempts.deadline)).await.map_err(Failure::Wire);
             match sent.and_then(|replies| checked(&tree, replies)) {
                 Ok(mut replies) => {
                     closes.answer(&mut replies);
                     return Ok(replies);
                 }
-                Err(failure) => failure.allows(repeat, task)?,
+                Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
             }
         }
     }
@@ -153,12 +174,12 @@ impl SmbShare {
         task: Task<'_>,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<(Arc<Tree>, Vec<Reply>, Pending)> {
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let tree = self.tree_by(task, deadline).await?;
-            match send_open_ended(&tree, build(&tree), deadline).await {
+            let tree = self.tree_by(task, attempts.deadline).await?;
+            match send_open_ended(&tree, build(&tree), attempts.deadline).await {
                 Ok((replies, pending)) => return Ok((tree, replies, pending)),
-                Err(failure) => failure.allows(Repeat::Harmless, task)?,
+                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
             }
         }
     }
@@ -172,12 +193,14 @@ impl SmbShare {
         build: impl Fn(&Open) -> Vec<Request>,
     ) -> Result<Vec<Reply>> {
         let task = Task { operation, path: &file.path };
-        let deadline = Instant::now() + self.request_timeout;
+        let mut attempts = self.attempts();
         loop {
-            let open = self.live(file, task, deadline).await?;
-            match send(&open.tree, build(&open), deadline).await {
+            let open = self.live(file, task, attempts.deadline).await?;
+            let requests = build(&open);
+            attempts.send(&requests, open.tree.lineage).map_err(|cause| task.fail(cause))?;
+            match send(&open.tree, requests, attempts.deadline).await {
                 Ok(replies) => return Ok(replies),
-                Err(failure) => failure.allows(Repeat::Harmless, task)?,
+                Err(failure) => failure.allows(Repeat::Harmless, task, &open.tree, &mut attempts)?,
             }
         }
     }
@@ -185,6 +208,11 @@ impl SmbShare {
     /// The tree on a connection that works, within an operation's deadline.
     pub(super) async fn tree_by(&self, task: Task<'_>, deadline: Instant) -> Result<Arc<Tree>> {
         self.link.tree(deadline).await.map_err(|cause| task.fail(cause))
+    }
+
+    /// The tries of an operation that begins now.
+    pub(super) fn attempts(&self) -> Attempts {
+        Attempts::until(Instant::now() + self.request_timeout)
     }
 
     /// How much one READ or WRITE may carry now, whatever the limit: a server may grant few credits.
@@ -203,14 +231,19 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// Whether what failed may be sent again.
-    pub(super) fn allows(self, repeat: Repeat, task: Task<'_>) -> Result<()> {
-        match self {
-            Failure::SessionGone => Ok(()),
-            Failure::Wire(WireError::Closed(_)) if repeat == Repeat::Harmless => Ok(()),
-            Failure::Wire(error) => Err(task.wire(error)),
-        }
+    /// Whether what failed on this tree may be sent again.
+    pub(super) fn allows(self, repeat: Repeat, task: Task<'_>, tree: &Tree, attempts: &mut Attempts) -> Result<()> {
+        let allowed = match self {
+            Failure::SessionGone => attempts.refused(&why_ended(tree)),
+            Failure::Wire(WireError::Closed(reason)) if repeat == Repeat::Harmless => attempts.lost(&reason),
+            Failure::Wire(error) => return Err(task.wire(error)),
+        };
+        allowed.map_err(|cause| task.fail(cause))
     }
+}
+
+pub(super) fn why_ended(tree: &Tree) -> Arc<str> {
+    tree.channels.ended().unwrap_or_else(|| "it ended".into())
 }
 
 pub(super) async fn send(
@@ -239,8 +272,8 @@ fn left(deadline: Instant) -> Duration {
 
 /// Replies of a server that still knows the session.
 fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, Failure> {
-    if replies.iter().any(|reply| session_is_gone(reply.status())) {
-        tree.channels.end("the server has ended the session");
+    if let Some(gone) = replies.iter().find(|reply| session_is_gone(reply.status())) {
+        tree.channels.end(&format!("the server has ended the session ({})", gone.status()));
         return Err(Failure::SessionGone);
     }
     Ok(replies)

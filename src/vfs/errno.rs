@@ -9,7 +9,7 @@
 
 use crate::share::ShareError;
 use crate::share::error::Cause;
-use crate::wire::NtStatus;
+use crate::wire::{NtStatus, Stage};
 use std::fmt;
 use tracing::Level;
 
@@ -62,6 +62,28 @@ fn known_errno(status: NtStatus) -> Option<i32> {
         | NtStatus::LOGON_TYPE_NOT_GRANTED
         | NtStatus::NO_LOGON_SERVERS
         | NtStatus::NO_TRUST_SAM_ACCOUNT
+        | NtStatus::NO_SUCH_USER
+        | NtStatus::INVALID_ACCOUNT_NAME
+        | NtStatus::WRONG_PASSWORD
+        | NtStatus::INVALID_WORKSTATION
+        | NtStatus::INVALID_SERVER_STATE
+        | NtStatus::NO_SUCH_DOMAIN
+        | NtStatus::TIME_DIFFERENCE_AT_DC
+        | NtStatus::LOGON_NOT_GRANTED
+        | NtStatus::NO_TRUST_LSA_SECRET
+        | NtStatus::TRUSTED_DOMAIN_FAILURE
+        | NtStatus::TRUSTED_RELATIONSHIP_FAILURE
+        | NtStatus::TRUST_FAILURE
+        | NtStatus::NETLOGON_NOT_STARTED
+        | NtStatus::ACCOUNT_EXPIRED
+        | NtStatus::NOLOGON_INTERDOMAIN_TRUST_ACCOUNT
+        | NtStatus::NOLOGON_WORKSTATION_TRUST_ACCOUNT
+        | NtStatus::NOLOGON_SERVER_TRUST_ACCOUNT
+        | NtStatus::DOMAIN_TRUST_INCONSISTENT
+        | NtStatus::DOMAIN_CONTROLLER_NOT_FOUND
+        | NtStatus::SMARTCARD_LOGON_REQUIRED
+        | NtStatus::AUTHENTICATION_FIREWALL_FAILED
+        | NtStatus::NTLM_BLOCKED
         | NtStatus::NETWORK_SESSION_EXPIRED => libc::EACCES,
         NtStatus::PRIVILEGE_NOT_HELD => libc::EPERM,
         NtStatus::MEDIA_WRITE_PROTECTED => libc::EROFS,
@@ -175,10 +197,21 @@ impl From<ShareError> for VfsError {
             Cause::TimedOut => libc::ETIMEDOUT,
             // "Host is down" tells the user where to look, and is what Linux's own client says.
             Cause::Disconnected(_) => libc::EHOSTDOWN,
+            Cause::NotLetIn(refused) => match (refused.stage, refused.status) {
+                // A share that has gone is no missing file: programs would take its files for deleted.
+                (Stage::Share, Some(status)) if errno_of(status) != libc::EACCES => libc::ENODEV,
+                _ => libc::EACCES,
+            },
+            Cause::LostAgain { .. } | Cause::Uncertain => libc::EIO,
             Cause::Stale => libc::ESTALE,
             Cause::Conflict | Cause::Lost | Cause::Malformed(_) => libc::EIO,
         };
-        VfsError { errno, level: level_of(errno), source: ErrorSource::Share(error) }
+        let level = match error.cause {
+            // The share has said it once, with what to do.
+            Cause::NotLetIn(_) => Level::INFO,
+            _ => level_of(errno),
+        };
+        VfsError { errno, level, source: ErrorSource::Share(error) }
     }
 }
 
@@ -218,6 +251,7 @@ impl std::error::Error for VfsError {}
 mod tests {
     use super::*;
     use crate::share::RemotePath;
+    use crate::share::error::Refused;
 
     #[test]
     fn every_named_status_is_mapped_on_purpose() {
@@ -296,6 +330,28 @@ mod tests {
                     0xC000_015B,
                     0xC000_005E,
                     0xC000_018B,
+                    0xC000_0064,
+                    0xC000_0062,
+                    0xC000_006A,
+                    0xC000_0070,
+                    0xC000_00DC,
+                    0xC000_00DF,
+                    0xC000_0133,
+                    0xC000_0155,
+                    0xC000_018A,
+                    0xC000_018C,
+                    0xC000_018D,
+                    0xC000_0190,
+                    0xC000_0192,
+                    0xC000_0193,
+                    0xC000_0198,
+                    0xC000_0199,
+                    0xC000_019A,
+                    0xC000_019B,
+                    0xC000_0233,
+                    0xC000_02FA,
+                    0xC000_0413,
+                    0xC000_0418,
                     0xC000_035C,
                     0xC000_0054,
                 ],
@@ -341,6 +397,14 @@ mod tests {
         let error = |cause| VfsError::from(ShareError { operation: "READ", path: RemotePath::root(), cause }).errno;
         assert_eq!(error(Cause::TimedOut), libc::ETIMEDOUT);
         assert_eq!(error(Cause::Disconnected("reset".into())), libc::EHOSTDOWN);
+        assert_eq!(error(Cause::LostAgain { times: 5, why: "reset".into() }), libc::EIO);
+        assert_eq!(error(Cause::Uncertain), libc::EIO);
+        let not_let_in = |stage, status| error(Cause::NotLetIn(Refused { stage, status, message: String::new() }));
+        assert_eq!(not_let_in(Stage::SignIn, Some(NtStatus::LOGON_FAILURE)), libc::EACCES);
+        assert_eq!(not_let_in(Stage::SignIn, Some(NtStatus(0xC0DE_0001))), libc::EACCES);
+        assert_eq!(not_let_in(Stage::SignIn, None), libc::EACCES);
+        assert_eq!(not_let_in(Stage::Share, Some(NtStatus::ACCESS_DENIED)), libc::EACCES);
+        assert_eq!(not_let_in(Stage::Share, Some(NtStatus::BAD_NETWORK_NAME)), libc::ENODEV);
         assert_eq!(error(Cause::Stale), libc::ESTALE);
         assert_eq!(error(Cause::Malformed("short".into())), libc::EIO);
     }

@@ -97,6 +97,11 @@ impl Channels {
         self.connections.iter().filter_map(Connection::ended_at).min()
     }
 
+    /// From the start of the first connection to the last frame that came on it.
+    pub fn active_for(&self) -> Duration {
+        self.connections[0].active_for()
+    }
+
     /// Waits until the connections have ended, without keeping them from that.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         self.connections[0].ending()

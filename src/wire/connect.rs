@@ -5,7 +5,7 @@ use super::channels::Channels;
 use super::codec::{Fields, Malformed, Put};
 use super::connection::Connection;
 use super::crypto::{Cipher, SigningAlgorithm};
-use super::error::{ConnectError, Stage};
+use super::error::{ConnectError, Proof, Stage};
 use super::frame::{Chain, Reply, Request};
 use super::header::{Command, HEADER_SIZE};
 use super::negotiate::{self, Negotiated, Offer};
@@ -56,6 +56,20 @@ pub struct Tree {
     pub seal: bool,
     /// What was agreed on, for people and for limits.
     pub terms: Terms,
+    /// Why the server refused the credentials for a further connection, if it did.
+    pub binding_refused: Option<ConnectError>,
+    /// Of sessions with the same number, each had ended at the server before the next one began. Set by who connects again.
+    pub lineage: u32,
+}
+
+/// The session that a new one takes the place of. Naming it has the server end it first, with its opens and with what
+/// is in flight on it (MS-SMB2 3.3.5.5.3).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Previous {
+    /// There is none, or it is not named.
+    Unnamed,
+    /// Its id, and how long the server may take to end it: smbd waits for the process that serves it.
+    Named(u64, Duration),
 }
 
 /// What was agreed on with the server.
@@ -129,9 +143,9 @@ impl std::fmt::Display for Terms {
     }
 }
 
-/// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`. A `previous`
-/// session, unless it is 0, is ended by the server before the new one begins.
-pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, ConnectError> {
+/// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`. A `previous` session that is
+/// named has ended at the server when this succeeds.
+pub async fn connect(config: &ConnectConfig, previous: Previous) -> Result<Tree, ConnectError> {
     let deadline = Instant::now() + config.connect_timeout;
     let addresses = transport::resolve(&config.host, config.port, deadline).await?;
     let connection = open(config, &addresses, deadline).await?;
@@ -141,15 +155,20 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
     let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption, config.connections > 1);
     let asked = std::time::Instant::now();
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
-    let session = signin::sign_in(&connection, &agreed, &wish, previous, left()).await?;
+    let (named, limit) = match previous {
+        Previous::Unnamed => (0, left()),
+        Previous::Named(session, patience) => (session, patience.min(left())),
+    };
+    let session = signin::sign_in(&connection, &agreed, &wish, named, limit).await?;
     let tree = tree_connect(&connection, config, left()).await?;
     if tree.seal && connection.security().is_none_or(|security| security.sealer.is_none()) {
         let message = "the share wants encryption, and no cipher was agreed on, or the session has no key for it";
         return Err(ConnectError::new(Stage::Share, message));
     }
-    negotiate::validate(&connection, &offer, &agreed, (tree.id, tree.seal), left()).await?;
+    let validated = negotiate::validate(&connection, &offer, &agreed, (tree.id, tree.seal), left()).await;
+    validated.map_err(|error| error.with_proof(Proof::Accepted))?;
     let whole = Session { config, offer: &offer, agreed: &agreed, wish: &wish, first: &connection };
-    let further = whole.further_channels(deadline).await;
+    let (further, binding_refused) = whole.further_channels(deadline).await;
 
     // What a frame of the NetBIOS session service can carry.
     let cap = |size: u32| if config.transport == Transport::NetBios { size.min(netbios::MAX_PAYLOAD) } else { size };
@@ -168,7 +187,8 @@ pub async fn connect(config: &ConnectConfig, previous: u64) -> Result<Tree, Conn
         max_transact: cap(agreed.max_transact),
         clock: ServerClock { then: agreed.system_time, at: asked },
     };
-    Ok(Tree { channels: Channels::new(connection, further), id: tree.id, seal: tree.seal, terms })
+    let channels = Channels::new(connection, further);
+    Ok(Tree { channels, id: tree.id, seal: tree.seal, terms, binding_refused, lineage: 0 })
 }
 
 /// A connection without a session.
@@ -206,28 +226,31 @@ impl Session<'_> {
     /// They are made one after the other. Samba 4.17 hands a further connection over to the process that has
     /// the first one, and the process that accepted it can still take the next request from the socket,
     /// which then has no answer. That is rare, and rarer if they do not come at once; then it is tried again.
-    async fn further_channels(&self, deadline: Instant) -> Vec<Connection> {
-        let mut further = Vec::new();
+    ///
+    /// A refusal of the credentials ends it, and is answered with what there is.
+    async fn further_channels(&self, deadline: Instant) -> (Vec<Connection>, Option<ConnectError>) {
+        let (mut further, mut refused) = (Vec::new(), None);
         let has_key = self.first.security().is_some_and(|security| security.signer.is_some());
         if !self.agreed.multi_channel || !has_key {
-            return further;
+            return (further, refused);
         }
         let deadline = deadline.min(Instant::now() + FURTHER_LIMIT);
         let mut unanswered = 0;
         while further.len() + 1 < usize::from(self.config.connections) {
             match self.further_channel(deadline.min(Instant::now() + ATTEMPT_LIMIT)).await {
                 Ok(connection) => further.push(connection),
-                Err(error) if error.status.is_none() && error.stage != Stage::Connect && unanswered < RETRIES => {
+                Err(error) if error.is_silence() && error.stage != Stage::Connect && unanswered < RETRIES => {
                     unanswered += 1;
                 }
                 Err(error) => {
                     let (wanted, have) = (self.config.connections, 1 + further.len());
                     tracing::info!(%error, wanted, have, "not all connections could be had: going on with fewer");
+                    refused = Some(error).filter(|error| error.refusal().is_some());
                     break;
                 }
             }
         }
-        further
+        (further, refused)
     }
 
     async fn further_channel(&self, deadline: Instant) -> Result<Connection, ConnectError> {

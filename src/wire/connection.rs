@@ -146,6 +146,11 @@ impl Connection {
         self.shared.lock().ended_at
     }
 
+    /// From its start to the last frame that came.
+    pub fn active_for(&self) -> Duration {
+        Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed))
+    }
+
     /// Waits until the connection has ended, without keeping it from that.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut ended = self.shared.ended.subscribe();

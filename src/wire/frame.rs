@@ -118,6 +118,12 @@ impl Chain {
     }
 }
 
+/// Whether these requests change what is on the share. A CREATE alone is not counted: it changes no data.
+pub fn changes(requests: &[Request]) -> bool {
+    let changing = |command| matches!(command, Command::Write | Command::SetInfo | Command::Ioctl);
+    requests.iter().any(|request| changing(request.command))
+}
+
 /// Whether a success of these requests leaves a file open at the server.
 pub fn leaves_open(requests: &[Request]) -> bool {
     let has = |command| requests.iter().any(|request| request.command == command);

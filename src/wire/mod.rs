@@ -41,5 +41,6 @@ pub(crate) mod scripted;
 mod tests;
 
 pub use connect::{ConnectConfig, Terms, Tree};
-pub use error::{ConnectError, Stage, WireError};
+pub use error::{ConnectError, Proof, Stage, WireError};
+pub use signin::Refusal;
 pub use status::NtStatus;

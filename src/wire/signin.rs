@@ -5,10 +5,12 @@
 //! who holds that can bind; the channel then signs with a key from its own sign-in, and encrypts with the
 //! session's keys.
 
+mod refusal;
+
 use super::codec::{Fields, Put};
 use super::connection::{Connection, Security};
 use super::crypto::{Sealer, Signer, derive_keys};
-use super::error::{ConnectError, Stage};
+use super::error::{ConnectError, Proof, Stage, WireError};
 use super::frame::{Reply, Request};
 use super::header::{Command, HEADER_SIZE, flags};
 use super::negotiate::{Negotiated, extend_hash};
@@ -17,6 +19,8 @@ use super::status::NtStatus;
 use crate::config::{Dialect, Identity, Protection};
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use refusal::{Refusal, remedy};
 
 /// SMB2_SESSION_FLAG_BINDING (MS-SMB2 2.2.5).
 const BINDING: u8 = 1;
@@ -43,19 +47,35 @@ impl Wish {
     pub fn requires_signing(&self) -> bool {
         match self.signing {
             Protection::Required => true,
-            Protection::Auto => matches!(&self.identity, Identity::User { .. }) && !self.is_guest(),
+            Protection::Auto => !self.accepts_guest(),
             Protection::Off => false,
         }
     }
 
-    fn is_guest(&self) -> bool {
+    /// Whether a guest or anonymous session is what was asked for. Otherwise the server did not accept the password,
+    /// and lets everybody in instead (smbd: `map to guest = Bad Password`).
+    fn accepts_guest(&self) -> bool {
         use secrecy::ExposeSecret;
         match &self.identity {
-            Identity::Anonymous => false,
+            Identity::Anonymous => true,
             Identity::User { username, password, .. } => {
                 username.eq_ignore_ascii_case("guest") && password.expose_secret().is_empty()
             }
         }
+    }
+
+    /// A session of this kind, unless it is a guest's and none was asked for.
+    fn expect_kind(&self, session_flags: u16) -> Result<(), ConnectError> {
+        if self.accepts_guest() || session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) == 0 {
+            return Ok(());
+        }
+        let kind = if session_flags & SESSION_IS_GUEST != 0 { "a guest" } else { "nobody (anonymous)" };
+        let message = format!(
+            "the server did not accept the password of {} and would let it in as {kind} only: check the user name and \
+             the password, or ask for a guest session with --guest",
+            refusal::who(&self.identity)
+        );
+        Err(failed(message).with_proof(Proof::Refused(Refusal::Password)))
     }
 }
 
@@ -84,7 +104,10 @@ pub async fn sign_in(
     deadline: Duration,
 ) -> Result<SessionKind, ConnectError> {
     let signed_in = authenticate(connection, agreed, wish, Setup::New { previous }, deadline).await?;
-    establish(connection, agreed, wish, &signed_in)
+    establish(connection, agreed, wish, &signed_in).map_err(|error| match error.proof {
+        Proof::NotSent => error.with_proof(Proof::Accepted),
+        _ => error,
+    })
 }
 
 /// Binds a connection to the session of another one, `first`, whose server and dialect are the same.
@@ -107,6 +130,7 @@ pub async fn bind(
     if signed_in.reply.header.session_id != first.session_id() {
         return Err(failed("the server bound the connection to another session"));
     }
+    wish.expect_kind(signed_in.session_flags)?;
     let key = signed_in.authenticator.session_key().ok_or_else(|| failed(NO_KEY))?;
     let keys = derive_keys(agreed.dialect, &key, &signed_in.hash, None);
     let signer = Signer::new(agreed.signing, &keys.signing);
@@ -152,17 +176,15 @@ async fn authenticate(
     let mut authenticator = Authenticator::new(&wish.identity).map_err(failed)?;
     let mut hash = agreed.preauth_hash;
     let mut server_token = agreed.token.clone();
-    for _ in 0..MAX_ROUNDS {
+    for round in 0..MAX_ROUNDS {
         let token = authenticator.next(&server_token).map_err(failed)?;
         let request = Request::new(Command::SessionSetup, setup_request(&token, wish.requires_signing(), setup));
         let request = request.with_response(60_000);
-        let (sent, reply) = connection
-            .send_recorded(request, signer, deadline)
-            .await
-            .map_err(|error| failed(format!("the server did not answer the sign-in: {error}")))?;
+        let (sent, reply) =
+            connection.send_recorded(request, signer, deadline).await.map_err(|error| unanswered(&error, round))?;
         connection.set_session_id(reply.header.session_id);
         hash = extend_hash(&hash, &sent);
-        let answered = |status| ConnectError::refused(Stage::SignIn, refusal(&wish.identity, status), status);
+        let answered = |status| ConnectError::refused(Stage::SignIn, refusal::sentence(&wish.identity, status), status);
         match reply.status() {
             NtStatus::MORE_PROCESSING_REQUIRED => {
                 // All but the last reply to a binding is signed with the session's key (MS-SMB2 3.2.5.1.3).
@@ -213,21 +235,14 @@ fn parse_setup(reply: &Reply) -> Result<(u16, Vec<u8>), ConnectError> {
     parse().map_err(|malformed: super::codec::Malformed| failed(malformed.to_string()))
 }
 
-fn refusal(identity: &Identity, status: NtStatus) -> String {
-    let who = match identity {
-        Identity::Anonymous => "an anonymous session".to_owned(),
-        Identity::User { username, domain: Some(domain), .. } => format!("the user {username:?} of {domain:?}"),
-        Identity::User { username, domain: None, .. } => format!("the user {username:?}"),
+/// No answer to a request of the sign-in. From the second round on it held the proof of the password.
+fn unanswered(error: &WireError, round: usize) -> ConnectError {
+    let proof = match error {
+        _ if round == 0 => Proof::NotSent,
+        WireError::TimedOut => Proof::Unanswered,
+        _ => Proof::Dropped,
     };
-    match status {
-        NtStatus::LOGON_FAILURE => format!("the server refused {who}: wrong user name or password"),
-        NtStatus::ACCOUNT_LOCKED_OUT => format!("the server refused {who}: the account is locked out"),
-        NtStatus::ACCOUNT_DISABLED => format!("the server refused {who}: the account is disabled"),
-        NtStatus::PASSWORD_EXPIRED | NtStatus::PASSWORD_MUST_CHANGE => {
-            format!("the server refused {who}: the password has expired")
-        }
-        _ => format!("the server refused {who}"),
-    }
+    failed(format!("the server did not answer the sign-in: {error}")).with_proof(proof)
 }
 
 fn establish(
@@ -237,12 +252,11 @@ fn establish(
     signed_in: &SignedIn,
 ) -> Result<SessionKind, ConnectError> {
     let SignedIn { authenticator, session_flags, hash, reply } = signed_in;
+    wish.expect_kind(*session_flags)?;
     let guest = session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) != 0;
     let key = if guest { None } else { authenticator.session_key() };
     if guest && wish.requires_signing() {
-        let message = "the server let this user in as a guest only, so nothing could be signed: check the user name, or \
-                       ask for a guest session";
-        return Err(failed(message));
+        return Err(failed("guest and anonymous sessions have no key to sign with: leave out --signing required"));
     }
     let mut security = Security { signer: None, sign_all: false, sealer: None, seal_all: false };
     if let Some(key) = key {

@@ -28,7 +28,8 @@ async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, 
         max_transact: 65_536,
         clock: crate::wire::connect::ServerClock::unknown(),
     };
-    let tree = Arc::new(Tree { channels: Channels::new(connection, Vec::new()), id: 3, seal: false, terms });
+    let channels = Channels::new(connection, Vec::new());
+    let tree = Arc::new(Tree { channels, id: 3, seal: false, terms, binding_refused: None, lineage: 0 });
     let leases = Arc::<Leases>::default();
     leases.listen(&tree);
     (leases, tree, server)

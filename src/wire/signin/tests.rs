@@ -120,6 +120,89 @@ async fn a_session_without_a_key_is_not_bound_to() {
     assert!(error.message.contains("without a key"), "{error}");
 }
 
+fn user(name: &str, password: &str, signing: Protection) -> Wish {
+    let identity = Identity::User { username: name.into(), domain: None, password: password.to_owned().into() };
+    Wish { identity, signing, encryption: Protection::Off }
+}
+
+/// Signs in at a server that lets everybody in at once, with these session flags.
+async fn let_in(agreed: &Negotiated, wish: &Wish, session_flags: u16) -> Result<SessionKind, ConnectError> {
+    let (client, mut server) = pair().await;
+    let serve = async {
+        let seen = server.receive_one().await;
+        server.answer(&seen.header, NtStatus::SUCCESS, 1, &setup_response(session_flags as u8)).await;
+    };
+    let (kind, ()) = tokio::join!(sign_in(&client, agreed, wish, 0, PATIENCE), serve);
+    assert!(kind.is_ok() || client.security().is_none());
+    kind
+}
+
+#[tokio::test]
+async fn a_user_is_never_a_guest_whatever_the_dialect_and_the_signing() {
+    for dialect in Dialect::ALL {
+        for signing in [Protection::Off, Protection::Auto, Protection::Required] {
+            for password in ["secret", ""] {
+                for session_flags in [SESSION_IS_GUEST, SESSION_IS_NULL, SESSION_IS_GUEST | SESSION_IS_NULL] {
+                    let wish = user("ann", password, signing);
+                    let error = let_in(&tests_agreed(dialect), &wish, session_flags).await.unwrap_err();
+                    assert_eq!((error.stage, error.refusal()), (Stage::SignIn, Some(Refusal::Password)));
+                    assert!(error.message.contains("--guest") && error.message.contains("ann"), "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_asks_for_a_guest_session_gets_it() {
+    for session_flags in [SESSION_IS_GUEST, SESSION_IS_NULL] {
+        for wish in [user("guest", "", Protection::Auto), Wish { signing: Protection::Auto, ..wish() }] {
+            assert!(let_in(&tests_agreed(Dialect::Smb311), &wish, session_flags).await.unwrap().guest);
+        }
+    }
+    // A password for the account "guest" is a password.
+    let wish = user("guest", "secret", Protection::Off);
+    assert!(let_in(&tests_agreed(Dialect::Smb311), &wish, SESSION_IS_GUEST).await.is_err());
+}
+
+#[tokio::test]
+async fn a_further_connection_is_never_a_guests() {
+    for session_flags in [SESSION_IS_GUEST, SESSION_IS_NULL] {
+        let (first, _server) = first().await;
+        let (second, mut server) = pair().await;
+        let (agreed, wish) = (tests_agreed(Dialect::Smb311), user("ann", "secret", Protection::Auto));
+        let serve = async {
+            let seen = server.receive_one().await;
+            server.answer(&seen.header, NtStatus::SUCCESS, 1, &setup_response(session_flags as u8)).await;
+        };
+        let (bound, ()) = tokio::join!(bind(&second, &agreed, &wish, &first, PATIENCE), serve);
+        assert_eq!(bound.unwrap_err().refusal(), Some(Refusal::Password));
+        assert!(second.security().is_none());
+    }
+}
+
+/// What becomes of the proof of the password decides whether the server may have counted a failure.
+#[tokio::test]
+async fn a_sign_in_without_an_answer_says_whether_the_proof_was_sent() {
+    for (rounds, closes, proof) in
+        [(0, false, Proof::NotSent), (1, false, Proof::Unanswered), (1, true, Proof::Dropped)]
+    {
+        let (client, mut server) = pair().await;
+        let (agreed, wish) = (tests_agreed(Dialect::Smb311), wish());
+        let serve = async {
+            for _ in 0..rounds {
+                let seen = server.receive_one().await;
+                server.answer(&seen.header, NtStatus::MORE_PROCESSING_REQUIRED, 1, &setup_response(0)).await;
+            }
+            server.receive_one().await;
+            if closes { None } else { Some(server) }
+        };
+        let patience = if closes { PATIENCE } else { Duration::from_millis(200) };
+        let (kind, _server) = tokio::join!(sign_in(&client, &agreed, &wish, 7, patience), serve);
+        assert_eq!(kind.unwrap_err().proof, proof, "{rounds} rounds, closes: {closes}");
+    }
+}
+
 fn bytes(hex: &str) -> Vec<u8> {
     let digits: Vec<u8> = hex.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
     digits.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
