@@ -18,6 +18,7 @@ use crate::wire::connection::{Pending, session_is_gone};
 use crate::wire::credits::CREDIT_PAYLOAD;
 use crate::wire::error::{ConnectError, WireError};
 use crate::wire::frame::{Chain, Reply, Request};
+use crate::wire::header::Command;
 use crate::wire::messages::create::{Create, access, disposition, options};
 use crate::wire::messages::lease::Wanted;
 use parking_lot::Mutex;
@@ -272,11 +273,24 @@ fn left(deadline: Instant) -> Duration {
 
 /// Replies of a server that still knows the session.
 fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, Failure> {
-    if let Some(gone) = replies.iter().find(|reply| session_is_gone(reply.status())) {
-        tree.channels.end(&format!("the server has ended the session ({})", gone.status()));
+    if let Some(status) = gone(&replies) {
+        tree.channels.end(&format!("the server has ended the session ({status})"));
         return Err(Failure::SessionGone);
     }
     Ok(replies)
+}
+
+/// The status that says that the session or its tree is gone. What is related to a CREATE that failed does not say so: where
+/// the user may not enter the share's folder, smbd refuses the CREATE and answers the rest as if there were no tree.
+fn gone(replies: &[Reply]) -> Option<NtStatus> {
+    let mut create_failed = false;
+    replies.iter().find_map(|reply| {
+        let (status, is_gone) = (reply.status(), session_is_gone(reply.status()));
+        if reply.header.command == Command::Create as u16 {
+            create_failed = status.is_error() && !is_gone;
+        }
+        (is_gone && !create_failed).then_some(status)
+    })
 }
 
 /// The CREATE of a file for reading and writing.

@@ -1,17 +1,17 @@
 //! Several connections of one mount: how many there are, that data is right on all of them, and what happens when one is lost.
 
+use crate::support::engine::connect;
 use crate::support::files::{checksum, noise};
 use crate::support::frames::command;
 use crate::support::line::Line;
 use crate::support::mount::{Mount, Request};
 use crate::support::proxy::Proxy;
 use crate::support::scratch;
-use crate::support::server::{Demand, Kind, PASSWORD, SHARE, Server, Settings, url, user};
+use crate::support::server::{Demand, Kind, Server, Settings, url};
 use crate::support::wait_until;
 use bytes::Bytes;
-use cifs_fuse::config::{Dialect, DialectRange, Identity, Protection, Transport};
-use cifs_fuse::share::{Disposition, IoLimits, OpenHow, RemotePath, Share, SmbShare};
-use cifs_fuse::wire::ConnectConfig;
+use cifs_fuse::config::Dialect;
+use cifs_fuse::share::{Disposition, OpenHow, RemotePath, Share};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
@@ -226,24 +226,6 @@ fn small_operations_do_not_wait_behind_bulk() {
     line.mount.unmount();
 }
 
-async fn connect(port: u16, connections: u8) -> SmbShare {
-    let config = ConnectConfig {
-        host: "127.0.0.1".into(),
-        port,
-        transport: Transport::DirectTcp,
-        share: SHARE.into(),
-        identity: Identity::User { username: user().into(), domain: None, password: PASSWORD.to_owned().into() },
-        dialects: DialectRange::default(),
-        signing: Protection::Auto,
-        encryption: Protection::Auto,
-        connections,
-        connect_timeout: Duration::from_secs(10),
-        echo_interval: LIMIT,
-    };
-    let limits = |_: &_| IoLimits { read: 1 << 20, write: 1 << 20 };
-    SmbShare::connect(config, LIMIT, RemotePath::root(), limits).await.expect("the server is up")
-}
-
 /// A WRITE is still on its way when its connection is lost, and comes to the server after everything
 /// that was written later, on the new connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -253,7 +235,7 @@ async fn a_write_of_a_lost_connection_is_not_done_after_a_later_one() {
     for connections in [1, 2, 4] {
         let server = Server::start(Kind::Smbd, Settings::default());
         let proxy = Proxy::to_port(server.port());
-        let share = connect(proxy.port(), connections).await;
+        let share = connect(proxy.port(), connections, LIMIT).await;
         let (file, _, _) = share.open(&RemotePath::parse("file"), NEW).await.unwrap();
         let (old, new) = (Bytes::from(vec![b'o'; 100_000]), Bytes::from(vec![b'n'; 100_000]));
         proxy.hold(0..proxy.connections());

@@ -8,6 +8,7 @@ pub(crate) mod command {
     pub(crate) const READ: u16 = 8;
     pub(crate) const WRITE: u16 = 9;
     pub(crate) const IOCTL: u16 = 11;
+    pub(crate) const QUERY_DIRECTORY: u16 = 14;
 }
 
 const HEADER: usize = 64;

@@ -7,6 +7,7 @@
 //! | [`scratch`] | the folder, the ports and the end of this test run |
 //! | [`server`] | what the two servers have in common: settings, URL, shared instances |
 //! | [`smbd`], [`embedded`] | the two servers |
+//! | [`engine`] | the share without a mount, as the library gives it |
 //! | [`proxy`], [`frames`] | a TCP proxy that records, counts, stalls, cuts, resets and delays |
 //! | [`netbios`] | a NetBIOS session and name service |
 //! | [`mountinfo`], [`processes`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
@@ -20,6 +21,7 @@
 pub(crate) mod apart;
 pub(crate) mod command;
 pub(crate) mod embedded;
+pub(crate) mod engine;
 pub(crate) mod files;
 pub(crate) mod frames;
 pub(crate) mod line;

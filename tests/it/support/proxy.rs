@@ -59,6 +59,8 @@ struct State {
     held: Range<usize>,
     /// Connections beyond so many are closed as soon as they are accepted.
     limit: usize,
+    /// A connection ends when a request with this command comes, which does not pass.
+    poison: Option<u16>,
 }
 
 impl State {
@@ -103,6 +105,7 @@ impl Proxy {
             ending: ALL,
             held: 0..0,
             limit: usize::MAX,
+            poison: None,
         };
         let (state, watcher) = watch::channel(start);
         let seen = Arc::new(Mutex::new(Seen::default()));
@@ -171,6 +174,11 @@ impl Proxy {
     /// From now on only so many connections are let through, those that were made already included.
     pub(crate) fn limit(&self, connections: usize) {
         self.state.send_modify(|state| state.limit = connections);
+    }
+
+    /// From now on a connection is closed instead of passing on a request with this command.
+    pub(crate) fn poison(&self, command: Option<u16>) {
+        self.state.send_modify(|state| state.poison = command);
     }
 
     /// From now on everything takes this much longer, in each direction.
@@ -362,7 +370,15 @@ async fn take(
         }
         if let Some(seen) = &seen {
             let mut seen = seen.lock().expect("nobody panics with this lock");
-            splitter.push(&buffer[..count], KEPT, |frame| seen.record(frame));
+            let poison = gate.state.borrow().poison;
+            let mut is_poisoned = false;
+            splitter.push(&buffer[..count], KEPT, |frame| {
+                seen.record(frame);
+                is_poisoned |= frames::commands(frame).into_iter().any(|command| Some(command) == poison);
+            });
+            if is_poisoned {
+                return Ok(());
+            }
         }
         let due = Instant::now() + gate.state.borrow().delay;
         if queue.send((due, buffer[..count].to_vec())).await.is_err() {

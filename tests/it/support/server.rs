@@ -54,6 +54,8 @@ pub(crate) struct Settings {
     pub(crate) encryption: Demand,
     /// The share is open to guests and to anonymous sessions.
     pub(crate) guests: bool,
+    /// So it is, and a wrong password makes a guest (smbd only).
+    pub(crate) guests_for_wrong_passwords: bool,
     /// Nothing on the share can be changed.
     pub(crate) read_only: bool,
     /// The largest READ and WRITE, in bytes.

@@ -35,7 +35,7 @@ impl Smbd {
         let port = scratch::free_port();
         fs::write(home.join("smb.conf"), configuration(&home, &folder, port, &settings)).expect("a writable folder");
         let server = Smbd { home, folder, port, process: Mutex::new(None) };
-        server.add_user();
+        server.add_user(PASSWORD);
         server.restart();
         server
     }
@@ -115,15 +115,50 @@ impl Smbd {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
     }
 
-    fn add_user(&self) {
+    /// Stops the processes that serve clients, until the guard is dropped.
+    pub(crate) fn stop_serving(&self) -> Vec<Stopped> {
+        let stop = |pid| {
+            let process = Stopped(Pid::from_raw(pid).expect("a process has a number above 0"));
+            kill_process(process.0, Signal::STOP).expect("our own process");
+            process
+        };
+        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
+        children(leader as i32).into_iter().filter(|pid| name(*pid) == "smbd").map(stop).collect()
+    }
+
+    /// Changes the password of the user.
+    pub(crate) fn set_password(&self, password: &str) {
+        self.pdbedit(&["-x", "-u", user()], "");
+        self.add_user(password);
+    }
+
+    /// Disables the account of the user.
+    pub(crate) fn disable_user(&self) {
+        self.pdbedit(&["-r", "-u", user(), "-c", "[DU]"], "");
+    }
+
+    /// Adds a line to the configuration of the share. It holds for connections that are made from now on.
+    pub(crate) fn configure(&self, line: &str) {
+        let path = self.home.join("smb.conf");
+        let text = fs::read_to_string(&path).expect("our own file");
+        fs::write(&path, format!("{text}{line}\n")).expect("a writable folder");
+    }
+
+    fn add_user(&self, password: &str) {
+        let input = format!("{password}\n{password}\n");
+        // As root smbpasswd writes the database itself; as an ordinary user it would ask a server to.
+        if !rustix::process::geteuid().is_root() {
+            return self.pdbedit(&["-a", "-t", "-u", user()], &input);
+        }
         let mut smbpasswd = Command::new(program("smbpasswd"));
         smbpasswd.arg("-c").arg(self.home.join("smb.conf")).args(["-a", "-s", user()]);
-        // As root smbpasswd writes the database itself; as an ordinary user it would ask a server to.
+        run_with_input(&mut smbpasswd, input.as_bytes(), START).success();
+    }
+
+    fn pdbedit(&self, arguments: &[&str], input: &str) {
         let mut pdbedit = Command::new(program("pdbedit"));
-        pdbedit.arg("-s").arg(self.home.join("smb.conf")).args(["-a", "-t", "-u", user()]);
-        let root = rustix::process::geteuid().is_root();
-        let command = if root { &mut smbpasswd } else { &mut pdbedit };
-        run_with_input(command, format!("{PASSWORD}\n{PASSWORD}\n").as_bytes(), START).success();
+        pdbedit.arg("-s").arg(self.home.join("smb.conf")).args(arguments);
+        run_with_input(&mut pdbedit, input.as_bytes(), START).success();
     }
 }
 
@@ -179,7 +214,7 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
         "load printers = no".to_owned(),
         "passdb backend = tdbsam".to_owned(),
         format!("guest account = {}", user()),
-        format!("map to guest = {}", if settings.guests { "bad user" } else { "never" }),
+        format!("map to guest = {}", map_to_guest(settings)),
     ];
     if let Some((lowest, highest)) = settings.dialects {
         global.push(format!("server min protocol = {}", protocol(lowest)));
@@ -211,7 +246,7 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
     let mut share = vec![
         format!("path = {}", folder.display()),
         format!("read only = {}", yes(settings.read_only)),
-        format!("guest ok = {}", yes(settings.guests)),
+        format!("guest ok = {}", yes(settings.guests || settings.guests_for_wrong_passwords)),
         format!("store dos attributes = {}", yes(keeps_attributes(folder))),
     ];
     if settings.no_oplocks {
@@ -221,6 +256,14 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
         share.push("vfs objects = btrfs".to_owned());
     }
     format!("[global]\n{}\n[{SHARE}]\n{}\n", global.join("\n"), share.join("\n"))
+}
+
+fn map_to_guest(settings: &Settings) -> &'static str {
+    match (settings.guests_for_wrong_passwords, settings.guests) {
+        (true, _) => "bad password",
+        (false, true) => "bad user",
+        (false, false) => "never",
+    }
 }
 
 /// Samba's name of a dialect (smb.conf(5), "server max protocol").

@@ -1,0 +1,143 @@
+//! A server that ends the connection, the session or the share again and again, or hangs: how often it is connected to, and
+//! what programs are told. Connections are counted, not seconds.
+
+use crate::support::engine::connect;
+use crate::support::files::fails_with;
+use crate::support::frames::command;
+use crate::support::line::Line;
+use crate::support::mount::Request;
+use crate::support::proxy::Proxy;
+use crate::support::server::{Kind, Server, Settings, both_servers, url};
+use crate::support::smbd::Smbd;
+use crate::support::wait_until;
+use bytes::Bytes;
+use cifs_fuse::share::error::Cause;
+use cifs_fuse::share::{Disposition, OpenHow, RemotePath, Share};
+use rustix::io::Errno;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+both_servers!(a_request_that_ends_the_connection_is_given_up);
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The connections that one operation may cost: five sessions of two connections each, and some for what the program
+/// does beside it, such as reading ahead.
+const CONNECTIONS: usize = 24;
+
+fn a_request_that_ends_the_connection_is_given_up(kind: Kind) {
+    type Work = fn(&Line) -> io::Result<()>;
+    let works: [(u16, Work); 4] = [
+        (command::READ, |line| fs::read(line.here("file")).map(drop)),
+        (command::WRITE, |line| {
+            let file = fs::OpenOptions::new().write(true).open(line.here("file"))?;
+            io::Write::write_all(&mut &file, b"new")?;
+            file.sync_all()
+        }),
+        (command::CREATE, |line| fs::metadata(line.here("none")).map(drop)),
+        (command::QUERY_DIRECTORY, |line| fs::read_dir(line.here("folder")).map(drop)),
+    ];
+    for (command, work) in works {
+        let line = Line::to(Server::shared(kind), &["--attr-timeout=0"]);
+        fs::write(line.there("file"), vec![b'x'; 100_000]).unwrap();
+        fs::create_dir(line.there("folder")).unwrap();
+        fs::metadata(line.here("file")).unwrap();
+        let before = line.proxy.connections();
+        line.proxy.poison(Some(command));
+        fails_with(work(&line), Errno::IO);
+        let made = line.proxy.connections() - before;
+        assert!((2..=CONNECTIONS).contains(&made), "command {command}: {made} connections");
+        line.proxy.poison(None);
+        assert!(wait_until(LIMIT, || fs::read(line.here("file")).is_ok()), "command {command}: it stays lost");
+        line.mount.unmount();
+    }
+}
+
+/// The share is closed to this user while the mount is in use, or is gone: it is said as such, and the server is not asked
+/// with every operation.
+#[test]
+fn a_share_that_is_refused_after_a_while_is_said_as_such() {
+    for (line, errno) in [("valid users = nobody-else", Errno::ACCESS), ("available = no", Errno::NODEV)] {
+        let server = Smbd::start(Settings::default());
+        let proxy = Proxy::to_port(server.port());
+        let request = Request::new(url("127.0.0.1", proxy.port(), ""));
+        let mount = request.args(["--attr-timeout=0", "--request-timeout=2"]).mount();
+        fs::write(mount.join("file"), "x").unwrap();
+        server.configure(line);
+        let before = proxy.connections();
+        proxy.cut();
+        for _ in 0..30 {
+            fails_with(fs::metadata(mount.join("file")), errno);
+        }
+        let made = proxy.connections() - before;
+        assert!((1..=16).contains(&made), "{line}: {made} connections for 30 operations");
+        mount.unmount();
+    }
+}
+
+/// smbd lets the user connect to the share, refuses a CREATE of what is in it, and answers what is related to that as if there
+/// were no share.
+#[test]
+fn a_folder_that_the_user_may_not_enter_is_said_as_such() {
+    let server = Smbd::start(Settings::default());
+    let proxy = Proxy::to_port(server.port());
+    let request = || Request::new(url("127.0.0.1", proxy.port(), "")).arg("--attr-timeout=0");
+    let mount = request().mount();
+    fs::write(mount.join("file"), "x").unwrap();
+    fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o000)).unwrap();
+    if rustix::process::geteuid().is_root() {
+        server.configure("force user = nobody");
+    }
+    let before = proxy.connections();
+    proxy.cut();
+    for _ in 0..10 {
+        fails_with(fs::metadata(mount.join("file")), Errno::ACCESS);
+    }
+    request().fails(32).says("STATUS_ACCESS_DENIED").says("path");
+    let made = proxy.connections() - before;
+    fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(made <= 6, "{made} connections for one that was lost, and one mount");
+    mount.unmount();
+}
+
+#[test]
+fn a_process_of_the_server_that_hangs_is_done_without() {
+    let server = Smbd::start(Settings::default());
+    let mount =
+        Request::new(url("127.0.0.1", server.port(), "")).args(["--request-timeout=4", "--attr-timeout=0"]).mount();
+    fs::write(server.folder().join("file"), "x").unwrap();
+    assert_eq!(fs::read_dir(mount.path()).unwrap().count(), 1);
+    let hanging = server.stop_serving();
+    assert!(!hanging.is_empty(), "no process serves the mount");
+    assert!(wait_until(LIMIT, || fs::read(mount.join("file")).is_ok_and(|text| text == b"x")));
+    drop(hanging);
+    assert_eq!(fs::read(mount.join("file")).unwrap(), b"x");
+    mount.unmount();
+}
+
+/// A WRITE lies in the socket of a process that hangs, which does it when it goes on. It must not have been said to be
+/// done, and something newer must not have been written in its place as if nothing had happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_at_a_process_that_hangs_is_said_to_be_uncertain() {
+    const NEW: OpenHow =
+        OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false, lease: None };
+    let server = Smbd::start(Settings::default());
+    let proxy = Proxy::to_port(server.port());
+    let share = connect(proxy.port(), 1, Duration::from_secs(10)).await;
+    let (file, _, _) = share.open(&RemotePath::parse("file"), NEW).await.unwrap();
+    let hanging = server.stop_serving();
+    let writing = share.write(&file, 0, Bytes::from_static(b"old"));
+    let losing = async {
+        let passed = || wait_until(LIMIT, || proxy.requests(command::WRITE) == 1);
+        assert!(tokio::task::block_in_place(passed), "no WRITE");
+        share.tree().channels.end("the test has lost it");
+    };
+    let error = tokio::join!(writing, losing).0.unwrap_err();
+    assert_eq!(error.cause, Cause::Uncertain, "{error}");
+    assert_eq!(proxy.requests(command::WRITE), 1, "it was sent again");
+    // Everything else goes on.
+    share.stat(&RemotePath::root()).await.unwrap();
+    drop(hanging);
+}
