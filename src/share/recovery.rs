@@ -103,6 +103,8 @@ impl Recovery {
     pub(super) fn renew(&mut self) {
         self.refusals.forget();
         self.backoff = Backoff::default();
+        // If it is refused again, that is said again.
+        self.failure = None;
     }
 
     /// Why there is no session.
@@ -165,6 +167,7 @@ mod tests {
         assert!(matches!(recovery.next(now + Duration::from_secs(1799)), Next::Refused(_)));
         recovery.renew();
         assert_eq!(recovery.next(again), TRY);
+        assert!(recovery.failed(&error, true, again), "the user has changed something, and it is not enough");
     }
 
     #[test]

@@ -226,7 +226,7 @@ impl SmbShare {
 }
 
 pub(super) enum Failure {
-    /// The server forgot the session; its connection is ended here.
+    /// The server forgot the session before it did anything; its connection is ended here.
     SessionGone,
     Wire(WireError),
 }
@@ -273,11 +273,12 @@ fn left(deadline: Instant) -> Duration {
 
 /// Replies of a server that still knows the session.
 fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, Failure> {
-    if let Some(status) = gone(&replies) {
-        tree.channels.end(&format!("the server has ended the session ({status})"));
-        return Err(Failure::SessionGone);
-    }
-    Ok(replies)
+    let Some(status) = gone(&replies) else { return Ok(replies) };
+    let reason = format!("the server has ended the session ({status})");
+    tree.channels.end(&reason);
+    // It has done nothing if it says so at the first request.
+    let nothing_done = replies.first().is_some_and(|reply| session_is_gone(reply.status()));
+    Err(if nothing_done { Failure::SessionGone } else { Failure::Wire(WireError::Closed(reason.into())) })
 }
 
 /// The status that says that the session or its tree is gone. What is related to a CREATE that failed does not say so: where

@@ -11,7 +11,8 @@
 //! The invariant: the connections live and end together. If one is lost, what was in flight on it may
 //! still reach the server; only the end of the whole session, which the next sign-in demands, rules
 //! out that an old WRITE is executed after a new one. For the same reason a WRITE that was not answered
-//! in time ends the session, where its successor could be sent on another connection.
+//! in time ends the session, where its successor could be sent on another connection. Where the server does not
+//! end the session in time, the next one has another [`lineage`](super::connect::Tree::lineage).
 
 use super::connection::{Answer, Connection, Pending};
 use super::credits::Lane;

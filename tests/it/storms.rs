@@ -37,7 +37,7 @@ fn a_request_that_ends_the_connection_is_given_up(kind: Kind) {
             file.sync_all()
         }),
         (command::CREATE, |line| fs::metadata(line.here("none")).map(drop)),
-        (command::QUERY_DIRECTORY, |line| fs::read_dir(line.here("folder")).map(drop)),
+        (command::QUERY_DIRECTORY, |line| fs::read_dir(line.here("folder"))?.try_for_each(|entry| entry.map(drop))),
     ];
     for (command, work) in works {
         let line = Line::to(Server::shared(kind), &["--attr-timeout=0"]);

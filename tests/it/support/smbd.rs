@@ -134,7 +134,7 @@ impl Smbd {
 
     /// Disables the account of the user.
     pub(crate) fn disable_user(&self) {
-        self.pdbedit(&["-r", "-u", user(), "-c", "[DU]"], "");
+        self.pdbedit(&["-r", "-u", user(), "-c", "[D]"], "");
     }
 
     /// Adds a line to the configuration of the share. It holds for connections that are made from now on.
