@@ -8,6 +8,7 @@
 use super::backoff::Backoff;
 use super::breaks::Leases;
 use super::error::Cause;
+use crate::config::Identity;
 use crate::wire::connect::{self, ConnectConfig, Tree};
 use crate::wire::error::{ConnectError, Stage};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,6 +22,8 @@ pub(super) struct Link {
     config: ConnectConfig,
     leases: Arc<Leases>,
     current: Mutex<Arc<Tree>>,
+    /// Who signs in the next time.
+    identity: Mutex<Identity>,
     /// One reconnects, the others wait.
     reconnecting: Semaphore,
     /// No new connection is made any more: the share is being left.
@@ -33,7 +36,14 @@ impl Link {
         leases.listen(&tree);
         tracing::info!(server = %tree.channels.peer(), share = %config.share, terms = %tree.terms,
             connections = tree.channels.connections().len(), "connected");
-        Ok(Link { config, leases, current: Mutex::new(tree), reconnecting: Semaphore::new(1), leaving: false.into() })
+        let identity = Mutex::new(config.identity.clone());
+        let current = Mutex::new(tree);
+        Ok(Link { config, leases, current, identity, reconnecting: Semaphore::new(1), leaving: false.into() })
+    }
+
+    /// Who signs in the next time.
+    pub(super) fn renew_identity(&self, identity: Identity) {
+        *self.identity.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
     /// The current tree, whether its connection works or not.
@@ -63,7 +73,9 @@ impl Link {
             if self.leaving.load(std::sync::atomic::Ordering::Acquire) {
                 return Err(Cause::Disconnected("the share was left".into()));
             }
-            match connect::connect(&self.config, tree.channels.session_id()).await {
+            let identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let config = ConnectConfig { identity, ..self.config.clone() };
+            match connect::connect(&config, tree.channels.session_id()).await {
                 Ok(tree) => {
                     tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
                     let tree = Arc::new(tree);

@@ -99,6 +99,11 @@ impl SmbShare {
         self.link.current()
     }
 
+    /// Who signs in the next time that a session is made.
+    pub fn renew_identity(&self, identity: crate::config::Identity) {
+        self.link.renew_identity(identity);
+    }
+
     /// Leaves the share in order, within `deadline`; nothing connects again afterwards.
     pub async fn leave(&self, deadline: Duration) {
         self.link.leave(deadline).await;

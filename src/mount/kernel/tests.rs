@@ -39,7 +39,7 @@ fn mounts_serves_and_unmounts() {
     let entry = shown(folder.path());
     assert_eq!(entry.fs_type, "fuse.cifs");
     assert_eq!(entry.source, HOSTILE);
-    assert_eq!(entry.device, mounted.device());
+    assert_eq!(entry.device, mounted.entry().device);
     let has = |options: &str, option: &str| options.split(',').any(|other| other == option);
     for option in ["ro", "nosuid", "nodev", "noexec"] {
         assert!(has(&entry.options, option), "{option} is missing in {}", entry.options);
@@ -135,7 +135,7 @@ fn a_mount_that_took_the_place_of_ours_is_left_alone() {
     ours.unmount(PATIENCE).unwrap();
     ours.detach().unwrap();
     drop(ours);
-    assert_eq!(shown(folder.path()).device, theirs.device());
+    assert_eq!(shown(folder.path()).device, theirs.entry().device);
     fs::metadata(folder.path()).unwrap();
     theirs.unmount(PATIENCE).unwrap();
     ends(session);
@@ -200,7 +200,7 @@ fn read_ahead_is_set_on_the_mount_s_own_device() {
     let mut mounted = mount(&request(folder.path())).unwrap();
     let session = serve(&mut mounted);
     mounted.set_read_ahead(1024).unwrap();
-    let set = fs::read_to_string(format!("/sys/class/bdi/{}/read_ahead_kb", mounted.device())).unwrap();
+    let set = fs::read_to_string(format!("/sys/class/bdi/{}/read_ahead_kb", mounted.entry().device)).unwrap();
     assert_eq!(set.trim(), "1024");
     mounted.unmount(PATIENCE).unwrap();
     ends(session);
