@@ -77,3 +77,33 @@ fn owned(returned: libc::c_long) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has just made this descriptor for this call, and nothing else knows of it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mount::kernel::{self, MountRequest};
+    use crate::mount::point;
+    use crate::mount::testing::{Watchdog, needs_root, scratch_directory, serve};
+    use std::fs;
+
+    /// The kernel gives freed numbers out again, so that the second mount may look just like the first one.
+    #[test]
+    fn the_control_file_of_a_connection_that_has_ended_does_nothing_to_another() {
+        needs_root();
+        let folder = scratch_directory();
+        let _watchdog = Watchdog::over(folder.path());
+        let mount = || kernel::mount(&MountRequest::new(point::check(folder.path()).unwrap(), "cifs://nas/a")).unwrap();
+        let first = mount();
+        let abort = Abort::open(first.entry().device).unwrap();
+        drop(first);
+        let mut second = mount();
+        let session = serve(&mut second);
+        abort.now().unwrap();
+        assert!(fs::metadata(folder.path()).unwrap().is_dir(), "it still answers");
+        Abort::open(second.entry().device).unwrap().now().unwrap();
+        assert!(fs::metadata(folder.path()).is_err());
+        drop(second);
+        // The session's end is that of an aborted connection.
+        let _ = session.join();
+    }
+}

@@ -124,7 +124,12 @@ fn clean_away(entry: &MountEntry, limit: Duration) -> Result<(), MountError> {
         }
         Probe::Silent => {
             error(format!("{place} is a mountpoint whose file system does not answer (type {})", entry.fs_type))
-                .map_err(|error| error.remedy(format!("end its server, then: fusermount3 -uz {place}")))
+                .map_err(|error| {
+                    error.remedy(match is_ours(entry) {
+                        true => format!("end its server, or, if that was killed: cifs-fuse cleanup {place}"),
+                        false => format!("end its server, then: fusermount3 -uz {place}"),
+                    })
+                })
         }
         Probe::Dead if is_ours(entry) => {
             tracing::warn!(mountpoint = %place, source = entry.shown_source(), "unmounting a dead mount: its server is gone");

@@ -129,6 +129,3 @@ fn report(status: &io::Result<ExitStatus>) {
     };
     tracing::warn!("the guardian has ended ({how}): if this process is killed, the mount stays behind, dead");
 }
-
-#[cfg(test)]
-mod tests;

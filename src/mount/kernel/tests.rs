@@ -218,3 +218,22 @@ fn a_mount_that_fails_leaves_nothing_and_says_why() {
     assert!(error.message.starts_with("mount(2) on /"), "{error}");
     assert!(is_free(folder.path()));
 }
+
+/// Where the control file system is out of reach, a connection is ended by its mount's path.
+#[test]
+fn forcing_ends_a_hung_mount_and_never_its_cover() {
+    needs_root();
+    let folder = scratch_directory();
+    let _watchdog = Watchdog::over(folder.path());
+    let mounted = mount(&request(folder.path())).unwrap();
+    nix::mount::mount(Some("cover"), folder.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    assert!(force(mounted.entry()).unwrap_err().to_string().contains("leads to another mount"));
+    assert!(unmount(mounted.entry(), true, PATIENCE).unwrap_err().to_string().contains("leads to another mount"));
+    assert_eq!(shown(folder.path()).fs_type, "tmpfs");
+    assert!(mounted.is_connected());
+    umount2(folder.path(), MntFlags::empty()).unwrap();
+    force(mounted.entry()).unwrap();
+    assert!(!mounted.is_connected());
+    drop(mounted);
+    assert!(is_free(folder.path()));
+}
