@@ -66,11 +66,17 @@ Examples:
   in /etc/fstab:
   cifs://nas/media /mnt/media fuse.cifs-fuse credentials=/etc/nas,uid=1000,_netdev,nofail 0 0
 
+Signals:
+  SIGTERM, SIGINT, SIGQUIT   unmount in order; so does closing the terminal of a --foreground mount
+  SIGHUP                     reads the credentials and the --log-level file again, and opens the log file again
+
 Exit codes:
   0   the share is mounted (with --foreground: was mounted, and has been unmounted)
   1   wrong usage: the URL, an option, or the credentials
   2   the system refused something: a file, a process, memory
-  32  the share could not be mounted";
+  8   a signal came before the share was mounted
+  32  the share could not be mounted
+  33  the same, because the server refused the sign-in: trying again does not help, and can lock the account";
 
 /// Mounts an SMB share as a local directory
 ///
@@ -211,7 +217,8 @@ pub(super) struct Args {
         hide_short_help = true)]
     pub(super) write_buffer_size: Option<BufferSize>,
 
-    /// How much to log: off, error, warn, info, debug or trace; or a filter such as cifs_fuse::wire=trace
+    /// How much to log: off, error, warn, info, debug or trace; a filter such as cifs_fuse::wire=trace; or file:PATH, a
+    /// file that holds either
     #[arg(long, value_name = "LEVEL", help_heading = LOG)]
     pub(super) log_level: Option<String>,
 

@@ -5,24 +5,60 @@
 //! whatever the filter says, since its traces show the messages of the sign-in.
 
 use super::error::CliError;
-use std::fs::OpenOptions;
-use std::io::IsTerminal;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use tracing::Level;
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{EnvFilter, Registry, reload};
 
 /// What is logged, and where.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogSettings {
-    /// What is logged, in the language of `tracing_subscriber::EnvFilter`.
-    pub filter: String,
+    /// What is logged.
+    pub level: LogLevel,
     /// Where it goes.
     pub target: LogTarget,
+}
+
+/// What is logged.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// This, in the language of `tracing_subscriber::EnvFilter`.
+    Fixed(String),
+    /// What this file says, as the user writes it; an absolute path.
+    File(PathBuf),
+}
+
+impl LogLevel {
+    /// A level, a filter, or `file:PATH`; a relative path is one from `directory`. The file is not read yet.
+    pub(super) fn parse(text: &str, directory: &Path) -> Result<LogLevel, String> {
+        match text.strip_prefix("file:") {
+            Some(path) if !path.is_empty() => Ok(LogLevel::File(directory.join(path))),
+            _ => filter(text).map(LogLevel::Fixed),
+        }
+    }
+
+    /// The filter now.
+    fn filter(&self) -> Result<EnvFilter, String> {
+        let text = match self {
+            LogLevel::Fixed(text) => text.clone(),
+            LogLevel::File(path) => {
+                let error = |error: String| format!("{}: {error}", path.display());
+                let mut text = String::new();
+                let file = File::open(path).map_err(|e| error(e.to_string()))?;
+                file.take(LONGEST_LEVEL).read_to_string(&mut text).map_err(|e| error(e.to_string()))?;
+                filter(&text).map_err(error)?
+            }
+        };
+        EnvFilter::try_new(text).map_err(|error| error.to_string())
+    }
 }
 
 /// Where the log goes.
@@ -39,6 +75,9 @@ pub enum LogTarget {
     File(PathBuf),
 }
 
+/// More than this, in bytes, is no level.
+const LONGEST_LEVEL: u64 = 4096;
+
 const PLAIN_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// The filter for a level or a filter as the user writes it. A plain level is about this program;
@@ -51,6 +90,7 @@ pub(super) fn filter(text: &str) -> Result<String, String> {
             _ => format!("warn,cifs_fuse={level}"),
         });
     }
+    let text = text.trim();
     let is_filter = text.contains(['=', ',']) && EnvFilter::try_new(text).is_ok();
     is_filter.then(|| text.to_owned()).ok_or(format!(
         "'{text}' is no log level; expected {} or a filter such as cifs_fuse::wire=trace",
@@ -68,27 +108,124 @@ pub(super) fn target(text: &str, directory: &Path) -> Result<LogTarget, String> 
     }
 }
 
+/// The log of this process.
+pub(super) struct Log {
+    level: LogLevel,
+    filter: reload::Handle<EnvFilter, Registry>,
+    file: Option<LogFile>,
+}
+
+impl Log {
+    /// Reads the level anew, and opens the log file anew, which was perhaps moved away.
+    ///
+    /// # Errors
+    /// The log goes on as it was; with the reason.
+    pub(super) fn renew(&self) -> Result<(), String> {
+        if let Some(file) = &self.file {
+            file.open_again()?;
+        }
+        let filter = self.level.filter()?;
+        self.filter.reload(filter).map_err(|error| error.to_string())
+    }
+}
+
 /// Begins to log.
 ///
 /// # Errors
-/// The file can't be opened, or something else in this process logs already.
-pub(super) fn start(settings: &LogSettings) -> Result<(), CliError> {
+/// A file can't be opened, or something else in this process logs already.
+pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let problem = |what: String| CliError::System(format!("the log can't be opened: {what}"));
-    let asked = EnvFilter::try_new(&settings.filter).map_err(|error| problem(error.to_string()))?;
+    let (asked, filter) = reload::Layer::new(settings.level.filter().map_err(problem)?);
     let discreet = filter_fn(|event| !event.target().starts_with("sspi") || *event.level() <= Level::INFO);
-    let layer = fmt::layer().with_target(true).with_ansi(std::io::stderr().is_terminal());
+    let layer = tracing_subscriber::fmt::layer().with_target(true).with_ansi(std::io::stderr().is_terminal());
+    let mut opened = None;
     let layer = match &settings.target {
         LogTarget::Stderr => layer.with_writer(std::io::stderr).boxed(),
         LogTarget::Syslog => system_log().boxed(),
         LogTarget::StderrAndSyslog => layer.with_writer(std::io::stderr).and_then(system_log()).boxed(),
         LogTarget::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
-            let file = file.map_err(|error| problem(format!("{}: {error}", path.display())))?;
-            layer.with_ansi(false).with_writer(Mutex::new(file)).boxed()
+            let file = LogFile::open(path).map_err(problem)?;
+            opened = Some(file.clone());
+            layer.with_ansi(false).with_writer(move || file.clone()).boxed()
         }
     };
-    let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet)));
-    registry.try_init().map_err(|error| problem(error.to_string()))
+    let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet).and(Relevant)));
+    registry.try_init().map_err(|error| problem(error.to_string()))?;
+    Ok(Log { level: settings.level.clone(), filter, file: opened })
+}
+
+/// Leaves out what only looks like an error.
+struct Relevant;
+
+impl<S> Filter<S> for Relevant {
+    fn enabled(&self, _: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        true
+    }
+
+    fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
+        // fuser logs by way of the crate `log`, whose records keep their target in a field.
+        if event.metadata().target() != "log" {
+            return true;
+        }
+        let mut record = Record::default();
+        event.record(&mut record);
+        !crate::fuse::is_late_reply(&record.target, &record.message)
+    }
+}
+
+/// A record of the crate `log`.
+#[derive(Default)]
+struct Record {
+    target: String,
+    message: String,
+}
+
+impl Visit for Record {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "log.target" {
+            self.target = value.to_owned();
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
+    }
+}
+
+/// A log file that can be opened anew where it is written to.
+#[derive(Clone)]
+struct LogFile {
+    path: PathBuf,
+    file: Arc<Mutex<File>>,
+}
+
+impl LogFile {
+    fn open(path: &Path) -> Result<LogFile, String> {
+        Ok(LogFile { path: path.to_owned(), file: Arc::new(Mutex::new(appending(path)?)) })
+    }
+
+    fn open_again(&self) -> Result<(), String> {
+        let file = appending(&self.path)?;
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = file;
+        Ok(())
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn appending(path: &Path) -> Result<File, String> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
+    file.map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// Lines for syslog(3), which adds time and level by itself. Nobody else in this process calls it.
@@ -98,7 +235,9 @@ where
 {
     use syslog_tracing::{Facility, Options, Syslog};
     let syslog = Syslog::new(c"cifs-fuse", Options::LOG_PID, Facility::Daemon);
-    syslog.map(|writer| fmt::layer().with_ansi(false).without_time().with_level(false).with_writer(writer))
+    syslog.map(|writer| {
+        tracing_subscriber::fmt::layer().with_ansi(false).without_time().with_level(false).with_writer(writer)
+    })
 }
 
 #[cfg(test)]
@@ -114,6 +253,36 @@ mod tests {
         for text in ["", "loud", "wanr", "cifs_fuse=loud"] {
             assert!(filter(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_level_from_a_file_is_what_the_file_says_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("level");
+        let level = LogLevel::parse("file:level", folder.path()).unwrap();
+        assert_eq!(level, LogLevel::File(path.clone()));
+        assert!(level.filter().unwrap_err().starts_with(&format!("{}: ", path.display())));
+        for (text, filter) in
+            [("debug\n", "cifs_fuse=debug,warn"), (" cifs_fuse::wire=trace,info\n", "cifs_fuse::wire=trace,info")]
+        {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(level.filter().unwrap().to_string(), filter);
+        }
+        std::fs::write(&path, "loud\n").unwrap();
+        assert!(level.filter().unwrap_err().contains("'loud' is no log level"));
+    }
+
+    #[test]
+    fn a_log_file_that_was_moved_away_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
+        let mut file = LogFile::open(&path).unwrap();
+        file.write_all(b"before\n").unwrap();
+        std::fs::rename(&path, &old).unwrap();
+        file.clone().open_again().unwrap();
+        file.write_all(b"after\n").unwrap();
+        assert_eq!(std::fs::read(&old).unwrap(), b"before\n");
+        assert_eq!(std::fs::read(&path).unwrap(), b"after\n");
     }
 
     #[test]

@@ -4,8 +4,8 @@
 //! defines the options, `mount_options` reads `-o`, [`crate::config::credentials`] finds who signs in.
 //! [`run`] is what the program does: read, begin the log, mount.
 //!
-//! The first word is a URL. Any other word that may come to stand there is a subcommand of a later
-//! day, which can't be mistaken for one.
+//! The first word is a URL. Any other word that may stand there is a subcommand, which can't be mistaken for one:
+//! `internal` has those that the program and its systemd units use.
 //!
 //! The invariant: by the time anything is read from a file or sent anywhere, the passwords are gone
 //! from this process's arguments and environment as others see them.
@@ -14,6 +14,7 @@ mod args;
 mod command_line;
 mod environment;
 mod error;
+mod internal;
 mod logging;
 mod mount_options;
 mod process_memory;
@@ -27,7 +28,7 @@ use crate::config::connection::DialectRange;
 use crate::config::credentials::{self, CredentialsError, SignInAs, Sources, WithoutPassword};
 use crate::config::url::{UrlError, cut_hint, has_our_scheme};
 use crate::config::{Credentials, KernelFlags, MountOptions, MountSpec, ShareUrl};
-use crate::mount::{self, RunMode};
+use crate::mount::{self, Renewal, RunMode};
 use args::{Args, USAGE};
 use command_line::CommandLine;
 use secrecy::SecretString;
@@ -36,7 +37,7 @@ use std::process::ExitCode;
 
 pub use environment::Environment;
 pub use error::CliError;
-pub use logging::{LogSettings, LogTarget};
+pub use logging::{LogLevel, LogSettings, LogTarget};
 pub use table::options_table;
 
 const WITHOUT_NETDEV: &str =
@@ -55,14 +56,19 @@ pub struct Invocation {
     pub verbose: bool,
     /// The log.
     pub log: LogSettings,
+    /// Where the identity was found, for another reading.
+    pub sources: Sources,
     /// What the user should be told, although it stops nothing.
     pub warnings: Vec<String>,
 }
 
 /// What the program does.
 pub fn run() -> ExitCode {
-    let arguments = std::env::args_os().collect();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
     process_memory::cover_arguments();
+    if let Some(code) = internal::run(&arguments) {
+        return code;
+    }
     let environment = Environment::of_this_process();
     match parse(arguments, &environment) {
         Ok(invocation) => start(invocation),
@@ -74,7 +80,7 @@ fn start(invocation: Invocation) -> ExitCode {
     for warning in &invocation.warnings {
         eprintln!("cifs-fuse: warning: {warning}");
     }
-    let Invocation { spec, foreground, fake, verbose, log, .. } = invocation;
+    let Invocation { spec, foreground, fake, verbose, log, sources, .. } = invocation;
     if fake {
         if verbose {
             eprintln!(
@@ -85,10 +91,12 @@ fn start(invocation: Invocation) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    if let Err(error) = logging::start(&log) {
-        return error.report();
-    }
-    match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }) {
+    let log = match logging::start(&log) {
+        Ok(log) => log,
+        Err(error) => return error.report(),
+    };
+    let renewal = Renewal { sources, log: Box::new(move || log.renew()) };
+    match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }, &renewal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("cifs-fuse: {}", failure.message);
@@ -127,8 +135,9 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
     if needs_netdev(&args, &line) && environment.systemd {
         warnings.push(WITHOUT_NETDEV.to_owned());
     }
-    let (identity, more) = credentials::identity(sources(&args, &url, password, environment)?)
-        .map_err(|error| unidentified(error, &args))?;
+    let sources = sources(&args, &url, password, environment)?;
+    let (identity, more) = credentials::identity(sources.clone()).map_err(|error| unidentified(error, &args))?;
+    let sources = sources.read_again(&identity);
     warnings.extend(more);
     // From here on, the identity holds what is needed of it.
     url.password = None;
@@ -136,7 +145,8 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
     let options = options(&args, &url, &mut warnings)?;
     let mountpoint = environment.current_directory.join(mountpoint);
     let spec = MountSpec { url, mountpoint, identity, options };
-    Ok(Invocation { spec, foreground: args.foreground, fake: args.fake, verbose: args.verbose, log, warnings })
+    let Args { foreground, fake, verbose, .. } = args;
+    Ok(Invocation { spec, foreground, fake, verbose, log, sources, warnings })
 }
 
 fn share_url(args: &Args, line: &CommandLine) -> Result<ShareUrl, CliError> {
@@ -200,7 +210,7 @@ fn sources(
     Ok(Sources {
         url: url.credentials(),
         options: Credentials { username: args.username.clone(), password, domain: args.domain.clone() },
-        file: args.credentials.clone(),
+        file: args.credentials.as_ref().map(|path| environment.current_directory.join(path)),
         password_fd: args.password_fd,
         directory: environment.credentials_directory.clone(),
         environment: environment.credentials.clone(),
@@ -210,29 +220,32 @@ fn sources(
             Some(ask) => WithoutPassword::Ask(ask),
             None => WithoutPassword::Refuse,
         },
+        remembered: None,
     })
 }
 
 /// The level of the command line, or else the filter of the environment, or else the default.
 fn log_settings(args: &Args, environment: &Environment, warnings: &mut Vec<String>) -> Result<LogSettings, CliError> {
     let default = if args.verbose { "info" } else { "warn" };
-    let filter = match (&args.log_level, &environment.log_filter) {
+    let directory = &environment.current_directory;
+    let level = match (&args.log_level, &environment.log_filter) {
         (Some(text), _) => {
-            logging::filter(text).map_err(|problem| CliError::Usage(format!("--log-level: {problem}")))?
+            LogLevel::parse(text, directory).map_err(|problem| CliError::Usage(format!("--log-level: {problem}")))?
         }
-        (None, Some(text)) => logging::filter(text).or_else(|problem| {
+        (None, Some(text)) => LogLevel::parse(text, directory).or_else(|problem| {
             warnings.push(format!("RUST_LOG is ignored: {problem}"));
-            logging::filter(default).map_err(CliError::Usage)
+            LogLevel::parse(default, directory).map_err(CliError::Usage)
         })?,
-        (None, None) => logging::filter(default).map_err(CliError::Usage)?,
+        (None, None) => LogLevel::parse(default, directory).map_err(CliError::Usage)?,
     };
     let target = match &args.log_target {
-        Some(text) => logging::target(text, &environment.current_directory)
-            .map_err(|problem| CliError::Usage(format!("--log-target: {problem}")))?,
+        Some(text) => {
+            logging::target(text, directory).map_err(|problem| CliError::Usage(format!("--log-target: {problem}")))?
+        }
         None if args.foreground => LogTarget::Stderr,
         None => LogTarget::StderrAndSyslog,
     };
-    Ok(LogSettings { filter, target })
+    Ok(LogSettings { level, target })
 }
 
 fn options(args: &Args, url: &ShareUrl, warnings: &mut Vec<String>) -> Result<MountOptions, CliError> {

@@ -47,7 +47,10 @@ fn a_url_and_a_directory_are_enough_and_leave_the_defaults() {
     assert_eq!(invocation.spec.options, MountOptions::default());
     assert_eq!(password_of(&invocation), ("guest".to_owned(), String::new()));
     assert!(!invocation.foreground && !invocation.fake && !invocation.verbose);
-    assert_eq!(invocation.log, LogSettings { filter: "warn".to_owned(), target: LogTarget::StderrAndSyslog });
+    assert_eq!(
+        invocation.log,
+        LogSettings { level: LogLevel::Fixed("warn".to_owned()), target: LogTarget::StderrAndSyslog }
+    );
     assert_eq!(invocation.warnings, Vec::<String>::new());
 }
 
@@ -376,7 +379,8 @@ fn a_relative_mountpoint_is_one_from_the_current_directory() {
 fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
     let filter = |environment: &Environment, more: &[&str]| {
         let invocation = parse_in(environment, &[&["cifs-fuse", "cifs://nas/m", "/mnt"], more].concat()).unwrap();
-        (invocation.log.filter, invocation.warnings.len())
+        let LogLevel::Fixed(filter) = invocation.log.level else { panic!("no file was named") };
+        (filter, invocation.warnings.len())
     };
     let said = |text: &str| Environment { log_filter: Some(text.to_owned()), ..environment() };
     assert_eq!(filter(&environment(), &["-v"]), ("warn,cifs_fuse=info".to_owned(), 0));

@@ -76,7 +76,7 @@ pub enum SignInAs {
 }
 
 /// What there is to do when a user is named, and no password is given.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub enum WithoutPassword {
     /// Ask on the terminal: the question goes in, the password comes out.
     Ask(fn(&str) -> io::Result<SecretString>),
@@ -87,6 +87,7 @@ pub enum WithoutPassword {
 }
 
 /// All the places to look at.
+#[derive(Clone, Debug)]
 pub struct Sources {
     /// What the URL says.
     pub url: Credentials,
@@ -104,6 +105,25 @@ pub struct Sources {
     pub sign_in_as: SignInAs,
     /// What to do without a password.
     pub without_password: WithoutPassword,
+    /// What an earlier reading found, if it was in a place that can be read only once.
+    pub remembered: Option<Credentials>,
+}
+
+impl Sources {
+    /// The same places for another reading, after `identity` was found in them. A descriptor is at its end by then, and
+    /// no question is asked again: what either of them said is the weakest of all, under the name that it was said for.
+    #[must_use]
+    pub fn read_again(mut self, identity: &Identity) -> Sources {
+        let once = self.password_fd.take().is_some() || matches!(self.without_password, WithoutPassword::Ask(_));
+        self.without_password = WithoutPassword::Refuse;
+        self.remembered = match identity {
+            Identity::User { username, password, .. } if once => {
+                Some(Credentials { username: Some(username.clone()), password: Some(password.clone()), domain: None })
+            }
+            _ => None,
+        };
+        self
+    }
 }
 
 /// Why it can't be said who signs in.
@@ -163,7 +183,7 @@ pub fn identity(sources: Sources) -> Result<(Identity, Vec<String>), Credentials
     if let Some(directory) = &sources.directory {
         found = found.or(from_directory(directory)?);
     }
-    found = found.or(sources.environment);
+    found = found.or(sources.environment).or(sources.remembered.unwrap_or_default());
     named(found, sources.without_password).map(|identity| (identity, warnings))
 }
 

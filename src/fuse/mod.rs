@@ -5,6 +5,7 @@
 //! - `begin`: how that is done.
 //! - `convert`: types and flags of fuser in ours, and back.
 //! - `init`: what is agreed on with the kernel at the beginning.
+//! - `late`: replies whose requests are gone.
 //! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
 //!
 //! Invariants: a fuser thread never waits for the share and never panics (fuser would silently lose
@@ -14,6 +15,7 @@ pub mod adapter;
 mod begin;
 mod convert;
 mod init;
+mod late;
 mod notify;
 pub mod session;
 
@@ -21,4 +23,5 @@ pub mod session;
 mod tests;
 
 pub use adapter::Adapter;
+pub use late::is_late_reply;
 pub use session::{Session, serve};

@@ -19,6 +19,8 @@ pub enum Stage {
     Dialect,
     /// Signing in.
     SignIn,
+    /// Signing in, too: the server refused the account or its password, which trying again does not cure.
+    Refused,
     /// Connecting to the share.
     Share,
     /// Finding the folder within the share.
@@ -27,6 +29,8 @@ pub enum Stage {
     MountPoint,
     /// Mounting.
     Mount,
+    /// A signal came before the mount worked.
+    Interrupted,
     /// Anything that this machine refuses: processes, memory, descriptors.
     System,
 }
@@ -38,11 +42,12 @@ impl fmt::Display for Stage {
             Stage::Resolve => "name resolution",
             Stage::Connect => "connect",
             Stage::Dialect => "dialect",
-            Stage::SignIn => "sign-in",
+            Stage::SignIn | Stage::Refused => "sign-in",
             Stage::Share => "share",
             Stage::Path => "path",
             Stage::MountPoint => "mountpoint",
             Stage::Mount => "mount",
+            Stage::Interrupted => "interrupted",
             Stage::System => "system",
         })
     }
@@ -67,6 +72,11 @@ impl MountError {
         MountError { stage, message: message.into(), status: None, remedy: None }
     }
 
+    /// An error of this machine: what could not be done, and why.
+    pub fn system(what: &str, error: impl fmt::Display) -> MountError {
+        MountError::new(Stage::System, format!("{what}: {error}"))
+    }
+
     /// Adds what the user can do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> MountError {
@@ -81,12 +91,15 @@ impl MountError {
         self
     }
 
-    /// The exit code for it, of those that mount(8) knows: 1 for incorrect usage, 2 for a system
-    /// error, 32 for a mount that failed.
+    /// The exit code for it, of those that mount(8) knows: 1 for incorrect invocation or permissions, 2 for a system
+    /// error, 8 for an interruption, 32 for a mount that failed. They are bits, which can be combined: a refused sign-in is a mount
+    /// that failed for want of permissions. systemd/cifs-fuse@.service relies on it.
     pub fn exit_code(&self) -> u8 {
         match self.stage {
             Stage::Url => 1,
             Stage::System => 2,
+            Stage::Interrupted => 8,
+            Stage::Refused => 32 | 1,
             _ => 32,
         }
     }
@@ -129,8 +142,15 @@ mod tests {
 
     #[test]
     fn exit_codes_are_those_of_mount_8() {
-        for (stage, code) in [(Stage::Url, 1), (Stage::System, 2), (Stage::MountPoint, 32), (Stage::SignIn, 32)] {
-            assert_eq!(MountError::new(stage, "").exit_code(), code, "{stage}");
+        for (stage, code) in [
+            (Stage::Url, 1),
+            (Stage::System, 2),
+            (Stage::Interrupted, 8),
+            (Stage::MountPoint, 32),
+            (Stage::SignIn, 32),
+            (Stage::Refused, 33),
+        ] {
+            assert_eq!(MountError::new(stage, "").exit_code(), code, "{stage:?}");
         }
     }
 }

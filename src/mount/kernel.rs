@@ -9,11 +9,14 @@
 //! The invariant: only our own mount is ever unmounted. Mount ids and device numbers are used again
 //! as soon as they are free, so these alone prove nothing. A second descriptor of the connection
 //! does: while the kernel calls it connected, the file system exists and its numbers are its own.
+//! A mount is unmounted by its path, which may lead to another mount by then; so [`unmount`] and
+//! [`force`], the only functions that do so, look at the kernel's table right before.
 
+use super::control::Abort;
 use super::deadline::within;
 use super::error::{MountError, Stage};
 use super::fusermount;
-use super::mountinfo::{DeviceId, MountEntry, MountTable};
+use super::mountinfo::{MountEntry, MountTable};
 use super::point::{self, MountPoint, Probe};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, umount2};
@@ -105,7 +108,8 @@ pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
     let mountpoint = request.mountpoint.path();
     match after.topmost(mountpoint) {
         Some(entry) if entry.fs_type == FS_TYPE && !before.entries().any(|old| old.id == entry.id) => {
-            Ok(Mounted { descriptor: Some(descriptor), watch, entry: entry.clone() })
+            let abort = Abort::open(entry.device).inspect_err(|error| tracing::debug!(%error, "no control file")).ok();
+            Ok(Mounted { descriptor: Some(descriptor), watch, abort, entry: entry.clone() })
         }
         _ => Err(MountError::new(
             Stage::Mount,
@@ -159,6 +163,8 @@ pub struct Mounted {
     /// A copy that is only asked whether the connection lives. It also keeps the connection from
     /// ending when the server's copy is closed, so the one who serves must not forget to unmount.
     watch: OwnedFd,
+    /// `None` where the control file system is out of reach.
+    abort: Option<Abort>,
     /// As it was when it was mounted; somebody may have moved it since.
     entry: MountEntry,
 }
@@ -168,8 +174,8 @@ enum Presence {
     /// Nowhere.
     Gone,
     /// Where a path lookup finds it.
-    OnTop(PathBuf),
-    /// Under another mount.
+    OnTop(MountEntry),
+    /// Out of reach, below another mount.
     Covered(PathBuf),
 }
 
@@ -184,9 +190,15 @@ impl Mounted {
         &self.entry.mountpoint
     }
 
-    /// The device number of the file system.
-    pub fn device(&self) -> DeviceId {
-        self.entry.device
+    /// As the kernel showed it when it was mounted.
+    pub(super) fn entry(&self) -> &MountEntry {
+        &self.entry
+    }
+
+    /// Whether the connection can be ended although no thread of this process gets a word in: through the control
+    /// file system, or by root.
+    pub fn can_be_aborted(&self) -> bool {
+        self.abort.is_some() || geteuid().is_root()
     }
 
     /// Whether it is still mounted. False when in doubt.
@@ -205,7 +217,7 @@ impl Mounted {
     pub fn unmount(&self, limit: Duration) -> Result<(), MountError> {
         match self.presence().map_err(|error| self.failed(error))? {
             Presence::Gone => Ok(()),
-            Presence::OnTop(path) => unmount(&path, false, limit),
+            Presence::OnTop(entry) => unmount(&entry, false, limit),
             Presence::Covered(path) => {
                 let covered = format!("{} cannot be unmounted: another mount covers it", path.display());
                 Err(MountError::new(Stage::Mount, covered).remedy("unmount that one first"))
@@ -221,7 +233,7 @@ impl Mounted {
     /// Covered by another mount, or refused.
     pub fn detach(&self) -> Result<(), MountError> {
         match self.presence().map_err(|error| self.failed(error))? {
-            Presence::OnTop(path) => unmount(&path, true, DETACH_LIMIT),
+            Presence::OnTop(entry) => unmount(&entry, true, DETACH_LIMIT),
             Presence::Gone => Ok(()),
             Presence::Covered(path) => {
                 Err(MountError::new(Stage::Mount, format!("another mount covers {}", path.display())))
@@ -234,9 +246,13 @@ impl Mounted {
     ///
     /// # Errors
     ///
-    /// The control file system is not mounted and we are not root, or the kernel refuses.
+    /// The control file system is out of reach, and we are not root or the mount is not where its path leads.
     pub fn abort(&self) -> io::Result<()> {
-        if !self.is_connected() { Ok(()) } else { abort_connection(&self.entry) }
+        match &self.abort {
+            _ if !self.is_connected() => Ok(()),
+            Some(abort) => abort.now(),
+            None => force(MountTable::read()?.find(&self.entry).unwrap_or(&self.entry)),
+        }
     }
 
     /// Sets how far the kernel reads ahead of a sequential reader, in KiB.
@@ -250,18 +266,14 @@ impl Mounted {
 
     fn presence(&self) -> io::Result<Presence> {
         let table = MountTable::read()?;
-        let ours = |entry: &&MountEntry| {
-            entry.id == self.entry.id && entry.device == self.entry.device && entry.fs_type == FS_TYPE
-        };
-        let Some(entry) = table.entries().find(ours) else { return Ok(Presence::Gone) };
-        let path = entry.mountpoint.clone();
+        let Some(entry) = table.find(&self.entry) else { return Ok(Presence::Gone) };
         // A connection ends when its mount is gone, and by an abort, after which the mount is still
         // there and dead. A live mount with our numbers has got them from us.
-        if !self.is_connected() && point::probe(&path, PROBE_LIMIT) != Probe::Dead {
+        if !self.is_connected() && point::probe(&entry.mountpoint, PROBE_LIMIT) != Probe::Dead {
             return Ok(Presence::Gone);
         }
-        let on_top = table.topmost(&path).is_some_and(|top| top.id == entry.id);
-        Ok(if on_top { Presence::OnTop(path) } else { Presence::Covered(path) })
+        let on_top = table.is_on_top(entry);
+        Ok(if on_top { Presence::OnTop(entry.clone()) } else { Presence::Covered(entry.mountpoint.clone()) })
     }
 
     /// Whether the file system behind our descriptor still exists.
@@ -295,36 +307,56 @@ fn is_connected(descriptor: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Unmounts whatever is on top at `mountpoint`.
-pub(super) fn unmount(mountpoint: &Path, lazy: bool, limit: Duration) -> Result<(), MountError> {
+/// Unmounts this mount, and no other that may be at its path by now.
+pub(super) fn unmount(entry: &MountEntry, lazy: bool, limit: Duration) -> Result<(), MountError> {
+    let place = entry.mountpoint.display();
+    let failed = |what: String| MountError::new(Stage::Mount, format!("{place} cannot be unmounted: {what}"));
     if !geteuid().is_root() {
-        return fusermount::unmount(mountpoint, lazy, limit);
+        is_where_its_path_leads(entry).map_err(|error| failed(error.to_string()))?;
+        return fusermount::unmount(&entry.mountpoint, lazy, limit);
     }
     let mut flags = MntFlags::UMOUNT_NOFOLLOW;
     flags.set(MntFlags::MNT_DETACH, lazy);
-    let path = mountpoint.to_owned();
-    let failed =
-        |what: String| MountError::new(Stage::Mount, format!("{} cannot be unmounted: {what}", mountpoint.display()));
-    match within(limit, move || umount2(&path, flags)) {
+    let entry = entry.clone();
+    let unmounting = move || {
+        is_where_its_path_leads(&entry)?;
+        umount2(&entry.mountpoint, flags).map_err(io::Error::from)
+    };
+    match within(limit, unmounting) {
         Ok(Ok(())) => Ok(()),
-        Ok(Err(Errno::EBUSY)) => {
+        Ok(Err(error)) if error.raw_os_error() == Some(libc::EBUSY) => {
             Err(failed(Errno::EBUSY.to_string()).remedy("a program still uses it: fuser -vm shows which"))
         }
-        Ok(Err(errno)) => Err(failed(errno.to_string())),
+        Ok(Err(error)) => Err(failed(error.to_string())),
         Err(_) => Err(failed(format!("the kernel is still at it after {limit:?}"))),
     }
 }
 
-/// Ends the connection of a FUSE mount. Where the control file system is not mounted, root can still
-/// do so by a forced unmount, which also detaches the mount.
-pub(super) fn abort_connection(entry: &MountEntry) -> io::Result<()> {
-    let control = format!("/sys/fs/fuse/connections/{}/abort", entry.device.minor);
-    match std::fs::write(control, "1") {
-        Err(error) if error.kind() == io::ErrorKind::NotFound && geteuid().is_root() => {
-            let flags = MntFlags::MNT_FORCE | MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
-            Ok(umount2(&entry.mountpoint, flags)?)
+/// Ends the connection of this mount, and of no other, without the control file system: by a forced unmount, which
+/// root may do. If no program uses the mount, it is gone afterwards as well.
+pub(super) fn force(entry: &MountEntry) -> io::Result<()> {
+    if !geteuid().is_root() {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "fusectl is not mounted, and only root can do without",
+        ));
+    }
+    let entry = entry.clone();
+    let forcing = move || {
+        is_where_its_path_leads(&entry)?;
+        match umount2(&entry.mountpoint, MntFlags::MNT_FORCE | MntFlags::UMOUNT_NOFOLLOW) {
+            // The connection has ended; programs still use what is left of the mount.
+            Err(Errno::EBUSY) => Ok(()),
+            result => result.map_err(io::Error::from),
         }
-        result => result,
+    };
+    within(DETACH_LIMIT, forcing).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+fn is_where_its_path_leads(entry: &MountEntry) -> io::Result<()> {
+    match MountTable::read()?.is_on_top(entry) {
+        true => Ok(()),
+        false => Err(io::Error::other("its path leads to another mount, or to none")),
     }
 }
 

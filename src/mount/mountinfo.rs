@@ -3,6 +3,7 @@
 //! Reading it touches no file system, so it never hangs. The invariant: a [`MountTable`] is what the
 //! kernel said at one moment; nothing in it is guessed, and it is read again for every decision.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -68,11 +69,33 @@ impl MountTable {
         self.0.iter()
     }
 
-    /// What a path lookup finds mounted at `mountpoint`: of several mounts on the same directory
-    /// the one that none of the others is mounted on.
+    /// What a path lookup finds mounted at `mountpoint`, which is absolute and without symbolic links. Other mounts
+    /// may be there too: below that one, or out of reach because a folder above was mounted on later.
     pub fn topmost(&self, mountpoint: &Path) -> Option<&MountEntry> {
-        let here = || self.entries().filter(|entry| entry.mountpoint == mountpoint);
-        here().find(|entry| !here().any(|other| other.parent == entry.id && other.id != entry.id))
+        let listed: HashSet<u32> = self.entries().map(|entry| entry.id).collect();
+        let mut found: Option<&MountEntry> = None;
+        // As the kernel walks: onto the first mount on the way, and from there to what is mounted on it. No step
+        // leads to a mount a second time, so there are no more steps than mounts.
+        for _ in self.entries() {
+            let is_on = |entry: &&MountEntry| match found {
+                Some(below) => entry.parent == below.id && entry.id != below.id,
+                None => entry.parent == entry.id || !listed.contains(&entry.parent),
+            };
+            let on_the_way = self.entries().filter(is_on).filter(|entry| mountpoint.starts_with(&entry.mountpoint));
+            let Some(next) = on_the_way.min_by_key(|entry| entry.mountpoint.components().count()) else { break };
+            found = Some(next);
+        }
+        found.filter(|entry| entry.mountpoint == mountpoint)
+    }
+
+    /// The mount that was `entry` at another moment, where it is now.
+    pub fn find(&self, entry: &MountEntry) -> Option<&MountEntry> {
+        self.entries().find(|other| other.is_same(entry))
+    }
+
+    /// Whether a path lookup of its mountpoint finds this very mount.
+    pub fn is_on_top(&self, entry: &MountEntry) -> bool {
+        self.topmost(&entry.mountpoint).is_some_and(|top| top.is_same(entry))
     }
 }
 
@@ -118,6 +141,12 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl MountEntry {
+    /// Whether both are one mount, at two moments. Numbers are used again, so two mounts that were never there at
+    /// the same time can look the same.
+    pub fn is_same(&self, other: &MountEntry) -> bool {
+        self.id == other.id && self.device == other.device && self.fs_type == other.fs_type
+    }
+
     /// What is mounted, for people: control characters and bytes that are not UTF-8 are replaced.
     pub fn shown_source(&self) -> String {
         show(&self.source)
@@ -161,6 +190,23 @@ not a mount at all
             assert_eq!(table.topmost(Path::new("/mnt")), None);
             lines.reverse();
         }
+    }
+
+    /// Two mounts at one path, neither on the other: a folder above was mounted on in between.
+    #[test]
+    fn a_mount_below_a_folder_that_was_mounted_on_is_out_of_reach() {
+        let hidden = "22 1 254:0 / / rw - ext4 /dev/root rw\n\
+                      45 22 0:41 / /mnt/nas rw - fuse.cifs cifs://nas/a rw\n\
+                      46 22 0:42 / /mnt rw - tmpfs none rw\n";
+        let table = MountTable::parse(hidden.as_bytes());
+        assert_eq!(table.topmost(Path::new("/mnt/nas")), None);
+        let table =
+            MountTable::parse(format!("{hidden}47 46 0:43 / /mnt/nas rw - fuse.cifs cifs://nas/b rw\n").as_bytes());
+        let found = table.topmost(Path::new("/mnt/nas")).unwrap();
+        assert_eq!(found.id, 47);
+        let hidden = table.entries().find(|entry| entry.id == 45).unwrap();
+        assert!(table.is_on_top(found) && !table.is_on_top(hidden));
+        assert_eq!(table.find(hidden), Some(hidden));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// How many dead mounts on top of one another are cleaned away.
-const DEAD_MOUNTS: usize = 8;
+pub(super) const DEAD_MOUNTS: usize = 8;
 
 /// A directory that can be mounted on: absolute, without symbolic links, free.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -124,12 +124,16 @@ fn clean_away(entry: &MountEntry, limit: Duration) -> Result<(), MountError> {
         }
         Probe::Silent => {
             error(format!("{place} is a mountpoint whose file system does not answer (type {})", entry.fs_type))
-                .map_err(|error| error.remedy(format!("end its server, then: fusermount3 -uz {place}")))
+                .map_err(|error| {
+                    error.remedy(match is_ours(entry) {
+                        true => format!("end its server, or, if that was killed: cifs-fuse cleanup {place}"),
+                        false => format!("end its server, then: fusermount3 -uz {place}"),
+                    })
+                })
         }
         Probe::Dead if is_ours(entry) => {
             tracing::warn!(mountpoint = %place, source = entry.shown_source(), "unmounting a dead mount: its server is gone");
-            kernel::unmount(&entry.mountpoint, true, limit)
-                .map_err(|error| stale(entry).remedy(unmount_by_hand(entry, &error)))
+            kernel::unmount(entry, true, limit).map_err(|error| stale(entry).remedy(unmount_by_hand(entry, &error)))
         }
         Probe::Dead => Err(stale(entry).remedy(format!("unmount it: fusermount3 -u {place}"))),
     }
@@ -146,7 +150,7 @@ fn unmount_by_hand(entry: &MountEntry, error: &MountError) -> String {
 }
 
 /// Whether a mount is of this program, and of this user or one that root may clean up after.
-fn is_ours(entry: &MountEntry) -> bool {
+pub(super) fn is_ours(entry: &MountEntry) -> bool {
     let owner = format!("user_id={}", getuid());
     entry.fs_type == FS_TYPE && (getuid().is_root() || entry.super_options.split(',').any(|option| option == owner))
 }

@@ -1,55 +1,46 @@
-//! A mount from its beginning to its end.
+//! The way to a mount: the mountpoint, the server, the folder.
 //!
 //! The order matters: the mountpoint is looked at before the server is bothered, the server and the
-//! folder before anything is mounted, and only when the kernel has an answering file system is the
-//! user told that it works. At the end it goes backwards: unmounted, everything closed on the server,
-//! the session left. Every step is bounded, so that a server that has gone cannot keep the process.
+//! folder before anything is mounted. What comes then is in [`super::serving`].
 
 use super::daemon::{self, Failure, Ready};
-use super::kernel::{self, MountRequest, Mounted};
-use super::{MountError, RunMode, Stage, core_dump, notify, point};
+use super::kernel::MountRequest;
+use super::renewal::Renewal;
+use super::serving::{Guarded, Service};
+use super::signals::{self, Signals};
+use super::{MountError, RunMode, Stage, core_dump, point};
 use crate::config::buffers::{self, Effective};
-use crate::config::{MountOptions, MountSpec};
+use crate::config::{MountOptions, MountSpec, credentials};
 use crate::share::{FileKind, IoLimits, RemotePath, Share, ShareError, SmbShare};
-use crate::vfs::{Vfs, VfsOptions, names};
+use crate::vfs::names;
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
-use crate::{cache, fuse};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// A line that is quiet for so long is probed.
 const ECHO_INTERVAL: Duration = Duration::from_secs(10);
 /// What looking at the mountpoint, mounting and the FUSE handshake may take, beside connecting.
 const LOCAL_STEPS: Duration = Duration::from_secs(30);
-/// How long an unmount may wait for users of the mount to finish.
-const UNMOUNT_LIMIT: Duration = Duration::from_secs(10);
-/// How long the end of the FUSE session and the farewell to the server may take.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// How far the kernel reads ahead of a sequential reader, in KiB.
-const KERNEL_READ_AHEAD: u32 = 4096;
-
 /// Mounts and serves the mount until it is unmounted or a signal ends it. In the background, this
 /// returns as soon as the mount works.
 ///
 /// # Errors
 ///
 /// The one message for the user, with the exit code.
-pub fn run(spec: MountSpec, mode: RunMode) -> Result<(), Failure> {
+pub fn run(spec: MountSpec, mode: RunMode, renewal: &Renewal) -> Result<(), Failure> {
     core_dump::disable()?;
     match mode {
-        RunMode::Foreground => serve(&spec, None).map_err(Failure::from),
+        RunMode::Foreground => serve(&spec, renewal, None).map_err(Failure::from),
         RunMode::Background => {
             let limit = spec.options.connect_timeout + LOCAL_STEPS;
-            daemon::background(limit, |ready| in_background(&spec, ready))
+            daemon::background(limit, |ready| in_background(&spec, renewal, ready))
         }
     }
 }
 
-fn in_background(spec: &MountSpec, ready: Ready) -> u8 {
+fn in_background(spec: &MountSpec, renewal: &Renewal, ready: Ready) -> u8 {
     let mut ready = Some(ready);
-    let Err(error) = serve(spec, Some(&mut ready)) else { return 0 };
+    let Err(error) = serve(spec, renewal, Some(&mut ready)) else { return 0 };
     match ready {
         Some(ready) => ready.failed(error.exit_code(), &error.to_string()),
         // The parent has gone long ago: only the log is left.
@@ -64,20 +55,24 @@ impl From<MountError> for Failure {
     }
 }
 
-fn system(what: &str, error: impl std::fmt::Display) -> MountError {
-    MountError::new(Stage::System, format!("{what}: {error}"))
-}
-
 /// From the mountpoint to the end of the mount. `ready` is taken when the mount works.
-fn serve(spec: &MountSpec, ready: Option<&mut Option<Ready>>) -> Result<(), MountError> {
+fn serve(spec: &MountSpec, renewal: &Renewal, ready: Option<&mut Option<Ready>>) -> Result<(), MountError> {
+    let blocked = signals::block().map_err(|error| MountError::system("signals cannot be blocked", error))?;
     let mountpoint = point::check(&spec.mountpoint)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("cifs-fuse")
         .build()
-        .map_err(|error| system("the worker threads could not be started", error))?;
-    let signals = runtime.block_on(async { Signals::listen() })?;
-    let share = Arc::new(runtime.block_on(connect(spec))?);
+        .map_err(|error| MountError::system("the worker threads could not be started", error))?;
+    let mut signals = runtime.block_on(async { Signals::listen(&blocked) })?;
+    let share = runtime.block_on(async {
+        tokio::select! {
+            share = connect(spec) => share.map(Arc::new),
+            name = signals.end() => Err(MountError::new(Stage::Interrupted, format!("{name} came before the mount"))),
+        }
+    })?;
+    let sources = renewal.sources.clone();
+    share.read_identity_from(Box::new(move || Some(credentials::identity(sources.clone()).ok()?.0)));
 
     let request = MountRequest {
         source: spec.url.to_string(),
@@ -86,79 +81,12 @@ fn serve(spec: &MountSpec, ready: Option<&mut Option<Ready>>) -> Result<(), Moun
         allow_other: spec.options.allow_other,
         ..MountRequest::new(mountpoint, "")
     };
-    let mut mounted = kernel::mount(&request)?;
-    let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&spec.options), root_of(spec)?));
-    runtime.spawn(cache::allocator::give_back());
-    runtime.spawn(vfs.clone().weigh_names());
-    runtime.spawn(vfs.clone().obey_breaks());
-    runtime.spawn(vfs.clone().tend());
-    runtime.spawn(vfs.clone().follow_watches());
-    let descriptor = mounted.take_descriptor().ok_or_else(|| system("the mount", "has no descriptor"))?;
-    let mut session = fuse::serve(vfs.clone(), descriptor, runtime.handle().clone())
-        .map_err(|error| MountError::new(Stage::Mount, format!("the FUSE handshake failed: {error}")))?;
-    raise_read_ahead(&mounted);
-
-    let status = format!("{} on {}: {}", spec.url, mounted.mountpoint().display(), share.tree().terms);
-    tracing::info!("mounted {status}");
-    notify::ready(&status);
-    if let Some(ready) = ready.and_then(Option::take) {
-        ready.ok().map_err(|error| system("going to the background", error))?;
-    }
-    let outcome = match runtime.block_on(signals.or_end_of(&mut session)) {
-        Ending::Session(result) => result.map_err(|error| system("the FUSE session broke off", error)),
-        Ending::Signal(name) => {
-            notify::stopping("unmounting");
-            tracing::info!("{name}: unmounting {}", mounted.mountpoint().display());
-            unmount(&mounted, &mut session, &runtime)
-        }
-    };
-    runtime.block_on(async {
-        let drained = tokio::time::timeout(FAREWELL, vfs.drain()).await;
-        if drained.is_err() {
-            tracing::error!("the server did not let open files be closed in time");
-        }
-        share.leave(Duration::from_secs(2)).await;
-    });
+    let service = Service { spec, root: root_of(spec)?, renewal, share, runtime: &runtime };
+    let mut guarded = Guarded::mount(&request)?;
+    let outcome = service.run(&mut guarded, &mut signals, ready);
     runtime.shutdown_timeout(Duration::from_secs(1));
+    guarded.end();
     outcome
-}
-
-/// Unmounts and waits for the session's end. Users of the mount who do not go are cut off.
-fn unmount(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> Result<(), MountError> {
-    if let Err(error) = mounted.unmount(UNMOUNT_LIMIT) {
-        tracing::warn!(%error, "the mount is still in use: detaching it");
-        mounted.detach()?;
-    }
-    if runtime.block_on(session.join(FAREWELL)).is_ok() {
-        return Ok(());
-    }
-    tracing::warn!("someone still holds files of the mount open: cutting them off");
-    mounted.abort().map_err(|error| system("the FUSE connection could not be aborted", error))?;
-    if let Err(error) = runtime.block_on(session.join(FAREWELL)) {
-        tracing::warn!(%error, "the FUSE session does not end");
-    }
-    Ok(())
-}
-
-/// More read-ahead lets one sequential reader keep several READs in flight. It is a wish: only root may.
-fn raise_read_ahead(mounted: &Mounted) {
-    match mounted.set_read_ahead(KERNEL_READ_AHEAD) {
-        Ok(()) => tracing::debug!(kib = KERNEL_READ_AHEAD, "the kernel's read-ahead is raised"),
-        Err(error) => tracing::info!(%error, "the kernel's read-ahead stays as it is"),
-    }
-}
-
-fn vfs_options(options: &MountOptions) -> VfsOptions {
-    VfsOptions {
-        uid: options.uid,
-        gid: options.gid,
-        file_mode: options.file_mode,
-        dir_mode: options.dir_mode,
-        read_only: options.read_only,
-        cache: options.cache,
-        attr_timeout: options.attr_timeout,
-        cache_size: options.cache_size,
-    }
 }
 
 /// The folder to mount. The URL names it as a mount of the whole share shows it.
@@ -239,7 +167,10 @@ fn explain(error: ConnectError) -> MountError {
         wire::Stage::Dialect => {
             (Stage::Dialect, "check --min-dialect, --max-dialect, --encryption and the server's settings")
         }
-        wire::Stage::SignIn => (Stage::SignIn, wire::signin::remedy(error.status)),
+        wire::Stage::SignIn => {
+            let stage = if error.refusal().is_some() { Stage::Refused } else { Stage::SignIn };
+            (stage, wire::signin::remedy(error.status))
+        }
         wire::Stage::Share => {
             (Stage::Share, "check the share's name and its permissions: `smbclient -L HOST` lists the shares")
         }
@@ -249,33 +180,4 @@ fn explain(error: ConnectError) -> MountError {
         Some(status) => explained.status(status),
         None => explained,
     }
-}
-
-/// What ends a mount from outside.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals, MountError> {
-        let listen = |kind| signal(kind).map_err(|error| system("signals cannot be received", error));
-        Ok(Signals { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
-    }
-
-    /// Waits for a signal or for the end of the session.
-    async fn or_end_of(mut self, session: &mut fuse::Session) -> Ending {
-        tokio::select! {
-            _ = self.interrupt.recv() => Ending::Signal("SIGINT"),
-            _ = self.terminate.recv() => Ending::Signal("SIGTERM"),
-            result = session.ended() => Ending::Session(result),
-        }
-    }
-}
-
-/// What ended a mount.
-enum Ending {
-    Signal(&'static str),
-    /// It was unmounted, or something broke.
-    Session(std::io::Result<()>),
 }

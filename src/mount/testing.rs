@@ -1,7 +1,8 @@
 //! What the tests of this room share: real mounts that cannot hang the test run, and processes of
 //! their own for what a threaded test binary cannot do.
 
-use super::kernel::{self, Mounted};
+use super::control::Abort;
+use super::kernel::Mounted;
 use super::mountinfo::MountTable;
 use fuser::{BackgroundSession, Errno, FileAttr, FileType, Filesystem, INodeNo, ReplyAttr, Request};
 use nix::unistd::{Gid, Uid, User, chown, geteuid};
@@ -54,7 +55,7 @@ fn abort_all(folder: &Path) {
     let table = MountTable::read().unwrap();
     for entry in table.entries().filter(|entry| entry.mountpoint.starts_with(folder)) {
         eprintln!("the watchdog aborts {} after {PATIENCE:?}", entry.mountpoint.display());
-        if let Err(error) = kernel::abort_connection(entry) {
+        if let Err(error) = Abort::open(entry.device).and_then(|abort| abort.now()) {
             eprintln!("the watchdog failed: {error}");
         }
     }

@@ -183,7 +183,7 @@ fn anonymous_can_work(kind: Kind) {
 fn guests_are_refused_where_there_are_none(kind: Kind) {
     let server = Server::shared(kind);
     let request = || Request::new(server.url("")).without_credentials();
-    request().arg("--guest").fails(32).says("STATUS_");
+    request().arg("--guest").fails(33).says("STATUS_");
     request().arg("--anonymous").fails(32).says("STATUS_");
 }
 

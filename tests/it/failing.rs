@@ -32,7 +32,9 @@ fn message(outcome: &Run) -> &str {
 /// Asserts that a mount failed at this stage, and said these things.
 #[track_caller]
 fn fails_at(request: Request, stage: &str, words: &[&str]) -> Run {
-    let outcome = request.fails(32);
+    // The server refused the sign-in, and will refuse it again.
+    let refused = words.iter().any(|word| *word == "STATUS_LOGON_FAILURE");
+    let outcome = request.fails(if refused { 33 } else { 32 });
     assert!(message(&outcome).starts_with(&format!("cifs-fuse: {stage}: ")), "{outcome}");
     for word in words {
         outcome.says(word);

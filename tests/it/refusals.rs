@@ -8,14 +8,16 @@ use crate::support::frames::command;
 use crate::support::mount::{Mount, Request};
 use crate::support::proxy::Proxy;
 use crate::support::scratch;
-use crate::support::server::{PASSWORD, Settings, url};
+use crate::support::server::{PASSWORD, Settings, url, user};
 use crate::support::smbd::Smbd;
 use crate::support::wait_until;
 use cifs_fuse::share::error::Cause;
 use cifs_fuse::share::{RemotePath, Share, SmbShare};
 use rustix::io::Errno;
+use rustix::process::Signal;
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -34,11 +36,15 @@ struct Watched {
 
 impl Watched {
     fn new(settings: Settings) -> Watched {
+        Watched::with(settings, |request| request)
+    }
+
+    fn with(settings: Settings, adjust: impl FnOnce(Request) -> Request) -> Watched {
         let server = Smbd::start(settings);
         let proxy = Proxy::to_port(server.port());
         let log = scratch::folder("log").join("messages");
         let request = Request::new(url("127.0.0.1", proxy.port(), "")).arg("--attr-timeout=0");
-        let mount = request.arg(format!("--log-target=file:{}", log.display())).mount();
+        let mount = adjust(request.arg(format!("--log-target=file:{}", log.display()))).mount();
         Watched { server, proxy, mount, log }
     }
 
@@ -121,6 +127,38 @@ fn a_wrong_password_is_never_a_guest_session() {
         let request = Request::new(url("127.0.0.1", server.port(), "")).without_credentials();
         request.arg(option).mount().unmount();
     }
+}
+
+/// A file with the credentials of the user.
+fn write_credentials(file: &Path, password: &str) {
+    fs::write(file, format!("username={}\npassword={password}\n", user())).unwrap();
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+#[test]
+fn a_corrected_credentials_file_is_tried_at_once() {
+    let file = scratch::folder("credentials").join("file");
+    write_credentials(&file, PASSWORD);
+    let watched = Watched::with(Settings::default(), |request| {
+        request.without_credentials().arg(format!("--credentials={}", file.display()))
+    });
+    watched.server.set_password(OTHER);
+    assert_eq!(watched.all_are_refused(), 1);
+    write_credentials(&file, OTHER);
+    // A look at the file is a second apart from the one before it; the next try with what is in it would be a minute away.
+    assert!(wait_until(LIMIT, || fs::read_dir(watched.mount.path()).is_ok()));
+    watched.mount.unmount();
+}
+
+#[test]
+fn sighup_has_the_same_password_tried_again() {
+    let watched = Watched::new(Settings::default());
+    watched.server.disable_user();
+    assert_eq!(watched.all_are_refused(), 1);
+    watched.server.set_password(PASSWORD);
+    watched.mount.signal(Signal::HUP);
+    assert!(wait_until(LIMIT, || fs::read_dir(watched.mount.path()).is_ok()));
+    watched.mount.unmount();
 }
 
 /// The engine without a mount, through a proxy.

@@ -135,7 +135,7 @@ fn nothing_shows_in_errors() {
     let url = format!("{}?auth-username=stranger&auth-password={password}", server.url(""));
     let trace = "--log-level=trace";
     for outcome in [
-        Request::new(&url).without_credentials().arg(trace).fails(32),
+        Request::new(&url).without_credentials().arg(trace).fails(33),
         Request::new(format!("{url}&no-such-key=1")).without_credentials().fails(1),
         Request::new(format!("{url}&read-buffer-size=x")).without_credentials().fails(1),
         Request::new(url.replacen("cifs", "http", 1)).without_credentials().fails(1),

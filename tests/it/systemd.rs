@@ -1,7 +1,13 @@
 //! The unit files, as systemd itself reads them.
 
 use crate::support::command::run;
-use crate::support::mount::linked_as;
+use crate::support::mount::{Request, linked_as};
+use crate::support::processes::{guardian_of, is_running};
+use crate::support::scene::Scene;
+use crate::support::scratch::free_port;
+use crate::support::server::{Kind, Server, url};
+use crate::support::{mountinfo, wait_until};
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -121,4 +127,54 @@ fn an_fstab_line_becomes_a_network_mount_whose_url_survives() {
     let has = |key, value| settings(&mount).any(|setting| setting == (key, value));
     assert!(has("What", "cifs://nas/media/My%%20films") && has("Where", "/mnt/my nas"), "{mount}");
     assert!(folder.path().join("remote-fs.target.wants").join("mnt-my\\x20nas.mount").is_symlink());
+}
+
+/// The values of all lines `key=` of the service.
+fn service(key: &str) -> Vec<String> {
+    let text = fs::read_to_string(unit("cifs-fuse@.service")).unwrap();
+    settings(&text).filter(|(found, _)| *found == key).map(|(_, value)| value.to_owned()).collect()
+}
+
+/// A server locks an account that is tried with a wrong password again and again. One that is away comes back.
+#[test]
+fn the_service_gives_up_after_a_refused_sign_in_and_waits_for_a_server() {
+    assert_eq!(service("Restart"), ["on-failure"]);
+    let never: Vec<i32> = service("RestartPreventExitStatus")
+        .iter()
+        .flat_map(|codes| codes.split_whitespace())
+        .map(|code| code.parse().unwrap())
+        .collect();
+    let server = Server::shared(Kind::Smbd);
+    let refused = Request::new(server.url("")).env("AUTH_PASSWORD", "wrong").foreground().fails(33);
+    let away = Request::new(url("127.0.0.1", free_port(), "")).foreground().fails(32);
+    assert!(refused.code.is_some_and(|code| never.contains(&code)), "{refused}");
+    assert!(away.code.is_some_and(|code| !never.contains(&code)), "{away}");
+    assert!(never.contains(&1), "wrong usage is not tried again: {never:?}");
+}
+
+/// What systemd runs when the process has ended with this result.
+fn exec_stop_post(mountpoint: &Path, url: &str, result: &str) {
+    let line = service("ExecStopPost").pop().unwrap();
+    let script = line.strip_prefix("-/bin/sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap();
+    let script = script.replace("$$", "$").replace("/usr/bin/cifs-fuse", env!("CARGO_BIN_EXE_cifs-fuse"));
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &script]).env("MOUNTPOINT", mountpoint).env("URL", url).env("SERVICE_RESULT", result);
+    run(&mut command, LIMIT).success();
+}
+
+/// systemd kills all processes of a service, the guardian among them.
+#[test]
+fn the_service_leaves_nothing_when_all_its_processes_are_killed() {
+    let scene = Scene::with(Kind::Smbd, Request::foreground);
+    exec_stop_post(scene.mount.path(), &scene.url(), "signal");
+    fs::write(scene.here("file"), "a mount that answers is left alone").unwrap();
+    let guardian = guardian_of(scene.mount.process()).unwrap();
+    kill_process(Pid::from_raw(guardian).unwrap(), Signal::KILL).unwrap();
+    scene.mount.signal(Signal::KILL);
+    assert!(wait_until(LIMIT, || !is_running(guardian) && !is_running(scene.mount.process())));
+    assert!(mountinfo::at(scene.mount.path()).is_some(), "nothing is left to do");
+    exec_stop_post(scene.mount.path(), &scene.url(), "exit-code");
+    assert!(mountinfo::at(scene.mount.path()).is_some(), "a process that ended by itself has unmounted its own");
+    exec_stop_post(scene.mount.path(), &scene.url(), "signal");
+    assert!(mountinfo::at(scene.mount.path()).is_none());
 }

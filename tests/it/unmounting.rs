@@ -6,11 +6,10 @@ use crate::support::files::noise;
 use crate::support::processes::is_running;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
-use crate::support::{mountinfo, wait_until};
-use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -125,16 +124,40 @@ fn it_can_be_mounted_again_and_again(kind: Kind) {
     }
 }
 
-/// Nothing can save a process that is killed; but what it leaves must say what it is, and go at once.
+/// What an unmount looks like from the log: nothing is wrong, so nothing says so.
 #[test]
-fn a_killed_process_leaves_a_mount_that_can_be_removed() {
-    let scene = Scene::on(Kind::Smbd);
-    fs::write(scene.here("file"), "safe").unwrap();
-    scene.mount.signal(Signal::KILL);
-    // Calls that are on their way when the last of its threads dies fail with ECONNABORTED.
-    let stale = || Errno::from_io_error(&fs::metadata(scene.here("file")).unwrap_err()) == Some(Errno::NOTCONN);
-    assert!(wait_until(LIMIT, stale));
-    scene.mount.unmount_by(&["fusermount3", "-u"]);
-    assert!(mountinfo::at(scene.mount.path()).is_none());
-    assert_eq!(fs::read(scene.there("file")).unwrap(), b"safe");
+fn an_ordinary_unmount_logs_no_error() {
+    for how in
+        [&["fusermount3", "-u"][..], &["fusermount3", "-uz"], &["umount"], &["umount", "-l"], &["SIGTERM"], &["SIGINT"]]
+    {
+        for user in [None, Some(65534)] {
+            if user.is_some() && how[0] == "umount" {
+                continue;
+            }
+            let mut scene = Scene::with(Kind::Smbd, |request| match user {
+                Some(id) => request.foreground().by_user(id),
+                None => request.foreground().arg("--allow-other"),
+            });
+            let script =
+                format!("cd / && echo x > {0}/a && cp /bin/ls {0}/b && cat {0}/a", scene.mount.path().display());
+            as_user(user, &script);
+            match how[0] {
+                "SIGTERM" => scene.mount.signal(Signal::TERM),
+                "SIGINT" => scene.mount.signal(Signal::INT),
+                _ => scene.mount.unmount_by(how),
+            }
+            assert_eq!(scene.mount.is_gone(), Some(0));
+            let log = scene.mount.messages();
+            assert!(!log.contains("ERROR"), "{how:?} by {user:?}: {log}");
+        }
+    }
+}
+
+fn as_user(user: Option<u32>, script: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", script]);
+    if let Some(id) = user {
+        command.uid(id).gid(id);
+    }
+    run(&mut command, LIMIT).success();
 }

@@ -21,6 +21,7 @@ fn sources() -> Sources {
         environment: Credentials::default(),
         sign_in_as: SignInAs::Named,
         without_password: WithoutPassword::Refuse,
+        remembered: None,
     }
 }
 
@@ -206,4 +207,36 @@ fn systemds_credentials_are_single_values_or_a_file_of_all() {
     assert_eq!(from_folder(), "WG\\ann: single ");
     write("username", "bob\n");
     assert_eq!(from_folder(), "\\bob: single ");
+}
+
+#[test]
+fn another_reading_finds_what_has_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "username=ann\npassword=old\n").unwrap();
+    let places = Sources { file: Some(file.clone()), ..sources() };
+    let (first, _) = identity(places.clone()).unwrap();
+    fs::write(&file, "username=ann\npassword=new\n").unwrap();
+    assert_eq!(resolved(places.clone().read_again(&first)), "\\ann:new");
+    fs::write(&file, "username=ann\n").unwrap();
+    assert!(identity(places.read_again(&first)).is_err(), "a password that was taken away is not used");
+}
+
+#[test]
+fn another_reading_asks_nothing_again_and_reads_no_descriptor_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    fs::write(&secret, "first\n").unwrap();
+    let open = fs::File::open(&secret).unwrap();
+    let descriptor = Sources { password_fd: Some(open.as_raw_fd() as u32), ..sources() };
+    let question = Sources { without_password: WithoutPassword::Ask(|_| Ok(SecretString::from("first"))), ..sources() };
+    for places in [descriptor, question] {
+        let places = Sources { url: says("ann", "", ""), ..places };
+        let (first, _) = identity(places.clone()).unwrap();
+        fs::write(&secret, "second\n").unwrap();
+        let again = places.read_again(&first);
+        assert_eq!(resolved(again.clone()), "\\ann:first");
+        // It was said for ann, and nobody else.
+        assert!(identity(Sources { url: says("bob", "", ""), ..again }).is_err());
+    }
 }

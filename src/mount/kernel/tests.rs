@@ -40,7 +40,7 @@ fn mounts_serves_and_unmounts() {
     let entry = shown(folder.path());
     assert_eq!(entry.fs_type, "fuse.cifs");
     assert_eq!(entry.source, HOSTILE);
-    assert_eq!(entry.device, mounted.device());
+    assert_eq!(entry.device, mounted.entry().device);
     let has = |options: &str, option: &str| options.split(',').any(|other| other == option);
     for option in ["ro", "nosuid", "nodev", "noexec"] {
         assert!(has(&entry.options, option), "{option} is missing in {}", entry.options);
@@ -136,7 +136,7 @@ fn a_mount_that_took_the_place_of_ours_is_left_alone() {
     ours.unmount(PATIENCE).unwrap();
     ours.detach().unwrap();
     drop(ours);
-    assert_eq!(shown(folder.path()).device, theirs.device());
+    assert_eq!(shown(folder.path()).device, theirs.entry().device);
     fs::metadata(folder.path()).unwrap();
     theirs.unmount(PATIENCE).unwrap();
     ends(session);
@@ -201,7 +201,7 @@ fn read_ahead_is_set_on_the_mount_s_own_device() {
     let mut mounted = mount(&request(folder.path())).unwrap();
     let session = serve(&mut mounted);
     mounted.set_read_ahead(1024).unwrap();
-    let set = fs::read_to_string(format!("/sys/class/bdi/{}/read_ahead_kb", mounted.device())).unwrap();
+    let set = fs::read_to_string(format!("/sys/class/bdi/{}/read_ahead_kb", mounted.entry().device)).unwrap();
     assert_eq!(set.trim(), "1024");
     mounted.unmount(PATIENCE).unwrap();
     ends(session);
@@ -217,5 +217,24 @@ fn a_mount_that_fails_leaves_nothing_and_says_why() {
     let error = mount(&unusable).unwrap_err();
     assert_eq!(error.stage, Stage::Mount);
     assert!(error.message.starts_with("mount(2) on /"), "{error}");
+    assert!(is_free(folder.path()));
+}
+
+/// Where the control file system is out of reach, a connection is ended by its mount's path.
+#[test]
+fn forcing_ends_a_hung_mount_and_never_its_cover() {
+    needs_root();
+    let folder = scratch_directory();
+    let _watchdog = Watchdog::over(folder.path());
+    let mounted = mount(&request(folder.path())).unwrap();
+    nix::mount::mount(Some("cover"), folder.path(), Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    assert!(force(mounted.entry()).unwrap_err().to_string().contains("leads to another mount"));
+    assert!(unmount(mounted.entry(), true, PATIENCE).unwrap_err().to_string().contains("leads to another mount"));
+    assert_eq!(shown(folder.path()).fs_type, "tmpfs");
+    assert!(mounted.is_connected());
+    umount2(folder.path(), MntFlags::empty()).unwrap();
+    force(mounted.entry()).unwrap();
+    assert!(!mounted.is_connected());
+    drop(mounted);
     assert!(is_free(folder.path()));
 }

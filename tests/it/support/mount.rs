@@ -19,7 +19,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 /// The program under test.
-const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
 
 /// Longer than any connect timeout that a test sets.
 const START: Duration = Duration::from_secs(45);

@@ -60,3 +60,16 @@ pub(super) fn kill(pid: i32) {
         let _ = kill_process(pid, Signal::KILL);
     }
 }
+
+/// The guardian of a process, which ends its mount when it is killed.
+pub(crate) fn guardian_of(process: i32) -> Option<i32> {
+    let process = process.to_string();
+    let is_it = |pid: &i32| {
+        let words = command_line(*pid);
+        words[0] == "cifs-guardian" && words.contains(&process) && is_running(*pid)
+    };
+    fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .find(is_it)
+}

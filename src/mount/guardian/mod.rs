@@ -1,0 +1,131 @@
+//! A second process that ends the mount if the one that serves it is killed or crashes, whatever the moment.
+//!
+//! The actors, in the process that serves: a [`Guardian`], which tells the guardian over a pipe what is mounted; and the
+//! sentinel, a thread that has started the guardian and waits for its end, so that it leaves no zombie. In the guardian:
+//! [`watch`], which waits for the end of the process and then ends the mount ([`super::remains`]). Between them:
+//! [`message`].
+//!
+//! The guardian is this program started anew (`/proc/self/exe`), with an empty environment and none of the process's
+//! descriptors: there is no secret in its memory, and neither the FUSE device nor a pipe of the caller's is kept open by it. It
+//! has a session of its own and heeds no signal, so that it outlives what ends the process: Ctrl-C, a terminal that is closed, a kill of
+//! the process group.
+//!
+//! How it learns of the process's death: the kernel sends it a signal when the sentinel's thread ends (PR_SET_PDEATHSIG).
+//! Neither the end of the pipe nor a pidfd would do alone: while one thread is stuck in the kernel, the descriptor table that all
+//! threads share is not closed, and the process has not ended.
+//!
+//! The invariant: unless the process has said that its mount is gone, the guardian ends it.
+
+mod message;
+pub(super) mod watch;
+
+use super::kernel::Mounted;
+use message::Message;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// The first argument of a guardian; the second is the number of the process that it watches.
+pub const COMMAND: &str = "guard";
+
+/// What `ps` calls it.
+const NAME: &str = "cifs-guardian";
+
+/// How long the guardian may take to end once it was told to.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// How often its end is looked for.
+const TICK: Duration = Duration::from_millis(1);
+
+/// The guardian of this process. Dropped without [`Guardian::end`], it ends the mount.
+#[derive(Debug)]
+pub(super) struct Guardian {
+    pipe: ChildStdin,
+    sentinel: JoinHandle<()>,
+    /// It has been told to end.
+    dismissed: Arc<AtomicBool>,
+}
+
+impl Guardian {
+    /// Starts it. Nothing is mounted yet.
+    ///
+    /// # Errors
+    ///
+    /// The system has no process or no thread for it.
+    pub(super) fn start() -> io::Result<Guardian> {
+        let dismissed = Arc::new(AtomicBool::new(false));
+        let was_dismissed = Arc::clone(&dismissed);
+        let (sender, started) = mpsc::sync_channel(1);
+        let sentinel = thread::Builder::new().name("sentinel".into()).spawn(move || {
+            let child = spawn().and_then(|mut child| {
+                let pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
+                Ok((child, pipe))
+            });
+            let (child, pipe) = child.map_or_else(|error| (None, Err(error)), |(child, pipe)| (Some(child), Ok(pipe)));
+            // The receiver waits for it.
+            let _ = sender.send(pipe);
+            let Some(mut child) = child else { return };
+            let status = child.wait();
+            if !was_dismissed.load(Ordering::Acquire) {
+                report(&status);
+            }
+        })?;
+        let pipe = started.recv().map_err(|_| io::Error::other("its thread has ended"))??;
+        Ok(Guardian { pipe, sentinel, dismissed })
+    }
+
+    /// A mount on `mountpoint` is about to be made.
+    pub(super) fn mounting(&mut self, mountpoint: &Path) {
+        self.tell(&Message::Mounting(mountpoint.to_owned()));
+    }
+
+    /// It has been made.
+    pub(super) fn mounted(&mut self, mounted: &Mounted) {
+        let entry = mounted.entry();
+        self.tell(&Message::Mounted { id: entry.id, device: entry.device });
+    }
+
+    /// Nothing is mounted any more: the guardian ends, and this process can.
+    pub(super) fn end(mut self) {
+        self.dismissed.store(true, Ordering::Release);
+        self.tell(&Message::Ended);
+        let deadline = Instant::now() + END_LIMIT;
+        while !self.sentinel.is_finished() && Instant::now() < deadline {
+            thread::sleep(TICK);
+        }
+    }
+
+    fn tell(&mut self, message: &Message) {
+        if let Err(error) = self.pipe.write_all(&message.encode()) {
+            tracing::debug!(%error, "the guardian cannot be reached");
+        }
+    }
+}
+
+/// Starts the guardian from the calling thread, with whose end the kernel tells it.
+fn spawn() -> io::Result<Child> {
+    Command::new("/proc/self/exe")
+        .arg0(NAME)
+        .arg(COMMAND)
+        .arg(std::process::id().to_string())
+        .env_clear()
+        // What fusermount3 is found by.
+        .envs(["PATH", "FUSERMOUNT_PATH"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+}
+
+fn report(status: &io::Result<ExitStatus>) {
+    let how = match status {
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::warn!("the guardian has ended ({how}): if this process is killed, the mount stays behind, dead");
+}

@@ -1,0 +1,131 @@
+//! The guardian's own process.
+
+use super::NAME;
+use super::message::{Inbox, Message};
+use crate::mount::kernel::FS_TYPE;
+use crate::mount::mountinfo::{DeviceId, MountEntry, MountTable};
+use crate::mount::remains::{self, Remains};
+use crate::mount::{MountError, signals};
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::{set_name, set_pdeathsig};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{Pid, getppid, read, setsid};
+use std::ffi::CString;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+/// What the kernel sends when the sentinel's thread ends.
+const DEATH: Signal = Signal::SIGUSR1;
+
+/// What is to be ended if the process dies now.
+#[derive(Debug)]
+enum Ward {
+    Nothing,
+    /// A mount may be there, or come.
+    Mounting(PathBuf),
+    Mounted(Remains),
+}
+
+/// Watches the process `process`, which has started this one, and ends its mount when it is gone.
+///
+/// # Errors
+///
+/// The guardian cannot do its work, or could not end the mount.
+pub fn guard(process: i32) -> Result<(), MountError> {
+    let process = Pid::from_raw(process);
+    let deaths = prepare().map_err(|error| MountError::system("the guardian cannot watch", error))?;
+    let mut ward = Ward::Nothing;
+    let mut inbox = Inbox::default();
+    let mut died = getppid() != process;
+    // The end of the pipe is the death of the whole process, too.
+    while let Some(piece) = said() {
+        for message in inbox.take(&piece) {
+            ward = match message {
+                Message::Mounting(path) => Ward::Mounting(path),
+                Message::Mounted { id, device } => find(id, device).map_or(Ward::Nothing, Ward::Mounted),
+                Message::Ended => return Ok(()),
+            };
+        }
+        // What was said before the death counts.
+        if died && piece.is_empty() {
+            break;
+        }
+        died = died || piece.is_empty() && dies(process, &deaths);
+    }
+    tracing::warn!("process {process} has left its mount behind: ending it");
+    match ward {
+        Ward::Nothing => Ok(()),
+        Ward::Mounting(path) => remains::clear_unserved(&path),
+        Ward::Mounted(remains) => remains.clear(|| getppid() != process),
+    }
+}
+
+/// The mount with these numbers.
+fn find(id: u32, device: DeviceId) -> Option<Remains> {
+    let table = MountTable::read().ok()?;
+    let is_it = |entry: &&MountEntry| entry.id == id && entry.device == device && entry.fs_type == FS_TYPE;
+    Remains::of(table.entries().find(is_it)?)
+}
+
+/// Makes this process independent of the one that it watches, and has the kernel tell it of that one's death.
+fn prepare() -> io::Result<SignalFd> {
+    close_inherited();
+    signals::block()?;
+    set_pdeathsig(DEATH)?;
+    // Neither is worth giving up for: what ps shows, and a directory that is kept busy.
+    let _ = CString::new(NAME).map(|name| set_name(&name));
+    let _ = std::env::set_current_dir("/");
+    setsid()?;
+    let flags = fcntl(io::stdin(), FcntlArg::F_GETFL)?;
+    fcntl(io::stdin(), FcntlArg::F_SETFL(OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK))?;
+    let mut deaths = SigSet::empty();
+    deaths.add(DEATH);
+    Ok(SignalFd::with_flags(&deaths, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Closes what the program that started the mount has left open for its children, such as a pipe that it reads to its end.
+fn close_inherited() {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: this is the beginning of the process, with one thread: nothing in it owns a descriptor beyond the standard
+    // three. The calls touch no memory.
+    unsafe {
+        if libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) != 0 {
+            // Linux before 5.9.
+            let end = libc::sysconf(libc::_SC_OPEN_MAX).clamp(0, 65_536);
+            for number in 3..end {
+                libc::close(number as libc::c_int);
+            }
+        }
+    }
+}
+
+/// What the process has said since; `None` when it is gone.
+fn said() -> Option<Vec<u8>> {
+    let mut piece = vec![0; 4096];
+    loop {
+        match read(io::stdin(), &mut piece) {
+            Ok(0) => return None,
+            Ok(count) => {
+                piece.truncate(count);
+                return Some(piece);
+            }
+            Err(Errno::EAGAIN) => return Some(Vec::new()),
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Waits for a word or a signal. Whether it was the signal of the process's death.
+fn dies(process: Pid, deaths: &SignalFd) -> bool {
+    let stdin = io::stdin();
+    let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(deaths.as_fd(), PollFlags::POLLIN)];
+    // An interruption is looked into as news would be.
+    let _ = poll(&mut polled, PollTimeout::NONE);
+    // Others may send the same signal; the kernel names the process that has died as the sender.
+    std::iter::from_fn(|| deaths.read_signal().ok().flatten()).any(|signal| signal.ssi_pid == process.as_raw() as u32)
+}

@@ -1,0 +1,168 @@
+//! Ends a mount that its process can no longer end: **abort, wait, detach**, in this order.
+//!
+//! A process that is killed while the kernel invalidates pages for it does not end: its thread waits in the kernel for a READ
+//! that nothing answers any more, and holds the FUSE device and the superblock. An unmount in this state waits for
+//! the superblock, and so does each `sync` on the machine. Only the abort of the connection fails the READ and frees
+//! all of them. So nothing is detached here before the connection has ended.
+//!
+//! The invariant: every step is bounded in time, and each looks for the mount's identity anew. A mount that answers has a
+//! living process, and is left alone.
+
+use super::control::Abort;
+use super::deadline::within;
+use super::error::{MountError, Stage};
+use super::kernel;
+use super::mountinfo::{MountEntry, MountTable};
+use super::point::{self, Probe};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long the process may take to end once its connection is aborted.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// How long a dead mount may take to say so.
+const PROBE_LIMIT: Duration = Duration::from_secs(2);
+/// How long one detaching may take: it waits for no program.
+const DETACH_LIMIT: Duration = Duration::from_secs(10);
+/// How often detaching is tried, and the pause between two tries: another mount may cover this one for a while.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(500);
+/// How long a mount that was being made when its process was killed may take to appear.
+const UNSERVED_LIMIT: Duration = Duration::from_secs(1);
+/// How often the process, and such a mount, is looked for.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What a process has left mounted, or will leave.
+#[derive(Debug)]
+pub(super) struct Remains {
+    entry: MountEntry,
+    abort: Option<Abort>,
+}
+
+impl Remains {
+    /// This mount, if it is still there. Its control file is opened now, while the mount's number is known to be its own.
+    pub(super) fn of(entry: &MountEntry) -> Option<Remains> {
+        let abort = Abort::open(entry.device).inspect_err(|error| tracing::debug!(%error, "no control file")).ok();
+        let table = MountTable::read().ok()?;
+        Some(Remains { entry: table.find(entry)?.clone(), abort })
+    }
+
+    /// Ends it. `is_over` says whether the mount's process has ended.
+    ///
+    /// # Errors
+    ///
+    /// It is still there, or its connection is; with what is left to be done by hand.
+    pub(super) fn clear(&self, is_over: impl FnMut() -> bool) -> Result<(), MountError> {
+        let aborted = self.abort();
+        if !wait(END_LIMIT, is_over) && !aborted {
+            // Detaching would wait for the superblock without end, and hide what is to be aborted.
+            let what = format!("the process of {} is stuck in the kernel", self.entry.mountpoint.display());
+            return Err(MountError::new(Stage::Mount, what).remedy(format!(
+                "as root: mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/{}/abort",
+                self.entry.device.minor
+            )));
+        }
+        let mut result = self.detach();
+        for _ in 1..TRIES {
+            if result.is_ok() {
+                break;
+            }
+            thread::sleep(PAUSE);
+            result = self.detach();
+        }
+        result
+    }
+
+    /// Whether the connection has been told to end.
+    fn abort(&self) -> bool {
+        let done = match &self.abort {
+            Some(abort) => abort.now(),
+            None => kernel::force(&self.entry),
+        };
+        done.inspect_err(|error| tracing::debug!(%error, "the connection was not aborted")).is_ok()
+    }
+
+    /// Detaches the dead mount where it is now. It is no error if there is none any more.
+    fn detach(&self) -> Result<(), MountError> {
+        let failed = |why: &str| {
+            let place = self.entry.mountpoint.display();
+            let error = MountError::new(Stage::Mount, format!("the dead mount on {place} is still there: {why}"));
+            Err(error.remedy(format!("unmount it: fusermount3 -uz {place}")))
+        };
+        let Ok(table) = MountTable::read() else { return failed("/proc/self/mountinfo cannot be read") };
+        let Some(entry) = table.find(&self.entry) else { return Ok(()) };
+        if !table.is_on_top(entry) {
+            return failed("another mount covers it");
+        }
+        match point::probe(&entry.mountpoint, PROBE_LIMIT) {
+            Probe::Dead => kernel::unmount(entry, true, DETACH_LIMIT),
+            // Another mount has its numbers by now.
+            Probe::Alive => Ok(()),
+            Probe::Silent => failed("its connection has not ended"),
+        }
+    }
+}
+
+/// Ends the mounts on `mountpoint` that are of this user, show `source` if one is given, and do not answer. To be called
+/// when their process is known to have been killed: one that lives and waits for its server looks the same.
+///
+/// # Errors
+///
+/// As [`Remains::clear`].
+pub fn clear_away(mountpoint: &Path, source: Option<&str>) -> Result<(), MountError> {
+    let mountpoint = resolved(mountpoint);
+    // Dead mounts can lie on top of one another.
+    for _ in 0..point::DEAD_MOUNTS {
+        let table = MountTable::read()
+            .map_err(|error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}")))?;
+        let Some(entry) = table.topmost(&mountpoint).filter(|entry| point::is_ours(entry)) else { break };
+        let is_other = source.is_some_and(|source| entry.source != source);
+        if is_other || point::probe(&mountpoint, PROBE_LIMIT) == Probe::Alive {
+            break;
+        }
+        if let Some(remains) = Remains::of(entry) {
+            remains.clear(|| point::probe(&mountpoint, PROBE_LIMIT) != Probe::Silent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the mount that a process was about to make on `mountpoint` when it was killed, if there is one. It was served by no
+/// process, so it is dead. fusermount3 may still be at work.
+pub(super) fn clear_unserved(mountpoint: &Path) -> Result<(), MountError> {
+    let deadline = Instant::now() + UNSERVED_LIMIT;
+    while Instant::now() < deadline {
+        let table = MountTable::read().ok();
+        let entry = table.as_ref().and_then(|table| table.topmost(mountpoint)).filter(|entry| point::is_ours(entry));
+        if let Some(entry) = entry
+            && point::probe(mountpoint, PROBE_LIMIT) == Probe::Dead
+        {
+            kernel::unmount(entry, true, DETACH_LIMIT)?;
+        }
+        thread::sleep(TICK);
+    }
+    Ok(())
+}
+
+/// The path as the kernel's table has it. The mount itself is not touched: it may be stuck.
+fn resolved(mountpoint: &Path) -> PathBuf {
+    let Ok(named) = std::path::absolute(mountpoint) else { return mountpoint.to_owned() };
+    let (Some(parent), Some(name)) = (named.parent().map(Path::to_owned), named.file_name()) else { return named };
+    match within(PROBE_LIMIT, move || parent.canonicalize()) {
+        Ok(Ok(parent)) => parent.join(name),
+        _ => named,
+    }
+}
+
+fn wait(limit: Duration, mut is_over: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    loop {
+        if is_over() {
+            return true;
+        }
+        if Instant::now() >= deadline {
+            return false;
+        }
+        thread::sleep(TICK);
+    }
+}

@@ -1,0 +1,254 @@
+//! A process that is killed, at whatever moment: nothing waits for it, and nothing of it stays mounted.
+
+use crate::support::apart::{apart, spawn};
+use crate::support::command::{run, spawn_quiet, wait};
+use crate::support::files::noise;
+use crate::support::mount::{Mount, PROGRAM, Request};
+use crate::support::mountinfo;
+use crate::support::processes::{guardian_of, is_running};
+use crate::support::scene::Scene;
+use crate::support::scratch;
+use crate::support::server::{Kind, PASSWORD_MARK};
+use crate::support::wait_until;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// `nobody` on Debian; any user but root would do.
+const SOMEBODY: u32 = 65534;
+
+/// The guardian of a mount, which every mount has.
+fn guardian(mount: &Mount) -> i32 {
+    guardian_of(mount.process()).expect("a mount has a guardian")
+}
+
+fn kill(pid: i32) {
+    kill_process(Pid::from_raw(pid).expect("a process has a number above 0"), Signal::KILL).expect("our own process");
+}
+
+/// Asserts that the mount is gone, and that everything of its process is.
+#[track_caller]
+fn leaves_nothing(mut mount: Mount, guardian: i32) {
+    let free = wait_until(LIMIT, || mountinfo::at(mount.path()).is_none());
+    assert!(free, "still mounted {LIMIT:?} after the process was killed");
+    mount.is_gone();
+    // The leader of a process can be gone while another of its threads is stuck.
+    let threads = format!("/proc/{}/task", mount.process());
+    assert!(wait_until(LIMIT, || !Path::new(&threads).exists()), "the process is stuck in the kernel");
+    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian has outlived its work");
+    assert!(fs::read_dir(mount.path()).unwrap().next().is_none(), "the folder below is empty and can be used");
+}
+
+#[test]
+fn a_killed_process_leaves_nothing() {
+    for adjust in [|request: Request| request, Request::foreground, |request: Request| request.by_user(SOMEBODY)] {
+        let scene = Scene::with(Kind::Smbd, adjust);
+        let guardian = guardian(&scene.mount);
+        scene.mount.signal(Signal::KILL);
+        leaves_nothing(scene.mount, guardian);
+    }
+}
+
+#[test]
+fn a_crash_leaves_nothing() {
+    for signal in [Signal::SEGV, Signal::ABORT, Signal::BUS] {
+        let scene = Scene::with(Kind::Smbd, Request::foreground);
+        fs::write(scene.here("file"), "safe").unwrap();
+        let guardian = guardian(&scene.mount);
+        let file = scene.there("file");
+        scene.mount.signal(signal);
+        leaves_nothing(scene.mount, guardian);
+        assert_eq!(fs::read(file).unwrap(), b"safe");
+    }
+}
+
+/// Programs that use the mount get an error, and do not keep what is left of it.
+#[test]
+fn open_files_do_not_keep_a_dead_mount() {
+    let scene = Scene::on(Kind::Smbd);
+    let file = File::create(scene.here("file")).unwrap();
+    let guardian = guardian(&scene.mount);
+    scene.mount.signal(Signal::KILL);
+    leaves_nothing(scene.mount, guardian);
+    assert!(file.write_at(b"x", 0).is_err());
+}
+
+/// Readers of a file that another client is writing: the kernel is told to forget pages which it is about to read.
+struct Storm {
+    readers: Vec<Child>,
+}
+
+impl Storm {
+    /// Reads through `mount`, and changes what is read through `other`, for this long.
+    fn over(mount: &Mount, other: &Mount, length: Duration) -> Storm {
+        let script = format!("while cat {}/big; do :; done", mount.path().display());
+        let reader = || {
+            let mut command = Command::new("sh");
+            command.arg("-c").arg(&script).process_group(0);
+            spawn_quiet(command).expect("a shell")
+        };
+        let readers = (0..3).map(|_| reader()).collect();
+        let writer = File::options().write(true).open(other.join("big")).unwrap();
+        let end = Instant::now() + length;
+        let mut at = 0;
+        while Instant::now() < end {
+            at = (at + 1_300_021) % (SIZE as u64 - 70_000);
+            writer.write_at(&[b'x'; 70_000], at).unwrap();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Storm { readers }
+    }
+}
+
+const SIZE: usize = 16 << 20;
+
+impl Drop for Storm {
+    fn drop(&mut self) {
+        for reader in &mut self.readers {
+            // `cat` is in the group of its shell.
+            let _ = rustix::process::kill_process_group(Pid::from_child(reader), Signal::KILL);
+            wait(reader, LIMIT);
+        }
+    }
+}
+
+fn storms(round: impl Fn(Mount, i32)) {
+    let scene = Scene::on(Kind::Smbd);
+    fs::write(scene.there("big"), noise(7, SIZE)).unwrap();
+    for number in 0..6 {
+        let mount = scene.second_mount();
+        let guardian = guardian(&mount);
+        let storm = Storm::over(&mount, &scene.mount, Duration::from_millis(300 + 70 * number));
+        round(mount, guardian);
+        drop(storm);
+    }
+}
+
+#[test]
+fn a_process_that_is_killed_under_breaks_and_reads_leaves_nothing() {
+    storms(|mount, guardian| {
+        mount.signal(Signal::KILL);
+        leaves_nothing(mount, guardian);
+    });
+}
+
+/// As systemd does; then it runs what stands behind `ExecStopPost=`.
+#[test]
+fn cleanup_ends_what_is_left_when_the_guardian_is_killed_too() {
+    storms(|mount, guardian| {
+        kill(guardian);
+        mount.signal(Signal::KILL);
+        assert!(wait_until(LIMIT, || !is_running(guardian)));
+        assert!(mountinfo::at(mount.path()).is_some(), "nothing was left to do");
+        cleanup(&mount, &mount.info().source).success();
+        leaves_nothing(mount, guardian);
+    });
+}
+
+fn cleanup(mount: &Mount, url: &str) -> crate::support::command::Run {
+    run(Command::new(PROGRAM).arg("cleanup").arg(mount.path()).arg(url), LIMIT)
+}
+
+#[test]
+fn cleanup_leaves_a_living_mount_alone() {
+    let scene = Scene::on(Kind::Smbd);
+    cleanup(&scene.mount, &scene.url()).success();
+    fs::write(scene.here("file"), "still here").unwrap();
+    scene.mount.unmount();
+}
+
+/// A dead mount of another share is another program's business.
+#[test]
+fn cleanup_leaves_a_mount_of_another_url_alone() {
+    let scene = Scene::on(Kind::Smbd);
+    let guardian = guardian(&scene.mount);
+    kill(guardian);
+    scene.mount.signal(Signal::KILL);
+    assert!(wait_until(LIMIT, || !is_running(scene.mount.process())));
+    cleanup(&scene.mount, "cifs://127.0.0.1/another").success();
+    assert!(mountinfo::at(scene.mount.path()).is_some());
+    cleanup(&scene.mount, &scene.url()).success();
+    leaves_nothing(scene.mount, guardian);
+}
+
+/// An unmount in order leaves no guardian, and none that says anything.
+#[test]
+fn the_guardian_ends_with_the_mount() {
+    for signal in [None, Some(Signal::TERM)] {
+        let mut scene = Scene::on(Kind::Smbd);
+        let guardian = guardian(&scene.mount);
+        match signal {
+            Some(signal) => scene.mount.signal(signal),
+            None => scene.mount.unmount_by(&["fusermount3", "-u"]),
+        }
+        scene.mount.is_gone();
+        assert!(!is_running(guardian), "it has outlived the process");
+    }
+}
+
+/// A mount whose guardian was killed goes on, and leaves no zombie.
+#[test]
+fn a_mount_can_lose_its_guardian() {
+    let scene = Scene::with(Kind::Smbd, Request::foreground);
+    let guardian = guardian(&scene.mount);
+    kill(guardian);
+    let entry = format!("/proc/{guardian}");
+    assert!(wait_until(LIMIT, || !Path::new(&entry).exists()), "a zombie is left");
+    assert!(wait_until(LIMIT, || scene.mount.messages().contains("the guardian has ended")));
+    fs::write(scene.here("file"), "still here").unwrap();
+    scene.mount.unmount();
+}
+
+/// What ends a session, a terminal or a group of processes does not end the guardian; a signal that says "the process
+/// has died" counts only from the kernel.
+#[test]
+fn the_guardian_heeds_no_signal() {
+    let scene = Scene::on(Kind::Smbd);
+    let guardian = guardian(&scene.mount);
+    let pid = Pid::from_raw(guardian).unwrap();
+    for signal in [Signal::TERM, Signal::INT, Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2] {
+        kill_process(pid, signal).unwrap();
+    }
+    fs::write(scene.here("file"), "still here").unwrap();
+    assert!(is_running(guardian));
+    scene.mount.signal(Signal::KILL);
+    leaves_nothing(scene.mount, guardian);
+}
+
+/// Neither a password nor the FUSE device nor what the caller had open.
+#[test]
+fn the_guardian_holds_nothing_that_it_does_not_need() {
+    let scene = Scene::on(Kind::Smbd);
+    let mountpoint = scratch::folder("mnt");
+    let arguments = [PROGRAM, &scene.url(), mountpoint.to_str().unwrap(), "--allow-other", "--foreground"];
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$@\" 7</etc/passwd", "sh"]).args(arguments);
+    command.env("AUTH_USERNAME", crate::support::server::user()).env("AUTH_PASSWORD", crate::support::server::PASSWORD);
+    let started = apart(move || spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())));
+    let mut child = started.unwrap();
+    assert!(wait_until(LIMIT, || mountinfo::at(&mountpoint).is_some()));
+    let mount = Mount::found_at(&mountpoint, Duration::from_secs(60));
+    let process = format!("/proc/{}", guardian(&mount));
+    let opens = |folder: &str| -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        entries.filter_map(|entry| Some(fs::read_link(entry.ok()?.path()).ok()?.display().to_string())).collect()
+    };
+    let held = wait_until(LIMIT, || opens(&format!("{process}/fd")).iter().any(|name| name.ends_with("/abort")));
+    let open = opens(&format!("{process}/fd"));
+    assert!(held, "the guardian cannot abort: {open:?}");
+    assert!(!open.iter().any(|name| name.contains("/dev/fuse") || name.contains("passwd")), "{open:?}");
+    for place in ["environ", "cmdline"] {
+        let shown = String::from_utf8_lossy(&fs::read(format!("{process}/{place}")).unwrap()).into_owned();
+        assert!(!shown.contains("AUTH_") && !shown.contains(PASSWORD_MARK), "{place}: {shown}");
+    }
+    let stdio = [1, 2].map(|fd| fs::read_link(format!("{process}/fd/{fd}")).unwrap());
+    assert!(stdio.iter().all(|path| path == Path::new("/dev/null")), "{stdio:?}");
+    assert_eq!(fs::read_link(format!("{process}/cwd")).unwrap(), Path::new("/"));
+    mount.unmount();
+    assert!(wait(&mut child, LIMIT).is_some());
+}
