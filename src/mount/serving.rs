@@ -58,7 +58,9 @@ impl Guarded {
                 Ok(Guarded { mounted, guardian, is_over: true })
             }
             Err(error) => {
-                guardian.map(Guardian::end);
+                if let Some(guardian) = guardian {
+                    guardian.end();
+                }
                 Err(error)
             }
         }
@@ -73,8 +75,11 @@ impl Guarded {
                 tracing::error!(%error, "it stays behind");
             }
         }
-        if is_over && !mounted.is_mounted() {
-            guardian.map(Guardian::end);
+        if let Some(guardian) = guardian
+            && is_over
+            && !mounted.is_mounted()
+        {
+            guardian.end();
         }
     }
 }

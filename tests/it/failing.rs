@@ -33,7 +33,7 @@ fn message(outcome: &Run) -> &str {
 #[track_caller]
 fn fails_at(request: Request, stage: &str, words: &[&str]) -> Run {
     // The server refused the sign-in, and will refuse it again.
-    let refused = words.iter().any(|word| *word == "STATUS_LOGON_FAILURE");
+    let refused = words.contains(&"STATUS_LOGON_FAILURE");
     let outcome = request.fails(if refused { 33 } else { 32 });
     assert!(message(&outcome).starts_with(&format!("cifs-fuse: {stage}: ")), "{outcome}");
     for word in words {
