@@ -238,6 +238,7 @@ impl Share for SmbShare {
             }
             result => result?,
         }
+        self.records.renamed(from, to);
         if let Some(under_way) = under_way {
             under_way.answered(&self.tree(), None);
         }

@@ -120,8 +120,9 @@ impl Records {
             _ => tables.by_identity.get(&identity),
         };
         if let Some(record) = known.and_then(Weak::upgrade) {
-            if !tables.by_path.contains_key(path) {
-                tables.by_path.insert(path.clone(), Arc::downgrade(&record));
+            let weak = Arc::downgrade(&record);
+            if !tables.by_path.get(path).is_some_and(|known| known.ptr_eq(&weak)) {
+                tables.by_path.insert(path.clone(), weak);
             }
             return record;
         }
@@ -130,6 +131,15 @@ impl Records {
         tables.by_path.insert(path.clone(), Arc::downgrade(&record));
         tables.sweep();
         record
+    }
+
+    /// A file that was opened by a path has another one now.
+    pub(super) fn renamed(&self, from: &RemotePath, to: &RemotePath) {
+        let mut tables = self.0.lock();
+        match tables.by_path.remove(from) {
+            Some(record) => tables.by_path.insert(to.clone(), record),
+            None => tables.by_path.remove(to),
+        };
     }
 
     /// The record of the file that was opened by this path, which is about to be changed by it.

@@ -21,12 +21,15 @@ use super::unflushed::PAGE;
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
+use crate::wire::messages::io;
 use crate::wire::messages::lease::Wanted;
-use crate::wire::messages::{FileId, io};
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
+
+/// How often a range is read that differs from what was written.
+const LOOKS: usize = 3;
 
 impl SmbShare {
     /// The file's open on a connection that works.
@@ -93,10 +96,10 @@ impl SmbShare {
         if judgement == Judgement::ReadBack {
             let mut read = Vec::new();
             let under_way = record.lock().under_way();
-            if let Ok(reader) = Reader::open(tree, path, deadline).await {
+            if let Ok(Some(reader)) = Reader::open(tree, path, deadline).await {
                 for (number, range) in under_way {
                     let range = range.start / PAGE * PAGE..range.end.min(found.size);
-                    if let Ok(data) = reader.read(range, self.limits.read, deadline).await {
+                    if let Ok(Some(data)) = reader.read(range, self.limits.read, deadline).await {
                         read.push((number, data));
                     }
                 }
@@ -156,15 +159,33 @@ impl SmbShare {
             Failure::Wire(error) => task.wire(error),
             Failure::SessionGone => task.fail(Cause::Disconnected("the server has ended the session".into())),
         };
-        let reader = Reader::open(&tree, &file.path, deadline).await.map_err(failed)?;
+        // What may not be read cannot be called safe.
+        let Some(reader) = Reader::open(&tree, &file.path, deadline).await.map_err(failed)? else { return Ok(false) };
         for range in ranges {
-            let deadline = Instant::now() + self.request_timeout;
-            let data = reader.read(range.clone(), self.limits.read, deadline).await.map_err(failed)?;
-            if file.record.lock().unflushed.agrees(range, &data) == Some(false) {
+            if !self.range_agrees(file, &reader, range).await.map_err(failed)? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Whether the server has what was written to a range. A WRITE that is answered between reading and comparing makes a
+    /// difference that the next look does not find.
+    async fn range_agrees(
+        &self,
+        file: &SmbFile,
+        reader: &Reader,
+        range: Range<u64>,
+    ) -> std::result::Result<bool, Failure> {
+        for _ in 0..LOOKS {
+            let deadline = Instant::now() + self.request_timeout;
+            let Some(data) = reader.read(range.clone(), self.limits.read, deadline).await? else { return Ok(false) };
+            // Nothing to compare is left where the file was cut here meanwhile.
+            if file.record.lock().unflushed.agrees(range.clone(), &data) != Some(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -174,50 +195,49 @@ struct Reader {
 }
 
 impl Reader {
-    async fn open(tree: &Arc<Tree>, path: &RemotePath, deadline: Instant) -> std::result::Result<Reader, Failure> {
+    /// `None` if the server refuses.
+    async fn open(
+        tree: &Arc<Tree>,
+        path: &RemotePath,
+        deadline: Instant,
+    ) -> std::result::Result<Option<Reader>, Failure> {
         let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
         let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
-        let task = Task { operation: "CREATE", path };
-        let created = task.created(&replies).map_err(|_| Failure::Wire(WireError::TimedOut))?;
-        Ok(Reader { open: Open::new(Arc::clone(tree), created.file) })
+        let created = Task { operation: "CREATE", path }.created(&replies).ok();
+        Ok(created.map(|created| Reader { open: Open::new(Arc::clone(tree), created.file) }))
     }
 
-    /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes.
-    async fn read(&self, range: Range<u64>, most: u32, deadline: Instant) -> std::result::Result<Bytes, Failure> {
+    /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes. `None` if the
+    /// server refuses one.
+    async fn read(
+        &self,
+        range: Range<u64>,
+        most: u32,
+        deadline: Instant,
+    ) -> std::result::Result<Option<Bytes>, Failure> {
         let mut data = BytesMut::new();
         let mut at = range.start;
         while at < range.end {
             let wanted = (range.end - at).min(u64::from(most.max(1))) as u32;
-            let piece = read_piece(&self.open.tree, self.open.file, at, wanted, deadline).await?;
-            at += piece.len() as u64;
-            data.extend_from_slice(&piece);
+            let replies = send(&self.open.tree, vec![io::read(self.open.file, at, wanted)], deadline).await?;
+            let piece = match replies.first() {
+                Some(reply) if reply.status() == NtStatus::END_OF_FILE => break,
+                Some(reply) if reply.status() == NtStatus::SUCCESS => io::parse_read(reply, wanted),
+                _ => return Ok(None),
+            };
+            let piece = piece.map_err(|malformed| Failure::Wire(WireError::Malformed(malformed)))?;
             if piece.is_empty() {
                 break;
             }
+            at += piece.len() as u64;
+            data.extend_from_slice(&piece);
         }
-        Ok(data.freeze())
+        Ok(Some(data.freeze()))
     }
 }
 
 impl Drop for Reader {
     fn drop(&mut self) {
         self.open.post_close();
-    }
-}
-
-async fn read_piece(
-    tree: &Tree,
-    file: FileId,
-    offset: u64,
-    length: u32,
-    deadline: Instant,
-) -> std::result::Result<Bytes, Failure> {
-    let replies = send(tree, vec![io::read(file, offset, length)], deadline).await?;
-    match replies.first() {
-        Some(reply) if reply.status() == NtStatus::END_OF_FILE => Ok(Bytes::new()),
-        Some(reply) if reply.status() == NtStatus::SUCCESS => {
-            io::parse_read(reply, length).map_err(|malformed| Failure::Wire(WireError::Malformed(malformed)))
-        }
-        _ => Err(Failure::Wire(WireError::TimedOut)),
     }
 }
