@@ -291,11 +291,11 @@ impl FileRecord {
             return false;
         }
         // A server that does not tell its clock leaves nothing but sizes and data.
-        let (Some(answered), Some(lost)) = (self.answered, loss.lost) else { return true };
+        let Some(lost) = loss.lost else { return true };
         let around = |from: FileTime, until: FileTime| {
             (from.0.saturating_sub(INEXACT / 2)..=until.0.saturating_add(INEXACT)).contains(&changed.0)
         };
-        changed.0 <= answered.0.saturating_add(INEXACT)
+        self.answered.is_some_and(|answered| changed.0 <= answered.0.saturating_add(INEXACT))
             || around(lost, lost)
             || loss.renewed.as_ref().is_some_and(|renewed| around(*renewed.start(), *renewed.end()))
     }

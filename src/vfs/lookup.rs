@@ -3,7 +3,7 @@
 use super::attributes::Attr;
 use super::errno::{Result, VfsError};
 use super::inodes::Admission;
-use super::{Vfs, names};
+use super::{ROOT, Vfs, names};
 use crate::share::{Share, ShareError};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
@@ -132,7 +132,8 @@ impl<S: Share> Vfs<S> {
     /// The server says that nothing is where a node was, or that something else is. That is no answer to a program: the
     /// kernel may have believed an old name, and looks it up again when it is told `ESTALE`. The server is asked then.
     pub(super) fn stale_if_absent(&self, ino: u64, error: ShareError) -> VfsError {
-        if !is_absent(&error) {
+        // The root has no name that could be looked up again.
+        if !is_absent(&error) || ino == ROOT {
             return error.into();
         }
         self.doubt_name(ino);
