@@ -3,7 +3,7 @@
 //! The actors:
 //!
 //! - [`ChunkMap`](chunks::ChunkMap): what is kept. Files are cut on a grid of the read buffer size;
-//!   a chunk holds the segments of it that were read, small ones in pages of a pool ([`pool`]). The chunk that was not used for longest goes
+//!   a chunk holds the segments of it that were read, small ones in pages of a pool (`pool`). The chunk that was not used for longest goes
 //!   first, but for those that a stream has gone through: they go before.
 //! - [`allocator`]: keeps the C library from holding much more than that.
 //! - [`Memory`](memory::Memory): the budget over what is kept, what is dirty and what is in flight.

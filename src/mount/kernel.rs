@@ -9,8 +9,8 @@
 //! The invariant: only our own mount is ever unmounted. Mount ids and device numbers are used again
 //! as soon as they are free, so these alone prove nothing. A second descriptor of the connection
 //! does: while the kernel calls it connected, the file system exists and its numbers are its own.
-//! A mount is unmounted by its path, which may lead to another mount by then; so [`unmount`] and
-//! [`force`], the only functions that do so, look at the kernel's table right before.
+//! A mount is unmounted by its path, which may lead to another mount by then; so `unmount` and
+//! `force`, the only functions that do so, look at the kernel's table right before.
 
 use super::control::Abort;
 use super::deadline::within;

@@ -7,15 +7,15 @@
 //! | [`daemon`] | forks first, while the process has one thread; the parent waits for the child's verdict |
 //! | [`core_dump`] | keeps passwords and keys out of core dumps |
 //! | [`run`] | takes the next ones in their order, with the server's part between them |
-//! | [`signals`] | takes the signals that would end the process, and says what each means |
+//! | `signals` | takes the signals that would end the process, and says what each means |
 //! | [`point`] | says whether the directory can be mounted on, and cleans a dead mount of ours away |
-//! | [`guardian`] | a second process, which ends the mount if this one is killed |
+//! | `guardian` | a second process, which ends the mount if this one is killed |
 //! | [`kernel`] | mounts, with mount(2) or through [`fusermount`], and owns the mount until it is gone |
-//! | [`serving`] | serves the mount, heeds signals, and unmounts |
+//! | `serving` | serves the mount, heeds signals, and unmounts |
 //! | [`notify`] | tells systemd how far we are |
-//! | [`renewal`] | what SIGHUP reads anew |
+//! | `renewal` | what SIGHUP reads anew |
 //!
-//! [`remains`] ends a mount whose process is dead or stuck, and [`control`] the connection of one; [`mountinfo`] is the
+//! `remains` ends a mount whose process is dead or stuck, and `control` the connection of one; [`mountinfo`] is the
 //! kernel's own word on what is mounted; [`deadline`] bounds every step that may
 //! meet a file system that does not answer; [`error`] is the one error type of this room.
 //!

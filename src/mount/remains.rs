@@ -108,7 +108,7 @@ impl Remains {
 ///
 /// # Errors
 ///
-/// As [`Remains::clear`].
+/// As `Remains::clear`.
 pub fn clear_away(mountpoint: &Path, source: Option<&str>) -> Result<(), MountError> {
     let mountpoint = resolved(mountpoint);
     // Dead mounts can lie on top of one another.

@@ -29,7 +29,8 @@ where
             Ok(made) => return Ok(made),
             Err(error) => error,
         };
-        if !self::is_pending(&error) && !(is_taken(&error) && is_pending().await) {
+        let waits = self::is_pending(&error) || is_taken(&error) && is_pending().await;
+        if !waits {
             return Err(error.into());
         }
         let Some(pause) = pauses.next() else {
