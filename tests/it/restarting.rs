@@ -173,10 +173,10 @@ fn what_is_being_unmounted_stays_so() {
     is_over(mount.path(), last);
 }
 
-/// Growing pauses; SIGTERM to the guardian ends the tries.
+/// Growing pauses; SIGTERM to the guardian ends the tries, and so does the end of the directory.
 #[test]
 fn a_server_that_is_away_is_tried_until_it_is_there() {
-    for comes in [true, false] {
+    for ending in ["it comes", "SIGTERM", "rmdir"] {
         let server = Server::shared(Kind::Smbd);
         let proxy = Proxy::to_port(server.port());
         let mount = request(&url("127.0.0.1", proxy.port(), ""), &credentials(0)).mount();
@@ -186,14 +186,16 @@ fn a_server_that_is_away_is_tried_until_it_is_there() {
         mount.signal(Signal::KILL);
         assert!(wait_until(LIMIT, || mountinfo::at(mount.path()).is_none()), "the dead mount is still there");
         assert!(is_running(last), "it has given up");
-        if comes {
-            proxy.forward();
-            assert!(wait_until(LIMIT, || !is_running(last)), "the guardian is still there");
-            Mount::found_at(mount.path(), Duration::from_secs(60)).unmount();
-        } else {
-            send(last, Signal::TERM);
-            is_over(mount.path(), last);
+        match ending {
+            "SIGTERM" => send(last, Signal::TERM),
+            "rmdir" => fs::remove_dir(mount.path()).unwrap(),
+            _ => {
+                proxy.forward();
+                assert!(wait_until(LIMIT, || !is_running(last)), "the guardian is still there");
+                Mount::found_at(mount.path(), Duration::from_secs(60)).unmount();
+            }
         }
+        is_over(mount.path(), last);
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`watch`], which waits for the end of the process and then ends the mount ([`super::remains`]). Between them:
 //! [`message`]. Where that is wanted, the guardian then mounts again ([`restart`]).
 //!
-//! The guardian is this program started anew (`/proc/self/exe`), with an empty environment and none of the process's
+//! The guardian is this program started anew (`/proc/self/exe`), with the few variables that it needs and none of the process's
 //! descriptors: there is no secret in its memory, and neither the FUSE device nor a pipe of the caller's is kept open by it. It
 //! has a session of its own and heeds no signal, so that it outlives what ends the process: Ctrl-C, a terminal that is closed, a kill of
 //! the process group.

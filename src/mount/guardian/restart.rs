@@ -5,9 +5,10 @@
 //! after their start, several times in a row, is given up; the count goes from guardian to guardian in a variable of the environment.
 //!
 //! The invariant: nothing is mounted over, or after, what others have mounted on the directory meanwhile. SIGTERM, which does not
-//! end a guardian, ends the tries.
+//! end a guardian, ends the tries, and so does the removal of the directory.
 
 use crate::config::Restart;
+use crate::mount::deadline::within;
 use crate::mount::mountinfo::MountTable;
 use crate::mount::{MountError, Stage};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -35,6 +36,9 @@ const MOST_QUICK_DEATHS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause: a server that is away is asked once a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// How long looking at the directory may take.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// The exit codes after which there is no other try: wrong usage, a signal that came before the mount, and a refused sign-in,
 /// which can lock the account.
@@ -81,7 +85,7 @@ impl Plan {
                 tracing::warn!("SIGTERM: {place} is not mounted again");
                 break;
             }
-            if let Some(what) = occupant(mountpoint) {
+            if let Some(what) = obstacle(mountpoint) {
                 tracing::warn!("{place} is not mounted again: {what}");
                 break;
             }
@@ -128,10 +132,15 @@ impl Plan {
     }
 }
 
-/// What is mounted on the directory by now, as a clause; `None` if it is free.
-fn occupant(mountpoint: &Path) -> Option<String> {
+/// What others have done to the directory so that it is not to be mounted on, as a clause; `None` if it is free.
+fn obstacle(mountpoint: &Path) -> Option<String> {
     let table = MountTable::read().ok()?;
-    let entry = table.topmost(mountpoint)?;
+    let Some(entry) = table.topmost(mountpoint) else {
+        let directory = mountpoint.to_owned();
+        // A file system that does not answer has not lost it.
+        let found = within(LOOK_LIMIT, move || std::fs::symlink_metadata(directory)).ok()?;
+        return found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound).then(|| "it was removed".to_owned());
+    };
     Some(match entry.fs_type.as_str() {
         "autofs" => "it is an automount point, which mounts at its next use".to_owned(),
         _ => format!("{} is mounted there", entry.shown_source()),
