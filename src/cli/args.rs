@@ -20,6 +20,7 @@ const SIGNING_IN: &str = "Signing in";
 const CONNECTION: &str = "Connection";
 const FILES: &str = "Files";
 const CACHE: &str = "Cache and buffers";
+const PROCESS: &str = "Process";
 const LOG: &str = "Log";
 
 /// How to call the program, in one line.
@@ -216,6 +217,11 @@ pub(super) struct Args {
     #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "wsize", allow_negative_numbers = true,
         hide_short_help = true)]
     pub(super) write_buffer_size: Option<BufferSize>,
+
+    /// Mount again when the process that serves the mount is killed or crashes. The password has to come from a file; not with
+    /// --foreground: there, what started the program restarts it
+    #[arg(long, help_heading = PROCESS, hide_short_help = true)]
+    pub(super) restart: bool,
 
     /// How much to log: off, error, warn, info, debug or trace; a filter such as cifs_fuse::wire=trace; or file:PATH, a
     /// file that holds either

@@ -27,7 +27,7 @@ mod values;
 use crate::config::connection::DialectRange;
 use crate::config::credentials::{self, CredentialsError, SignInAs, Sources, WithoutPassword};
 use crate::config::url::{UrlError, cut_hint, has_our_scheme};
-use crate::config::{Credentials, KernelFlags, MountOptions, MountSpec, ShareUrl};
+use crate::config::{Credentials, KernelFlags, MountOptions, MountSpec, Restart, ShareUrl};
 use crate::mount::{self, Renewal, RunMode};
 use args::{Args, USAGE};
 use command_line::CommandLine;
@@ -136,6 +136,7 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
         warnings.push(WITHOUT_NETDEV.to_owned());
     }
     let sources = sources(&args, &url, password, environment)?;
+    let restart = restart(&args, &line, &sources, environment)?;
     let (identity, more) = credentials::identity(sources.clone()).map_err(|error| unidentified(error, &args))?;
     let sources = sources.read_again(&identity);
     warnings.extend(more);
@@ -144,7 +145,7 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
     let log = log_settings(&args, environment, &mut warnings)?;
     let options = options(&args, &url, &mut warnings)?;
     let mountpoint = environment.current_directory.join(mountpoint);
-    let spec = MountSpec { url, mountpoint, identity, options };
+    let spec = MountSpec { url, mountpoint, identity, options, restart };
     let Args { foreground, fake, verbose, .. } = args;
     Ok(Invocation { spec, foreground, fake, verbose, log, sources, warnings })
 }
@@ -222,6 +223,27 @@ fn sources(
         },
         remembered: None,
     })
+}
+
+/// How to mount again, if that is wanted.
+fn restart(
+    args: &Args,
+    line: &CommandLine,
+    sources: &Sources,
+    environment: &Environment,
+) -> Result<Option<Restart>, CliError> {
+    if !args.restart {
+        return Ok(None);
+    }
+    if args.foreground {
+        return Err(CliError::Usage(
+            "--restart is for a mount in the background; one with --foreground is restarted by what started it \
+             (systemd: Restart=on-failure)"
+                .to_owned(),
+        ));
+    }
+    sources.check_lasting().map_err(|error| unidentified(error, args))?;
+    Ok(Some(Restart { directory: environment.current_directory.clone(), words: line.words([]) }))
 }
 
 /// The level of the command line, or else the filter of the environment, or else the default.

@@ -129,7 +129,7 @@ fn every_option_of_a_mount_is_heard_in_all_three_places() {
         "log-target" => "file:/tmp/x".to_owned(),
         "connections" => "9".to_owned(),
         "uid" | "gid" | "connect-timeout" | "request-timeout" | "attr-timeout" => "77".to_owned(),
-        "guest" | "anonymous" | "ro" | "noexec" | "allow-other" => "true".to_owned(),
+        "guest" | "anonymous" | "ro" | "noexec" | "allow-other" | "restart" => "true".to_owned(),
         other => panic!("say what to try for {other}"),
     };
     // The debug form shows everything that an option can change, except what reads a descriptor.
@@ -137,6 +137,8 @@ fn every_option_of_a_mount_is_heard_in_all_three_places() {
         let invocation = parsed(&[&[url, "/mnt", "-f"], more].concat());
         let mut spec = invocation.spec;
         spec.url.overrides.clear();
+        // The command line as it came, which is what differs.
+        spec.restart = spec.restart.map(|_| Restart::default());
         format!("{spec:?} {:?} {:?}", invocation.log, invocation.warnings)
     };
     let plain = shown("cifs://nas/m", &[]);
@@ -314,6 +316,31 @@ fn a_password_comes_from_the_strongest_place() {
     let ((user, password), warnings) = who(&["cifs://nas/m", "/mnt", "-o", "username=ann,pass=\"from, fstab\""]);
     assert_eq!((&*user, &*password), ("ann", "from, fstab"));
     assert!(warnings.iter().any(|warning| warning.contains("/etc/fstab")), "{warnings:?}");
+}
+
+#[test]
+fn a_mount_that_restarts_keeps_its_command_line_without_a_password() {
+    let restart = |arguments: &[&str]| parsed(arguments).spec.restart;
+    let words = ["cifs://nas/m", "mnt", "--guest", "-o", "ro,restart"];
+    assert_eq!(restart(&words[..3]), None);
+    let kept = restart(&words).unwrap();
+    assert_eq!(kept.directory, Path::new("/here"));
+    assert_eq!(kept.words, ["cifs-fuse", "cifs://nas/m", "mnt", "--guest", "--ro", "--restart"]);
+    // Read again, it means the same.
+    let again: Vec<&str> = kept.words.iter().map(|word| word.to_str().unwrap()).collect();
+    assert_eq!(parse_in(&environment(), &again).unwrap().spec.restart, Some(kept.clone()));
+
+    for words in [
+        &["cifs://ann:hunter2@nas/m", "/mnt", "--restart"][..],
+        &["cifs://nas/m?auth-username=ann&auth-password=hunter2&restart", "/mnt"],
+        &["cifs://nas/m", "/mnt", "-o", "restart,username=ann,password=hunter2"],
+        &["cifs://nas/m", "/mnt", "--restart", "--username=ann", "--password-fd=99"],
+    ] {
+        let (code, said) = refused(words);
+        assert!(code == 1 && said.contains("--credentials FILE") && !said.contains("hunter2"), "{said}");
+    }
+    let (code, said) = refused(&["cifs://nas/m", "/mnt", "--restart", "--foreground"]);
+    assert!(code == 1 && said.contains("Restart=on-failure"), "{said}");
 }
 
 #[test]

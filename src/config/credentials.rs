@@ -110,6 +110,32 @@ pub struct Sources {
 }
 
 impl Sources {
+    /// Checks that a process that is started later finds the same password without what this one was given. The terminal is not asked.
+    ///
+    /// # Errors
+    /// The password is in a place that only this process can read, or where a later one must not find it; or a place can't be read.
+    pub fn check_lasting(&self) -> Result<(), CredentialsError> {
+        let is_once = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| !file.is_file());
+        let place = match self {
+            Sources { url: Credentials { password: Some(_), .. }, .. } => "in the URL",
+            Sources { options: Credentials { password: Some(_), .. }, .. } => "in -o",
+            Sources { password_fd: Some(_), .. } => "on a descriptor",
+            Sources { file: Some(path), .. } if is_once(path) => "in a pipe",
+            _ => {
+                let environment = Credentials { password: None, ..self.environment.clone() };
+                let later = Sources { environment, without_password: WithoutPassword::Refuse, ..self.clone() };
+                match identity(later) {
+                    Err(CredentialsError::NoPassword { .. }) if self.environment.password.is_some() => {
+                        "in AUTH_PASSWORD"
+                    }
+                    Err(CredentialsError::NoPassword { .. }) => "from the terminal",
+                    other => return other.map(drop),
+                }
+            }
+        };
+        Err(CredentialsError::NotLasting { place })
+    }
+
     /// The same places for another reading, after `identity` was found in them. A descriptor is at its end by then, and
     /// no question is asked again: what either of them said is the weakest of all, under the name that it was said for.
     #[must_use]
@@ -148,6 +174,15 @@ pub enum CredentialsError {
     /// A password for nobody.
     #[error("a password is given, but no user name; add auth-username=NAME to the URL, or --username NAME")]
     NoUser,
+    /// A password that a mount with `restart` would not have again.
+    #[error(
+        "--restart needs a password that can be read again, not one {place}: put it in a file, and name that with \
+         --credentials FILE"
+    )]
+    NotLasting {
+        /// Where it is.
+        place: &'static str,
+    },
     /// Nothing to prove who the user is.
     #[error(
         "there is no password for the user '{username}'; give it in a file with --credentials FILE, in AUTH_PASSWORD, \

@@ -20,7 +20,7 @@ pub use buffers::Effective;
 pub use cache_mode::CacheMode;
 pub use connection::{Dialect, DialectRange, Identity, Protection, Transport};
 pub use credentials::Credentials;
-pub use options::{KernelFlags, MountOptions, MountSpec};
+pub use options::{KernelFlags, MountOptions, MountSpec, Restart};
 pub use url::ShareUrl;
 
 /// The known name that a mistyped one most likely means, if any is near.

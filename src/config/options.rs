@@ -1,6 +1,7 @@
 //! How to mount, as plain values, with the defaults that hold when nothing is said.
 
 use super::{CacheMode, DialectRange, Identity, Protection, ShareUrl, Transport};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -15,6 +16,17 @@ pub struct MountSpec {
     pub identity: Identity,
     /// How to mount.
     pub options: MountOptions,
+    /// How to mount again when the process that serves the mount is killed, if that is wanted.
+    pub restart: Option<Restart>,
+}
+
+/// The command line of a mount, for another process that is to make it again. It holds no password.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Restart {
+    /// The working directory, to which relative paths refer.
+    pub directory: PathBuf,
+    /// The words, the program's name first.
+    pub words: Vec<OsString>,
 }
 
 impl MountSpec {
@@ -160,6 +172,7 @@ mod tests {
             mountpoint: "/mnt".into(),
             identity: Identity::Anonymous,
             options: MountOptions { transport, ..MountOptions::default() },
+            restart: None,
         };
         assert_eq!(spec("cifs://nas/media", Transport::DirectTcp).port(), 445);
         assert_eq!(spec("cifs://nas/media", Transport::NetBios).port(), 139);

@@ -9,7 +9,7 @@
 //! | [`run`] | takes the next ones in their order, with the server's part between them |
 //! | `signals` | takes the signals that would end the process, and says what each means |
 //! | [`point`] | says whether the directory can be mounted on, and cleans a dead mount of ours away |
-//! | `guardian` | a second process, which ends the mount if this one is killed |
+//! | `guardian` | a second process, which ends the mount if this one is killed, and mounts again if asked to |
 //! | [`kernel`] | mounts, with mount(2) or through [`fusermount`], and owns the mount until it is gone |
 //! | `serving` | serves the mount, heeds signals, and unmounts |
 //! | [`notify`] | tells systemd how far we are |

@@ -47,6 +47,16 @@ impl Remains {
         Some(Remains { entry: table.find(entry)?.clone(), abort })
     }
 
+    /// Where it is, or was.
+    pub(super) fn mountpoint(&self) -> &Path {
+        &self.entry.mountpoint
+    }
+
+    /// Whether it is still in the kernel's table.
+    pub(super) fn is_mounted(&self) -> bool {
+        MountTable::read().is_ok_and(|table| table.find(&self.entry).is_some())
+    }
+
     /// Ends it. `is_over` says whether the mount's process has ended.
     ///
     /// # Errors

@@ -82,7 +82,7 @@ fn serve(spec: &MountSpec, renewal: &Renewal, ready: Option<&mut Option<Ready>>)
         ..MountRequest::new(mountpoint, "")
     };
     let service = Service { spec, root: root_of(spec)?, renewal, share, runtime: &runtime };
-    let mut guarded = Guarded::mount(&request)?;
+    let mut guarded = Guarded::mount(&request, spec.restart.is_some())?;
     let outcome = service.run(&mut guarded, &mut signals, ready);
     runtime.shutdown_timeout(Duration::from_secs(1));
     guarded.end();

@@ -10,7 +10,7 @@ use super::kernel::{self, MountRequest, Mounted};
 use super::renewal::Renewal;
 use super::signals::{Meaning, Signals};
 use super::{MountError, Stage, notify};
-use crate::config::{MountOptions, MountSpec};
+use crate::config::{MountOptions, MountSpec, Restart};
 use crate::share::{RemotePath, SmbShare};
 use crate::vfs::{Vfs, VfsOptions};
 use crate::{cache, fuse};
@@ -34,9 +34,9 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// Mounts, with a guardian if the system has one.
-    pub(super) fn mount(request: &MountRequest) -> Result<Guarded, MountError> {
-        let mut guardian = Guardian::start()
+    /// Mounts, with a guardian if the system has one; `restarts` if that one may have to mount again.
+    pub(super) fn mount(request: &MountRequest, restarts: bool) -> Result<Guarded, MountError> {
+        let mut guardian = Guardian::start(restarts)
             .inspect_err(|error| {
                 tracing::warn!(%error, "no guardian can be started: if this process is killed, the mount stays behind, dead");
             })
@@ -63,6 +63,20 @@ impl Guarded {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// The mount works: from now on it is made again, in this way, if this process is killed.
+    fn working(&mut self, restart: &Restart) {
+        if let Some(guardian) = &mut self.guardian {
+            guardian.working(restart);
+        }
+    }
+
+    /// The mount is being ended, and is not made again whatever happens.
+    fn ending(&mut self) {
+        if let Some(guardian) = &mut self.guardian {
+            guardian.ending();
         }
     }
 
@@ -114,7 +128,7 @@ impl Service<'_> {
         let mut session = fuse::serve(vfs.clone(), descriptor, runtime.handle().clone())
             .map_err(|error| MountError::new(Stage::Mount, format!("the FUSE handshake failed: {error}")))?;
         guarded.is_over = false;
-        let outcome = self.announce(&guarded.mounted, signals, ready).and_then(|()| {
+        let outcome = self.announce(guarded, signals, ready).and_then(|()| {
             let ending = runtime.block_on(self.until_end(signals, &mut session));
             end(ending, guarded, &mut session, runtime)
         });
@@ -131,10 +145,11 @@ impl Service<'_> {
     /// The mount works: says so, and goes to the background if `ready` is given.
     fn announce(
         &self,
-        mounted: &Mounted,
+        guarded: &mut Guarded,
         signals: &mut Signals,
         ready: Option<&mut Option<Ready>>,
     ) -> Result<(), MountError> {
+        let mounted = &guarded.mounted;
         raise_read_ahead(mounted);
         let terms = &self.share.tree().terms;
         let status = format!("{} on {}: {terms}", self.spec.url, mounted.mountpoint().display());
@@ -142,6 +157,9 @@ impl Service<'_> {
         notify::ready(&status);
         if let Some(ready) = ready.and_then(Option::take) {
             signals.forget_terminal();
+            if let Some(restart) = &self.spec.restart {
+                guarded.working(restart);
+            }
             ready.ok().map_err(|error| MountError::system("going to the background", error))?;
         }
         Ok(())
@@ -188,6 +206,7 @@ fn end(
             result.map_err(|error| MountError::system("the FUSE session broke off", error))
         }
         Ending::Signal(name) => {
+            guarded.ending();
             notify::stopping("unmounting");
             tracing::info!("{name}: unmounting {}", guarded.mounted.mountpoint().display());
             unmount(&guarded.mounted)?;

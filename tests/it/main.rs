@@ -35,6 +35,7 @@ mod reading;
 mod refusals;
 mod removing;
 mod renaming;
+mod restarting;
 mod round_trips;
 mod secrets;
 mod signals;

@@ -240,3 +240,39 @@ fn another_reading_asks_nothing_again_and_reads_no_descriptor_again() {
         assert!(identity(Sources { url: says("bob", "", ""), ..again }).is_err());
     }
 }
+
+#[test]
+fn only_what_a_later_process_can_read_again_is_lasting() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, pipe) = (folder.path().join("credentials"), folder.path().join("pipe"));
+    fs::write(&file, "username=ann\npassword=pw\n").unwrap();
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let ask = WithoutPassword::Ask(|_| panic!("the terminal is not asked"));
+    let in_file = Sources { file: Some(file), ..sources() };
+    let ann = Sources { options: says("ann", "", ""), without_password: ask, ..sources() };
+    let environment = says("", "pw", "");
+    for (sources, place) in [
+        (sources(), None),
+        (Sources { sign_in_as: SignInAs::Anonymous, ..ann.clone() }, None),
+        (in_file.clone(), None),
+        (Sources { directory: Some(folder.path().into()), ..ann.clone() }, None),
+        // The file's word is the stronger one.
+        (Sources { environment: environment.clone(), ..in_file.clone() }, None),
+        (Sources { environment, ..ann.clone() }, Some("AUTH_PASSWORD")),
+        (ann.clone(), Some("terminal")),
+        (Sources { file: Some(pipe), ..ann.clone() }, Some("pipe")),
+        (Sources { password_fd: Some(3), ..ann }, Some("descriptor")),
+        // What the URL or -o says would be kept, whether it is used or not.
+        (Sources { url: says("ann", "pw", ""), ..in_file.clone() }, Some("URL")),
+        (Sources { options: says("ann", "pw", ""), ..in_file }, Some("-o")),
+    ] {
+        let said = sources.check_lasting().map_err(|error| error.to_string());
+        match place {
+            None => assert_eq!(said, Ok(())),
+            Some(place) => {
+                let said = said.unwrap_err();
+                assert!(said.contains(place) && said.contains("--credentials FILE"), "{place}: {said}");
+            }
+        }
+    }
+}

@@ -1,12 +1,12 @@
 //! What a process tells its guardian, over a pipe: records that end with a NUL, which no path contains.
 
 use crate::mount::mountinfo::DeviceId;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// The longest record, in bytes: a path and some words.
-const LONGEST: usize = 8192;
+/// The longest record, in bytes: an argument, which the kernel lets be 128 KiB long, and a word.
+const LONGEST: usize = (128 << 10) + 16;
 
 /// One record.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +20,12 @@ pub(super) enum Message {
         /// The device number of its file system.
         device: DeviceId,
     },
+    /// The next word of the command line that mounts again.
+    Word(OsString),
+    /// The mount works. If the process dies from now on, those words mount again, in this working directory.
+    Working(PathBuf),
+    /// The mount is being ended: it is not to be made again.
+    Ending,
     /// The process has unmounted it, and is about to end.
     Ended,
 }
@@ -29,6 +35,9 @@ impl Message {
         let mut record = match self {
             Message::Mounting(path) => [b"mounting ", path.as_os_str().as_bytes()].concat(),
             Message::Mounted { id, device } => format!("mounted {id} {} {}", device.major, device.minor).into_bytes(),
+            Message::Word(word) => [b"word ", word.as_bytes()].concat(),
+            Message::Working(directory) => [b"working ", directory.as_os_str().as_bytes()].concat(),
+            Message::Ending => b"ending".to_vec(),
             Message::Ended => b"ended".to_vec(),
         };
         record.push(0);
@@ -37,8 +46,15 @@ impl Message {
 
     /// The message in a record without its NUL; `None` if it is none.
     fn decode(record: &[u8]) -> Option<Message> {
-        if let Some(path) = record.strip_prefix(b"mounting ") {
-            return Some(Message::Mounting(PathBuf::from(OsStr::from_bytes(path))));
+        let text = |prefix: &[u8]| record.strip_prefix(prefix).map(|rest| OsStr::from_bytes(rest).to_owned());
+        if let Some(path) = text(b"mounting ") {
+            return Some(Message::Mounting(path.into()));
+        }
+        if let Some(word) = text(b"word ") {
+            return Some(Message::Word(word));
+        }
+        if let Some(directory) = text(b"working ") {
+            return Some(Message::Working(directory.into()));
         }
         let mut words = std::str::from_utf8(record).ok()?.split(' ');
         match words.next()? {
@@ -47,6 +63,7 @@ impl Message {
                 let (id, major, minor) = (number()?, number()?, number()?);
                 Some(Message::Mounted { id, device: DeviceId { major, minor } })
             }
+            "ending" => Some(Message::Ending),
             "ended" => Some(Message::Ended),
             _ => None,
         }
@@ -83,6 +100,10 @@ mod tests {
         let sent = [
             Message::Mounting(PathBuf::from(OsStr::from_bytes(b"/mnt/a b\n\xff"))),
             Message::Mounted { id: 412, device: DeviceId { major: 0, minor: 53 } },
+            Message::Word("-o".into()),
+            Message::Word("".into()),
+            Message::Working("/home/ann".into()),
+            Message::Ending,
             Message::Ended,
         ];
         let bytes: Vec<u8> = sent.iter().flat_map(Message::encode).collect();

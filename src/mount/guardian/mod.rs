@@ -3,9 +3,9 @@
 //! The actors, in the process that serves: a [`Guardian`], which tells the guardian over a pipe what is mounted; and the
 //! sentinel, a thread that has started the guardian and waits for its end, so that it leaves no zombie. In the guardian:
 //! [`watch`], which waits for the end of the process and then ends the mount ([`super::remains`]). Between them:
-//! [`message`].
+//! [`message`]. Where that is wanted, the guardian then mounts again ([`restart`]).
 //!
-//! The guardian is this program started anew (`/proc/self/exe`), with an empty environment and none of the process's
+//! The guardian is this program started anew (`/proc/self/exe`), with the few variables that it needs and none of the process's
 //! descriptors: there is no secret in its memory, and neither the FUSE device nor a pipe of the caller's is kept open by it. It
 //! has a session of its own and heeds no signal, so that it outlives what ends the process: Ctrl-C, a terminal that is closed, a kill of
 //! the process group.
@@ -14,12 +14,15 @@
 //! Neither the end of the pipe nor a pidfd would do alone: while one thread is stuck in the kernel, the descriptor table that all
 //! threads share is not closed, and the process has not ended.
 //!
-//! The invariant: unless the process has said that its mount is gone, the guardian ends it.
+//! The invariant: unless the process has said that its mount is gone, the guardian ends it. It never mounts again what was
+//! unmounted, or is being unmounted.
 
 mod message;
+mod restart;
 pub(super) mod watch;
 
 use super::kernel::Mounted;
+use crate::config::Restart;
 use message::Message;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -52,17 +55,17 @@ pub(super) struct Guardian {
 }
 
 impl Guardian {
-    /// Starts it. Nothing is mounted yet.
+    /// Starts it; `restarts` if it may have to mount again. Nothing is mounted yet.
     ///
     /// # Errors
     ///
     /// The system has no process or no thread for it.
-    pub(super) fn start() -> io::Result<Guardian> {
+    pub(super) fn start(restarts: bool) -> io::Result<Guardian> {
         let dismissed = Arc::new(AtomicBool::new(false));
         let was_dismissed = Arc::clone(&dismissed);
         let (sender, started) = mpsc::sync_channel(1);
         let sentinel = thread::Builder::new().name("sentinel".into()).spawn(move || {
-            let child = spawn().and_then(|mut child| {
+            let child = spawn(restarts).and_then(|mut child| {
                 let pipe = child.stdin.take().ok_or(io::ErrorKind::BrokenPipe)?;
                 Ok((child, pipe))
             });
@@ -90,6 +93,17 @@ impl Guardian {
         self.tell(&Message::Mounted { id: entry.id, device: entry.device });
     }
 
+    /// It works: if this process dies from now on, it is to be made again.
+    pub(super) fn working(&mut self, restart: &Restart) {
+        restart.words.iter().for_each(|word| self.tell(&Message::Word(word.clone())));
+        self.tell(&Message::Working(restart.directory.clone()));
+    }
+
+    /// It is being ended: from now on it is not to be made again.
+    pub(super) fn ending(&mut self) {
+        self.tell(&Message::Ending);
+    }
+
     /// Nothing is mounted any more: the guardian ends, and this process can.
     pub(super) fn end(mut self) {
         self.dismissed.store(true, Ordering::Release);
@@ -108,14 +122,15 @@ impl Guardian {
 }
 
 /// Starts the guardian from the calling thread, with whose end the kernel tells it.
-fn spawn() -> io::Result<Child> {
+fn spawn(restarts: bool) -> io::Result<Child> {
+    let more = if restarts { restart::VARIABLES } else { &[] };
     Command::new("/proc/self/exe")
         .arg0(NAME)
         .arg(COMMAND)
         .arg(std::process::id().to_string())
         .env_clear()
         // What fusermount3 is found by.
-        .envs(["PATH", "FUSERMOUNT_PATH"].iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+        .envs(["PATH", "FUSERMOUNT_PATH"].iter().chain(more).filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -2,6 +2,7 @@
 
 use super::NAME;
 use super::message::{Inbox, Message};
+use super::restart::Plan;
 use crate::mount::kernel::FS_TYPE;
 use crate::mount::mountinfo::{DeviceId, MountEntry, MountTable};
 use crate::mount::remains::{self, Remains};
@@ -17,6 +18,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// What the kernel sends when the sentinel's thread ends.
 const DEATH: Signal = Signal::SIGUSR1;
@@ -39,16 +41,20 @@ pub fn guard(process: i32) -> Result<(), MountError> {
     let process = Pid::from_raw(process);
     let deaths = prepare().map_err(|error| MountError::system("the guardian cannot watch", error))?;
     let mut ward = Ward::Nothing;
+    let mut plan = Plan::default();
     let mut inbox = Inbox::default();
     let mut died = getppid() != process;
     // The end of the pipe is the death of the whole process, too.
     while let Some(piece) = said() {
         for message in inbox.take(&piece) {
-            ward = match message {
-                Message::Mounting(path) => Ward::Mounting(path),
-                Message::Mounted { id, device } => find(id, device).map_or(Ward::Nothing, Ward::Mounted),
+            match message {
+                Message::Mounting(path) => ward = Ward::Mounting(path),
+                Message::Mounted { id, device } => ward = find(id, device).map_or(Ward::Nothing, Ward::Mounted),
+                Message::Word(word) => plan.add(word),
+                Message::Working(directory) => plan.is_complete(directory, Instant::now()),
+                Message::Ending => plan = Plan::default(),
                 Message::Ended => return Ok(()),
-            };
+            }
         }
         // What was said before the death counts.
         if died && piece.is_empty() {
@@ -60,7 +66,12 @@ pub fn guard(process: i32) -> Result<(), MountError> {
     match ward {
         Ward::Nothing => Ok(()),
         Ward::Mounting(path) => remains::clear_unserved(&path),
-        Ward::Mounted(remains) => remains.clear(|| getppid() != process),
+        Ward::Mounted(remains) => {
+            // What others have unmounted meanwhile stays so.
+            let was_mounted = remains.is_mounted();
+            remains.clear(|| getppid() != process)?;
+            if was_mounted { plan.carry_out(remains.mountpoint(), Instant::now()) } else { Ok(()) }
+        }
     }
 }
 
