@@ -20,6 +20,7 @@ mod link;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
+mod opening;
 mod operations;
 mod pieces;
 mod record;

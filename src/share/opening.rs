@@ -1,0 +1,110 @@
+//! Opening a file: the compound that carries it, and the record that the file gets.
+
+use super::Result;
+use super::Share;
+use super::file::{Identity, Open, SmbFile};
+use super::record::OwnChange;
+use super::records::{Record, known};
+use super::smb::{Repeat, SmbShare, open_request};
+use super::task::{Task, metadata};
+use super::types::{Change, CreateAction, Disposition, Metadata, OpenHow, RemotePath, Target};
+use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::frame::RELATED_FILE;
+use crate::wire::messages::create;
+use crate::wire::messages::lease::Wanted;
+use crate::wire::messages::{info, io};
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// CreateAction (MS-SMB2 2.2.14).
+const OPENED: u32 = 1;
+const CREATED: u32 = 2;
+
+impl SmbShare {
+    /// Opens a file, and reads as many of its first bytes, if any are wanted.
+    pub(super) async fn open_with(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        wanted: u32,
+    ) -> Result<(SmbFile, Metadata, CreateAction, Bytes)> {
+        let task = Task { operation: "CREATE", path };
+        let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
+        // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
+        let announced = how.lease.map(|lease| self.leases.announce(lease));
+        let requests = |tree: &Tree| {
+            let parent = self.directory_leases.on_parent_of(path);
+            let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, parent));
+            let mut requests = vec![open_request(path, how, lease)];
+            requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
+            requests.extend((wanted > 0).then(|| io::read(RELATED_FILE, 0, wanted)));
+            requests
+        };
+        let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
+        let asked = std::time::Instant::now();
+        let creates = !matches!(how.disposition, Disposition::Open | Disposition::Overwrite);
+        // A new file breaks no lease, for whose end the CLOSEs would have to wait.
+        let (tree, mut replies) = match creates {
+            true => self.run_with_closes(task, repeat, requests, &[]).await?,
+            false => self.run(task, repeat, requests).await?,
+        };
+        let created = task.created(&replies)?;
+        let open = Open::new(Arc::clone(&tree), created.file);
+        let file = self.opened(path, how, &created, open, asked).await;
+        if truncates {
+            file.writes();
+            if replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
+                file.record.begin(OwnChange::Resize(0)).answered(&tree, None);
+            }
+        }
+        file.hold(announced.and_then(|announced| announced.opened(&tree, &created)));
+        let read = if wanted > 0 { replies.pop() } else { None };
+        task.all(&replies)?;
+        let data = read.filter(|reply| reply.status() == NtStatus::SUCCESS);
+        let data = data.and_then(|reply| io::parse_read(&reply, wanted).ok()).unwrap_or_default();
+        let mut found = metadata(created.info, created.disk_id, 0);
+        let action = match (created.action, truncates) {
+            (CREATED, _) => CreateAction::Created,
+            (_, true) => CreateAction::Overwritten,
+            _ => CreateAction::Opened,
+        };
+        if truncates && created.action == OPENED && created.info.size == 0 {
+            // Servers leave the time of the last write alone where the size stays as it is.
+            let now = self.clock();
+            let touch = Change { modified: Some(now), ..Change::default() };
+            // By path: a time that is set through a handle is the last one that its writes move.
+            match self.set(Target::Path(path), &touch).await {
+                Ok(()) => (found.modified, found.changed) = (now, now),
+                Err(error) => tracing::debug!(%error, "the time of an empty file that was truncated stays as it was"),
+            }
+        }
+        if truncates {
+            (found.size, found.allocation) = (0, 0);
+        }
+        Ok((file, found, action, data))
+    }
+
+    /// A file that was just opened, with its record. From here on the open is closed when it is dropped.
+    async fn opened(
+        &self,
+        path: &RemotePath,
+        how: OpenHow,
+        created: &create::Created,
+        open: Open,
+        asked: std::time::Instant,
+    ) -> SmbFile {
+        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
+        let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
+        let record = self.records.of(identity, path, || Record::new(Arc::clone(&tree), found));
+        let file = SmbFile::new(path.clone(), how, identity, Arc::clone(&record), open);
+        if record.is_older_than(&tree)
+            && let Ok(_turn) = record.turn.acquire().await
+        {
+            self.judge(&record, &tree, found, path, Instant::now() + self.request_timeout).await;
+        }
+        record.told(&tree, &created.info, asked);
+        file
+    }
+}
