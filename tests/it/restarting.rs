@@ -1,7 +1,7 @@
 //! `--restart`: a mount whose process is killed comes back; one that was unmounted does not.
 
 use crate::support::command::run;
-use crate::support::mount::{Mount, Request, program};
+use crate::support::mount::{Mount, Request, program, program_for_all};
 use crate::support::mountinfo;
 use crate::support::processes::{guardian_of, is_running, processes_of};
 use crate::support::proxy::Proxy;
@@ -111,6 +111,21 @@ fn relative_paths_keep_their_meaning() {
     let second = killed_and_back(&first);
     assert_eq!(fs::read(second.join("file")).unwrap(), b"x");
     second.unmount();
+}
+
+#[test]
+fn a_working_directory_that_the_user_may_not_enter_is_no_hindrance() {
+    let (_, url) = shared_file();
+    let (closed, mountpoint) = (scratch::folder("closed"), scratch::folder("again"));
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&mountpoint, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args([&format!("--reuid={SOMEBODY}"), &format!("--regid={SOMEBODY}"), "--clear-groups", "--"]);
+    command.arg(program_for_all()).arg(&url).arg(&mountpoint).arg("--restart");
+    command.arg("--credentials").arg(credentials(SOMEBODY)).current_dir(&closed);
+    run(&mut command, LIMIT).success();
+    let first = Mount::found_at(&mountpoint, Duration::from_secs(90));
+    killed_and_back(&first).unmount();
 }
 
 /// Like the first process: a session of its own, no blocked signal that the first did not block, nothing of the guardian's open.

@@ -1,7 +1,7 @@
 //! Several mounts at one path: each ends alone.
 
 use crate::support::command::run;
-use crate::support::mount::PROGRAM;
+use crate::support::mount::program_for_all;
 use crate::support::mountinfo;
 use crate::support::processes::is_running;
 use crate::support::scene::Scene;
@@ -19,6 +19,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// The first mount is detached while a file on it is open, the second one made at its path, and the first process
 /// ended. In a mount namespace without the FUSE control file system, where a connection can be ended by its path only.
 const DETACHED: &str = r#"
+    # Below a chroot / is no mount, and the namespace around it is private already.
+    mount --make-rprivate / 2>/dev/null
     umount /sys/fs/fuse/connections 2>/dev/null
     program=$1 url=$2 folder=$3; shift 3
     mounted() { grep -q " $folder .*fuse.cifs" /proc/self/mountinfo; }
@@ -47,8 +49,14 @@ fn a_detached_mount_ends_alone(owner: u32, prefix: &[&str]) {
     let folder = scratch::folder("mnt");
     std::os::unix::fs::chown(&folder, Some(owner), Some(owner)).unwrap();
     let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "bash", "-c", DETACHED, "bash", PROGRAM, &scene.url()]);
-    command.arg(&folder).args(prefix).env("AUTH_USERNAME", user()).env("AUTH_PASSWORD", PASSWORD);
+    command.args(["--mount", "--propagation", "unchanged", "bash", "-c", DETACHED, "bash"]);
+    command
+        .arg(program_for_all())
+        .arg(scene.url())
+        .arg(&folder)
+        .args(prefix)
+        .env("AUTH_USERNAME", user())
+        .env("AUTH_PASSWORD", PASSWORD);
     run(&mut command, Duration::from_secs(90)).success();
 }
 

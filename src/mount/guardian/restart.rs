@@ -117,7 +117,7 @@ impl Plan {
         let output = Command::new("/proc/self/exe")
             .arg0(name)
             .args(arguments)
-            .current_dir(&self.restart.directory)
+            .current_dir(usable(&self.restart.directory))
             .env(QUICK_DEATHS, quick.to_string())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -129,6 +129,16 @@ impl Plan {
         }
         let is_final = output.status.code().is_some_and(|code| FINAL.contains(&code));
         Err((is_final, reason(&String::from_utf8_lossy(&output.stderr)).unwrap_or(output.status.to_string())))
+    }
+}
+
+/// The working directory, if this user may enter it. Otherwise no relative path of the command line can have been looked up
+/// from it, and any other will do.
+fn usable(directory: &Path) -> &Path {
+    let entered = directory.join(".");
+    match within(LOOK_LIMIT, move || std::fs::symlink_metadata(entered)) {
+        Ok(Ok(_)) => directory,
+        _ => Path::new("/"),
     }
 }
 

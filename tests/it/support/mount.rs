@@ -392,7 +392,7 @@ fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
 
 /// A copy of the program that every user may run. The program itself cannot be run by a user who may not enter one of the folders
 /// above it, and the checkout may be in a home folder with mode 0700.
-fn program_for_all() -> &'static Path {
+pub(crate) fn program_for_all() -> &'static Path {
     static COPY: OnceLock<PathBuf> = OnceLock::new();
     COPY.get_or_init(|| {
         let copy = scratch::folder("program").join("cifs-fuse");
