@@ -91,8 +91,9 @@ impl SmbFile {
 
     /// Whether a change may be made that is indifferent to so many conflicts of the file.
     pub(super) fn may_change(&self, tolerates: u64) -> bool {
-        if self.record.lock().conflicts() > tolerates {
-            self.refuses.store(true, Ordering::Release);
+        if self.record.lock().conflicts() > tolerates && !self.refuses.swap(true, Ordering::AcqRel) {
+            tracing::error!(path = %self.path, "another client changed the file while the connection was lost: what was written \
+                here before, and had not reached the server, is not written over that; write(2), fsync(2) and close(2) answer EIO");
         }
         !self.refuses.load(Ordering::Acquire)
     }

@@ -102,7 +102,7 @@ impl SmbShare {
         if record.is_older_than(&tree)
             && let Ok(_turn) = record.turn.acquire().await
         {
-            self.judge(&record, &tree, found, path, Instant::now() + self.request_timeout).await;
+            self.judge(&record, &tree, (found, false), path, Instant::now() + self.request_timeout).await;
         }
         record.told(&tree, &created.info, asked);
         file

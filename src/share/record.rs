@@ -80,6 +80,10 @@ pub(super) struct FileRecord {
     size: u64,
     /// The change time that the server told, if this client has changed nothing since.
     changed: Option<FileTime>,
+    /// The change time that the server told last.
+    told: FileTime,
+    /// This client may have set the times since then.
+    has_set_times: bool,
     /// The server's clock when it answered the last change by this client.
     answered: Option<FileTime>,
     /// This client has changed the file in this session.
@@ -106,6 +110,8 @@ impl FileRecord {
         FileRecord {
             size: known.size,
             changed: Some(known.changed),
+            told: known.changed,
+            has_set_times: false,
             answered: None,
             has_changed: false,
             last_change: None,
@@ -125,11 +131,13 @@ impl FileRecord {
     pub(super) fn told(&mut self, known: Known, asked: Instant) {
         if self.under_way.is_empty() && self.last_change.is_none_or(|change| change < asked) {
             (self.size, self.changed, self.answered) = (known.size, Some(known.changed), None);
+            (self.told, self.has_set_times) = (known.changed, false);
         }
     }
 
     /// A change is about to be sent. Ends by [`FileRecord::answered`] or [`FileRecord::give_up`].
     pub(super) fn begin(&mut self, change: OwnChange) -> u64 {
+        self.has_set_times |= matches!(change, OwnChange::Attributes);
         self.next += 1;
         self.under_way.insert(self.next, change);
         self.next
@@ -200,13 +208,13 @@ impl FileRecord {
         }
     }
 
-    /// The same, with the data of WRITEs that were under way: what each range holds, from the beginning of the page on that
-    /// it begins in, and no more than up to the file's end. A range that could not be read is left out.
+    /// The same, with the data of WRITEs that were under way: what the pages hold that each goes to, and no more than up to
+    /// the file's end. A range that could not be read is left out.
     pub(super) fn weigh(&self, found: Known, read: &[(u64, Bytes)], loss: &Loss) -> Judgement {
         let mut evidence = Evidence::default();
         for (number, there) in read {
             if let Some(OwnChange::Write { offset, data }) = self.under_way.get(number) {
-                self.compare(*offset, data, there, &mut evidence);
+                self.compare(*number, (*offset, data), there, &mut evidence);
             }
         }
         match evidence {
@@ -217,7 +225,7 @@ impl FileRecord {
         }
     }
 
-    fn compare(&self, offset: u64, sent: &[u8], there: &[u8], evidence: &mut Evidence) {
+    fn compare(&self, number: u64, (offset, sent): (u64, &[u8]), there: &[u8], evidence: &mut Evidence) {
         let origin = offset / PAGE * PAGE;
         let (mut at, end) = (offset, offset + sent.len() as u64);
         while at < end {
@@ -232,7 +240,7 @@ impl FileRecord {
                 evidence.arrived = true;
             } else if at >= self.size && found.iter().all(|byte| *byte == 0) {
                 // A hole below a WRITE that has arrived.
-            } else if self.unflushed.agrees(at / PAGE * PAGE..stop, page) == Some(false) {
+            } else if self.unflushed.page_agrees(at / PAGE, page) == Some(false) && !self.is_shared(number, at / PAGE) {
                 // Neither what was sent nor what was there before.
                 evidence.foreign = true;
             }
@@ -240,14 +248,30 @@ impl FileRecord {
         }
     }
 
+    /// Whether another WRITE under way goes to the same page.
+    fn is_shared(&self, number: u64, page: u64) -> bool {
+        let touches = |range: &Range<u64>| range.start < (page + 1) * PAGE && page * PAGE < range.end;
+        self.under_way().iter().any(|(other, range)| *other != number && touches(range))
+    }
+
     /// The verdict: from now on the file is as it was found.
     pub(super) fn settle(&mut self, found: Known, judgement: Judgement) {
+        // A size that was set without an answer may have cut what was written before.
+        let resized = self.under_way.values().filter_map(|change| match change {
+            OwnChange::Resize(size) => Some(*size),
+            _ => None,
+        });
+        let shortest = resized.chain(self.given_up_sizes.iter().copied()).min();
+        if let Some(size) = shortest {
+            self.unflushed.cut(size);
+        }
         self.is_doubtful |= !self.unflushed.is_empty();
-        self.is_short |= found.size < self.size && self.given_up_sizes.is_empty();
+        self.is_short |= found.size < self.size && shortest.is_none();
         if judgement == Judgement::Conflict {
             self.conflicts += 1;
         }
         (self.size, self.changed, self.answered, self.has_changed) = (found.size, Some(found.changed), None, false);
+        (self.told, self.has_set_times) = (found.changed, false);
         self.given_up = 0;
         self.given_up_sizes.clear();
     }
@@ -287,7 +311,9 @@ impl FileRecord {
         if self.changed == Some(changed) {
             return true;
         }
-        if !self.has_changed {
+        // Some servers tell the time of the last write as the change time: another client can set that back, and an own WRITE
+        // does not.
+        if !self.has_changed || (changed < self.told && !self.has_set_times) {
             return false;
         }
         // A server that does not tell its clock leaves nothing but sizes and data.

@@ -14,13 +14,15 @@ use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
-use super::smb::{Failure, SmbShare, open_request, send, why_ended};
+use super::smb::{Failure, Repeat, SmbShare, open_request, send, why_ended};
 use super::task::Task;
 use super::types::{Disposition, OpenHow, RemotePath};
 use super::unflushed::PAGE;
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
+use crate::wire::frame::RELATED_FILE;
+use crate::wire::messages::create::{self, Create, access, disposition, options};
 use crate::wire::messages::io;
 use crate::wire::messages::lease::Wanted;
 use bytes::{Bytes, BytesMut};
@@ -55,6 +57,11 @@ impl SmbShare {
 
     /// Opens a file by its name once more; `None` if that connection was lost as well.
     async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
+        let is_written = match self.is_being_written(file, &tree, deadline).await {
+            Ok(is_written) => is_written,
+            Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
+            Err(Failure::Wire(error)) => return Err(task.wire(error)),
+        };
         let how = OpenHow { disposition: Disposition::Open, ..file.how };
         let replies = match send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await {
             Ok(replies) => replies,
@@ -73,18 +80,41 @@ impl SmbShare {
             open.post_close();
             return Err(task.fail(Cause::Stale));
         }
-        self.judge(&file.record, &tree, known(&created.info), &file.path, deadline).await;
+        self.judge(&file.record, &tree, (known(&created.info), is_written), &file.path, deadline).await;
         tracing::info!(path = %file.path, "opened again after the connection was lost");
         Ok(Some(open))
     }
 
-    /// Judges a file that was just opened in a session, if its record is of an earlier one. For the one who has the
-    /// record's turn.
+    /// Whether another client may be writing the file in the new session: an open that does not share writing is refused
+    /// then. It has other clients that hold data back send it, too, and Samba would tell the time of that only when they close.
+    /// No, if that was asked before for this file, or this open writes nothing.
+    async fn is_being_written(
+        &self,
+        file: &SmbFile,
+        tree: &Arc<Tree>,
+        deadline: Instant,
+    ) -> std::result::Result<bool, Failure> {
+        if !file.how.write || !file.record.is_older_than(tree) {
+            return Ok(false);
+        }
+        let look = Create {
+            path: file.path.as_utf16(),
+            access: access::READ_DATA | access::READ_ATTRIBUTES,
+            attributes: 0,
+            disposition: disposition::OPEN,
+            options: options::NON_DIRECTORY,
+        };
+        let replies = send(tree, vec![look.request_unless_written(), create::close(RELATED_FILE)], deadline).await?;
+        Ok(replies.first().is_some_and(|reply| reply.status() == NtStatus::SHARING_VIOLATION))
+    }
+
+    /// Judges a file that was just opened in a session, if its record is of an earlier one. `is_written` says that another
+    /// client may be writing it. For the one who has the record's turn.
     pub(super) async fn judge(
         &self,
         record: &Record,
         tree: &Arc<Tree>,
-        found: Known,
+        (found, is_written): (Known, bool),
         path: &RemotePath,
         deadline: Instant,
     ) {
@@ -92,13 +122,13 @@ impl SmbShare {
             return;
         }
         let loss = record.loss(tree);
-        let mut judgement = record.lock().judge(found, &loss);
+        let mut judgement = if is_written { Judgement::Conflict } else { record.lock().judge(found, &loss) };
         if judgement == Judgement::ReadBack {
             let mut read = Vec::new();
             let under_way = record.lock().under_way();
             if let Ok(Some(reader)) = Reader::open(tree, path, deadline).await {
                 for (number, range) in under_way {
-                    let range = range.start / PAGE * PAGE..range.end.min(found.size);
+                    let range = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(found.size);
                     if let Ok(Some(data)) = reader.read(range, self.limits.read, deadline).await {
                         read.push((number, data));
                     }
@@ -111,8 +141,7 @@ impl SmbShare {
             judgement = record.lock().weigh(found, &read, &loss);
         }
         if judgement == Judgement::Conflict {
-            tracing::error!(%path, "another client changed the file while the connection was lost: what was written here \
-                before, and had not reached the server, is not written over that; write(2), fsync(2) and close(2) answer EIO");
+            tracing::info!(%path, "another client changed the file while the connection was lost");
         }
         record.lock().settle(found, judgement);
         record.move_to(tree);
@@ -133,8 +162,7 @@ impl SmbShare {
             let longest = u64::from(self.limits.read.max(1));
             (record.unflushed.ranges(longest), record.unflushed.has_copied() || record.is_short())
         };
-        let deadline = Instant::now() + self.request_timeout;
-        let is_there = !is_unknown && self.all_agree(file, task, ranges, deadline).await?;
+        let is_there = !is_unknown && self.all_agree(file, task, ranges).await?;
         file.record.lock().resolve(mark);
         if is_there {
             return Ok(());
@@ -144,25 +172,31 @@ impl SmbShare {
         Err(task.fail(Cause::Lost))
     }
 
-    async fn all_agree(
-        &self,
-        file: &SmbFile,
-        task: Task<'_>,
-        ranges: Vec<Range<u64>>,
-        deadline: Instant,
-    ) -> Result<bool> {
+    async fn all_agree(&self, file: &SmbFile, task: Task<'_>, ranges: Vec<Range<u64>>) -> Result<bool> {
         if ranges.is_empty() {
             return Ok(true);
         }
-        let tree = self.live(file, task, deadline).await?.tree;
-        let failed = |failure| match failure {
-            Failure::Wire(error) => task.wire(error),
-            Failure::SessionGone => task.fail(Cause::Disconnected("the server has ended the session".into())),
-        };
+        let mut attempts = self.attempts();
+        loop {
+            let tree = self.live(file, task, attempts.deadline).await?.tree;
+            match self.agree_in(file, &tree, &ranges, attempts.deadline).await {
+                Ok(agree) => return Ok(agree),
+                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
+            }
+        }
+    }
+
+    async fn agree_in(
+        &self,
+        file: &SmbFile,
+        tree: &Arc<Tree>,
+        ranges: &[Range<u64>],
+        deadline: Instant,
+    ) -> std::result::Result<bool, Failure> {
         // What may not be read cannot be called safe.
-        let Some(reader) = Reader::open(&tree, &file.path, deadline).await.map_err(failed)? else { return Ok(false) };
+        let Some(reader) = Reader::open(tree, &file.path, deadline).await? else { return Ok(false) };
         for range in ranges {
-            if !self.range_agrees(file, &reader, range).await.map_err(failed)? {
+            if !self.range_agrees(file, &reader, range.clone()).await? {
                 return Ok(false);
             }
         }

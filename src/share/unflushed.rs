@@ -153,6 +153,15 @@ impl Unflushed {
         any.then_some(true)
     }
 
+    /// Whether a page, of which `data` is the beginning, holds what was written to it last. `None` if nothing is known of it,
+    /// or `data` ends before.
+    pub(super) fn page_agrees(&self, page: u64, data: &[u8]) -> Option<bool> {
+        let origin = page * PAGE;
+        let (piece, place) = self.pieces(origin..origin + PAGE).next()?;
+        let bytes = data.get((place.start - origin) as usize..(place.end - origin) as usize)?;
+        Some(hash(bytes) == piece.checksum)
+    }
+
     /// The pieces that begin in a range, in the order of the file, with their places in it.
     fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = (Piece, Range<u64>)> {
         let first = range.start / PAGE / PAGES as u64;
@@ -191,6 +200,16 @@ mod tests {
         lost[9_000] = 0;
         assert_eq!(unflushed.agrees(100..10_100, &lost), Some(false));
         assert_eq!(unflushed.agrees(20_000..30_000, &data), None);
+    }
+
+    #[test]
+    fn a_page_agrees_with_what_was_written_to_it_last() {
+        let unflushed = written(&[(0, &[1; 4096]), (4096 + 100, &[2; 50])]);
+        assert_eq!(unflushed.page_agrees(0, &[1; 4096]), Some(true));
+        assert_eq!(unflushed.page_agrees(0, &[3; 4096]), Some(false));
+        assert_eq!(unflushed.page_agrees(0, &[1; 100]), None, "the data ends before");
+        assert_eq!(unflushed.page_agrees(1, &[2; 150]), Some(true));
+        assert_eq!(unflushed.page_agrees(2, &[0; 4096]), None);
     }
 
     #[test]

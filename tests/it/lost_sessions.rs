@@ -233,6 +233,53 @@ fn what_was_flushed_before_is_not_asked_for() {
 }
 
 #[test]
+fn a_small_write_over_data_that_is_not_flushed_is_no_conflict() {
+    for (at, length) in [(0, 100), (500, 100), (4000, 200), (999_000, 2000)] {
+        let scene = Scene::with(b"");
+        let mut expected = noise(1, MIB);
+        scene.file.write_all_at(&expected, 0).unwrap();
+        let arrived = || fs::metadata(scene.there()).is_ok_and(|there| there.len() == MIB as u64);
+        assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
+        std::thread::sleep(CLEARLY_LATER);
+        let paused = scene.server.pause();
+        scene.file.write_all_at(&vec![7; length], at as u64).unwrap();
+        expected[at..at + length].fill(7);
+        // The WRITE leaves after a second, and has no answer.
+        std::thread::sleep(3 * CLEARLY_LATER);
+        scene.server.kill();
+        drop(paused);
+        scene.server.restart();
+        scene.file.sync_all().unwrap_or_else(|error| panic!("{length} at {at}: {error}"));
+        assert!(fs::read(scene.there()).unwrap() == expected, "{length} at {at}");
+    }
+}
+
+#[test]
+fn what_another_client_has_written_and_not_sent_is_left_alone() {
+    use crate::support::line::Line;
+    use crate::support::scene::url_of;
+    use crate::support::server::{Kind, Server};
+    let server = Server::shared(Kind::Smbd);
+    let line = Line::to(std::sync::Arc::clone(&server), &["--request-timeout=25"]);
+    let other = Request::new(url_of(&server, &line.folder)).mount();
+    let mut file = File::create(line.here("file")).unwrap();
+    file.write_all(&[b'o'; 20_000]).unwrap();
+    file.sync_all().unwrap();
+    std::thread::sleep(CLEARLY_LATER);
+    file.write_all_at(b"mine", 0).unwrap();
+    line.proxy.refuse();
+    line.proxy.cut();
+    // It stays open: the server lets the other client hold the data back, until this one opens the file again.
+    let theirs = OpenOptions::new().write(true).open(other.join("file")).unwrap();
+    theirs.write_all_at(b"theirs", 0).unwrap();
+    line.proxy.forward();
+    fails_with(file.sync_all(), Errno::IO);
+    drop((file, theirs));
+    assert_eq!(fs::read(line.there("file")).unwrap()[..8], *b"theirsoo");
+    other.unmount();
+}
+
+#[test]
 fn a_server_that_was_killed_and_has_everything_is_no_error() {
     let scene = Scene::with(&noise(1, 3 * MIB));
     scene.file.write_all_at(&noise(2, 3 * MIB), 3 * MIB as u64).unwrap();

@@ -199,3 +199,56 @@ fn what_was_answered_before_a_loss_is_doubtful_until_it_was_looked_at() {
     story.record.settle(known(120, 20), Judgement::Conflict);
     assert!(story.record.is_short(), "the server had answered for 200 bytes");
 }
+
+#[test]
+fn a_write_that_ends_within_a_page_of_older_data_is_no_conflict() {
+    let mut story = Story::new();
+    story.wrote(0, &[1; 100_000], 10);
+    for (offset, length) in [(0, 100), (500, 100), (4000, 200), (8191, 2)] {
+        let number = story.record.begin(write(offset, &vec![2; length]));
+        let found = known(100_000, 40);
+        let pages = (offset as usize + length).next_multiple_of(4096) - offset as usize / 4096 * 4096;
+        let verdict = |byte: u8| {
+            let read = [(number, Bytes::from(vec![byte; pages]))];
+            story.record.weigh(found, &read, &lost(40))
+        };
+        assert_eq!(verdict(1), Judgement::Unchanged, "{length} at {offset} have not arrived");
+        assert_eq!(verdict(9), Judgement::Conflict, "{length} at {offset}");
+        story.record.under_way.clear();
+    }
+}
+
+#[test]
+fn writes_under_way_to_the_same_page_do_not_accuse_each_other() {
+    let mut story = Story::new();
+    story.wrote(0, &[1; 4096], 10);
+    let (first, second) = (story.record.begin(write(0, &[2; 100])), story.record.begin(write(200, &[3; 100])));
+    let mut page = vec![1; 4096];
+    page[200..300].fill(3);
+    let read = [(first, Bytes::from(page.clone())), (second, Bytes::from(page))];
+    assert_eq!(story.record.weigh(known(4096, 20), &read, &lost(20)), Judgement::Unchanged);
+}
+
+#[test]
+fn a_size_that_was_set_without_an_answer_is_no_loss() {
+    let mut story = Story::new();
+    story.wrote(0, &[1; 300_000], 10);
+    story.record.begin(OwnChange::Resize(100_000));
+    let found = known(100_000, 20);
+    assert_eq!(story.record.judge(found, &lost(20)), Judgement::Unchanged);
+    story.record.settle(found, Judgement::Unchanged);
+    assert!(!story.record.is_short());
+    assert!(story.record.unflushed.ranges(1 << 30).iter().all(|range| range.end <= 100_000));
+}
+
+#[test]
+fn a_time_that_was_set_back_is_no_own_one_unless_this_client_sets_times() {
+    let mut story = Story::new();
+    story.record.told(known(100, 30), story.now);
+    story.wrote(0, b"x", 40);
+    assert_eq!(story.record.judge(known(100, 35), &lost(50)), Judgement::Unchanged);
+    assert_eq!(story.record.judge(known(100, 20), &lost(50)), Judgement::Conflict);
+    let number = story.record.begin(OwnChange::Attributes);
+    story.record.answered(number, None, Some(at(41)), story.now);
+    assert_eq!(story.record.judge(known(100, 20), &lost(50)), Judgement::Unchanged);
+}

@@ -46,6 +46,7 @@ pub mod options {
 
 /// Others may read, write, rename and delete the file while it is open: what POSIX expects.
 const SHARE_ALL: u32 = 7;
+const SHARE_WRITE: u32 = 2;
 const IMPERSONATION: u32 = 2;
 /// Asks for the file's id on disk (MS-SMB2 2.2.13.2.9).
 const QUERY_ON_DISK_ID: &[u8; 4] = b"QFid";
@@ -73,10 +74,16 @@ impl Create<'_> {
 
     /// The request, which also asks to be allowed to cache.
     pub fn request_caching(&self, wanted: Wanted) -> Request {
-        Request::checked(Command::Create, self.body(wanted))
+        Request::checked(Command::Create, self.body(wanted, SHARE_ALL))
     }
 
-    fn body(&self, wanted: Wanted) -> Result<Vec<u8>, TooLong> {
+    /// The request of an open that is refused with STATUS_SHARING_VIOLATION while another open may write the file
+    /// (MS-SMB2 2.2.13: ShareAccess).
+    pub fn request_unless_written(&self) -> Request {
+        Request::checked(Command::Create, self.body(Wanted::Nothing, SHARE_ALL & !SHARE_WRITE))
+    }
+
+    fn body(&self, wanted: Wanted, sharing: u32) -> Result<Vec<u8>, TooLong> {
         const FIXED: u16 = 56;
         let name_length = length16(2 * self.path.len(), TooLong::Path)?;
         let contexts_at = (u32::from(behind(FIXED)) + u32::from(name_length)).next_multiple_of(8);
@@ -90,7 +97,7 @@ impl Create<'_> {
             .put_u64(0)
             .put_u32(self.access | access::SYNCHRONIZE)
             .put_u32(self.attributes)
-            .put_u32(SHARE_ALL)
+            .put_u32(sharing)
             .put_u32(self.disposition)
             .put_u32(self.options)
             .put_u16(behind(FIXED))

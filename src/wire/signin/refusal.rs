@@ -43,6 +43,10 @@ impl Refusal {
             | NtStatus::NETWORK_BUSY
             | NtStatus::IO_TIMEOUT
             | NtStatus::CANCELLED
+            // smbd answers this while a process that was killed is cleaned up.
+            | NtStatus::OBJECT_NAME_NOT_FOUND
+            | NtStatus::OBJECT_PATH_NOT_FOUND
+            | NtStatus::NOT_FOUND
             | NtStatus::PIPE_BUSY
             | NtStatus::PIPE_NOT_AVAILABLE
             | NtStatus::PIPE_DISCONNECTED
