@@ -104,7 +104,7 @@ impl SmbShare {
         {
             self.judge(&record, &tree, (found, false), path, Instant::now() + self.request_timeout).await;
         }
-        record.told(&tree, &created.info, asked);
+        record.reported(&tree, &created.info, asked);
         file
     }
 }

@@ -91,7 +91,7 @@ impl Share for SmbShare {
         let (asked, tree) = (std::time::Instant::now(), file.open().tree);
         let replies = self.run_on(file, task.operation, |open| vec![info::query_file(open.file)]).await?;
         let found = task.parsed(info::parse_file(task.reply(&replies, 0)?))?;
-        file.record.told(&tree, &found, asked);
+        file.record.reported(&tree, &found, asked);
         Ok(metadata(found, file.identity.disk_id, 0))
     }
 

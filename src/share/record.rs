@@ -5,7 +5,7 @@
 //! there afterwards only if nobody else has changed the file. The evidence is the file's size and change time when it is
 //! opened again, and the data of the WRITEs that were under way. A file is unchanged by others if
 //!
-//! - size and change time are as the server told them last, or
+//! - size and change time are as the server reported them last, or
 //! - this client's own changes explain both: the size can result from them, and either one of the WRITEs under way is
 //!   there, or the change time is not later than the answer to the last change, by the server's clock, or it is the
 //!   moment when the server closed the file because the session was lost (Samba sets the time of the last write then).
@@ -78,10 +78,10 @@ pub(super) enum Judgement {
 #[derive(Debug)]
 pub(super) struct FileRecord {
     size: u64,
-    /// The change time that the server told, if this client has changed nothing since.
+    /// The change time that the server reported, if this client has changed nothing since.
     changed: Option<FileTime>,
-    /// The change time that the server told last.
-    told: FileTime,
+    /// The change time that the server reported last.
+    last_reported: FileTime,
     /// This client may have set the times since then.
     has_set_times: bool,
     /// The server's clock when it answered the last change by this client.
@@ -110,7 +110,7 @@ impl FileRecord {
         FileRecord {
             size: known.size,
             changed: Some(known.changed),
-            told: known.changed,
+            last_reported: known.changed,
             has_set_times: false,
             answered: None,
             has_changed: false,
@@ -128,10 +128,10 @@ impl FileRecord {
 
     /// The server tells how the file is, in the same session. It was asked at `asked`: what this client has changed since, it
     /// may not know.
-    pub(super) fn told(&mut self, known: Known, asked: Instant) {
+    pub(super) fn reported(&mut self, known: Known, asked: Instant) {
         if self.under_way.is_empty() && self.last_change.is_none_or(|change| change < asked) {
             (self.size, self.changed, self.answered) = (known.size, Some(known.changed), None);
-            (self.told, self.has_set_times) = (known.changed, false);
+            (self.last_reported, self.has_set_times) = (known.changed, false);
         }
     }
 
@@ -255,7 +255,7 @@ impl FileRecord {
     }
 
     /// The verdict: from now on the file is as it was found.
-    pub(super) fn settle(&mut self, found: Known, judgement: Judgement) {
+    pub(super) fn adopt(&mut self, found: Known, judgement: Judgement) {
         // A size that was set without an answer may have cut what was written before.
         let resized = self.under_way.values().filter_map(|change| match change {
             OwnChange::Resize(size) => Some(*size),
@@ -271,7 +271,7 @@ impl FileRecord {
             self.conflicts += 1;
         }
         (self.size, self.changed, self.answered, self.has_changed) = (found.size, Some(found.changed), None, false);
-        (self.told, self.has_set_times) = (found.changed, false);
+        (self.last_reported, self.has_set_times) = (found.changed, false);
         self.given_up = 0;
         self.given_up_sizes.clear();
     }
@@ -286,7 +286,7 @@ impl FileRecord {
         self.is_doubtful && self.is_short
     }
 
-    /// What was doubtful was looked at: it is flushed, or lost, and a program is told of that once.
+    /// What was doubtful was looked at: it is flushed, or lost, and one program call answers so.
     pub(super) fn resolve(&mut self, mark: u64) {
         self.unflushed.flushed(mark);
         (self.is_doubtful, self.is_short) = (false, false);
@@ -313,7 +313,7 @@ impl FileRecord {
         }
         // Some servers tell the time of the last write as the change time: another client can set that back, and an own WRITE
         // does not.
-        if !self.has_changed || (changed < self.told && !self.has_set_times) {
+        if !self.has_changed || (changed < self.last_reported && !self.has_set_times) {
             return false;
         }
         // A server that does not tell its clock leaves nothing but sizes and data.

@@ -54,10 +54,10 @@ impl Record {
         *self.tree.lock() = Arc::clone(tree);
     }
 
-    /// The server told how the file is, in this session; it was asked at `asked`.
-    pub(super) fn told(&self, tree: &Arc<Tree>, info: &FileInfo, asked: Instant) {
+    /// The server reports how the file is, in this session; it was asked at `asked`.
+    pub(super) fn reported(&self, tree: &Arc<Tree>, info: &FileInfo, asked: Instant) {
         if Arc::ptr_eq(&self.tree.lock(), tree) {
-            self.state.lock().told(known(info), asked);
+            self.state.lock().reported(known(info), asked);
         }
     }
 

@@ -143,7 +143,7 @@ impl SmbShare {
         if judgement == Judgement::Conflict {
             tracing::info!(%path, "another client changed the file while the connection was lost");
         }
-        record.lock().settle(found, judgement);
+        record.lock().adopt(found, judgement);
         record.move_to(tree);
     }
 

@@ -167,7 +167,7 @@ fn sizes_that_were_set_are_own_changes() {
 fn a_conflict_counts_for_every_open_from_before() {
     let mut story = Story::new();
     assert_eq!(story.record.conflicts(), 0);
-    story.record.settle(known(150, 20), Judgement::Conflict);
+    story.record.adopt(known(150, 20), Judgement::Conflict);
     assert_eq!(story.record.conflicts(), 1);
     assert_eq!(story.record.judge(known(150, 20), &lost(900)), Judgement::Unchanged, "that is how it is now");
 }
@@ -178,25 +178,25 @@ fn what_the_server_tells_is_not_believed_over_a_change_since_it_was_asked() {
     let asked = story.now;
     story.now += Duration::from_secs(1);
     story.wrote(100, b"later", 20);
-    story.record.told(known(100, 10), asked);
+    story.record.reported(known(100, 10), asked);
     assert_eq!(story.record.judge(known(105, 20), &lost(50)), Judgement::Unchanged);
-    story.record.told(known(105, 20), story.now + Duration::from_secs(1));
+    story.record.reported(known(105, 20), story.now + Duration::from_secs(1));
     assert_eq!(story.record.judge(known(105, 30), &lost(90)), Judgement::Conflict);
 }
 
 #[test]
 fn what_was_answered_before_a_loss_is_doubtful_until_it_was_looked_at() {
     let mut story = Story::new();
-    story.record.settle(known(100, 0), Judgement::Unchanged);
+    story.record.adopt(known(100, 0), Judgement::Unchanged);
     assert!(!story.record.is_doubtful(), "nothing is unflushed");
     story.wrote(100, &[1; 50], 20);
-    story.record.settle(known(150, 20), Judgement::Unchanged);
+    story.record.adopt(known(150, 20), Judgement::Unchanged);
     assert!(story.record.is_doubtful() && !story.record.is_short());
     let mark = story.record.unflushed.begin_flush();
     story.record.resolve(mark);
     assert!(!story.record.is_doubtful() && story.record.unflushed.is_empty());
     story.wrote(150, &[1; 50], 20);
-    story.record.settle(known(120, 20), Judgement::Conflict);
+    story.record.adopt(known(120, 20), Judgement::Conflict);
     assert!(story.record.is_short(), "the server had answered for 200 bytes");
 }
 
@@ -236,7 +236,7 @@ fn a_size_that_was_set_without_an_answer_is_no_loss() {
     story.record.begin(OwnChange::Resize(100_000));
     let found = known(100_000, 20);
     assert_eq!(story.record.judge(found, &lost(20)), Judgement::Unchanged);
-    story.record.settle(found, Judgement::Unchanged);
+    story.record.adopt(found, Judgement::Unchanged);
     assert!(!story.record.is_short());
     assert!(story.record.unflushed.ranges(1 << 30).iter().all(|range| range.end <= 100_000));
 }
@@ -244,7 +244,7 @@ fn a_size_that_was_set_without_an_answer_is_no_loss() {
 #[test]
 fn a_time_that_was_set_back_is_no_own_one_unless_this_client_sets_times() {
     let mut story = Story::new();
-    story.record.told(known(100, 30), story.now);
+    story.record.reported(known(100, 30), story.now);
     story.wrote(0, b"x", 40);
     assert_eq!(story.record.judge(known(100, 35), &lost(50)), Judgement::Unchanged);
     assert_eq!(story.record.judge(known(100, 20), &lost(50)), Judgement::Conflict);
