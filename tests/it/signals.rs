@@ -147,7 +147,12 @@ impl Terminal {
         let words =
             format!("exec {prefix} {PROGRAM} {} {} --foreground", url_of(&server, &folder), mountpoint.display());
         let mut command = Command::new("script");
-        command.args(["-q", "-c", &words, "/dev/null"]).env("AUTH_USERNAME", user()).env("AUTH_PASSWORD", PASSWORD);
+        // nohup writes its file into the working directory.
+        command
+            .args(["-q", "-c", &words, "/dev/null"])
+            .current_dir(scratch::root())
+            .env("AUTH_USERNAME", user())
+            .env("AUTH_PASSWORD", PASSWORD);
         let started = apart(move || spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())));
         let script = started.expect("script(1) is part of every Debian");
         assert!(wait_until(LIMIT, || mountinfo::at(&mountpoint).is_some()), "no mount");
