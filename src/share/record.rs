@@ -10,7 +10,8 @@
 //!   there, or the change time is not later than the answer to the last change, by the server's clock, or it is the
 //!   moment when the server closed the file because the session was lost (Samba sets the time of the last write then).
 //!
-//! Anything else is a conflict. Invariant: a conflict counts for every open from before it ([`FileRecord::conflicts`]).
+//! Anything else is a conflict, and so is a file that another client has open for writing by then ([`super::reopen`]).
+//! Invariant: a conflict counts for every open from before it ([`FileRecord::conflicts`]).
 
 use super::types::FileTime;
 use super::unflushed::{Checksums, PAGE, Unflushed};

@@ -57,17 +57,11 @@ impl SmbShare {
 
     /// Opens a file by its name once more; `None` if that connection was lost as well.
     async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
-        let is_written = match self.is_being_written(file, &tree, deadline).await {
-            Ok(is_written) => is_written,
-            Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
-            Err(Failure::Wire(error)) => return Err(task.wire(error)),
-        };
+        let looked = self.is_being_written(file, &tree, deadline).await;
+        let Some(is_written) = unless_lost(task, looked)? else { return Ok(None) };
         let how = OpenHow { disposition: Disposition::Open, ..file.how };
-        let replies = match send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await {
-            Ok(replies) => replies,
-            Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => return Ok(None),
-            Err(Failure::Wire(error)) => return Err(task.wire(error)),
-        };
+        let opened = send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await;
+        let Some(replies) = unless_lost(task, opened)? else { return Ok(None) };
         let created = match task.created(&replies) {
             Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_NOT_FOUND) => {
                 return Err(task.fail(Cause::Stale));
@@ -220,6 +214,15 @@ impl SmbShare {
             }
         }
         Ok(false)
+    }
+}
+
+/// What came of a request; `None` if its session was lost, too.
+fn unless_lost<T>(task: Task<'_>, result: std::result::Result<T, Failure>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => Ok(None),
+        Err(Failure::Wire(error)) => Err(task.wire(error)),
     }
 }
 

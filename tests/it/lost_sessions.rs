@@ -191,9 +191,12 @@ fn small_writes_with_the_line_cut_between_are_no_error() {
 /// The server takes data, and loses its power before that is on its disk.
 fn what_the_server_lost_is_not_called_safe(lose: impl Fn(&Path)) {
     let scene = Scene::with(&noise(1, 3 * MIB));
-    scene.file.write_all_at(&noise(2, 3 * MIB), 3 * MIB as u64).unwrap();
-    let arrived = || fs::metadata(scene.there()).is_ok_and(|there| there.len() == 6 * MIB as u64);
+    let data = noise(2, 3 * MIB);
+    scene.file.write_all_at(&data, 3 * MIB as u64).unwrap();
+    let arrived = || fs::read(scene.there()).is_ok_and(|there| there.get(3 * MIB..) == Some(&data[..]));
     assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
+    // What has no answer yet would be sent again, and nothing be lost.
+    std::thread::sleep(CLEARLY_LATER);
     scene.server.kill();
     lose(&scene.there());
     scene.server.restart();
