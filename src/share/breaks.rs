@@ -6,7 +6,7 @@
 //! over. A task for each connection does the same when nobody looks.
 
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
-use super::types::{Caching, Lease, LeaseKey};
+use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::config::Dialect;
 use crate::wire::connect::{Terms, Tree};
 use crate::wire::connection::Connection;
@@ -81,9 +81,14 @@ pub(super) struct Holding {
 }
 
 impl Leases {
-    /// See [`Share::caching`](super::Share::caching).
+    /// What may be cached under this key.
     pub(super) fn caching(&self, key: LeaseKey) -> Caching {
-        self.settled().table.caching(key)
+        self.granted(key).caching
+    }
+
+    /// See [`Share::granted`](super::Share::granted).
+    pub(super) fn granted(&self, key: LeaseKey) -> Granted {
+        self.settled().table.granted(key)
     }
 
     /// What was taken away, for the first who asks.

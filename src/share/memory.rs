@@ -415,8 +415,8 @@ impl Share for MemoryShare {
 
     fn send_closes(&self) {}
 
-    fn caching(&self, key: LeaseKey) -> Caching {
-        self.leases.caching(key)
+    fn granted(&self, key: LeaseKey) -> Granted {
+        self.leases.granted(key)
     }
 
     fn breaks(&self) -> Option<Breaks> {

@@ -47,7 +47,7 @@ pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
     After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind,
-    FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    FileTime, Granted, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 pub use watch::SmbWatch;
 
@@ -94,7 +94,7 @@ pub trait Share: Send + Sync + 'static {
     /// the key's opens that are live now, without what it has taken away since. A break counts from when it
     /// is received, which is before [`Breaks::next`] tells it; the end of the connection counts at once.
     /// [`Caching::NONE`] for a key that has no open.
-    fn caching(&self, key: LeaseKey) -> Caching;
+    fn granted(&self, key: LeaseKey) -> Granted;
 
     /// What the server takes away, for the first who asks; `None` afterwards. Whoever asks for leases must
     /// have it read, and acknowledge each break as soon as it is obeyed: somebody else waits for that at
