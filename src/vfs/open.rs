@@ -326,6 +326,7 @@ impl<S: Share> Vfs<S> {
             let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };
             (keep_cache, state.on(event, now))
         });
+        self.files.leased(lease);
         if file.lock().is_older_than(granted) {
             // A break came in between: what is left now is not what was read before it.
             self.files.event(file, Event::Granted(self.share.granted(lease)));

@@ -48,6 +48,8 @@ pub(crate) struct Files<S: Share> {
 /// Open files by their leases.
 struct Leased<S: Share> {
     files: HashMap<LeaseKey, Weak<File<Open<S>>>>,
+    /// The leases of opens that the server has answered and the file does not know yet.
+    opening: Vec<LeaseKey>,
     sweep_at: usize,
 }
 
@@ -71,7 +73,7 @@ impl<S: Share> Files<S> {
             kernel,
             inodes,
             kept: Mutex::new(KeptOpens::new()),
-            leased: Mutex::new(Leased { files: HashMap::new(), sweep_at: SMALLEST_SWEEP }),
+            leased: Mutex::new(Leased { files: HashMap::new(), opening: Vec::new(), sweep_at: SMALLEST_SWEEP }),
             broken: Mutex::default(),
             next_break: AtomicU64::new(1),
             next_write: AtomicU64::new(1),
@@ -238,13 +240,22 @@ impl<S: Share> Drop for WriteUnderWay<S> {
 
 /// Leases.
 impl<S: Share> Files<S> {
-    /// Breaks of this lease concern this file from now on. To be called before what is granted is asked for.
+    /// Breaks of this lease concern this file from now on. To be called before what is granted is asked for; when the file
+    /// knows of its open, [`Files::leased`] is to be called.
     pub(crate) fn lease(&self, lease: LeaseKey, file: &FileOf<S>) {
         let mut leased = self.leased.lock();
+        leased.opening.push(lease);
         leased.files.insert(lease, Arc::downgrade(file));
         if leased.files.len() >= leased.sweep_at {
-            leased.files.retain(|lease, file| file.upgrade().is_some_and(|file| file.lock().lease() == Some(*lease)));
-            leased.sweep_at = (2 * leased.files.len()).max(SMALLEST_SWEEP);
+            leased.sweep();
+        }
+    }
+
+    /// The file knows of its open with this lease.
+    pub(crate) fn leased(&self, lease: LeaseKey) {
+        let mut leased = self.leased.lock();
+        if let Some(at) = leased.opening.iter().position(|other| *other == lease) {
+            leased.opening.swap_remove(at);
         }
     }
 
@@ -257,6 +268,18 @@ impl<S: Share> Files<S> {
         self.broken.lock().insert(number, broken);
         self.event(&file, Event::Broken { number, left, serial });
         None
+    }
+}
+
+impl<S: Share> Leased<S> {
+    /// Forgets the leases of files that are closed.
+    fn sweep(&mut self) {
+        let opening = &self.opening;
+        self.files.retain(|lease, file| {
+            let is_open = |file: FileOf<S>| file.lock().lease() == Some(*lease);
+            opening.contains(lease) || file.upgrade().is_some_and(is_open)
+        });
+        self.sweep_at = (2 * self.files.len()).max(SMALLEST_SWEEP);
     }
 }
 
