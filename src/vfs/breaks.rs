@@ -26,7 +26,7 @@ impl<S: Share> Vfs<S> {
     async fn obey(&self, broken: Broken) {
         let file = self.files.under(broken.key);
         if file.is_none() {
-            self.directory_broken(broken.key);
+            self.directory_broken(broken.key).await;
         }
         if let Some(file) = &file {
             if !broken.left.writes() {
@@ -37,7 +37,7 @@ impl<S: Share> Vfs<S> {
             }
             if !broken.left.reads() {
                 self.expire(file);
-                if !self.forgetting.data(file.ino).await {
+                if !self.kernel_forgets(file.ino).await {
                     tracing::warn!(ino = file.ino, "the kernel keeps pages of a file that somebody else is changing");
                 }
             }

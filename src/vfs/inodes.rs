@@ -16,6 +16,7 @@
 
 use super::attributes::{Attr, DataValidity, FetchToken, KnownAttributes, Presentation};
 use super::catalogue::Vouched;
+use super::kernel_view::KernelPages;
 use crate::share::{Attributes, FileKind, FileTime, Metadata, RemotePath};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -53,6 +54,7 @@ pub(crate) struct Node {
     removed: bool,
     pub attributes: KnownAttributes,
     pub data: DataValidity,
+    pub kernel_pages: KernelPages,
 }
 
 impl Node {
@@ -137,6 +139,7 @@ impl Inodes {
             removed: false,
             attributes: KnownAttributes::unknown(metadata),
             data: DataValidity::default(),
+            kernel_pages: KernelPages::default(),
         };
         Inodes {
             nodes: HashMap::from([(ROOT, root)]),
@@ -490,6 +493,7 @@ impl Inodes {
             removed: false,
             attributes: KnownAttributes::fetched(metadata, now),
             data: DataValidity::of((&metadata).into(), now),
+            kernel_pages: KernelPages::default(),
         };
         self.next_key += 1;
         self.nodes.insert(ino, node);

@@ -10,7 +10,7 @@
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
 //! - `catalogue`, `directories`: what is known of directories, and who watches them; `walk`, `ahead`: which are listed ahead.
-//! - `forgetting`: what the kernel is to forget.
+//! - `kernel_view`: what the kernel keeps, and how it is told to forget; `lane`: in which order.
 //! - One file per group of operations: `lookup`, `setattr`, `open`, `sharing`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
 //! What a user can rely on:
@@ -47,11 +47,12 @@ mod deferred;
 mod directories;
 pub mod errno;
 mod files;
-mod forgetting;
 mod handles;
 mod inodes;
 mod io;
+mod kernel_view;
 mod known;
+mod lane;
 mod lookup;
 pub mod names;
 mod open;
@@ -78,24 +79,24 @@ use catalogue::Catalogue;
 use deferred::Deferred;
 use directories::{Directories, NewWatches};
 use files::{Idle, SharedFiles};
-use forgetting::Forgetting;
 use handles::Handles;
 use inodes::{Departed, Inodes};
+use kernel_view::KernelView;
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use underway::Writes;
 use walk::Walk;
 
 pub use attributes::Attr;
 pub use copy::Copying;
 pub use errno::{ErrorSource, Result, VfsError};
-pub use forgetting::Forgotten;
 pub use inodes::ROOT;
 pub use io::{Reading, Writing};
+pub use kernel_view::{Forgotten, Lanes};
+pub use lane::{Lane, Task};
 pub use open::Opened;
 pub use readdir::Listed;
 pub use setattr::{SetAttr, SetTime};
@@ -144,7 +145,7 @@ pub struct Vfs<S: Share> {
     walk: Mutex<Walk>,
     cache: Arc<PageCache<ShareError>>,
     writes: Arc<Writes>,
-    forgetting: Forgetting,
+    kernel_view: KernelView,
     /// The directory in which a file was removed last, if none was opened since; 0 otherwise.
     unlinked_in: AtomicU64,
     /// How much space there was, and when: until this mount changes it.
@@ -185,7 +186,7 @@ impl<S: Share> Vfs<S> {
             ahead: Arc::default(),
             walk: Mutex::default(),
             writes: Arc::default(),
-            forgetting: Forgetting::new(),
+            kernel_view: KernelView::new(),
             unlinked_in: AtomicU64::new(0),
             space: Mutex::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
@@ -216,9 +217,9 @@ impl<S: Share> Vfs<S> {
         *self.space.lock() = None;
     }
 
-    /// What the kernel is to forget, for the one who tells it.
-    pub fn forgotten(&self) -> Option<mpsc::Receiver<Forgotten>> {
-        self.forgetting.listen()
+    /// What the kernel is to forget, once, for the threads that tell it.
+    pub fn forgotten(&self) -> Option<Lanes> {
+        self.kernel_view.listen()
     }
 
     /// The options that this was made with.

@@ -68,7 +68,7 @@ impl<S: Share> Vfs<S> {
             && let Some(opened) = self.open_shared(&shared, access)
         {
             if self.is_resized(ino) {
-                self.forgetting.data(ino).await;
+                self.kernel_forgets(ino).await;
             }
             return Ok(opened);
         }
@@ -107,6 +107,7 @@ impl<S: Share> Vfs<S> {
                 node.attributes.changed_as_told();
             }
             let keep_cache = node.data.kernel_opens(handle, version, alone);
+            node.kernel_pages.opens(access.read);
             let key = node.key;
             if !alone {
                 self.cache.drop_file(key);
@@ -125,7 +126,7 @@ impl<S: Share> Vfs<S> {
         let shared = self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
         if is_resized || !alone {
             // The kernel would go on believing the size that it was told before, and read no further.
-            self.forgetting.data(ino).await;
+            self.kernel_forgets(ino).await;
         }
         if !alone {
             self.forget_in_time(&shared);
@@ -190,6 +191,7 @@ impl<S: Share> Vfs<S> {
                 node.attributes.changed_as_told();
             }
             let keep_cache = node.data.kernel_opens(handle, DataVersion::from(&metadata), alone);
+            node.kernel_pages.opens(access.read);
             let key = node.key;
             if !alone {
                 self.cache.drop_file(key);

@@ -67,6 +67,7 @@ impl<S: Share> Vfs<S> {
             inodes.opened(ino, handle);
             let node = inodes.get_mut(ino)?;
             let version = DataVersion::from(node.attributes.metadata());
+            node.kernel_pages.opens(access.read);
             Some(node.data.kernel_opens(handle, version, true))
         });
         self.register(handle, (ino, key), remote, access);
@@ -129,7 +130,7 @@ impl<S: Share> Vfs<S> {
             return;
         }
         let (file, inodes, timeout) = (Arc::downgrade(shared), Arc::clone(&self.inodes), self.options.attr_timeout);
-        let forget = self.forgetting.later(shared.ino);
+        let forget = self.kernel_view.later(shared.ino);
         tokio::spawn(async move {
             tokio::time::sleep(timeout).await;
             let Some(file) = file.upgrade() else { return };

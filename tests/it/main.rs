@@ -21,6 +21,7 @@ mod fixtures;
 mod guardian;
 mod hidden_arguments;
 mod hostile;
+mod kernel_view;
 mod leases;
 mod limits;
 mod listing;
