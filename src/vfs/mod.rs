@@ -63,6 +63,7 @@ mod remove;
 mod rename;
 mod setattr;
 mod sharing;
+mod unanswered;
 mod underway;
 mod walk;
 mod weight;

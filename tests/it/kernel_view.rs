@@ -60,7 +60,7 @@ fn a_read_under_way_holds_up_nothing_of_other_files() {
         reading.join().unwrap();
     });
     assert_eq!(fs::read(line.there("log")).unwrap(), b"line\n".repeat(6));
-    drop(open);
+    drop((open, other));
     assert!(wait_until(LIMIT, || fs::read(line.here("big")).unwrap().starts_with(b"new")));
     line.mount.unmount();
     stranger.unmount();

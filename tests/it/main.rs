@@ -22,6 +22,7 @@ mod guardian;
 mod hidden_arguments;
 mod hostile;
 mod kernel_view;
+mod killed;
 mod leases;
 mod limits;
 mod listing;
