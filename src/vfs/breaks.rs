@@ -14,9 +14,9 @@ impl<S: Share> Vfs<S> {
         while let Some(broken) = breaks.next().await {
             // A file's break is acknowledged by its driver.
             let Some(broken) = self.files.broken(broken) else { continue };
-            self.directory_broken(broken.key);
             let vfs = Arc::clone(&self);
             tokio::spawn(async move {
+                vfs.directory_broken(broken.key).await;
                 if let Err(error) = vfs.share.acknowledge(broken).await {
                     tracing::debug!(%error, "a break could not be acknowledged");
                 }

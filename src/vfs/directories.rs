@@ -15,8 +15,8 @@ use super::catalogue::{Catalogue, Followed, Look, MAX_WATCHES, Ticket, Vouched, 
 use super::errno::{Result, VfsError};
 use super::file::attributes::FetchToken;
 use super::file::driver::Open;
-use super::forgetting::Forgotten;
 use super::inodes::{Admission, Inodes, Node, ROOT};
+use super::kernel_view::Forgotten;
 use super::names::hidden;
 use super::presentation::Attr;
 use super::{Vfs, names};
@@ -290,12 +290,12 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Somebody else is about to change a directory that is watched by a lease, or to rename or remove it.
-    pub(super) fn directory_broken(&self, lease: LeaseKey) {
+    pub(super) async fn directory_broken(&self, lease: LeaseKey) {
         let Some(watched) = self.with_catalogue(|catalogue| catalogue.end_leased(lease)) else { return };
         // The directory is not to be open any more when the server goes on.
         self.share.send_closes();
         self.with_inodes(|inodes| inodes.doubt(watched.ino, Instant::now()));
-        self.forgetting.tell(Forgotten::Attributes(watched.ino));
+        self.kernel_view.tell(Forgotten::Attributes(watched.ino)).await;
     }
 
     /// Follows the watches until the mount ends. For one task of a mount.
@@ -402,7 +402,7 @@ impl<S: Share> Vfs<S> {
         });
         if has_gone || foreign.iter().any(concerns_name) {
             self.with_inodes(|inodes| inodes.doubt(directory, now));
-            self.forgetting.tell(Forgotten::Attributes(directory));
+            self.kernel_view.tell(Forgotten::Attributes(directory)).await;
         }
         let by_others = !foreign.is_empty();
         for change in foreign {
@@ -419,11 +419,11 @@ impl<S: Share> Vfs<S> {
             Some(ino)
         });
         match (change.kind, ino) {
-            (ChangeKind::Modified, Some(ino)) => self.forgetting.tell(Forgotten::Attributes(ino)),
+            (ChangeKind::Modified, Some(ino)) => self.kernel_view.tell(Forgotten::Attributes(ino)).await,
             (ChangeKind::Modified, None) => {}
             (ChangeKind::Added | ChangeKind::Removed, _) => {
                 if let Some(name) = names::decode(&change.name) {
-                    self.forgetting.tell(Forgotten::Entry { parent: directory, name });
+                    self.kernel_view.tell(Forgotten::Entry { parent: directory, name }).await;
                 }
             }
         }

@@ -10,7 +10,7 @@
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
 //! - `catalogue`, `directories`: what is known of directories, and who watches them; `walk`, `ahead`: which are listed ahead.
-//! - `forgetting`: what the kernel is to forget.
+//! - `kernel_view`: what the kernel keeps, and how it is told to forget; `lane`: in which order.
 //! - One file per group of operations: `lookup`, `setattr`, `open`, `sharing`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
 //! What a user can rely on:
@@ -45,11 +45,12 @@ mod copy;
 mod directories;
 pub mod errno;
 mod file;
-mod forgetting;
 mod handles;
 mod inodes;
 mod io;
+mod kernel_view;
 mod known;
+mod lane;
 mod lookup;
 pub mod names;
 mod open;
@@ -62,6 +63,7 @@ mod remove;
 mod rename;
 mod setattr;
 mod sharing;
+mod unanswered;
 mod walk;
 mod weight;
 
@@ -75,9 +77,9 @@ use ahead::Ahead;
 use catalogue::Catalogue;
 use directories::{Directories, NewWatches};
 use file::driver::{Files, Open};
-use forgetting::Forgetting;
 use handles::Handles;
 use inodes::{Departed, Inodes};
+use kernel_view::KernelView;
 use parking_lot::Mutex;
 use policy::Policy;
 use presentation::Presentation;
@@ -85,14 +87,14 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
 use walk::Walk;
 
 pub use copy::Copying;
 pub use errno::{ErrorSource, Result, VfsError};
-pub use forgetting::Forgotten;
 pub use inodes::ROOT;
 pub use io::{Reading, Writing};
+pub use kernel_view::{Forgotten, Lanes};
+pub use lane::{Lane, Task};
 pub use open::Opened;
 pub use presentation::Attr;
 pub use readdir::Listed;
@@ -141,7 +143,7 @@ pub struct Vfs<S: Share> {
     /// Always locked after the inodes.
     walk: Mutex<Walk>,
     cache: Arc<PageCache<ShareError>>,
-    forgetting: Arc<Forgetting>,
+    kernel_view: Arc<KernelView>,
     /// The directory in which a file was removed last, if none was opened since; 0 otherwise.
     unlinked_in: AtomicU64,
     /// How much space there was, and when: until this mount changes it.
@@ -168,9 +170,9 @@ impl<S: Share> Vfs<S> {
         };
         let policy = Policy { mode: options.cache, timeout: options.attr_timeout };
         let cache = Arc::new(PageCache::new(limits.read, options.cache_size));
-        let (inodes, forgetting) = (Arc::new(Mutex::new(Inodes::new())), Arc::new(Forgetting::new()));
+        let (inodes, kernel_view) = (Arc::new(Mutex::new(Inodes::new())), Arc::new(KernelView::new()));
         Vfs {
-            files: Files::new(Arc::clone(&share), Arc::clone(&cache), Arc::clone(&forgetting), Arc::clone(&inodes)),
+            files: Files::new(Arc::clone(&share), Arc::clone(&cache), Arc::clone(&kernel_view), Arc::clone(&inodes)),
             cache,
             share,
             policy,
@@ -184,7 +186,7 @@ impl<S: Share> Vfs<S> {
             next_watch: AtomicU64::new(1),
             ahead: Arc::default(),
             walk: Mutex::default(),
-            forgetting,
+            kernel_view,
             unlinked_in: AtomicU64::new(0),
             space: Mutex::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
@@ -215,9 +217,9 @@ impl<S: Share> Vfs<S> {
         *self.space.lock() = None;
     }
 
-    /// What the kernel is to forget, for the one who tells it.
-    pub fn forgotten(&self) -> Option<mpsc::Receiver<Forgotten>> {
-        self.forgetting.listen()
+    /// What the kernel is to forget, once, for the threads that tell it.
+    pub fn forgotten(&self) -> Option<Lanes> {
+        self.kernel_view.listen()
     }
 
     /// The options that this was made with.

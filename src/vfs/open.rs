@@ -73,7 +73,7 @@ impl<S: Share> Vfs<S> {
         };
         if let Some(opened) = self.open_shared(&file, access) {
             if file.lock().is_resized() {
-                self.forgetting.data(ino).await;
+                self.files.kernel_forgets(&file).await;
             }
             return Ok(opened);
         }
@@ -322,7 +322,7 @@ impl<S: Share> Vfs<S> {
             if is_changed {
                 state.replaced(now);
             }
-            let keep_cache = state.kernel_opens(handle, &metadata, alone);
+            let keep_cache = state.kernel_opens(handle, access, &metadata, alone);
             let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };
             (keep_cache, state.on(event, now))
         });
@@ -334,7 +334,7 @@ impl<S: Share> Vfs<S> {
         self.register(handle, file, open, access);
         if is_resized || !alone {
             // The kernel would go on believing the size that it was told before, and read no further.
-            self.forgetting.data(file.ino).await;
+            self.files.kernel_forgets(file).await;
         }
         if !alone {
             self.forget_in_time(file);

@@ -48,7 +48,7 @@ impl<S: Share> Vfs<S> {
         let (open, keep_cache) = self.files.with(file, |state: &mut FileState<Open<S>>, now| {
             let Some((id, open)) = state.shareable(access, self.policy) else { return (None, Vec::new()) };
             let found = *state.metadata();
-            let keep_cache = state.kernel_opens(handle, &found, true);
+            let keep_cache = state.kernel_opens(handle, access, &found, true);
             (Some((open, keep_cache)), state.on(Event::Joined { handle, access, open: id }, now))
         })?;
         self.register(handle, file, open, access);
@@ -84,7 +84,7 @@ impl<S: Share> Vfs<S> {
             return;
         }
         let (fading, timeout) = (Arc::downgrade(file), self.policy.timeout);
-        let forget = self.forgetting.later(file.ino);
+        let forget = self.kernel_view.later(file.ino);
         tokio::spawn(async move {
             tokio::time::sleep(timeout).await;
             let Some(file) = fading.upgrade() else { return };

@@ -9,8 +9,8 @@ use super::kept_opens::KeptOpens;
 use super::{File, FileState};
 use crate::cache::PageCache;
 use crate::share::{After, Broken, Change, LeaseKey, Share, ShareError, Target};
-use crate::vfs::forgetting::Forgetting;
 use crate::vfs::inodes::Inodes;
+use crate::vfs::kernel_view::{Forgotten, KernelView};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -35,7 +35,7 @@ pub(crate) type FileOf<S> = Arc<File<Open<S>>>;
 pub(crate) struct Files<S: Share> {
     share: Arc<S>,
     cache: Arc<PageCache<ShareError>>,
-    kernel: Arc<Forgetting>,
+    kernel: Arc<KernelView>,
     inodes: Arc<Mutex<Inodes<Open<S>>>>,
     kept: Mutex<KeptOpens<FileOf<S>>>,
     leased: Mutex<Leased<S>>,
@@ -64,7 +64,7 @@ impl<S: Share> Files<S> {
     pub(crate) fn new(
         share: Arc<S>,
         cache: Arc<PageCache<ShareError>>,
-        kernel: Arc<Forgetting>,
+        kernel: Arc<KernelView>,
         inodes: Arc<Mutex<Inodes<Open<S>>>>,
     ) -> Arc<Files<S>> {
         Arc::new(Files {
@@ -134,7 +134,7 @@ impl<S: Share> Files<S> {
             }
             Action::ForgetPages { number } => {
                 tokio::spawn(async move {
-                    if !this.kernel.data(owned.ino).await {
+                    if !this.kernel_forgets(&owned).await {
                         tracing::warn!(
                             ino = owned.ino,
                             "the kernel keeps pages of a file that another client is changing"
@@ -182,6 +182,21 @@ impl<S: Share> Files<S> {
         }
         self.event(file, Event::Closed { open: id });
         self.inodes.lock().collect(file.ino);
+    }
+
+    /// Has the kernel forget attributes and pages of a file, and waits for that; for the pages only where it may have any.
+    /// Says whether it has forgotten all of it.
+    pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>) -> bool {
+        let (kernel, ino) = (&self.kernel, file.ino);
+        let mark = file.lock().kernel_pages();
+        let Some(mark) = mark else { return kernel.told(Forgotten::Attributes(ino)).await };
+        // Pages may have to wait for those of the same file that are being dropped: attributes don't.
+        let told = (kernel.told(Forgotten::Attributes(ino)), kernel.told(Forgotten::Pages(ino)));
+        let (attributes, pages) = tokio::join!(told.0, told.1);
+        if pages {
+            file.lock().kernel_forgot(mark);
+        }
+        attributes && pages
     }
 
     async fn acknowledge(&self, number: u64) {

@@ -7,6 +7,7 @@
 //! | [`attributes`], [`version`] | what the server has reported of the file and of its data, and how old that is |
 //! | [`handle`], `server_open` | handles of the kernel, and opens at the server |
 //! | `flushes`, `in_flight`, `breaking` | FLUSH requests, writes of the kernel and lease breaks under way |
+//! | [`kernel_pages`] | whether the kernel may have pages of the file |
 //! | [`kept_opens`] | the order in which opens without a handle are closed |
 //! | [`driver`] | does what the actions say |
 //!
@@ -22,6 +23,7 @@ mod flushes;
 pub(crate) mod handle;
 mod in_flight;
 pub(crate) mod kept_opens;
+pub(crate) mod kernel_pages;
 mod server_open;
 pub(crate) mod state;
 pub(crate) mod version;

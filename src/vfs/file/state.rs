@@ -15,6 +15,7 @@ use super::active::Active;
 use super::attributes::{FetchToken, KnownAttributes};
 use super::event::{Action, Event};
 use super::handle::{Access, Occasion};
+use super::kernel_pages::{KernelPages, Mark};
 use super::server_open::Use;
 use super::version::DataValidity;
 use crate::share::{Caching, Change, Granted, LeaseKey, Metadata, ShareError};
@@ -29,6 +30,7 @@ use std::time::{Duration, Instant};
 pub(crate) struct FileState<O> {
     pub(super) attributes: KnownAttributes,
     pub(super) version: DataValidity,
+    kernel_pages: KernelPages,
     /// What the server grants under the file's lease, and what was known of that last.
     pub(super) granted: Granted,
     /// What there is only while the file is open here or at the server.
@@ -48,7 +50,13 @@ impl<O: Clone> FileState<O> {
     }
 
     fn with(attributes: KnownAttributes) -> FileState<O> {
-        FileState { attributes, version: DataValidity::default(), granted: Granted::NOTHING, active: None }
+        FileState {
+            attributes,
+            version: DataValidity::default(),
+            kernel_pages: KernelPages::default(),
+            granted: Granted::NOTHING,
+            active: None,
+        }
     }
 
     /// Takes note of an event: what has to be done now.
@@ -232,8 +240,25 @@ impl<O: Clone> FileState<O> {
     }
 
     /// The kernel opens the file with this handle; see [`DataValidity::kernel_opens`].
-    pub(crate) fn kernel_opens(&mut self, handle: u64, found: &Metadata, alone: bool) -> bool {
+    pub(crate) fn kernel_opens(&mut self, handle: u64, access: Access, found: &Metadata, alone: bool) -> bool {
+        self.kernel_pages.opens(access.read);
         self.version.kernel_opens(handle, found.into(), alone)
+    }
+
+    /// A handle was opened and the kernel was not told, so it has dropped nothing.
+    pub(crate) fn kernel_did_not_open(&mut self, handle: u64) {
+        self.version.kernel_did_not_open(handle);
+    }
+
+    /// To be taken before the kernel is told to drop its pages: `None` if it has none.
+    pub(crate) fn kernel_pages(&self) -> Option<Mark> {
+        self.kernel_pages.mark()
+    }
+
+    /// The kernel has dropped its pages. While the file is open, it may already have read others.
+    pub(crate) fn kernel_forgot(&mut self, mark: Mark) {
+        let is_open = self.has_handles();
+        self.kernel_pages.forgot(mark, is_open);
     }
 
     /// The kernel gets the size with this answer.

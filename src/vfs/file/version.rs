@@ -81,6 +81,11 @@ impl DataValidity {
         keeps
     }
 
+    /// A handle was opened and the kernel was not told, so it has dropped nothing.
+    pub(crate) fn kernel_did_not_open(&mut self, handle: u64) {
+        self.kernel_drops.take_if(|(by, _)| *by == handle);
+    }
+
     /// The kernel closes a handle: when it had opened it, it dropped its pages if it was told to.
     pub(crate) fn kernel_closes(&mut self, handle: u64) {
         if let Some((_, version)) = self.kernel_drops.take_if(|(by, _)| *by == handle) {
@@ -134,6 +139,9 @@ mod tests {
         assert!(!data.kernel_opens(7, version(2), false), "somebody else may be changing it");
         data.kernel_closes(7);
         assert!(!data.kernel_opens(8, version(2), true));
+        data.kernel_did_not_open(8);
+        data.kernel_closes(8);
+        assert!(!data.kernel_opens(8, version(2), true), "the kernel was not told to drop them");
         data.changed();
         data.kernel_closes(8);
         assert!(!data.kernel_opens(9, version(2), true), "changed by this mount");
