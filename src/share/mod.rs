@@ -11,6 +11,7 @@ mod changing;
 mod copying;
 mod directory_leases;
 pub mod error;
+mod events;
 mod extents;
 mod file;
 mod gathering;
@@ -38,8 +39,8 @@ mod watch;
 use bytes::Bytes;
 use std::future::Future;
 
-pub use breaks::Breaks;
 pub use error::ShareError;
+pub use events::{Event, Events};
 pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
@@ -92,14 +93,14 @@ pub trait Share: Send + Sync + 'static {
 
     /// What may be cached under this key at this moment, as far as is known here: what the server granted to
     /// the key's opens that are live now, without what it has taken away since. A break counts from when it
-    /// is received, which is before [`Breaks::next`] tells it; the end of the connection counts at once.
+    /// is received, which is before [`Events::next`] tells it; the end of the connection counts at once.
     /// [`Caching::NONE`] for a key that has no open.
     fn caching(&self, key: LeaseKey) -> Caching;
 
-    /// What the server takes away, for the first who asks; `None` afterwards. Whoever asks for leases must
-    /// have it read, and acknowledge each break as soon as it is obeyed: somebody else waits for that at
+    /// What the share reports of its own accord, for the first caller; `None` afterwards. A caller that asks for
+    /// leases must read it, and acknowledge each break as soon as it is obeyed: another client waits for that at
     /// the server.
-    fn breaks(&self) -> Option<Breaks>;
+    fn events(&self) -> Option<Events>;
 
     /// Tells the server that a break was obeyed, if it wants to know: only [`Broken::left`] is cached now.
     /// A server that did not want to know is no error.

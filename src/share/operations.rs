@@ -10,7 +10,7 @@ use super::smb::{CLOSES_WAIT, Repeat, SmbShare, WRITTEN_CLOSE_WAIT};
 use super::task::{Task, compound, metadata};
 use super::types::*;
 use super::watch::SmbWatch;
-use super::{Breaks, Broken, Result, Share};
+use super::{Broken, Events, Result, Share};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
@@ -59,8 +59,8 @@ impl Share for SmbShare {
         self.leases.caching(key)
     }
 
-    fn breaks(&self) -> Option<Breaks> {
-        self.leases.breaks()
+    fn events(&self) -> Option<Events> {
+        self.leases.events()
     }
 
     async fn acknowledge(&self, broken: Broken) -> Result<()> {
