@@ -526,12 +526,24 @@ impl Share for MemoryShare {
         self.call("MKDIR", path, |tree| tree.create_directory(path)).await
     }
 
-    async fn remove(&self, path: &RemotePath, kind: FileKind, _lease: Option<LeaseKey>) -> Result<bool> {
+    async fn remove(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        _lease: Option<LeaseKey>,
+        _known: Option<FileIdentity>,
+    ) -> Result<bool> {
         self.contend(path, None).await;
         self.call("REMOVE", path, |tree| tree.remove(path, kind)).await.map(|()| true)
     }
 
-    async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
+    async fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replace: bool,
+        _known: Option<FileIdentity>,
+    ) -> Result<()> {
         self.contend(from, None).await;
         self.call("RENAME", from, |tree| tree.rename(from, to, replace)).await
     }

@@ -9,6 +9,7 @@ mod backoff;
 mod breaks;
 mod changing;
 mod copying;
+mod creating;
 mod directory_leases;
 pub mod error;
 mod events;
@@ -29,11 +30,13 @@ mod records;
 mod recovery;
 mod refusals;
 mod reopen;
+mod replay;
 mod slices;
 mod smb;
 mod task;
 pub mod types;
 mod unflushed;
+mod verify;
 mod watch;
 
 use bytes::Bytes;
@@ -47,8 +50,8 @@ pub use link::IdentitySource;
 pub use listing::SmbListing;
 pub use smb::SmbShare;
 pub use types::{
-    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind,
-    FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition,
+    FileIdentity, FileKind, FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 pub use watch::SmbWatch;
 
@@ -159,22 +162,32 @@ pub trait Share: Send + Sync + 'static {
     /// Changes size, times or attributes.
     fn set(&self, target: Target<'_, Self::File>, change: &Change) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates a directory that must not exist yet.
+    /// Creates a directory that must not exist yet. Where the answer is lost with the session, what the server has then tells
+    /// whether it was made; the same holds for a file that must not exist yet, for [`Share::remove`] and [`Share::rename`].
     fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
     /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed when this
     /// returns, and before anything is renamed by [`Share::rename`]. A file that is being closed goes with its CLOSE;
     /// `lease` is the one that it was opened with. Says whether the name is free: another client that has a directory open
-    /// keeps its name taken until it closes it.
+    /// keeps its name taken until it closes it. `known` is the file that is meant: if the answer is lost, another file that
+    /// has the name then is left alone.
     fn remove(
         &self,
         path: &RemotePath,
         kind: FileKind,
         lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Renames a file or directory; `replace` allows an existing target file to be replaced.
-    fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> impl Future<Output = Result<()>> + Send;
+    /// Renames a file or directory; `replace` allows an existing target file to be replaced. `known` is the file that is
+    /// meant, as for [`Share::remove`].
+    fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replace: bool,
+        known: Option<FileIdentity>,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Begins to list a directory. The listing may already hold its first entries.
     fn list(&self, path: &RemotePath) -> impl Future<Output = Result<Self::Listing>> + Send;

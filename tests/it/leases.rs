@@ -276,7 +276,7 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
     let mut holder = Holder::of_everything(&smbd, way).await;
     let removing = Arc::clone(&holder.share);
     holder
-        .gives_the_name(way.shared(), async move { removing.remove(&file(), FileKind::File, None).await.unwrap() })
+        .gives_the_name(way.shared(), async move { removing.remove(&file(), FileKind::File, None, None).await.unwrap() })
         .await;
 }
 
@@ -342,7 +342,7 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
     if share.lease(&watch).is_some() {
         let (file, ..) = share.open(&RemotePath::parse("folder/own"), how(Some(Caching::ALL))).await.unwrap();
         share.close(&file).await.unwrap();
-        share.remove(&RemotePath::parse("folder/own"), FileKind::File, None).await.unwrap();
+        share.remove(&RemotePath::parse("folder/own"), FileKind::File, None, None).await.unwrap();
         share.create_directory(&RemotePath::parse("folder/sub")).await.unwrap();
         assert!(share.is_armed(&watch), "own changes break no own lease");
     }
