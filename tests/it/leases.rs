@@ -276,7 +276,10 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
     let mut holder = Holder::of_everything(&smbd, way).await;
     let removing = Arc::clone(&holder.share);
     holder
-        .gives_the_name(way.shared(), async move { removing.remove(&file(), FileKind::File, None, None).await.unwrap() })
+        .gives_the_name(
+            way.shared(),
+            async move { removing.remove(&file(), FileKind::File, None, None).await.unwrap() },
+        )
         .await;
 }
 

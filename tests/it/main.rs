@@ -35,6 +35,7 @@ mod reading;
 mod refusals;
 mod removing;
 mod renaming;
+mod replay;
 mod restarting;
 mod round_trips;
 mod secrets;
