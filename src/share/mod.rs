@@ -23,6 +23,8 @@ pub(crate) mod memory;
 mod opening;
 mod operations;
 mod pieces;
+mod places;
+mod readonly;
 mod record;
 mod records;
 mod recovery;
@@ -33,6 +35,7 @@ mod smb;
 mod task;
 pub mod types;
 mod unflushed;
+mod verifying;
 mod watch;
 
 use bytes::Bytes;
