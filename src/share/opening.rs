@@ -97,7 +97,7 @@ impl SmbShare {
     ) -> SmbFile {
         let identity = Identity::of(created);
         let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
-        let place = self.records.opened(identity, path, || Record::new(Arc::clone(&tree), found));
+        let place = self.records.opened(identity, path, || Record::new(identity, Arc::clone(&tree), found));
         let record = Arc::clone(&place.about);
         let file = SmbFile::new(path.clone(), how, identity, place, open);
         if record.is_older_than(&tree)

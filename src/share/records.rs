@@ -19,6 +19,7 @@ const SMALLEST_SWEEP: usize = 256;
 /// The record of a file, with the session that it is of.
 #[derive(Debug)]
 pub(super) struct Record {
+    pub(super) identity: Identity,
     state: Mutex<FileRecord>,
     /// Where what is known was learnt.
     tree: Mutex<Arc<Tree>>,
@@ -32,8 +33,9 @@ pub(super) struct Record {
 
 impl Record {
     /// Of a file that was just opened in this tree.
-    pub(super) fn new(tree: Arc<Tree>, known: Known) -> Record {
+    pub(super) fn new(identity: Identity, tree: Arc<Tree>, known: Known) -> Record {
         Record {
+            identity,
             state: Mutex::new(FileRecord::new(known)),
             tree: Mutex::new(tree),
             keeps_birth: AtomicBool::new(false),

@@ -199,7 +199,7 @@ impl SmbShare {
         if judgement == Judgement::ReadBack {
             let mut read = Vec::new();
             let under_way = record.lock().under_way();
-            if let Ok(Some(reader)) = Reader::open(tree, path, deadline).await {
+            if let Ok(Some(reader)) = Reader::open(tree, path, record, deadline).await {
                 for (number, range) in under_way {
                     let range = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(found.size);
                     if let Ok(Some(data)) = reader.read(range, self.limits.read, deadline).await {

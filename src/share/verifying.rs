@@ -2,7 +2,9 @@
 
 use super::Result;
 use super::error::Cause;
-use super::file::{Open, SmbFile};
+use super::file::{Identity, Open, SmbFile};
+use super::records::Record;
+use super::reopen::{Answer, answer};
 use super::smb::{Failure, Repeat, SmbShare, open_request, send};
 use super::task::Task;
 use super::types::{Disposition, OpenHow, RemotePath};
@@ -66,8 +68,15 @@ impl SmbShare {
         ranges: &[Range<u64>],
         deadline: Instant,
     ) -> std::result::Result<bool, Failure> {
+        let mut reader = None;
+        for path in file.place.paths() {
+            reader = Reader::open(tree, &path, &file.record, deadline).await?;
+            if reader.is_some() {
+                break;
+            }
+        }
         // What may not be read cannot be called safe.
-        let Some(reader) = Reader::open(tree, &file.path, deadline).await? else { return Ok(false) };
+        let Some(reader) = reader else { return Ok(false) };
         for range in ranges {
             if !self.range_agrees(file, &reader, range.clone()).await? {
                 return Ok(false);
@@ -102,16 +111,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// `None` if the server refuses.
+    /// `None` if the server refuses, or has another file at this path.
     pub(super) async fn open(
         tree: &Arc<Tree>,
         path: &RemotePath,
+        record: &Record,
         deadline: Instant,
     ) -> std::result::Result<Option<Reader>, Failure> {
         let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
         let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
-        let created = Task { operation: "CREATE", path }.created(&replies).ok();
-        Ok(created.map(|created| Reader { open: Open::new(Arc::clone(tree), created.file) }))
+        let Answer::Created(created) = answer(&replies)? else { return Ok(None) };
+        let reader = Reader { open: Open::new(Arc::clone(tree), created.file) };
+        Ok(record.identity.is_same(Identity::of(&created), record.birth(tree)).then_some(reader))
     }
 
     /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes. `None` if the
