@@ -39,6 +39,8 @@ pub enum Cause {
     },
     /// The session that a change was sent on hangs at the server, which may still make the change.
     Uncertain,
+    /// The connection was lost while this was being done, and nothing shows whether the server has done it.
+    Unverified,
     /// The file was open on a connection that was lost, and what its name names now is another file.
     Stale,
     /// Another client changed the file while the connection was lost, and this is from before.
@@ -118,6 +120,9 @@ impl fmt::Display for ShareError {
             }
             Cause::Uncertain => f.write_str(
                 "the session that it was sent on hangs at the server, which may still do it: not sent again",
+            ),
+            Cause::Unverified => f.write_str(
+                "the connection was lost while this was being done, and what the server has now does not show whether it was",
             ),
             Cause::Stale => f.write_str("the connection was lost, and the name now names another file"),
             Cause::Conflict => f.write_str("another client changed the file while the connection was lost"),

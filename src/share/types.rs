@@ -207,6 +207,20 @@ impl Metadata {
     pub fn kind(&self) -> FileKind {
         if self.attributes.has(Attributes::DIRECTORY) { FileKind::Directory } else { FileKind::File }
     }
+
+    /// Which file it is.
+    pub fn identity(&self) -> FileIdentity {
+        FileIdentity { file_id: self.file_id, created: self.created }
+    }
+}
+
+/// What tells a file from others that have its name before or after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileIdentity {
+    /// The server's id of the file; 0 where the server gives none.
+    pub file_id: u64,
+    /// Time of creation; 0 where the server has none.
+    pub created: FileTime,
 }
 
 /// A directory, or anything else.

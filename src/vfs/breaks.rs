@@ -9,14 +9,15 @@
 
 use super::Vfs;
 use super::files::SharedFile;
-use crate::share::{Broken, Share};
+use crate::share::{Broken, Event, Share};
 use std::sync::Arc;
 
 impl<S: Share> Vfs<S> {
     /// Obeys breaks until the share is left. For one task of a mount.
     pub async fn obey_breaks(self: Arc<Self>) {
-        let Some(mut breaks) = self.share.breaks() else { return };
-        while let Some(broken) = breaks.next().await {
+        let Some(mut events) = self.share.events() else { return };
+        while let Some(event) = events.next().await {
+            let Event::Broken(broken) = event else { continue };
             let vfs = Arc::clone(&self);
             // As many at a time as files are open here.
             tokio::spawn(async move { vfs.obey(broken).await });

@@ -205,7 +205,7 @@ impl From<ShareError> for VfsError {
                 (Stage::Share, Some(status)) if errno_of(status) != libc::EACCES => libc::ENODEV,
                 _ => libc::EACCES,
             },
-            Cause::LostAgain { .. } | Cause::Uncertain => libc::EIO,
+            Cause::LostAgain { .. } | Cause::Uncertain | Cause::Unverified => libc::EIO,
             Cause::Stale => libc::ESTALE,
             Cause::Conflict | Cause::Lost | Cause::Malformed(_) => libc::EIO,
             Cause::TooLong(TooLong::Path) => libc::ENAMETOOLONG,
@@ -409,6 +409,7 @@ mod tests {
         assert_eq!(error(Cause::Disconnected("reset".into())), libc::EHOSTDOWN);
         assert_eq!(error(Cause::LostAgain { times: 5, why: "reset".into() }), libc::EIO);
         assert_eq!(error(Cause::Uncertain), libc::EIO);
+        assert_eq!(error(Cause::Unverified), libc::EIO);
         let not_let_in = |stage, status| error(Cause::NotLetIn(Refused { stage, status, message: String::new() }));
         assert_eq!(not_let_in(Stage::SignIn, Some(NtStatus::LOGON_FAILURE)), libc::EACCES);
         assert_eq!(not_let_in(Stage::SignIn, Some(NtStatus(0xC0DE_0001))), libc::EACCES);
