@@ -97,10 +97,11 @@ impl SmbShare {
         open: Open,
         asked: std::time::Instant,
     ) -> SmbFile {
-        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
+        let identity = Identity::of(created);
         let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
-        let record = self.records.of(identity, path, || Record::new(Arc::clone(&tree), found));
-        let file = SmbFile::new(path.clone(), how, identity, Arc::clone(&record), open);
+        let place = self.records.opened(identity, path, || Record::new(identity, Arc::clone(&tree), found));
+        let record = Arc::clone(&place.about);
+        let file = SmbFile::new(path.clone(), how, identity, place, open);
         if record.is_older_than(&tree)
             && let Ok(_turn) = record.turn.acquire().await
         {

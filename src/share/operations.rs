@@ -147,6 +147,11 @@ impl Share for SmbShare {
 
     async fn flush(&self, file: &SmbFile) -> Result<()> {
         let task = Task { operation: "FLUSH", path: &file.path };
+        let open = self.live(file, task, self.attempts().deadline).await?;
+        if let Some(status) = open.refuses_writes {
+            let is_safe = file.record.lock().unflushed.is_empty();
+            return if is_safe { Ok(()) } else { Err(task.status(status)) };
+        }
         let mark = file.record.lock().unflushed.begin_flush();
         let replies = self.run_on(file, task.operation, |open| vec![io::flush(open.file)]).await?;
         task.all(&replies)?;
@@ -240,8 +245,7 @@ impl Share for SmbShare {
         let task = Task { operation: "RENAME", path: from };
         let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
         let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
-        // A name counts as a change of the file, and moves its change time.
-        let under_way = self.records.at(from).map(|record| record.begin(OwnChange::Attributes));
+        let renaming = self.records.renaming(from, to);
         // Servers refuse to replace a file that this client has open, and to rename a folder with open files below it.
         self.send_closes();
         let attempt = async |tree: Arc<Tree>, deadline| {
@@ -257,10 +261,7 @@ impl Share for SmbShare {
         if let Outcome::Answered(_, replies) = self.carry_out(task, change, attempt).await? {
             task.all(&replies)?;
         }
-        self.records.renamed(from, to);
-        if let Some(under_way) = under_way {
-            under_way.answered(&self.tree(), None);
-        }
+        renaming.done(&self.tree());
         Ok(())
     }
 

@@ -29,6 +29,7 @@ mod metadata;
 mod names;
 mod netbios;
 mod one_build;
+mod open_files;
 mod outages;
 mod permissions;
 mod reading;
