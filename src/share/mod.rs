@@ -30,10 +30,10 @@ mod read_back;
 mod readonly;
 mod record;
 mod records;
-mod recovery;
 mod refusals;
 mod reopen;
 mod replay;
+mod session;
 mod slices;
 mod smb;
 mod task;
@@ -51,6 +51,7 @@ pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
 pub use listing::SmbListing;
+pub use session::SessionState;
 pub use smb::SmbShare;
 pub use types::{
     After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition,
