@@ -283,9 +283,9 @@ impl LeaseTable {
         }
     }
 
-    /// Whether something waits to be told.
-    pub(super) fn is_broken(&self) -> bool {
-        !self.order.is_empty()
+    /// How many keys wait to be told of.
+    pub(super) fn waiting(&self) -> usize {
+        self.order.len()
     }
 
     /// The next key that something was taken from. What is about to be acknowledged is not exceeded any more,

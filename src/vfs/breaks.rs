@@ -4,14 +4,15 @@
 //! others. What has to be done before, and in which order, is known by the file ([`super::file`]).
 
 use super::Vfs;
-use crate::share::Share;
+use crate::share::{Event, Share};
 use std::sync::Arc;
 
 impl<S: Share> Vfs<S> {
     /// Obeys breaks until the share is left. For one task of a mount.
     pub async fn obey_breaks(self: Arc<Self>) {
-        let Some(mut breaks) = self.share.breaks() else { return };
-        while let Some(broken) = breaks.next().await {
+        let Some(mut events) = self.share.events() else { return };
+        while let Some(event) = events.next().await {
+            let Event::Broken(broken) = event else { continue };
             // A file's break is acknowledged by its driver.
             let Some(broken) = self.files.broken(broken) else { continue };
             let vfs = Arc::clone(&self);

@@ -5,7 +5,7 @@ use super::file::driver::FileOf;
 use super::inodes::Admission;
 use super::presentation::Attr;
 use super::{Vfs, names, pending};
-use crate::share::{Attributes, Change, FileKind, LeaseKey, RemotePath, Share, ShareError, Target};
+use crate::share::{Attributes, Change, FileIdentity, FileKind, LeaseKey, RemotePath, Share, ShareError, Target};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
@@ -66,19 +66,20 @@ impl<S: Share> Vfs<S> {
         let unused = occupant.map_or(Vec::new(), |(ino, _)| self.unused_before_unlink(ino, parent));
         let file = occupant.and_then(|(ino, _)| self.with_inodes(|inodes| inodes.file(ino).cloned()));
         let lease = file.and_then(|file| file.lock().lease());
+        let known = occupant.and_then(|(ino, _)| self.identity(ino));
         let removed = match occupant.filter(|(ino, _)| self.is_in_use(*ino)) {
             Some((ino, _)) => {
                 self.files.close_kept(&unused).await;
                 if self.is_open(ino).await && self.hide(ino, parent, &path).await? {
                     return Ok(());
                 }
-                self.remove_entry(&path, FileKind::File, lease).await
+                self.remove_entry(&path, FileKind::File, lease, known).await
             }
             None => {
                 // The closes go along, in the same frame: a file that is deleted goes when its last open is closed.
                 self.files.begin_to_close(&unused);
                 let closed = self.files.until_closed(&unused);
-                tokio::join!(closed, self.remove_entry(&path, FileKind::File, lease)).1
+                tokio::join!(closed, self.remove_entry(&path, FileKind::File, lease, known)).1
             }
         };
         self.removed(parent, &name, removed)
@@ -104,11 +105,18 @@ impl<S: Share> Vfs<S> {
         self.check_writable()?;
         let name = names::encode(name)?;
         let path = self.path(parent)?.join(&name);
-        if let Some(ino) = self.with_inodes(|inodes| inodes.at(parent, &name)) {
+        let ino = self.with_inodes(|inodes| inodes.at(parent, &name));
+        let known = ino.and_then(|ino| self.identity(ino));
+        if let Some(ino) = ino {
             self.end_watches(ino).await;
         }
-        let removed = self.remove_entry(&path, FileKind::Directory, None).await;
+        let removed = self.remove_entry(&path, FileKind::Directory, None, known).await;
         self.removed(parent, &name, removed)
+    }
+
+    /// Which file the inode is at the server, as far as that is known.
+    pub(super) fn identity(&self, ino: u64) -> Option<FileIdentity> {
+        self.with_inodes(|inodes| Some(inodes.file(ino)?.lock().metadata().identity()))
     }
 
     /// Whether a handle of the inode is open and not being closed, or something is still to be written before it can be.
@@ -141,9 +149,10 @@ impl<S: Share> Vfs<S> {
     /// `ENOENT` if it is not there any more.
     pub(super) async fn hide(&self, ino: u64, parent: u64, path: &RemotePath) -> Result<bool> {
         let directory = self.path(parent)?;
+        let known = self.identity(ino);
         for _ in 0..HIDING_ATTEMPTS {
             let name = self.hidden_name();
-            match self.share.rename(path, &directory.join(&name), false).await {
+            match self.share.rename(path, &directory.join(&name), false, known).await {
                 Ok(()) => {
                     let closed_meanwhile = self.with_inodes(|inodes| {
                         let old = inodes.place(ino).cloned();
@@ -175,15 +184,21 @@ impl<S: Share> Vfs<S> {
     /// Removes a hidden file whose last handle is closed. This is part of that close, so it waits for
     /// no other.
     pub(super) async fn remove_hidden(&self, path: &RemotePath) {
-        if let Err(error) = self.remove_now(path, FileKind::File, None).await {
+        if let Err(error) = self.remove_now(path, FileKind::File, None, None).await {
             tracing::warn!(%error, "a file that was deleted while it was open stays on the server under a hidden name");
         }
     }
 
     /// Removes what is at a path, which may be open under a lease of this client. Where a close that is under way may be why
     /// that was refused, it is waited for.
-    pub(super) async fn remove_entry(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<()> {
-        let remove = || self.remove_now(path, kind, lease);
+    pub(super) async fn remove_entry(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
+    ) -> Result<()> {
+        let remove = || self.remove_now(path, kind, lease, known);
         let removed = match remove().await {
             Err(error) if may_be_closing(&error) && self.settle_all_closes().await => remove().await,
             result => result,
@@ -207,13 +222,14 @@ impl<S: Share> Vfs<S> {
         path: &RemotePath,
         kind: FileKind,
         lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
     ) -> std::result::Result<bool, ShareError> {
-        let refusal = match self.share.remove(path, kind, lease).await {
+        let refusal = match self.share.remove(path, kind, lease, known).await {
             Err(refusal) => refusal,
             removed => return removed,
         };
         let Some(restore) = self.make_writable(path, &refusal).await else { return Err(refusal) };
-        let result = self.share.remove(path, kind, lease).await;
+        let result = self.share.remove(path, kind, lease, known).await;
         if result.is_err() {
             self.restore(path, &restore).await;
         }

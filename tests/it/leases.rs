@@ -8,8 +8,8 @@ use crate::support::smbd::Smbd;
 use bytes::Bytes;
 use cifs_fuse::config::{Dialect, DialectRange};
 use cifs_fuse::share::{
-    Breaks, Broken, Caching, Change, Disposition, FileKind, FileTime, Lease, LeaseKey, OpenHow, RemotePath, Share,
-    SmbFile, SmbShare, Target,
+    Broken, Caching, Change, Disposition, Event, Events, FileKind, FileTime, Lease, LeaseKey, OpenHow, RemotePath,
+    Share, SmbFile, SmbShare, Target,
 };
 use std::fs;
 use std::process::Command;
@@ -68,11 +68,20 @@ fn file() -> RemotePath {
     RemotePath::parse("file")
 }
 
+/// The next lease that something is taken from.
+async fn next_break(events: &mut Events) -> Broken {
+    loop {
+        if let Event::Broken(broken) = events.next().await.expect("the share is there") {
+            return broken;
+        }
+    }
+}
+
 /// A client that has a file open.
 struct Holder {
     share: Arc<SmbShare>,
     file: SmbFile,
-    breaks: Breaks,
+    events: Events,
 }
 
 impl Holder {
@@ -83,15 +92,14 @@ impl Holder {
 
     async fn at(port: u16, way: Way) -> Holder {
         let share = Arc::new(connect_with(port, way.dialects()).await);
-        let breaks = share.breaks().expect("nobody has asked before");
+        let events = share.events().expect("nobody has asked before");
         let (file, ..) = share.open(&file(), how(Some(Caching::ALL))).await.unwrap();
         assert_eq!(share.granted(KEY).caching, Caching::ALL, "{way:?}");
-        Holder { share, file, breaks }
+        Holder { share, file, events }
     }
 
     async fn next(&mut self) -> Broken {
-        let next = tokio::time::timeout(DEADLINE, self.breaks.next()).await;
-        next.expect("something is taken away").expect("the share is there")
+        tokio::time::timeout(DEADLINE, next_break(&mut self.events)).await.expect("something is taken away")
     }
 
     /// Somebody does something that takes caching away, and waits until that is acknowledged.
@@ -112,10 +120,10 @@ impl Holder {
     ) -> R {
         let mut work = self.begins_to_give_way(left, work).await;
         loop {
-            let next = tokio::time::timeout(DEADLINE, self.breaks.next());
+            let next = tokio::time::timeout(DEADLINE, next_break(&mut self.events));
             tokio::select! {
                 done = &mut work => return done.unwrap(),
-                broken = next => self.share.acknowledge(broken.expect("the server goes on").unwrap()).await.unwrap(),
+                broken = next => self.share.acknowledge(broken.expect("the server goes on")).await.unwrap(),
             }
         }
     }
@@ -222,19 +230,11 @@ async fn a_second_client_waits_and_both_may_read() {
         let opener = Arc::clone(&second);
         let opening = async move { opener.open(&file(), how(Some(Caching::ALL))).await.unwrap().0 };
         let theirs = holder.gives_way(way.shared(), opening).await;
-        assert_eq!(
-            (holder.share.granted(KEY).caching, second.granted(KEY).caching),
-            (way.shared(), way.shared()),
-            "{way:?}"
-        );
+        assert_eq!((holder.share.granted(KEY).caching, second.granted(KEY).caching), (way.shared(), way.shared()), "{way:?}");
         second.write(&theirs, 0, Bytes::from_static(b"new")).await.unwrap();
         holder.loses_the_rest().await;
         if way.has_leases() {
-            assert_eq!(
-                second.granted(KEY).caching,
-                way.shared(),
-                "who writes keeps his lease, though not a level II oplock"
-            );
+            assert_eq!(second.granted(KEY).caching, way.shared(), "who writes keeps his lease, though not a level II oplock");
         }
     }
 }
@@ -276,7 +276,10 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
     let mut holder = Holder::of_everything(&smbd, way).await;
     let removing = Arc::clone(&holder.share);
     holder
-        .gives_the_name(way.shared(), async move { removing.remove(&file(), FileKind::File, None).await.unwrap() })
+        .gives_the_name(
+            way.shared(),
+            async move { removing.remove(&file(), FileKind::File, None, None).await.unwrap() },
+        )
         .await;
 }
 
@@ -329,7 +332,7 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
     let smbd = Smbd::start(Settings::default());
     fs::create_dir(smbd.folder().join("folder")).unwrap();
     let share = connect_with(smbd.port(), Way::LeaseV2.dialects()).await;
-    let mut breaks = share.breaks().expect("nobody has asked before");
+    let mut events = share.events().expect("nobody has asked before");
     let (_listing, watch) = share.list_watched(&RemotePath::parse("folder")).await.unwrap();
     let watch = watch.expect("smbd watches directories");
     let armed = async {
@@ -342,14 +345,14 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
     if share.lease(&watch).is_some() {
         let (file, ..) = share.open(&RemotePath::parse("folder/own"), how(Some(Caching::ALL))).await.unwrap();
         share.close(&file).await.unwrap();
-        share.remove(&RemotePath::parse("folder/own"), FileKind::File, None).await.unwrap();
+        share.remove(&RemotePath::parse("folder/own"), FileKind::File, None, None).await.unwrap();
         share.create_directory(&RemotePath::parse("folder/sub")).await.unwrap();
         assert!(share.is_armed(&watch), "own changes break no own lease");
     }
     let port = smbd.port();
     let making = tokio::task::spawn_blocking(move || smbclient(port, "mkdir folder/new".to_owned()));
     if let Some(key) = share.lease(&watch) {
-        let broken = tokio::time::timeout(DEADLINE, breaks.next()).await.unwrap().unwrap();
+        let broken = tokio::time::timeout(DEADLINE, next_break(&mut events)).await.unwrap();
         assert_eq!(broken.key, key);
         assert!(!share.is_armed(&watch));
         assert!(share.changes(&watch).await.is_err(), "the watch has ended");
