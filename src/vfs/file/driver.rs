@@ -286,6 +286,16 @@ impl<S: Share> Files<S> {
     }
 }
 
+impl<S: Share> Files<S> {
+    /// The session was lost: every file that is open learns of it.
+    pub(crate) fn session_lost(self: &Arc<Self>) {
+        let files: Vec<_> = self.leased.lock().files.values().filter_map(Weak::upgrade).collect();
+        for file in files {
+            self.event(&file, Event::SessionLost);
+        }
+    }
+}
+
 impl<S: Share> Leased<S> {
     /// Forgets the leases of files that are closed.
     fn sweep(&mut self) {
