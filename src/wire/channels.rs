@@ -193,7 +193,7 @@ mod tests {
         assert!(channels.connections().iter().all(|connection| connection.ended().is_some()));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_write_that_is_not_answered_in_time_ends_the_session() {
         let (channels, _servers) = two().await;
         let soon = Duration::from_millis(20);
