@@ -3,6 +3,7 @@
 mod forged;
 mod pair;
 mod random;
+mod server;
 
 use super::*;
 use crate::wire::NtStatus;

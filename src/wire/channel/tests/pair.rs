@@ -24,8 +24,8 @@ pub(super) struct Pair {
     pub(super) sent: VecDeque<Vec<u8>>,
     /// Of callers that still wait: the requests whose replies they are to get.
     pub(super) waiting: HashMap<u64, (Ticket, Vec<Request>)>,
-    /// Answers that tests have not taken yet.
-    pub(super) answers: VecDeque<(u64, Answer)>,
+    /// Answers that tests have not taken yet, and when they came.
+    pub(super) answers: VecDeque<(u64, Instant, Answer)>,
     security: Option<Security>,
     deframer: Deframer,
     callers: u64,
@@ -33,9 +33,14 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn new() -> Pair {
+        Pair::with_interval(Duration::from_secs(60))
+    }
+
+    /// A pair whose client probes a line that is quiet for `echo_interval`.
+    pub(super) fn with_interval(echo_interval: Duration) -> Pair {
         let now = Instant::now();
         Pair {
-            channel: Channel::new(Duration::from_secs(60), now),
+            channel: Channel::new(echo_interval, now),
             now,
             breaks: Vec::new(),
             sent: VecDeque::new(),
@@ -147,7 +152,7 @@ impl Pair {
             })
         };
         let answer = answer.and_then(accept);
-        self.answers.push_back((caller, answer));
+        self.answers.push_back((caller, self.now, answer));
     }
 
     fn unclaimed(&mut self, replies: &Unverified) {
@@ -163,8 +168,8 @@ impl Pair {
     }
 
     pub(super) fn take_answer(&mut self, caller: u64) -> Option<Answer> {
-        let at = self.answers.iter().position(|(number, _)| *number == caller)?;
-        self.answers.remove(at).map(|(_, answer)| answer)
+        let at = self.answers.iter().position(|(number, ..)| *number == caller)?;
+        self.answers.remove(at).map(|(.., answer)| answer)
     }
 
     /// The messages of the next frame that the server reads.
