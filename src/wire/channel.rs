@@ -422,7 +422,9 @@ impl<W> Channel<W> {
         if self.ended.is_some() {
             return;
         }
-        while let Some((_, ticket)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+        while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, ticket)) = self.deadlines.pop_first()
+        {
             let waiters = self.give_up(ticket);
             self.answer(waiters, &WireError::TimedOut);
         }

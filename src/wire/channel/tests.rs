@@ -145,6 +145,19 @@ fn what_times_out_in_its_line_was_not_sent_and_lets_others_go() {
 }
 
 #[test]
+fn what_is_cancelled_in_its_line_was_not_sent_and_lets_others_go() {
+    let mut pair = Pair::with_credits(16);
+    pair.submit(&echo());
+    let bulk = pair.submit(&Chain::single(io::read([1; 16], 0, 16 * CREDIT_PAYLOAD)));
+    pair.submit(&Chain::single(io::read([1; 16], 0, 1000)));
+    pair.receive_one();
+    assert!(pair.sent.is_empty());
+    pair.cancel(bulk);
+    assert_eq!(pair.receive_one().header.command, Command::Read as u16);
+    assert!(pair.sent.is_empty());
+}
+
+#[test]
 fn an_open_that_is_given_up_is_closed() {
     let mut pair = Pair::with_credits(4);
     let mut open = open_and_close();

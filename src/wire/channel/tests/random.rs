@@ -395,9 +395,10 @@ impl World {
     fn check(&mut self) {
         self.take();
         self.check_answers();
+        self.pair.channel.advance();
         let channel = &self.pair.channel;
         assert_eq!(self.pair.breaks.len() as u128, self.breaks_arrived);
-        assert!(channel.transmits.is_empty() && channel.events.is_empty());
+        assert!(channel.transmits.is_empty() && channel.events.is_empty(), "what can go is held back");
         let late = |caller: &Caller| caller.deadline.is_some_and(|deadline| deadline <= self.pair.now);
         assert!(!self.callers.values().any(late), "a deadline has passed");
         assert!(channel.next_timeout().is_none_or(|next| next > self.pair.now));
