@@ -417,7 +417,9 @@ impl World {
         let queued = self.queued();
         assert!(queued <= self.callers.len());
         assert!(in_use > 0 || queued == 0, "a request waits though nothing is in flight");
-        assert!(channel.deadlines.len() <= self.callers.len() + queued);
+        let heads = self.callers.values().filter(|caller| caller.deadline.is_some()).count();
+        let headless = channel.lines.iter().flatten().filter(|queued| queued.waiters.head.is_none()).count();
+        assert_eq!(channel.deadlines.len(), heads + headless);
     }
 
     fn check_answers(&mut self) {
