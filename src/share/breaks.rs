@@ -5,8 +5,9 @@
 //! answer on the same connection counts before that answer, and nothing is believed that is known to be
 //! over. A task for each connection does the same when nobody looks.
 
+use super::events::{Event, Events, SessionNews};
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
-use super::types::{Caching, Lease, LeaseKey};
+use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::config::Dialect;
 use crate::wire::connect::{Terms, Tree};
 use crate::wire::connection::Connection;
@@ -24,14 +25,15 @@ use tokio::sync::{Notify, mpsc};
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     state: Mutex<State>,
-    /// Something waits to be told.
-    told: Arc<Notify>,
+    /// An event waits to be read.
+    news: Arc<Notify>,
     taken: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     table: LeaseTable,
+    session: SessionNews,
     lines: Vec<Line>,
     last_session: u64,
 }
@@ -42,26 +44,6 @@ struct Line {
     session: u64,
     tree: Weak<Tree>,
     breaks: Vec<mpsc::Receiver<Break>>,
-}
-
-/// What was taken away, in the order in which it was.
-#[derive(Debug)]
-pub struct Breaks {
-    leases: Weak<Leases>,
-    told: Arc<Notify>,
-}
-
-impl Breaks {
-    /// The next lease that something was taken from; several breaks of one that nobody has taken yet are
-    /// one. `None` when the share has gone.
-    pub async fn next(&mut self) -> Option<Broken> {
-        loop {
-            if let Some(broken) = self.leases.upgrade()?.state.lock().table.next_broken() {
-                return Some(broken);
-            }
-            self.told.notified().await;
-        }
-    }
 }
 
 /// An open that was announced; dropping it says that nothing came of it.
@@ -81,22 +63,35 @@ pub(super) struct Holding {
 }
 
 impl Leases {
-    /// See [`Share::caching`](super::Share::caching).
+    /// What may be cached under this key.
     pub(super) fn caching(&self, key: LeaseKey) -> Caching {
-        self.settled().table.caching(key)
+        self.granted(key).caching
     }
 
-    /// What was taken away, for the first who asks.
-    pub(super) fn breaks(self: &Arc<Self>) -> Option<Breaks> {
+    /// See [`Share::granted`](super::Share::granted).
+    pub(super) fn granted(&self, key: LeaseKey) -> Granted {
+        self.settled().table.granted(key)
+    }
+
+    /// The stream of events, for the first caller.
+    pub(super) fn events(self: &Arc<Self>) -> Option<Events> {
         let first = !self.taken.swap(true, Ordering::AcqRel);
-        first.then(|| Breaks { leases: Arc::downgrade(self), told: Arc::clone(&self.told) })
+        first.then(|| Events::new(self, Arc::clone(&self.news)))
+    }
+
+    /// The next event, if one waits.
+    pub(super) fn next_event(&self) -> Option<Event> {
+        let State { table, session, .. } = &mut *self.state.lock();
+        session.next(|| table.next_broken())
     }
 
     /// A new session: its breaks are taken from now on.
     pub(super) fn listen(self: &Arc<Self>, tree: &Arc<Tree>) {
         let breaks = tree.channels.connections().iter().filter_map(Connection::breaks).collect();
         let ending = tree.channels.ending();
-        let mut state = self.state.lock();
+        let mut state = self.settled();
+        state.connected();
+        self.tell(&state);
         state.last_session += 1;
         let session = state.last_session;
         state.lines.push(Line { session, tree: Arc::downgrade(tree), breaks });
@@ -158,8 +153,8 @@ impl Leases {
     }
 
     fn tell(&self, state: &State) {
-        if state.table.is_broken() {
-            self.told.notify_one();
+        if state.table.waiting() > 0 || state.session.is_waiting() {
+            self.news.notify_one();
         }
     }
 }
@@ -188,8 +183,17 @@ impl State {
             }
         }
         self.lines.swap_remove(at);
-        self.table.lost(session);
+        self.lost(session);
         false
+    }
+
+    fn lost(&mut self, session: u64) {
+        self.table.lost(session);
+        self.session.lost();
+    }
+
+    fn connected(&mut self) {
+        self.session.connected(self.table.waiting());
     }
 
     fn take(&mut self, session: u64, tree: &Tree, broken: Break) {
@@ -269,7 +273,13 @@ impl Leases {
 
     pub(super) fn lost(&self, session: u64) {
         let mut state = self.state.lock();
-        state.table.lost(session);
+        state.lost(session);
+        self.tell(&state);
+    }
+
+    pub(super) fn connected(&self) {
+        let mut state = self.state.lock();
+        state.connected();
         self.tell(&state);
     }
 }

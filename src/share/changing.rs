@@ -52,6 +52,9 @@ impl SmbShare {
             if !file.may_change(tolerates) {
                 return Err(task.fail(Cause::Conflict));
             }
+            if let Some(status) = open.refuses_writes {
+                return Err(task.status(status));
+            }
             attempts.change(open.tree.lineage).map_err(|cause| task.fail(cause))?;
             match send(&open.tree, build(&open), attempts.deadline).await {
                 Ok(replies) => {

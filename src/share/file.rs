@@ -1,14 +1,17 @@
 //! An open file, which outlives the connection it was opened on.
 //!
-//! A lost connection closes every open at the server. An open is then made again by name ([`super::reopen`]), but only
-//! continues if the name still names the same file: the same id on disk, or, where the server has no
-//! ids, the same time of creation. What was written before the loss goes there only if no other client has changed it.
+//! A lost connection closes every open at the server. An open is then made again by the path that the file has by then
+//! ([`super::places`], [`super::reopen`]), but only continues if that names the same file ([`Identity::is_same`]). What was
+//! written before the loss goes there only if no other client has changed it.
 
 use super::breaks::Holding;
-use super::records::Record;
-use super::types::{OpenHow, RemotePath};
+use super::record::INEXACT;
+use super::records::{Place, Record};
+use super::types::{FileTime, OpenHow, RemotePath};
+use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
+use crate::wire::messages::create::Created;
 use crate::wire::messages::ioctl::ResumeKey;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,9 +19,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// An open file.
 #[derive(Debug)]
 pub struct SmbFile {
+    /// The path that it was opened by, for messages.
     pub(super) path: RemotePath,
     pub(super) how: OpenHow,
     pub(super) identity: Identity,
+    /// The path that it has now.
+    pub(super) place: Arc<Place>,
     /// What is known of the file, shared by all opens of it.
     pub(super) record: Arc<Record>,
     /// The conflicts of the file before this open.
@@ -41,11 +47,37 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    pub(super) fn is_same(self, other: Identity) -> bool {
-        if self.disk_id != 0 || other.disk_id != 0 {
-            return self.disk_id == other.disk_id;
+    /// Of the file that a CREATE opened.
+    pub(super) fn of(created: &Created) -> Identity {
+        Identity { disk_id: created.disk_id, created: created.info.created }
+    }
+
+    /// Whether a file that is found by name in a later session is this one. Its id says so, unless its time of creation
+    /// speaks against that: file systems give the id of a file that is gone to a new one. Where the server has no ids the
+    /// time of creation has to be the same.
+    pub(super) fn is_same(self, found: Identity, birth: Birth) -> bool {
+        let is_born_alike = self.created == found.created;
+        if self.disk_id == 0 && found.disk_id == 0 {
+            return self.created != 0 && is_born_alike;
         }
-        self.created != 0 && self.created == other.created
+        self.disk_id == found.disk_id && (is_born_alike || birth.may_move(found.created))
+    }
+}
+
+/// What the time of creation tells about a file. Samba takes the earliest of the other times for it where it cannot keep it,
+/// and then it may become later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Birth {
+    /// It was seen to be earlier than all other times of the file: the server keeps it.
+    pub(super) is_kept: bool,
+    /// When the last session was lost, by the server's clock, if that is known.
+    pub(super) lost: Option<FileTime>,
+}
+
+impl Birth {
+    /// Whether another time of creation may be that of the same file.
+    fn may_move(self, found: u64) -> bool {
+        !self.is_kept && self.lost.is_none_or(|lost| found <= lost.0.saturating_add(INEXACT))
     }
 }
 
@@ -54,12 +86,15 @@ impl Identity {
 pub(super) struct Open {
     pub(super) tree: Arc<Tree>,
     pub(super) file: FileId,
+    /// It could be opened for reading only, though the program writes: why the server refuses that.
+    pub(super) refuses_writes: Option<NtStatus>,
     /// By what it is the source of copies, once it was asked for.
     pub(super) resume_key: Arc<OnceLock<ResumeKey>>,
 }
 
 impl SmbFile {
-    pub(super) fn new(path: RemotePath, how: OpenHow, identity: Identity, record: Arc<Record>, open: Open) -> SmbFile {
+    pub(super) fn new(path: RemotePath, how: OpenHow, identity: Identity, place: Arc<Place>, open: Open) -> SmbFile {
+        let record = Arc::clone(&place.about);
         let conflicts = record.lock().conflicts();
         SmbFile {
             path,
@@ -67,6 +102,7 @@ impl SmbFile {
             identity,
             conflicts,
             refuses: AtomicBool::new(false),
+            place,
             record,
             open: Mutex::new(open),
             holding: Mutex::new(None),
@@ -126,7 +162,7 @@ impl Drop for SmbFile {
 
 impl Open {
     pub(super) fn new(tree: Arc<Tree>, file: FileId) -> Open {
-        Open { tree, file, resume_key: Arc::default() }
+        Open { tree, file, refuses_writes: None, resume_key: Arc::default() }
     }
 
     /// Closes it without waiting for the answer.
@@ -145,12 +181,24 @@ mod tests {
         Identity { disk_id, created }
     }
 
+    const UNKNOWN: Birth = Birth { is_kept: false, lost: None };
+
     #[test]
     fn a_file_is_the_same_by_its_id_or_else_by_its_creation() {
-        assert!(identity(7, 1).is_same(identity(7, 2)));
-        assert!(!identity(7, 1).is_same(identity(8, 1)));
-        assert!(!identity(7, 1).is_same(identity(0, 1)));
-        assert!(identity(0, 5).is_same(identity(0, 5)));
-        assert!(!identity(0, 0).is_same(identity(0, 0)), "nothing is known, so nothing is the same");
+        assert!(identity(7, 1).is_same(identity(7, 2), UNKNOWN));
+        assert!(!identity(7, 1).is_same(identity(8, 1), UNKNOWN));
+        assert!(!identity(7, 1).is_same(identity(0, 1), UNKNOWN) && !identity(0, 1).is_same(identity(7, 1), UNKNOWN));
+        assert!(identity(0, 5).is_same(identity(0, 5), UNKNOWN) && !identity(0, 5).is_same(identity(0, 6), UNKNOWN));
+        assert!(!identity(0, 0).is_same(identity(0, 0), UNKNOWN), "nothing is known, so nothing is the same");
+    }
+
+    #[test]
+    fn a_new_file_with_the_id_of_one_that_is_gone_is_another_one() {
+        let kept = Birth { is_kept: true, lost: None };
+        assert!(!identity(7, 1).is_same(identity(7, 2), kept), "the server keeps times of creation");
+        let lost = Birth { is_kept: false, lost: Some(FileTime(100)) };
+        assert!(!identity(7, 1).is_same(identity(7, 101 + INEXACT), lost), "it was made after the session was lost");
+        assert!(identity(7, 1).is_same(identity(7, 50), lost), "the earliest time of a file that was written");
+        assert!(identity(7, 1).is_same(identity(7, 1), kept));
     }
 }

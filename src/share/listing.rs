@@ -8,7 +8,7 @@
 use super::Result;
 use super::error::Cause;
 use super::file::Open;
-use super::smb::{Repeat, SmbShare};
+use super::smb::SmbShare;
 use super::task::{Task, compound, metadata};
 use super::types::{DirEntry, Metadata, RemotePath};
 use super::watch::Directory;
@@ -77,7 +77,7 @@ impl SmbListing {
             requests.push(create::close(RELATED_FILE));
             requests
         };
-        let (_, replies) = share.run(task, Repeat::Harmless, whole).await?;
+        let (_, replies) = share.run(task, whole).await?;
         let mut listing = SmbListing::of(task, &replies)?;
         if listing.ready.len() < QUERIES {
             return Ok(listing);
@@ -87,7 +87,7 @@ impl SmbListing {
             let query = info::query_directory(RELATED_FILE, buffer(tree), Scan::Continues);
             vec![open_request(path, Wanted::Nothing), query]
         };
-        let (tree, replies) = share.run(task, Repeat::Harmless, open).await?;
+        let (tree, replies) = share.run(task, open).await?;
         listing.directory = Some(Directory::new(Open::new(tree, task.created(&replies)?.file)));
         listing.take(entries(task, replies.get(1))?);
         Ok(listing)
@@ -101,7 +101,7 @@ impl SmbListing {
     }
 
     /// What came with the first frame: less than [`QUERIES`] answers if that is everything.
-    fn of(task: Task<'_>, replies: &[Reply]) -> Result<SmbListing> {
+    pub(super) fn of(task: Task<'_>, replies: &[Reply]) -> Result<SmbListing> {
         let created = task.created(replies)?;
         let itself = metadata(created.info, created.disk_id, 0);
         let mut ready = VecDeque::new();

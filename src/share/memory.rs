@@ -17,12 +17,13 @@ mod watches;
 use super::breaks::{Holding, Leases};
 use super::error::{Cause, ShareError};
 use super::types::*;
-use super::{Breaks, Broken, Result, Share};
+use super::{Broken, Events, Result, Share};
 use crate::wire::NtStatus;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tree::Tree;
@@ -87,6 +88,7 @@ pub(crate) struct MemoryShare {
     leases: Arc<Leases>,
     /// A lease was acknowledged or closed: who waits for it looks again.
     given_back: Notify,
+    has_session: AtomicBool,
 }
 
 /// The one session of the client.
@@ -161,6 +163,7 @@ impl MemoryShare {
             log: Mutex::default(),
             leases: Arc::default(),
             given_back: Notify::new(),
+            has_session: true.into(),
         })
     }
 
@@ -254,11 +257,24 @@ impl MemoryShare {
         self.tree.lock().grants.unacknowledged()
     }
 
-    /// The connection is lost, and all leases with it; open files are opened again.
-    pub(crate) fn lose_leases(&self) {
+    /// The session is lost, and all leases with it. Operations fail until [`MemoryShare::restore_session`].
+    pub(crate) fn lose_session(&self) {
+        self.has_session.store(false, Ordering::Release);
         self.tree.lock().lose_leases();
         self.leases.lost(SESSION);
         self.given_back.notify_waiters();
+    }
+
+    /// There is a session again; open files are opened again.
+    pub(crate) fn restore_session(&self) {
+        self.has_session.store(true, Ordering::Release);
+        self.leases.connected();
+    }
+
+    /// The session is lost and restored before an operation notices it.
+    pub(crate) fn lose_leases(&self) {
+        self.lose_session();
+        self.restore_session();
     }
 
     /// Somebody else makes a directory.
@@ -320,6 +336,10 @@ impl MemoryShare {
             Some(Effect::Fail(cause)) => return Err(ShareError { operation, path: path.clone(), cause }),
             Some(Effect::HoldRequest(ref gate)) => gate.pass().await,
             _ => {}
+        }
+        if !self.has_session.load(Ordering::Acquire) {
+            let cause = Cause::Disconnected("the test has lost the session".into());
+            return Err(ShareError { operation, path: path.clone(), cause });
         }
         let result = self.change(work).map_err(|status| ShareError::status(operation, path, status));
         if let Some(Effect::HoldAnswer(gate)) = effect {
@@ -415,12 +435,12 @@ impl Share for MemoryShare {
 
     fn send_closes(&self) {}
 
-    fn caching(&self, key: LeaseKey) -> Caching {
-        self.leases.caching(key)
+    fn granted(&self, key: LeaseKey) -> Granted {
+        self.leases.granted(key)
     }
 
-    fn breaks(&self) -> Option<Breaks> {
-        self.leases.breaks()
+    fn events(&self) -> Option<Events> {
+        self.leases.events()
     }
 
     async fn acknowledge(&self, broken: Broken) -> Result<()> {
@@ -506,12 +526,24 @@ impl Share for MemoryShare {
         self.call("MKDIR", path, |tree| tree.create_directory(path)).await
     }
 
-    async fn remove(&self, path: &RemotePath, kind: FileKind, _lease: Option<LeaseKey>) -> Result<bool> {
+    async fn remove(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        _lease: Option<LeaseKey>,
+        _known: Option<FileIdentity>,
+    ) -> Result<bool> {
         self.contend(path, None).await;
         self.call("REMOVE", path, |tree| tree.remove(path, kind)).await.map(|()| true)
     }
 
-    async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
+    async fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replace: bool,
+        _known: Option<FileIdentity>,
+    ) -> Result<()> {
         self.contend(from, None).await;
         self.call("RENAME", from, |tree| tree.rename(from, to, replace)).await
     }

@@ -9,8 +9,10 @@ mod backoff;
 mod breaks;
 mod changing;
 mod copying;
+mod creating;
 mod directory_leases;
 pub mod error;
+mod events;
 mod extents;
 mod file;
 mod gathering;
@@ -23,31 +25,37 @@ pub(crate) mod memory;
 mod opening;
 mod operations;
 mod pieces;
+mod places;
+mod read_back;
+mod readonly;
 mod record;
 mod records;
-mod recovery;
 mod refusals;
 mod reopen;
+mod replay;
+mod session;
 mod slices;
 mod smb;
 mod task;
 pub mod types;
 mod unflushed;
+mod verify;
 mod watch;
 
 use bytes::Bytes;
 use std::future::Future;
 
-pub use breaks::Breaks;
 pub use error::ShareError;
+pub use events::{Event, Events};
 pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
 pub use listing::SmbListing;
+pub use session::SessionState;
 pub use smb::SmbShare;
 pub use types::{
-    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition, FileKind,
-    FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition,
+    FileIdentity, FileKind, FileTime, Granted, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 pub use watch::SmbWatch;
 
@@ -92,14 +100,14 @@ pub trait Share: Send + Sync + 'static {
 
     /// What may be cached under this key at this moment, as far as is known here: what the server granted to
     /// the key's opens that are live now, without what it has taken away since. A break counts from when it
-    /// is received, which is before [`Breaks::next`] tells it; the end of the connection counts at once.
+    /// is received, which is before [`Events::next`] tells it; the end of the connection counts at once.
     /// [`Caching::NONE`] for a key that has no open.
-    fn caching(&self, key: LeaseKey) -> Caching;
+    fn granted(&self, key: LeaseKey) -> Granted;
 
-    /// What the server takes away, for the first who asks; `None` afterwards. Whoever asks for leases must
-    /// have it read, and acknowledge each break as soon as it is obeyed: somebody else waits for that at
+    /// What the share reports of its own accord, for the first caller; `None` afterwards. A caller that asks for
+    /// leases must read it, and acknowledge each break as soon as it is obeyed: another client waits for that at
     /// the server.
-    fn breaks(&self) -> Option<Breaks>;
+    fn events(&self) -> Option<Events>;
 
     /// Tells the server that a break was obeyed, if it wants to know: only [`Broken::left`] is cached now.
     /// A server that did not want to know is no error.
@@ -158,22 +166,32 @@ pub trait Share: Send + Sync + 'static {
     /// Changes size, times or attributes.
     fn set(&self, target: Target<'_, Self::File>, change: &Change) -> impl Future<Output = Result<()>> + Send;
 
-    /// Creates a directory that must not exist yet.
+    /// Creates a directory that must not exist yet. Where the answer is lost with the session, what the server has then tells
+    /// whether it was made; the same holds for a file that must not exist yet, for [`Share::remove`] and [`Share::rename`].
     fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
     /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed when this
     /// returns, and before anything is renamed by [`Share::rename`]. A file that is being closed goes with its CLOSE;
     /// `lease` is the one that it was opened with. Says whether the name is free: another client that has a directory open
-    /// keeps its name taken until it closes it.
+    /// keeps its name taken until it closes it. `known` is the file that is meant: if the answer is lost, another file that
+    /// has the name then is left alone.
     fn remove(
         &self,
         path: &RemotePath,
         kind: FileKind,
         lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Renames a file or directory; `replace` allows an existing target file to be replaced.
-    fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> impl Future<Output = Result<()>> + Send;
+    /// Renames a file or directory; `replace` allows an existing target file to be replaced. `known` is the file that is
+    /// meant, as for [`Share::remove`].
+    fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replace: bool,
+        known: Option<FileIdentity>,
+    ) -> impl Future<Output = Result<()>> + Send;
 
     /// Begins to list a directory. The listing may already hold its first entries.
     fn list(&self, path: &RemotePath) -> impl Future<Output = Result<Self::Listing>> + Send;

@@ -5,7 +5,7 @@ use super::Share;
 use super::file::{Identity, Open, SmbFile};
 use super::record::OwnChange;
 use super::records::{Record, known};
-use super::smb::{Repeat, SmbShare, open_request};
+use super::smb::{SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::{Change, CreateAction, Disposition, Metadata, OpenHow, RemotePath, Target};
 use crate::wire::NtStatus;
@@ -34,7 +34,7 @@ impl SmbShare {
         let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
         // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
         let announced = how.lease.map(|lease| self.leases.announce(lease));
-        let requests = |tree: &Tree| {
+        let requests_as = |tree: &Tree, how: OpenHow| {
             let parent = self.directory_leases.on_parent_of(path);
             let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, parent));
             let mut requests = vec![open_request(path, how, lease)];
@@ -42,13 +42,13 @@ impl SmbShare {
             requests.extend((wanted > 0).then(|| io::read(RELATED_FILE, 0, wanted)));
             requests
         };
-        let repeat = if how.disposition == Disposition::Create { Repeat::Never } else { Repeat::Harmless };
         let asked = std::time::Instant::now();
-        let creates = !matches!(how.disposition, Disposition::Open | Disposition::Overwrite);
+        let requests = |tree: &Tree| requests_as(tree, how);
         // A new file breaks no lease, for whose end the CLOSEs would have to wait.
-        let (tree, mut replies) = match creates {
-            true => self.run_with_closes(task, repeat, requests, &[]).await?,
-            false => self.run(task, repeat, requests).await?,
+        let (tree, mut replies) = match how.disposition {
+            Disposition::Create => self.create_new(task, how, requests_as).await?,
+            Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,
+            Disposition::Open | Disposition::Overwrite => self.run(task, requests).await?,
         };
         let created = task.created(&replies)?;
         let open = Open::new(Arc::clone(&tree), created.file);
@@ -66,6 +66,8 @@ impl SmbShare {
         let data = data.and_then(|reply| io::parse_read(&reply, wanted).ok()).unwrap_or_default();
         let mut found = metadata(created.info, created.disk_id, 0);
         let action = match (created.action, truncates) {
+            // Also if it had to be opened once more for that.
+            _ if how.disposition == Disposition::Create => CreateAction::Created,
             (CREATED, _) => CreateAction::Created,
             (_, true) => CreateAction::Overwritten,
             _ => CreateAction::Opened,
@@ -95,10 +97,11 @@ impl SmbShare {
         open: Open,
         asked: std::time::Instant,
     ) -> SmbFile {
-        let identity = Identity { disk_id: created.disk_id, created: created.info.created };
+        let identity = Identity::of(created);
         let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
-        let record = self.records.of(identity, path, || Record::new(Arc::clone(&tree), found));
-        let file = SmbFile::new(path.clone(), how, identity, Arc::clone(&record), open);
+        let place = self.records.opened(identity, path, || Record::new(identity, Arc::clone(&tree), found));
+        let record = Arc::clone(&place.about);
+        let file = SmbFile::new(path.clone(), how, identity, place, open);
         if record.is_older_than(&tree)
             && let Ok(_turn) = record.turn.acquire().await
         {

@@ -6,16 +6,18 @@ use super::file::{Open, SmbFile};
 use super::listing::SmbListing;
 use super::pieces::gather;
 use super::record::OwnChange;
-use super::smb::{CLOSES_WAIT, Repeat, SmbShare, WRITTEN_CLOSE_WAIT};
-use super::task::{Task, compound, metadata};
+use super::replay::{self, Outcome};
+use super::smb::{CLOSES_WAIT, Failure, SmbShare, WRITTEN_CLOSE_WAIT, send};
+use super::task::{Task, metadata};
 use super::types::*;
+use super::verify::Doubt;
 use super::watch::SmbWatch;
-use super::{Breaks, Broken, Result, Share};
+use super::{Broken, Events, Result, Share};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
-use crate::wire::frame::{RELATED_FILE, Request};
-use crate::wire::messages::create::{self, Create, access, disposition, options};
+use crate::wire::frame::{RELATED_FILE, Reply, Request};
+use crate::wire::messages::create::{self, Create, Created, access, disposition, options};
 use crate::wire::messages::ioctl::CopyRange;
 use crate::wire::messages::lease::Wanted;
 use crate::wire::messages::{FileId, info, io};
@@ -36,7 +38,7 @@ impl Share for SmbShare {
         let task = Task { operation: "CREATE", path };
         let requests =
             |_: &_| vec![existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing), create::close(RELATED_FILE)];
-        let (_, replies) = self.run(task, Repeat::Harmless, requests).await?;
+        let (_, replies) = self.run(task, requests).await?;
         let created = task.created(&replies)?;
         Ok(metadata(created.info, created.disk_id, 0))
     }
@@ -55,12 +57,12 @@ impl Share for SmbShare {
         self.open_with(path, how, length).await
     }
 
-    fn caching(&self, key: LeaseKey) -> Caching {
-        self.leases.caching(key)
+    fn granted(&self, key: LeaseKey) -> Granted {
+        self.leases.granted(key)
     }
 
-    fn breaks(&self) -> Option<Breaks> {
-        self.leases.breaks()
+    fn events(&self) -> Option<Events> {
+        self.leases.events()
     }
 
     async fn acknowledge(&self, broken: Broken) -> Result<()> {
@@ -145,6 +147,11 @@ impl Share for SmbShare {
 
     async fn flush(&self, file: &SmbFile) -> Result<()> {
         let task = Task { operation: "FLUSH", path: &file.path };
+        let open = self.live(file, task, self.attempts().deadline).await?;
+        if let Some(status) = open.refuses_writes {
+            let is_safe = file.record.lock().unflushed.is_empty();
+            return if is_safe { Ok(()) } else { Err(task.status(status)) };
+        }
         let mark = file.record.lock().unflushed.begin_flush();
         let replies = self.run_on(file, task.operation, |open| vec![io::flush(open.file)]).await?;
         task.all(&replies)?;
@@ -200,43 +207,61 @@ impl Share for SmbShare {
             options: options::DIRECTORY,
         };
         let wanted = self.wanted_for(path);
-        let requests = |_: &_| vec![create.request_caching(wanted), create::close(RELATED_FILE)];
-        let (_, replies) = self.run_with_closes(task, Repeat::Never, requests, &[]).await?;
-        let created = task.created(&replies)?;
-        Ok(metadata(created.info, created.disk_id, 0))
+        let requests = [create.request_caching(wanted), create::close(RELATED_FILE)];
+        let attempt = async |tree, deadline| self.send_with_closes(&tree, requests.to_vec(), &[], deadline).await;
+        let change = replay::Change { doubt: Doubt::Directory, path, target: None };
+        match self.carry_out(task, change, attempt).await? {
+            Outcome::Verified(done) => Ok(done.found),
+            Outcome::Answered(_, replies) => {
+                let created = task.created(&replies)?;
+                Ok(metadata(created.info, created.disk_id, 0))
+            }
+        }
     }
 
-    async fn remove(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<bool> {
-        match self.remove_as(path, kind, lease).await {
+    async fn remove(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
+    ) -> Result<bool> {
+        match self.remove_as(path, kind, lease, known).await {
             // The lease is of another file, which had this name.
             Err(error) if lease.is_some() && error.nt_status() == Some(NtStatus::INVALID_PARAMETER) => {
-                self.remove_as(path, kind, None).await
+                self.remove_as(path, kind, None, known).await
             }
             result => result,
         }
     }
 
-    async fn rename(&self, from: &RemotePath, to: &RemotePath, replace: bool) -> Result<()> {
+    async fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replace: bool,
+        known: Option<FileIdentity>,
+    ) -> Result<()> {
         let task = Task { operation: "RENAME", path: from };
         let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
         let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
-        let requests = |_: &_| vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
-        // A name counts as a change of the file, and moves its change time.
-        let under_way = self.records.at(from).map(|record| record.begin(OwnChange::Attributes));
+        let renaming = self.records.renaming(from, to);
         // Servers refuse to replace a file that this client has open, and to rename a folder with open files below it.
         self.send_closes();
-        let (_, replies) = self.run(task, Repeat::Never, requests).await?;
-        match task.all(&replies) {
+        let attempt = async |tree: Arc<Tree>, deadline| {
+            let requests = vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
+            let replies = send(&tree, requests, deadline).await?;
+            let refusal = replies.iter().map(Reply::status).find(|status| *status != NtStatus::SUCCESS);
             // smbd up to 4.17 does not wait in the middle of a compound until others have given up their leases.
-            Err(error) if error.nt_status() == Some(NtStatus::INTERNAL_ERROR) => {
-                self.rename_apart(task, open, rename).await?;
-            }
-            result => result?,
+            let is_apart = refusal == Some(NtStatus::INTERNAL_ERROR);
+            if is_apart { rename_apart(tree, &open, &rename, deadline).await } else { Ok(replies) }
+        };
+        let doubt = Doubt::Rename { known };
+        let change = replay::Change { doubt, path: from, target: Some(to) };
+        if let Outcome::Answered(_, replies) = self.carry_out(task, change, attempt).await? {
+            task.all(&replies)?;
         }
-        self.records.renamed(from, to);
-        if let Some(under_way) = under_way {
-            under_way.answered(&self.tree(), None);
-        }
+        renaming.done(&self.tree());
         Ok(())
     }
 
@@ -287,7 +312,7 @@ impl Share for SmbShare {
             let open = existing(&self.space_path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
             vec![open, info::query_space(RELATED_FILE), create::close(RELATED_FILE)]
         };
-        let (_, replies) = self.run(task, Repeat::Harmless, requests).await?;
+        let (_, replies) = self.run(task, requests).await?;
         task.reply(&replies, 0)?;
         let (total, available, free, unit) = task.parsed(info::parse_space(task.reply(&replies, 1)?))?;
         let bytes = |units: u64| units.saturating_mul(u64::from(unit));
@@ -341,7 +366,7 @@ impl SmbShare {
                 let kind = if change.size.is_some() { options::NON_DIRECTORY } else { 0 };
                 let open = existing(path, wanted, kind, self.wanted_for(path));
                 let under_way = self.records.at(path).map(|record| record.begin(own));
-                self.within(task, Repeat::Harmless, open, set_requests(change, RELATED_FILE)).await?;
+                self.within(task, open, set_requests(change, RELATED_FILE)).await?;
                 if let Some(under_way) = under_way {
                     under_way.answered(&self.tree(), None);
                 }
@@ -350,19 +375,14 @@ impl SmbShare {
         }
     }
 
-    /// Renames in a frame of its own.
-    async fn rename_apart(&self, task: Task<'_>, open: Request, mut rename: Request) -> Result<()> {
-        let (tree, replies) = self.run(task, Repeat::Harmless, |_| vec![open.clone()]).await?;
-        let open = Open::new(Arc::clone(&tree), task.created(&replies)?.file);
-        rename.works_on(open.file);
-        let chain = compound(&tree, vec![rename]);
-        let renamed = tree.channels.send(&chain, self.request_timeout).await;
-        open.post_close();
-        task.all(&renamed.map_err(|error| task.wire(error))?)
-    }
-
     /// Removes what is at a path, by an open that belongs to this lease if there is one.
-    async fn remove_as(&self, path: &RemotePath, kind: FileKind, lease: Option<LeaseKey>) -> Result<bool> {
+    async fn remove_as(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
+    ) -> Result<bool> {
         let task = Task { operation: "DELETE", path };
         let terms = self.tree().terms.clone();
         // What this client has open goes with its CLOSE, behind the removal. But the removal would break an oplock of its
@@ -391,7 +411,13 @@ impl SmbShare {
                 vec![look.unrelated(), create::close(RELATED_FILE)]
             }
         };
-        let (_, mut replies) = self.run_with_closes(task, Repeat::Never, requests, &after).await?;
+        let attempt =
+            async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(&tree), &after, deadline).await;
+        let change = replay::Change { doubt: Doubt::Removal { kind, known }, path, target: None };
+        let mut replies = match self.carry_out(task, change, attempt).await? {
+            Outcome::Verified(done) => return Ok(done.is_free),
+            Outcome::Answered(_, replies) => replies,
+        };
         let looked = replies.split_off(replies.len().saturating_sub(after.len()));
         task.all(&replies)?;
         Ok(looked.first().is_none_or(|reply| reply.status() != NtStatus::DELETE_PENDING))
@@ -415,20 +441,40 @@ impl SmbShare {
     }
 
     /// Opens, does something, closes: in one compound, of which the first failure counts.
-    async fn within(&self, task: Task<'_>, repeat: Repeat, open: Request, work: Vec<Request>) -> Result<()> {
+    async fn within(&self, task: Task<'_>, open: Request, work: Vec<Request>) -> Result<()> {
         let requests = |_: &_| {
             let mut requests = vec![open.clone()];
             requests.extend(work.iter().cloned());
             requests.push(create::close(RELATED_FILE));
             requests
         };
-        let (_, replies) = self.run(task, repeat, requests).await?;
+        let (_, replies) = self.run(task, requests).await?;
         task.all(&replies)
     }
 }
 
+/// Renames in a frame of its own.
+async fn rename_apart(
+    tree: Arc<Tree>,
+    open: &Request,
+    rename: &Request,
+    deadline: Instant,
+) -> std::result::Result<Vec<Reply>, Failure> {
+    let replies = send(&tree, vec![open.clone()], deadline).await?;
+    let Some(Ok(created)) = replies.first().filter(|reply| reply.status() == NtStatus::SUCCESS).map(Created::parse)
+    else {
+        return Ok(replies);
+    };
+    let open = Open::new(Arc::clone(&tree), created.file);
+    let mut rename = rename.clone();
+    rename.works_on(open.file);
+    let renamed = send(&tree, vec![rename], deadline).await;
+    open.post_close();
+    renamed
+}
+
 /// The CREATE of what exists: a symbolic link itself, rather than what it points to.
-fn existing(path: &RemotePath, access: u32, kind: u32, wanted: Wanted) -> Request {
+pub(super) fn existing(path: &RemotePath, access: u32, kind: u32, wanted: Wanted) -> Request {
     let create = Create {
         path: path.as_utf16(),
         access,

@@ -21,7 +21,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Instant;
 
 /// Clocks and timestamps of file systems are this inexact, in units of 100 ns: 100 ms.
-const INEXACT: u64 = 1_000_000;
+pub(super) const INEXACT: u64 = 1_000_000;
 /// The most changes of the size that had no answer and are remembered.
 const SIZES: usize = 16;
 
@@ -97,6 +97,8 @@ pub(super) struct FileRecord {
     given_up: u64,
     /// Sizes that were set without an answer.
     given_up_sizes: Vec<u64>,
+    /// Times, attributes or the name were changed without an answer.
+    given_up_attributes: bool,
     conflicts: u64,
     pub(super) unflushed: Unflushed,
     /// What is not flushed was answered in a session that was lost.
@@ -120,6 +122,7 @@ impl FileRecord {
             next: 0,
             given_up: 0,
             given_up_sizes: Vec::new(),
+            given_up_attributes: false,
             conflicts: 0,
             unflushed: Unflushed::default(),
             is_doubtful: false,
@@ -133,6 +136,7 @@ impl FileRecord {
         if self.under_way.is_empty() && self.last_change.is_none_or(|change| change < asked) {
             (self.size, self.changed, self.answered) = (known.size, Some(known.changed), None);
             (self.last_reported, self.has_set_times) = (known.changed, false);
+            self.given_up_attributes = false;
         }
     }
 
@@ -175,7 +179,8 @@ impl FileRecord {
             }
             Some(OwnChange::Copy { end }) => self.given_up = self.given_up.max(end),
             Some(OwnChange::Resize(size)) if self.given_up_sizes.len() < SIZES => self.given_up_sizes.push(size),
-            Some(OwnChange::Resize(_) | OwnChange::Attributes) | None => {}
+            Some(OwnChange::Attributes) => self.given_up_attributes = true,
+            Some(OwnChange::Resize(_)) | None => {}
         }
         self.last_change = Some(now);
     }
@@ -275,6 +280,7 @@ impl FileRecord {
         (self.last_reported, self.has_set_times) = (found.changed, false);
         self.given_up = 0;
         self.given_up_sizes.clear();
+        self.given_up_attributes = false;
     }
 
     /// What is not flushed was answered in a session that was lost.
@@ -314,7 +320,9 @@ impl FileRecord {
         }
         // Some servers tell the time of the last write as the change time: another client can set that back, and an own WRITE
         // does not.
-        if !self.has_changed || (changed < self.last_reported && !self.has_set_times) {
+        let touches = |change: &OwnChange| matches!(change, OwnChange::Attributes);
+        let is_touched = self.given_up_attributes || self.under_way.values().any(touches);
+        if !(self.has_changed || is_touched) || (changed < self.last_reported && !self.has_set_times) {
             return false;
         }
         // A server that does not tell its clock leaves nothing but sizes and data.
@@ -322,7 +330,9 @@ impl FileRecord {
         let around = |from: FileTime, until: FileTime| {
             (from.0.saturating_sub(INEXACT / 2)..=until.0.saturating_add(INEXACT)).contains(&changed.0)
         };
-        self.answered.is_some_and(|answered| changed.0 <= answered.0.saturating_add(INEXACT))
+        let until = |last: FileTime| changed.0 <= last.0.saturating_add(INEXACT);
+        self.answered.is_some_and(until)
+            || (is_touched && until(lost))
             || around(lost, lost)
             || loss.renewed.as_ref().is_some_and(|renewed| around(*renewed.start(), *renewed.end()))
     }

@@ -1,12 +1,14 @@
 //! The records of all files that are open, each found by the file's identity: all opens of a file share one.
 
-use super::file::Identity;
+use super::file::{Birth, Identity};
+use super::places::{self, Places};
 use super::record::{FileRecord, Known, Loss, OwnChange, Sent};
-use super::types::{FileTime, RemotePath};
+use super::types::{Attributes, FileTime, RemotePath};
 use crate::wire::connect::Tree;
 use crate::wire::messages::create::FileInfo;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::sync::Semaphore;
@@ -17,17 +19,29 @@ const SMALLEST_SWEEP: usize = 256;
 /// The record of a file, with the session that it is of.
 #[derive(Debug)]
 pub(super) struct Record {
+    pub(super) identity: Identity,
     state: Mutex<FileRecord>,
     /// Where what is known was learnt.
     tree: Mutex<Arc<Tree>>,
+    /// The file's time of creation was seen to be earlier than its other times.
+    keeps_birth: AtomicBool,
+    /// The file's attributes while the read-only one is taken off, so that it can be opened again for writing.
+    readonly: Mutex<Option<Attributes>>,
     /// One open of the file is made again at a time, and the first one judges.
     pub(super) turn: Semaphore,
 }
 
 impl Record {
     /// Of a file that was just opened in this tree.
-    pub(super) fn new(tree: Arc<Tree>, known: Known) -> Record {
-        Record { state: Mutex::new(FileRecord::new(known)), tree: Mutex::new(tree), turn: Semaphore::new(1) }
+    pub(super) fn new(identity: Identity, tree: Arc<Tree>, known: Known) -> Record {
+        Record {
+            identity,
+            state: Mutex::new(FileRecord::new(known)),
+            tree: Mutex::new(tree),
+            keeps_birth: AtomicBool::new(false),
+            readonly: Mutex::new(None),
+            turn: Semaphore::new(1),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, FileRecord> {
@@ -49,6 +63,21 @@ impl Record {
         Loss { lost, renewed }
     }
 
+    /// What the file's time of creation tells in this session.
+    pub(super) fn birth(&self, tree: &Tree) -> Birth {
+        Birth { is_kept: self.keeps_birth.load(Ordering::Relaxed), lost: self.loss(tree).lost }
+    }
+
+    /// The attributes that are to be put on again, once the file is open for writing.
+    pub(super) fn readonly(&self) -> Option<Attributes> {
+        *self.readonly.lock()
+    }
+
+    /// The read-only attribute is about to be taken off a file with these attributes, or (`None`) is on again.
+    pub(super) fn set_readonly(&self, attributes: Option<Attributes>) {
+        *self.readonly.lock() = attributes;
+    }
+
     /// From now on the record is of this session.
     pub(super) fn move_to(&self, tree: &Arc<Tree>) {
         *self.tree.lock() = Arc::clone(tree);
@@ -56,6 +85,9 @@ impl Record {
 
     /// The server reports how the file is, in this session; it was asked at `asked`.
     pub(super) fn reported(&self, tree: &Arc<Tree>, info: &FileInfo, asked: Instant) {
+        if is_born_before_all(info) {
+            self.keeps_birth.store(true, Ordering::Relaxed);
+        }
         if Arc::ptr_eq(&self.tree.lock(), tree) {
             self.state.lock().reported(known(info), asked);
         }
@@ -93,11 +125,20 @@ impl Drop for UnderWay {
     }
 }
 
+/// Whether a file's time of creation is none of its other times.
+fn is_born_before_all(info: &FileInfo) -> bool {
+    let others = [info.accessed, info.modified, info.changed].into_iter().filter(|time| *time != 0);
+    info.created != 0 && others.min().is_some_and(|earliest| info.created < earliest)
+}
+
 /// What the server's answer says of a file's version.
 pub(super) fn known(info: &FileInfo) -> Known {
     let changed = if info.changed == 0 { info.modified } else { info.changed };
     Known { size: info.size, changed: FileTime(changed) }
 }
+
+/// Where a file that is open is at the server.
+pub(super) type Place = places::Place<Arc<Record>>;
 
 /// All of them.
 #[derive(Debug, Default)]
@@ -106,55 +147,74 @@ pub(super) struct Records(Mutex<Tables>);
 #[derive(Debug, Default)]
 struct Tables {
     by_identity: HashMap<Identity, Weak<Record>>,
-    by_path: HashMap<RemotePath, Weak<Record>>,
+    places: Places<Arc<Record>>,
     sweep_at: usize,
 }
 
 impl Records {
-    /// The record of a file that was opened by this path, or a new one. Where the server has no ids a file is known by its
-    /// path only.
-    pub(super) fn of(&self, identity: Identity, path: &RemotePath, new: impl FnOnce() -> Record) -> Arc<Record> {
+    /// The place of a file that was opened by this path, with the file's record: the one that there is, or a new one. Where
+    /// the server has no ids a file is known by its path only.
+    pub(super) fn opened(&self, identity: Identity, path: &RemotePath, new: impl FnOnce() -> Record) -> Arc<Place> {
         let mut tables = self.0.lock();
         let known = match identity.disk_id {
-            0 => tables.by_path.get(path),
-            _ => tables.by_identity.get(&identity),
+            0 => tables.places.at(path).map(|place| Arc::clone(&place.about)),
+            _ => tables.by_identity.get(&identity).and_then(Weak::upgrade),
         };
-        if let Some(record) = known.and_then(Weak::upgrade) {
-            let weak = Arc::downgrade(&record);
-            if !tables.by_path.get(path).is_some_and(|known| known.ptr_eq(&weak)) {
-                tables.by_path.insert(path.clone(), weak);
-            }
-            return record;
-        }
-        let record = Arc::new(new());
-        tables.by_identity.insert(identity, Arc::downgrade(&record));
-        tables.by_path.insert(path.clone(), Arc::downgrade(&record));
+        let record = known.unwrap_or_else(|| {
+            let record = Arc::new(new());
+            tables.by_identity.insert(identity, Arc::downgrade(&record));
+            record
+        });
+        let place = tables.places.opened(path, record);
         tables.sweep();
-        record
+        place
     }
 
-    /// A file that was opened by a path has another one now.
-    pub(super) fn renamed(&self, from: &RemotePath, to: &RemotePath) {
-        let mut tables = self.0.lock();
-        match tables.by_path.remove(from) {
-            Some(record) => tables.by_path.insert(to.clone(), record),
-            None => tables.by_path.remove(to),
-        };
+    /// A rename is about to be sent. It ends by [`Renaming::done`], or may have been done.
+    pub(super) fn renaming<'a>(&'a self, from: &'a RemotePath, to: &'a RemotePath) -> Renaming<'a> {
+        self.0.lock().places.may_move(from, to);
+        // A name counts as a change of the file, and moves its change time.
+        let under_way = self.at(from).map(|record| record.begin(OwnChange::Attributes));
+        Renaming { records: self, from, to, under_way }
     }
 
-    /// The record of the file that was opened by this path, which is about to be changed by it.
+    /// A file was found by one of the paths that it might have.
+    pub(super) fn found(&self, place: &Place, path: &RemotePath) {
+        self.0.lock().places.found(place, path);
+    }
+
+    /// The record of the file that is open at this path, and is about to be changed by it.
     pub(super) fn at(&self, path: &RemotePath) -> Option<Arc<Record>> {
-        self.0.lock().by_path.get(path).and_then(Weak::upgrade)
+        self.0.lock().places.at(path).map(|place| Arc::clone(&place.about))
+    }
+}
+
+/// A rename under way.
+#[derive(Debug)]
+pub(super) struct Renaming<'a> {
+    records: &'a Records,
+    from: &'a RemotePath,
+    to: &'a RemotePath,
+    under_way: Option<UnderWay>,
+}
+
+impl Renaming<'_> {
+    /// The server has done it.
+    pub(super) fn done(self, tree: &Tree) {
+        self.records.0.lock().places.moved(self.from, self.to);
+        if let Some(under_way) = self.under_way {
+            under_way.answered(tree, None);
+        }
     }
 }
 
 impl Tables {
     fn sweep(&mut self) {
-        if self.by_identity.len().max(self.by_path.len()) < self.sweep_at.max(SMALLEST_SWEEP) {
+        if self.by_identity.len().max(self.places.len()) < self.sweep_at.max(SMALLEST_SWEEP) {
             return;
         }
         self.by_identity.retain(|_, record| record.strong_count() > 0);
-        self.by_path.retain(|_, record| record.strong_count() > 0);
-        self.sweep_at = 2 * self.by_identity.len().max(self.by_path.len());
+        self.places.sweep();
+        self.sweep_at = 2 * self.by_identity.len().max(self.places.len());
     }
 }

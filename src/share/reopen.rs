@@ -1,7 +1,8 @@
 //! Opens that outlive their connection: how a file is opened again, and whether it may be written then.
 //!
-//! A lost connection closes every open at the server. An open is made again by name, and goes on only if the name still
-//! means the same file. Whether another client has changed that file meanwhile is for [`FileRecord`] to judge, once for all
+//! A lost connection closes every open at the server. An open is made again by the path that the file has by then, and goes
+//! on only if that still means the same file. What was made read-only, and what the server lets be read only, is in
+//! [`super::readonly`] and below. Whether another client has changed that file meanwhile is for [`FileRecord`] to judge, once for all
 //! opens of the file; here is what has to be asked for it.
 //!
 //! Invariant: nothing is written through an open before the file was judged in the session that the open is in.
@@ -12,26 +13,24 @@ use super::Result;
 use super::attempts::Attempts;
 use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
+use super::read_back::Reader;
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
-use super::smb::{Failure, Repeat, SmbShare, open_request, send, why_ended};
+use super::session::Repair;
+use super::smb::{Failure, SmbShare, open_request, send, why_ended};
 use super::task::Task;
 use super::types::{Disposition, OpenHow, RemotePath};
 use super::unflushed::PAGE;
 use crate::wire::NtStatus;
+use crate::wire::codec::Malformed;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
-use crate::wire::frame::RELATED_FILE;
-use crate::wire::messages::create::{self, Create, access, disposition, options};
-use crate::wire::messages::io;
+use crate::wire::frame::{RELATED_FILE, Reply};
+use crate::wire::messages::create::{self, Create, Created, FileInfo, access, disposition, options};
+use crate::wire::messages::info;
 use crate::wire::messages::lease::Wanted;
-use bytes::{Bytes, BytesMut};
-use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
-
-/// How often a range is read that differs from what was written.
-const LOOKS: usize = 3;
 
 impl SmbShare {
     /// The file's open on a connection that works.
@@ -55,28 +54,109 @@ impl SmbShare {
         }
     }
 
-    /// Opens a file by its name once more; `None` if that connection was lost as well.
+    /// Opens a file once more, by each path that it may have; `None` if that connection was lost as well.
     async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
-        let looked = self.is_being_written(file, &tree, deadline).await;
-        let Some(is_written) = unless_lost(task, looked)? else { return Ok(None) };
-        let how = OpenHow { disposition: Disposition::Open, ..file.how };
-        let opened = send(&tree, vec![open_request(&file.path, how, Wanted::Nothing)], deadline).await;
-        let Some(replies) = unless_lost(task, opened)? else { return Ok(None) };
-        let created = match task.created(&replies) {
-            Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_NOT_FOUND) => {
-                return Err(task.fail(Cause::Stale));
+        let _reclaiming = self.link.repairing(Repair::Reclaim);
+        let mut refusal = None;
+        for path in file.place.paths() {
+            let opened = self.reopen_at(file, &path, &tree, deadline).await;
+            match unless_lost(task, opened)? {
+                None => return Ok(None),
+                Some(Reopened::Open(open)) => {
+                    self.records.found(&file.place, &path);
+                    tracing::info!(%path, "opened again after the connection was lost");
+                    return Ok(Some(open));
+                }
+                Some(Reopened::Refused(status)) => refusal = refusal.or(Some(status)),
+                Some(Reopened::Another) => {}
             }
-            created => created?,
-        };
-        let open = Open::new(Arc::clone(&tree), created.file);
-        let found = Identity { disk_id: created.disk_id, created: created.info.created };
-        if !file.identity.is_same(found) {
-            open.post_close();
-            return Err(task.fail(Cause::Stale));
         }
-        self.judge(&file.record, &tree, (known(&created.info), is_written), &file.path, deadline).await;
-        tracing::info!(path = %file.path, "opened again after the connection was lost");
-        Ok(Some(open))
+        Err(refusal.map_or_else(|| task.fail(Cause::Stale), |status| task.status(status)))
+    }
+
+    /// Opens a file by a path, if that is the file's.
+    async fn reopen_at(
+        &self,
+        file: &SmbFile,
+        path: &RemotePath,
+        tree: &Arc<Tree>,
+        deadline: Instant,
+    ) -> Sent<Reopened> {
+        let is_written = self.is_being_written(file, path, tree, deadline).await?;
+        let (found, open) = match self.open_once_more(file, path, tree, deadline).await? {
+            Answer::Created(created) => {
+                let open = Open::new(Arc::clone(tree), created.file);
+                if !file.identity.is_same(Identity::of(&created), file.record.birth(tree)) {
+                    open.post_close();
+                    return Ok(Reopened::Another);
+                }
+                (created.info, open)
+            }
+            Answer::Refused(status) if is_absent(status) => return Ok(Reopened::Another),
+            Answer::Refused(status) if file.how.write && refuses_writing(status) => {
+                let refused = if tree.terms.read_only { NtStatus::MEDIA_WRITE_PROTECTED } else { status };
+                match self.reopen_refused(file, (path, is_written), tree, refused, deadline).await? {
+                    Ok(opened) => opened,
+                    Err(refused) => return Ok(refused),
+                }
+            }
+            Answer::Refused(status) => return Ok(Reopened::Refused(status)),
+        };
+        self.judge(&file.record, tree, (known(&found), is_written), path, deadline).await;
+        Ok(Reopened::Open(open))
+    }
+
+    /// Opens a file that the server does not open for writing: once the read-only attribute is off, or else for reading.
+    async fn reopen_refused(
+        &self,
+        file: &SmbFile,
+        at: (&RemotePath, bool),
+        tree: &Arc<Tree>,
+        refused: NtStatus,
+        deadline: Instant,
+    ) -> Sent<std::result::Result<(FileInfo, Open), Reopened>> {
+        if !tree.terms.read_only
+            && let Some(opened) = self.open_read_only_file(file, at, tree, deadline).await?
+        {
+            return Ok(Ok(opened));
+        }
+        let (path, _) = at;
+        if !file.how.read {
+            return Ok(Err(Reopened::Refused(refused)));
+        }
+        let how = OpenHow { write: false, disposition: Disposition::Open, ..file.how };
+        let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
+        let created = match answer(&replies)? {
+            Answer::Created(created) => created,
+            Answer::Refused(status) => return Ok(Err(Reopened::Refused(status))),
+        };
+        let open = Open { refuses_writes: Some(refused), ..Open::new(Arc::clone(tree), created.file) };
+        if !file.identity.is_same(Identity::of(&created), file.record.birth(tree)) {
+            open.post_close();
+            return Ok(Err(Reopened::Another));
+        }
+        tracing::warn!(%path, %refused, "the server lets the file be read only since the connection was lost: writes fail");
+        Ok(Ok((created.info, open)))
+    }
+
+    /// The CREATE of an open that is made again. Where the read-only attribute was taken off for it, that is put on again
+    /// behind it.
+    pub(super) async fn open_once_more(
+        &self,
+        file: &SmbFile,
+        path: &RemotePath,
+        tree: &Arc<Tree>,
+        deadline: Instant,
+    ) -> Sent<Answer> {
+        let how = OpenHow { disposition: Disposition::Open, ..file.how };
+        let readonly = file.record.readonly().filter(|_| how.write);
+        let mut requests = vec![open_request(path, how, Wanted::Nothing)];
+        requests.extend(readonly.map(|attributes| info::set_basic(RELATED_FILE, 0, 0, 0, attributes.0)));
+        let replies = send(tree, requests, deadline).await?;
+        if replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
+            file.record.set_readonly(None);
+        }
+        answer(&replies)
     }
 
     /// Whether another client may be writing the file in the new session: an open that does not share writing is refused
@@ -85,14 +165,15 @@ impl SmbShare {
     async fn is_being_written(
         &self,
         file: &SmbFile,
+        path: &RemotePath,
         tree: &Arc<Tree>,
         deadline: Instant,
-    ) -> std::result::Result<bool, Failure> {
+    ) -> Sent<bool> {
         if !file.how.write || !file.record.is_older_than(tree) {
             return Ok(false);
         }
         let look = Create {
-            path: file.path.as_utf16(),
+            path: path.as_utf16(),
             access: access::READ_DATA | access::READ_ATTRIBUTES,
             attributes: 0,
             disposition: disposition::OPEN,
@@ -120,7 +201,7 @@ impl SmbShare {
         if judgement == Judgement::ReadBack {
             let mut read = Vec::new();
             let under_way = record.lock().under_way();
-            if let Ok(Some(reader)) = Reader::open(tree, path, deadline).await {
+            if let Ok(Some(reader)) = Reader::open(tree, path, record, deadline).await {
                 for (number, range) in under_way {
                     let range = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(found.size);
                     if let Ok(Some(data)) = reader.read(range, self.limits.read, deadline).await {
@@ -140,81 +221,49 @@ impl SmbShare {
         record.lock().adopt(found, judgement);
         record.move_to(tree);
     }
+}
 
-    /// Compares what was answered and not flushed, in a session that was lost, with what the server has now: to be called
-    /// after a FLUSH of the mark.
-    ///
-    /// # Errors
-    /// [`Cause::Lost`] if the server does not have all of it; what a READ answered.
-    pub(super) async fn verify_flushed(&self, file: &SmbFile, task: Task<'_>, mark: u64) -> Result<()> {
-        let (ranges, is_unknown) = {
-            let mut record = file.record.lock();
-            if !record.is_doubtful() {
-                record.unflushed.flushed(mark);
-                return Ok(());
-            }
-            let longest = u64::from(self.limits.read.max(1));
-            (record.unflushed.ranges(longest), record.unflushed.has_copied() || record.is_short())
-        };
-        let is_there = !is_unknown && self.all_agree(file, task, ranges).await?;
-        file.record.lock().resolve(mark);
-        if is_there {
-            return Ok(());
-        }
-        tracing::error!(path = %file.path, "the server has lost data that it had taken before the connection was lost: \
-            fsync(2) answers EIO; what the file holds now has to be checked");
-        Err(task.fail(Cause::Lost))
-    }
+/// What came of a request, unless its session was lost.
+pub(super) type Sent<T> = std::result::Result<T, Failure>;
 
-    async fn all_agree(&self, file: &SmbFile, task: Task<'_>, ranges: Vec<Range<u64>>) -> Result<bool> {
-        if ranges.is_empty() {
-            return Ok(true);
-        }
-        let mut attempts = self.attempts();
-        loop {
-            let tree = self.live(file, task, attempts.deadline).await?.tree;
-            match self.agree_in(file, &tree, &ranges, attempts.deadline).await {
-                Ok(agree) => return Ok(agree),
-                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
-            }
-        }
-    }
+/// What a CREATE was answered.
+pub(super) enum Answer {
+    Created(Created),
+    Refused(NtStatus),
+}
 
-    async fn agree_in(
-        &self,
-        file: &SmbFile,
-        tree: &Arc<Tree>,
-        ranges: &[Range<u64>],
-        deadline: Instant,
-    ) -> std::result::Result<bool, Failure> {
-        // What may not be read cannot be called safe.
-        let Some(reader) = Reader::open(tree, &file.path, deadline).await? else { return Ok(false) };
-        for range in ranges {
-            if !self.range_agrees(file, &reader, range.clone()).await? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+/// Reads the answer to the CREATE at the head of a compound.
+pub(super) fn answer(replies: &[Reply]) -> Sent<Answer> {
+    let malformed = |malformed| Failure::Wire(WireError::Malformed(malformed));
+    let reply = replies.first().ok_or_else(|| malformed(Malformed("a reply is missing")))?;
+    match reply.status() {
+        NtStatus::SUCCESS => Ok(Answer::Created(Created::parse(reply).map_err(malformed)?)),
+        status => Ok(Answer::Refused(status)),
     }
+}
 
-    /// Whether the server has what was written to a range. A WRITE that is answered between reading and comparing makes a
-    /// difference that the next look does not find.
-    async fn range_agrees(
-        &self,
-        file: &SmbFile,
-        reader: &Reader,
-        range: Range<u64>,
-    ) -> std::result::Result<bool, Failure> {
-        for _ in 0..LOOKS {
-            let deadline = Instant::now() + self.request_timeout;
-            let Some(data) = reader.read(range.clone(), self.limits.read, deadline).await? else { return Ok(false) };
-            // Nothing to compare is left where the file was cut here meanwhile.
-            if file.record.lock().unflushed.agrees(range.clone(), &data) != Some(false) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
+/// What came of opening a file by one of its paths.
+enum Reopened {
+    Open(Open),
+    /// Nothing is there, or another file.
+    Another,
+    Refused(NtStatus),
+}
+
+/// Whether a file's path names no file any more.
+fn is_absent(status: NtStatus) -> bool {
+    matches!(
+        status,
+        NtStatus::OBJECT_NAME_NOT_FOUND
+            | NtStatus::OBJECT_PATH_NOT_FOUND
+            | NtStatus::DELETE_PENDING
+            | NtStatus::FILE_IS_A_DIRECTORY
+    )
+}
+
+/// Whether a server may have said this because a file, or all of the share, can only be read.
+fn refuses_writing(status: NtStatus) -> bool {
+    matches!(status, NtStatus::ACCESS_DENIED | NtStatus::MEDIA_WRITE_PROTECTED)
 }
 
 /// What came of a request; `None` if its session was lost, too.
@@ -223,58 +272,5 @@ fn unless_lost<T>(task: Task<'_>, result: std::result::Result<T, Failure>) -> Re
         Ok(value) => Ok(Some(value)),
         Err(Failure::SessionGone | Failure::Wire(WireError::Closed(_))) => Ok(None),
         Err(Failure::Wire(error)) => Err(task.wire(error)),
-    }
-}
-
-/// An open for looking at a file's data: that of the program may be for writing only.
-struct Reader {
-    open: Open,
-}
-
-impl Reader {
-    /// `None` if the server refuses.
-    async fn open(
-        tree: &Arc<Tree>,
-        path: &RemotePath,
-        deadline: Instant,
-    ) -> std::result::Result<Option<Reader>, Failure> {
-        let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
-        let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
-        let created = Task { operation: "CREATE", path }.created(&replies).ok();
-        Ok(created.map(|created| Reader { open: Open::new(Arc::clone(tree), created.file) }))
-    }
-
-    /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes. `None` if the
-    /// server refuses one.
-    async fn read(
-        &self,
-        range: Range<u64>,
-        most: u32,
-        deadline: Instant,
-    ) -> std::result::Result<Option<Bytes>, Failure> {
-        let mut data = BytesMut::new();
-        let mut at = range.start;
-        while at < range.end {
-            let wanted = (range.end - at).min(u64::from(most.max(1))) as u32;
-            let replies = send(&self.open.tree, vec![io::read(self.open.file, at, wanted)], deadline).await?;
-            let piece = match replies.first() {
-                Some(reply) if reply.status() == NtStatus::END_OF_FILE => break,
-                Some(reply) if reply.status() == NtStatus::SUCCESS => io::parse_read(reply, wanted),
-                _ => return Ok(None),
-            };
-            let piece = piece.map_err(|malformed| Failure::Wire(WireError::Malformed(malformed)))?;
-            if piece.is_empty() {
-                break;
-            }
-            at += piece.len() as u64;
-            data.extend_from_slice(&piece);
-        }
-        Ok(Some(data.freeze()))
-    }
-}
-
-impl Drop for Reader {
-    fn drop(&mut self) {
-        self.open.post_close();
     }
 }

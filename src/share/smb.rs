@@ -30,7 +30,7 @@ use tokio::time::Instant;
 /// A share on a server, over one session.
 #[derive(Debug)]
 pub struct SmbShare {
-    link: Link,
+    pub(super) link: Link,
     pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
     /// What is being closed with others.
@@ -73,8 +73,9 @@ const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
 pub(super) enum Repeat {
     /// Twice has the same effect as once.
     Harmless,
-    /// It may have been done, and doing it again would fail or do harm.
-    Never,
+    /// It may have been done, and doing it again could fail or do harm: what the server has now tells
+    /// ([`super::verify`]).
+    Verify,
 }
 
 impl SmbShare {
@@ -113,6 +114,11 @@ impl SmbShare {
         self.link.current()
     }
 
+    /// Where the session stands.
+    pub fn session_state(&self) -> super::SessionState {
+        self.link.state()
+    }
+
     /// Leaves the share in order, within `deadline`; nothing connects again afterwards.
     pub async fn leave(&self, deadline: Duration) {
         self.link.leave(deadline).await;
@@ -130,11 +136,11 @@ impl SmbShare {
         self.link.read_identity_from(source);
     }
 
-    /// Sends a compound that opens what it works on, on whatever connection works.
+    /// Sends a compound that opens what it works on, on whatever connection works. Twice must have the same effect as once;
+    /// for what has not there is [`SmbShare::carry_out`].
     pub(super) async fn run(
         &self,
         task: Task<'_>,
-        repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
     ) -> Result<(Arc<Tree>, Vec<Reply>)> {
         let mut attempts = self.attempts();
@@ -144,39 +150,47 @@ impl SmbShare {
             attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
             match send(&tree, requests, attempts.deadline).await {
                 Ok(replies) => return Ok((tree, replies)),
-                Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
+                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
             }
         }
     }
 
-    /// The same for a compound that begins with a CREATE. CLOSEs that are gathered travel behind it, as unrelated requests,
-    /// and are answered when this returns. Never ahead of it: a CREATE that breaks a lease and is not the first request
-    /// makes smbd (4.17 to 4.22) answer the requests before it with stray bytes behind them, and with a wrong signature.
-    /// `after` comes behind them, and must not break a lease.
+    /// The same for a compound that begins with a CREATE; see [`SmbShare::send_with_closes`].
     pub(super) async fn run_with_closes(
         &self,
         task: Task<'_>,
-        repeat: Repeat,
         build: impl Fn(&Tree) -> Vec<Request>,
-        after: &[Request],
     ) -> Result<(Arc<Tree>, Vec<Reply>)> {
         let mut attempts = self.attempts();
         loop {
             let tree = self.tree_by(task, attempts.deadline).await?;
-            let mut requests = build(&tree);
-            let (closes, waiting) = self.closes.take(&tree);
-            let closes_at = requests.len();
-            requests.extend(closes);
-            requests.extend_from_slice(after);
+            let requests = build(&tree);
             attempts.send(&requests, tree.lineage).map_err(|cause| task.fail(cause))?;
-            match send(&tree, requests, attempts.deadline).await {
-                Ok(mut replies) => {
-                    waiting.answer(&mut replies, closes_at);
-                    return Ok((tree, replies));
-                }
-                Err(failure) => failure.allows(repeat, task, &tree, &mut attempts)?,
+            match self.send_with_closes(&tree, requests, &[], attempts.deadline).await {
+                Ok(replies) => return Ok((tree, replies)),
+                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
             }
         }
+    }
+
+    /// Sends a compound that begins with a CREATE. CLOSEs that are gathered travel behind it, as unrelated requests, and are
+    /// answered when this returns. Never ahead of it: a CREATE that breaks a lease and is not the first request makes smbd
+    /// (4.17 to 4.22) answer the requests before it with stray bytes behind them, and with a wrong signature. `after` comes
+    /// behind them, and must not break a lease.
+    pub(super) async fn send_with_closes(
+        &self,
+        tree: &Arc<Tree>,
+        mut requests: Vec<Request>,
+        after: &[Request],
+        deadline: Instant,
+    ) -> std::result::Result<Vec<Reply>, Failure> {
+        let (closes, waiting) = self.closes.take(tree);
+        let closes_at = requests.len();
+        requests.extend(closes);
+        requests.extend_from_slice(after);
+        let mut replies = send(tree, requests, deadline).await?;
+        waiting.answer(&mut replies, closes_at);
+        Ok(replies)
     }
 
     /// The same as [`SmbShare::run`], with a last request that may be answered at any time. It may be sent again.
@@ -246,10 +260,25 @@ impl Failure {
     pub(super) fn allows(self, repeat: Repeat, task: Task<'_>, tree: &Tree, attempts: &mut Attempts) -> Result<()> {
         let allowed = match self {
             Failure::SessionGone => attempts.refused(&why_ended(tree)),
-            Failure::Wire(WireError::Closed(reason)) if repeat == Repeat::Harmless => attempts.lost(&reason),
+            Failure::Wire(WireError::Closed(reason)) => match repeat {
+                Repeat::Harmless => attempts.lost(&reason),
+                Repeat::Verify => attempts.lost_in_doubt(&reason),
+            },
             Failure::Wire(error) => return Err(task.wire(error)),
         };
         allowed.map_err(|cause| task.fail(cause))
+    }
+
+    /// Why the session was lost.
+    ///
+    /// # Errors
+    /// What failed, if that is not the loss of the session.
+    pub(super) fn why(self, task: Task<'_>, tree: &Tree) -> Result<Arc<str>> {
+        match self {
+            Failure::SessionGone => Ok(why_ended(tree)),
+            Failure::Wire(WireError::Closed(reason)) => Ok(reason),
+            Failure::Wire(error) => Err(task.wire(error)),
+        }
     }
 }
 

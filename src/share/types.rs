@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// A path on the share, relative to its root, in UTF-16 with `\` between components and none at
 /// either end. The empty path is the root. Names are as they go on the wire (MS-FSCC 2.1.5): what
 /// POSIX allows and SMB reserves has been mapped before.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RemotePath(Vec<u16>);
 
 const SEPARATOR: u16 = b'\\' as u16;
@@ -43,6 +43,21 @@ impl RemotePath {
         }
         let end = self.0.iter().rposition(|unit| *unit == SEPARATOR).unwrap_or(0);
         Some(RemotePath(self.0[..end].to_vec()))
+    }
+
+    /// Whether this is below that folder, at any depth, and not the folder itself.
+    pub fn is_below(&self, folder: &RemotePath) -> bool {
+        let Some(rest) = self.0.strip_prefix(&folder.0[..]) else { return false };
+        if folder.is_root() { !rest.is_empty() } else { rest.first() == Some(&SEPARATOR) }
+    }
+
+    /// Where this is when `from` has been renamed to `to`, if that moves it.
+    pub(super) fn moved(&self, from: &RemotePath, to: &RemotePath) -> Option<RemotePath> {
+        if self == from {
+            return Some(to.clone());
+        }
+        let rest = self.0.get(from.0.len()..).filter(|_| self.is_below(from))?;
+        Some(RemotePath([&to.0, rest].concat()))
     }
 
     /// Whether this is the root of the share.
@@ -192,6 +207,20 @@ impl Metadata {
     pub fn kind(&self) -> FileKind {
         if self.attributes.has(Attributes::DIRECTORY) { FileKind::Directory } else { FileKind::File }
     }
+
+    /// Which file it is.
+    pub fn identity(&self) -> FileIdentity {
+        FileIdentity { file_id: self.file_id, created: self.created }
+    }
+}
+
+/// What tells a file from others that have its name before or after it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileIdentity {
+    /// The server's id of the file; 0 where the server gives none.
+    pub file_id: u64,
+    /// Time of creation; 0 where the server has none.
+    pub created: FileTime,
 }
 
 /// A directory, or anything else.
@@ -324,6 +353,21 @@ impl std::ops::BitOr for Caching {
     }
 }
 
+/// What is granted under a lease, and when that was so: of two reports about one key the one with the higher serial number is
+/// the newer, and a break reports its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Granted {
+    /// What may be cached.
+    pub caching: Caching,
+    /// Counts the changes of all leases of the share.
+    pub serial: u64,
+}
+
+impl Granted {
+    /// Before anything was granted.
+    pub const NOTHING: Granted = Granted { caching: Caching::NONE, serial: 0 };
+}
+
 /// Names a lease: one for each file of this client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LeaseKey(pub u128);
@@ -440,6 +484,16 @@ mod tests {
         assert_eq!(path.to_string(), "\\films\\old\\a b");
         assert_eq!(path.components().count(), 3);
         assert!(RemotePath::parse("//").is_root());
+    }
+
+    #[test]
+    fn a_renamed_folder_moves_what_is_below_and_nothing_beside() {
+        let [from, to] = ["a/b", "z"].map(RemotePath::parse);
+        let moved = |path: &str| RemotePath::parse(path).moved(&from, &to).map(|path| path.to_string());
+        assert_eq!(moved("a/b").as_deref(), Some("\\z"));
+        assert_eq!(moved("a/b/c/d").as_deref(), Some("\\z\\c\\d"));
+        assert_eq!([moved("a"), moved("a/bc"), moved("b"), moved("")], [None, None, None, None]);
+        assert!(RemotePath::parse("a").is_below(&RemotePath::root()) && !from.is_below(&from));
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::directory_leases::DirectoryLease;
 use super::error::Cause;
 use super::file::Open;
 use super::listing::{SmbListing, Whole, query};
-use super::smb::{Repeat, SmbShare};
+use super::smb::SmbShare;
 use super::task::{Task, metadata};
 use super::types::{Again, Caching, ChangeKind, DirChange, DirEntry, Lease, LeaseKey, RemotePath};
 use crate::wire::NtStatus;
@@ -349,7 +349,7 @@ impl SmbShare {
         let announced = self.leases.announce(Lease { key, caching: Caching::READ | Caching::HANDLE });
         let parent = self.directory_leases.on_parent_of(path);
         let requests = |tree: &Tree| Whole::requests(tree, path, announced.wanted_on_directory(&tree.terms, parent));
-        let (tree, replies) = self.run(task, Repeat::Harmless, requests).await?;
+        let (tree, replies) = self.run(task, requests).await?;
         let created = task.created(&replies)?;
         let directory = Directory::new(Open::new(Arc::clone(&tree), created.file));
         let holding = announced.opened(&tree, &created);

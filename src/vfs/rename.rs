@@ -7,9 +7,10 @@
 use super::errno::{Result, VfsError};
 use super::remove::may_be_closing;
 use super::{Vfs, names, pending};
-use crate::share::{Attributes, FileKind, RemotePath, Share, ShareError};
+use crate::share::{Attributes, FileIdentity, FileKind, RemotePath, Share, ShareError};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
+use std::time::Instant;
 
 /// `RENAME_NOREPLACE` of renameat2(2).
 const NOREPLACE: u32 = libc::RENAME_NOREPLACE;
@@ -59,7 +60,7 @@ impl<S: Share> Vfs<S> {
         }
         if is_case_variant(&from, &to) {
             // To a server that ignores case both names are the same file, and nothing is replaced.
-            match self.rename_on_share(&from.path, &to.path, false).await {
+            match self.rename_on_share(&from, &to, false).await {
                 Err(error) if is_taken(&error) && replace => {}
                 result => return self.renamed(&from, &to, result),
             }
@@ -76,7 +77,7 @@ impl<S: Share> Vfs<S> {
     }
 
     async fn rename_file(&self, from: &End, to: &End, replace: bool) -> Result<()> {
-        let refusal = match self.rename_on_share(&from.path, &to.path, replace).await {
+        let refusal = match self.rename_on_share(from, to, replace).await {
             Err(error) if refuses_target(&error) => error,
             result => return Ok(result?),
         };
@@ -109,20 +110,20 @@ impl<S: Share> Vfs<S> {
             && self.is_open(ino).await
             && self.hide(ino, to.parent, &to.path).await?
         {
-            let result = self.share.rename(&from.path, &to.path, false).await;
+            let result = self.share.rename(&from.path, &to.path, false, self.known(from)).await;
             if result.is_err() {
                 self.unhide(ino, to).await;
             }
             return Ok(result?);
         }
         if again {
-            return Ok(self.share.rename(&from.path, &to.path, true).await?);
+            return Ok(self.share.rename(&from.path, &to.path, true, self.known(from)).await?);
         }
         Err(refusal.into())
     }
 
     async fn rename_directory(&self, from: &End, to: &End, replace: bool) -> Result<()> {
-        let refusal = match self.rename_on_share(&from.path, &to.path, false).await {
+        let refusal = match self.rename_on_share(from, to, false).await {
             Err(error) if refuses_target(&error) => error,
             result => return Ok(result?),
         };
@@ -137,8 +138,8 @@ impl<S: Share> Vfs<S> {
         if target.kind() == FileKind::File {
             return Err(VfsError::rule(libc::ENOTDIR, "a directory cannot replace a file"));
         }
-        self.remove_entry(&to.path, FileKind::Directory, None).await?;
-        let result = self.share.rename(&from.path, &to.path, false).await;
+        self.remove_entry(&to.path, FileKind::Directory, None, self.known(to)).await?;
+        let result = self.share.rename(&from.path, &to.path, false, self.known(from)).await;
         if result.is_err()
             && let Err(error) = self.share.create_directory(&to.path).await
         {
@@ -150,7 +151,7 @@ impl<S: Share> Vfs<S> {
     /// What has the new name is being deleted: waits for that, for a bounded time.
     async fn rename_once_free(&self, from: &End, to: &End, replace: bool) -> Result<()> {
         pending::until_gone(|| self.is_pending(&to.path)).await;
-        Ok(self.rename_on_share(&from.path, &to.path, replace).await?)
+        Ok(self.rename_on_share(from, to, replace).await?)
     }
 
     /// Puts a file that was hidden to be replaced back where it was.
@@ -161,8 +162,8 @@ impl<S: Share> Vfs<S> {
             inodes.path(ino, &self.root)
         });
         let Some(hidden) = hidden else { return };
-        match self.share.rename(&hidden, &to.path, false).await {
-            Ok(()) => self.with_inodes(|inodes| inodes.relocate(ino, to.parent, &to.name)),
+        match self.share.rename(&hidden, &to.path, false, self.identity(ino)).await {
+            Ok(()) => self.with_inodes(|inodes| inodes.relocate(ino, to.parent, &to.name, Instant::now())),
             Err(error) => {
                 tracing::warn!(%error, "a file that was to be replaced stays on the server under a hidden name");
             }
@@ -170,18 +171,19 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Renames on the share; once more if a close that was under way may have been the reason why not.
-    async fn rename_on_share(
-        &self,
-        from: &RemotePath,
-        to: &RemotePath,
-        replace: bool,
-    ) -> std::result::Result<(), ShareError> {
-        match self.share.rename(from, to, replace).await {
+    async fn rename_on_share(&self, from: &End, to: &End, replace: bool) -> std::result::Result<(), ShareError> {
+        let known = self.known(from);
+        match self.share.rename(&from.path, &to.path, replace, known).await {
             Err(error) if may_be_closing(&error) && self.settle_all_closes().await => {
-                self.share.rename(from, to, replace).await
+                self.share.rename(&from.path, &to.path, replace, known).await
             }
             result => result,
         }
+    }
+
+    /// Which file is at this end, as far as that is known.
+    fn known(&self, end: &End) -> Option<FileIdentity> {
+        end.ino.and_then(|ino| self.identity(ino))
     }
 
     fn end(&self, parent: u64, name: &OsStr) -> Result<End> {
@@ -206,7 +208,7 @@ impl<S: Share> Vfs<S> {
                 inodes.remove(replaced);
             }
             if let Some(ino) = moved {
-                inodes.relocate(ino, to.parent, &to.name);
+                inodes.relocate(ino, to.parent, &to.name, Instant::now());
             }
             Ok(())
         })

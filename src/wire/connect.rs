@@ -105,6 +105,8 @@ pub struct Terms {
 pub struct ServerClock {
     then: u64,
     at: std::time::Instant,
+    /// How long the answer took.
+    slack: Duration,
 }
 
 impl ServerClock {
@@ -124,10 +126,21 @@ impl ServerClock {
         (self.then != 0).then_some(self.then)
     }
 
+    /// How much later than the server's own clock it may show, at the most.
+    pub fn slack(self) -> Duration {
+        self.slack
+    }
+
     /// A server that does not tell.
     #[cfg(test)]
     pub(crate) fn unknown() -> ServerClock {
-        ServerClock { then: 0, at: std::time::Instant::now() }
+        ServerClock::showing(0, std::time::Instant::now(), Duration::ZERO)
+    }
+
+    /// A clock that shows `then` at a moment.
+    #[cfg(test)]
+    pub(crate) fn showing(then: u64, at: std::time::Instant, slack: Duration) -> ServerClock {
+        ServerClock { then, at, slack }
     }
 }
 
@@ -144,8 +157,12 @@ impl std::fmt::Display for Terms {
 }
 
 /// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`. A `previous` session that is
-/// named has ended at the server when this succeeds.
-pub async fn connect(config: &ConnectConfig, previous: Previous) -> Result<Tree, ConnectError> {
+/// named has ended at the server when this succeeds. `answered` is called when the server has answered for the first time.
+pub async fn connect(
+    config: &ConnectConfig,
+    previous: Previous,
+    answered: impl FnOnce() + Send,
+) -> Result<Tree, ConnectError> {
     let deadline = Instant::now() + config.connect_timeout;
     let addresses = transport::resolve(&config.host, config.port, deadline).await?;
     let connection = open(config, &addresses, deadline).await?;
@@ -155,6 +172,8 @@ pub async fn connect(config: &ConnectConfig, previous: Previous) -> Result<Tree,
     let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption, config.connections > 1);
     let asked = std::time::Instant::now();
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
+    let clock = ServerClock { then: agreed.system_time, at: asked, slack: asked.elapsed() };
+    answered();
     let (named, limit) = match previous {
         Previous::Unnamed => (0, left()),
         Previous::Named(session, patience) => (session, patience.min(left())),
@@ -185,7 +204,7 @@ pub async fn connect(config: &ConnectConfig, previous: Previous) -> Result<Tree,
         max_read: cap(agreed.max_read),
         max_write: cap(agreed.max_write),
         max_transact: cap(agreed.max_transact),
-        clock: ServerClock { then: agreed.system_time, at: asked },
+        clock,
     };
     let channels = Channels::new(connection, further);
     Ok(Tree { channels, id: tree.id, seal: tree.seal, terms, binding_refused, lineage: 0 })

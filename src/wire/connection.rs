@@ -141,6 +141,11 @@ impl Connection {
         self.shared.look(|channel| channel.last_received()).saturating_duration_since(self.shared.started)
     }
 
+    /// When the last frame came; the start, if none has.
+    pub fn heard_at(&self) -> Instant {
+        self.shared.started + self.active_for()
+    }
+
     /// Waits until the connection has ended, without keeping it from that.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut ending = self.shared.ending();

@@ -78,15 +78,15 @@ async fn each_small_operation_is_one_frame() {
     one_frame("truncating and setting a time");
     share.create_directory(&directory).await.unwrap();
     one_frame("mkdir");
-    share.rename(&file, &moved, false).await.unwrap();
+    share.rename(&file, &moved, false, None).await.unwrap();
     one_frame("rename");
     let mut listing = share.list(&root).await.unwrap();
     assert_eq!(share.next_entries(&mut listing).await.unwrap().len(), 2);
     assert!(share.next_entries(&mut listing).await.unwrap().is_empty());
     one_frame("listing a small folder");
-    share.remove(&moved, FileKind::File, None).await.unwrap();
+    share.remove(&moved, FileKind::File, None, None).await.unwrap();
     one_frame("unlink");
-    share.remove(&directory, FileKind::Directory, None).await.unwrap();
+    share.remove(&directory, FileKind::Directory, None, None).await.unwrap();
     one_frame("rmdir");
     share.space().await.unwrap();
     one_frame("statfs");

@@ -14,6 +14,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A client whose server the test plays.
 async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, Scripted) {
+    let leases = Arc::<Leases>::default();
+    let (tree, server) = another(&leases, dialect, leasing).await;
+    (leases, tree, server)
+}
+
+/// A session of this client.
+async fn another(leases: &Arc<Leases>, dialect: Dialect, leasing: bool) -> (Arc<Tree>, Scripted) {
     let (connection, server) = pair().await;
     let terms = Terms {
         dialect,
@@ -30,9 +37,8 @@ async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, 
     };
     let channels = Channels::new(connection, Vec::new());
     let tree = Arc::new(Tree { channels, id: 3, seal: false, terms, binding_refused: None, lineage: 0 });
-    let leases = Arc::<Leases>::default();
     leases.listen(&tree);
-    (leases, tree, server)
+    (tree, server)
 }
 
 fn created(oplock: u8, lease: Option<Granted>) -> Created {
@@ -61,19 +67,26 @@ async fn break_lease(server: &mut Scripted, key: u128, left: u32, epoch: u16) {
     send_break(server, &body).await;
 }
 
-async fn next(breaks: &mut Breaks) -> Broken {
-    tokio::time::timeout(PATIENCE, breaks.next()).await.expect("a break was sent").expect("the share is there")
+async fn next_event(events: &mut Events) -> Event {
+    tokio::time::timeout(PATIENCE, events.next()).await.expect("something happened").expect("the share is there")
+}
+
+async fn next(events: &mut Events) -> Broken {
+    match next_event(events).await {
+        Event::Broken(broken) => broken,
+        other => panic!("{other:?} instead of a break"),
+    }
 }
 
 #[tokio::test]
 async fn a_lease_is_broken_and_what_is_kept_is_acknowledged() {
     let (leases, tree, mut server) = connected(Dialect::Smb311, true).await;
-    let mut breaks = leases.breaks().unwrap();
-    assert!(leases.breaks().is_none());
+    let mut events = leases.events().unwrap();
+    assert!(leases.events().is_none());
     let _open = open(&leases, &tree);
     assert_eq!(leases.caching(KEY), Caching::ALL);
     break_lease(&mut server, KEY.0, 3, 2).await;
-    let broken = next(&mut breaks).await;
+    let broken = next(&mut events).await;
     assert_eq!((broken.key, broken.left), (KEY, Caching::READ | Caching::HANDLE));
     assert_eq!(leases.caching(KEY), broken.left);
     let sent = leases.obeyed(&broken);
@@ -85,11 +98,11 @@ async fn a_lease_is_broken_and_what_is_kept_is_acknowledged() {
 #[tokio::test]
 async fn an_oplock_is_broken_and_acknowledged_by_its_open() {
     let (leases, tree, mut server) = connected(Dialect::Smb202, false).await;
-    let mut breaks = leases.breaks().unwrap();
+    let mut events = leases.events().unwrap();
     let _open = open(&leases, &tree);
     assert_eq!(leases.caching(KEY), Caching::ALL);
     send_break(&mut server, &[&[24, 0, level::II, 0, 0, 0, 0, 0][..], &FILE].concat()).await;
-    let broken = next(&mut breaks).await;
+    let broken = next(&mut events).await;
     assert_eq!(broken.left, Caching::READ);
     let sent = leases.obeyed(&broken);
     assert_eq!(sent[0].1.requests[0].body, lease::acknowledge_oplock(FILE, level::II).body);
@@ -125,12 +138,13 @@ async fn a_break_that_concerns_nobody_is_acknowledged_at_once() {
 #[tokio::test]
 async fn the_end_of_the_connection_takes_every_lease_at_once() {
     let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
-    let mut breaks = leases.breaks().unwrap();
+    let mut events = leases.events().unwrap();
     let holding = open(&leases, &tree);
     tree.channels.end("a test");
     assert_eq!(leases.caching(KEY), Caching::NONE);
     drop(holding);
-    let broken = next(&mut breaks).await;
+    assert_eq!(next_event(&mut events).await, Event::SessionLost);
+    let broken = next(&mut events).await;
     assert_eq!((broken.key, broken.left), (KEY, Caching::NONE));
     assert!(leases.obeyed(&broken).is_empty());
 }
@@ -138,10 +152,11 @@ async fn the_end_of_the_connection_takes_every_lease_at_once() {
 #[tokio::test]
 async fn the_end_of_the_connection_is_told_though_nobody_asks() {
     let (leases, tree, server) = connected(Dialect::Smb311, true).await;
-    let mut breaks = leases.breaks().unwrap();
+    let mut events = leases.events().unwrap();
     let _open = open(&leases, &tree);
     drop(server);
-    assert_eq!(next(&mut breaks).await.left, Caching::NONE);
+    assert_eq!(next_event(&mut events).await, Event::SessionLost);
+    assert_eq!(next(&mut events).await.left, Caching::NONE);
 }
 
 #[tokio::test]
@@ -167,17 +182,32 @@ async fn an_answer_of_another_kind_than_was_asked_for_grants_nothing() {
 #[tokio::test]
 async fn a_break_that_makes_no_sense_ends_the_connection() {
     let (leases, tree, mut server) = connected(Dialect::Smb311, true).await;
-    let mut breaks = leases.breaks().unwrap();
+    let mut events = leases.events().unwrap();
     let _open = open(&leases, &tree);
     send_break(&mut server, &[36, 0, 0, 0]).await;
-    assert_eq!(next(&mut breaks).await.left, Caching::NONE);
+    assert_eq!(next_event(&mut events).await, Event::SessionLost);
+    assert_eq!(next(&mut events).await.left, Caching::NONE);
     assert!(tree.channels.ended().is_some());
 }
 
 #[tokio::test]
 async fn the_breaks_end_with_the_share() {
     let leases = Arc::<Leases>::default();
-    let mut breaks = leases.breaks().unwrap();
+    let mut events = leases.events().unwrap();
     drop(leases);
-    assert!(tokio::time::timeout(PATIENCE, breaks.next()).await.expect("it does not wait").is_none());
+    assert!(tokio::time::timeout(PATIENCE, events.next()).await.expect("it does not wait").is_none());
+}
+
+#[tokio::test]
+async fn the_next_session_is_reported_behind_the_loss_of_the_one_before() {
+    let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
+    let mut events = leases.events().unwrap();
+    let _open = open(&leases, &tree);
+    tree.channels.end("a test");
+    let (next_tree, _next_server) = another(&leases, Dialect::Smb311, true).await;
+    assert_eq!(next_event(&mut events).await, Event::SessionLost);
+    assert_eq!(next(&mut events).await.key, KEY);
+    assert_eq!(next_event(&mut events).await, Event::SessionRestored);
+    drop(next_tree);
+    assert_eq!(next_event(&mut events).await, Event::SessionLost);
 }

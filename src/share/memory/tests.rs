@@ -1,5 +1,6 @@
 //! What the share in memory promises about leases.
 
+use super::super::Event;
 use super::*;
 
 const KEY: LeaseKey = LeaseKey(1);
@@ -20,13 +21,21 @@ fn read_handle() -> Caching {
     Caching::READ | Caching::HANDLE
 }
 
+/// The next event, which is a break.
+async fn next_break(events: &mut Events) -> Broken {
+    match events.next().await {
+        Some(Event::Broken(broken)) => broken,
+        other => panic!("{other:?} instead of a break"),
+    }
+}
+
 /// Does something that waits for an acknowledgement, which is given; what was left by the break.
-async fn contended<R>(share: &MemoryShare, breaks: &mut Breaks, work: impl Future<Output = R>) -> Caching {
+async fn contended<R>(share: &MemoryShare, events: &mut Events, work: impl Future<Output = R>) -> Caching {
     let mut left = Caching::NONE;
     let obey = async {
-        let broken = breaks.next().await.unwrap();
+        let broken = next_break(events).await;
         left = broken.left;
-        assert_eq!((share.caching(broken.key), share.unacknowledged()), (left, 1));
+        assert_eq!((share.granted(broken.key).caching, share.unacknowledged()), (left, 1));
         share.acknowledge(broken).await.unwrap();
     };
     tokio::pin!(work);
@@ -43,11 +52,11 @@ async fn contended<R>(share: &MemoryShare, breaks: &mut Breaks, work: impl Futur
 async fn opens_of_one_key_share_a_lease_until_the_last_is_closed() {
     let share = shared();
     let (first, second) = (open(&share, KEY).await, open(&share, KEY).await);
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&first).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&second).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
     assert_eq!(share.unacknowledged(), 0);
 }
 
@@ -56,19 +65,19 @@ async fn without_leases_nothing_is_granted() {
     let share = MemoryShare::new();
     share.put("file", b"");
     let _open = open(&share, KEY).await;
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
 }
 
 #[tokio::test]
 async fn a_stranger_who_opens_waits_for_what_is_held_back_and_his_writes_take_the_rest() {
     let share = shared();
-    let mut breaks = share.breaks().unwrap();
+    let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
-    let left = contended(&share, &mut breaks, share.open_as_stranger("file")).await;
-    assert_eq!((left, share.caching(KEY)), (read_handle(), read_handle()));
+    let left = contended(&share, &mut events, share.open_as_stranger("file")).await;
+    assert_eq!((left, share.granted(KEY).caching), (read_handle(), read_handle()));
     share.write_as_stranger("file", b"other").await;
-    assert_eq!(share.caching(KEY), Caching::NONE);
-    let broken = breaks.next().await.unwrap();
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
+    let broken = next_break(&mut events).await;
     assert_eq!((broken.left, share.unacknowledged()), (Caching::NONE, 1));
     share.acknowledge(broken).await.unwrap();
     assert_eq!((share.count("OPLOCK_BREAK"), share.unacknowledged()), (2, 0));
@@ -80,10 +89,10 @@ async fn a_stranger_who_has_a_file_open_keeps_others_from_holding_writes_back() 
     let share = shared();
     let stranger = share.open_as_stranger("file").await;
     let first = open(&share, KEY).await;
-    assert_eq!(share.caching(KEY), read_handle());
+    assert_eq!(share.granted(KEY).caching, read_handle());
     share.close_stranger(stranger);
     let second = open(&share, KEY).await;
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&first).await.unwrap();
     share.close(&second).await.unwrap();
 }
@@ -91,48 +100,53 @@ async fn a_stranger_who_has_a_file_open_keeps_others_from_holding_writes_back() 
 #[tokio::test]
 async fn strangers_who_remove_and_rename_wait_and_take_writing_only() {
     let share = shared();
-    let mut breaks = share.breaks().unwrap();
+    let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
-    assert_eq!(contended(&share, &mut breaks, share.rename_as_stranger("file", "new")).await, read_handle());
+    assert_eq!(contended(&share, &mut events, share.rename_as_stranger("file", "new")).await, read_handle());
     assert!(share.data("new").is_some());
     share.close(&file).await.unwrap();
     share.put("file", b"");
     let _file = open(&share, KEY).await;
-    assert_eq!(contended(&share, &mut breaks, share.remove_as_stranger("file")).await, read_handle());
+    assert_eq!(contended(&share, &mut events, share.remove_as_stranger("file")).await, read_handle());
 }
 
 #[tokio::test]
 async fn our_own_operations_by_path_are_those_of_a_stranger() {
     let path = RemotePath::parse("file");
     let share = shared();
-    let mut breaks = share.breaks().unwrap();
+    let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
     let times = Change { modified: Some(FileTime(1)), ..Change::default() };
     share.stat(&path).await.unwrap();
     share.set(Target::Path(&path), &times).await.unwrap();
     share.set(Target::File(&file), &Change { size: Some(1), ..Change::default() }).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     let size = Change { size: Some(2), ..Change::default() };
-    let left = contended(&share, &mut breaks, share.set(Target::Path(&path), &size)).await;
-    assert_eq!((left, share.caching(KEY)), (read_handle(), Caching::NONE));
+    let left = contended(&share, &mut events, share.set(Target::Path(&path), &size)).await;
+    assert_eq!((left, share.granted(KEY).caching), (read_handle(), Caching::NONE));
 }
 
 #[tokio::test]
 async fn an_open_under_another_key_waits_too() {
     let share = shared();
-    let mut breaks = share.breaks().unwrap();
+    let mut events = share.events().unwrap();
     let _file = open(&share, KEY).await;
-    assert_eq!(contended(&share, &mut breaks, open(&share, LeaseKey(2))).await, read_handle());
+    assert_eq!(contended(&share, &mut events, open(&share, LeaseKey(2))).await, read_handle());
 }
 
 #[tokio::test]
 async fn a_lost_connection_takes_every_lease() {
     let share = shared();
-    let mut breaks = share.breaks().unwrap();
+    let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
-    share.lose_leases();
-    assert_eq!(share.caching(KEY), Caching::NONE);
-    assert_eq!(breaks.next().await.unwrap().left, Caching::NONE);
+    share.lose_session();
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
+    assert_eq!(events.next().await, Some(Event::SessionLost));
+    assert_eq!(next_break(&mut events).await.left, Caching::NONE);
+    let refused = share.read(&file, 0, 10).await.unwrap_err();
+    assert!(matches!(refused.cause, Cause::Disconnected(_)));
+    share.restore_session();
+    assert_eq!(events.next().await, Some(Event::SessionRestored));
     share.open_as_stranger("file").await;
     assert_eq!(share.read(&file, 0, 10).await.unwrap(), "data");
 }

@@ -21,7 +21,7 @@ async fn a_watch_that_loses_count_vouches_for_nothing_until_the_next_listing() {
 #[tokio::test(start_paused = true)]
 async fn a_watched_directory_that_somebody_else_removes_is_gone() {
     let user = User::with_directory(LONG, &[]).await;
-    user.share.remove(&RemotePath::parse("d"), FileKind::Directory, None).await.unwrap();
+    user.share.remove(&RemotePath::parse("d"), FileKind::Directory, None, None).await.unwrap();
     assert_eq!(user.share.names(""), ["d"], "it is open");
     user.settle().await;
     assert_eq!((user.share.watches(), user.share.names("").len()), (1, 0));

@@ -1,0 +1,161 @@
+//! Whether the server has the data that it had answered for: read back and compared after a lost session.
+
+use super::Result;
+use super::error::Cause;
+use super::file::{Identity, Open, SmbFile};
+use super::records::Record;
+use super::reopen::{Answer, answer};
+use super::smb::{Failure, Repeat, SmbShare, open_request, send};
+use super::task::Task;
+use super::types::{Disposition, OpenHow, RemotePath};
+use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::error::WireError;
+use crate::wire::messages::io;
+use crate::wire::messages::lease::Wanted;
+use bytes::{Bytes, BytesMut};
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+/// How often a range is read that differs from what was written.
+const LOOKS: usize = 3;
+
+impl SmbShare {
+    /// Compares what was answered and not flushed, in a session that was lost, with what the server has now: to be called
+    /// after a FLUSH of the mark.
+    ///
+    /// # Errors
+    /// [`Cause::Lost`] if the server does not have all of it; what a READ answered.
+    pub(super) async fn verify_flushed(&self, file: &SmbFile, task: Task<'_>, mark: u64) -> Result<()> {
+        let (ranges, is_unknown) = {
+            let mut record = file.record.lock();
+            if !record.is_doubtful() {
+                record.unflushed.flushed(mark);
+                return Ok(());
+            }
+            let longest = u64::from(self.limits.read.max(1));
+            (record.unflushed.ranges(longest), record.unflushed.has_copied() || record.is_short())
+        };
+        let is_there = !is_unknown && self.all_agree(file, task, ranges).await?;
+        file.record.lock().resolve(mark);
+        if is_there {
+            return Ok(());
+        }
+        tracing::error!(path = %file.path, "the server has lost data that it had taken before the connection was lost: \
+            fsync(2) answers EIO; what the file holds now has to be checked");
+        Err(task.fail(Cause::Lost))
+    }
+
+    async fn all_agree(&self, file: &SmbFile, task: Task<'_>, ranges: Vec<Range<u64>>) -> Result<bool> {
+        if ranges.is_empty() {
+            return Ok(true);
+        }
+        let mut attempts = self.attempts();
+        loop {
+            let tree = self.live(file, task, attempts.deadline).await?.tree;
+            match self.agree_in(file, &tree, &ranges, attempts.deadline).await {
+                Ok(agree) => return Ok(agree),
+                Err(failure) => failure.allows(Repeat::Harmless, task, &tree, &mut attempts)?,
+            }
+        }
+    }
+
+    async fn agree_in(
+        &self,
+        file: &SmbFile,
+        tree: &Arc<Tree>,
+        ranges: &[Range<u64>],
+        deadline: Instant,
+    ) -> std::result::Result<bool, Failure> {
+        let mut reader = None;
+        for path in file.place.paths() {
+            reader = Reader::open(tree, &path, &file.record, deadline).await?;
+            if reader.is_some() {
+                break;
+            }
+        }
+        // What may not be read cannot be called safe.
+        let Some(reader) = reader else { return Ok(false) };
+        for range in ranges {
+            if !self.range_agrees(file, &reader, range.clone()).await? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the server has what was written to a range. A WRITE that is answered between reading and comparing makes a
+    /// difference that the next look does not find.
+    async fn range_agrees(
+        &self,
+        file: &SmbFile,
+        reader: &Reader,
+        range: Range<u64>,
+    ) -> std::result::Result<bool, Failure> {
+        for _ in 0..LOOKS {
+            let deadline = Instant::now() + self.request_timeout;
+            let Some(data) = reader.read(range.clone(), self.limits.read, deadline).await? else { return Ok(false) };
+            // Nothing to compare is left where the file was cut here meanwhile.
+            if file.record.lock().unflushed.agrees(range.clone(), &data) != Some(false) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// An open for looking at a file's data: that of the program may be for writing only.
+pub(super) struct Reader {
+    open: Open,
+}
+
+impl Reader {
+    /// `None` if the server refuses, or has another file at this path.
+    pub(super) async fn open(
+        tree: &Arc<Tree>,
+        path: &RemotePath,
+        record: &Record,
+        deadline: Instant,
+    ) -> std::result::Result<Option<Reader>, Failure> {
+        let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
+        let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
+        let Answer::Created(created) = answer(&replies)? else { return Ok(None) };
+        let reader = Reader { open: Open::new(Arc::clone(tree), created.file) };
+        Ok(record.identity.is_same(Identity::of(&created), record.birth(tree)).then_some(reader))
+    }
+
+    /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes. `None` if the
+    /// server refuses one.
+    pub(super) async fn read(
+        &self,
+        range: Range<u64>,
+        most: u32,
+        deadline: Instant,
+    ) -> std::result::Result<Option<Bytes>, Failure> {
+        let mut data = BytesMut::new();
+        let mut at = range.start;
+        while at < range.end {
+            let wanted = (range.end - at).min(u64::from(most.max(1))) as u32;
+            let replies = send(&self.open.tree, vec![io::read(self.open.file, at, wanted)], deadline).await?;
+            let piece = match replies.first() {
+                Some(reply) if reply.status() == NtStatus::END_OF_FILE => break,
+                Some(reply) if reply.status() == NtStatus::SUCCESS => io::parse_read(reply, wanted),
+                _ => return Ok(None),
+            };
+            let piece = piece.map_err(|malformed| Failure::Wire(WireError::Malformed(malformed)))?;
+            if piece.is_empty() {
+                break;
+            }
+            at += piece.len() as u64;
+            data.extend_from_slice(&piece);
+        }
+        Ok(Some(data.freeze()))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.open.post_close();
+    }
+}

@@ -1,0 +1,151 @@
+//! Changes that are verified instead of repeated when their session is lost: how the server is asked, and what follows.
+//!
+//! What was done is for [`super::verify`] to judge. A verification that loses its own session is made again, within the
+//! bounds of [`Attempts`](super::attempts::Attempts): so many losses in all, the deadline of the operation, and only on a
+//! session before whose beginning the server has ended the one that the change was sent on.
+
+use super::Result;
+use super::error::Cause;
+use super::listing::{SmbListing, Whole};
+use super::operations::existing;
+use super::session::Repair;
+use super::smb::{Failure, Repeat, SmbShare, send};
+use super::task::{Task, metadata};
+use super::types::RemotePath;
+use super::verify::{Done, Doubt, Seen, Verdict, Window};
+use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::frame::{RELATED_FILE, Reply};
+use crate::wire::messages::create::{self, access};
+use crate::wire::messages::lease::Wanted;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A change that is not repeated blindly.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Change<'a> {
+    pub(super) doubt: Doubt,
+    /// What is made, removed or renamed.
+    pub(super) path: &'a RemotePath,
+    /// The new name of what is renamed.
+    pub(super) target: Option<&'a RemotePath>,
+}
+
+/// What came of a change.
+#[derive(Debug)]
+pub(super) enum Outcome<T> {
+    /// The server answered this in this tree.
+    Answered(Arc<Tree>, T),
+    /// The answer was lost, and the server has done it.
+    Verified(Done),
+}
+
+/// A change whose answer was lost.
+struct Lost {
+    tree: Arc<Tree>,
+    sent: Instant,
+}
+
+impl SmbShare {
+    /// Makes a change on whatever connection works. Where the answer of an `attempt` is lost, it is found out whether the
+    /// server has made the change.
+    ///
+    /// # Errors
+    /// What the last attempt failed with; [`Cause::Unverified`] if nothing shows what became of it; [`Cause::Uncertain`] if
+    /// the lost session may still be at work.
+    pub(super) async fn carry_out<T, F>(
+        &self,
+        task: Task<'_>,
+        change: Change<'_>,
+        attempt: impl Fn(Arc<Tree>, tokio::time::Instant) -> F,
+    ) -> Result<Outcome<T>>
+    where
+        F: Future<Output = std::result::Result<T, Failure>>,
+    {
+        let mut attempts = self.attempts();
+        let mut lost: Option<Lost> = None;
+        loop {
+            let tree = self.tree_by(task, attempts.deadline).await?;
+            let must_verify = attempts.must_verify(tree.lineage).map_err(|cause| task.fail(cause))?;
+            if let Some(lost) = lost.as_ref().filter(|_| must_verify) {
+                match self.verdict(task, change, lost, &tree, attempts.deadline).await? {
+                    Ok(Verdict::Done(done)) => {
+                        tracing::debug!(path = %change.path, operation = task.operation, "done, though its answer was lost");
+                        return Ok(Outcome::Verified(done));
+                    }
+                    Ok(Verdict::Again) => attempts.verified(),
+                    Ok(Verdict::Refused(status)) => return Err(task.status(status)),
+                    Ok(Verdict::Unclear) => return Err(task.fail(Cause::Unverified)),
+                    Err(failure) => {
+                        attempts.lost(&failure.why(task, &tree)?).map_err(|cause| task.fail(cause))?;
+                        continue;
+                    }
+                }
+            }
+            attempts.change(tree.lineage).map_err(|cause| task.fail(cause))?;
+            let sent = Instant::now();
+            match attempt(Arc::clone(&tree), attempts.deadline).await {
+                Ok(answer) => return Ok(Outcome::Answered(tree, answer)),
+                Err(failure) => failure.allows(Repeat::Verify, task, &tree, &mut attempts)?,
+            }
+            lost = Some(Lost { tree, sent });
+        }
+    }
+
+    /// What is to be done about a change whose answer was lost; asked in one round trip.
+    async fn verdict(
+        &self,
+        task: Task<'_>,
+        change: Change<'_>,
+        lost: &Lost,
+        tree: &Arc<Tree>,
+        deadline: tokio::time::Instant,
+    ) -> Result<std::result::Result<Verdict, Failure>> {
+        let _verifying = self.link.repairing(Repair::Verify);
+        let mut requests = match change.doubt {
+            Doubt::Directory => Whole::requests(tree, change.path, Wanted::Nothing),
+            _ => vec![look_at(change.path)],
+        };
+        requests.push(create::close(RELATED_FILE));
+        let target_at = requests.len();
+        if let Some(target) = change.target {
+            requests.extend([look_at(target).unrelated(), create::close(RELATED_FILE)]);
+        }
+        let replies = match send(tree, requests, deadline).await {
+            Ok(replies) => replies,
+            Err(failure) => return Ok(Err(failure)),
+        };
+        let seen = seen(task, change.doubt, &replies)?;
+        let target = match change.target {
+            Some(_) => self::seen(task, change.doubt, replies.get(target_at..).unwrap_or_default())?,
+            None => Seen::Absent,
+        };
+        let ended = lost.tree.channels.ended_at().unwrap_or_else(Instant::now);
+        let window = Window::of(lost.tree.terms.clock, (lost.sent, ended), tree.terms.clock, Instant::now());
+        Ok(Ok(change.doubt.decide(seen, target, window)))
+    }
+}
+
+fn look_at(path: &RemotePath) -> crate::wire::frame::Request {
+    existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing)
+}
+
+/// What the replies to a look say.
+fn seen(task: Task<'_>, doubt: Doubt, replies: &[Reply]) -> Result<Seen> {
+    match replies.first().map(Reply::status) {
+        Some(NtStatus::OBJECT_NAME_NOT_FOUND | NtStatus::OBJECT_PATH_NOT_FOUND) => return Ok(Seen::Absent),
+        Some(NtStatus::DELETE_PENDING) => return Ok(Seen::Pending),
+        // Only a directory is asked for as such.
+        Some(NtStatus::NOT_A_DIRECTORY) if doubt == Doubt::Directory => {
+            return Ok(Seen::There(Default::default(), false));
+        }
+        _ => {}
+    }
+    let created = task.created(replies)?;
+    let found = metadata(created.info, created.disk_id, 0);
+    let is_empty = match doubt {
+        Doubt::Directory => SmbListing::of(task, replies).is_ok_and(|listing| listing.is_within(0)),
+        _ => found.size == 0,
+    };
+    Ok(Seen::There(found, is_empty))
+}

@@ -1,0 +1,224 @@
+//! Whether a change was made whose answer was lost with its session: a plain value.
+//!
+//! Making a directory or a new file, removing and renaming are not repeated blindly: done twice they fail, or hit what
+//! another client has put under the name meanwhile. The session that the request was sent on has ended at the server
+//! before this is asked, so nothing of it can still happen, and what the names mean now tells what did.
+//!
+//! Invariant: a change is reported as done only if the share is now as the program asked for, and a request is sent again
+//! only if what it would work on is what the program meant. Where neither can be shown, the program gets an error.
+
+use super::types::{FileIdentity, FileKind, FileTime, Metadata};
+use crate::wire::NtStatus;
+use crate::wire::connect::ServerClock;
+use std::time::{Duration, Instant};
+
+/// What timestamps of file systems may lag behind the clock of their server: Linux takes them from its timer tick, of up to
+/// 10 ms, and FAT keeps as much.
+const TICK: Duration = Duration::from_millis(20);
+/// File systems with no finer timestamps than this (ext3, HFS+) cut them off.
+const COARSE: u64 = 10_000_000;
+/// A clock of a server that jumps by more than this between two sessions was set.
+const JUMP: Duration = Duration::from_secs(1);
+
+/// A change whose answer did not come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Doubt {
+    /// A directory was to be made.
+    Directory,
+    /// A file was to be made that must not exist before.
+    File,
+    /// What the name meant was to be removed.
+    Removal {
+        /// What it was.
+        kind: FileKind,
+        /// Which file it was, as far as that is known.
+        known: Option<FileIdentity>,
+    },
+    /// It was to be renamed.
+    Rename {
+        /// Which file it was, as far as that is known.
+        known: Option<FileIdentity>,
+    },
+}
+
+/// What a name means now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Seen {
+    /// Nothing.
+    Absent,
+    /// What is being deleted, and is still open at another client.
+    Pending,
+    /// A file or directory; whether nothing is in it.
+    There(Metadata, bool),
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Verdict {
+    /// Nothing: it was done.
+    Done(Done),
+    /// The request is to be sent again.
+    Again,
+    /// It was not done, and would be refused with this status.
+    Refused(NtStatus),
+    /// It cannot be told.
+    Unclear,
+}
+
+/// How a change that was done has left the share.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Done {
+    /// What was made.
+    pub(super) found: Metadata,
+    /// Whether the name of what was removed or renamed is free.
+    pub(super) is_free: bool,
+}
+
+/// The time, by the server's clock, within which a request can have been carried out: from when it was sent until its
+/// connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Window {
+    from: FileTime,
+    until: FileTime,
+}
+
+/// Where a moment lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Place {
+    Before,
+    Within,
+    After,
+    Unknown,
+}
+
+/// Whether what is found is what was there before.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Sameness {
+    Same,
+    Other,
+    Unclear,
+}
+
+impl Window {
+    /// Of a request that was sent in one session, which ended, when there is the next. `None` where the server tells no
+    /// time, or its clock was set.
+    pub(super) fn of(
+        clock: ServerClock,
+        (sent, ended): (Instant, Instant),
+        next: ServerClock,
+        now: Instant,
+    ) -> Option<Window> {
+        let jump = clock.at(now)?.abs_diff(next.at(now)?);
+        if jump > ticks(clock.slack() + next.slack() + JUMP) {
+            return None;
+        }
+        let from = clock.at(sent)?.saturating_sub(ticks(clock.slack() + TICK));
+        let until = clock.at(ended)?.saturating_add(ticks(TICK));
+        Some(Window { from: FileTime(from), until: FileTime(until) })
+    }
+
+    fn place(window: Option<Window>, moment: FileTime) -> Place {
+        let Some(window) = window.filter(|_| moment.0 != 0) else { return Place::Unknown };
+        let cut_off = if moment.0.is_multiple_of(COARSE) { COARSE - 1 } else { 0 };
+        match moment {
+            moment if moment.0.saturating_add(cut_off) < window.from.0 => Place::Before,
+            moment if moment > window.until => Place::After,
+            _ => Place::Within,
+        }
+    }
+}
+
+impl Doubt {
+    /// What is to be done, where the names mean this now: the one that was worked on, and the new one of a rename.
+    pub(super) fn decide(self, seen: Seen, target: Seen, window: Option<Window>) -> Verdict {
+        match self {
+            Doubt::Directory => made(FileKind::Directory, seen, window),
+            Doubt::File => made(FileKind::File, seen, window),
+            Doubt::Removal { kind, known } => removed(kind, known, seen, window),
+            Doubt::Rename { known } => renamed(known, seen, target, window),
+        }
+    }
+}
+
+/// It is ours if it was made while our request was under way, and is as we would have made it. Another client can have done
+/// the same only within that time, and only if our request was not carried out.
+fn made(kind: FileKind, seen: Seen, window: Option<Window>) -> Verdict {
+    match seen {
+        Seen::Absent => Verdict::Again,
+        Seen::There(found, true) if found.kind() == kind && Window::place(window, found.created) == Place::Within => {
+            Verdict::Done(Done { found, is_free: false })
+        }
+        Seen::Pending | Seen::There(..) => Verdict::Refused(NtStatus::OBJECT_NAME_COLLISION),
+    }
+}
+
+/// What the name meant has gone from it.
+fn gone(is_free: bool) -> Verdict {
+    Verdict::Done(Done { is_free, ..Done::default() })
+}
+
+fn removed(kind: FileKind, known: Option<FileIdentity>, seen: Seen, window: Option<Window>) -> Verdict {
+    match seen {
+        Seen::Absent => gone(true),
+        Seen::Pending => gone(false),
+        Seen::There(found, _) if found.kind() != kind => gone(true),
+        Seen::There(found, _) => match sameness(known, &found, window) {
+            Sameness::Same => Verdict::Again,
+            // Another client has made it under the name, which was free.
+            Sameness::Other => gone(true),
+            Sameness::Unclear => Verdict::Unclear,
+        },
+    }
+}
+
+fn renamed(known: Option<FileIdentity>, source: Seen, target: Seen, window: Option<Window>) -> Verdict {
+    let is = |seen| match seen {
+        Seen::There(found, _) => Some(sameness(known, &found, window)),
+        Seen::Absent | Seen::Pending => None,
+    };
+    match (is(source), is(target)) {
+        // The server says once more what it thinks of the new name.
+        (Some(Sameness::Same), _) => Verdict::Again,
+        (Some(Sameness::Other), Some(Sameness::Same)) => gone(false),
+        // What was to be renamed is not under either name: another file is not renamed in its place.
+        (Some(Sameness::Other), _) => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
+        (Some(Sameness::Unclear), _) => Verdict::Unclear,
+        (None, Some(Sameness::Other)) if known.is_some() => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
+        (None, Some(_)) => gone(true),
+        (None, None) => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
+    }
+}
+
+/// Ids are used again for new files, and times of creation are cut off: neither is enough alone. Where nothing is known of
+/// the file, it is another one only if it was made after the request.
+fn sameness(known: Option<FileIdentity>, found: &Metadata, window: Option<Window>) -> Sameness {
+    let place = Window::place(window, found.created);
+    let Some(known) = known else {
+        return match place {
+            Place::Before => Sameness::Same,
+            Place::After => Sameness::Other,
+            Place::Within | Place::Unknown => Sameness::Unclear,
+        };
+    };
+    let found = found.identity();
+    let has_ids = known.file_id != 0 && found.file_id != 0;
+    let has_times = known.created.0 != 0 && found.created.0 != 0;
+    match (known.file_id == found.file_id, known.created == found.created) {
+        (true, true) if has_ids => Sameness::Same,
+        // A server that derives the time of creation from times that programs set.
+        (true, false) if has_ids && place == Place::Before => Sameness::Same,
+        (true, false) if has_ids && matches!(place, Place::Within | Place::After) => Sameness::Other,
+        (false, false) if has_ids && has_times => Sameness::Other,
+        (_, true) if !has_ids && has_times => Sameness::Same,
+        (_, false) if !has_ids && has_times => Sameness::Other,
+        _ => Sameness::Unclear,
+    }
+}
+
+/// In the unit of a FILETIME.
+fn ticks(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! Files that are open when a session is lost go on by the name that they have by then, whatever this client has done to the
+//! name or the attributes since they were opened.
+
+use crate::support::files::{fails_with, names, noise};
+use crate::support::line::Line;
+use crate::support::mount::{Mount, Request};
+use crate::support::server::{Kind, Server, Settings, both_servers, url};
+use crate::support::smbd::Smbd;
+use crate::support::wait_until;
+use rustix::io::Errno;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+both_servers!(
+    renamed_files_go_on_over_cut_lines,
+    removed_files_go_on_over_cut_lines,
+    files_below_a_renamed_folder_go_on_over_cut_lines,
+);
+
+const SOON: Duration = Duration::from_secs(20);
+const READ_ONLY: u32 = 0o444;
+
+/// A server with a mount.
+struct Scene {
+    server: Smbd,
+    mount: Mount,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let server = Smbd::start(Settings::default());
+        let mount = mount(&server);
+        Scene { server, mount }
+    }
+
+    fn here(&self, name: &str) -> PathBuf {
+        self.mount.join(name)
+    }
+
+    fn there(&self, name: &str) -> PathBuf {
+        self.server.folder().join(name)
+    }
+}
+
+fn mount(server: &Smbd) -> Mount {
+    Request::new(url("127.0.0.1", server.port(), "")).args(["--request-timeout=25"]).mount()
+}
+
+fn create(path: &Path, mode: u32) -> File {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(path).unwrap()
+}
+
+fn is_read_only(path: &Path) -> bool {
+    fs::metadata(path).unwrap().mode() & 0o222 == 0
+}
+
+/// Writes the first half of a file, and the other one after the session was lost: all of it arrives.
+fn goes_on(file: &File, there: &Path, lose: impl Fn()) {
+    let data = noise(7, 200_000);
+    let (first, second) = data.split_at(100_000);
+    file.write_all_at(first, 0).unwrap();
+    file.sync_all().unwrap();
+    lose();
+    file.write_all_at(second, 100_000).unwrap();
+    file.sync_all().unwrap();
+    assert!(fs::read(there).unwrap() == data);
+    let mut read = vec![0; data.len()];
+    file.read_exact_at(&mut read, 0).unwrap();
+    assert!(read == data);
+}
+
+#[test]
+fn a_file_that_was_made_read_only_is_written_on() {
+    let scene = Scene::new();
+    let file = create(&scene.here("object"), READ_ONLY);
+    for round in 0..3 {
+        goes_on(&file, &scene.there("object"), || scene.server.kill_clients());
+        assert!(is_read_only(&scene.here("object")), "round {round}");
+    }
+    drop(file);
+    assert!(is_read_only(&scene.here("object")));
+    let anew = mount(&scene.server);
+    assert!(is_read_only(&anew.join("object")), "and another client sees it so");
+    fails_with(OpenOptions::new().write(true).open(anew.join("object")), Errno::ACCESS);
+}
+
+#[test]
+fn a_file_that_was_set_read_only_after_it_was_opened_is_written_on() {
+    let scene = Scene::new();
+    let other = mount(&scene.server);
+    let set: [(&str, &dyn Fn(&File, &str)); 3] = [
+        ("by its descriptor", &|file, _| file.set_permissions(Permissions::from_mode(READ_ONLY)).unwrap()),
+        ("by its name", &|_, name| {
+            fs::set_permissions(scene.here(name), Permissions::from_mode(READ_ONLY)).unwrap();
+        }),
+        ("by another client", &|file, name| {
+            file.sync_all().unwrap();
+            fs::set_permissions(other.join(name), Permissions::from_mode(READ_ONLY)).unwrap();
+        }),
+    ];
+    for (name, set) in set {
+        let file = create(&scene.here(name), 0o644);
+        file.write_all_at(b"before", 0).unwrap();
+        set(&file, name);
+        goes_on(&file, &scene.there(name), || scene.server.kill_clients());
+        drop(file);
+        assert!(is_read_only(&other.join(name)), "{name}");
+    }
+}
+
+#[test]
+fn data_that_was_written_to_a_read_only_file_before_the_loss_arrives() {
+    let scene = Scene::new();
+    let mut file = create(&scene.here("object"), READ_ONLY);
+    file.write_all(b"flushed").unwrap();
+    file.sync_all().unwrap();
+    let paused = scene.server.pause();
+    file.write_all(b" and held").unwrap();
+    scene.server.kill();
+    drop(paused);
+    scene.server.restart();
+    file.sync_all().unwrap();
+    drop(file);
+    assert_eq!(fs::read(scene.there("object")).unwrap(), b"flushed and held");
+    assert!(is_read_only(&scene.here("object")));
+}
+
+/// As git makes its objects: under another name, read-only, and then renamed.
+#[test]
+fn read_only_files_that_are_renamed_arrive_while_processes_of_the_server_are_killed() {
+    let scene = Scene::new();
+    let objects: Vec<Vec<u8>> = (0..24).map(|seed| noise(seed, 3000 + 7000 * seed as usize)).collect();
+    for (number, object) in objects.iter().enumerate() {
+        let new = scene.here(&format!("tmp_obj_{number}"));
+        let mut file = create(&new, READ_ONLY);
+        let (first, second) = object.split_at(object.len() / 2);
+        file.write_all(first).unwrap();
+        if number % 4 == 1 {
+            scene.server.kill_clients();
+        }
+        file.write_all(second).unwrap();
+        if number % 4 == 2 {
+            file.sync_all().unwrap();
+        }
+        drop(file);
+        fs::rename(new, scene.here(&format!("object {number}"))).unwrap();
+    }
+    for (number, object) in objects.iter().enumerate() {
+        let name = format!("object {number}");
+        assert!(fs::read(scene.there(&name)).unwrap() == *object, "{name}");
+        assert!(is_read_only(&scene.here(&name)), "{name}");
+    }
+    assert_eq!(names(scene.server.folder()).len(), objects.len());
+}
+
+fn line(kind: Kind) -> Line {
+    Line::to(Server::shared(kind), &["--request-timeout=25"])
+}
+
+fn renamed_files_go_on_over_cut_lines(kind: Kind) {
+    let line = line(kind);
+    let file = create(&line.here("log"), 0o644);
+    fs::rename(line.here("log"), line.here("log.1")).unwrap();
+    goes_on(&file, &line.there("log.1"), || line.proxy.cut());
+    // The name is another file's meanwhile, as with logs that are rotated.
+    fs::write(line.here("log"), "next").unwrap();
+    fs::rename(line.here("log.1"), line.here("log.2")).unwrap();
+    goes_on(&file, &line.there("log.2"), || line.proxy.cut());
+    assert_eq!(fs::read(line.there("log")).unwrap(), b"next");
+    assert_eq!(names(&line.folder), ["log", "log.2"]);
+}
+
+fn removed_files_go_on_over_cut_lines(kind: Kind) {
+    let line = line(kind);
+    let (removed, replaced) = (create(&line.here("removed"), 0o644), create(&line.here("replaced"), 0o644));
+    for file in [&removed, &replaced] {
+        file.write_all_at(b"kept", 0).unwrap();
+    }
+    fs::remove_file(line.here("removed")).unwrap();
+    fs::write(line.here("new"), "new").unwrap();
+    fs::rename(line.here("new"), line.here("replaced")).unwrap();
+    for file in [&removed, &replaced] {
+        line.proxy.cut();
+        let mut read = [0; 4];
+        file.read_exact_at(&mut read, 0).unwrap();
+        assert_eq!(&read, b"kept");
+        file.write_all_at(b"more", 4).unwrap();
+        file.sync_all().unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 8);
+        assert_eq!(file.metadata().unwrap().nlink(), 0);
+    }
+    assert_eq!(fs::read(line.there("replaced")).unwrap(), b"new");
+    assert_eq!(names(&line.here("")), ["replaced"]);
+    line.proxy.cut();
+    drop((removed, replaced));
+    let left = || names(&line.folder);
+    assert!(wait_until(SOON, || left() == ["replaced"]), "left on the server: {:?}", left());
+}
+
+/// A server refuses to rename a folder with open files in it. Once their session is lost it does not.
+fn files_below_a_renamed_folder_go_on_over_cut_lines(kind: Kind) {
+    let line = line(kind);
+    fs::create_dir_all(line.here("a/b")).unwrap();
+    let file = create(&line.here("a/b/file"), 0o644);
+    file.write_all_at(b"x", 0).unwrap();
+    file.sync_all().unwrap();
+    line.proxy.cut();
+    fs::rename(line.here("a"), line.here("z")).unwrap();
+    goes_on(&file, &line.there("z/b/file"), || line.proxy.cut());
+}
+
+#[test]
+fn a_file_that_another_client_renamed_is_stale_and_nothing_is_written_to_what_has_its_name() {
+    let scene = Scene::new();
+    let file = create(&scene.here("file"), 0o644);
+    file.write_all_at(b"mine", 0).unwrap();
+    file.sync_all().unwrap();
+    scene.server.kill();
+    fs::rename(scene.there("file"), scene.there("moved")).unwrap();
+    fs::write(scene.there("file"), "another").unwrap();
+    scene.server.restart();
+    let mut byte = [0; 1];
+    // The file's data may be here; what has its name now may not be read instead.
+    assert!(file.read_exact_at(&mut byte, 0).is_err() || byte == *b"m");
+    let written = file.write_all_at(b"lost", 0).and_then(|()| file.sync_all());
+    assert!(written.is_err());
+    drop(file);
+    assert_eq!(fs::read(scene.there("file")).unwrap(), b"another");
+    assert_eq!(fs::read(scene.there("moved")).unwrap(), b"mine");
+}
+
+/// File systems give the number of a file that is gone to a new one.
+#[test]
+fn a_new_file_with_the_number_of_the_one_that_is_gone_is_not_taken_for_it() {
+    let scene = Scene::new();
+    let file = create(&scene.here("file"), 0o644);
+    file.write_all_at(&[b'm'; 4096], 0).unwrap();
+    file.sync_all().unwrap();
+    let number = fs::metadata(scene.there("file")).unwrap().ino();
+    scene.server.kill();
+    std::thread::sleep(Duration::from_millis(400));
+    let made_again = (0..50).any(|_| {
+        fs::remove_file(scene.there("file")).unwrap();
+        fs::write(scene.there("file"), [b't'; 4096]).unwrap();
+        fs::metadata(scene.there("file")).unwrap().ino() == number
+    });
+    scene.server.restart();
+    if !made_again {
+        eprintln!("this file system gives out new numbers: only the id is compared");
+    }
+    let written = file.write_all_at(b"lost", 0).and_then(|()| file.sync_all());
+    assert!(written.is_err());
+    drop(file);
+    assert!(fs::read(scene.there("file")).unwrap() == [b't'; 4096]);
+}
