@@ -138,12 +138,12 @@ impl Connection {
 
     /// From its start to the last frame that came.
     pub fn active_for(&self) -> Duration {
-        self.shared.look(|channel| channel.last_received()).saturating_duration_since(self.shared.started)
+        self.heard_at().saturating_duration_since(self.shared.started)
     }
 
     /// When the last frame came; the start, if none has.
     pub fn heard_at(&self) -> Instant {
-        self.shared.started + self.active_for()
+        self.shared.look(|channel| channel.last_received())
     }
 
     /// Waits until the connection has ended, without keeping it from that.
