@@ -61,7 +61,7 @@ impl Channels {
 
     fn timed_out(&self, chain: &Chain, sent: Instant) {
         let heard = self.connections.iter().map(Connection::heard_at).max();
-        if sent.elapsed() >= SILENCE && heard.is_some_and(|heard| heard < sent) {
+        if sent.elapsed() >= SILENCE && heard.is_some_and(|heard| heard < sent.into_std()) {
             // There is only one end, and one beginning of the silence before it.
             let _ = self.silent_since.set(sent);
             self.end(&format!("the server was silent for {:.0} s", sent.elapsed().as_secs_f64()));
@@ -216,7 +216,7 @@ mod tests {
         assert!(channels.connections().iter().all(|connection| connection.ended().is_some()));
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_write_that_is_not_answered_in_time_ends_the_session() {
         let (channels, _servers) = two().await;
         let soon = Duration::from_millis(20);

@@ -1,62 +1,53 @@
-//! One connection at work: one reader, one writer, a table of requests in flight.
+//! One connection at work: a [`Channel`](super::channel::Channel), a socket, and the tasks around it.
 //!
-//! A caller's task takes credits and message ids, signs or encrypts, and hands the frame to the
-//! socket, all in one step without waiting in between: so a future that is dropped has either sent
-//! nothing or sent everything. The reader task pairs replies with their chains and wakes the waiters,
-//! who check signatures and structure on their own time. A waiter that goes away cancels its requests; their ids
-//! and credits come back with the server's answer. Whatever breaks the protocol ends the connection,
-//! and everyone who waits is told why. Connections of one session are tied together: the end of one is
+//! A caller's task submits a chain to the channel, signs or encrypts it, and hands the frame to the socket, all in one step
+//! without waiting in between: so a future that is dropped has either sent nothing or sent everything. The receiving task
+//! hands replies to the channel and wakes the callers, who check signatures and structure on their own time. A caller that
+//! goes away cancels its requests; their ids and credits come back with the server's answer. Whatever breaks the protocol
+//! ends the connection, and all who wait are told why. Connections of one session are tied together: the end of one is
 //! the end of all, in the same step.
+//!
+//! A future is first polled where it is made, and that may be the thread that the kernel's requests come on. Signing,
+//! encrypting or verifying much data would stop them all, so outside a task of the runtime such a future first gives way,
+//! and is a task from then on ([`on_a_worker`]).
 
+mod pieces;
 mod shared;
 mod tasks;
 
+use super::channel::Waiters;
 use super::codec::Malformed;
-use super::credits::{CreditWindow, Lane};
-use super::crypto::{Sealer, Signer};
+use super::crypto::Signer;
 use super::error::WireError;
-use super::frame::{self, Chain, Protect, RELATED_FILE, Reply, Request};
-use super::header::Command;
+use super::frame::{Chain, Protect, Reply, Request};
 use super::messages::lease::Break;
+use super::protection::{Unverified, is_long_work};
 use super::status::NtStatus;
-use super::table::MessageTable;
-use super::transport::{FrameReader, Outbox};
-use bytes::Bytes;
-use shared::{Last, Shared, State, created_file};
+use super::table::Ticket;
+use super::transport::{FrameReader, Sink};
+use parking_lot::Mutex;
+use pieces::Pieces;
+use shared::{Shared, now};
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
-use tasks::{keep_alive, receive, transmit};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tasks::{keep_time, receive, transmit};
+use tokio::io::AsyncRead;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout};
+use tokio::sync::{mpsc, oneshot};
 
-/// Credits to hold: 1024 pay for 64 MiB in flight.
-const CREDIT_TARGET: u32 = 1024;
+pub use super::protection::Security;
+
 /// Breaks that wait to be taken: twice as many as there are files that a mount keeps open, so that a server can break
 /// all leases at once.
 pub(super) const BREAKS: usize = 8192;
-
-/// How the messages of a session are protected.
-#[derive(Debug)]
-pub struct Security {
-    /// Signs, where the session has a key.
-    pub signer: Option<Signer>,
-    /// Sign everything, rather than only what must be.
-    pub sign_all: bool,
-    /// Encrypts, where a cipher was agreed on. All connections of a session share it, and so its nonces.
-    pub sealer: Option<Arc<Sealer>>,
-    /// Encrypt everything, rather than only what is sent to trees that want it.
-    pub seal_all: bool,
-}
 
 /// A connection. Dropping it ends it.
 #[derive(Debug)]
 pub struct Connection {
     shared: Arc<Shared>,
-    /// Lease and oplock breaks, until somebody takes the receiving end.
+    /// Lease and oplock breaks, until the receiving end is taken.
     breaks: Mutex<Option<mpsc::Receiver<Break>>>,
 }
 
@@ -68,27 +59,23 @@ impl Connection {
     pub fn start(stream: TcpStream, echo_interval: Duration) -> io::Result<Connection> {
         let peer = stream.peer_addr()?;
         let (read_half, write_half) = stream.into_split();
+        Ok(Connection::over(read_half, write_half, peer, echo_interval))
+    }
+
+    /// The same on any two halves of a stream.
+    pub(super) fn over(
+        read_half: impl AsyncRead + Send + Unpin + 'static,
+        write_half: impl Sink + 'static,
+        peer: SocketAddr,
+        echo_interval: Duration,
+    ) -> Connection {
         let (breaks_in, breaks_out) = mpsc::channel(BREAKS);
-        let window = CreditWindow::new(CREDIT_TARGET);
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State { window, table: MessageTable::default(), ended: None, ended_at: None }),
-            outbox: Outbox::new(write_half),
-            turnstiles: [Semaphore::new(1), Semaphore::new(1)],
-            granted: Notify::new(),
-            siblings: OnceLock::new(),
-            ended: watch::Sender::new(false),
-            session_id: AtomicU64::new(0),
-            multi_credit: AtomicBool::new(false),
-            security: OnceLock::new(),
-            breaks: breaks_in,
-            last_received: AtomicU64::new(0),
-            started: Instant::now(),
-            peer,
-        });
-        tokio::spawn(receive(shared.clone(), FrameReader::new(read_half)));
-        tokio::spawn(transmit(shared.clone()));
-        tokio::spawn(keep_alive(shared.clone(), echo_interval));
-        Ok(Connection { shared, breaks: Mutex::new(Some(breaks_out)) })
+        let shared = Shared::new(write_half, breaks_in, peer, echo_interval);
+        let receiving = tokio::spawn(receive(shared.clone(), FrameReader::new(read_half)));
+        let transmitting = tokio::spawn(transmit(shared.clone()));
+        let timing = tokio::spawn(keep_time(shared.clone()));
+        shared.own([receiving.abort_handle(), transmitting.abort_handle(), timing.abort_handle()]);
+        Connection { shared, breaks: Mutex::new(Some(breaks_out)) }
     }
 
     /// The server's address.
@@ -98,23 +85,25 @@ impl Connection {
 
     /// The session of all further requests.
     pub fn set_session_id(&self, session_id: u64) {
-        self.shared.session_id.store(session_id, Ordering::Release);
+        self.shared.with(|channel, _| channel.set_session_id(session_id));
     }
 
     /// The session of requests.
     pub fn session_id(&self) -> u64 {
-        self.shared.session_id.load(Ordering::Acquire)
+        self.shared.look(|channel| channel.session_id())
     }
 
     /// Requests may cost more than one credit from now on.
     pub fn enable_multi_credit(&self) {
-        self.shared.multi_credit.store(true, Ordering::Release);
+        self.shared.with(|channel, _| channel.enable_multi_credit());
     }
 
     /// The session is established: all further requests are protected like this.
     pub fn protect(&self, security: Security) {
         // A second session on a connection is never made.
-        let _ = self.shared.security.set(security);
+        if self.shared.security.set(security.clone()).is_ok() {
+            self.shared.with(|channel, _| channel.protect(security));
+        }
     }
 
     /// How messages are protected; `None` before there is a session.
@@ -124,50 +113,49 @@ impl Connection {
 
     /// Oplock and lease breaks, for the first who asks.
     pub fn breaks(&self) -> Option<mpsc::Receiver<Break>> {
-        self.breaks.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.breaks.lock().take()
     }
 
     /// Credits that one large request may cost, at the most, as far as the server has granted yet.
     pub fn credit_capacity(&self) -> u32 {
-        self.shared.lock().window.bulk_capacity()
+        self.shared.bulk_capacity()
     }
 
     /// Credits at hand, and credits of requests in flight.
     pub fn credits(&self) -> (u32, u32) {
-        let state = self.shared.lock();
-        (state.window.available(), state.window.in_use())
+        self.shared.credits()
     }
 
     /// Why the connection ended, if it has.
     pub fn ended(&self) -> Option<Arc<str>> {
-        self.shared.lock().ended.clone()
+        self.shared.ended().map(|ended| ended.reason.clone())
     }
 
     /// When the connection ended, if it has.
-    pub fn ended_at(&self) -> Option<std::time::Instant> {
-        self.shared.lock().ended_at
+    pub fn ended_at(&self) -> Option<Instant> {
+        self.shared.ended().map(|ended| ended.at)
     }
 
     /// From its start to the last frame that came.
     pub fn active_for(&self) -> Duration {
-        Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed))
+        self.heard_at().saturating_duration_since(self.shared.started)
     }
 
     /// When the last frame came; the start, if none has.
     pub fn heard_at(&self) -> Instant {
-        self.shared.started + self.active_for()
+        self.shared.look(|channel| channel.last_received())
     }
 
     /// Waits until the connection has ended, without keeping it from that.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
-        let mut ended = self.shared.ended.subscribe();
+        let mut ending = self.shared.ending();
         async move {
             // An error means that the connection has even been forgotten.
-            let _ = ended.wait_for(|ended| *ended).await;
+            let _ = ending.wait_for(|ended| *ended).await;
         }
     }
 
-    /// Ends the connection: nothing is sent any more, and everyone who waits is told this reason.
+    /// Ends the connection: nothing is sent any more, and all who wait are told this reason.
     pub fn end(&self, reason: &str) {
         self.shared.end(reason);
     }
@@ -190,127 +178,78 @@ impl Connection {
     /// Sends requests in one frame and waits for all replies, which come in the order of the requests.
     /// A server that grants too few credits for a compound gets its parts one by one.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
-        let work = async {
-            match self.exchange(chain).await {
-                Err(WireError::Credits { .. }) if chain.requests.len() > 1 => self.one_by_one(chain).await,
-                answer => answer,
+        let deadline = now() + deadline;
+        match self.exchange(chain, deadline).await {
+            Err(WireError::Credits { .. }) if chain.requests.len() > 1 => {
+                let mut pieces = Pieces::new(chain);
+                while let Some(piece) = pieces.next_piece() {
+                    let reply = self.exchange(&piece, deadline).await?.pop().ok_or(Malformed("no reply"))?;
+                    pieces.answered(reply);
+                }
+                Ok(pieces.replies())
             }
-        };
-        timeout(deadline, work).await.unwrap_or(Err(WireError::TimedOut))
+            answer => answer,
+        }
     }
 
     /// Sends one request of a sign-in, signed or not, and answers the bytes that were sent, without the
     /// prefix, since the pre-authentication hash covers them (MS-SMB2 3.2.5.2). The reply's signature is
-    /// left to the caller.
+    /// left to the caller. Nothing else may be in flight.
     pub async fn send_recorded(
         &self,
         request: Request,
-        signer: Option<&Signer>,
+        signer: Option<&Arc<Signer>>,
         deadline: Duration,
     ) -> Result<(Vec<u8>, Reply), WireError> {
-        let mut sent = Vec::new();
         let chain = Chain::single(request);
-        let mut record = |segments: &[Bytes]| sent = segments.concat().split_off(4);
-        let transfer = self.transfer(&chain, signer.map_or(Protect::Plain, Protect::Sign), &mut record);
-        let mut replies = timeout(deadline, transfer).await.unwrap_or(Err(WireError::TimedOut))?;
-        let reply = replies.pop().ok_or(Malformed("no reply"))?;
+        let protect = signer.map_or(Protect::Plain, |signer| Protect::Sign(Arc::clone(signer)));
+        let (waiter, answer) = oneshot::channel();
+        let waiter = Some((waiter, now() + deadline));
+        let ready = self.shared.with(|channel, _| channel.submit_now(&chain, Some(protect), waiter))?;
+        let sent = self.shared.send_recorded(&ready, &chain);
+        let mut waiting = Waiting::new(&self.shared, ready.ticket, answer);
+        let reply = waiting.unverified().await?.unchecked().pop().ok_or(Malformed("no reply"))?;
         Ok((sent, reply))
     }
 
     /// Sends requests in one frame, of which the last may be answered at any time or never, and waits for the other
     /// replies. There is no way around a server that grants too few credits for all of them.
     pub async fn send_open_ended(&self, chain: &Chain, deadline: Duration) -> Result<(Vec<Reply>, Pending), WireError> {
-        let work = async {
-            let protect = self.shared.protection(chain)?;
-            let mut last = Last::OpenEnded(None);
-            let mut waiting = self.queue(chain, protect, &mut last, &mut |_| ()).await?;
-            let Last::OpenEnded(Some(answer)) = last else { return Err(self.shared.why_ended()) };
-            let head = &chain.requests[..chain.requests.len() - 1];
-            let id = head.iter().fold(waiting.first_id, |id, request| id.wrapping_add(u64::from(request.charge)));
-            let pending =
-                Pending { shared: Arc::clone(&self.shared), chain: chain.clone(), id, answer, answered: false };
-            if head.is_empty() {
-                waiting.answered = true;
-                return Ok((Vec::new(), pending));
-            }
-            let answer = (&mut waiting.answer).await;
-            waiting.answered = true;
-            let replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
-            self.shared.accept(protect, head, &replies)?;
-            Ok((replies, pending))
+        let (last, head) = chain.requests.split_last().ok_or(Malformed("no request"))?;
+        let ((first, answer), (waiter, last_answer)) = (oneshot::channel(), oneshot::channel());
+        let waiters = Waiters { head: (!head.is_empty()).then_some(first), last: Some(waiter) };
+        let ticket = self.submit(chain, waiters, now() + deadline).await?;
+        let shared = Arc::clone(&self.shared);
+        let pending =
+            Pending { shared, request: last.clone(), ticket: ticket.last(), answer: last_answer, answered: false };
+        let replies = match head {
+            [] => Vec::new(),
+            head => Waiting::new(&self.shared, ticket, answer).replies(head).await?,
         };
-        timeout(deadline, work).await.unwrap_or(Err(WireError::TimedOut))
+        Ok((replies, pending))
     }
 
     /// Sends and waits for nothing, not even for credits: whether it was sent.
     pub fn post(&self, chain: &Chain) -> bool {
-        self.shared.send_detached(chain)
+        let ready = self.shared.with(|channel, _| channel.submit_now(chain, None, None));
+        ready.is_ok_and(|ready| {
+            self.shared.send(&ready, chain);
+            true
+        })
     }
 
-    async fn exchange(&self, chain: &Chain) -> Answer {
-        let protect = self.shared.protection(chain)?;
-        let replies = self.transfer(chain, protect, &mut |_| ()).await?;
-        self.shared.accept(protect, &chain.requests, &replies)?;
-        Ok(replies)
+    async fn exchange(&self, chain: &Chain, deadline: Instant) -> Answer {
+        let (waiter, answer) = oneshot::channel();
+        let ticket = self.submit(chain, Waiters { head: Some(waiter), last: None }, deadline).await?;
+        Waiting::new(&self.shared, ticket, answer).replies(&chain.requests).await
     }
 
-    async fn transfer(&self, chain: &Chain, protect: Protect<'_>, record: &mut impl FnMut(&[Bytes])) -> Answer {
-        let mut waiting = self.queue(chain, protect, &mut Last::LikeTheOthers, record).await?;
-        let answer = (&mut waiting.answer).await;
-        waiting.answered = true;
-        answer.unwrap_or_else(|_| Err(self.shared.why_ended()))
-    }
-
-    /// Waits for credits, then sends. No await lies between taking the ids and sending.
-    async fn queue(
-        &self,
-        chain: &Chain,
-        protect: Protect<'_>,
-        last: &mut Last,
-        record: &mut impl FnMut(&[Bytes]),
-    ) -> Result<Waiting<'_>, WireError> {
-        let shared = &*self.shared;
-        let cost = chain.cost();
-        let _turn = shared.turnstiles[cost.lane as usize].acquire().await.map_err(|_| shared.why_ended())?;
-        let _place = Place { shared, lane: cost.lane };
-        loop {
-            let granted = shared.granted.notified();
-            if let Some((first_id, answer)) = shared.try_send(chain, protect, last, record)? {
-                return Ok(Waiting { shared, first_id, answer, answered: false });
-            }
-            shared.lock().window.stand(cost);
-            granted.await;
+    async fn submit(&self, chain: &Chain, waiters: Waiters<shared::Waiter>, by: Instant) -> Result<Ticket, WireError> {
+        let protect = self.security().map_or(Ok(Protect::Plain), |security| security.of_chain(chain))?;
+        if is_long_work(&protect, chain.payload()) {
+            on_a_worker().await;
         }
-    }
-
-    async fn one_by_one(&self, chain: &Chain) -> Answer {
-        let mut replies: Vec<Reply> = Vec::with_capacity(chain.requests.len());
-        let mut file: Option<[u8; 16]> = None;
-        let mut refusal: Option<Reply> = None;
-        for (index, request) in chain.requests.iter().enumerate() {
-            // In a compound the others would have failed alike (MS-SMB2 3.3.5.2.7.2).
-            if let Some(refusal) = refusal.as_ref().filter(|_| chain.is_related(index)) {
-                replies.push(refusal.clone());
-                continue;
-            }
-            let mut request = request.clone();
-            if let (Some(file), Some(offset)) = (file, frame::file_id_offset(request.command)) {
-                let field = request.body.get_mut(offset..offset + 16);
-                if let Some(field) = field.filter(|field| **field == RELATED_FILE) {
-                    field.copy_from_slice(&file);
-                }
-            }
-            let command = request.command;
-            let single = Chain { requests: vec![request], related_from: frame::UNRELATED, ..chain.clone() };
-            let mut answer = self.exchange(&single).await?;
-            let reply = answer.pop().ok_or(Malformed("no reply"))?;
-            if command == Command::Create {
-                let failed = reply.status().is_error();
-                (file, refusal) = if failed { (None, Some(reply.clone())) } else { (created_file(&reply), None) };
-            }
-            replies.push(reply);
-        }
-        Ok(replies)
+        self.shared.submit(chain, waiters, by)
     }
 }
 
@@ -320,46 +259,90 @@ impl Drop for Connection {
     }
 }
 
-/// Someone who waits for a chain's replies; going away cancels the requests.
+/// Goes on in a task of the runtime. A future that is polled outside of one, which is what the kernel's thread does once
+/// with every request, gives way; a task goes on at once.
+async fn on_a_worker() {
+    if tokio::task::try_id().is_none() {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A caller that waits for a chain's replies; going away cancels the requests.
 struct Waiting<'a> {
-    shared: &'a Shared,
-    first_id: u64,
-    answer: oneshot::Receiver<Answer>,
+    shared: &'a Arc<Shared>,
+    ticket: Ticket,
+    answer: oneshot::Receiver<Result<Unverified, WireError>>,
     answered: bool,
+    /// Replies that have come and are going to be checked.
+    held: Option<Unverified>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(
+        shared: &'a Arc<Shared>,
+        ticket: Ticket,
+        answer: oneshot::Receiver<Result<Unverified, WireError>>,
+    ) -> Waiting<'a> {
+        Waiting { shared, ticket, answer, answered: false, held: None }
+    }
+
+    /// The replies as they have come.
+    async fn unverified(&mut self) -> Result<Unverified, WireError> {
+        let answer = (&mut self.answer).await;
+        self.answered = true;
+        answer.unwrap_or_else(|_| Err(self.shared.why_ended()))
+    }
+
+    /// The replies to these requests, checked.
+    async fn replies(mut self, requests: &[Request]) -> Answer {
+        let mut replies = self.unverified().await?;
+        if replies.is_long_work() {
+            self.held = Some(replies);
+            on_a_worker().await;
+            replies = self.held.take().ok_or(Malformed("no reply"))?;
+        }
+        accept(self.shared, requests, replies)
+    }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if !self.answered {
-            self.shared.cancel(self.first_id);
+            self.shared.with(|channel, _| channel.cancel(self.ticket));
+        }
+        if let Some(replies) = &self.held {
+            self.shared.unclaimed(replies);
         }
     }
+}
+
+/// Checks the replies to `requests`. What is forged ends the connection.
+fn accept(shared: &Arc<Shared>, requests: &[Request], replies: Unverified) -> Answer {
+    replies.accept(requests).inspect_err(|forged| shared.end(&forged.to_string())).map_err(WireError::from)
 }
 
 /// A request that was sent and is answered when something happens. Dropping it cancels the request.
 #[derive(Debug)]
 pub struct Pending {
     shared: Arc<Shared>,
-    /// What it was the last of.
-    chain: Chain,
-    id: u64,
-    answer: oneshot::Receiver<Answer>,
+    request: Request,
+    ticket: Ticket,
+    answer: oneshot::Receiver<Result<Unverified, WireError>>,
     answered: bool,
 }
 
 impl Pending {
     /// For those who do not wait for it.
     pub fn probe(&self) -> Probe {
-        Probe { shared: Arc::clone(&self.shared), id: self.id }
+        Probe { shared: Arc::clone(&self.shared), ticket: self.ticket }
     }
 
     /// Waits for the reply, or for the end of the connection. To be awaited to its end once only.
     pub async fn reply(&mut self) -> Result<Reply, WireError> {
         let answer = (&mut self.answer).await;
         self.answered = true;
-        let mut replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
-        let last = self.chain.requests.last().map_or(&[][..], std::slice::from_ref);
-        self.shared.accept(self.shared.protection(&self.chain)?, last, &replies)?;
+        let replies = answer.unwrap_or_else(|_| Err(self.shared.why_ended()))?;
+        let mut replies = accept(&self.shared, std::slice::from_ref(&self.request), replies)?;
         Ok(replies.pop().ok_or(Malformed("no reply"))?)
     }
 }
@@ -367,7 +350,7 @@ impl Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         if !self.answered {
-            self.shared.cancel(self.id);
+            self.shared.with(|channel, _| channel.cancel(self.ticket));
         }
     }
 }
@@ -376,27 +359,13 @@ impl Drop for Pending {
 #[derive(Debug)]
 pub struct Probe {
     shared: Arc<Shared>,
-    id: u64,
+    ticket: Ticket,
 }
 
 impl Probe {
     /// Whether the server has said that it will answer later (MS-SMB2 3.3.4.2), and has not answered.
     pub fn is_kept(&self) -> bool {
-        let state = self.shared.lock();
-        state.ended.is_none() && state.table.is_kept(self.id)
-    }
-}
-
-/// The first place in the line of a lane; leaving it, for whatever reason, may let others go.
-struct Place<'a> {
-    shared: &'a Shared,
-    lane: Lane,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.shared.lock().window.leave(self.lane);
-        self.shared.granted.notify_waiters();
+        self.shared.look(|channel| channel.is_kept(self.ticket))
     }
 }
 
@@ -407,3 +376,6 @@ pub fn session_is_gone(status: NtStatus) -> bool {
         NtStatus::USER_SESSION_DELETED | NtStatus::NETWORK_SESSION_EXPIRED | NtStatus::NETWORK_NAME_DELETED
     )
 }
+
+#[cfg(test)]
+mod tests;

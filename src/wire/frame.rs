@@ -14,6 +14,7 @@ use super::crypto::{Sealer, Signer};
 use super::header::{Command, HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
 use bytes::{Buf, Bytes, BytesMut};
+use std::sync::Arc;
 
 /// A payload up to this size is copied behind its header: cheaper than one more segment.
 const INLINE_PAYLOAD: usize = 2048;
@@ -161,6 +162,11 @@ impl Chain {
         if most + TRANSFORM_SIZE > MAX_FRAME { Err(TooLong::Other("a frame")) } else { Ok(()) }
     }
 
+    /// How many bytes of data it carries.
+    pub fn payload(&self) -> usize {
+        self.requests.iter().map(|request| request.payload.len()).sum()
+    }
+
     /// Whether it changes what is in a file.
     pub fn writes(&self) -> bool {
         self.requests.iter().any(|request| request.command == Command::Write)
@@ -180,14 +186,14 @@ pub fn leaves_open(requests: &[Request]) -> bool {
 }
 
 /// How a frame is protected.
-#[derive(Clone, Copy, Debug)]
-pub enum Protect<'a> {
+#[derive(Clone, Debug)]
+pub enum Protect {
     /// Not at all.
     Plain,
     /// Each message is signed.
-    Sign(&'a Signer),
+    Sign(Arc<Signer>),
     /// The whole frame is encrypted, which authenticates it as well.
-    Seal(&'a Sealer),
+    Seal(Arc<Sealer>),
 }
 
 /// What headers need besides the requests.
@@ -204,7 +210,7 @@ pub struct Addressing {
 }
 
 /// The segments of a frame, in order, the transport's length prefix among them. The chain [fits](Chain::fits).
-pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec<Bytes> {
+pub fn assemble(chain: &Chain, address: Addressing, protect: &Protect) -> Vec<Bytes> {
     let last = chain.requests.len() - 1;
     let padded = |index: usize, size: usize| if index == last { size } else { size.next_multiple_of(8) };
     let plain_size: usize =
@@ -250,7 +256,7 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: Protect<'_>) -> Vec
 }
 
 /// A CANCEL of the request with this id, which has no id of its own and costs nothing (MS-SMB2 3.2.4.24).
-pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, protect: Protect<'_>) -> Bytes {
+pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, protect: &Protect) -> Bytes {
     const BODY: [u8; 4] = [4, 0, 0, 0];
     let size = HEADER_SIZE + BODY.len();
     let mut frame = begin(size, size, protect);
@@ -274,7 +280,7 @@ pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, 
 
 /// The beginning of a frame with messages of `plain_size` bytes, of which it has room for `room`: the
 /// length prefix, and the place of the transform header.
-fn begin(plain_size: usize, room: usize, protect: Protect<'_>) -> BytesMut {
+fn begin(plain_size: usize, room: usize, protect: &Protect) -> BytesMut {
     let transform = if matches!(protect, Protect::Seal(_)) { TRANSFORM_SIZE } else { 0 };
     debug_assert!(plain_size + transform <= MAX_FRAME, "the chain fits");
     let mut frame = BytesMut::with_capacity(PREFIX_SIZE + transform + room);
@@ -289,7 +295,7 @@ fn told(length: usize) -> u32 {
 }
 
 /// Appends header and body of a message.
-fn put_message(out: &mut BytesMut, mut header: Header, body: &[u8], protect: Protect<'_>) {
+fn put_message(out: &mut BytesMut, mut header: Header, body: &[u8], protect: &Protect) {
     if let Protect::Sign(_) = protect {
         header.flags |= flags::SIGNED;
     }
@@ -300,7 +306,7 @@ fn put_message(out: &mut BytesMut, mut header: Header, body: &[u8], protect: Pro
 }
 
 /// Signs a message whose signature field holds zeros, where it is to be signed.
-fn sign(message: &mut [u8], protect: Protect<'_>, nonce: Nonce) {
+fn sign(message: &mut [u8], protect: &Protect, nonce: Nonce) {
     if let Protect::Sign(signer) = protect {
         let signature = signer.sign(message, nonce);
         message[SIGNATURE].copy_from_slice(&signature);
@@ -308,7 +314,7 @@ fn sign(message: &mut [u8], protect: Protect<'_>, nonce: Nonce) {
 }
 
 /// Encrypts a whole frame, where it is to be encrypted.
-fn seal(frame: &mut BytesMut, protect: Protect<'_>) {
+fn seal(frame: &mut BytesMut, protect: &Protect) {
     if let Protect::Seal(sealer) = protect {
         sealer.seal(&mut frame[PREFIX_SIZE..]);
     }
@@ -465,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_compound_is_aligned_numbered_and_related() {
-        let replies = as_responses(&assemble(&chain(), ADDRESS, Protect::Plain));
+        let replies = as_responses(&assemble(&chain(), ADDRESS, &Protect::Plain));
         assert_eq!(replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [5, 6, 8]);
         assert_eq!(replies.iter().map(|r| r.header.credit_charge).collect::<Vec<_>>(), [1, 2, 1]);
         assert_eq!(replies.iter().map(|r| r.header.has(flags::RELATED)).collect::<Vec<_>>(), [false, true, true]);
@@ -477,14 +483,14 @@ mod tests {
     #[test]
     fn a_large_payload_is_a_segment_of_its_own_and_not_a_copy() {
         let chain = chain();
-        let segments = assemble(&chain, ADDRESS, Protect::Plain);
+        let segments = assemble(&chain, ADDRESS, &Protect::Plain);
         assert!(segments.iter().any(|segment| segment.as_ptr() == chain.requests[1].payload.as_ptr()));
     }
 
     #[test]
     fn each_message_of_a_compound_is_signed_with_its_padding() {
-        let signer = Signer::new(SigningAlgorithm::AesCmac, &[1; 16]);
-        let frame = assemble(&chain(), ADDRESS, Protect::Sign(&signer)).concat();
+        let signer = Arc::new(Signer::new(SigningAlgorithm::AesCmac, &[1; 16]));
+        let frame = assemble(&chain(), ADDRESS, &Protect::Sign(Arc::clone(&signer))).concat();
         let mut at = 4;
         for _ in 0..3 {
             let header = Header::parse(&frame[at..]).unwrap();
@@ -500,7 +506,8 @@ mod tests {
 
     #[test]
     fn a_signed_reply_is_verified_with_its_signature_as_zeros() {
-        let signer = Signer::new(SigningAlgorithm::AesGmac, &[1; 16]);
+        let signer = Arc::new(Signer::new(SigningAlgorithm::AesGmac, &[1; 16]));
+        let protect = Protect::Sign(Arc::clone(&signer));
         let mut frame = Vec::new();
         // Two messages of 80 bytes, the second with another id.
         for (message_id, next_command) in [(8, 80), (9, 0)] {
@@ -508,7 +515,7 @@ mod tests {
             let start = frame.len();
             Header { message_id, next_command, flags, ..RESPONSE }.put(&mut frame);
             frame.extend_from_slice(&[message_id as u8; 16]);
-            sign(&mut frame[start..], Protect::Sign(&signer), Nonce { message_id, from_server: true, cancel: false });
+            sign(&mut frame[start..], &protect, Nonce { message_id, from_server: true, cancel: false });
         }
         let replies = self::replies(&frame).unwrap();
         assert_eq!(replies.iter().flat_map(Reply::as_received).collect::<Vec<_>>(), frame);
@@ -541,16 +548,16 @@ mod tests {
         let keys = ([1u8; 16], [2u8; 16]);
         let client = Sealer::new(Cipher::Aes128Gcm, 42, &keys.0, &keys.1);
         let server = Sealer::new(Cipher::Aes128Gcm, 42, &keys.1, &keys.0);
-        let mut sealed = assemble(&chain(), ADDRESS, Protect::Seal(&client)).concat();
+        let mut sealed = assemble(&chain(), ADDRESS, &Protect::Seal(Arc::new(client))).concat();
         server.open(&mut sealed[4..]).unwrap();
-        let plain = assemble(&chain(), ADDRESS, Protect::Plain).concat();
+        let plain = assemble(&chain(), ADDRESS, &Protect::Plain).concat();
         assert_eq!(sealed[4 + TRANSFORM_SIZE..], plain[4..]);
     }
 
     #[test]
     fn a_cancel_names_its_request_and_is_protected_like_it() {
-        let signer = Signer::new(SigningAlgorithm::AesGmac, &[1; 16]);
-        let signed = assemble_cancel(7, Some(99), 42, Protect::Sign(&signer));
+        let signer = Arc::new(Signer::new(SigningAlgorithm::AesGmac, &[1; 16]));
+        let signed = assemble_cancel(7, Some(99), 42, &Protect::Sign(Arc::clone(&signer)));
         assert_eq!(signed[..4], [0, 0, 0, 68]);
         let header = Header::parse(&signed[4..]).unwrap();
         assert_eq!((header.message_id, header.async_id(), header.session_id), (7, Some(99), 42));
@@ -561,9 +568,9 @@ mod tests {
 
         let client = Sealer::new(Cipher::Aes128Gcm, 42, &[1; 16], &[2; 16]);
         let server = Sealer::new(Cipher::Aes128Gcm, 42, &[2; 16], &[1; 16]);
-        let mut sealed = assemble_cancel(7, None, 42, Protect::Seal(&client)).to_vec();
+        let mut sealed = assemble_cancel(7, None, 42, &Protect::Seal(Arc::new(client))).to_vec();
         server.open(&mut sealed[4..]).unwrap();
-        assert_eq!(sealed[4 + TRANSFORM_SIZE..], assemble_cancel(7, None, 42, Protect::Plain)[4..]);
+        assert_eq!(sealed[4 + TRANSFORM_SIZE..], assemble_cancel(7, None, 42, &Protect::Plain)[4..]);
     }
 
     #[test]

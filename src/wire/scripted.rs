@@ -1,54 +1,97 @@
-//! A server that does what a test tells it, frame by frame.
+//! A server in memory that does what a test tells it, frame by frame.
 
 use super::connection::Connection;
 use super::header::{HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
+use super::transport::Sink;
+use bytes::{Buf, BytesMut};
+use futures_util::future::BoxFuture;
+use std::io::{self, IoSlice};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-/// The server's end of a connection.
-pub(crate) struct Scripted {
-    pub(crate) stream: TcpStream,
-}
+use tokio::io::{AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
 
 /// A request as the server sees it.
+#[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) header: Header,
     pub(crate) body: Vec<u8>,
     pub(crate) signature: [u8; 16],
 }
 
-/// A connection to a scripted server.
-pub(crate) async fn pair() -> (Connection, Scripted) {
-    pair_with_echo(Duration::from_secs(60)).await
+/// The messages of a frame without its prefix.
+pub(crate) fn seen(frame: &[u8]) -> Vec<Seen> {
+    let (mut seen, mut rest) = (Vec::new(), frame);
+    while !rest.is_empty() {
+        let header = Header::parse(rest).unwrap();
+        let end = if header.next_command == 0 { rest.len() } else { header.next_command as usize };
+        let signature = rest[SIGNATURE].try_into().unwrap();
+        seen.push(Seen { header, body: rest[HEADER_SIZE..end].to_vec(), signature });
+        rest = &rest[end..];
+    }
+    seen
 }
 
-pub(crate) async fn pair_with_echo(echo_interval: Duration) -> (Connection, Scripted) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (stream, _) = listener.accept().await.unwrap();
-    (Connection::start(client, echo_interval).unwrap(), Scripted { stream })
+/// A response, as bytes.
+pub(crate) fn response(request: &Header, status: NtStatus, credits: u16, more_flags: u32, body: &[u8]) -> Vec<u8> {
+    let header = Header { status, credits, flags: flags::RESPONSE | more_flags, next_command: 0, ..*request };
+    let mut message = Vec::new();
+    header.put(&mut message);
+    message.extend_from_slice(body);
+    message
+}
+
+/// The server's end of a connection in memory.
+pub(crate) struct Scripted {
+    to_client: DuplexStream,
+    from_client: mpsc::UnboundedReceiver<Vec<u8>>,
+    received: BytesMut,
+}
+
+/// The client's way to it, which takes everything at once.
+#[derive(Debug)]
+struct ToServer(mpsc::UnboundedSender<Vec<u8>>);
+
+impl Sink for ToServer {
+    fn try_write_vectored(&self, segments: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes = segments.iter().flat_map(|segment| segment.iter().copied()).collect::<Vec<u8>>();
+        let size = bytes.len();
+        // As with a socket, what is sent to a server that has gone is lost.
+        let _ = self.0.send(bytes);
+        Ok(size)
+    }
+
+    fn writable(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// A connection to a scripted server.
+pub(crate) async fn pair() -> (Connection, Scripted) {
+    let (to_client, read_half) = tokio::io::duplex(1 << 20);
+    let (write_half, from_client) = mpsc::unbounded_channel();
+    let peer = ([192, 0, 2, 1], 445).into();
+    let client = Connection::over(read_half, ToServer(write_half), peer, Duration::from_secs(60));
+    (client, Scripted { to_client, from_client, received: BytesMut::new() })
 }
 
 impl Scripted {
     /// The messages of the next frame.
     pub(crate) async fn receive(&mut self) -> Vec<Seen> {
-        let mut prefix = [0; 4];
-        self.stream.read_exact(&mut prefix).await.unwrap();
-        let mut frame = vec![0; u32::from_be_bytes(prefix) as usize];
-        self.stream.read_exact(&mut frame).await.unwrap();
-        let mut seen = Vec::new();
-        let mut rest = &frame[..];
+        self.try_receive().await.expect("the client should send")
+    }
+
+    /// The same; `None` if the client has gone.
+    pub(crate) async fn try_receive(&mut self) -> Option<Vec<Seen>> {
         loop {
-            let header = Header::parse(rest).unwrap();
-            let end = if header.next_command == 0 { rest.len() } else { header.next_command as usize };
-            let signature = rest[SIGNATURE].try_into().unwrap();
-            seen.push(Seen { header, body: rest[HEADER_SIZE..end].to_vec(), signature });
-            rest = &rest[end..];
-            if rest.is_empty() {
-                return seen;
+            if let Some((prefix, rest)) = self.received.split_first_chunk() {
+                let length = u32::from_be_bytes(*prefix) as usize;
+                if rest.len() >= length {
+                    self.received.advance(4);
+                    return Some(seen(&self.received.split_to(length)));
+                }
             }
+            self.received.extend_from_slice(&self.from_client.recv().await?);
         }
     }
 
@@ -59,23 +102,14 @@ impl Scripted {
         seen.remove(0)
     }
 
-    /// Answers a request; returns the message for tests that change it.
+    /// Answers a request.
     pub(crate) async fn answer(&mut self, request: &Header, status: NtStatus, credits: u16, body: &[u8]) {
         self.send(&response(request, status, credits, 0, body)).await;
     }
 
     /// Sends a frame with this content.
     pub(crate) async fn send(&mut self, frame: &[u8]) {
-        self.stream.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
-        self.stream.write_all(frame).await.unwrap();
+        self.to_client.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
+        self.to_client.write_all(frame).await.unwrap();
     }
-}
-
-/// A response, as bytes.
-pub(crate) fn response(request: &Header, status: NtStatus, credits: u16, more_flags: u32, body: &[u8]) -> Vec<u8> {
-    let header = Header { status, credits, flags: flags::RESPONSE | more_flags, next_command: 0, ..*request };
-    let mut message = Vec::new();
-    header.put(&mut message);
-    message.extend_from_slice(body);
-    message
 }

@@ -138,7 +138,7 @@ pub async fn bind(
         return Err(failed(BAD_SIGNATURE));
     }
     let (sign_all, seal_all, sealer) = (session.sign_all, session.seal_all, session.sealer.clone());
-    connection.protect(Security { signer: Some(signer), sign_all, sealer, seal_all });
+    connection.protect(Security { signer: Some(Arc::new(signer)), sign_all, sealer, seal_all });
     Ok(())
 }
 
@@ -150,7 +150,7 @@ enum Setup<'a> {
     /// A session of its own.
     New { previous: u64 },
     /// A session that exists, with its signing key.
-    Bind { signer: &'a Signer },
+    Bind { signer: &'a Arc<Signer> },
 }
 
 /// A sign-in that the server has accepted.
@@ -270,7 +270,7 @@ fn establish(
             return Err(failed(BAD_SIGNATURE));
         }
         security.sign_all = wish.signing != Protection::Off || agreed.server_requires_signing;
-        security.signer = Some(signer);
+        security.signer = Some(Arc::new(signer));
         let (session_id, outgoing, incoming) =
             (connection.session_id(), &keys.client_to_server, &keys.server_to_client);
         security.sealer = agreed.cipher.map(|cipher| Arc::new(Sealer::new(cipher, session_id, outgoing, incoming)));

@@ -4,27 +4,51 @@
 //! they may come in one frame or apart, and in any order. A chain whose waiter has gone stays in the
 //! table until its replies have come, so that their credits are counted and their ids are known.
 //!
-//! The last request of an open-ended chain (a CHANGE_NOTIFY, which may wait for days) counts as a chain of its own.
+//! The last request of an open-ended chain (a CHANGE_NOTIFY, which may wait for days) is a part of its own.
 
 use super::codec::Malformed;
 use super::credits::{Cost, Lane};
-use super::frame::{Chain, Reply, Request, leaves_open};
+use super::frame::{Chain, Protect, Reply, leaves_open};
 use super::header::Command;
 use std::collections::HashMap;
+use std::ops::Range;
+use std::time::Instant;
+
+/// Names what was submitted and has one waiter.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+impl Ticket {
+    /// The ticket of the open-ended last request of the chain with this ticket.
+    #[must_use]
+    pub fn last(self) -> Ticket {
+        Ticket(self.0 + 1)
+    }
+}
 
 /// The requests in flight; `W` is whatever wakes a waiter.
 #[derive(Debug)]
 pub struct MessageTable<W> {
-    /// By the id of their first message.
-    chains: HashMap<u64, Entry<W>>,
-    /// From a message's id to its chain and its place in it.
-    messages: HashMap<u64, (u64, usize)>,
+    parts: HashMap<Ticket, Entry<W>>,
+    /// From a message's id to its part and its place in it.
+    messages: HashMap<u64, (Ticket, usize)>,
     response_limit: u64,
+}
+
+/// Who waits for a part of a chain, and under which terms.
+#[derive(Debug)]
+pub struct Waiting<W> {
+    /// `None` if the replies are not waited for.
+    pub waiter: Option<W>,
+    /// When the waiter gives up.
+    pub deadline: Option<Instant>,
+    /// How the requests are protected, and so how the replies must be.
+    pub protect: Protect,
 }
 
 #[derive(Debug)]
 struct Entry<W> {
-    waiter: Option<W>,
+    waiting: Waiting<W>,
     replies: Vec<Option<Reply>>,
     charges: Vec<u16>,
     async_ids: Vec<Option<u64>>,
@@ -48,60 +72,55 @@ pub struct Orphan {
 /// What a reply led to.
 #[derive(Debug)]
 pub enum Outcome<W> {
-    /// It was interim, or others of its chain are still missing.
+    /// It was interim, or others of its part are still missing.
     Waiting {
         /// Credits whose use has ended.
         finished: Cost,
     },
-    /// It was the last one of its chain.
+    /// It was the last one of its part.
     Complete {
         /// Credits whose use has ended.
         finished: Cost,
-        /// Who waits for it; `None` if nobody does any more.
-        waiter: Option<W>,
-        /// In the order of the requests.
-        replies: Vec<Reply>,
-        /// A success of this chain leaves a file open.
-        orphan: Option<Orphan>,
+        /// All replies.
+        answered: Answered<W>,
     },
+}
+
+/// All replies to a part of a chain.
+#[derive(Debug)]
+pub struct Answered<W> {
+    /// The part.
+    pub ticket: Ticket,
+    /// Who waits for it.
+    pub waiting: Waiting<W>,
+    /// In the order of the requests.
+    pub replies: Vec<Reply>,
+    /// A success of this part leaves a file open.
+    pub orphan: Option<Orphan>,
 }
 
 impl<W> Default for MessageTable<W> {
     fn default() -> Self {
-        MessageTable { chains: HashMap::new(), messages: HashMap::new(), response_limit: 0 }
+        MessageTable { parts: HashMap::new(), messages: HashMap::new(), response_limit: 0 }
     }
 }
 
 impl<W> MessageTable<W> {
-    /// A chain was queued, its first message with this id.
-    pub fn insert(&mut self, first_id: u64, chain: &Chain, waiter: W) {
-        self.insert_requests(first_id, chain, &chain.requests, waiter);
-    }
-
-    /// The same for an open-ended chain, whose last reply somebody else waits for. If that is all there is, nobody
-    /// waits for the rest.
-    pub fn insert_open_ended(&mut self, first_id: u64, chain: &Chain, waiter: W, last: W) {
-        let Some((open, head)) = chain.requests.split_last() else { return };
-        let id = head.iter().fold(first_id, |id, request| id.wrapping_add(u64::from(request.charge)));
-        if !head.is_empty() {
-            self.insert_requests(first_id, chain, head, waiter);
-        }
-        self.insert_requests(id, chain, std::slice::from_ref(open), last);
-    }
-
-    fn insert_requests(&mut self, first_id: u64, chain: &Chain, requests: &[Request], waiter: W) {
+    /// These requests of a chain are sent, the chain's first message with this id.
+    pub fn insert(&mut self, ticket: Ticket, first_id: u64, chain: &Chain, part: Range<usize>, waiting: Waiting<W>) {
+        let (before, requests) = chain.requests[..part.end].split_at(part.start);
+        let mut id = before.iter().fold(first_id, |id, request| id.wrapping_add(u64::from(request.charge)));
         let charges: Vec<u16> = requests.iter().map(|request| request.charge).collect();
-        let mut id = first_id;
         let mut first_ids = Vec::with_capacity(charges.len());
         for (index, charge) in charges.iter().enumerate() {
-            self.messages.insert(id, (first_id, index));
+            self.messages.insert(id, (ticket, index));
             first_ids.push(id);
             id = id.wrapping_add(u64::from(*charge));
         }
         let response_limit = requests.iter().map(|request| u64::from(request.response_limit)).sum();
         self.response_limit += response_limit;
         let entry = Entry {
-            waiter: Some(waiter),
+            waiting,
             replies: vec![None; charges.len()],
             async_ids: vec![None; charges.len()],
             charges,
@@ -111,15 +130,15 @@ impl<W> MessageTable<W> {
             response_limit,
             orphan: leaves_open(requests).then_some(Orphan { tree_id: chain.tree_id, seal: chain.seal }),
         };
-        self.chains.insert(first_id, entry);
+        self.parts.insert(ticket, entry);
     }
 
     /// A reply has come.
     pub fn reply(&mut self, reply: Reply) -> Result<Outcome<W>, Malformed> {
         const UNKNOWN: Malformed = Malformed("a reply to a message that was never sent, or had its reply");
         let id = reply.header.message_id;
-        let &(first_id, index) = self.messages.get(&id).ok_or(UNKNOWN)?;
-        let entry = self.chains.get_mut(&first_id).ok_or(UNKNOWN)?;
+        let &(ticket, index) = self.messages.get(&id).ok_or(UNKNOWN)?;
+        let entry = self.parts.get_mut(&ticket).ok_or(UNKNOWN)?;
         if reply.header.is_interim() {
             entry.async_ids[index] = reply.header.async_id();
             // Who waits for a change holds no credits: the interim reply gave them back (MS-SMB2 3.3.4.2).
@@ -132,35 +151,35 @@ impl<W> MessageTable<W> {
         if entry.replies.iter().any(Option::is_none) {
             return Ok(Outcome::Waiting { finished });
         }
-        let entry = self.chains.remove(&first_id).ok_or(UNKNOWN)?;
+        let entry = self.parts.remove(&ticket).ok_or(UNKNOWN)?;
         self.response_limit -= entry.response_limit;
-        Ok(Outcome::Complete {
-            finished,
-            waiter: entry.waiter,
-            replies: entry.replies.into_iter().flatten().collect(),
-            orphan: entry.orphan,
-        })
+        let replies = entry.replies.into_iter().flatten().collect();
+        let answered = Answered { ticket, waiting: entry.waiting, replies, orphan: entry.orphan };
+        Ok(Outcome::Complete { finished, answered })
     }
 
-    /// Whether a message has had an interim reply, and nothing else.
-    pub fn is_kept(&self, id: u64) -> bool {
-        let place = self.messages.get(&id).and_then(|(first, index)| Some((self.chains.get(first)?, *index)));
-        place.is_some_and(|(entry, index)| entry.async_ids[index].is_some())
+    /// Whether the only message of a part has had an interim reply, and nothing else.
+    pub fn is_kept(&self, ticket: Ticket) -> bool {
+        self.parts.get(&ticket).is_some_and(|entry| matches!(entry.async_ids[..], [Some(_)]))
     }
 
-    /// The waiter of a chain has gone: the ids, with their AsyncIds, of what should be cancelled.
-    pub fn abandon(&mut self, first_id: u64) -> Vec<(u64, Option<u64>)> {
-        let Some(entry) = self.chains.get_mut(&first_id) else { return Vec::new() };
-        entry.waiter = None;
+    /// The waiter of a part gives up: it, its deadline, and the ids, with their AsyncIds, of what should be cancelled.
+    /// `None` if there is none that waits.
+    pub fn abandon(&mut self, ticket: Ticket) -> Option<Abandoned<W>> {
+        let entry = self.parts.get_mut(&ticket)?;
+        let waiter = entry.waiting.waiter.take()?;
+        let deadline = entry.waiting.deadline.take();
         let open = entry.replies.iter().zip(entry.first_ids.iter().zip(&entry.async_ids));
-        open.filter(|(reply, _)| reply.is_none()).map(|(_, (id, async_id))| (*id, *async_id)).collect()
+        let unanswered =
+            open.filter(|(reply, _)| reply.is_none()).map(|(_, (id, async_id))| (*id, *async_id)).collect();
+        Some(Abandoned { waiter, deadline, unanswered })
     }
 
     /// The connection has ended: everyone who waits.
     pub fn drain(&mut self) -> Vec<W> {
         self.messages.clear();
         self.response_limit = 0;
-        self.chains.drain().filter_map(|(_, entry)| entry.waiter).collect()
+        self.parts.drain().filter_map(|(_, entry)| entry.waiting.waiter).collect()
     }
 
     /// How many messages are in flight.
@@ -179,9 +198,20 @@ impl<W> MessageTable<W> {
     }
 }
 
+/// A part whose waiter gave up.
+#[derive(Debug)]
+pub struct Abandoned<W> {
+    /// Who waited.
+    pub waiter: W,
+    /// Until when.
+    pub deadline: Option<Instant>,
+    /// The ids, with their AsyncIds, of the requests without a reply.
+    pub unanswered: Vec<(u64, Option<u64>)>,
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::frame::Request;
+    use super::super::frame::{Request, UNRELATED};
     use super::super::header::{Command, Header, flags};
     use super::super::status::NtStatus;
     use super::*;
@@ -190,6 +220,13 @@ mod tests {
     fn chain(commands: &[Command]) -> Chain {
         let requests = commands.iter().map(|command| Request::new(*command, vec![0; 4])).collect();
         Chain { requests, related_from: 1, tree_id: 3, seal: false, force_signature: false }
+    }
+
+    fn insert<W>(table: &mut MessageTable<W>, first_id: u64, chain: &Chain, waiter: W) -> Ticket {
+        let ticket = Ticket(first_id);
+        let waiting = Waiting { waiter: Some(waiter), deadline: None, protect: Protect::Plain };
+        table.insert(ticket, first_id, chain, 0..chain.requests.len(), waiting);
+        ticket
     }
 
     fn reply(message_id: u64, flags: u32, status: NtStatus) -> Reply {
@@ -210,18 +247,22 @@ mod tests {
         reply(message_id, 0, NtStatus::SUCCESS)
     }
 
+    fn abandoned<W>(table: &mut MessageTable<W>, ticket: Ticket) -> Vec<(u64, Option<u64>)> {
+        table.abandon(ticket).expect("it has a waiter").unanswered
+    }
+
     #[test]
     fn replies_that_come_apart_and_out_of_order_wake_the_waiter_once() {
         let mut table = MessageTable::default();
-        table.insert(10, &chain(&[Command::Create, Command::Close]), "waiter");
+        insert(&mut table, 10, &chain(&[Command::Create, Command::Close]), "waiter");
         assert!(matches!(
             table.reply(done(11)),
             Ok(Outcome::Waiting { finished: Cost { credits: 1, lane: Lane::Small } })
         ));
-        let Ok(Outcome::Complete { waiter, replies, orphan, .. }) = table.reply(done(10)) else { panic!() };
-        assert_eq!(waiter, Some("waiter"));
-        assert_eq!(replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [10, 11]);
-        assert_eq!(orphan, None);
+        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(10)) else { panic!() };
+        assert_eq!(answered.waiting.waiter, Some("waiter"));
+        assert_eq!(answered.replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(answered.orphan, None);
         assert!(table.is_empty());
         assert_eq!(table.response_limit(), 0);
     }
@@ -229,21 +270,36 @@ mod tests {
     #[test]
     fn an_interim_reply_is_not_the_answer() {
         let mut table = MessageTable::default();
-        table.insert(1, &chain(&[Command::Create]), ());
+        let ticket = insert(&mut table, 1, &chain(&[Command::Create]), ());
         let interim = reply(1, flags::ASYNC, NtStatus::PENDING);
+        assert!(!table.is_kept(ticket));
         assert!(matches!(table.reply(interim), Ok(Outcome::Waiting { finished: Cost { credits: 0, .. } })));
-        assert_eq!(table.abandon(1), [(1, Some(77))]);
-        let Ok(Outcome::Complete { waiter: None, orphan: Some(Orphan { tree_id: 3, .. }), .. }) = table.reply(done(1))
-        else {
-            panic!("the orphaned open must be known")
-        };
+        assert!(table.is_kept(ticket));
+        assert_eq!(abandoned(&mut table, ticket), [(1, Some(77))]);
+        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(1)) else { panic!("it was the last reply") };
+        assert_eq!(answered.waiting.waiter, None);
+        assert_eq!(answered.orphan, Some(Orphan { tree_id: 3, seal: false }), "the orphaned open must be known");
+    }
+
+    #[test]
+    fn the_parts_of_a_chain_are_answered_on_their_own() {
+        let mut table = MessageTable::default();
+        let mut chain = Chain { related_from: UNRELATED, ..chain(&[Command::QueryInfo, Command::ChangeNotify]) };
+        chain.requests[0].charge = 3;
+        let waiting = |waiter| Waiting { waiter: Some(waiter), deadline: None, protect: Protect::Plain };
+        table.insert(Ticket(1), 10, &chain, 0..1, waiting('a'));
+        table.insert(Ticket(2), 10, &chain, 1..2, waiting('b'));
+        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(13)) else { panic!("the id behind 10 to 12") };
+        assert_eq!(answered.waiting.waiter, Some('b'));
+        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(10)) else { panic!() };
+        assert_eq!(answered.waiting.waiter, Some('a'));
     }
 
     #[test]
     fn unknown_and_repeated_ids_are_refused() {
         let mut table = MessageTable::default();
         assert!(table.reply(done(4)).is_err());
-        table.insert(4, &chain(&[Command::Echo]), ());
+        insert(&mut table, 4, &chain(&[Command::Echo]), ());
         assert!(table.reply(done(4)).is_ok());
         assert!(table.reply(done(4)).is_err());
     }
@@ -251,9 +307,10 @@ mod tests {
     #[test]
     fn an_abandoned_chain_keeps_its_ids_until_its_replies_come() {
         let mut table = MessageTable::default();
-        table.insert(1, &chain(&[Command::Create, Command::Close]), ());
+        let ticket = insert(&mut table, 1, &chain(&[Command::Create, Command::Close]), ());
         table.reply(done(1)).unwrap();
-        assert_eq!(table.abandon(1), [(2, None)]);
+        assert_eq!(abandoned(&mut table, ticket), [(2, None)]);
+        assert!(table.abandon(ticket).is_none(), "it is cancelled once");
         assert_eq!(table.len(), 1);
         assert!(table.reply(done(2)).is_ok());
         assert!(table.is_empty());
@@ -262,9 +319,9 @@ mod tests {
     #[test]
     fn the_end_of_a_connection_wakes_everyone() {
         let mut table = MessageTable::default();
-        table.insert(1, &chain(&[Command::Echo]), 'a');
-        table.insert(2, &chain(&[Command::Echo]), 'b');
-        table.abandon(2);
+        insert(&mut table, 1, &chain(&[Command::Echo]), 'a');
+        let second = insert(&mut table, 2, &chain(&[Command::Echo]), 'b');
+        table.abandon(second);
         assert_eq!(table.drain(), ['a']);
     }
 }

@@ -1,20 +1,20 @@
-//! The byte stream under a connection: TCP, its frames, and the queue of what is to be sent.
+//! The byte stream under a connection: TCP, receiving, and the queue of what is to be sent.
 //!
-//! Both transports put four bytes before each message: a type, which is 0 for a message, and a length
-//! (MS-SMB2 2.1, RFC 1002 4.3.1). Sending never waits: what the socket does not take at once stays in
-//! the outbox, and the writer task sends it on. Several messages, payloads included, go out in one
-//! vectored write.
+//! Sending never waits: what the socket does not take at once stays in the outbox, and the writer task sends it on.
+//! Several messages, payloads included, go out in one vectored write.
 
-use super::codec::Malformed;
 use super::error::{ConnectError, Stage};
+use super::framing::Deframer;
 use bytes::{Buf, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::io::AsyncReadExt;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
@@ -58,76 +58,49 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpS
 
 /// Receives frames.
 #[derive(Debug)]
-pub struct FrameReader {
-    half: OwnedReadHalf,
-    /// The beginning of what was received and not used yet. It is small, so that a small frame needs
-    /// one system call and a large one is received into a buffer of its own.
-    head: BytesMut,
+pub struct FrameReader<R> {
+    half: R,
+    deframer: Deframer,
 }
 
-const HEAD_SIZE: usize = 512;
-const PREFIX_SIZE: usize = smb_transport::SmbTcpMessageHeader::SIZE;
-/// Frame types of the NetBIOS session service; direct TCP knows the first only.
-const SESSION_MESSAGE: u8 = 0;
-const SESSION_KEEP_ALIVE: u8 = 0x85;
-
-impl FrameReader {
+impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Receives from this half of a stream.
-    pub fn new(half: OwnedReadHalf) -> FrameReader {
-        FrameReader { half, head: BytesMut::with_capacity(HEAD_SIZE) }
+    pub fn new(half: R) -> FrameReader<R> {
+        FrameReader { half, deframer: Deframer::default() }
     }
 
-    /// The next frame, without its prefix. `limit` says how large it may be; it is asked when the
-    /// frame's length is known, and nothing is allocated beyond it.
-    pub async fn next(&mut self, limit: impl Fn() -> u64) -> io::Result<BytesMut> {
+    /// The next frame, without its prefix. `admits` says whether a frame may have this length, in bytes.
+    pub async fn next(&mut self, admits: impl Fn(u64) -> bool) -> io::Result<BytesMut> {
+        let invalid = |malformed| io::Error::new(ErrorKind::InvalidData, malformed);
         loop {
-            self.fill_head(PREFIX_SIZE).await?;
-            let kind = self.head[0];
-            let length = u32::from_be_bytes([0, self.head[1], self.head[2], self.head[3]]) as usize;
-            if kind == SESSION_KEEP_ALIVE && length == 0 {
-                self.head.advance(PREFIX_SIZE);
-                continue;
+            if let Some(frame) = self.deframer.next(&admits).map_err(invalid)? {
+                return Ok(frame);
             }
-            if kind != SESSION_MESSAGE {
-                return Err(invalid("a frame that is not a session message"));
-            }
-            if length as u64 > limit() {
-                return Err(invalid("a frame larger than everything that was asked for"));
-            }
-            self.head.advance(PREFIX_SIZE);
-            if length <= HEAD_SIZE - PREFIX_SIZE {
-                self.fill_head(length).await?;
-                return Ok(self.head.split_to(length));
-            }
-            let mut frame = BytesMut::with_capacity(length);
-            let ready = self.head.len().min(length);
-            frame.extend_from_slice(&self.head.split_to(ready));
-            while frame.len() < length {
-                let missing = (length - frame.len()) as u64;
-                if (&mut self.half).take(missing).read_buf(&mut frame).await? == 0 {
-                    return Err(ErrorKind::UnexpectedEof.into());
-                }
-            }
-            return Ok(frame);
-        }
-    }
-
-    async fn fill_head(&mut self, wanted: usize) -> io::Result<()> {
-        while self.head.len() < wanted {
-            if self.head.capacity() - self.head.len() < HEAD_SIZE / 2 {
-                self.head.reserve(HEAD_SIZE);
-            }
-            let room = (HEAD_SIZE - self.head.len().min(HEAD_SIZE - 1)) as u64;
-            if (&mut self.half).take(room).read_buf(&mut self.head).await? == 0 {
+            let (buffer, room) = self.deframer.room();
+            if (&mut self.half).take(room as u64).read_buf(buffer).await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
         }
-        Ok(())
     }
 }
 
-fn invalid(what: &'static str) -> io::Error {
-    io::Error::new(ErrorKind::InvalidData, Malformed(what))
+/// Where frames go.
+pub trait Sink: std::fmt::Debug + Send + Sync {
+    /// Writes as much as can be written without waiting, or [`ErrorKind::WouldBlock`].
+    fn try_write_vectored(&self, segments: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Waits until more can be written.
+    fn writable(&self) -> BoxFuture<'_, io::Result<()>>;
+}
+
+impl Sink for OwnedWriteHalf {
+    fn try_write_vectored(&self, segments: &[IoSlice<'_>]) -> io::Result<usize> {
+        OwnedWriteHalf::try_write_vectored(self, segments)
+    }
+
+    fn writable(&self) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(OwnedWriteHalf::writable(self))
+    }
 }
 
 /// What is to be sent.
@@ -142,7 +115,7 @@ pub struct Outbox {
 struct Queue {
     segments: VecDeque<Bytes>,
     /// `None` once the connection has ended.
-    half: Option<Arc<OwnedWriteHalf>>,
+    half: Option<Arc<dyn Sink>>,
 }
 
 /// Segments in one system call; more than any compound has.
@@ -150,7 +123,7 @@ const SEGMENTS_AT_ONCE: usize = 64;
 
 impl Outbox {
     /// Sends through this half of a stream.
-    pub fn new(half: OwnedWriteHalf) -> Outbox {
+    pub fn new(half: impl Sink + 'static) -> Outbox {
         let queue = Queue { segments: VecDeque::new(), half: Some(Arc::new(half)) };
         Outbox { queue: Mutex::new(queue), blocked: Notify::new() }
     }
@@ -193,8 +166,8 @@ impl Outbox {
         self.blocked.notify_one();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock()
     }
 }
 

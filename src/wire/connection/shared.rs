@@ -1,190 +1,234 @@
-//! What the tasks of a connection and those who use it share: the credits and the table under one lock, the
-//! way out, and how the connection ends.
+//! What the tasks of a connection and its callers share: the [`Channel`] under one lock, and the way out.
 //!
-//! Invariants: every id that was taken is sent, in the same step. Once `ended` is set, nothing is sent, and
-//! nobody waits any more.
+//! A change of the channel has consequences: frames to send, callers to tell, the end. The thread that makes the change
+//! carries them out, in [`Shared::with`], after it has released the lock. Signing, encrypting and decrypting need no lock.
+//!
+//! Locks: the channel's is taken once to submit and once for each frame that comes; then the outbox's, to send. What is
+//! only looked at (how the connection ended, its credits, how large a frame may be) is mirrored and needs none.
 
-use super::super::codec::Malformed;
-use super::super::crypto::encryption::{TRANSFORM_ID, TRANSFORM_SIZE};
+use super::super::channel::{Channel, Ended, Event, Ready, Submitted, Transmit, Waiters};
 use super::super::error::WireError;
-use super::super::frame::{self, Addressing, Chain, Protect, Reply, Request};
-use super::super::header::{Command, HEADER_SIZE, PROTOCOL_ID, UNSOLICITED};
-use super::super::messages::{check, lease::Break};
-use super::super::table::{MessageTable, Orphan, Outcome};
-use super::super::transport::Outbox;
-use super::{Answer, Security};
-use crate::wire::credits::CreditWindow;
+use super::super::frame::Chain;
+use super::super::messages::lease::Break;
+use super::super::protection::{self, Security, Unverified};
+use super::super::table::Ticket;
+use super::super::transport::{Outbox, Sink};
 use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
-use tokio::time::Instant;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
 
-/// Room for what the server sends unasked, and for an error larger than a normal response.
-const UNASKED: u64 = 65_536;
+/// The transport's length prefix, in bytes.
+const PREFIX_SIZE: usize = 4;
+
+/// Tells a caller.
+pub(super) type Waiter = oneshot::Sender<Result<Unverified, WireError>>;
+
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) state: Mutex<State>,
-    pub(super) outbox: Outbox,
-    /// Whoever needs credits passes the turnstile of its lane, one after the other, so that a costly
-    /// request is not overtaken for ever by cheap ones.
-    pub(super) turnstiles: [Semaphore; 2],
-    /// Credits were granted, or somebody who waited for them went.
-    pub(super) granted: Notify,
+    state: Mutex<State>,
+    outbox: Outbox,
     /// The other connections of the session.
     pub(super) siblings: OnceLock<Vec<Weak<Shared>>>,
-    pub(super) ended: watch::Sender<bool>,
-    pub(super) session_id: AtomicU64,
-    pub(super) multi_credit: AtomicBool,
     pub(super) security: OnceLock<Security>,
-    pub(super) breaks: mpsc::Sender<Break>,
-    /// Milliseconds from `started` to the last frame that came.
-    pub(super) last_received: AtomicU64,
+    breaks: mpsc::Sender<Break>,
+    ended: OnceLock<Ended>,
+    ending: watch::Sender<bool>,
+    /// The timer is to be set to an earlier time.
+    rearmed: Notify,
+    /// Credits at hand in the upper half, credits in use in the lower one.
+    credits: AtomicU64,
+    bulk_capacity: AtomicU32,
+    frame_limit: AtomicU64,
+    tasks: OnceLock<[AbortHandle; 3]>,
+    runtime: Handle,
     pub(super) started: Instant,
     pub(super) peer: SocketAddr,
 }
 
-/// Who waits for the last reply of a chain.
-pub(super) enum Last {
-    /// Who waits for the others.
-    LikeTheOthers,
-    /// Somebody else, as soon as it is sent.
-    OpenEnded(Option<oneshot::Receiver<Answer>>),
+#[derive(Debug)]
+struct State {
+    channel: Channel<Waiter>,
+    /// When the timer goes off.
+    armed: Option<Instant>,
 }
 
-#[derive(Debug)]
-pub(super) struct State {
-    pub(super) window: CreditWindow,
-    pub(super) table: MessageTable<oneshot::Sender<Answer>>,
-    pub(super) ended: Option<Arc<str>>,
-    pub(super) ended_at: Option<std::time::Instant>,
+/// What follows from a change of the channel.
+struct Consequences {
+    transmits: Vec<Transmit>,
+    events: Vec<Event<Waiter>>,
+    has_ended: bool,
+    is_earlier: bool,
+}
+
+/// The clock of everything here.
+pub(super) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }
 
 impl Shared {
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn why_ended(&self) -> WireError {
-        WireError::Closed(self.lock().ended.clone().unwrap_or_else(|| "it was ended".into()))
-    }
-
-    /// Takes ids and credits for a chain; `None` while there are too few.
-    pub(super) fn take_ids(
-        &self,
-        chain: &Chain,
-        last: &mut Last,
-    ) -> Result<Option<(Addressing, oneshot::Receiver<Answer>)>, WireError> {
-        let mut state = self.lock();
-        if let Some(reason) = &state.ended {
-            return Err(WireError::Closed(reason.clone()));
-        }
-        let cost = chain.cost();
-        let credits = state.window.to_request(0);
-        let Some(first_id) = state.window.take(cost) else {
-            let (needed, capacity) = (cost.credits, state.window.capacity());
-            let hopeless = state.window.in_use() == 0 && needed > capacity;
-            return if hopeless { Err(WireError::Credits { needed, capacity }) } else { Ok(None) };
+    pub(super) fn new(
+        sink: impl Sink + 'static,
+        breaks: mpsc::Sender<Break>,
+        peer: SocketAddr,
+        echo_interval: Duration,
+    ) -> Arc<Shared> {
+        let started = now();
+        let channel = Channel::new(echo_interval, started);
+        let shared = Shared {
+            outbox: Outbox::new(sink),
+            siblings: OnceLock::new(),
+            security: OnceLock::new(),
+            breaks,
+            ended: OnceLock::new(),
+            ending: watch::Sender::new(false),
+            rearmed: Notify::new(),
+            credits: AtomicU64::default(),
+            bulk_capacity: AtomicU32::default(),
+            frame_limit: AtomicU64::default(),
+            tasks: OnceLock::new(),
+            runtime: Handle::current(),
+            started,
+            peer,
+            state: Mutex::new(State { channel, armed: None }),
         };
-        let (waiter, answer) = oneshot::channel();
-        match last {
-            Last::LikeTheOthers => state.table.insert(first_id, chain, waiter),
-            Last::OpenEnded(receiver) => {
-                let (last_waiter, last_answer) = oneshot::channel();
-                state.table.insert_open_ended(first_id, chain, waiter, last_waiter);
-                *receiver = Some(last_answer);
+        shared.mirror(&shared.state.lock().channel);
+        Arc::new(shared)
+    }
+
+    /// These tasks end with the connection.
+    pub(super) fn own(&self, tasks: [AbortHandle; 3]) {
+        let tasks = self.tasks.get_or_init(|| tasks);
+        if self.ended.get().is_some() {
+            tasks.iter().for_each(AbortHandle::abort);
+        }
+    }
+
+    /// Changes the channel, and carries out what follows from that.
+    pub(super) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut Channel<Waiter>, Instant) -> R) -> R {
+        let now = now();
+        let mut state = self.state.lock();
+        let result = change(&mut state.channel, now);
+        let consequences = self.consequences(&mut state);
+        drop(state);
+        self.carry_out(consequences);
+        result
+    }
+
+    /// Looks at the channel.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Channel<Waiter>) -> R) -> R {
+        look(&self.state.lock().channel)
+    }
+
+    fn consequences(&self, state: &mut State) -> Consequences {
+        let channel = &mut state.channel;
+        self.mirror(channel);
+        let has_ended = channel.ended().is_some_and(|ended| self.ended.set(ended.clone()).is_ok());
+        let next = channel.next_timeout();
+        let is_earlier = next.is_some_and(|next| state.armed.is_none_or(|armed| next < armed));
+        if is_earlier {
+            state.armed = next;
+        }
+        Consequences {
+            transmits: std::iter::from_fn(|| channel.poll_transmit()).collect(),
+            events: std::iter::from_fn(|| channel.poll_event()).collect(),
+            has_ended,
+            is_earlier,
+        }
+    }
+
+    fn mirror(&self, channel: &Channel<Waiter>) {
+        let (available, in_use) = channel.credits();
+        self.credits.store(u64::from(available) << 32 | u64::from(in_use), Ordering::Relaxed);
+        self.bulk_capacity.store(channel.bulk_capacity(), Ordering::Relaxed);
+        self.frame_limit.store(channel.frame_limit(), Ordering::Relaxed);
+    }
+
+    fn carry_out(self: &Arc<Self>, consequences: Consequences) {
+        let Consequences { transmits, events, has_ended, is_earlier } = consequences;
+        for transmit in transmits {
+            self.transmit(transmit);
+        }
+        for event in events {
+            self.tell(event);
+        }
+        if is_earlier {
+            self.rearmed.notify_one();
+        }
+        if has_ended {
+            self.wind_up();
+        }
+    }
+
+    /// Sends what has waited for its turn. What takes long to sign or to encrypt has a task of its own: this may be the
+    /// task that receives, or the kernel's thread.
+    fn transmit(self: &Arc<Self>, transmit: Transmit) {
+        if !transmit.is_long_work() {
+            return self.push(transmit.assemble());
+        }
+        let this = Arc::clone(self);
+        self.runtime.spawn(async move { this.push(transmit.assemble()) });
+    }
+
+    fn push(self: &Arc<Self>, segments: Vec<Bytes>) {
+        if let Err(error) = self.outbox.push(segments) {
+            self.end(&format!("sending failed: {error}"));
+        }
+    }
+
+    fn tell(self: &Arc<Self>, event: Event<Waiter>) {
+        match event {
+            // A waiter can go at the last moment: its replies come back.
+            Event::Answered(waiter, answer) => {
+                if let Err(Ok(replies)) = waiter.send(answer) {
+                    self.unclaimed(&replies);
+                }
+            }
+            Event::Unclaimed(replies) => self.unclaimed(&replies),
+            // A break that was lost would leave a lease in use that the server has taken back, so a queue that is full is
+            // the end: then all leases are given up. Without a receiver there are no leases.
+            Event::Broken(broken) => {
+                if let Err(TrySendError::Full(_)) = self.breaks.try_send(broken) {
+                    self.end("the server sent more lease breaks than can be kept");
+                }
             }
         }
-        let address = Addressing {
-            first_id,
-            credits,
-            multi_credit: self.multi_credit.load(Ordering::Acquire),
-            session_id: self.session_id.load(Ordering::Acquire),
-        };
-        Ok(Some((address, answer)))
     }
 
-    /// Checks the replies to `requests` before they are handed on: signature or encryption, and structure. A reply that
-    /// is wrong in either ends the connection.
-    pub(super) fn accept(
-        &self,
-        protect: Protect<'_>,
-        requests: &[Request],
-        replies: &[Reply],
-    ) -> Result<(), WireError> {
-        self.verify(protect, replies)?;
-        let checked = requests.iter().zip(replies).try_for_each(|(request, reply)| check(request, reply));
-        checked.inspect_err(|malformed| self.end(&format!("the server sent {malformed}"))).map_err(WireError::Malformed)
-    }
-
-    /// A reply that should be signed or encrypted and isn't ends the connection (MS-SMB2 3.2.5.1.1, 3.2.5.1.3).
-    fn verify(&self, protect: Protect<'_>, replies: &[Reply]) -> Result<(), WireError> {
-        let problem = match protect {
-            Protect::Plain => None,
-            Protect::Seal(_) => replies.iter().find(|reply| !reply.sealed).map(|reply| (reply, "not encrypted")),
-            Protect::Sign(signer) => replies
-                .iter()
-                .find(|reply| !reply.sealed && !reply.is_signed_by(signer))
-                .map(|reply| (reply, "not signed, or its signature is wrong")),
-        };
-        let Some((reply, what)) = problem else { return Ok(()) };
-        let reason = format!("the server's reply with {} is {what}", reply.status());
-        self.end(&reason);
-        Err(WireError::Closed(reason.into()))
-    }
-
-    /// How a chain is protected.
-    pub(super) fn protection(&self, chain: &Chain) -> Result<Protect<'_>, WireError> {
-        let Some(security) = self.security.get() else { return Ok(Protect::Plain) };
-        if security.seal_all || chain.seal {
-            // Never in plain what is meant to be encrypted.
-            let unable = || WireError::Closed("the share wants encryption, and none was agreed on".into());
-            return security.sealer.as_deref().map(Protect::Seal).ok_or_else(unable);
-        }
-        Ok(match &security.signer {
-            Some(signer) if security.sign_all || chain.force_signature => Protect::Sign(signer),
-            _ => Protect::Plain,
-        })
-    }
-
-    pub(super) fn cancel(&self, first_id: u64) {
-        let unanswered = self.lock().table.abandon(first_id);
-        let protect = match self.security.get() {
-            Some(Security { seal_all: true, sealer: Some(sealer), .. }) => Protect::Seal(sealer),
-            Some(Security { sign_all: true, signer: Some(signer), .. }) => Protect::Sign(signer),
-            _ => Protect::Plain,
-        };
-        let session_id = self.session_id.load(Ordering::Acquire);
-        for (message_id, async_id) in unanswered {
-            let frame = frame::assemble_cancel(message_id, async_id, session_id, protect);
-            if let Err(error) = self.outbox.push([frame]) {
-                self.end(&format!("sending failed: {error}"));
+    /// No caller takes these replies: a file that they leave open must not stay open at the server.
+    pub(super) fn unclaimed(self: &Arc<Self>, replies: &Unverified) {
+        match replies.close_orphan() {
+            Ok(None) => {}
+            Ok(Some(close)) => {
+                if self.with(|channel, _| channel.post(close)).is_err() {
+                    // Without a credit to spare the file stays open until the session ends.
+                    tracing::debug!(peer = %self.peer, "no credit to close an open that no caller waits for");
+                }
             }
+            Err(forged) => self.end(&forged.to_string()),
         }
     }
 
-    pub(super) fn end(&self, reason: &str) {
-        let waiters = {
-            let mut state = self.lock();
-            if state.ended.is_some() {
-                return;
-            }
-            state.ended = Some(reason.into());
-            state.ended_at = Some(std::time::Instant::now());
-            state.table.drain()
-        };
-        tracing::debug!(peer = %self.peer, reason, "connection ended");
-        for waiter in waiters {
-            // A waiter that has gone needs no answer.
-            let _ = waiter.send(Err(WireError::Closed(reason.into())));
+    /// The connection has ended: lets go of the stream and of the tasks, and ends the others of its session.
+    fn wind_up(&self) {
+        if let Some(Ended { reason, .. }) = self.ended.get() {
+            tracing::debug!(peer = %self.peer, %reason, "connection ended");
+            self.outbox.close();
+            self.ending.send_replace(true);
+            self.tasks.get().into_iter().flatten().for_each(AbortHandle::abort);
+            self.end_siblings(reason);
         }
-        self.outbox.close();
-        self.ended.send_replace(true);
-        self.turnstiles.iter().for_each(Semaphore::close);
-        self.granted.notify_waiters();
-        self.end_siblings(reason);
+    }
+
+    pub(super) fn end(self: &Arc<Self>, reason: &str) {
+        self.with(|channel, now| channel.end(reason, now));
     }
 
     pub(super) fn end_siblings(&self, reason: &str) {
@@ -193,109 +237,81 @@ impl Shared {
         }
     }
 
-    /// The largest frame that may come now.
-    pub(super) fn frame_limit(&self) -> u64 {
-        self.lock().table.response_limit() + UNASKED + TRANSFORM_SIZE as u64
-    }
-
-    pub(super) fn take_frame(self: &Arc<Self>, mut frame: BytesMut) -> Result<(), Malformed> {
-        let sealed = frame.starts_with(&TRANSFORM_ID);
-        if sealed {
-            let sealer = self.security.get().and_then(|security| security.sealer.as_ref());
-            sealer.ok_or(Malformed("an encrypted message, and no key for it"))?.open(&mut frame)?;
-            let _ = frame.split_to(TRANSFORM_SIZE);
-        }
-        if frame.starts_with(b"\xffSMB") {
-            return Err(Malformed("an SMB1 message: the server speaks only SMB1"));
-        }
-        if !frame.starts_with(&PROTOCOL_ID) {
-            return Err(Malformed("a message of an unknown protocol"));
-        }
-        frame::split(frame, sealed).try_for_each(|reply| self.take_reply(reply?))
-    }
-
-    pub(super) fn take_reply(self: &Arc<Self>, reply: Reply) -> Result<(), Malformed> {
-        if reply.header.message_id == UNSOLICITED {
-            if reply.header.command != Command::OplockBreak as u16 {
-                return Err(Malformed("an unsolicited message that is not a break"));
-            }
-            return self.take_break(Break::parse(&reply)?);
-        }
-        let outcome = {
-            let mut state = self.lock();
-            let credits = reply.header.credits;
-            let outcome = state.table.reply(reply)?;
-            state.window.grant(credits);
-            let (Outcome::Waiting { finished } | Outcome::Complete { finished, .. }) = &outcome;
-            state.window.finish(*finished);
-            outcome
-        };
-        self.granted.notify_waiters();
-        if let Outcome::Complete { waiter, replies, orphan, .. } = outcome {
-            // A waiter can go at the last moment: its replies come back and are treated as abandoned.
-            let unclaimed = match waiter {
-                Some(waiter) => waiter.send(Ok(replies)).err().and_then(Result::ok),
-                None => Some(replies),
-            };
-            if let (Some(replies), Some(orphan)) = (unclaimed, orphan) {
-                self.close_orphan(&replies, orphan);
-            }
-        }
-        Ok(())
-    }
-
-    /// A break has come. One that was lost would leave a lease in use that the server has taken back, so a queue that is
-    /// full is the end: then all leases are given up.
-    fn take_break(&self, broken: Break) -> Result<(), Malformed> {
-        match self.breaks.try_send(broken) {
-            Err(TrySendError::Full(_)) => Err(Malformed("more lease breaks than can be kept")),
-            // Without a receiver there are no leases.
-            Ok(()) | Err(TrySendError::Closed(_)) => Ok(()),
-        }
-    }
-
-    /// Nobody took the answer to a CREATE: the open must not stay at the server.
-    pub(super) fn close_orphan(self: &Arc<Self>, replies: &[Reply], orphan: Orphan) {
-        let Some(file) = replies.first().filter(|reply| !reply.status().is_error()).and_then(created_file) else {
-            return;
-        };
-        let mut body = vec![24, 0, 0, 0, 0, 0, 0, 0];
-        body.extend_from_slice(&file);
-        let mut chain = Chain::single(Request::new(Command::Close, body));
-        (chain.tree_id, chain.seal) = (orphan.tree_id, orphan.seal);
-        if !self.send_detached(&chain) {
-            // Without a credit to spare the file stays open until the session ends.
-            tracing::debug!(peer = %self.peer, "no credit to close an open that nobody waits for");
-        }
-    }
-
-    /// Sends if there are credits for it. How it is protected is known before an id is taken, so that
-    /// every id that is taken is sent.
-    pub(super) fn try_send(
-        &self,
+    /// Submits a chain, and sends it if it can go at once: no await lies between taking its ids and sending.
+    pub(super) fn submit(
+        self: &Arc<Self>,
         chain: &Chain,
-        protect: Protect<'_>,
-        last: &mut Last,
-        record: &mut impl FnMut(&[Bytes]),
-    ) -> Result<Option<(u64, oneshot::Receiver<Answer>)>, WireError> {
-        chain.fits()?;
-        let Some((address, answer)) = self.take_ids(chain, last)? else { return Ok(None) };
-        let segments = frame::assemble(chain, address, protect);
-        record(&segments);
-        if let Err(error) = self.outbox.push(segments) {
-            self.end(&format!("sending failed: {error}"));
+        waiters: Waiters<Waiter>,
+        deadline: Instant,
+    ) -> Result<Ticket, WireError> {
+        match self.with(|channel, _| channel.submit(chain, waiters, deadline))? {
+            Submitted::Ready(ready) => Ok(self.send(&ready, chain)),
+            Submitted::Queued(ticket) => Ok(ticket),
         }
-        Ok(Some((address.first_id, answer)))
     }
 
-    /// Sends if there are credits for it, and waits for nothing: whether it was sent.
-    pub(super) fn send_detached(&self, chain: &Chain) -> bool {
-        let send = |protect| self.try_send(chain, protect, &mut Last::LikeTheOthers, &mut |_| ());
-        matches!(self.protection(chain).and_then(send), Ok(Some(_)))
+    /// Sends a chain that has its ids.
+    pub(super) fn send(self: &Arc<Self>, ready: &Ready, chain: &Chain) -> Ticket {
+        self.push(ready.assemble(chain));
+        ready.ticket
     }
-}
 
-/// The FileId in a CREATE response (MS-SMB2 2.2.14).
-pub(super) fn created_file(reply: &Reply) -> Option<[u8; 16]> {
-    reply.message.get(HEADER_SIZE + 64..HEADER_SIZE + 80)?.try_into().ok()
+    /// The same for a chain of a sign-in, whose bytes are wanted as they were sent, without the transport's prefix.
+    pub(super) fn send_recorded(self: &Arc<Self>, ready: &Ready, chain: &Chain) -> Vec<u8> {
+        let segments = ready.assemble(chain);
+        let sent = segments.concat().split_off(PREFIX_SIZE);
+        self.push(segments);
+        sent
+    }
+
+    /// A frame has come. It is decrypted before the lock is taken.
+    pub(super) fn take_frame(self: &Arc<Self>, frame: BytesMut) {
+        let frame = protection::open(self.security.get(), frame);
+        self.with(|channel, now| channel.on_frame(frame, now));
+    }
+
+    /// Whether a frame of this length may come now.
+    pub(super) fn admits(&self, length: u64) -> bool {
+        // What is mirrored may be late; it is not what ends a connection.
+        length <= self.frame_limit.load(Ordering::Relaxed) || length <= self.look(Channel::frame_limit)
+    }
+
+    /// Sets the timer to the channel's next timeout.
+    pub(super) fn arm(&self) -> Option<Instant> {
+        let mut state = self.state.lock();
+        state.armed = state.channel.next_timeout();
+        state.armed
+    }
+
+    /// Waits until the timer is to be set to an earlier time.
+    pub(super) async fn rearmed(&self) {
+        self.rearmed.notified().await;
+    }
+
+    /// The writer task: sends what the socket did not take at once.
+    pub(super) async fn drain(&self) -> io::Result<()> {
+        self.outbox.drain().await
+    }
+
+    pub(super) fn ended(&self) -> Option<&Ended> {
+        self.ended.get()
+    }
+
+    pub(super) fn why_ended(&self) -> WireError {
+        WireError::Closed(self.ended().map_or_else(|| "it was ended".into(), |ended| ended.reason.clone()))
+    }
+
+    pub(super) fn ending(&self) -> watch::Receiver<bool> {
+        self.ending.subscribe()
+    }
+
+    /// Credits at hand, and credits of requests in flight.
+    pub(super) fn credits(&self) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = self.credits.load(Ordering::Relaxed).to_be_bytes();
+        (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
+    }
+
+    pub(super) fn bulk_capacity(&self) -> u32 {
+        self.bulk_capacity.load(Ordering::Relaxed)
+    }
 }

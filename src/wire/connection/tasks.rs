@@ -1,29 +1,17 @@
-//! The tasks around a socket: one receives, one sends what the socket did not take at once, one probes a
-//! quiet line. Each ends with the connection.
+//! The tasks around a socket: one receives, one sends what the socket did not take at once, one is the timer. They are
+//! stopped when the connection ends.
 
-use super::super::frame::{Chain, Request};
-use super::super::header::Command;
+use super::super::channel::Channel;
 use super::super::transport::FrameReader;
 use super::shared::Shared;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-pub(super) async fn receive(shared: Arc<Shared>, mut reader: FrameReader) {
-    let mut ended = shared.ended.subscribe();
+use tokio::io::AsyncRead;
+
+pub(super) async fn receive<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut reader: FrameReader<R>) {
     let reason = loop {
-        let frame = tokio::select! {
-            frame = reader.next(|| shared.frame_limit()) => frame,
-            _ = ended.wait_for(|ended| *ended) => return,
-        };
-        match frame {
-            Ok(frame) => {
-                let now = u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                shared.last_received.store(now, Ordering::Relaxed);
-                if let Err(malformed) = shared.take_frame(frame) {
-                    break format!("the server sent {malformed}");
-                }
-            }
+        match reader.next(|length| shared.admits(length)).await {
+            Ok(frame) => shared.take_frame(frame),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "the server closed it".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => break format!("the server sent {error}"),
             Err(error) => break format!("receiving failed: {error}"),
@@ -33,37 +21,24 @@ pub(super) async fn receive(shared: Arc<Shared>, mut reader: FrameReader) {
 }
 
 pub(super) async fn transmit(shared: Arc<Shared>) {
-    let mut ended = shared.ended.subscribe();
-    let sent = tokio::select! {
-        sent = shared.outbox.drain() => sent,
-        _ = ended.wait_for(|ended| *ended) => return,
-    };
-    if let Err(error) = sent {
+    if let Err(error) = shared.drain().await {
         shared.end(&format!("sending failed: {error}"));
     }
 }
 
-/// Probes a quiet line, so that a server that has gone is noticed (MS-SMB2 3.2.6.1).
-pub(super) async fn keep_alive(shared: Arc<Shared>, interval: Duration) {
-    let mut ended = shared.ended.subscribe();
+/// Wakes the channel when something is due. Most deadlines are later than the one that the timer is set to, and are met
+/// long before, so a request does not touch the timer.
+pub(super) async fn keep_time(shared: Arc<Shared>) {
     loop {
+        let due = async {
+            match shared.arm() {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            _ = ended.wait_for(|ended| *ended) => return,
-        }
-        let received = Duration::from_millis(shared.last_received.load(Ordering::Relaxed));
-        if shared.started.elapsed().saturating_sub(received) < interval || shared.security.get().is_none() {
-            continue;
-        }
-        let before = shared.last_received.load(Ordering::Relaxed);
-        // Without a credit to spare, requests are in flight, and any reply to them will do.
-        shared.send_detached(&Chain::single(Request::new(Command::Echo, vec![4, 0, 0, 0])));
-        tokio::select! {
-            () = tokio::time::sleep(interval) => {}
-            _ = ended.wait_for(|ended| *ended) => return,
-        }
-        if shared.last_received.load(Ordering::Relaxed) == before {
-            return shared.end(&format!("the server was silent for {:.0} s", (2 * interval).as_secs_f64()));
+            () = due => shared.with(Channel::on_timeout),
+            () = shared.rearmed() => {}
         }
     }
 }

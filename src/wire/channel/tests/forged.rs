@@ -1,12 +1,14 @@
 //! Replies that a server has forged: they end the connection, and what is made of them is never more than was sent.
 
-use super::super::codec::{Malformed, Put};
-use super::super::frame::{Chain, RELATED_FILE, Reply, Request, split};
-use super::super::header::{Command, HEADER_SIZE, Header};
-use super::super::messages::info::{Entry, Scan};
-use super::super::messages::{check, create, info, io, ioctl, lease, notify};
-use super::super::negotiate;
-use super::{NtStatus, PATIENCE, WireError, create_body, ends, grant, pair, response};
+use super::pair::{Pair, create_body};
+use crate::wire::codec::{Malformed, Put};
+use crate::wire::error::WireError;
+use crate::wire::frame::{Chain, RELATED_FILE, Reply, Request, split};
+use crate::wire::header::{Command, HEADER_SIZE, Header};
+use crate::wire::messages::info::{Entry, Scan};
+use crate::wire::messages::{check, create, info, io, ioctl, lease, notify};
+use crate::wire::scripted::response;
+use crate::wire::{NtStatus, negotiate};
 use bytes::BytesMut;
 use proptest::prelude::*;
 
@@ -115,66 +117,56 @@ fn forged() -> Vec<(&'static str, Request, Vec<u8>)> {
     ]
 }
 
-#[tokio::test]
-async fn a_forged_reply_ends_the_connection() {
+#[test]
+fn a_forged_reply_ends_the_connection() {
     for (what, request, body) in forged() {
-        let (client, mut server) = pair().await;
-        grant(&client, &mut server, 10).await;
-        let chain = Chain::single(request);
-        let serve = async {
-            let request = server.receive_one().await;
-            server.answer(&request.header, NtStatus::SUCCESS, 1, &body).await;
-        };
-        let (answer, ()) = tokio::join!(client.send(&chain, PATIENCE), serve);
+        let mut pair = Pair::with_credits(10);
+        let caller = pair.submit(&Chain::single(request));
+        let request = pair.receive_one();
+        pair.answer(&request.header, NtStatus::SUCCESS, 1, &body);
+        let answer = pair.answer_of(caller);
         assert!(matches!(answer, Err(WireError::Malformed(_))), "{what}: {answer:?}");
-        assert!(ends(&client).await.contains("the server sent"), "{what}");
+        assert!(pair.reason().contains("the server sent"), "{what}");
     }
 }
 
-#[tokio::test]
-async fn a_forged_reply_in_a_compound_ends_the_connection() {
-    let (client, mut server) = pair().await;
-    grant(&client, &mut server, 10).await;
+#[test]
+fn a_forged_reply_in_a_compound_ends_the_connection() {
+    let mut pair = Pair::with_credits(10);
     let requests = vec![open(), info::query_directory(RELATED_FILE, 65_536, Scan::Continues)];
     let chain = Chain { requests, related_from: 1, tree_id: 7, seal: false, force_signature: false };
-    let serve = async {
-        let seen = server.receive().await;
-        server.answer(&seen[0].header, NtStatus::SUCCESS, 1, &create_body(FILE)).await;
-        let forged = output(&[entry(80, 80), entry(0, 0)].concat());
-        server.answer(&seen[1].header, NtStatus::SUCCESS, 1, &forged).await;
-    };
-    let (answer, ()) = tokio::join!(client.send(&chain, PATIENCE), serve);
+    let caller = pair.submit(&chain);
+    let seen = pair.receive();
+    pair.answer(&seen[0].header, NtStatus::SUCCESS, 1, &create_body(FILE));
+    let forged = output(&[entry(80, 80), entry(0, 0)].concat());
+    pair.answer(&seen[1].header, NtStatus::SUCCESS, 1, &forged);
+    let answer = pair.answer_of(caller);
     assert!(matches!(answer, Err(WireError::Malformed(_))), "{answer:?}");
-    assert!(ends(&client).await.contains("the server sent"));
+    assert!(pair.reason().contains("the server sent"));
 }
 
 /// What a watch is told may come at any time.
-#[tokio::test]
-async fn a_forged_change_ends_the_connection() {
-    let (client, mut server) = pair().await;
-    grant(&client, &mut server, 10).await;
+#[test]
+fn a_forged_change_ends_the_connection() {
+    let mut pair = Pair::with_credits(10);
     let chain = Chain::single(notify::change_notify(FILE, 4096));
-    let (_, mut pending) = client.send_open_ended(&chain, PATIENCE).await.unwrap();
-    let request = server.receive_one().await;
+    let (_, watch) = pair.submit_open_ended(&chain, super::SOON).unwrap();
+    let request = pair.receive_one();
     let forged = output(&[change(12, 400), change(0, 0)].concat());
-    server.answer(&request.header, NtStatus::SUCCESS, 1, &forged).await;
-    assert!(matches!(pending.reply().await, Err(WireError::Malformed(_))));
-    assert!(ends(&client).await.contains("the server sent"));
+    pair.answer(&request.header, NtStatus::SUCCESS, 1, &forged);
+    assert!(matches!(pair.answer_of(watch), Err(WireError::Malformed(_))));
+    assert!(pair.reason().contains("the server sent"));
 }
 
-#[tokio::test]
-async fn a_reply_to_another_command_ends_the_connection() {
-    let (client, mut server) = pair().await;
-    grant(&client, &mut server, 10).await;
-    let chain = Chain::single(io::read(FILE, 0, 10));
-    let serve = async {
-        let request = server.receive_one().await;
-        let header = Header { command: Command::Create as u16, ..request.header };
-        server.answer(&header, NtStatus::SUCCESS, 1, &create_body(FILE)).await;
-    };
-    let (answer, ()) = tokio::join!(client.send(&chain, PATIENCE), serve);
-    assert!(matches!(answer, Err(WireError::Malformed(_))), "{answer:?}");
-    assert!(client.ended().is_some());
+#[test]
+fn a_reply_to_another_command_ends_the_connection() {
+    let mut pair = Pair::with_credits(10);
+    let caller = pair.submit(&Chain::single(io::read(FILE, 0, 10)));
+    let request = pair.receive_one();
+    let header = Header { command: Command::Create as u16, ..request.header };
+    pair.answer(&header, NtStatus::SUCCESS, 1, &create_body(FILE));
+    assert!(matches!(pair.answer_of(caller), Err(WireError::Malformed(_))));
+    assert!(pair.channel.ended().is_some());
 }
 
 #[test]

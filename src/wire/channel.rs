@@ -1,0 +1,508 @@
+//! One connection of a session, as a plain value: what is sent when, and what an answer belongs to.
+//!
+//! Chains of requests go in ([`Channel::submit`]); so do frames ([`Channel::on_frame`]) and the time
+//! ([`Channel::on_timeout`], at [`Channel::next_timeout`] at the latest). Frames to send come out
+//! ([`Channel::poll_transmit`]), and what callers are told ([`Channel::poll_event`]). Nothing here waits, sends, locks,
+//! or reads a clock.
+//!
+//! A chain goes at once if the server has granted the credits for it. Otherwise it stands in the line of its lane until it
+//! has its turn, its deadline passes, or its caller cancels it. What is sent and then given up is cancelled at the server,
+//! and stays in the table until the server has answered.
+//!
+//! Invariants:
+//! - An id that was taken is sent: whoever takes [`Ready`] or a [`Transmit`] out sends it without waiting in between. A gap
+//!   in the ids would close the server's window for good.
+//! - Every waiter gets one [`Event::Answered`], at its deadline or at the end of the connection at the latest, unless its
+//!   caller has cancelled.
+//! - Once it has ended, nothing is sent.
+
+use super::codec::Malformed;
+use super::credits::{CreditWindow, Lane};
+use super::error::WireError;
+use super::frame::{self, Addressing, Chain, Protect, Reply, Request};
+use super::header::{Command, UNSOLICITED};
+use super::keep_alive::{Due, KeepAlive};
+use super::messages::lease::Break;
+use super::protection::{Security, Unverified, is_long_work};
+use super::table::{MessageTable, Outcome, Ticket, Waiting};
+use bytes::Bytes;
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Credits to hold: 1024 pay for 64 MiB in flight.
+const CREDIT_TARGET: u32 = 1024;
+/// Room for what the server sends unasked, and for an error larger than a normal response, in bytes.
+const UNASKED: u64 = 65_536;
+
+/// A connection of a session. `W` is what a caller waits with.
+#[derive(Debug)]
+pub struct Channel<W> {
+    window: CreditWindow,
+    table: MessageTable<W>,
+    /// What waits for credits, by lane.
+    lines: [VecDeque<Queued<W>>; 2],
+    /// Of everything that is waited for.
+    deadlines: BTreeSet<(Instant, Ticket)>,
+    keep_alive: KeepAlive,
+    session_id: u64,
+    multi_credit: bool,
+    security: Option<Security>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event<W>>,
+    /// The next ticket.
+    tickets: u64,
+    ended: Option<Ended>,
+}
+
+/// Why and when a connection ended.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: Arc<str>,
+    /// When.
+    pub at: Instant,
+}
+
+/// What waits for the replies to a chain.
+#[derive(Debug)]
+pub struct Waiters<W> {
+    /// For the replies to all requests, or to all but the last one. `None` if there are no others than the last one.
+    pub head: Option<W>,
+    /// For the reply to the last request, where that may come at any time (a CHANGE_NOTIFY). It has no deadline once it was
+    /// sent.
+    pub last: Option<W>,
+}
+
+/// A chain that waits for credits.
+#[derive(Debug)]
+struct Queued<W> {
+    ticket: Ticket,
+    chain: Chain,
+    protect: Protect,
+    waiters: Waiters<W>,
+    deadline: Instant,
+}
+
+/// A chain that has its ids. It must be sent.
+#[derive(Debug)]
+pub struct Ready {
+    /// Names the chain.
+    pub ticket: Ticket,
+    address: Addressing,
+    protect: Protect,
+}
+
+impl Ready {
+    /// The segments of its frame, signed or encrypted.
+    pub fn assemble(&self, chain: &Chain) -> Vec<Bytes> {
+        frame::assemble(chain, self.address, &self.protect)
+    }
+}
+
+/// What became of a chain that was submitted.
+#[derive(Debug)]
+pub enum Submitted {
+    /// It can be sent.
+    Ready(Ready),
+    /// It waits for credits, and will come out of [`Channel::poll_transmit`].
+    Queued(Ticket),
+}
+
+/// A frame that must be sent.
+#[derive(Debug)]
+pub enum Transmit {
+    /// A chain.
+    Chain(Chain, Ready),
+    /// A CANCEL.
+    Cancel {
+        /// Of the request with this id.
+        message_id: u64,
+        /// The server's name for it, if it has sent an interim reply.
+        async_id: Option<u64>,
+        /// The session.
+        session_id: u64,
+        /// How it is protected.
+        protect: Protect,
+    },
+}
+
+impl Transmit {
+    /// The segments of the frame, signed or encrypted.
+    pub fn assemble(&self) -> Vec<Bytes> {
+        match self {
+            Transmit::Chain(chain, ready) => ready.assemble(chain),
+            Transmit::Cancel { message_id, async_id, session_id, protect } => {
+                vec![frame::assemble_cancel(*message_id, *async_id, *session_id, protect)]
+            }
+        }
+    }
+
+    /// Whether signing or encrypting it takes long.
+    pub fn is_long_work(&self) -> bool {
+        match self {
+            Transmit::Chain(chain, ready) => is_long_work(&ready.protect, chain.payload()),
+            Transmit::Cancel { .. } => false,
+        }
+    }
+}
+
+/// What is told to callers.
+#[derive(Debug)]
+pub enum Event<W> {
+    /// This waiter has its answer.
+    Answered(W, Result<Unverified, WireError>),
+    /// Replies whose waiter has gone.
+    Unclaimed(Unverified),
+    /// The server breaks an oplock or a lease.
+    Broken(Break),
+}
+
+impl<W> Channel<W> {
+    /// A new connection: one credit, no session. A line that is quiet for `echo_interval` will be probed with an ECHO.
+    pub fn new(echo_interval: Duration, now: Instant) -> Channel<W> {
+        Channel {
+            window: CreditWindow::new(CREDIT_TARGET),
+            table: MessageTable::default(),
+            lines: [VecDeque::new(), VecDeque::new()],
+            deadlines: BTreeSet::new(),
+            keep_alive: KeepAlive::new(echo_interval, now),
+            session_id: 0,
+            multi_credit: false,
+            security: None,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            tickets: 0,
+            ended: None,
+        }
+    }
+
+    /// The session of all further requests.
+    pub fn set_session_id(&mut self, session_id: u64) {
+        self.session_id = session_id;
+    }
+
+    /// The session of requests.
+    pub fn session_id(&self) -> u64 {
+        self.session_id
+    }
+
+    /// Requests may cost more than one credit from now on.
+    pub fn enable_multi_credit(&mut self) {
+        self.multi_credit = true;
+    }
+
+    /// The session is established: all further requests are protected like this.
+    pub fn protect(&mut self, security: Security) {
+        self.security = Some(security);
+        self.keep_alive.begin();
+    }
+
+    /// Credits at hand, and credits of requests in flight.
+    pub fn credits(&self) -> (u32, u32) {
+        (self.window.available(), self.window.in_use())
+    }
+
+    /// Credits that one large request may cost, at the most, as far as the server has granted yet.
+    pub fn bulk_capacity(&self) -> u32 {
+        self.window.bulk_capacity()
+    }
+
+    /// Why and when the connection ended, if it has.
+    pub fn ended(&self) -> Option<&Ended> {
+        self.ended.as_ref()
+    }
+
+    /// When a frame came last.
+    pub fn last_received(&self) -> Instant {
+        self.keep_alive.last_received()
+    }
+
+    /// The largest frame that may come now, in bytes.
+    pub fn frame_limit(&self) -> u64 {
+        self.table.response_limit() + UNASKED + super::crypto::encryption::TRANSFORM_SIZE as u64
+    }
+
+    /// Whether the server has said of an open-ended request that it will answer later (MS-SMB2 3.3.4.2), and has not
+    /// answered.
+    pub fn is_kept(&self, ticket: Ticket) -> bool {
+        self.table.is_kept(ticket)
+    }
+
+    /// Takes a chain, of which the caller is told by `waiters` before the deadline has passed, or then. The ticket names the
+    /// chain and its head; [`Ticket::last`] of it names an open-ended last request.
+    ///
+    /// # Errors
+    ///
+    /// It is not sent: the connection has ended, it does not fit into a frame, it cannot be encrypted as it must be, or the
+    /// server will never grant the credits that it costs.
+    pub fn submit(&mut self, chain: &Chain, waiters: Waiters<W>, deadline: Instant) -> Result<Submitted, WireError> {
+        let (protect, cost) = (self.check(chain)?, chain.cost());
+        let ticket = self.next_ticket();
+        if self.lines[cost.lane as usize].is_empty() {
+            if let Some(first_id) = self.window.take(cost) {
+                let address = self.sent(ticket, first_id, chain, &protect, waiters, Some(deadline));
+                return Ok(Submitted::Ready(Ready { ticket, address, protect }));
+            }
+            self.hopeless(cost.credits)?;
+            self.window.stand(cost);
+        }
+        self.deadlines.insert((deadline, ticket));
+        let queued = Queued { ticket, chain: chain.clone(), protect, waiters, deadline };
+        self.lines[cost.lane as usize].push_back(queued);
+        Ok(Submitted::Queued(ticket))
+    }
+
+    /// Takes a chain that does not wait for credits, protected as the session wants or as the caller does. Without a waiter,
+    /// its replies are not waited for.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Channel::submit`], and where there are too few credits now.
+    pub fn submit_now(
+        &mut self,
+        chain: &Chain,
+        protect: Option<Protect>,
+        waiter: Option<(W, Instant)>,
+    ) -> Result<Ready, WireError> {
+        let (usual, cost) = (self.check(chain)?, chain.cost());
+        let too_few = WireError::Credits { needed: cost.credits, capacity: self.window.capacity() };
+        let first_id = self.window.take(cost).ok_or(too_few)?;
+        let (ticket, protect) = (self.next_ticket(), protect.unwrap_or(usual));
+        let (head, deadline) = waiter.unzip();
+        let address = self.sent(ticket, first_id, chain, &protect, Waiters { head, last: None }, deadline);
+        Ok(Ready { ticket, address, protect })
+    }
+
+    /// How a chain is protected, if it can be sent.
+    fn check(&self, chain: &Chain) -> Result<Protect, WireError> {
+        if let Some(ended) = &self.ended {
+            return Err(WireError::Closed(ended.reason.clone()));
+        }
+        chain.fits()?;
+        self.security.as_ref().map_or(Ok(Protect::Plain), |security| security.of_chain(chain))
+    }
+
+    fn next_ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.tickets);
+        // Each chain has two: see `Ticket::last`.
+        self.tickets += 2;
+        ticket
+    }
+
+    /// A chain was given its ids.
+    fn sent(
+        &mut self,
+        ticket: Ticket,
+        first_id: u64,
+        chain: &Chain,
+        protect: &Protect,
+        waiters: Waiters<W>,
+        deadline: Option<Instant>,
+    ) -> Addressing {
+        let Waiters { head, last } = waiters;
+        let count = chain.requests.len();
+        let end = if last.is_some() { count - 1 } else { count };
+        if end > 0 {
+            self.deadlines.extend(deadline.map(|deadline| (deadline, ticket)));
+            let waiting = Waiting { waiter: head, deadline, protect: protect.clone() };
+            self.table.insert(ticket, first_id, chain, 0..end, waiting);
+        }
+        if last.is_some() {
+            let waiting = Waiting { waiter: last, deadline: None, protect: protect.clone() };
+            self.table.insert(ticket.last(), first_id, chain, end..count, waiting);
+        }
+        let credits = self.window.to_request(0);
+        Addressing { first_id, credits, multi_credit: self.multi_credit, session_id: self.session_id }
+    }
+
+    /// Whether the server will never grant so many credits.
+    fn hopeless(&self, needed: u32) -> Result<(), WireError> {
+        let capacity = self.window.capacity();
+        let hopeless = self.window.in_use() == 0 && needed > capacity;
+        if hopeless { Err(WireError::Credits { needed, capacity }) } else { Ok(()) }
+    }
+
+    /// Lets everything go that has waited for credits and can go now.
+    fn advance(&mut self) {
+        while self.advance_line(Lane::Small) | self.advance_line(Lane::Bulk) {}
+    }
+
+    /// Lets the first in a line go, if it can; whether the line has become shorter.
+    fn advance_line(&mut self, lane: Lane) -> bool {
+        let Some(first) = self.lines[lane as usize].front() else { return false };
+        let cost = first.chain.cost();
+        let turn = match (self.window.take(cost), self.hopeless(cost.credits)) {
+            (Some(first_id), _) => Ok(first_id),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => {
+                self.window.stand(cost);
+                return false;
+            }
+        };
+        let Some(first) = self.leave(lane, 0) else { return false };
+        match turn {
+            Ok(first_id) => {
+                let Queued { ticket, chain, protect, waiters, deadline } = first;
+                let address = self.sent(ticket, first_id, &chain, &protect, waiters, Some(deadline));
+                self.transmits.push_back(Transmit::Chain(chain, Ready { ticket, address, protect }));
+            }
+            Err(error) => self.answer(first.waiters, &error),
+        }
+        true
+    }
+
+    /// Takes a chain out of its line.
+    fn leave(&mut self, lane: Lane, at: usize) -> Option<Queued<W>> {
+        let queued = self.lines[lane as usize].remove(at)?;
+        if at == 0 {
+            self.window.leave(lane);
+        }
+        self.deadlines.remove(&(queued.deadline, queued.ticket));
+        Some(queued)
+    }
+
+    fn answer(&mut self, waiters: Waiters<W>, error: &WireError) {
+        let waiters = waiters.head.into_iter().chain(waiters.last);
+        self.events.extend(waiters.map(|waiter| Event::Answered(waiter, Err(error.clone()))));
+    }
+
+    /// A frame has come: its messages, or what is wrong with it.
+    pub fn on_frame(&mut self, frame: Result<Vec<Reply>, Malformed>, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        self.keep_alive.received(now);
+        match frame.and_then(|replies| replies.into_iter().try_for_each(|reply| self.on_reply(reply))) {
+            Ok(()) => self.advance(),
+            Err(malformed) => self.end(&format!("the server sent {malformed}"), now),
+        }
+    }
+
+    fn on_reply(&mut self, reply: Reply) -> Result<(), Malformed> {
+        if reply.header.message_id == UNSOLICITED {
+            if reply.header.command != Command::OplockBreak as u16 {
+                return Err(Malformed("an unsolicited message that is not a break"));
+            }
+            self.events.push_back(Event::Broken(Break::parse(&reply)?));
+            return Ok(());
+        }
+        let credits = reply.header.credits;
+        let outcome = self.table.reply(reply)?;
+        self.window.grant(credits);
+        match outcome {
+            Outcome::Waiting { finished } => self.window.finish(finished),
+            Outcome::Complete { finished, answered } => {
+                self.window.finish(finished);
+                let Waiting { waiter, deadline, protect } = answered.waiting;
+                if let Some(deadline) = deadline {
+                    self.deadlines.remove(&(deadline, answered.ticket));
+                }
+                let replies = Unverified::new(protect, answered.replies, answered.orphan);
+                self.events.push_back(match waiter {
+                    Some(waiter) => Event::Answered(waiter, Ok(replies)),
+                    None => Event::Unclaimed(replies),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// When [`Channel::on_timeout`] is to be called, unless something else happens before.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
+        deadline.into_iter().chain(self.keep_alive.next_timeout()).min()
+    }
+
+    /// It is this late.
+    pub fn on_timeout(&mut self, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
+            && let Some((_, ticket)) = self.deadlines.pop_first()
+        {
+            let waiters = self.give_up(ticket);
+            self.answer(waiters, &WireError::TimedOut);
+        }
+        match self.keep_alive.on_timeout(now) {
+            // Without a credit to spare, requests are in flight, and any reply to them will do.
+            Some(Due::Probe) => drop(self.post(Chain::single(Request::new(Command::Echo, vec![4, 0, 0, 0])))),
+            Some(Due::Silent(time)) => {
+                self.end(&format!("the server was silent for {:.0} s", time.as_secs_f64()), now);
+            }
+            None => {}
+        }
+        self.advance();
+    }
+
+    /// The caller does not wait any more. What was not sent is not sent; what was is cancelled.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        drop(self.give_up(ticket));
+        self.advance();
+    }
+
+    fn give_up(&mut self, ticket: Ticket) -> Waiters<W> {
+        if let Some(abandoned) = self.table.abandon(ticket) {
+            if let Some(deadline) = abandoned.deadline {
+                self.deadlines.remove(&(deadline, ticket));
+            }
+            let protect = self.security.as_ref().map_or(Protect::Plain, Security::of_cancel);
+            let session_id = self.session_id;
+            self.transmits.extend(abandoned.unanswered.into_iter().map(|(message_id, async_id)| Transmit::Cancel {
+                message_id,
+                async_id,
+                session_id,
+                protect: protect.clone(),
+            }));
+            return Waiters { head: Some(abandoned.waiter), last: None };
+        }
+        let queued = [Lane::Small, Lane::Bulk].into_iter().find_map(|lane| {
+            let named = |queued: &Queued<W>| queued.ticket == ticket || queued.ticket.last() == ticket;
+            let at = self.lines[lane as usize].iter().position(named)?;
+            self.leave(lane, at)
+        });
+        queued.map_or(Waiters { head: None, last: None }, |queued| queued.waiters)
+    }
+
+    /// Sends a chain whose replies are not waited for, if there are credits for it now.
+    pub fn post(&mut self, chain: Chain) -> Result<(), WireError> {
+        let ready = self.submit_now(&chain, None, None)?;
+        self.transmits.push_back(Transmit::Chain(chain, ready));
+        Ok(())
+    }
+
+    /// Ends the connection: nothing is sent any more, and every waiter is told this reason.
+    pub fn end(&mut self, reason: &str, now: Instant) {
+        if self.ended.is_some() {
+            return;
+        }
+        let reason: Arc<str> = reason.into();
+        self.ended = Some(Ended { reason: reason.clone(), at: now });
+        self.transmits.clear();
+        self.deadlines.clear();
+        let error = WireError::Closed(reason);
+        for waiter in self.table.drain() {
+            self.answer(Waiters { head: Some(waiter), last: None }, &error);
+        }
+        for queued in std::mem::take(&mut self.lines).into_iter().flatten() {
+            self.answer(queued.waiters, &error);
+        }
+    }
+
+    /// The next frame that must be sent.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// What is to be told next.
+    pub fn poll_event(&mut self) -> Option<Event<W>> {
+        self.events.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests;
