@@ -184,6 +184,11 @@ impl VfsError {
         VfsError { errno, level: level_of(errno), source: ErrorSource::Rule(why) }
     }
 
+    /// The program was killed, so the kernel does not wait for the answer any more.
+    pub(crate) fn interrupted() -> VfsError {
+        VfsError { level: Level::DEBUG, ..VfsError::rule(libc::EINTR, "the program was killed") }
+    }
+
     /// What the inode named is gone, or is another file now: the kernel looks the path up once more.
     pub(crate) fn stale() -> VfsError {
         VfsError::rule(libc::ESTALE, "the file was deleted or replaced")

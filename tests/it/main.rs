@@ -21,6 +21,8 @@ mod fixtures;
 mod guardian;
 mod hidden_arguments;
 mod hostile;
+mod kernel_view;
+mod killed;
 mod leases;
 mod limits;
 mod listing;
