@@ -50,7 +50,9 @@ impl SmbShare {
             Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,
             Disposition::Open | Disposition::Overwrite => self.run(task, requests).await?,
         };
-        let created = task.created(&replies)?;
+        let changes = how.write || how.disposition != Disposition::Open;
+        let refused = |error| if changes { self.refused_change(error) } else { error };
+        let created = task.created(&replies).map_err(refused)?;
         let open = Open::new(Arc::clone(&tree), created.file);
         let file = self.opened(path, how, &created, open, asked).await;
         if truncates {

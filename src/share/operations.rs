@@ -192,7 +192,8 @@ impl Share for SmbShare {
 
     async fn set(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
         match (self.set_now(target, change).await, change.size) {
-            (Err(error), Some(size)) => Err(self.refused_size(error, size).await),
+            (Err(error), Some(size)) => Err(self.refused_size(self.refused_change(error), size).await),
+            (Err(error), None) => Err(self.refused_change(error)),
             (result, _) => result,
         }
     }
@@ -213,7 +214,7 @@ impl Share for SmbShare {
         match self.carry_out(task, change, attempt).await? {
             Outcome::Verified(done) => Ok(done.found),
             Outcome::Answered(_, replies) => {
-                let created = task.created(&replies)?;
+                let created = task.created(&replies).map_err(|error| self.refused_change(error))?;
                 Ok(metadata(created.info, created.disk_id, 0))
             }
         }
@@ -231,7 +232,7 @@ impl Share for SmbShare {
             Err(error) if lease.is_some() && error.nt_status() == Some(NtStatus::INVALID_PARAMETER) => {
                 self.remove_as(path, kind, None, known).await
             }
-            result => result,
+            result => result.map_err(|error| self.refused_change(error)),
         }
     }
 
