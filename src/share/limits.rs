@@ -7,7 +7,7 @@
 //! full when a size is set, and that a parameter is invalid when data is written. Here it becomes
 //! [`NtStatus::FILE_SYSTEM_LIMITATION`].
 
-use super::Share;
+use super::Names;
 use super::error::{Cause, ShareError};
 use super::smb::SmbShare;
 use crate::wire::NtStatus;

@@ -1,13 +1,13 @@
 //! Opening a file: the compound that carries it, and the record that the file gets.
 
 use super::Result;
-use super::Share;
 use super::file::{Identity, Open, SmbFile};
 use super::record::OwnChange;
 use super::records::{Record, known};
 use super::smb::{SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::{Change, CreateAction, Disposition, Metadata, OpenHow, RemotePath, Target};
+use super::{Files, Names};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::frame::RELATED_FILE;
