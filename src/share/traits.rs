@@ -19,22 +19,22 @@ impl<S: Files + Names + Watches + Leases> Share for S {}
 /// Files that are opened, read, written and closed.
 ///
 /// # Errors
-/// [`ShareError`] with the server's status; [`Cause::Stale`] where the name of an open file means another one after a lost
+/// [`ShareError`](super::ShareError) with the server's status; [`Cause::Stale`] where the name of an open file means another one after a lost
 /// session, [`Cause::Conflict`] where another client has changed it meanwhile, [`Cause::Lost`] where the server has lost what
 /// it had taken; [`Cause::Unverified`] where nothing shows whether a new file was made. All of them, as those of the other
 /// traits: [`Cause::Away`] and [`Cause::NotLetIn`] while there is no session, [`Cause::LostAgain`] and [`Cause::Uncertain`]
 /// where it is lost too often or hangs, [`Cause::TimedOut`], [`Cause::Malformed`].
 ///
-/// [`Cause::Stale`]: error::Cause::Stale
-/// [`Cause::Conflict`]: error::Cause::Conflict
-/// [`Cause::Lost`]: error::Cause::Lost
-/// [`Cause::Unverified`]: error::Cause::Unverified
-/// [`Cause::Away`]: error::Cause::Away
-/// [`Cause::NotLetIn`]: error::Cause::NotLetIn
-/// [`Cause::LostAgain`]: error::Cause::LostAgain
-/// [`Cause::Uncertain`]: error::Cause::Uncertain
-/// [`Cause::TimedOut`]: error::Cause::TimedOut
-/// [`Cause::Malformed`]: error::Cause::Malformed
+/// [`Cause::Stale`]: super::error::Cause::Stale
+/// [`Cause::Conflict`]: super::error::Cause::Conflict
+/// [`Cause::Lost`]: super::error::Cause::Lost
+/// [`Cause::Unverified`]: super::error::Cause::Unverified
+/// [`Cause::Away`]: super::error::Cause::Away
+/// [`Cause::NotLetIn`]: super::error::Cause::NotLetIn
+/// [`Cause::LostAgain`]: super::error::Cause::LostAgain
+/// [`Cause::Uncertain`]: super::error::Cause::Uncertain
+/// [`Cause::TimedOut`]: super::error::Cause::TimedOut
+/// [`Cause::Malformed`]: super::error::Cause::Malformed
 pub trait Files: Send + Sync + 'static {
     /// An open file. Dropping it without [`Files::close`] closes it in the background.
     type File: Send + Sync + 'static;
@@ -82,7 +82,7 @@ pub trait Files: Send + Sync + 'static {
     /// copied: as many as it does well in time in one request, since a long copy is to be made of several;
     /// 0 where the source ends. `from` must be open for reading, `to` for writing; the ranges must not overlap.
     ///
-    /// Fails with [`error::Cause::Unsupported`] where the server cannot do it; then nothing was copied.
+    /// Fails with [`Cause::Unsupported`](super::error::Cause::Unsupported) where the server cannot do it; then nothing was copied.
     fn copy(
         &self,
         from: &Self::File,
@@ -117,8 +117,8 @@ pub trait Files: Send + Sync + 'static {
 /// What names mean: they are looked up, listed, made, removed and renamed.
 ///
 /// # Errors
-/// [`ShareError`] with the server's status; where the answer to a change is lost with its session, and nothing shows whether
-/// it was made, [`Cause::Unverified`](error::Cause::Unverified). Those of every operation are named at [`Files`].
+/// [`ShareError`](super::ShareError) with the server's status; where the answer to a change is lost with its session, and nothing shows whether
+/// it was made, [`Cause::Unverified`](super::error::Cause::Unverified). Those of every operation are named at [`Files`].
 pub trait Names: Send + Sync + 'static {
     /// A directory listing in progress.
     type Listing: Send + Sync + 'static;
@@ -172,7 +172,7 @@ pub trait Names: Send + Sync + 'static {
 /// Directories that the server watches.
 ///
 /// # Errors
-/// [`ShareError`] with the server's status: a watch that has ended says so at its next question. Those of every operation are
+/// [`ShareError`](super::ShareError) with the server's status: a watch that has ended says so at its next question. Those of every operation are
 /// named at [`Files`].
 pub trait Watches: Names {
     /// A directory that the server watches. Dropping it ends that in the background.
@@ -212,12 +212,12 @@ pub trait Watches: Names {
 /// What this client may cache, and what the share reports of its own accord.
 ///
 /// # Errors
-/// [`ShareError`] with the server's status. The loss of the session is none: all leases go with it.
+/// [`ShareError`](super::ShareError) with the server's status. The loss of the session is none: all leases go with it.
 pub trait Leases: Send + Sync + 'static {
     /// What may be cached under this key at this moment, as far as is known here: what the server granted to
     /// the key's opens that are live now, without what it has taken away since. A break counts from when it
     /// is received, which is before [`Events::next`] tells it; the end of the connection counts at once.
-    /// [`Caching::NONE`] for a key that has no open.
+    /// [`Caching::NONE`](super::Caching::NONE) for a key that has no open.
     fn granted(&self, key: LeaseKey) -> Granted;
 
     /// What the share reports of its own accord, for the first caller; `None` afterwards. A caller that asks for
