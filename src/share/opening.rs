@@ -1,13 +1,13 @@
 //! Opening a file: the compound that carries it, and the record that the file gets.
 
 use super::Result;
-use super::Share;
 use super::file::{Identity, Open, SmbFile};
 use super::record::OwnChange;
 use super::records::{Record, known};
 use super::smb::{SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::{Change, CreateAction, Disposition, Metadata, OpenHow, RemotePath, Target};
+use super::{Files, Names};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::frame::RELATED_FILE;
@@ -50,7 +50,9 @@ impl SmbShare {
             Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,
             Disposition::Open | Disposition::Overwrite => self.run(task, requests).await?,
         };
-        let created = task.created(&replies)?;
+        let changes = how.write || how.disposition != Disposition::Open;
+        let refused = |error| if changes { self.refused_change(error) } else { error };
+        let created = task.created(&replies).map_err(refused)?;
         let open = Open::new(Arc::clone(&tree), created.file);
         let file = self.opened(path, how, &created, open, asked).await;
         if truncates {

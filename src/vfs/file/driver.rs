@@ -27,7 +27,7 @@ pub(crate) const LINGERS: Duration = Duration::from_secs(1);
 const SMALLEST_SWEEP: usize = 64;
 
 /// An open at the server.
-pub(crate) type Open<S> = Arc<<S as Share>::File>;
+pub(crate) type Open<S> = Arc<<S as crate::share::Files>::File>;
 /// A file of a mount.
 pub(crate) type FileOf<S> = Arc<File<Open<S>>>;
 
