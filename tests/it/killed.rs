@@ -6,7 +6,7 @@ use crate::support::mount::{Mount, Request};
 use crate::support::processes::is_running;
 use crate::support::server::{Settings, url};
 use crate::support::smbd::Smbd;
-use crate::support::wait_until;
+use crate::support::{scratch, wait_until};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -21,12 +21,24 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SOMEBODY: u32 = 65534;
 
 fn start(mount: &Mount, script: &str) -> Child {
-    start_as(rustix::process::geteuid().as_raw(), mount, script)
+    started(|_| (), mount, script)
 }
 
+/// By a user whom the kernel lets into a mount of his: that is one with the same group as well.
 fn start_as(user: u32, mount: &Mount, script: &str) -> Child {
+    started(
+        |command| {
+            command.uid(user).gid(user);
+        },
+        mount,
+        script,
+    )
+}
+
+fn started(adjust: impl FnOnce(&mut Command), mount: &Mount, script: &str) -> Child {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec {script}")]).current_dir("/").env("M", mount.path()).uid(user);
+    command.args(["-c", &format!("exec {script}")]).current_dir("/").env("M", mount.path());
+    adjust(&mut command);
     spawn_quiet(command).expect("a shell")
 }
 
@@ -123,7 +135,9 @@ fn an_ordinary_users_programs_can_be_killed() {
     let mut programs: Vec<_> = scripts.map(|script| (start_as(SOMEBODY, &mount, script), script)).into();
     can_be_killed(&mut programs, |_| false);
     drop(paused);
-    let mut cmp = start_as(SOMEBODY, &mount, &format!("cmp $M/a {}", server.folder().join("a").display()));
+    let local = scratch::folder("local").join("a");
+    fs::write(&local, &data).unwrap();
+    let mut cmp = start_as(SOMEBODY, &mount, &format!("cmp $M/a {}", local.display()));
     assert!(wait(&mut cmp, LIMIT).is_some_and(|status| status.success()), "the mount has not come back");
     mount.unmount();
 }
