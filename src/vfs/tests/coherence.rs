@@ -162,9 +162,8 @@ async fn an_open_waits_for_pages_only_where_the_kernel_has_any() {
         user.close(user.open("a", flags).await.unwrap()).await;
         kernel.take()
     };
-    let (attributes, pages) = (Forgotten::Attributes(ino), Forgotten::Pages(ino));
-    assert_eq!(told(libc::O_WRONLY).await, [attributes.clone()]);
-    assert_eq!(told(libc::O_RDONLY).await, [attributes.clone()], "it brings pages, and has none to forget");
-    assert_eq!(told(libc::O_WRONLY).await, [attributes, pages]);
+    assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino)]);
+    assert_eq!(told(libc::O_RDONLY).await, [Forgotten::Attributes(ino)], "it brings pages, and has none to forget");
+    assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
     user.share.close_stranger(stranger);
 }
