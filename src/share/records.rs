@@ -59,7 +59,7 @@ impl Record {
         let own = self.tree.lock();
         let lost = own.channels.ended_at().and_then(|at| own.terms.clock.at(at)).map(FileTime);
         let clock = tree.terms.clock;
-        let renewed = clock.start().zip(clock.now()).map(|(start, now)| FileTime(start)..=FileTime(now));
+        let renewed = clock.start().zip(clock.at(tree.connected)).map(|(start, now)| FileTime(start)..=FileTime(now));
         Loss { lost, renewed }
     }
 
