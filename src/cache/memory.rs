@@ -77,7 +77,7 @@ impl Memory {
     }
 
     /// Whether there can ever be room for a write of so many bytes.
-    pub fn could_soil(&self, bytes: u64) -> bool {
+    pub fn could_hold_dirty(&self, bytes: u64) -> bool {
         bytes.saturating_mul(DIRTY_CHARGE) <= self.dirty_limit().min(self.room())
     }
 
@@ -88,7 +88,7 @@ impl Memory {
 
     /// A program writes: whether there is room for it.
     #[must_use]
-    pub fn soil(&mut self, bytes: u64) -> bool {
+    pub fn reserve_dirty(&mut self, bytes: u64) -> bool {
         let bytes = bytes.saturating_mul(DIRTY_CHARGE);
         self.dirty + bytes <= self.dirty_limit() && self.make_room(bytes) && {
             self.dirty += bytes;
@@ -97,7 +97,7 @@ impl Memory {
     }
 
     /// So many bytes are no longer dirty.
-    pub fn cleaned(&mut self, bytes: u64) {
+    pub fn release_dirty(&mut self, bytes: u64) {
         self.dirty = self.dirty.saturating_sub(bytes.saturating_mul(DIRTY_CHARGE));
     }
 
@@ -137,19 +137,19 @@ mod tests {
         let mut memory = Memory::new(100_000, 400_000);
         memory.keep(1, 0, data(100_000));
         memory.keep(1, 100_000, data(100_000));
-        assert!(memory.take_off(150_000) && memory.soil(50_000));
+        assert!(memory.take_off(150_000) && memory.reserve_dirty(50_000));
         assert!(memory.chunks.get(1, 0, 1).is_none() && memory.chunks.get(1, 100_000, 100_001).is_some());
     }
 
     #[test]
     fn writes_leave_a_quarter_to_reads_and_reads_ahead_leave_half_to_both() {
         let mut memory = Memory::new(1000, 4000);
-        assert!(memory.soil(1500) && !memory.soil(1));
-        assert!(memory.could_soil(1500) && !memory.could_soil(1501));
+        assert!(memory.reserve_dirty(1500) && !memory.reserve_dirty(1));
+        assert!(memory.could_hold_dirty(1500) && !memory.could_hold_dirty(1501));
         assert!(!memory.take_off_ahead(1));
         assert!(memory.take_off(1000) && !memory.take_off(1));
         memory.land(1000);
-        memory.cleaned(1500);
+        memory.release_dirty(1500);
         assert!(memory.take_off_ahead(2000) && !memory.take_off_ahead(1));
         assert_eq!(memory.used(), 2000);
     }
@@ -164,9 +164,9 @@ mod tests {
         assert!(memory.used() <= 200_000 && memory.used() > 100_000);
         assert!(memory.take_off(300_000), "a READ alone has its turn");
         memory.land(300_000);
-        assert!(!memory.could_soil(100_001));
+        assert!(!memory.could_hold_dirty(100_001));
         memory.share_with(0);
-        assert!(memory.could_soil(100_001) && memory.soil(100_001));
+        assert!(memory.could_hold_dirty(100_001) && memory.reserve_dirty(100_001));
     }
 
     #[test]
@@ -210,8 +210,8 @@ mod tests {
                         reads.extend(room.then_some(bytes));
                     }
                     Operation::Land => reads.pop().into_iter().for_each(|bytes| memory.land(bytes)),
-                    Operation::Write(bytes) => writes.extend(memory.soil(bytes).then_some(bytes)),
-                    Operation::Clean => writes.pop().into_iter().for_each(|bytes| memory.cleaned(bytes)),
+                    Operation::Write(bytes) => writes.extend(memory.reserve_dirty(bytes).then_some(bytes)),
+                    Operation::Clean => writes.pop().into_iter().for_each(|bytes| memory.release_dirty(bytes)),
                     Operation::Keep(offset, length) => memory.keep(1, offset, data(length)),
                 }
                 prop_assert!(memory.used() <= LIMIT);

@@ -13,7 +13,6 @@
 //! - [`Pace`](pace::Pace): how much in flight is of use, as measured.
 //! - [`PageCache`]: the short piece around them that waits for [`Source::read`].
 //! - [`Dirty`](dirty::Dirty): what was written to one file, on a grid of the write buffer size.
-//! - [`WriteBack`]: the short piece around it that waits for [`Sink::write`].
 //!
 //! It knows only "read this range" and "write this range". Which data may still be used, and which
 //! writes may wait, is for the caller to know, who drops what is not to be used any more:
@@ -32,8 +31,6 @@ pub mod pace;
 pub mod pages;
 mod pool;
 pub mod readahead;
-pub mod writeback;
 
 pub use pages::{Ahead, PageCache, Request, Source};
 pub use readahead::{Advice, ReadAhead, Terms};
-pub use writeback::{Occasion, SENT_AFTER, Seen, Sink, Taken, WriteBack};

@@ -9,6 +9,7 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
@@ -56,6 +57,9 @@ pub struct PageCache<E> {
     state: Mutex<State<E>>,
     /// Memory became free.
     room: Notify,
+    /// How many bytes to have in flight, in each direction, as the pace was last measured.
+    read_window: AtomicU64,
+    write_window: AtomicU64,
     chunk: u64,
     /// There is room for chunks. Without it nothing is read beyond what was asked for, since it would
     /// be gone before it is used.
@@ -95,8 +99,15 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     pub fn new(chunk: u32, budget: u64) -> PageCache<E> {
         let memory = Memory::new(chunk, budget);
         let chunk = memory.chunks.chunk();
-        let state = State { memory, flights: Flights::default(), reads: Pace::default(), writes: Pace::default() };
-        PageCache { chunk, roomy: budget / chunk >= LEAST_CHUNKS, room: Notify::new(), state: Mutex::new(state) }
+        let (reads, writes) = (Pace::default(), Pace::default());
+        PageCache {
+            read_window: reads.window().into(),
+            write_window: writes.window().into(),
+            chunk,
+            roomy: budget / chunk >= LEAST_CHUNKS,
+            room: Notify::new(),
+            state: Mutex::new(State { memory, flights: Flights::default(), reads, writes }),
+        }
     }
 
     /// The size of a chunk, in bytes.
@@ -111,20 +122,24 @@ impl<E: Clone + Send + Sync> PageCache<E> {
 
     /// How many bytes to have in flight for one reader.
     pub fn read_window(&self) -> u64 {
-        self.state.lock().reads.window()
+        self.read_window.load(Ordering::Relaxed)
     }
 
     /// How many bytes to have in flight for one writer.
-    pub(super) fn write_window(&self) -> u64 {
-        self.state.lock().writes.window()
+    pub fn write_window(&self) -> u64 {
+        self.write_window.load(Ordering::Relaxed)
     }
 
-    pub(super) fn write_departs(&self) -> Departure {
+    /// A WRITE leaves.
+    pub fn write_departs(&self) -> Departure {
         self.state.lock().writes.depart(Instant::now())
     }
 
-    pub(super) fn write_arrives(&self, departure: Departure, bytes: u64, now: Instant) {
-        self.state.lock().writes.arrive(departure, bytes, now);
+    /// It was answered, and carried so many bytes.
+    pub fn write_arrives(&self, departure: Departure, bytes: u64, now: Instant) {
+        let mut state = self.state.lock();
+        state.writes.arrive(departure, bytes, now);
+        self.write_window.store(state.writes.window(), Ordering::Relaxed);
     }
 
     /// So many bytes are in use elsewhere in the process, and count here.
@@ -133,26 +148,26 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     }
 
     /// Whether there can ever be room for so many dirty bytes.
-    pub(super) fn could_soil(&self, bytes: u64) -> bool {
-        self.state.lock().memory.could_soil(bytes)
+    pub fn could_hold_dirty(&self, bytes: u64) -> bool {
+        self.state.lock().memory.could_hold_dirty(bytes)
     }
 
-    /// So many bytes are to become dirty: whether there is room.
+    /// Reserves memory for bytes that are about to become dirty: whether there is room.
     #[must_use]
-    pub(super) fn soil(&self, bytes: u64) -> bool {
-        self.state.lock().memory.soil(bytes)
+    pub fn reserve_dirty(&self, bytes: u64) -> bool {
+        self.state.lock().memory.reserve_dirty(bytes)
     }
 
     /// So many bytes are no longer dirty.
-    pub(super) fn clean(&self, bytes: u64) {
+    pub fn release_dirty(&self, bytes: u64) {
         if bytes > 0 {
-            self.state.lock().memory.cleaned(bytes);
+            self.state.lock().memory.release_dirty(bytes);
             self.room.notify_waiters();
         }
     }
 
     /// Told when memory became free.
-    pub(super) fn room(&self) -> &Notify {
+    pub fn room(&self) -> &Notify {
         &self.room
     }
 
@@ -326,6 +341,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         let valid = state.flights.end(lead);
         if let Some((data, departure)) = data {
             state.reads.arrive(departure, data.len() as u64, Instant::now());
+            self.read_window.store(state.reads.window(), Ordering::Relaxed);
             if valid {
                 state.memory.keep(lead.file, lead.range.start, data);
             }

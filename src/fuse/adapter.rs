@@ -1,16 +1,19 @@
 //! The kernel's requests, each in a few lines: decode, call the file system, reply.
 
+use super::abandoned::Watch;
+use super::answer::{Asked, Filled, Respond, respond};
 use super::begin::begin;
-use super::convert::{add_entry, file_attr, file_type, open_flags, report, set_time};
+use super::claims::{Claim, Claims};
+use super::convert::{report, set_time};
 use super::init;
 use crate::share::Share;
-use crate::vfs::{Listed, SetAttr, Vfs};
+use crate::vfs::{Result, SetAttr, Vfs};
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig,
+    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
 use std::ffi::OsStr;
 use std::io;
@@ -22,20 +25,19 @@ use tokio::runtime::Handle;
 /// How long the end of a session waits for open files to be closed. Each close has a deadline of its
 /// own; this one holds if there is no runtime left to keep it.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
-/// The longest name, in bytes: what Linux allows. Names of 255 UTF-16 units can be longer in UTF-8,
-/// but no program could ask for them.
-const NAME_MAX: u32 = 255;
 
 /// A file system on a share as fuser wants it.
 pub struct Adapter<S: Share> {
     vfs: Arc<Vfs<S>>,
     runtime: Handle,
+    watch: Arc<Watch>,
+    claims: Arc<Claims>,
 }
 
 impl<S: Share> Adapter<S> {
     /// Answers requests on `runtime` where an answer needs waiting.
     pub fn new(vfs: Arc<Vfs<S>>, runtime: Handle) -> Adapter<S> {
-        Adapter { vfs, runtime }
+        Adapter { vfs, watch: Watch::of_processes(runtime.clone()), runtime, claims: Arc::default() }
     }
 
     /// Runs what needs waiting. The reply goes with it; if it were dropped unanswered, fuser would
@@ -47,36 +49,25 @@ impl<S: Share> Adapter<S> {
     {
         begin(&self.runtime, work(Arc::clone(&self.vfs)));
     }
-}
 
-/// Replies with a new entry, or with the error.
-macro_rules! reply_entry {
-    ($operation:literal, $reply:ident, $result:expr) => {
-        match $result {
-            Ok(attr) => $reply.entry(&attr.ttl, &file_attr(&attr), Generation(attr.generation)),
-            Err(error) => $reply.error(report($operation, &error)),
-        }
-    };
-}
-
-/// Replies that it is done, or with the error.
-macro_rules! reply_empty {
-    ($operation:literal, $reply:ident, $result:expr) => {
-        match $result {
-            Ok(()) => $reply.ok(),
-            Err(error) => $reply.error(report($operation, &error)),
-        }
-    };
-}
-
-/// Replies with attributes, or with the error.
-macro_rules! reply_attr {
-    ($operation:literal, $reply:ident, $result:expr) => {
-        match $result {
-            Ok(attr) => $reply.attr(&attr.ttl, &file_attr(&attr)),
-            Err(error) => $reply.error(report($operation, &error)),
-        }
-    };
+    /// The same for a request that is given up when its program is killed. The claim says what its work needs for itself.
+    fn answer<T, R, F, W>(&self, request: &Request, operation: &'static str, claim: Claim, reply: R, work: W)
+    where
+        T: Send + 'static,
+        R: Respond<S, T>,
+        F: Future<Output = Result<T>> + Send + 'static,
+        W: FnOnce(Arc<Vfs<S>>) -> F,
+    {
+        let asked = Asked {
+            operation,
+            thread: request.pid(),
+            claim,
+            vfs: Arc::clone(&self.vfs),
+            watch: Arc::clone(&self.watch),
+            claims: Arc::clone(&self.claims),
+        };
+        begin(&self.runtime, asked.answer(work(Arc::clone(&self.vfs)), reply));
+    }
 }
 
 impl<S: Share> Filesystem for Adapter<S> {
@@ -96,13 +87,13 @@ impl<S: Share> Filesystem for Adapter<S> {
         }
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _context = self.runtime.enter();
         if let Some(known) = self.vfs.known_entry(parent.0, name) {
-            return reply_entry!("lookup", reply, known);
+            return respond::<S, _>("lookup", reply, known);
         }
         let name = name.to_owned();
-        self.spawn(|vfs| async move { reply_entry!("lookup", reply, vfs.lookup(parent.0, &name).await) });
+        self.answer(request, "lookup", Claim::NONE, reply, |vfs| async move { vfs.lookup(parent.0, &name).await });
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
@@ -110,17 +101,17 @@ impl<S: Share> Filesystem for Adapter<S> {
         self.vfs.forget(ino.0, lookups);
     }
 
-    fn getattr(&self, _request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+    fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let _context = self.runtime.enter();
         match self.vfs.known_attributes(ino.0) {
-            Some(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
-            None => self.spawn(|vfs| async move { reply_attr!("getattr", reply, vfs.getattr(ino.0).await) }),
+            Some(attr) => respond::<S, _>("getattr", reply, Ok(attr)),
+            None => self.answer(request, "getattr", Claim::NONE, reply, |vfs| async move { vfs.getattr(ino.0).await }),
         }
     }
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         ino: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -145,12 +136,13 @@ impl<S: Share> Filesystem for Adapter<S> {
             modified: mtime.map(set_time),
             handle: handle.map(|handle| handle.0),
         };
-        self.spawn(|vfs| async move { reply_attr!("setattr", reply, vfs.setattr(ino.0, &set).await) });
+        let claim = handle.map_or(Claim::changes(ino.0), |handle| Claim::changes(ino.0).uses(handle.0));
+        self.answer(request, "setattr", claim, reply, |vfs| async move { vfs.setattr(ino.0, &set).await });
     }
 
     fn mknod(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -159,22 +151,26 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyEntry,
     ) {
         let name = name.to_owned();
-        self.spawn(|vfs| async move { reply_entry!("mknod", reply, vfs.mknod(parent.0, &name, mode).await) });
+        let claim = Claim::changes(parent.0);
+        self.answer(request, "mknod", claim, reply, |vfs| async move { vfs.mknod(parent.0, &name, mode).await });
     }
 
-    fn mkdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         let name = name.to_owned();
-        self.spawn(|vfs| async move { reply_entry!("mkdir", reply, vfs.mkdir(parent.0, &name).await) });
+        let claim = Claim::changes(parent.0);
+        self.answer(request, "mkdir", claim, reply, |vfs| async move { vfs.mkdir(parent.0, &name).await });
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.spawn(|vfs| async move { reply_empty!("unlink", reply, vfs.unlink(parent.0, &name).await) });
+        let claim = Claim::changes(parent.0);
+        self.answer(request, "unlink", claim, reply, |vfs| async move { vfs.unlink(parent.0, &name).await });
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
-        self.spawn(|vfs| async move { reply_empty!("rmdir", reply, vfs.rmdir(parent.0, &name).await) });
+        let claim = Claim::changes(parent.0);
+        self.answer(request, "rmdir", claim, reply, |vfs| async move { vfs.rmdir(parent.0, &name).await });
     }
 
     fn symlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
@@ -183,7 +179,7 @@ impl<S: Share> Filesystem for Adapter<S> {
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -192,9 +188,9 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyEmpty,
     ) {
         let (name, new_name) = (name.to_owned(), new_name.to_owned());
-        self.spawn(|vfs| async move {
-            let renamed = vfs.rename(parent.0, &name, new_parent.0, &new_name, flags.bits()).await;
-            reply_empty!("rename", reply, renamed);
+        let claim = Claim::changes_both(parent.0, new_parent.0);
+        self.answer(request, "rename", claim, reply, |vfs| async move {
+            vfs.rename(parent.0, &name, new_parent.0, &new_name, flags.bits()).await
         });
     }
 
@@ -204,7 +200,7 @@ impl<S: Share> Filesystem for Adapter<S> {
 
     fn create(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -213,36 +209,28 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyCreate,
     ) {
         let name = name.to_owned();
-        self.spawn(|vfs| async move {
-            match vfs.create(parent.0, &name, mode, flags).await {
-                Ok((attr, opened)) => reply.created(
-                    &attr.ttl,
-                    &file_attr(&attr),
-                    Generation(attr.generation),
-                    FileHandle(opened.handle),
-                    open_flags(&opened),
-                ),
-                Err(error) => reply.error(report("create", &error)),
-            }
-        });
+        let claim = Claim::changes(parent.0);
+        self.answer(
+            request,
+            "create",
+            claim,
+            reply,
+            |vfs| async move { vfs.create(parent.0, &name, mode, flags).await },
+        );
     }
 
-    fn open(&self, _request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _context = self.runtime.enter();
         if let Some(Ok(opened)) = self.vfs.open_now(ino.0, flags.0) {
-            return reply.opened(FileHandle(opened.handle), open_flags(&opened));
+            return respond::<S, _>("open", reply, Ok(opened));
         }
-        self.spawn(|vfs| async move {
-            match vfs.open(ino.0, flags.0).await {
-                Ok(opened) => reply.opened(FileHandle(opened.handle), open_flags(&opened)),
-                Err(error) => reply.error(report("open", &error)),
-            }
-        });
+        let claim = if flags.0 & libc::O_TRUNC == 0 { Claim::NONE } else { Claim::changes(ino.0) };
+        self.answer(request, "open", claim, reply, |vfs| async move { vfs.open(ino.0, flags.0).await });
     }
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -259,18 +247,14 @@ impl<S: Share> Filesystem for Adapter<S> {
         if let Some(data) = self.vfs.cached(&reading) {
             return reply.data(&data);
         }
-        self.spawn(|vfs| async move {
-            match vfs.finish_read(reading).await {
-                Ok(data) => reply.data(&data),
-                Err(error) => reply.error(report("read", &error)),
-            }
-        });
+        let claim = Claim::NONE.uses(handle.0);
+        self.answer(request, "read", claim, reply, |vfs| async move { vfs.finish_read(reading).await });
     }
 
     fn write(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -280,32 +264,28 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyWrite,
     ) {
         let _context = self.runtime.enter();
-        match self.vfs.take_write(handle.0, offset, data) {
-            Some(Ok(written)) => return reply.written(written),
-            Some(Err(error)) => return reply.error(report("write", &error)),
-            None => {}
+        let claim = Claim::changes(ino.0).uses(handle.0);
+        if self.claims.admit(&claim)
+            && let Some(written) = self.vfs.take_write(handle.0, offset, data)
+        {
+            return respond::<S, _>("write", reply, written);
         }
         let writing = match self.vfs.begin_write(handle.0, offset, data.len() as u64) {
             Ok(writing) => writing,
             Err(error) => return reply.error(report("write", &error)),
         };
         let data = Bytes::copy_from_slice(data);
-        self.spawn(|vfs| async move {
-            match vfs.finish_write(writing, data).await {
-                Ok(written) => reply.written(written),
-                Err(error) => reply.error(report("write", &error)),
-            }
-        });
+        self.answer(request, "write", claim, reply, |vfs| async move { vfs.finish_write(writing, data).await });
     }
 
     /// If the server cannot copy, `EOPNOTSUPP` makes the kernel copy by reading and writing (fs/fuse/file.c).
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
-        _target: INodeNo,
+        target: INodeNo,
         target_handle: FileHandle,
         target_offset: u64,
         length: u64,
@@ -316,18 +296,14 @@ impl<S: Share> Filesystem for Adapter<S> {
             Ok(copying) => copying,
             Err(error) => return reply.error(report("copy_file_range", &error)),
         };
-        self.spawn(|vfs| async move {
-            match vfs.finish_copy(copying).await {
-                Ok(copied) => reply.written(copied),
-                Err(error) => reply.error(report("copy_file_range", &error)),
-            }
-        });
+        let claim = Claim::changes(target.0).uses(handle.0).uses(target_handle.0);
+        self.answer(request, "copy_file_range", claim, reply, |vfs| async move { vfs.finish_copy(copying).await });
     }
 
     fn flush(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         match self.vfs.flushed(handle.0) {
-            Some(flushed) => reply_empty!("flush", reply, flushed),
-            None => self.spawn(|vfs| async move { reply_empty!("flush", reply, vfs.flush(handle.0).await) }),
+            Some(flushed) => respond::<S, _>("flush", reply, flushed),
+            None => self.spawn(|vfs| async move { respond::<S, _>("flush", reply, vfs.flush(handle.0).await) }),
         }
     }
 
@@ -342,6 +318,14 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyEmpty,
     ) {
         let _context = self.runtime.enter();
+        if !self.claims.is_unused(handle.0) {
+            let claims = Arc::clone(&self.claims);
+            return self.spawn(|vfs| async move {
+                claims.unused(handle.0).await;
+                vfs.release(handle.0).await;
+                reply.ok();
+            });
+        }
         // The handle is off the table before the next request is looked at.
         let released = self.vfs.release(handle.0);
         self.spawn(|_| async move {
@@ -351,38 +335,31 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn fsync(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.spawn(|vfs| async move { reply_empty!("fsync", reply, vfs.fsync(handle.0).await) });
+        self.spawn(|vfs| async move { respond::<S, _>("fsync", reply, vfs.fsync(handle.0).await) });
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         reply.opened(FileHandle(self.vfs.opendir(ino.0)), FopenFlags::empty());
     }
 
-    fn readdir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        self.spawn(|vfs| async move {
-            let mut take =
-                |entry: Listed<'_>| reply.add(INodeNo(entry.ino), entry.next, file_type(entry.kind), entry.name);
-            match vfs.readdir(handle.0, offset, false, &mut take).await {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(report("readdir", &error)),
-            }
+    fn readdir(&self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let (filled, mut add) = Filled::new(reply);
+        self.answer(request, "readdir", Claim::NONE, filled, |vfs| async move {
+            vfs.readdir(handle.0, offset, false, &mut add).await
         });
     }
 
     fn readdirplus(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
-        mut reply: ReplyDirectoryPlus,
+        reply: ReplyDirectoryPlus,
     ) {
-        self.spawn(|vfs| async move {
-            let mut take = |entry: Listed<'_>| add_entry(&mut reply, &entry);
-            match vfs.readdir(handle.0, offset, true, &mut take).await {
-                Ok(()) => reply.ok(),
-                Err(error) => reply.error(report("readdirplus", &error)),
-            }
+        let (filled, mut add) = Filled::new(reply);
+        self.answer(request, "readdirplus", Claim::NONE, filled, |vfs| async move {
+            vfs.readdir(handle.0, offset, true, &mut add).await
         });
     }
 
@@ -397,19 +374,8 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply.ok();
     }
 
-    fn statfs(&self, _request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.spawn(|vfs| async move {
-            match vfs.statfs().await {
-                Ok(space) => {
-                    let unit = space.unit.max(512);
-                    let units = |bytes: u64| bytes / u64::from(unit);
-                    let (total, free, available) = (units(space.total), units(space.free), units(space.available));
-                    // SMB does not count files.
-                    reply.statfs(total, free, available, 0, 0, unit, NAME_MAX, unit);
-                }
-                Err(error) => reply.error(report("statfs", &error)),
-            }
-        });
+    fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
+        self.answer(request, "statfs", Claim::NONE, reply, |vfs| async move { vfs.statfs().await });
     }
 
     // ENOSYS: the kernel does not ask again.

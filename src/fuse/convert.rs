@@ -2,7 +2,9 @@
 
 use crate::share::{FileKind, FileTime};
 use crate::vfs::{Attr, ErrorSource, Listed, Opened, SetTime, VfsError};
-use fuser::{Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectoryPlus, TimeOrNow};
+use fuser::{
+    Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, TimeOrNow,
+};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tracing::Level;
 
@@ -33,7 +35,12 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
     }
 }
 
-/// Adds an entry to the reply. Says whether there was no room for it.
+/// Adds a name to the reply. Says whether there was no room for it.
+pub(super) fn add_name(reply: &mut ReplyDirectory, entry: &Listed<'_>) -> bool {
+    reply.add(INodeNo(entry.ino), entry.next, file_type(entry.kind), entry.name)
+}
+
+/// The same with attributes.
 pub(super) fn add_entry(reply: &mut ReplyDirectoryPlus, entry: &Listed<'_>) -> bool {
     // Only `.` and `..` come without attributes, and of these the kernel takes number and kind alone.
     let attr = entry.attr.as_ref().map_or_else(|| bare_attr(entry), file_attr);

@@ -2,7 +2,8 @@
 //!
 //! - [`adapter`]: decodes each request, calls the file system, sends the reply. What needs no
 //!   waiting is answered on fuser's thread at once; the rest begins there and goes on in the runtime, with the reply.
-//! - `begin`: how that is done.
+//! - `begin`: how that is done. `answer`: how it is answered; `abandoned`: that its program was killed meanwhile; `claims`: what
+//!   an operation whose program is gone keeps for itself.
 //! - `convert`: types and flags of fuser in ours, and back.
 //! - `init`: what is agreed on with the kernel at the beginning.
 //! - `late`: replies whose requests are gone.
@@ -11,8 +12,11 @@
 //! Invariants: a fuser thread never waits for the share and never panics (fuser would silently lose
 //! the thread). Each request gets exactly one reply. An error is logged once, here, with its cause.
 
+mod abandoned;
 pub mod adapter;
+mod answer;
 mod begin;
+mod claims;
 mod convert;
 mod init;
 mod late;

@@ -1,34 +1,137 @@
-//! The thread that tells the kernel what to forget. Nothing else may call the notifier: the kernel
-//! makes it wait for locks that are held by requests which are being answered.
+//! The threads that tell the kernel what to forget. Nothing else may call the notifier: the kernel makes it wait for locks
+//! that are held by requests under way.
+//!
+//! A lane begins with one thread and starts another when the last idle one gets work, so that a notification which the
+//! kernel holds up holds up no other inode's.
 
-use crate::vfs::Forgotten;
+use crate::vfs::{Forgotten, Lane, Lanes};
 use fuser::{INodeNo, Notifier};
 use std::io;
+use std::sync::Arc;
 use std::thread;
-use tokio::sync::mpsc;
 
-/// Starts it. It ends when nobody is left who could have something to say, or the mount is gone.
-pub(super) fn start(notifier: Notifier, mut forgotten: mpsc::Receiver<Forgotten>) -> io::Result<()> {
-    let work = move || {
-        while let Some(what) = forgotten.blocking_recv() {
-            if let Err(error) = tell(&notifier, what) {
-                tracing::debug!(%error, "the kernel was not told what to forget");
-            }
-        }
-    };
-    thread::Builder::new().name("fuse-notify".into()).spawn(work).map(drop)
+/// What forgets.
+pub(super) trait Kernel: Clone + Send + 'static {
+    fn forget(&self, what: &Forgotten) -> io::Result<()>;
 }
 
-fn tell(notifier: &Notifier, what: Forgotten) -> io::Result<()> {
-    match what {
-        Forgotten::Entry { parent, name } => notifier.inval_entry(INodeNo(parent), &name),
-        // A negative offset means attributes alone (fs/fuse/inode.c).
-        Forgotten::Attributes(ino) => notifier.inval_inode(INodeNo(ino), -1, 0),
-        Forgotten::Data(ino, done) => {
-            let result = notifier.inval_inode(INodeNo(ino), 0, 0);
-            // Who waited may have given up.
-            let _ = done.send(());
-            result
+impl Kernel for Notifier {
+    fn forget(&self, what: &Forgotten) -> io::Result<()> {
+        match what {
+            Forgotten::Entry { parent, name } => self.inval_entry(INodeNo(*parent), name),
+            // A negative offset means attributes alone (fs/fuse/inode.c).
+            Forgotten::Attributes(ino) => self.inval_inode(INodeNo(*ino), -1, 0),
+            Forgotten::Pages(ino) => self.inval_inode(INodeNo(*ino), 0, 0),
         }
+    }
+}
+
+/// Starts the first thread of each lane. They end with the file system.
+pub(super) fn start(kernel: &impl Kernel, lanes: &Lanes) -> io::Result<()> {
+    start_thread("fuse-names", kernel, &lanes.names)?;
+    start_thread("fuse-pages", kernel, &lanes.pages)
+}
+
+fn start_thread(name: &'static str, kernel: &impl Kernel, lane: &Arc<Lane>) -> io::Result<()> {
+    let (kernel, lane) = (kernel.clone(), Arc::clone(lane));
+    thread::Builder::new().name(name.into()).spawn(move || work(name, &kernel, &lane)).map(drop)
+}
+
+fn work(name: &'static str, kernel: &impl Kernel, lane: &Arc<Lane>) {
+    while let Some((task, starts_another)) = lane.wait() {
+        if starts_another && let Err(error) = start_thread(name, kernel, lane) {
+            tracing::debug!(%error, name, "no further thread");
+            lane.not_started();
+        }
+        if let Err(error) = kernel.forget(task.what()) {
+            tracing::debug!(%error, what = ?task.what(), "the kernel was not told what to forget");
+        }
+        lane.done(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::tests::User;
+    use parking_lot::{Condvar, Mutex};
+    use std::time::Duration;
+
+    /// The kernel, where the pages of some files are read and the READs are not answered.
+    #[derive(Clone, Default)]
+    struct Recording(Arc<(Mutex<Record>, Condvar)>);
+
+    #[derive(Default)]
+    struct Record {
+        stuck: Vec<u64>,
+        forgotten: Vec<Forgotten>,
+    }
+
+    impl Kernel for Recording {
+        fn forget(&self, what: &Forgotten) -> io::Result<()> {
+            let (record, change) = &*self.0;
+            let mut record = record.lock();
+            while let Forgotten::Pages(ino) = what
+                && record.stuck.contains(ino)
+            {
+                change.wait(&mut record);
+            }
+            record.forgotten.push(what.clone());
+            change.notify_all();
+            Ok(())
+        }
+    }
+
+    impl Recording {
+        fn stick(&self, inos: impl Iterator<Item = u64>) {
+            self.0.0.lock().stuck.extend(inos);
+        }
+
+        fn answer(&self) {
+            self.0.0.lock().stuck.clear();
+            self.0.1.notify_all();
+        }
+
+        #[track_caller]
+        fn forgets(&self, what: &Forgotten) {
+            let mut record = self.0.0.lock();
+            while !record.forgotten.contains(what) {
+                let waited = self.0.1.wait_for(&mut record, Duration::from_secs(20));
+                assert!(!waited.timed_out(), "{what:?} is held up");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_read_under_way_holds_up_no_other_file() {
+        let (user, kernel) = (User::new(), Recording::default());
+        kernel.stick(1..6);
+        start(&kernel, &user.vfs.forgotten().unwrap()).unwrap();
+        for ino in 1..9 {
+            user.vfs.kernel_view().later(ino).await;
+            user.vfs.kernel_view().tell(Forgotten::Attributes(ino)).await;
+        }
+        (6..9).for_each(|ino| kernel.forgets(&Forgotten::Pages(ino)));
+        (1..9).for_each(|ino| kernel.forgets(&Forgotten::Attributes(ino)));
+        assert!(!kernel.0.0.lock().forgotten.contains(&Forgotten::Pages(1)));
+        kernel.answer();
+        (1..6).for_each(|ino| kernel.forgets(&Forgotten::Pages(ino)));
+    }
+
+    #[tokio::test]
+    async fn the_threads_end_with_the_file_system() {
+        let (user, kernel) = (User::new(), Recording::default());
+        let watch = Arc::downgrade(&kernel.0);
+        start(&kernel, &user.vfs.forgotten().unwrap()).unwrap();
+        user.vfs.kernel_view().later(1).await;
+        kernel.forgets(&Forgotten::Pages(1));
+        drop((user, kernel));
+        for _ in 0..1000 {
+            if watch.strong_count() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("a thread is left");
     }
 }

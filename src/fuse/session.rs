@@ -39,7 +39,7 @@ pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, runtime: Handle) -> io::Re
     let forgotten = vfs.forgotten();
     let session = fuser::Session::from_fd(Adapter::new(vfs, runtime), fd, SessionACL::All, config)?;
     if let Some(forgotten) = forgotten {
-        notify::start(session.notifier(), forgotten)?;
+        notify::start(&session.notifier(), &forgotten)?;
     }
     let (sender, ended) = oneshot::channel();
     thread::Builder::new().name("fuse".into()).spawn(move || {

@@ -7,7 +7,7 @@
 
 use super::events::{Event, Events, SessionNews};
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
-use super::types::{Caching, Lease, LeaseKey};
+use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::config::Dialect;
 use crate::wire::connect::{Terms, Tree};
 use crate::wire::connection::Connection;
@@ -63,9 +63,14 @@ pub(super) struct Holding {
 }
 
 impl Leases {
-    /// See [`Share::caching`](super::Share::caching).
+    /// What may be cached under this key.
     pub(super) fn caching(&self, key: LeaseKey) -> Caching {
-        self.settled().table.caching(key)
+        self.granted(key).caching
+    }
+
+    /// See [`Share::granted`](super::Share::granted).
+    pub(super) fn granted(&self, key: LeaseKey) -> Granted {
+        self.settled().table.granted(key)
     }
 
     /// The stream of events, for the first caller.

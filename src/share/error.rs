@@ -28,6 +28,8 @@ pub enum Cause {
     TimedOut,
     /// The connection is gone, and could not be made again in time; with the reason.
     Disconnected(String),
+    /// The session was lost, and the server is away for longer than operations wait.
+    Away(Away),
     /// The server is there, and does not let us in: it refused the sign-in, or the share.
     NotLetIn(Refused),
     /// The connection was lost so many times while this was being done; with the last reason.
@@ -51,6 +53,17 @@ pub enum Cause {
     Malformed(String),
     /// The protocol has no room for this; nothing was sent.
     TooLong(TooLong),
+}
+
+/// A server that is away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// For so many seconds.
+    pub seconds: u64,
+    /// How far the last try to come back has got; `None` if none has ended.
+    pub stage: Option<Stage>,
+    /// Why the session was lost, and why the last try failed.
+    pub why: String,
 }
 
 /// What the server refused when it was connected to again.
@@ -114,6 +127,7 @@ impl fmt::Display for ShareError {
             Cause::Unsupported(status) => write!(f, "the server cannot do it ({status})"),
             Cause::TimedOut => f.write_str("the server did not answer in time"),
             Cause::Disconnected(why) => write!(f, "no connection to the server ({why})"),
+            Cause::Away(away) => write!(f, "no connection to the server for {} s ({})", away.seconds, away.why),
             Cause::NotLetIn(refused) => f.write_str(&refused.message),
             Cause::LostAgain { times, why } => {
                 write!(f, "given up after the connection was lost {times} times (last: {why})")

@@ -11,7 +11,7 @@
 //! stays taken away at least until whoever reads the breaks has been told. The table is bounded by the
 //! opens, and what waits to be told by the keys that were opened since somebody read.
 
-use super::types::{Caching, Lease, LeaseKey};
+use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::wire::messages::FileId;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -23,6 +23,8 @@ pub struct Broken {
     pub key: LeaseKey,
     /// What may still be cached. Can be lowered before it is acknowledged.
     pub left: Caching,
+    /// See [`Granted::serial`].
+    pub serial: u64,
     /// What the server left.
     offered: Caching,
     pub(super) owed: Vec<Owed>,
@@ -91,6 +93,8 @@ pub(super) struct LeaseTable {
     /// The order in which `broken` is told.
     order: VecDeque<LeaseKey>,
     last: u64,
+    /// Counts what is granted, broken and lost.
+    serial: u64,
 }
 
 /// A key with live opens.
@@ -155,6 +159,11 @@ impl LeaseTable {
         self.broken.get(&key).map_or(held, |broken| held.and(broken.left))
     }
 
+    /// The same, with when it was so.
+    pub(super) fn granted(&self, key: LeaseKey) -> Granted {
+        Granted { caching: self.caching(key), serial: self.serial }
+    }
+
     /// An open with this lease is about to be sent: its number from now on.
     pub(super) fn begin(&mut self, lease: Lease) -> u64 {
         self.last += 1;
@@ -174,6 +183,7 @@ impl LeaseTable {
     /// The answer to an open has come. Answers what is to be acknowledged as given up.
     pub(super) fn opened(&mut self, open: u64, session: u64, grant: Grant) -> Vec<Owed> {
         let Some(pending) = self.pending.remove(&open) else { return Vec::new() };
+        self.serial += 1;
         let Lease { key, caching } = pending.lease;
         if self.keys.get(&key).is_some_and(|held| held.session != session) {
             self.lose(key);
@@ -281,7 +291,9 @@ impl LeaseTable {
     /// The next key that something was taken from. What is about to be acknowledged is not exceeded any more,
     /// whatever was granted since.
     pub(super) fn next_broken(&mut self) -> Option<Broken> {
-        let broken = self.broken.remove(&self.order.pop_front()?)?;
+        let mut broken = self.broken.remove(&self.order.pop_front()?)?;
+        self.serial += 1;
+        broken.serial = self.serial;
         if !broken.owed.is_empty() {
             self.limit(broken.key, broken.left, None);
         }
@@ -334,7 +346,7 @@ impl LeaseTable {
     fn tell(&mut self, key: LeaseKey, left: Caching, owed: Option<Owed>) {
         let broken = self.broken.entry(key).or_insert_with(|| {
             self.order.push_back(key);
-            Broken { key, left, offered: left, owed: Vec::new() }
+            Broken { key, left, serial: 0, offered: left, owed: Vec::new() }
         });
         broken.left = broken.left.and(left);
         broken.offered = broken.left;

@@ -1,8 +1,8 @@
 //! The session that all operations share, and how it comes back when it is lost.
 //!
-//! There is one [`Tree`] at a time. An operation that finds its connections ended begins a try to make a new one, if
-//! [`Recovery`] allows one now; the others wait for its result. A try runs to its end though the operation that began
-//! it has given up: no answer to a sign-in is missed.
+//! There is one [`Tree`] at a time. When its connections end, one task in the background tries to make a new one whenever
+//! [`Session`] allows it; so does an operation that comes meanwhile, and the others wait for the result. A try runs to its
+//! end though the operation that began it has given up: no answer to a sign-in is missed.
 //!
 //! The new session names the old one, which the server then ends first: nothing that is still on its way to the old
 //! one can be done after what is sent on the new one. A process that hangs at the server does not end; smbd waits for
@@ -12,13 +12,13 @@
 
 use super::breaks::Leases;
 use super::error::Cause;
-use super::recovery::{Next, Recovery};
+use super::session::{For, Next, Repair, Session, SessionState};
 use crate::config::Identity;
 use crate::wire::connect::{self, ConnectConfig, Previous, Tree};
 use crate::wire::error::{ConnectError, Proof, Stage};
 use crate::wire::signin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -38,6 +38,8 @@ pub(super) struct Link(Arc<Inner>);
 struct Inner {
     config: ConnectConfig,
     leases: Arc<Leases>,
+    /// How long operations wait for a session, from the beginning of an outage.
+    request_timeout: Duration,
     /// How long the server may take to end the session before.
     patience: Duration,
     state: Mutex<State>,
@@ -56,12 +58,8 @@ struct State {
     signed_in: Identity,
     /// Who signs in the next time.
     identity: Identity,
-    /// Its loss has been told to `recovery`.
-    is_lost: bool,
-    /// A try to connect is under way.
-    is_trying: bool,
     last_look: Option<Instant>,
-    recovery: Recovery,
+    session: Session,
 }
 
 /// What an operation that wants a tree does.
@@ -79,25 +77,38 @@ impl Link {
         leases: Arc<Leases>,
         request_timeout: Duration,
     ) -> Result<Link, ConnectError> {
-        let tree = Arc::new(connect::connect(&config, Previous::Unnamed).await?);
+        let tree = Arc::new(connect::connect(&config, Previous::Unnamed, || ()).await?);
         leases.listen(&tree);
         tracing::info!(server = %tree.channels.peer(), share = %config.share, terms = %tree.terms,
             connections = tree.channels.connections().len(), "connected");
-        let mut recovery = Recovery::default();
-        recovery.connected(tree.binding_refused.as_ref(), Instant::now());
+        let mut session = Session::default();
+        session.connected(tree.binding_refused.as_ref(), Instant::now());
         let (signed_in, identity) = (config.identity.clone(), config.identity.clone());
-        let (is_lost, is_trying, last_look) = (false, false, None);
-        let state = State { tree, signed_in, identity, is_lost, is_trying, last_look, recovery };
-        Ok(Link(Arc::new(Inner {
+        let state = State { tree, signed_in, identity, last_look: None, session };
+        let inner = Arc::new(Inner {
             config,
             leases,
+            request_timeout,
             patience: (request_timeout / 2).max(LEAST_PATIENCE),
             state: Mutex::new(state),
             news: watch::Sender::new(()),
             source: OnceLock::new(),
             looking: false.into(),
             leaving: false.into(),
-        })))
+        });
+        tokio::spawn(keep(Arc::downgrade(&inner), inner.news.subscribe()));
+        Ok(Link(inner))
+    }
+
+    /// Where the session stands.
+    pub(super) fn state(&self) -> SessionState {
+        self.0.lock().session.state()
+    }
+
+    /// A repair goes on until what is returned is dropped.
+    pub(super) fn repairing(&self, repair: Repair) -> Repairing<'_> {
+        self.0.lock().session.begins(repair);
+        Repairing { link: self, repair }
     }
 
     /// The current tree, whether its connection works or not.
@@ -111,13 +122,15 @@ impl Link {
         loop {
             self.0.look_for_credentials().await;
             news.borrow_and_update();
-            let until = match self.0.step(Instant::now()) {
+            let now = Instant::now();
+            let until = match self.0.step(For::Operation, now) {
                 Step::Takes(tree) => return Ok(tree),
                 Step::Fails(cause) => return Err(cause),
                 Step::Waits(until) => until,
             };
-            if until.is_some_and(|until| until >= deadline) || Instant::now() >= deadline {
-                return Err(self.0.lock().recovery.why());
+            let deadline = self.0.lock().session.waits_until(deadline, self.0.request_timeout);
+            if until.is_some_and(|until| until >= deadline) || now >= deadline {
+                return Err(self.0.lock().session.why(now));
             }
             // The sender lives as long as this does.
             let _ = tokio::time::timeout_at(until.unwrap_or(deadline), news.changed()).await;
@@ -151,25 +164,24 @@ impl Inner {
     }
 
     /// The tree, or what is to be done to get one; begins a try if one may be made now.
-    fn step(self: &Arc<Self>, now: Instant) -> Step {
+    fn step(self: &Arc<Self>, wanted: For, now: Instant) -> Step {
         let mut state = self.lock();
         let Some(reason) = state.tree.channels.ended() else { return Step::Takes(state.tree.clone()) };
         if self.leaving.load(Ordering::Acquire) {
             return Step::Fails(Cause::Disconnected("the share was left".into()));
         }
-        if !std::mem::replace(&mut state.is_lost, true) {
+        if !state.session.is_lost() {
             tracing::warn!(server = %self.config.host, %reason, "the connection is lost: connecting again");
             let active_for = state.tree.channels.active_for();
-            state.recovery.lost(&reason, active_for, now);
+            let began = state.tree.channels.silent_since().unwrap_or(now);
+            state.session.lost(&reason, active_for, began, now);
         }
-        if state.is_trying {
-            return Step::Waits(None);
-        }
-        match state.recovery.next(now) {
+        match state.session.next(wanted, now) {
             Next::Wait(at) => Step::Waits(Some(at)),
+            Next::WaitForTry => Step::Waits(None),
             Next::Refused(refused) => Step::Fails(Cause::NotLetIn(refused)),
             Next::Try { name_previous } => {
-                state.is_trying = true;
+                state.session.tries();
                 self.begin(&state, name_previous, now);
                 Step::Waits(None)
             }
@@ -179,7 +191,7 @@ impl Inner {
     /// Begins a try. It runs on its own: whoever wanted it may be gone before it ends.
     fn begin(self: &Arc<Self>, state: &State, name_previous: bool, now: Instant) {
         let mut config = ConnectConfig { identity: state.identity.clone(), ..self.config.clone() };
-        if !state.recovery.allow_binding(now) {
+        if !state.session.allow_binding(now) {
             config.connections = 1;
         }
         // The server ends sessions of the same user only.
@@ -192,7 +204,14 @@ impl Inner {
         tokio::spawn(async move {
             let identity = config.identity.clone();
             // A task of its own, so that nobody waits for a try that has panicked.
-            let tried = tokio::spawn(async move { connect::connect(&config, previous).await }).await;
+            let link = Arc::downgrade(&this);
+            let answered = move || {
+                if let Some(link) = link.upgrade() {
+                    link.lock().session.answered();
+                    link.news.send_replace(());
+                }
+            };
+            let tried = tokio::spawn(async move { connect::connect(&config, previous, answered).await }).await;
             let broken = |error| ConnectError::new(Stage::SignIn, format!("{error}")).with_proof(Proof::Dropped);
             this.end(tried.map_err(broken).flatten(), identity, named);
         });
@@ -202,11 +221,10 @@ impl Inner {
     fn end(&self, tried: Result<Tree, ConnectError>, identity: Identity, named: bool) {
         let now = Instant::now();
         let mut state = self.lock();
-        state.is_trying = false;
         match tried {
             Ok(tree) => self.connected(&mut state, tree, identity, named, now),
             Err(error) => {
-                let is_news = state.recovery.failed(&error, named, now);
+                let is_news = state.session.failed(&error, named, now);
                 self.log(&error, is_news && !self.leaving.load(Ordering::Acquire));
             }
         }
@@ -222,10 +240,9 @@ impl Inner {
                 there: what was being written when it was lost fails, and may still be done when it goes on");
         }
         tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
-        state.recovery.connected(tree.binding_refused.as_ref(), now);
+        state.session.connected(tree.binding_refused.as_ref(), now);
         state.tree = Arc::new(tree);
         state.signed_in = identity;
-        state.is_lost = false;
         self.leases.listen(&state.tree);
     }
 
@@ -243,7 +260,7 @@ impl Inner {
     fn renew_identity(&self, identity: Identity) {
         let mut state = self.lock();
         state.identity = identity;
-        state.recovery.renew();
+        state.session.renew();
         drop(state);
         self.news.send_replace(());
     }
@@ -267,7 +284,7 @@ impl Inner {
     /// Whether the source is to be looked at now; by one at a time.
     fn may_look(&self, now: Instant) -> bool {
         let mut state = self.lock();
-        let wanted = state.is_lost && !state.is_trying && state.recovery.has_refused_credentials();
+        let wanted = state.session.state() == SessionState::Lost && state.session.has_refused_credentials();
         if !wanted || state.last_look.is_some_and(|last| now < last + LOOK_INTERVAL) {
             return false;
         }
@@ -284,6 +301,44 @@ impl Inner {
             tracing::info!(server = %self.config.host, "there are other credentials: trying them");
             self.renew_identity(identity);
         }
+    }
+}
+
+/// Comes back from every loss, though no operation wants it. It ends with the link.
+async fn keep(link: Weak<Inner>, mut news: watch::Receiver<()>) {
+    while let Some(ending) = link.upgrade().map(|link| link.lock().tree.channels.ending()) {
+        ending.await;
+        loop {
+            let Some(link) = link.upgrade() else { return };
+            news.borrow_and_update();
+            let until = match link.step(For::Later, Instant::now()) {
+                Step::Takes(_) => break,
+                Step::Waits(until) => until,
+                // Until an operation tries again, or there are other credentials.
+                Step::Fails(_) => None,
+            };
+            drop(link);
+            let news = async { news.changed().await.is_ok() };
+            let goes_on = match until {
+                Some(until) => tokio::time::timeout_at(until, news).await.unwrap_or(true),
+                None => news.await,
+            };
+            if !goes_on {
+                return;
+            }
+        }
+    }
+}
+
+/// A repair in the new session, which ends when this is dropped.
+pub(super) struct Repairing<'a> {
+    link: &'a Link,
+    repair: Repair,
+}
+
+impl Drop for Repairing<'_> {
+    fn drop(&mut self) {
+        self.link.0.lock().session.ends(self.repair);
     }
 }
 

@@ -435,8 +435,8 @@ impl Share for MemoryShare {
 
     fn send_closes(&self) {}
 
-    fn caching(&self, key: LeaseKey) -> Caching {
-        self.leases.caching(key)
+    fn granted(&self, key: LeaseKey) -> Granted {
+        self.leases.granted(key)
     }
 
     fn events(&self) -> Option<Events> {

@@ -30,10 +30,10 @@ mod read_back;
 mod readonly;
 mod record;
 mod records;
-mod recovery;
 mod refusals;
 mod reopen;
 mod replay;
+mod session;
 mod slices;
 mod smb;
 mod task;
@@ -51,10 +51,11 @@ pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
 pub use listing::SmbListing;
+pub use session::SessionState;
 pub use smb::SmbShare;
 pub use types::{
     After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition,
-    FileIdentity, FileKind, FileTime, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    FileIdentity, FileKind, FileTime, Granted, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 pub use watch::SmbWatch;
 
@@ -101,7 +102,7 @@ pub trait Share: Send + Sync + 'static {
     /// the key's opens that are live now, without what it has taken away since. A break counts from when it
     /// is received, which is before [`Events::next`] tells it; the end of the connection counts at once.
     /// [`Caching::NONE`] for a key that has no open.
-    fn caching(&self, key: LeaseKey) -> Caching;
+    fn granted(&self, key: LeaseKey) -> Granted;
 
     /// What the share reports of its own accord, for the first caller; `None` afterwards. A caller that asks for
     /// leases must read it, and acknowledge each break as soon as it is obeyed: another client waits for that at

@@ -57,8 +57,8 @@ impl Share for SmbShare {
         self.open_with(path, how, length).await
     }
 
-    fn caching(&self, key: LeaseKey) -> Caching {
-        self.leases.caching(key)
+    fn granted(&self, key: LeaseKey) -> Granted {
+        self.leases.granted(key)
     }
 
     fn events(&self) -> Option<Events> {

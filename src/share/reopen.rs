@@ -16,6 +16,7 @@ use super::file::{Identity, Open, SmbFile};
 use super::read_back::Reader;
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
+use super::session::Repair;
 use super::smb::{Failure, SmbShare, open_request, send, why_ended};
 use super::task::Task;
 use super::types::{Disposition, OpenHow, RemotePath};
@@ -55,6 +56,7 @@ impl SmbShare {
 
     /// Opens a file once more, by each path that it may have; `None` if that connection was lost as well.
     async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
+        let _reclaiming = self.link.repairing(Repair::Reclaim);
         let mut refusal = None;
         for path in file.place.paths() {
             let opened = self.reopen_at(file, &path, &tree, deadline).await;

@@ -8,6 +8,7 @@ use super::Result;
 use super::error::Cause;
 use super::listing::{SmbListing, Whole};
 use super::operations::existing;
+use super::session::Repair;
 use super::smb::{Failure, Repeat, SmbShare, send};
 use super::task::{Task, metadata};
 use super::types::RemotePath;
@@ -100,6 +101,7 @@ impl SmbShare {
         tree: &Arc<Tree>,
         deadline: tokio::time::Instant,
     ) -> Result<std::result::Result<Verdict, Failure>> {
+        let _verifying = self.link.repairing(Repair::Verify);
         let mut requests = match change.doubt {
             Doubt::Directory => Whole::requests(tree, change.path, Wanted::Nothing),
             _ => vec![look_at(change.path)],

@@ -30,7 +30,7 @@ use tokio::time::Instant;
 /// A share on a server, over one session.
 #[derive(Debug)]
 pub struct SmbShare {
-    link: Link,
+    pub(super) link: Link,
     pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
     /// What is being closed with others.
@@ -112,6 +112,11 @@ impl SmbShare {
     /// The tree on the current connection, with what was agreed on for it.
     pub fn tree(&self) -> Arc<Tree> {
         self.link.current()
+    }
+
+    /// Where the session stands.
+    pub fn session_state(&self) -> super::SessionState {
+        self.link.state()
     }
 
     /// Leaves the share in order, within `deadline`; nothing connects again afterwards.

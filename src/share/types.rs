@@ -353,6 +353,21 @@ impl std::ops::BitOr for Caching {
     }
 }
 
+/// What is granted under a lease, and when that was so: of two reports about one key the one with the higher serial number is
+/// the newer, and a break reports its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Granted {
+    /// What may be cached.
+    pub caching: Caching,
+    /// Counts the changes of all leases of the share.
+    pub serial: u64,
+}
+
+impl Granted {
+    /// Before anything was granted.
+    pub const NOTHING: Granted = Granted { caching: Caching::NONE, serial: 0 };
+}
+
 /// Names a lease: one for each file of this client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LeaseKey(pub u128);

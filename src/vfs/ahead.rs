@@ -4,7 +4,8 @@
 //! Invariant: a directory is listed ahead by one at a time, and whoever wants to list it meanwhile waits for that.
 
 use super::Vfs;
-use super::inodes::Inodes;
+use super::file::driver::Open;
+use super::inodes::{Inodes, Node};
 use crate::share::Share;
 use crate::waiting::until;
 use parking_lot::Mutex;
@@ -60,7 +61,7 @@ impl<S: Share> Vfs<S> {
             return false;
         }
         let wanted = self.with_inodes(|inodes| {
-            let key = inodes.get(parent)?.key;
+            let key = inodes.get(parent)?.key();
             self.with_catalogue(|catalogue| catalogue.missed((key, parent), name)).then_some(key)
         });
         let Some(key) = wanted else { return false };
@@ -76,7 +77,7 @@ impl<S: Share> Vfs<S> {
     /// Waits for directories that are being listed ahead, of a directory and all below it: they are open at the server
     /// until then.
     pub(super) async fn settle_ahead_below(&self, directory: u64) {
-        let is_within = |inodes: &mut Inodes| {
+        let is_within = |inodes: &mut Inodes<Open<S>>| {
             let underway = self.ahead.underway.lock();
             underway.values().any(|ino| inodes.is_within(*ino, directory))
         };
@@ -140,16 +141,16 @@ impl<S: Share> Vfs<S> {
     /// The directories that come next in a walk, as far as the kernel knows them, and are not known yet: those in `ino`, then
     /// those after it, then those after its parent, and so on. Not those that are `open`: programs that list several
     /// directories at a time list them.
-    fn next_unlisted(&self, inodes: &Inodes, ino: u64, most: usize, open: &HashSet<u64>) -> Vec<(u64, u64)> {
+    fn next_unlisted(&self, inodes: &Inodes<Open<S>>, ino: u64, most: usize, open: &HashSet<u64>) -> Vec<(u64, u64)> {
         let (now, timeout) = (Instant::now(), self.options.attr_timeout);
         let catalogue = self.catalogue.lock();
         let mut found = Vec::new();
         let (mut directory, mut after, mut looked_at) = (ino, None, 0);
         loop {
-            let Some(key) = inodes.get(directory).map(|node| node.key) else { return found };
+            let Some(key) = inodes.get(directory).map(Node::key) else { return found };
             for name in catalogue.subdirectories(key, after) {
                 looked_at += 1;
-                let child = inodes.at(directory, name).and_then(|ino| Some((ino, inodes.get(ino)?.key)));
+                let child = inodes.at(directory, name).and_then(|ino| Some((ino, inodes.get(ino)?.key())));
                 let is_next = |ino, key| !open.contains(&ino) && !catalogue.is_listed(key, now, timeout);
                 found.extend(child.filter(|(ino, key)| is_next(*ino, *key)));
                 if found.len() >= most || looked_at >= LOOKED_AT {

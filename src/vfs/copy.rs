@@ -10,12 +10,14 @@
 
 use super::Vfs;
 use super::errno::{Result, VfsError};
+use super::file::Event;
+use super::file::driver::WriteUnderWay;
 use super::handles::OpenFile;
 use super::io::{Changed, MAX_SIZE};
-use super::underway::Underway;
 use crate::share::Share;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 impl<S: Share> Vfs<S> {
     /// Takes note of a copy: to be called in the order of the kernel's requests.
@@ -38,10 +40,10 @@ impl<S: Share> Vfs<S> {
         if target.end > MAX_SIZE {
             return Err(VfsError::rule(libc::EFBIG, "the file would be longer than files can be"));
         }
-        if from.key == to.key && source.start < target.end && target.start < source.end {
+        if from.file.key == to.file.key && source.start < target.end && target.start < source.end {
             return Err(VfsError::rule(libc::EINVAL, "source and target overlap"));
         }
-        let underway = self.writes.begin(to.key, target.clone());
+        let underway = self.files.begin_write(&to.file, target.clone());
         Ok(Copying { from, source, to, target, underway })
     }
 
@@ -55,33 +57,31 @@ impl<S: Share> Vfs<S> {
         let Copying { from, to, .. } = &copying;
         self.settle_writes(&copying).await;
         self.space_changes();
-        let size = self.getattr(from.ino).await?.size;
+        let size = self.getattr(from.file.ino).await?.size;
         let (start, target) = (copying.source.start, copying.target.start);
         let length = (copying.source.end - start).min(size.saturating_sub(start)) as u32;
         if length == 0 {
             return Ok(0);
         }
         let _changed = Changed { vfs: self, open: to, start: target, end: target + u64::from(length) };
-        to.remote.changes();
-        let copied = self.share.copy(&from.remote.file, start, &to.remote.file, target, length).await?;
-        self.with_inodes(|inodes| {
-            if copied == 0 {
-                // Somebody else has cut the source: its size is not what it was thought to be.
-                inodes.touch(from.ino);
-            } else if let Some(node) = inodes.get_mut(to.ino) {
-                node.attributes.wrote(target + u64::from(copied));
-            }
-        });
+        to.file.lock().mark_changed(to.handle);
+        let copied = self.share.copy(&from.open, start, &to.open, target, length).await?;
+        if copied == 0 {
+            // Another client has cut the source: its size is not what it was thought to be.
+            from.file.lock().touch(Instant::now());
+        } else {
+            self.files.event(&to.file, Event::WroteThrough { end: target + u64::from(copied) });
+        }
         Ok(copied)
     }
 
     /// When this returns, the server has all data that the kernel wrote to both ranges before the copy.
     async fn settle_writes(&self, copying: &Copying<S>) {
         let Copying { from, source, to, target, underway } = copying;
-        self.writes.settle_before(underway, from.key, source.clone()).await;
-        self.writes.settle_before(underway, to.key, target.clone()).await;
-        from.shared.back.drain().await;
-        to.shared.back.drain().await;
+        self.files.until_written_before(underway, &from.file, source).await;
+        self.files.until_written_before(underway, &to.file, target).await;
+        self.files.drain_data(&from.file).await;
+        self.files.drain_data(&to.file).await;
     }
 }
 
@@ -91,5 +91,5 @@ pub struct Copying<S: Share> {
     source: Range<u64>,
     to: Arc<OpenFile<S>>,
     target: Range<u64>,
-    underway: Underway,
+    underway: WriteUnderWay<S>,
 }

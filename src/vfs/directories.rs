@@ -11,12 +11,14 @@
 //! Invariants: a lock on the catalogue is taken under the one on the inodes or alone, and a watch that has left the
 //! catalogue is ended at the server.
 
-use super::attributes::{Attr, FetchToken};
 use super::catalogue::{Catalogue, Followed, Look, MAX_WATCHES, Ticket, Vouched, concerns_name, is_recent};
 use super::errno::{Result, VfsError};
-use super::forgetting::Forgotten;
-use super::inodes::{Admission, Inodes, ROOT};
+use super::file::attributes::FetchToken;
+use super::file::driver::Open;
+use super::inodes::{Admission, Inodes, Node, ROOT};
+use super::kernel_view::Forgotten;
 use super::names::hidden;
+use super::presentation::Attr;
 use super::{Vfs, names};
 use crate::share::{Again, ChangeKind, DirChange, DirEntry, FileKind, FileTime, LeaseKey, Metadata, Share};
 use futures_util::StreamExt;
@@ -113,7 +115,7 @@ impl<S: Share> Vfs<S> {
         let name = names::encode(name).ok()?;
         let now = Instant::now();
         self.with_inodes(|inodes| {
-            let key = inodes.get(parent)?.key;
+            let key = inodes.get(parent)?.key();
             match self.with_catalogue(|catalogue| catalogue.look(key, &name, now, self.options.attr_timeout)) {
                 Look::Present { metadata, fetched } => {
                     let is_kept = inodes.at(parent, &name).is_some_and(|ino| self.is_kept(inodes, ino));
@@ -121,8 +123,8 @@ impl<S: Share> Vfs<S> {
                         return None;
                     };
                     let attr = self.believed(inodes, ino, now);
-                    match inodes.get_mut(ino).filter(|_| attr.is_some()) {
-                        Some(node) => node.attributes.told(),
+                    match inodes.file(ino).filter(|_| attr.is_some()) {
+                        Some(file) => file.lock().shown_to_kernel(),
                         None => inodes.forget(ino, 1),
                     }
                     attr.map(Ok)
@@ -137,22 +139,23 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Attributes as stat(2) shows them, with how long they may be believed: for longer than the timeout if the server vouches.
-    pub(super) fn shown(&self, inodes: &Inodes, ino: u64, now: Instant) -> Option<Attr> {
+    pub(super) fn shown(&self, inodes: &Inodes<Open<S>>, ino: u64, now: Instant) -> Option<Attr> {
         inodes.attr(ino, &self.show, now, self.options.attr_timeout, self.vouched(inodes, ino, now))
     }
 
     /// The same, if they may be believed at all.
-    pub(super) fn believed(&self, inodes: &mut Inodes, ino: u64, now: Instant) -> Option<Attr> {
+    pub(super) fn believed(&self, inodes: &mut Inodes<Open<S>>, ino: u64, now: Instant) -> Option<Attr> {
         self.take_listed(inodes, ino, now);
         let attr = self.shown(inodes, ino, now)?;
         let node = inodes.get(ino)?;
-        (node.attributes.is_held() || node.is_gone() || !attr.ttl.is_zero()).then_some(attr)
+        (!attr.ttl.is_zero() || node.is_gone() || node.file.lock().is_dirty()).then_some(attr)
     }
 
     /// A node learns what a listing has said since the server was asked for it; not if it is open there, even if nobody uses
     /// that: servers are late with what they say of open files.
-    fn take_listed(&self, inodes: &mut Inodes, ino: u64, now: Instant) {
-        let Some((key, name)) = inodes.place(ino).and_then(|place| Some((inodes.get(place.parent)?.key, &place.name)))
+    fn take_listed(&self, inodes: &mut Inodes<Open<S>>, ino: u64, now: Instant) {
+        let Some((key, name)) =
+            inodes.place(ino).and_then(|place| Some((inodes.get(place.parent)?.key(), &place.name)))
         else {
             return;
         };
@@ -167,16 +170,16 @@ impl<S: Share> Vfs<S> {
 
     /// What is known to be still true of a node's attributes. Of an open file, which its programs may be changing, nothing
     /// is vouched for; of a directory, only if it is itself watched.
-    fn vouched(&self, inodes: &Inodes, ino: u64, now: Instant) -> Option<Vouched> {
+    fn vouched(&self, inodes: &Inodes<Open<S>>, ino: u64, now: Instant) -> Option<Vouched> {
         let node = inodes.get(ino)?;
         let catalogue = self.catalogue.lock();
         let inside = match node.kind {
-            FileKind::Directory => Some(catalogue.vouched_directory(node.key, now)?),
-            FileKind::File if node.handles.is_empty() => None,
-            FileKind::File => return None,
+            FileKind::Directory => Some(catalogue.vouched_directory(node.key(), now)?),
+            FileKind::File if node.file.lock().has_handles() => return None,
+            FileKind::File => None,
         };
         let entry = match inodes.place(ino) {
-            Some(place) => Some(catalogue.vouched(inodes.get(place.parent)?.key, &place.name, now)?),
+            Some(place) => Some(catalogue.vouched(inodes.get(place.parent)?.key(), &place.name, now)?),
             None if ino == ROOT => None,
             None => return None,
         };
@@ -189,7 +192,7 @@ impl<S: Share> Vfs<S> {
     /// The server said what a name means, when it was asked.
     pub(super) fn saw(&self, parent: u64, name: &[u16], found: Option<Metadata>, asked: (Ticket, Instant)) {
         self.with_inodes(|inodes| {
-            if let Some(key) = inodes.get(parent).map(|node| node.key) {
+            if let Some(key) = inodes.get(parent).map(Node::key) {
                 self.with_catalogue(|catalogue| catalogue.saw(key, name, found, asked));
             }
         });
@@ -203,24 +206,24 @@ impl<S: Share> Vfs<S> {
     /// This mount has changed what a name means, to `found` if that is known. Under the lock on the inodes.
     pub(super) fn entry_changed(
         &self,
-        inodes: &mut Inodes,
+        inodes: &mut Inodes<Open<S>>,
         parent: u64,
         name: &[u16],
         found: Option<Option<Metadata>>,
     ) {
         self.space_changes();
-        let Some(key) = inodes.get(parent).map(|node| node.key) else { return };
+        let Some(key) = inodes.get(parent).map(Node::key) else { return };
         self.with_catalogue(|catalogue| catalogue.changed(key, name, Instant::now(), found));
         // A file that was just made has the time of its directory.
         let time = found.flatten().map_or_else(|| self.share.clock(), |metadata| metadata.changed);
         let time = if time == FileTime(0) { self.share.clock() } else { time };
-        inodes.entries_changed(parent, time);
+        inodes.entries_changed(parent, time, Instant::now());
     }
 
     /// The server says that a node's name is not what it was taken for.
     pub(super) fn doubt_name(&self, ino: u64) {
         self.with_inodes(|inodes| {
-            let place = inodes.place(ino).and_then(|place| Some((inodes.get(place.parent)?.key, &place.name)));
+            let place = inodes.place(ino).and_then(|place| Some((inodes.get(place.parent)?.key(), &place.name)));
             if let Some((key, name)) = place {
                 self.with_catalogue(|catalogue| catalogue.doubt(key, name, Instant::now()));
             }
@@ -232,7 +235,7 @@ impl<S: Share> Vfs<S> {
         let (path, key, token) = self
             .with_inodes(|inodes| {
                 let node = inodes.get(ino)?;
-                Some((inodes.path(ino, &self.root)?, node.key, node.attributes.token()))
+                Some((inodes.path(ino, &self.root)?, node.key(), node.file.lock().token()))
             })
             .ok_or_else(VfsError::stale)?;
         let begun = self.asking();
@@ -261,7 +264,7 @@ impl<S: Share> Vfs<S> {
         let Gathered { key, ino, begun, watch, entries } = listed;
         let entries = entries.into_iter().filter(|(name, _)| !hidden::is_hidden(name) && names::decode(name).is_some());
         let is_known = self.with_inodes(|inodes| {
-            let is_known = inodes.get(ino).is_some_and(|node| node.key == key);
+            let is_known = inodes.get(ino).is_some_and(|node| node.key() == key);
             if is_known {
                 self.with_catalogue(|catalogue| catalogue.listed((key, ino), entries, begun, watch.clone()));
             }
@@ -287,12 +290,12 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Somebody else is about to change a directory that is watched by a lease, or to rename or remove it.
-    pub(super) fn directory_broken(&self, lease: LeaseKey) {
+    pub(super) async fn directory_broken(&self, lease: LeaseKey) {
         let Some(watched) = self.with_catalogue(|catalogue| catalogue.end_leased(lease)) else { return };
         // The directory is not to be open any more when the server goes on.
         self.share.send_closes();
-        self.with_inodes(|inodes| inodes.doubt(watched.ino));
-        self.forgetting.tell(Forgotten::Attributes(watched.ino));
+        self.with_inodes(|inodes| inodes.doubt(watched.ino, Instant::now()));
+        self.kernel_view.tell(Forgotten::Attributes(watched.ino)).await;
     }
 
     /// Follows the watches until the mount ends. For one task of a mount.
@@ -388,15 +391,18 @@ impl<S: Share> Vfs<S> {
         let has_gone = unseen.iter().any(|change| change.kind == ChangeKind::Removed);
         let foreign = self.with_inodes(|inodes| {
             let is_own = |name: &[u16], own: Option<Instant>| {
-                let node = inodes.at(directory, name).and_then(|ino| inodes.get(ino));
-                let node = node.map(|node| &node.attributes);
-                is_recent(own, now) || node.is_some_and(|own| own.is_held() || is_recent(own.changed_at(), now))
+                let file = inodes.at(directory, name).and_then(|ino| inodes.file(ino));
+                is_recent(own, now)
+                    || file.is_some_and(|file| {
+                        let state = file.lock();
+                        state.is_dirty() || is_recent(state.changed_at(), now)
+                    })
             };
             self.with_catalogue(|catalogue| catalogue.told((watched.key, watched.id), changes, now, is_own))
         });
         if has_gone || foreign.iter().any(concerns_name) {
-            self.with_inodes(|inodes| inodes.doubt(directory));
-            self.forgetting.tell(Forgotten::Attributes(directory));
+            self.with_inodes(|inodes| inodes.doubt(directory, now));
+            self.kernel_view.tell(Forgotten::Attributes(directory)).await;
         }
         let by_others = !foreign.is_empty();
         for change in foreign {
@@ -409,15 +415,15 @@ impl<S: Share> Vfs<S> {
     async fn changed_by_others(&self, directory: u64, change: DirChange) {
         let ino = self.with_inodes(|inodes| {
             let ino = inodes.at(directory, &change.name)?;
-            inodes.doubt(ino);
+            inodes.doubt(ino, Instant::now());
             Some(ino)
         });
         match (change.kind, ino) {
-            (ChangeKind::Modified, Some(ino)) => self.forgetting.tell(Forgotten::Attributes(ino)),
+            (ChangeKind::Modified, Some(ino)) => self.kernel_view.tell(Forgotten::Attributes(ino)).await,
             (ChangeKind::Modified, None) => {}
             (ChangeKind::Added | ChangeKind::Removed, _) => {
                 if let Some(name) = names::decode(&change.name) {
-                    self.forgetting.tell(Forgotten::Entry { parent: directory, name });
+                    self.kernel_view.tell(Forgotten::Entry { parent: directory, name }).await;
                 }
             }
         }

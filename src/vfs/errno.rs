@@ -184,6 +184,11 @@ impl VfsError {
         VfsError { errno, level: level_of(errno), source: ErrorSource::Rule(why) }
     }
 
+    /// The program was killed, so the kernel does not wait for the answer any more.
+    pub(crate) fn interrupted() -> VfsError {
+        VfsError { level: Level::DEBUG, ..VfsError::rule(libc::EINTR, "the program was killed") }
+    }
+
     /// What the inode named is gone, or is another file now: the kernel looks the path up once more.
     pub(crate) fn stale() -> VfsError {
         VfsError::rule(libc::ESTALE, "the file was deleted or replaced")
@@ -199,7 +204,7 @@ impl From<ShareError> for VfsError {
             Cause::Unsupported(_) => libc::EOPNOTSUPP,
             Cause::TimedOut => libc::ETIMEDOUT,
             // "Host is down" tells the user where to look, and is what Linux's own client says.
-            Cause::Disconnected(_) => libc::EHOSTDOWN,
+            Cause::Disconnected(_) | Cause::Away(_) => libc::EHOSTDOWN,
             Cause::NotLetIn(refused) => match (refused.stage, refused.status) {
                 // A share that has gone is no missing file: programs would take its files for deleted.
                 (Stage::Share, Some(status)) if errno_of(status) != libc::EACCES => libc::ENODEV,
@@ -261,7 +266,7 @@ impl std::error::Error for VfsError {}
 mod tests {
     use super::*;
     use crate::share::RemotePath;
-    use crate::share::error::Refused;
+    use crate::share::error::{Away, Refused};
 
     #[test]
     fn every_named_status_is_mapped_on_purpose() {
@@ -407,6 +412,8 @@ mod tests {
         let error = |cause| VfsError::from(ShareError { operation: "READ", path: RemotePath::root(), cause }).errno;
         assert_eq!(error(Cause::TimedOut), libc::ETIMEDOUT);
         assert_eq!(error(Cause::Disconnected("reset".into())), libc::EHOSTDOWN);
+        let away = Away { seconds: 40, stage: Some(Stage::Connect), why: "refused".into() };
+        assert_eq!(error(Cause::Away(away)), libc::EHOSTDOWN);
         assert_eq!(error(Cause::LostAgain { times: 5, why: "reset".into() }), libc::EIO);
         assert_eq!(error(Cause::Uncertain), libc::EIO);
         assert_eq!(error(Cause::Unverified), libc::EIO);

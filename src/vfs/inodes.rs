@@ -14,10 +14,13 @@
 //! name takes a [`Glimpse`] before and brings it along afterwards, so that an answer from before a
 //! rename is not taken for one from after.
 
-use super::attributes::{Attr, DataValidity, FetchToken, KnownAttributes, Presentation};
 use super::catalogue::Vouched;
+use super::file::File;
+use super::file::attributes::FetchToken;
+use super::presentation::{Attr, Presentation};
 use crate::share::{Attributes, FileKind, FileTime, Metadata, RemotePath};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The number of the root.
@@ -32,11 +35,11 @@ pub(crate) struct Place {
     pub name: Vec<u16>,
 }
 
-/// One file or directory that the kernel knows.
+/// One file or directory that the kernel knows. `O` is an open at the server.
 #[derive(Debug)]
-pub(crate) struct Node {
-    /// Never used twice: the generation of the inode, and the key of its cached data.
-    pub key: u64,
+pub(crate) struct Node<O> {
+    /// What is known of the file itself.
+    pub file: Arc<File<O>>,
     pub kind: FileKind,
     /// `None` once deleted or replaced.
     place: Option<Place>,
@@ -45,17 +48,18 @@ pub(crate) struct Node {
     lookups: u64,
     /// Nodes whose place is in this one.
     children: u64,
-    /// Open handles.
-    pub handles: Vec<u64>,
     /// Unlinked while open: its file has a hidden name, and is removed with the last handle.
     pub hidden: bool,
     /// This mount has removed or replaced it: no name leads to it, and the server has none to ask about.
     removed: bool,
-    pub attributes: KnownAttributes,
-    pub data: DataValidity,
 }
 
-impl Node {
+impl<O: Clone> Node<O> {
+    /// See [`File::key`].
+    pub(crate) fn key(&self) -> u64 {
+        self.file.key
+    }
+
     /// Whether programs are shown that no name leads to it.
     fn is_unlinked(&self) -> bool {
         self.hidden || self.removed
@@ -63,12 +67,12 @@ impl Node {
 
     /// Whether it was removed by this mount and is not open: the server can tell nothing of it any more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.removed && self.handles.is_empty()
+        self.removed && !self.file.lock().has_handles()
     }
 
-    /// Whether a handle is open or the kernel still counts on it.
+    /// Whether the kernel still counts on it, or it is open here or at the server, or something of it is to be done.
     fn is_needed(&self) -> bool {
-        self.lookups > 0 || self.children > 0 || !self.handles.is_empty()
+        self.lookups > 0 || self.children > 0 || !self.file.lock().is_idle()
     }
 }
 
@@ -98,8 +102,8 @@ enum FileIds {
 
 /// The table.
 #[derive(Debug)]
-pub(crate) struct Inodes {
-    nodes: HashMap<u64, Node>,
+pub(crate) struct Inodes<O> {
+    nodes: HashMap<u64, Node<O>>,
     places: HashMap<Place, u64>,
     next_own: u64,
     next_key: u64,
@@ -107,7 +111,7 @@ pub(crate) struct Inodes {
     file_ids: FileIds,
     stale: Vec<u64>,
     departed: Vec<Departed>,
-    displaced: Vec<u64>,
+    displaced: Vec<Arc<File<O>>>,
 }
 
 /// A node that the table has no more.
@@ -121,22 +125,19 @@ pub(crate) struct Departed {
     pub known: Option<(Metadata, Instant)>,
 }
 
-impl Inodes {
+impl<O: Clone> Inodes<O> {
     /// A table with nothing but the root, whose attributes are not known yet.
-    pub(crate) fn new() -> Inodes {
+    pub(crate) fn new() -> Inodes<O> {
         let metadata = Metadata { attributes: Attributes(Attributes::DIRECTORY), ..Metadata::default() };
         let root = Node {
-            key: 1,
+            file: Arc::new(File::unknown(ROOT, 1, metadata)),
             kind: FileKind::Directory,
             place: None,
             placed: 0,
             lookups: 1,
             children: 0,
-            handles: Vec::new(),
             hidden: false,
             removed: false,
-            attributes: KnownAttributes::unknown(metadata),
-            data: DataValidity::default(),
         };
         Inodes {
             nodes: HashMap::from([(ROOT, root)]),
@@ -161,16 +162,21 @@ impl Inodes {
         std::mem::take(&mut self.departed)
     }
 
-    /// The keys of nodes that have lost their names, or have gone: an open that is kept of such a file serves no program.
-    pub(crate) fn take_displaced(&mut self) -> Vec<u64> {
+    /// Files that have lost their names: a kept open of such a file serves no program.
+    pub(crate) fn take_displaced(&mut self) -> Vec<Arc<File<O>>> {
         std::mem::take(&mut self.displaced)
     }
 
-    pub(crate) fn get(&self, ino: u64) -> Option<&Node> {
+    pub(crate) fn get(&self, ino: u64) -> Option<&Node<O>> {
         self.nodes.get(&ino)
     }
 
-    pub(crate) fn get_mut(&mut self, ino: u64) -> Option<&mut Node> {
+    /// What is known of a node's file itself.
+    pub(crate) fn file(&self, ino: u64) -> Option<&Arc<File<O>>> {
+        Some(&self.nodes.get(&ino)?.file)
+    }
+
+    pub(crate) fn get_mut(&mut self, ino: u64) -> Option<&mut Node<O>> {
         self.nodes.get_mut(&ino)
     }
 
@@ -213,7 +219,7 @@ impl Inodes {
         let occupant = self.at(parent, name).and_then(|ino| Some((ino, self.nodes.get(&ino)?)));
         Glimpse {
             occupant: occupant.map(|(ino, node)| (ino, node.placed)),
-            token: occupant.map(|(_, node)| node.attributes.token()),
+            token: occupant.map(|(_, node)| node.file.lock().token()),
         }
     }
 
@@ -259,13 +265,11 @@ impl Inodes {
 
     /// Takes metadata of a node that the server was asked for by path or handle.
     pub(crate) fn store(&mut self, ino: u64, metadata: Metadata, token: FetchToken, now: Instant) {
-        // While written data is on its way, what the server says is of before.
-        let Some(node) = self.nodes.get_mut(&ino).filter(|node| !node.attributes.is_held()) else { return };
-        if !node.attributes.store(metadata, token, now) {
-            node.data.validate_blindly(now);
-            self.stale.push(node.key);
-        } else if node.data.validate((&metadata).into(), now) {
-            self.stale.push(node.key);
+        if let Some(file) = self.file(ino)
+            && file.lock().store(metadata, token, now)
+        {
+            let key = file.key;
+            self.stale.push(key);
         }
     }
 
@@ -285,7 +289,7 @@ impl Inodes {
         let Some(ino) = self.at(parent, name) else {
             let ino = self.insert(parent, name, metadata, fetched);
             if overtaken {
-                self.touch(ino);
+                self.touch(ino, fetched);
             }
             return Admission::Node(ino);
         };
@@ -305,11 +309,11 @@ impl Inodes {
     /// Takes what a listing said of a node, unless it is open, or newer things are known. What is cached of another version
     /// goes.
     pub(crate) fn store_listed(&mut self, ino: u64, metadata: Metadata, fetched: Instant) {
-        if let Some(node) = self.nodes.get_mut(&ino).filter(|node| node.handles.is_empty())
-            && node.attributes.store_older(metadata, fetched)
-            && node.data.validate((&metadata).into(), fetched)
+        if let Some(file) = self.file(ino)
+            && file.lock().store_listed(metadata, fetched)
         {
-            self.stale.push(node.key);
+            let key = file.key;
+            self.stale.push(key);
         }
     }
 
@@ -317,7 +321,7 @@ impl Inodes {
     /// server's file ids are worth anything.
     pub(crate) fn is_still(&mut self, ino: u64, metadata: &Metadata) -> bool {
         let Some(node) = self.nodes.get(&ino) else { return false };
-        let known = node.attributes.metadata();
+        let known = *node.file.lock().metadata();
         if node.kind != metadata.kind() {
             return false;
         }
@@ -346,20 +350,11 @@ impl Inodes {
         self.collect(ino);
     }
 
-    /// A handle of the node is open.
-    pub(crate) fn opened(&mut self, ino: u64, handle: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.handles.push(handle);
-        }
-    }
-
     /// A handle of the node is closed. If it was the last one of a hidden file, the path of that
     /// file, which has to be removed now.
-    pub(crate) fn closed(&mut self, ino: u64, handle: u64, root: &RemotePath) -> Option<RemotePath> {
+    pub(crate) fn closed(&mut self, ino: u64, root: &RemotePath) -> Option<RemotePath> {
         let node = self.nodes.get_mut(&ino)?;
-        node.handles.retain(|open| *open != handle);
-        node.data.kernel_closes(handle);
-        let remove = node.hidden && node.handles.is_empty();
+        let remove = node.hidden && !node.file.lock().has_handles();
         let path = if remove { self.path(ino, root) } else { None };
         if remove {
             self.displace(ino);
@@ -372,7 +367,7 @@ impl Inodes {
     /// The node's name is no longer its own: deleted, or replaced. It stays for its handles.
     pub(crate) fn displace(&mut self, ino: u64) {
         let parent = self.leave_place(ino);
-        self.displaced.extend(self.nodes.get(&ino).map(|node| node.key));
+        self.displaced.extend(self.file(ino).cloned());
         self.collect(ino);
         if let Some(parent) = parent {
             self.collect(parent);
@@ -388,13 +383,13 @@ impl Inodes {
     }
 
     /// The node has been renamed. Whoever was in its new place has none any more.
-    pub(crate) fn relocate(&mut self, ino: u64, parent: u64, name: &[u16]) {
+    pub(crate) fn relocate(&mut self, ino: u64, parent: u64, name: &[u16], now: Instant) {
         if let Some(occupant) = self.at(parent, name).filter(|occupant| *occupant != ino) {
             self.displace(occupant);
         }
         let old_parent = self.leave_place(ino);
         self.enter_place(ino, Place { parent, name: name.to_vec() });
-        self.touch(ino);
+        self.touch(ino, now);
         if let Some(old_parent) = old_parent {
             self.collect(old_parent);
         }
@@ -402,24 +397,23 @@ impl Inodes {
 
     /// This mount changed something about a node, as what a directory holds: its times are the
     /// server's to tell.
-    pub(crate) fn touch(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
-            node.attributes.changed();
+    pub(crate) fn touch(&mut self, ino: u64, now: Instant) {
+        if let Some(file) = self.file(ino) {
+            file.lock().touch(now);
         }
     }
 
-    /// This mount changed what is in a directory, about now as the server's clock has it.
-    pub(crate) fn entries_changed(&mut self, directory: u64, now: FileTime) {
-        if let Some(node) = self.nodes.get_mut(&directory) {
-            node.attributes.entries_changed(now);
+    /// This mount changed what is in a directory, at `clock` by the server's clock.
+    pub(crate) fn entries_changed(&mut self, directory: u64, clock: FileTime, now: Instant) {
+        if let Some(file) = self.file(directory) {
+            file.lock().entries_changed(clock, now);
         }
     }
 
-    /// Somebody else may have changed a node: neither its attributes nor its data are what they were.
-    pub(crate) fn doubt(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino).filter(|node| !node.attributes.is_held()) {
-            node.attributes.doubt();
-            node.data.expire();
+    /// Another client may have changed a node: neither its attributes nor its data are what they were.
+    pub(crate) fn doubt(&mut self, ino: u64, now: Instant) {
+        if let Some(file) = self.file(ino) {
+            file.lock().doubt(now);
         }
     }
 
@@ -433,17 +427,19 @@ impl Inodes {
         vouched: Option<Vouched>,
     ) -> Option<Attr> {
         let node = self.nodes.get(&ino)?;
-        let ttl = match node.attributes.remaining(now, timeout, vouched) {
-            None if node.is_gone() => timeout,
+        let is_gone = node.is_gone();
+        let ttl = match node.file.lock().remaining(now, timeout, vouched) {
+            None if is_gone => timeout,
             remaining => remaining.unwrap_or(Duration::ZERO),
         };
-        let attr = show.attr(ino, node.key, node.attributes.metadata(), ttl);
+        let metadata = *node.file.lock().metadata();
+        let attr = show.attr(ino, node.key(), &metadata, ttl);
         Some(if node.is_unlinked() { Attr { links: 0, ..attr } } else { attr })
     }
 
-    /// See [`KnownAttributes::token`].
+    /// See [`FileState::token`](super::file::FileState::token).
     pub(crate) fn token(&self, ino: u64) -> Option<FetchToken> {
-        Some(self.nodes.get(&ino)?.attributes.token())
+        Some(self.file(ino)?.lock().token())
     }
 
     /// The directory that a node is in.
@@ -479,17 +475,14 @@ impl Inodes {
             self.next_own
         };
         let node = Node {
-            key: self.next_key,
+            file: Arc::new(File::fetched(ino, self.next_key, metadata, now)),
             kind: metadata.kind(),
             place: None,
             placed: 0,
             lookups: 1,
             children: 0,
-            handles: Vec::new(),
             hidden: false,
             removed: false,
-            attributes: KnownAttributes::fetched(metadata, now),
-            data: DataValidity::of((&metadata).into(), now),
         };
         self.next_key += 1;
         self.nodes.insert(ino, node);
@@ -510,18 +503,18 @@ impl Inodes {
     }
 
     /// Removes a node that nobody needs, and then its parents.
-    fn collect(&mut self, ino: u64) {
+    pub(crate) fn collect(&mut self, ino: u64) {
         let mut at = Some(ino);
         while let Some(ino) = at.take().filter(|ino| *ino != ROOT) {
             if self.nodes.get(&ino).is_some_and(|node| !node.is_needed()) {
                 let place =
-                    self.place(ino).and_then(|place| Some((self.nodes.get(&place.parent)?.key, place.name.clone())));
+                    self.place(ino).and_then(|place| Some((self.nodes.get(&place.parent)?.key(), place.name.clone())));
                 at = self.leave_place(ino);
                 if let Some(node) = self.nodes.remove(&ino) {
-                    let known = node.attributes.known_since().map(|at| (*node.attributes.metadata(), at));
-                    self.departed.push(Departed { key: node.key, place, known });
-                    self.displaced.push(node.key);
-                    self.stale.push(node.key);
+                    let state = node.file.lock();
+                    let known = state.known_since().map(|at| (*state.metadata(), at));
+                    self.departed.push(Departed { key: node.key(), place, known });
+                    self.stale.push(node.key());
                 }
             }
         }

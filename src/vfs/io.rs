@@ -10,9 +10,11 @@
 
 use super::Vfs;
 use super::errno::{Result, VfsError};
+use super::file::Event;
+use super::file::driver::{FileOf, WriteUnderWay};
+use super::file::handle::Occasion;
 use super::handles::OpenFile;
-use super::underway::Underway;
-use crate::cache::{Ahead, Occasion, Request, Taken, Terms};
+use crate::cache::{Ahead, Request, Terms};
 use crate::share::{After, Caching, FileTime, OpenHow, Share};
 use crate::wire::NtStatus;
 use bytes::{Bytes, BytesMut};
@@ -30,7 +32,7 @@ const ATTEMPTS: usize = 4;
 
 impl<S: Share> Vfs<S> {
     /// Takes note of a read: to be called in the order of the kernel's requests, by which a sequential
-    /// reader is known, and within the runtime, since his next chunk is fetched in the background.
+    /// reader is known, and within the runtime, since its next chunk is fetched in the background.
     ///
     /// # Errors
     /// `EBADF` if the handle is not open for reading.
@@ -39,22 +41,30 @@ impl<S: Share> Vfs<S> {
         if !open.access.read {
             return Err(VfsError::rule(libc::EBADF, "the file is not open for reading"));
         }
-        let whole = !open.access.direct && self.follow(&open, offset, length)?;
-        Ok(Reading { open, offset, length, whole })
+        let range = offset..offset.saturating_add(u64::from(length));
+        let (now, direct) = (Instant::now(), open.access.direct);
+        let (size, known) = {
+            let state = open.file.lock();
+            let known = if direct || state.writes_touch(&range) {
+                Known::Nothing
+            } else if state.touches_dirty(&range) {
+                state.dirty_range(&range).map_or(Known::Nothing, Known::Data)
+            } else {
+                state.valid_size(self.policy, now).map_or(Known::Nothing, Known::Size)
+            };
+            (state.size(), known)
+        };
+        let whole = !direct && self.follow(&open, offset, length, size);
+        Ok(Reading { open, offset, length, whole, known })
     }
 
-    /// The data, if all of it is cached and may be used.
+    /// The data, if all of it was here when the read began, and may be used.
     pub fn cached(&self, reading: &Reading<S>) -> Option<Bytes> {
-        let (open, range) = (&reading.open, reading.range());
-        if open.access.direct || self.writes.touch(open.key, &range) {
-            return None;
+        match &reading.known {
+            Known::Nothing => None,
+            Known::Data(data) => Some(data.clone()),
+            Known::Size(size) => self.cache.get(&reading.request(*size)),
         }
-        if open.shared.back.touches(&range) {
-            let size = self.size(open.ino).ok()?;
-            return open.shared.back.covered(&(range.start..range.end.min(size)));
-        }
-        let size = self.valid_size(open)?;
-        self.cache.get(&reading.request(size))
     }
 
     /// Reads up to the length that was asked for. Fewer bytes mean that the file ends there.
@@ -62,14 +72,13 @@ impl<S: Share> Vfs<S> {
     /// # Errors
     /// What the share answered.
     pub async fn finish_read(&self, reading: Reading<S>) -> Result<Bytes> {
-        let open = &reading.open;
-        self.writes.settle(open.key, reading.range()).await;
-        if open.access.direct {
-            open.shared.back.drain().await;
-            return self.read_direct(open, reading.offset, reading.length).await;
+        let (open, range) = (&reading.open, reading.range());
+        self.files.until_written(&open.file, &range).await;
+        if open.access.direct || open.file.lock().touches_dirty(&range) {
+            self.files.drain_data(&open.file).await;
         }
-        if open.shared.back.touches(&reading.range()) {
-            open.shared.back.drain().await;
+        if open.access.direct {
+            return self.read_direct(open, reading.offset, reading.length).await;
         }
         for _ in 0..ATTEMPTS {
             let size = self.end_of(open).await?;
@@ -86,14 +95,14 @@ impl<S: Share> Vfs<S> {
     /// handle, which this one joined. Or another client has cut the file. What was read, or is being read, from `end` on is
     /// dropped. Unless a WRITE explains it the server is asked for the size.
     async fn reread_from(&self, open: &OpenFile<S>, end: u64) -> Result<()> {
-        let was_dirty = open.shared.back.is_dirty();
-        open.shared.back.drain().await;
-        self.cache.invalidate(open.key, end..u64::MAX);
+        let was_dirty = open.file.lock().has_dirty_data();
+        self.files.drain_data(&open.file).await;
+        self.cache.invalidate(open.file.key, end..u64::MAX);
         if was_dirty {
             return Ok(());
         }
-        self.with_inodes(|inodes| inodes.touch(open.ino));
-        self.refresh(open.ino).await
+        open.file.lock().touch(Instant::now());
+        self.refresh(open.file.ino).await
     }
 
     /// Takes a write without waiting, if it may be brought to the server later: `None` if not, or not
@@ -107,24 +116,62 @@ impl<S: Share> Vfs<S> {
             Ok(open) => open,
             Err(error) => return Some(Err(error)),
         };
-        if let Err(error) = told(&open, Occasion::Write) {
+        if let Err(error) = open.report(Occasion::Write) {
             return Some(Err(error));
         }
         let range = open.access.write_range(offset, data.len() as u64);
         // What has to wait keeps its turn.
-        if data.is_empty() || open.access.goes_through() || self.writes.touch(open.key, &range) {
+        if data.is_empty() || open.access.writes_through() || open.file.lock().writes_touch(&range) {
             return None;
         }
         let offset = if open.access.append { self.leased_end(&open)? } else { offset };
-        let end = match end_of_write(offset, data.len()) {
-            Ok(end) => end,
-            Err(error) => return Some(Err(error)),
-        };
-        match open.shared.back.take(&open, offset, data, || self.may_hold(&open)) {
-            Taken::Yes => self.hold(&open, end),
-            Taken::NoRoom | Taken::MayNot => return None,
+        if let Err(error) = end_of_write(offset, data.len()) {
+            return Some(Err(error));
         }
-        Some(Ok(data.len() as u32))
+        (self.take(&open, offset, data) == Taken::Yes).then_some(Ok(data.len() as u32))
+    }
+
+    /// Makes a write dirty, if the lease allows it at this moment and there is room. To be called within the runtime.
+    fn take(&self, open: &OpenFile<S>, offset: u64, data: &[u8]) -> Taken {
+        let (length, window) = (data.len() as u64, self.cache.write_window());
+        if !self.cache.could_hold_dirty(length) {
+            return Taken::MayNot;
+        }
+        // Memory is reserved before the file's lock is taken.
+        let is_reserved = self.cache.reserve_dirty(length);
+        let clock = FileTime::from(SystemTime::now());
+        let taken = self.files.with(&open.file, |state, now| {
+            if !self.policy.may_write_back(state.caching()) {
+                return (Taken::MayNot, Vec::new());
+            }
+            if !is_reserved || !state.has_room(length, window) {
+                return (Taken::NoRoom, state.on(Event::Drain, now));
+            }
+            (Taken::Yes, state.on(Event::Wrote { handle: open.handle, offset, data, clock }, now))
+        });
+        if taken != Taken::Yes && is_reserved {
+            self.cache.release_dirty(length);
+        }
+        taken
+    }
+
+    /// The same, waiting for room.
+    async fn take_when_room(&self, open: &OpenFile<S>, offset: u64, data: &[u8]) -> Taken {
+        loop {
+            let (progress, room) = (open.file.progress().notified(), self.cache.room().notified());
+            tokio::pin!(progress, room);
+            // From here on no change is missed.
+            progress.as_mut().enable();
+            room.as_mut().enable();
+            match self.take(open, offset, data) {
+                Taken::NoRoom => {}
+                taken => return taken,
+            }
+            tokio::select! {
+                () = progress => {}
+                () = room => {}
+            }
+        }
     }
 
     /// Takes note of a write: to be called in the order of the kernel's requests, since later reads of
@@ -134,7 +181,7 @@ impl<S: Share> Vfs<S> {
     /// `EBADF` if the handle is not open for writing.
     pub fn begin_write(&self, handle: u64, offset: u64, length: u64) -> Result<Writing<S>> {
         let open = self.writable(handle)?;
-        let underway = self.writes.begin(open.key, open.access.write_range(offset, length));
+        let underway = self.files.begin_write(&open.file, open.access.write_range(offset, length));
         Ok(Writing { open, offset, _underway: underway })
     }
 
@@ -150,16 +197,12 @@ impl<S: Share> Vfs<S> {
             return Ok(0);
         }
         let offset = if open.access.append { self.end_of(open).await? } else { offset };
-        let end = end_of_write(offset, data.len())?;
-        if !open.access.goes_through() {
-            let may = || self.may_hold(open);
-            if open.shared.back.take_when_room(open, offset, &data, may).await == Taken::Yes {
-                self.hold(open, end);
-                return Ok(data.len() as u32);
-            }
+        end_of_write(offset, data.len())?;
+        if !open.access.writes_through() && self.take_when_room(open, offset, &data).await == Taken::Yes {
+            return Ok(data.len() as u32);
         }
         // What was taken before comes before.
-        open.shared.back.drain().await;
+        self.files.drain_data(&open.file).await;
         self.write_through(open, offset, &data).await?;
         Ok(data.len() as u32)
     }
@@ -168,9 +211,9 @@ impl<S: Share> Vfs<S> {
     async fn write_through(&self, open: &Arc<OpenFile<S>>, offset: u64, data: &Bytes) -> Result<()> {
         let end = offset + data.len() as u64;
         let _changed = Changed { vfs: self, open, start: offset, end };
-        open.remote.changes();
+        open.file.lock().mark_changed(open.handle);
         let limit = u64::from(self.share.limits().write.max(1));
-        let file = &open.remote.file;
+        let file = &*open.open;
         // What fits one WRITE is flushed in the same round trip.
         let flush_along = open.access.sync && offset / limit == (end - 1) / limit;
         let mut pieces = Vec::new();
@@ -193,11 +236,7 @@ impl<S: Share> Vfs<S> {
         if open.access.sync && !flush_along {
             self.share.flush(file).await?;
         }
-        self.with_inodes(|inodes| {
-            if let Some(node) = inodes.get_mut(open.ino) {
-                node.attributes.wrote(end);
-            }
-        });
+        self.files.event(&open.file, Event::WroteThrough { end });
         Ok(())
     }
 
@@ -207,8 +246,8 @@ impl<S: Share> Vfs<S> {
     /// As [`Vfs::flush`].
     pub fn flushed(&self, handle: u64) -> Option<Result<()>> {
         match self.handles.file(handle) {
-            Ok(open) if open.shared.is_dirty() || self.share.is_in_doubt(&open.remote.file) => None,
-            Ok(open) => Some(told(&open, Occasion::Close)),
+            Ok(open) if open.file.lock().is_dirty() || self.share.is_in_doubt(&open.open) => None,
+            Ok(open) => Some(open.report(Occasion::Close)),
             Err(error) => Some(Err(error)),
         }
     }
@@ -219,14 +258,13 @@ impl<S: Share> Vfs<S> {
     /// `EBADF` if the handle is not open; what the share answered to a write of this file.
     pub async fn flush(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
-        open.shared.back.drain().await;
-        self.settle_pending(&open.shared).await?;
-        if self.share.is_in_doubt(&open.remote.file)
-            && let Err(error) = self.share.confirm(&open.remote.file).await
+        self.files.drain(&open.file).await;
+        if self.share.is_in_doubt(&open.open)
+            && let Err(error) = self.share.confirm(&open.open).await
         {
-            open.shared.back.fail(error);
+            self.files.event(&open.file, Event::Failed(error));
         }
-        told(&open, Occasion::Close)
+        open.report(Occasion::Close)
     }
 
     /// Has the server put the file's data on its disk.
@@ -235,43 +273,45 @@ impl<S: Share> Vfs<S> {
     /// `EBADF` if the handle is not open; what the share answered, to an earlier write of this file as well.
     pub async fn fsync(&self, handle: u64) -> Result<()> {
         let open = self.handles.file(handle)?;
-        let mark = open.shared.flushes.lock().want();
-        open.shared.back.drain().await;
-        self.settle_pending(&open.shared).await?;
-        let flushed = open.shared.flushes.lock().is_done_since(mark);
-        told(&open, Occasion::Sync)?;
+        let mark = open.file.lock().want_flush();
+        self.files.drain(&open.file).await;
+        let flushed = open.file.lock().is_flushed_since(mark);
+        open.report(Occasion::Sync)?;
         if flushed {
             return Ok(());
         }
         // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
-        let writer = if open.access.write { Some(Arc::clone(&open)) } else { self.writer(open.ino) };
+        let writer = if open.access.write {
+            Some(Arc::clone(&open.open))
+        } else {
+            open.file.lock().writer().map(|(_, writer)| writer)
+        };
         match writer {
-            Some(writer) => match self.share.flush(&writer.remote.file).await {
+            Some(writer) => match self.share.flush(&writer).await {
                 Ok(()) => Ok(()),
                 Err(error) => {
                     // Every handle is told, and this one now.
-                    open.shared.back.fail(error.clone());
-                    told(&open, Occasion::Sync)?;
+                    self.files.event(&open.file, Event::Failed(error.clone()));
+                    open.report(Occasion::Sync)?;
                     Err(error.into())
                 }
             },
             None if self.options.read_only => Ok(()),
-            None => self.fsync_by_path(open.ino).await,
+            None => self.fsync_by_path(&open.file).await,
         }
     }
 
     /// For a file that is only open for reading: it may have been written through a handle that is
     /// closed by now.
-    async fn fsync_by_path(&self, ino: u64) -> Result<()> {
-        let path = self.path(ino)?;
-        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)).ok_or_else(VfsError::stale)?;
+    async fn fsync_by_path(&self, file: &FileOf<S>) -> Result<()> {
+        let path = self.path(file.ino)?;
         let how = OpenHow {
             read: false,
             write: true,
             disposition: crate::share::Disposition::Open,
             readonly: false,
             // Of the file's own lease, which it therefore does not break.
-            lease: self.asked_lease(self.lease_of(key), Caching::NONE),
+            lease: self.asked_lease(Self::lease_of(file), Caching::NONE),
         };
         let file = match self.share.open(&path, how).await {
             Ok((file, ..)) => file,
@@ -293,12 +333,12 @@ impl<S: Share> Vfs<S> {
     async fn read_direct(&self, open: &OpenFile<S>, offset: u64, length: u32) -> Result<Bytes> {
         let limit = self.share.limits().read.max(1);
         if length <= limit {
-            return Ok(self.share.read(&open.remote.file, offset, length).await?);
+            return Ok(self.share.read(&open.open, offset, length).await?);
         }
         let mut all = BytesMut::with_capacity(length as usize);
         while all.len() < length as usize {
             let wanted = limit.min(length - all.len() as u32);
-            let part = self.share.read(&open.remote.file, offset + all.len() as u64, wanted).await?;
+            let part = self.share.read(&open.open, offset + all.len() as u64, wanted).await?;
             all.extend_from_slice(&part);
             if (part.len() as u32) < wanted {
                 break;
@@ -317,96 +357,46 @@ impl<S: Share> Vfs<S> {
         Ok(open)
     }
 
-    /// Whether the server vouches at this moment that nobody else has the file open.
-    fn may_hold(&self, open: &OpenFile<S>) -> bool {
-        self.vouched_to(open.remote.lease).writes()
-    }
-
-    /// A write up to `end` was taken.
-    fn hold(&self, open: &OpenFile<S>, end: u64) {
-        let now = FileTime::from(SystemTime::now());
-        self.with_inodes(|inodes| {
-            if let Some(node) = inodes.get_mut(open.ino) {
-                node.attributes.holds(end, now);
-                node.data.changed();
-            }
-        });
-        // If all of it has reached the server before this was said, nobody else will take it back.
-        if !open.shared.back.is_dirty() {
-            crate::cache::Sink::cleaned(open);
-        }
-    }
-
     /// Waits until the server has what was written to a file.
     pub(super) async fn drain_file(&self, ino: u64) {
-        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key));
-        if let Some(file) = key.and_then(|key| self.files.get(key)) {
-            file.back.drain().await;
-            if let Err(error) = self.settle_pending(&file).await {
-                tracing::warn!(%error, "times or attributes that were set are lost");
-            }
+        if let Some(file) = self.with_inodes(|inodes| inodes.file(ino).cloned()) {
+            self.files.drain(&file).await;
         }
     }
 
-    /// The file's size, if the server vouches for it, or its version was compared with the server's not too long ago.
-    fn valid_size(&self, open: &OpenFile<S>) -> Option<u64> {
-        let now = Instant::now();
-        let leased = self.is_vouched_for(open.remote.lease);
-        self.with_inodes(|inodes| {
-            let node = inodes.get(open.ino)?;
-            let held = leased || node.attributes.is_held();
-            let valid = held || node.data.is_valid(now, self.options.attr_timeout);
-            valid.then(|| node.attributes.metadata().size)
-        })
-    }
-
-    /// Where an appending write goes, if the server vouches for it.
+    /// Where an appending write goes, if no other client can write.
     fn leased_end(&self, open: &OpenFile<S>) -> Option<u64> {
-        if self.may_hold(open) { self.size(open.ino).ok() } else { None }
-    }
-
-    fn size(&self, ino: u64) -> Result<u64> {
-        self.with_inodes(|inodes| inodes.get(ino).map(|node| node.attributes.metadata().size))
-            .ok_or_else(VfsError::stale)
+        let state = open.file.lock();
+        self.policy.may_write_back(state.caching()).then(|| state.size())
     }
 
     /// Where a file ends that is written at its end: the kernel's idea of that may be old.
     async fn end_of(&self, open: &OpenFile<S>) -> Result<u64> {
-        match self.valid_size(open) {
-            Some(size) => Ok(size),
-            None => {
-                self.refresh(open.ino).await?;
-                self.size(open.ino)
-            }
+        let valid = open.file.lock().valid_size(self.policy, Instant::now());
+        if valid.is_none() {
+            self.refresh(open.file.ino).await?;
         }
+        Ok(valid.unwrap_or_else(|| open.file.lock().size()))
     }
 
     /// Takes a read into account: whether it belongs to a stream. If so, what the stream will want is
     /// fetched, and what it has left is let go.
-    fn follow(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32) -> Result<bool> {
-        let (chunk, size) = (self.cache.chunk(), self.size(open.ino)?);
+    fn follow(&self, open: &Arc<OpenFile<S>>, offset: u64, length: u32, size: u64) -> bool {
+        let chunk = self.cache.chunk();
         let terms = Terms { chunk, size, limit: self.cache.read_window() };
         let mut readers = open.readers.lock();
         let advice = readers.observe(offset, u64::from(length), terms);
-        self.cache.let_go(open.key, advice.passed, advice.behind);
+        self.cache.let_go(open.file.key, advice.passed, advice.behind);
         for index in advice.ahead {
             let (cache, open) = (Arc::clone(&self.cache), Arc::clone(open));
             let task = tokio::spawn(async move {
-                if cache.fetch_ahead(open.key, index, size, &*open).await == Ahead::NoRoom {
+                if cache.fetch_ahead(open.file.key, index, size, &*open).await == Ahead::NoRoom {
                     open.readers.lock().pressed(advice.stream, index, chunk);
                 }
             });
             readers.expect(advice.stream, task.abort_handle());
         }
-        Ok(advice.whole)
-    }
-}
-
-/// What the program is to be told of earlier writes.
-fn told<S: Share>(open: &OpenFile<S>, occasion: Occasion) -> Result<()> {
-    match open.shared.back.failure(&open.seen, occasion) {
-        Some(error) => Err(error.into()),
-        None => Ok(()),
+        advice.whole
     }
 }
 
@@ -423,6 +413,28 @@ pub struct Reading<S: Share> {
     length: u32,
     /// Whole chunks are read, not only the pages that hold the range.
     whole: bool,
+    known: Known,
+}
+
+/// What was known of a read's data when it began.
+enum Known {
+    /// Nothing that may be used.
+    Nothing,
+    /// All of it is dirty.
+    Data(Bytes),
+    /// The file's size, and that what is cached may be used.
+    Size(u64),
+}
+
+/// What became of a write.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Taken {
+    /// It is dirty now.
+    Yes,
+    /// There is no room before something was sent.
+    NoRoom,
+    /// It may not be dirty: it has to go through.
+    MayNot,
 }
 
 impl<S: Share> Reading<S> {
@@ -436,7 +448,7 @@ impl<S: Share> Reading<S> {
     }
 
     fn request(&self, size: u64) -> Request {
-        let (file, length) = (self.open.key, u64::from(self.length));
+        let (file, length) = (self.open.file.key, u64::from(self.length));
         Request { file, offset: self.offset, length, size, whole: self.whole }
     }
 }
@@ -445,7 +457,7 @@ impl<S: Share> Reading<S> {
 pub struct Writing<S: Share> {
     open: Arc<OpenFile<S>>,
     offset: u64,
-    _underway: Underway,
+    _underway: WriteUnderWay<S>,
 }
 
 /// A write under way. However it ends, what was cached of its range is out of date then.
@@ -458,12 +470,7 @@ pub(super) struct Changed<'a, S: Share> {
 
 impl<S: Share> Drop for Changed<'_, S> {
     fn drop(&mut self) {
-        self.vfs.with_inodes(|inodes| {
-            if let Some(node) = inodes.get_mut(self.open.ino) {
-                node.attributes.changed();
-                node.data.changed();
-            }
-        });
-        self.vfs.cache.invalidate(self.open.key, self.start..self.end);
+        self.open.file.lock().written(Instant::now());
+        self.vfs.cache.invalidate(self.open.file.key, self.start..self.end);
     }
 }

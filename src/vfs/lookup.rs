@@ -1,8 +1,9 @@
 //! Names to inodes, and their attributes.
 
-use super::attributes::Attr;
 use super::errno::{Result, VfsError};
+use super::file::Event;
 use super::inodes::Admission;
+use super::presentation::Attr;
 use super::{ROOT, Vfs, names};
 use crate::share::{Share, ShareError};
 use crate::wire::NtStatus;
@@ -61,7 +62,7 @@ impl<S: Share> Vfs<S> {
     pub fn known_attributes(&self, ino: u64) -> Option<Attr> {
         self.with_inodes(|inodes| {
             let attr = self.believed(inodes, ino, Instant::now())?;
-            inodes.get_mut(ino)?.attributes.told();
+            inodes.file(ino)?.lock().shown_to_kernel();
             Some(attr)
         })
     }
@@ -91,18 +92,20 @@ impl<S: Share> Vfs<S> {
         // The answer is to be of after them: see `settle_closes`.
         self.close_doubtful(ino).await;
         self.settle_closes(ino).await;
-        let (handles, path, token) = self
-            .with_inodes(|inodes| {
-                let node = inodes.get(ino)?;
-                Some((node.handles.clone(), inodes.path(ino, &self.root), node.attributes.token()))
-            })
+        let (file, path) = self
+            .with_inodes(|inodes| Some((Arc::clone(inodes.file(ino)?), inodes.path(ino, &self.root))))
             .ok_or_else(VfsError::stale)?;
-        if let Some(open) = self.handles.find(&handles, |_| true) {
-            let metadata = self.share.metadata(&open.remote.file).await?;
-            self.with_inodes(|inodes| inodes.store(ino, metadata, token, Instant::now()));
-            if !self.is_alone(open.remote.lease) && !self.is_vouched_for(open.remote.lease) {
-                self.cache.drop_file(open.key);
-                self.forget_in_time(&open.shared);
+        let (token, open) = {
+            let state = file.lock();
+            (state.token(), state.live_open())
+        };
+        if let Some(open) = open {
+            let metadata = self.share.metadata(&open).await?;
+            self.files.event(&file, Event::Fetched { metadata, token });
+            let granted = file.lock().caching();
+            if !self.is_alone(granted) && !self.policy.believes_data(granted) {
+                self.cache.drop_file(file.key);
+                self.forget_in_time(&file);
             }
             return Ok(());
         }
@@ -144,16 +147,10 @@ impl<S: Share> Vfs<S> {
     pub(super) fn attr(&self, ino: u64) -> Result<Attr> {
         self.with_inodes(|inodes| {
             let attr = self.shown(inodes, ino, Instant::now())?;
-            inodes.get_mut(ino)?.attributes.told();
+            inodes.file(ino)?.lock().shown_to_kernel();
             Some(attr)
         })
         .ok_or_else(VfsError::stale)
-    }
-
-    /// An open file of this inode that can be written through, if there is one.
-    pub(super) fn writer(&self, ino: u64) -> Option<Arc<super::handles::OpenFile<S>>> {
-        let handles = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.handles.clone()))?;
-        self.handles.find(&handles, |file| file.access.write)
     }
 }
 

@@ -5,12 +5,12 @@
 //! none of SMB. The actors:
 //!
 //! - `inodes`: which file an inode number means.
-//! - `attributes`: what is known of a file, and for how long.
+//! - [`file`]: what is known of a file, and what waits to be done for it; `policy`: what may be believed.
 //! - [`names`]: names of POSIX in UTF-16, and back.
 //! - [`errno`]: what a failure means to a program.
 //! - `handles`: open files and directories.
 //! - `catalogue`, `directories`: what is known of directories, and who watches them; `walk`, `ahead`: which are listed ahead.
-//! - `forgetting`: what the kernel is to forget.
+//! - `kernel_view`: what the kernel keeps, and how it is told to forget; `lane`: in which order.
 //! - One file per group of operations: `lookup`, `setattr`, `open`, `sharing`, `io`, `copy`, `remove`, `rename`, `readdir`.
 //!
 //! What a user can rely on:
@@ -38,31 +38,32 @@
 //! the share does. Whatever the server answers, no operation panics.
 
 mod ahead;
-mod attributes;
 mod breaks;
 mod catalogue;
 mod closings;
 mod copy;
-mod deferred;
 mod directories;
 pub mod errno;
-mod files;
-mod forgetting;
+mod file;
 mod handles;
 mod inodes;
 mod io;
+mod kernel_view;
 mod known;
+mod lane;
 mod lookup;
 pub mod names;
 mod open;
 mod pending;
+mod policy;
+mod presentation;
 mod readdir;
 mod readers;
 mod remove;
 mod rename;
 mod setattr;
 mod sharing;
-mod underway;
+mod unanswered;
 mod walk;
 mod weight;
 
@@ -73,30 +74,29 @@ use crate::cache::PageCache;
 use crate::config::CacheMode;
 use crate::share::{RemotePath, Share, ShareError, Space};
 use ahead::Ahead;
-use attributes::Presentation;
 use catalogue::Catalogue;
-use deferred::Deferred;
 use directories::{Directories, NewWatches};
-use files::{Idle, SharedFiles};
-use forgetting::Forgetting;
+use file::driver::{Files, Open};
 use handles::Handles;
 use inodes::{Departed, Inodes};
+use kernel_view::KernelView;
 use parking_lot::Mutex;
+use policy::Policy;
+use presentation::Presentation;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
-use underway::Writes;
 use walk::Walk;
 
-pub use attributes::Attr;
 pub use copy::Copying;
 pub use errno::{ErrorSource, Result, VfsError};
-pub use forgetting::Forgotten;
 pub use inodes::ROOT;
 pub use io::{Reading, Writing};
+pub use kernel_view::{Forgotten, Lanes};
+pub use lane::{Lane, Task};
 pub use open::Opened;
+pub use presentation::Attr;
 pub use readdir::Listed;
 pub use setattr::{SetAttr, SetTime};
 
@@ -131,10 +131,10 @@ pub struct Vfs<S: Share> {
     /// What of the share the mount shows.
     root: RemotePath,
     show: Presentation,
-    inodes: Arc<Mutex<Inodes>>,
+    policy: Policy,
+    inodes: Arc<Mutex<Inodes<Open<S>>>>,
     handles: Handles<S>,
-    files: SharedFiles<S>,
-    deferred: Mutex<Deferred<Idle<S>>>,
+    files: Arc<Files<S>>,
     /// Always locked after the inodes.
     catalogue: Mutex<Directories<S>>,
     new_watches: NewWatches<S>,
@@ -143,8 +143,7 @@ pub struct Vfs<S: Share> {
     /// Always locked after the inodes.
     walk: Mutex<Walk>,
     cache: Arc<PageCache<ShareError>>,
-    writes: Arc<Writes>,
-    forgetting: Forgetting,
+    kernel_view: Arc<KernelView>,
     /// The directory in which a file was removed last, if none was opened since; 0 otherwise.
     unlinked_in: AtomicU64,
     /// How much space there was, and when: until this mount changes it.
@@ -153,8 +152,8 @@ pub struct Vfs<S: Share> {
     next_hidden: AtomicU64,
     /// A listing held a name that no honest server gives, and the log says so.
     hostile_name_logged: AtomicBool,
-    /// The server has vouched for a file.
-    vouches: AtomicBool,
+    /// The server has granted a lease.
+    grants_leases: AtomicBool,
 }
 
 impl<S: Share> Vfs<S> {
@@ -169,28 +168,30 @@ impl<S: Share> Vfs<S> {
             // What programs take for their buffers: no less than a page, no more than a request of the kernel.
             block_size: limits.read.clamp(4096, 1 << 20),
         };
+        let policy = Policy { mode: options.cache, timeout: options.attr_timeout };
+        let cache = Arc::new(PageCache::new(limits.read, options.cache_size));
+        let (inodes, kernel_view) = (Arc::new(Mutex::new(Inodes::new())), Arc::new(KernelView::new()));
         Vfs {
-            cache: Arc::new(PageCache::new(limits.read, options.cache_size)),
+            files: Files::new(Arc::clone(&share), Arc::clone(&cache), Arc::clone(&kernel_view), Arc::clone(&inodes)),
+            cache,
             share,
+            policy,
             options,
             root,
             show,
-            inodes: Arc::new(Mutex::new(Inodes::new())),
+            inodes,
             handles: Handles::new(),
-            files: SharedFiles::new(),
-            deferred: Mutex::new(Deferred::new()),
             catalogue: Mutex::new(Catalogue::new()),
             new_watches: NewWatches::new(),
             next_watch: AtomicU64::new(1),
             ahead: Arc::default(),
             walk: Mutex::default(),
-            writes: Arc::default(),
-            forgetting: Forgetting::new(),
+            kernel_view,
             unlinked_in: AtomicU64::new(0),
             space: Mutex::default(),
             next_hidden: AtomicU64::new(RandomState::new().hash_one(std::process::id())),
             hostile_name_logged: AtomicBool::new(false),
-            vouches: AtomicBool::new(false),
+            grants_leases: AtomicBool::new(false),
         }
     }
 
@@ -216,9 +217,9 @@ impl<S: Share> Vfs<S> {
         *self.space.lock() = None;
     }
 
-    /// What the kernel is to forget, for the one who tells it.
-    pub fn forgotten(&self) -> Option<mpsc::Receiver<Forgotten>> {
-        self.forgetting.listen()
+    /// What the kernel is to forget, once, for the threads that tell it.
+    pub fn forgotten(&self) -> Option<Lanes> {
+        self.kernel_view.listen()
     }
 
     /// The options that this was made with.
@@ -227,7 +228,7 @@ impl<S: Share> Vfs<S> {
     }
 
     /// Works on the table of inodes, and drops what is cached of files that this showed to have changed.
-    fn with_inodes<R>(&self, work: impl FnOnce(&mut Inodes) -> R) -> R {
+    fn with_inodes<R>(&self, work: impl FnOnce(&mut Inodes<Open<S>>) -> R) -> R {
         let (result, stale, displaced) = {
             let mut inodes = self.inodes.lock();
             let result = work(&mut inodes);
@@ -240,7 +241,7 @@ impl<S: Share> Vfs<S> {
         for key in stale {
             self.cache.drop_file(key);
         }
-        self.close_displaced(displaced);
+        self.files.begin_to_close(&displaced);
         result
     }
 

@@ -1,15 +1,16 @@
 //! Opening, creating and closing files.
 
-use super::attributes::{Attr, DataVersion};
 use super::errno::{Result, VfsError};
-use super::files::{Idle, Remote, SharedFile};
-use super::handles::{Access, Leaving, OpenFile};
+use super::file::Event;
+use super::file::driver::{FileOf, Open};
+use super::file::handle::{Access, Occasion};
+use super::handles::{Leaving, OpenFile};
 use super::inodes::Admission;
+use super::presentation::Attr;
 use super::{Vfs, names, pending};
-use crate::cache::{Occasion, WriteBack};
-use crate::config::CacheMode;
 use crate::share::{
-    Caching, CreateAction, Disposition, FileKind, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share, ShareError,
+    Caching, CreateAction, Disposition, FileKind, Granted, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Share,
+    ShareError,
 };
 use crate::wire::NtStatus;
 use bytes::Bytes;
@@ -35,11 +36,14 @@ pub struct Opened {
     pub keep_cache: bool,
 }
 
-/// What a close has still to do.
-enum Rest<S: Share> {
-    Everything(Leaving<S>),
-    /// Another open is to be closed at the server.
-    Idle(Idle<S>),
+/// How a file was just opened at the server.
+struct New {
+    access: Access,
+    lease: LeaseKey,
+    granted: Granted,
+    metadata: Metadata,
+    /// The open has truncated it.
+    is_changed: bool,
 }
 
 impl<S: Share> Vfs<S> {
@@ -54,34 +58,35 @@ impl<S: Share> Vfs<S> {
         }
         // The server's answer is to be of after what was written.
         self.drain_file(ino).await;
-        let (path, kind, token, key, size) = self
+        let (path, kind, file) = self
             .with_inodes(|inodes| {
                 let node = inodes.get(ino)?;
-                let size = node.attributes.metadata().size;
-                Some((inodes.path(ino, &self.root)?, node.kind, node.attributes.token(), node.key, size))
+                Some((inodes.path(ino, &self.root)?, node.kind, Arc::clone(&node.file)))
             })
             .ok_or_else(VfsError::stale)?;
         if kind == FileKind::Directory {
             return Err(VfsError::rule(libc::EISDIR, "a directory cannot be opened as a file"));
         }
-        if let Some(shared) = self.files.get(key)
-            && let Some(opened) = self.open_shared(&shared, access)
-        {
-            if self.is_resized(ino) {
-                self.forgetting.data(ino).await;
+        let (token, size) = {
+            let state = file.lock();
+            (state.token(), state.size())
+        };
+        if let Some(opened) = self.open_shared(&file, access) {
+            if file.lock().is_resized() {
+                self.files.kernel_forgets(&file).await;
             }
             return Ok(opened);
         }
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
         self.close_doubtful(ino).await;
         self.settle_closes(ino).await;
-        let lease = self.lease_of(key);
+        let lease = Self::lease_of(&file);
         let how = self.how(access, disposition, false, lease);
         // A file that is small comes along.
         let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
         let wanted = if reads_all { self.share.limits().read.min(size as u32) } else { 0 };
         let opened = self.open_on_share(&path, how, wanted).await;
-        let (file, metadata, action, data) = opened.map_err(|error| match error.nt_status() {
+        let (open, metadata, action, data) = opened.map_err(|error| match error.nt_status() {
             // Something else has its name now: a directory, or a file that this lease is not of.
             Some(NtStatus::FILE_IS_A_DIRECTORY | NtStatus::INVALID_PARAMETER) => {
                 self.doubt_name(ino);
@@ -90,47 +95,28 @@ impl<S: Share> Vfs<S> {
             _ => self.stale_if_absent(ino, error),
         })?;
 
-        let handle = self.handles.number();
-        let alone = self.is_alone(lease);
-        let registered = self.with_inodes(|inodes| {
-            if !inodes.is_still(ino, &metadata) {
-                return None;
+        let differs = self.with_inodes(|inodes| {
+            let is_still = inodes.is_still(ino, &metadata);
+            let differs = file.lock().size() != metadata.size;
+            if is_still {
+                inodes.store(ino, metadata, token, Instant::now());
             }
-            let version = DataVersion::from(&metadata);
-            let differs = inodes.get(ino)?.attributes.metadata().size != metadata.size;
-            inodes.store(ino, metadata, token, Instant::now());
-            let node = inodes.get_mut(ino)?;
-            // What it truncates itself the kernel knows.
-            let is_resized = !access.truncate && (differs || node.attributes.is_resized());
-            if action != CreateAction::Opened {
-                node.data.changed();
-                node.attributes.changed_as_told();
-            }
-            let keep_cache = node.data.kernel_opens(handle, version, alone);
-            let key = node.key;
-            if !alone {
-                self.cache.drop_file(key);
-            }
-            if node.attributes.token() == token && data.len() as u64 == metadata.size && !data.is_empty() {
-                self.cache.fill(key, data);
-            }
-            inodes.opened(ino, handle);
-            Some((key, keep_cache, is_resized))
+            is_still.then_some(differs)
         });
-        let Some((key, keep_cache, is_resized)) = registered else {
+        let Some(differs) = differs else {
             self.doubt_name(ino);
-            self.close_unused(file).await;
+            self.close_unused(open).await;
             return Err(VfsError::stale());
         };
-        let shared = self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
-        if is_resized || !alone {
-            // The kernel would go on believing the size that it was told before, and read no further.
-            self.forgetting.data(ino).await;
+        let granted = self.granted(&file, lease);
+        let is_unchanged = file.lock().token() == token;
+        if is_unchanged && data.len() as u64 == metadata.size && !data.is_empty() {
+            self.cache.fill(file.key, data);
         }
-        if !alone {
-            self.forget_in_time(&shared);
-        }
-        Ok(Opened { handle, direct: self.bypasses_kernel(access), keep_cache })
+        // What it truncates itself the kernel knows.
+        let is_resized = !access.truncate && (differs || file.lock().is_resized());
+        let is_changed = action != CreateAction::Opened;
+        Ok(self.opened(&file, open, New { access, lease, granted, metadata, is_changed }, is_resized).await)
     }
 
     /// Creates a file, or opens the one that is there unless `O_EXCL` is given. The inode gets one
@@ -150,19 +136,18 @@ impl<S: Share> Vfs<S> {
         let (directory, before) =
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
-        let occupant =
-            self.with_inodes(|inodes| inodes.at(parent, &name).and_then(|ino| Some((ino, inodes.get(ino)?.key))));
+        let occupant = self.with_inodes(|inodes| inodes.file(inodes.at(parent, &name)?).cloned());
         let mut lease = None;
-        if let Some((ino, key)) = occupant {
-            self.drain_file(ino).await;
-            self.settle_closes(ino).await;
-            lease = self.files.get(key).map(|file| file.lease);
+        if let Some(file) = occupant {
+            self.files.drain(&file).await;
+            self.settle_closes(file.ino).await;
+            lease = file.lock().lease();
         }
         let lease = lease.unwrap_or_else(LeaseKey::random);
         let how = self.how(access, disposition, mode & libc::S_IWUSR == 0, lease);
         let asked = self.asking();
         let opened = pending::once_free(|| self.open_on_share(&path, how, 0), || self.is_pending(&path)).await;
-        let (file, metadata, action, _) = match opened {
+        let (open, metadata, action, _) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 self.with_inodes(|inodes| self.entry_changed(inodes, parent, &name, None));
@@ -173,39 +158,26 @@ impl<S: Share> Vfs<S> {
             self.saw(parent, &name, Some(metadata), asked);
         }
 
-        let handle = self.handles.number();
-        let (now, alone) = (Instant::now(), self.is_alone(lease));
-        let registered = self.with_inodes(|inodes| {
+        let now = Instant::now();
+        let file = self.with_inodes(|inodes| {
             let mut before = before;
             if action == CreateAction::Created {
-                // Whoever had this name has gone, even if the new file has got its file id.
+                // What had this name has gone, even if the new file has got its file id.
                 inodes.vanished(parent, &name, before);
                 before = inodes.glimpse(parent, &name);
                 self.entry_changed(inodes, parent, &name, Some(Some(metadata)));
             }
             let Admission::Node(ino) = inodes.admit(parent, &name, metadata, before, now) else { return None };
-            let node = inodes.get_mut(ino)?;
-            if action == CreateAction::Overwritten {
-                node.data.changed();
-                node.attributes.changed_as_told();
-            }
-            let keep_cache = node.data.kernel_opens(handle, DataVersion::from(&metadata), alone);
-            let key = node.key;
-            if !alone {
-                self.cache.drop_file(key);
-            }
-            inodes.opened(ino, handle);
-            Some((ino, key, keep_cache))
+            inodes.file(ino).cloned()
         });
-        let Some((ino, key, keep_cache)) = registered else {
-            self.close_unused(file).await;
+        let Some(file) = file else {
+            self.close_unused(open).await;
             return Err(VfsError::stale());
         };
-        let shared = self.register(handle, (ino, key), Arc::new(Remote::new(file, access, lease)), access);
-        if !alone {
-            self.forget_in_time(&shared);
-        }
-        Ok((self.attr(ino)?, Opened { handle, direct: self.bypasses_kernel(access), keep_cache }))
+        let granted = self.granted(&file, lease);
+        let is_changed = action == CreateAction::Overwritten;
+        let opened = self.opened(&file, open, New { access, lease, granted, metadata, is_changed }, false).await;
+        Ok((self.attr(file.ino)?, opened))
     }
 
     /// Waits for closes of the inode that are under way. While a file is open, Samba goes on telling the
@@ -232,18 +204,12 @@ impl<S: Share> Vfs<S> {
 
     /// The kernel closes a handle. It is off the table at once, and an open that can be kept is kept at once, so that the
     /// next open(2) finds it; otherwise the future closes it on the share. Unless data is still to be written, its CLOSE is
-    /// on its way when this returns: whoever removes the file next takes it along. To be called within the runtime.
+    /// on its way when this returns: an operation that removes the file next takes it along. To be called within the runtime.
     /// Errors can be told to nobody any more, so they are logged.
     pub fn release(self: &Arc<Self>, handle: u64) -> impl Future<Output = ()> + Send + use<S> {
-        let rest = self.handles.take(handle).and_then(|leaving| self.keep_now(leaving));
         let vfs = Arc::clone(self);
-        let closing = rest.map(|rest| {
-            let mut closing = Box::pin(async move {
-                match rest {
-                    Rest::Everything(leaving) => vfs.finish_close(leaving).await,
-                    Rest::Idle(idle) => vfs.close_idle(idle).await,
-                }
-            });
+        let closing = self.handles.take(handle).map(|leaving| {
+            let mut closing = Box::pin(async move { vfs.finish_close(leaving).await });
             let done = closing.as_mut().now_or_never().is_some();
             (closing, done)
         });
@@ -254,35 +220,19 @@ impl<S: Share> Vfs<S> {
         }
     }
 
-    /// Closes a handle without the server if that is possible: what remains to be done.
-    fn keep_now(&self, leaving: Leaving<S>) -> Option<Rest<S>> {
-        let open = &leaving.file;
-        let is_hidden = self.with_inodes(|inodes| inodes.get(open.ino).is_none_or(|node| node.hidden));
-        let has_failed = open.shared.back.failure(&open.seen, Occasion::Close).is_some();
-        if is_hidden || has_failed || open.shared.is_dirty() || !self.may_keep(&open.remote) {
-            return Some(Rest::Everything(leaving));
-        }
-        let _closing = self.handles.closing(leaving.closing);
-        open.readers.lock().give_up();
-        let idle = Idle { remote: Arc::clone(&open.remote), shared: Arc::clone(&open.shared) };
-        let rest = if open.remote.leave() { self.keep(idle, false) } else { None };
-        self.with_inodes(|inodes| inodes.closed(open.ino, open.handle, &self.root));
-        rest.map(Rest::Idle)
-    }
-
     /// Closes every open handle, all at the same time. For the end of the mount.
     pub async fn drain(&self) {
         self.handles.remove_directories();
         join_all(self.handles.files().into_iter().map(|handle| self.close(handle))).await;
-        let kept = self.deferred.lock().take_all(|_| true);
-        self.close_all_idle(kept).await;
+        let kept = self.files.take_kept(|_| true);
+        self.files.close_kept(&kept).await;
         // Those that were being closed already.
         self.settle_all_closes().await;
     }
 
     async fn close(&self, handle: u64) {
         if let Some(leaving) = self.handles.take(handle) {
-            // Nobody else is going to wait for it together with others.
+            // No other close is going to be sent together with it.
             tokio::join!(self.finish_close(leaving), async { self.share.send_closes() });
         }
     }
@@ -290,22 +240,26 @@ impl<S: Share> Vfs<S> {
     async fn finish_close(&self, leaving: Leaving<S>) {
         let Leaving { file: open, closing } = leaving;
         let _closing = self.handles.closing(closing);
+        let (file, handle) = (&open.file, open.handle);
+        self.files.event(file, Event::HandleReleased { handle });
         open.readers.lock().give_up();
-        open.shared.back.drain().await;
-        let set = self.settle_pending_through(&open).await;
-        let failure = open.shared.back.failure(&open.seen, Occasion::Close).or(set.err());
-        if let Some(error) = failure {
+        if file.lock().is_dirty() {
+            self.files.drain(file).await;
+        }
+        if let Err(error) = open.report(Occasion::Close) {
             tracing::error!(%error, "data that was written is lost: close(2) and fsync(2) have said so, if anybody asked");
         }
-        if open.remote.leave() {
-            let is_hidden = self.with_inodes(|inodes| inodes.get(open.ino).is_none_or(|node| node.hidden));
-            let idle = Idle { remote: Arc::clone(&open.remote), shared: Arc::clone(&open.shared) };
-            if let Some(idle) = self.keep(idle, is_hidden) {
-                self.close_idle(idle).await;
-            }
+        let is_hidden = self.with_inodes(|inodes| inodes.get(file.ino).is_none_or(|node| node.hidden));
+        let is_kept = self.files.with(file, |state, now| {
+            let keep = !is_hidden && state.may_keep(handle, self.policy);
+            let actions = state.on(Event::HandleClosed { handle, keep }, now);
+            (state.has_kept_open(), actions)
+        });
+        if is_kept {
+            self.files.kept(file);
         }
-        let hidden = self.with_inodes(|inodes| inodes.closed(open.ino, open.handle, &self.root));
-        if let Some(path) = hidden {
+        file.until(|state| !state.is_closing()).await;
+        if let Some(path) = self.with_inodes(|inodes| inodes.closed(file.ino, &self.root)) {
             self.remove_hidden(&path).await;
         }
     }
@@ -317,7 +271,7 @@ impl<S: Share> Vfs<S> {
 
     /// What an open asks to be vouched for: nothing where nothing is cached.
     pub(super) fn asked_lease(&self, key: LeaseKey, caching: Caching) -> Option<Lease> {
-        (self.options.cache != CacheMode::None).then_some(Lease { key, caching })
+        self.policy.asks_for_leases().then_some(Lease { key, caching })
     }
 
     /// Opens a file, and reads as many of its first bytes. If the server has too many files open for this client,
@@ -335,45 +289,64 @@ impl<S: Share> Vfs<S> {
             let (file, metadata, action) = self.share.open(path, how).await?;
             Ok((file, metadata, action, Bytes::new()))
         };
-        let opened = match open().await {
+        match open().await {
             Err(error) if has_too_many(&error) => {
-                let kept = self.deferred.lock().give_way();
-                tracing::info!(%error, kept = kept.len(), "files that nobody uses are closed");
-                self.close_all_idle(kept).await;
+                let kept = self.files.give_way();
+                tracing::info!(%error, kept = kept.len(), "kept opens are closed");
+                self.files.close_kept(&kept).await;
                 open().await
             }
             result => result,
-        };
-        if let Some(lease) = how.lease.filter(|_| opened.is_ok()) {
-            self.learn_from(lease.key);
         }
-        opened
+    }
+
+    /// What the server grants under a lease that a file was just opened with. What is cached of a file that other clients
+    /// have open may be out of date.
+    fn granted(&self, file: &FileOf<S>, lease: LeaseKey) -> Granted {
+        self.files.lease(lease, file);
+        let granted = self.share.granted(lease);
+        self.learn_from(granted.caching);
+        if !self.is_alone(granted.caching) {
+            self.cache.drop_file(file.key);
+        }
+        granted
+    }
+
+    /// The server has opened a file: a handle of it is open from now on. The kernel believed another size if `is_resized`.
+    async fn opened(&self, file: &FileOf<S>, open: S::File, new: New, is_resized: bool) -> Opened {
+        let New { access, lease, granted, metadata, is_changed } = new;
+        let (handle, open) = (self.handles.number(), Arc::new(open));
+        let alone = self.is_alone(granted.caching);
+        let grid = self.share.limits().write;
+        let keep_cache = self.files.with(file, |state, now| {
+            if is_changed {
+                state.replaced(now);
+            }
+            let keep_cache = state.kernel_opens(handle, access, &metadata, alone);
+            let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };
+            (keep_cache, state.on(event, now))
+        });
+        self.files.leased(lease);
+        if file.lock().is_older_than(granted) {
+            // A break came in between: what is left now is not what was read before it.
+            self.files.event(file, Event::Granted(self.share.granted(lease)));
+        }
+        self.register(handle, file, open, access);
+        if is_resized || !alone {
+            // The kernel would go on believing the size that it was told before, and read no further.
+            self.files.kernel_forgets(file).await;
+        }
+        if !alone {
+            self.forget_in_time(file);
+        }
+        Opened { handle, direct: self.bypasses_kernel(access), keep_cache }
     }
 
     /// A handle is open from now on.
-    pub(super) fn register(
-        &self,
-        handle: u64,
-        (ino, key): (u64, u64),
-        remote: Arc<Remote<S>>,
-        access: Access,
-    ) -> Arc<SharedFile<S>> {
+    pub(super) fn register(&self, handle: u64, file: &FileOf<S>, open: Open<S>, access: Access) {
         self.unlinked_in.store(0, Ordering::Relaxed);
-        let back = || WriteBack::new(key, self.share.limits().write, Arc::clone(&self.cache));
-        let shared = self.files.join((ino, key), remote.lease, back);
-        self.handles.add(OpenFile {
-            handle,
-            ino,
-            key,
-            share: Arc::clone(&self.share),
-            inodes: Arc::clone(&self.inodes),
-            remote,
-            access,
-            seen: shared.back.seen(),
-            shared: Arc::clone(&shared),
-            readers: Default::default(),
-        });
-        shared
+        let (file, share) = (Arc::clone(file), Arc::clone(&self.share));
+        self.handles.add(OpenFile { handle, file, share, open, access, readers: Default::default() });
     }
 
     async fn close_unused(&self, file: S::File) {

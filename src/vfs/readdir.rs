@@ -4,13 +4,14 @@
 //! and sixteen bytes an entry. Metadata is kept of those entries only that were not handed on yet.
 //! Offset 0 begins anew. The offset of an entry is its index; `.` and `..` are the first two.
 
-use super::attributes::{Attr, FetchToken};
 use super::catalogue::MAX_ENTRIES as MAX_ENTRIES_IN_ALL;
 use super::directories::Gathered;
 use super::errno::{Result, VfsError};
+use super::file::attributes::FetchToken;
 use super::handles::OpenDirectory;
-use super::inodes::{Admission, ROOT};
+use super::inodes::{Admission, Node, ROOT};
 use super::names::hidden;
+use super::presentation::Attr;
 use super::{Vfs, names};
 use crate::share::{FileKind, Metadata, Share};
 use std::collections::VecDeque;
@@ -226,7 +227,7 @@ impl<S: Share> Vfs<S> {
             return Ok(Handed::On);
         }
         if attr.is_some() {
-            self.with_inodes(|inodes| inodes.get_mut(ino).map(|node| node.attributes.not_told()));
+            self.with_inodes(|inodes| inodes.file(ino).map(|file| file.lock().not_shown_to_kernel()));
             self.forget(ino, 1);
         }
         pages.put_back(at, fresh);
@@ -271,7 +272,7 @@ impl<S: Share> Vfs<S> {
 
     async fn read_batch(&self, directory: u64, pages: &mut Pages<S>) -> Result<bool> {
         if pages.listing.is_none() && !pages.ended {
-            if let Some(key) = self.with_inodes(|inodes| inodes.get(directory).map(|node| node.key)) {
+            if let Some(key) = self.with_inodes(|inodes| inodes.get(directory).map(Node::key)) {
                 self.ahead.settle(key).await;
             }
             if self.take_known(directory, pages) {
@@ -321,7 +322,7 @@ impl<S: Share> Vfs<S> {
     fn take_known(&self, directory: u64, pages: &mut Pages<S>) -> bool {
         let now = Instant::now();
         let known = self.with_inodes(|inodes| {
-            let key = inodes.get(directory)?.key;
+            let key = inodes.get(directory)?.key();
             self.with_catalogue(|catalogue| catalogue.everything(key, now, self.options.attr_timeout))
         });
         let Some(known) = known else { return false };

@@ -1,13 +1,12 @@
 //! Making directories, and removing files and directories.
 
-use super::attributes::Attr;
 use super::errno::{Result, VfsError};
-use super::files::Idle;
+use super::file::driver::FileOf;
 use super::inodes::Admission;
+use super::presentation::Attr;
 use super::{Vfs, names, pending};
 use crate::share::{Attributes, Change, FileIdentity, FileKind, LeaseKey, RemotePath, Share, ShareError, Target};
 use crate::wire::NtStatus;
-use futures_util::future::join_all;
 use std::ffi::OsStr;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -39,7 +38,7 @@ impl<S: Share> Vfs<S> {
             if let Admission::Node(ino) = admission
                 && let Some(node) = inodes.get(ino)
             {
-                self.with_catalogue(|catalogue| catalogue.made(node.key, ino, now));
+                self.with_catalogue(|catalogue| catalogue.made(node.key(), ino, now));
             }
             Ok::<_, VfsError>(admission)
         })?;
@@ -65,11 +64,12 @@ impl<S: Share> Vfs<S> {
             return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
         }
         let unused = occupant.map_or(Vec::new(), |(ino, _)| self.unused_before_unlink(ino, parent));
-        let lease = occupant.and_then(|(ino, _)| self.known_lease(ino));
+        let file = occupant.and_then(|(ino, _)| self.with_inodes(|inodes| inodes.file(ino).cloned()));
+        let lease = file.and_then(|file| file.lock().lease());
         let known = occupant.and_then(|(ino, _)| self.identity(ino));
         let removed = match occupant.filter(|(ino, _)| self.is_in_use(*ino)) {
             Some((ino, _)) => {
-                self.close_all_idle(unused).await;
+                self.files.close_kept(&unused).await;
                 if self.is_open(ino).await && self.hide(ino, parent, &path).await? {
                     return Ok(());
                 }
@@ -77,8 +77,9 @@ impl<S: Share> Vfs<S> {
             }
             None => {
                 // The closes go along, in the same frame: a file that is deleted goes when its last open is closed.
-                let closes = join_all(unused.into_iter().map(|idle| self.close_idle(idle)));
-                tokio::join!(closes, self.remove_entry(&path, FileKind::File, lease, known)).1
+                self.files.begin_to_close(&unused);
+                let closed = self.files.until_closed(&unused);
+                tokio::join!(closed, self.remove_entry(&path, FileKind::File, lease, known)).1
             }
         };
         self.removed(parent, &name, removed)
@@ -87,11 +88,12 @@ impl<S: Share> Vfs<S> {
     /// What nobody uses and has to be closed because a file is about to be removed. Who removes several files of a
     /// directory, one after the other and without opening any meanwhile, is likely to go on: then all of it are closed, in
     /// few frames.
-    fn unused_before_unlink(&self, ino: u64, parent: u64) -> Vec<Idle<S>> {
+    fn unused_before_unlink(&self, ino: u64, parent: u64) -> Vec<FileOf<S>> {
         if self.unlinked_in.swap(parent, Ordering::Relaxed) == parent {
-            self.take_deferred_below(parent)
+            self.take_kept_below(parent)
         } else {
-            self.take_deferred(ino).into_iter().collect()
+            let file = self.with_inodes(|inodes| inodes.file(ino).cloned());
+            file.into_iter().filter(|file| file.lock().has_kept_open()).collect()
         }
     }
 
@@ -114,31 +116,30 @@ impl<S: Share> Vfs<S> {
 
     /// Which file the inode is at the server, as far as that is known.
     pub(super) fn identity(&self, ino: u64) -> Option<FileIdentity> {
-        self.with_inodes(|inodes| Some(inodes.get(ino)?.attributes.metadata().identity()))
+        self.with_inodes(|inodes| Some(inodes.file(ino)?.lock().metadata().identity()))
     }
 
     /// Whether a handle of the inode is open and not being closed, or something is still to be written before it can be.
     fn is_in_use(&self, ino: u64) -> bool {
-        let Some((key, handles)) =
-            self.with_inodes(|inodes| inodes.get(ino).map(|node| (node.key, node.handles.clone())))
-        else {
-            return false;
-        };
-        self.handles.find(&handles, |_| true).is_some() || self.files.get(key).is_some_and(|file| file.is_dirty())
+        let file = self.with_inodes(|inodes| inodes.file(ino).cloned());
+        file.is_some_and(|file| {
+            let state = file.lock();
+            state.has_live_handle() || state.is_dirty()
+        })
     }
 
     /// Whether a handle of the inode is open and stays so: closes that are under way are waited for.
     pub(super) async fn is_open(&self, ino: u64) -> bool {
-        let handles = || self.with_inodes(|inodes| inodes.get(ino).map_or(Vec::new(), |node| node.handles.clone()));
-        let open = handles();
-        if open.is_empty() {
-            return false;
-        }
-        if self.handles.find(&open, |_| true).is_some() {
-            return true;
+        let Some(file) = self.with_inodes(|inodes| inodes.file(ino).cloned()) else { return false };
+        let (is_live, has_handles) = {
+            let state = file.lock();
+            (state.has_live_handle(), state.has_handles() || state.is_closing())
+        };
+        if is_live || !has_handles {
+            return is_live;
         }
         self.settle_all_closes().await;
-        !handles().is_empty()
+        file.lock().has_handles()
     }
 
     /// Gives an open file a hidden name in its directory, under which its last close removes it. Says
@@ -155,13 +156,14 @@ impl<S: Share> Vfs<S> {
                 Ok(()) => {
                     let closed_meanwhile = self.with_inodes(|inodes| {
                         let old = inodes.place(ino).cloned();
-                        inodes.relocate(ino, parent, &name);
+                        inodes.relocate(ino, parent, &name, Instant::now());
                         if let Some(old) = old {
                             self.entry_changed(inodes, old.parent, &old.name, Some(None));
                         }
                         let node = inodes.get_mut(ino)?;
                         node.hidden = true;
-                        node.handles.is_empty().then(|| inodes.displace(ino))
+                        let is_closed = !node.file.lock().has_handles();
+                        is_closed.then(|| inodes.displace(ino))
                     });
                     if closed_meanwhile.is_some() {
                         self.remove_hidden(&directory.join(&name)).await;

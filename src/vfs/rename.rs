@@ -10,6 +10,7 @@ use super::{Vfs, names, pending};
 use crate::share::{Attributes, FileIdentity, FileKind, RemotePath, Share, ShareError};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
+use std::time::Instant;
 
 /// `RENAME_NOREPLACE` of renameat2(2).
 const NOREPLACE: u32 = libc::RENAME_NOREPLACE;
@@ -162,7 +163,7 @@ impl<S: Share> Vfs<S> {
         });
         let Some(hidden) = hidden else { return };
         match self.share.rename(&hidden, &to.path, false, self.identity(ino)).await {
-            Ok(()) => self.with_inodes(|inodes| inodes.relocate(ino, to.parent, &to.name)),
+            Ok(()) => self.with_inodes(|inodes| inodes.relocate(ino, to.parent, &to.name, Instant::now())),
             Err(error) => {
                 tracing::warn!(%error, "a file that was to be replaced stays on the server under a hidden name");
             }
@@ -207,7 +208,7 @@ impl<S: Share> Vfs<S> {
                 inodes.remove(replaced);
             }
             if let Some(ino) = moved {
-                inodes.relocate(ino, to.parent, &to.name);
+                inodes.relocate(ino, to.parent, &to.name, Instant::now());
             }
             Ok(())
         })

@@ -1,9 +1,10 @@
 //! Changing attributes: size, times, the write bit.
 
 use super::Vfs;
-use super::attributes::Attr;
 use super::errno::{Result, VfsError};
-use super::handles::OpenFile;
+use super::file::Event;
+use super::file::driver::{FileOf, Open};
+use super::presentation::Attr;
 use crate::share::{Attributes, Change, FileKind, FileTime, Share, Target};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -57,7 +58,8 @@ impl<S: Share> Vfs<S> {
         if foreign(set.uid, self.options.uid) || foreign(set.gid, self.options.gid) {
             return Err(VfsError::rule(libc::EPERM, "owner and group are set for the whole mount"));
         }
-        if let Some(attr) = self.hold_back(ino, set)? {
+        let file = self.with_inodes(|inodes| inodes.file(ino).cloned()).ok_or_else(VfsError::stale)?;
+        if let Some(attr) = self.hold_back(&file, set)? {
             return Ok(attr);
         }
         // A size or a time that is set comes after what was written.
@@ -66,7 +68,7 @@ impl<S: Share> Vfs<S> {
         if set.mode.is_some() && !self.is_known(ino) {
             self.refresh(ino).await?;
         }
-        let change = self.change_for(ino, set)?;
+        let change = self.change_for(&file, set)?;
         if change == Change::default() {
             return self.getattr(ino).await;
         }
@@ -77,32 +79,30 @@ impl<S: Share> Vfs<S> {
         // Samba notes the time of the last write when a file is closed, over what was set before.
         self.settle_closes(ino).await;
         // Servers leave the time of the last write alone where the size stays as it is; truncate(2) and ftruncate(2) do not.
-        let touched = self.keeps_size(ino, &change).then(|| self.share.clock());
-        self.apply(ino, &change, touched, set.handle).await?;
+        let touched = keeps_size(file.lock().size(), &change).then(|| self.share.clock());
+        self.apply(&file, &change, touched, set.handle).await?;
         self.attr(ino)
     }
 
     /// Times and attributes that are set while written data is held back go to the server behind it. Not
     /// the size: what was written beyond it must not come after.
-    fn hold_back(&self, ino: u64, set: &SetAttr) -> Result<Option<Attr>> {
-        let key = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.key)).ok_or_else(VfsError::stale)?;
-        let held = self.files.get(key).filter(|file| file.back.is_dirty() && self.vouched_to(file.lease).writes());
-        let Some(file) = held.filter(|_| set.size.is_none()) else { return Ok(None) };
-        let change = self.change_for(ino, set)?;
-        {
-            let mut pending = file.pending.lock();
-            pending.accessed = change.accessed.or(pending.accessed);
-            pending.modified = change.modified.or(pending.modified);
-            pending.attributes = change.attributes.or(pending.attributes);
+    fn hold_back(&self, file: &FileOf<S>, set: &SetAttr) -> Result<Option<Attr>> {
+        if set.size.is_some() || !file.lock().has_dirty_data() {
+            return Ok(None);
         }
-        self.with_inodes(|inodes| inodes.get_mut(ino).map(|node| node.attributes.holds_back(&change)));
-        Ok(Some(self.attr(ino)?))
+        let change = self.change_for(file, set)?;
+        let is_deferred = self.files.with(file, |state, now| {
+            let may = state.has_dirty_data() && self.policy.may_write_back(state.caching());
+            (may, if may { state.on(Event::Deferred(change), now) } else { Vec::new() })
+        });
+        if is_deferred { Ok(Some(self.attr(file.ino)?)) } else { Ok(None) }
     }
 
-    fn change_for(&self, ino: u64, set: &SetAttr) -> Result<Change> {
-        let (kind, attributes) = self
-            .with_inodes(|inodes| inodes.get(ino).map(|node| (node.kind, node.attributes.metadata().attributes)))
-            .ok_or_else(VfsError::stale)?;
+    fn change_for(&self, file: &FileOf<S>, set: &SetAttr) -> Result<Change> {
+        let (kind, attributes) = {
+            let state = file.lock();
+            (state.metadata().kind(), state.metadata().attributes)
+        };
         if kind == FileKind::Directory && set.size.is_some() {
             return Err(VfsError::rule(libc::EISDIR, "a directory's size cannot be set"));
         }
@@ -118,51 +118,38 @@ impl<S: Share> Vfs<S> {
         })
     }
 
-    /// Whether a size is set that the file has, as far as is known, and no time with it.
-    fn keeps_size(&self, ino: u64, change: &Change) -> bool {
-        let size = self.with_inodes(|inodes| inodes.get(ino).map(|node| node.attributes.metadata().size));
-        change.size.is_some() && change.size == size && change.modified.is_none()
-    }
-
-    async fn apply(&self, ino: u64, change: &Change, touched: Option<FileTime>, handle: Option<u64>) -> Result<()> {
-        let (sized, change) = (*change, &Change { modified: change.modified.or(touched), ..*change });
-        let result = match self.writer_for(ino, handle) {
+    async fn apply(&self, file: &FileOf<S>, change: &Change, touched: Option<FileTime>, by: Option<u64>) -> Result<()> {
+        let (ino, sized) = (file.ino, *change);
+        let change = Change { modified: change.modified.or(touched), ..*change };
+        let result = match self.writer_for(file, by) {
             // Through a handle that has written: a server that notes the time of the last write later
             // (Samba does) would set it over a time that was set by path.
-            Some(writer) => {
-                writer.remote.changes();
-                let set = self.share.set(Target::File(&writer.remote.file), &sized).await;
+            Some((handle, writer)) => {
+                file.lock().mark_changed(handle);
+                let set = self.share.set(Target::File(&writer), &sized).await;
                 match (touched, self.path(ino)) {
                     // By path: a time that is set through a handle is the last one that its writes move.
                     (Some(modified), Ok(path)) if set.is_ok() => {
-                        self.share
-                            .set(Target::Path(&path), &Change { modified: Some(modified), ..Change::default() })
-                            .await
+                        let touch = Change { modified: Some(modified), ..Change::default() };
+                        self.share.set(Target::Path(&path), &touch).await
                     }
                     _ => set,
                 }
             }
-            None => self.share.set(Target::Path(&self.path(ino)?), change).await,
+            None => self.share.set(Target::Path(&self.path(ino)?), &change).await,
         };
-        let key = self.with_inodes(|inodes| {
-            let node = inodes.get_mut(ino)?;
-            match &result {
-                Ok(()) => node.attributes.applied(change),
-                Err(_) => node.attributes.changed(),
-            }
-            if change.size.is_some() {
-                node.data.changed();
-            }
-            Some(node.key)
-        });
-        if let (Some(size), Some(key)) = (change.size, key) {
-            self.cache.invalidate(key, size..u64::MAX);
-        }
+        self.files.event(file, Event::Changed { change, done: result.is_ok() });
         result.map_err(|error| self.stale_if_absent(ino, error))
     }
 
-    fn writer_for(&self, ino: u64, handle: Option<u64>) -> Option<Arc<OpenFile<S>>> {
-        let own = handle.and_then(|handle| self.handles.file(handle).ok()).filter(|file| file.access.write);
-        own.or_else(|| self.writer(ino))
+    /// A handle that can be written through, and its open: the one that the program used, if it can.
+    fn writer_for(&self, file: &FileOf<S>, by: Option<u64>) -> Option<(u64, Open<S>)> {
+        let own = by.and_then(|handle| self.handles.file(handle).ok()).filter(|open| open.access.write);
+        own.map(|open| (open.handle, Arc::clone(&open.open))).or_else(|| file.lock().writer())
     }
+}
+
+/// Whether a size is set that the file has, and no time with it.
+fn keeps_size(size: u64, change: &Change) -> bool {
+    change.size == Some(size) && change.modified.is_none()
 }

@@ -19,15 +19,21 @@ use super::credits::Lane;
 use super::error::WireError;
 use super::frame::{Chain, Reply};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The connections of one session.
 #[derive(Debug)]
 pub struct Channels {
     /// The first one, which signed in, and those that were bound to its session.
     connections: Vec<Connection>,
+    /// When the request was sent on whose silence they were ended.
+    silent_since: OnceLock<Instant>,
 }
+
+/// A request without an answer ends the connections if it has waited for so long, and nothing else came meanwhile either.
+const SILENCE: Duration = Duration::from_secs(4);
 
 impl Channels {
     /// The connection that signed in, and those that were bound to its session.
@@ -35,7 +41,7 @@ impl Channels {
         let mut connections = vec![first];
         connections.extend(further);
         Connection::tie(&connections);
-        Channels { connections }
+        Channels { connections, silent_since: OnceLock::new() }
     }
 
     /// All connections: at least one.
@@ -45,11 +51,28 @@ impl Channels {
 
     /// Sends requests in one frame and waits for all replies; see [`Connection::send`].
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
+        let sent = Instant::now();
         let answer = self.for_lane(chain.cost().lane).send(chain, deadline).await;
-        if matches!(answer, Err(WireError::TimedOut)) && chain.writes() && self.connections.len() > 1 {
-            self.end("a WRITE was not answered in time");
+        if matches!(answer, Err(WireError::TimedOut)) {
+            self.timed_out(chain, sent);
         }
         answer
+    }
+
+    fn timed_out(&self, chain: &Chain, sent: Instant) {
+        let heard = self.connections.iter().map(Connection::heard_at).max();
+        if sent.elapsed() >= SILENCE && heard.is_some_and(|heard| heard < sent) {
+            // There is only one end, and one beginning of the silence before it.
+            let _ = self.silent_since.set(sent);
+            self.end(&format!("the server was silent for {:.0} s", sent.elapsed().as_secs_f64()));
+        } else if chain.writes() && self.connections.len() > 1 {
+            self.end("a WRITE was not answered in time");
+        }
+    }
+
+    /// Since when nothing came, if the connections were ended because of that.
+    pub fn silent_since(&self) -> Option<Instant> {
+        self.silent_since.get().copied()
     }
 
     /// See [`Connection::send_open_ended`].

@@ -159,8 +159,12 @@ impl std::fmt::Display for Terms {
 }
 
 /// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`. A `previous` session that is
-/// named has ended at the server when this succeeds.
-pub async fn connect(config: &ConnectConfig, previous: Previous) -> Result<Tree, ConnectError> {
+/// named has ended at the server when this succeeds. `answered` is called when the server has answered for the first time.
+pub async fn connect(
+    config: &ConnectConfig,
+    previous: Previous,
+    answered: impl FnOnce() + Send,
+) -> Result<Tree, ConnectError> {
     let deadline = Instant::now() + config.connect_timeout;
     let addresses = transport::resolve(&config.host, config.port, deadline).await?;
     let connection = open(config, &addresses, deadline).await?;
@@ -171,6 +175,7 @@ pub async fn connect(config: &ConnectConfig, previous: Previous) -> Result<Tree,
     let asked = std::time::Instant::now();
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
     let clock = ServerClock { then: agreed.system_time, at: asked, slack: asked.elapsed() };
+    answered();
     let (named, limit) = match previous {
         Previous::Unnamed => (0, left()),
         Previous::Named(session, patience) => (session, patience.min(left())),

@@ -153,6 +153,11 @@ impl Connection {
         Duration::from_millis(self.shared.last_received.load(Ordering::Relaxed))
     }
 
+    /// When the last frame came; the start, if none has.
+    pub fn heard_at(&self) -> Instant {
+        self.shared.started + self.active_for()
+    }
+
     /// Waits until the connection has ended, without keeping it from that.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut ended = self.shared.ended.subscribe();

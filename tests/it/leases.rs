@@ -94,7 +94,7 @@ impl Holder {
         let share = Arc::new(connect_with(port, way.dialects()).await);
         let events = share.events().expect("nobody has asked before");
         let (file, ..) = share.open(&file(), how(Some(Caching::ALL))).await.unwrap();
-        assert_eq!(share.caching(KEY), Caching::ALL, "{way:?}");
+        assert_eq!(share.granted(KEY).caching, Caching::ALL, "{way:?}");
         Holder { share, file, events }
     }
 
@@ -136,7 +136,7 @@ impl Holder {
         let mut work = tokio::spawn(work);
         let broken = self.next().await;
         assert_eq!((broken.key, broken.left), (KEY, left));
-        assert_eq!(self.share.caching(KEY), left);
+        assert_eq!(self.share.granted(KEY).caching, left);
         assert!(tokio::time::timeout(WAITS, &mut work).await.is_err(), "the server did not wait");
         self.share.acknowledge(broken).await.unwrap();
         work
@@ -145,7 +145,7 @@ impl Holder {
     /// Everything that is left is taken away as well, and nobody waits for it.
     async fn loses_the_rest(&mut self) {
         let broken = self.next().await;
-        assert_eq!((broken.left, self.share.caching(KEY)), (Caching::NONE, Caching::NONE));
+        assert_eq!((broken.left, self.share.granted(KEY).caching), (Caching::NONE, Caching::NONE));
         self.share.acknowledge(broken).await.unwrap();
     }
 }
@@ -165,12 +165,12 @@ async fn alone_a_client_gets_what_it_asks_for() {
         let read_write = Caching::READ | Caching::WRITE;
         for asked in [Caching::READ, read_write, Caching::ALL] {
             let (file, ..) = share.open(&file(), how(Some(asked))).await.unwrap();
-            assert_eq!(share.caching(KEY), asked, "{way:?}");
+            assert_eq!(share.granted(KEY).caching, asked, "{way:?}");
             share.close(&file).await.unwrap();
-            assert_eq!(share.caching(KEY), Caching::NONE, "{way:?}");
+            assert_eq!(share.granted(KEY).caching, Caching::NONE, "{way:?}");
         }
         let (_file, ..) = share.open(&file(), how(None)).await.unwrap();
-        assert_eq!(share.caching(KEY), Caching::NONE);
+        assert_eq!(share.granted(KEY).caching, Caching::NONE);
     }
 }
 
@@ -181,13 +181,13 @@ async fn opens_of_one_key_share_a_lease() {
         let holder = Holder::of_everything(&smbd, way).await;
         for asked in [Caching::ALL, Caching::READ, Caching::NONE] {
             let (second, ..) = holder.share.open(&file(), how(Some(asked))).await.unwrap();
-            assert_eq!(holder.share.caching(KEY), Caching::ALL, "{way:?} and {asked:?}");
+            assert_eq!(holder.share.granted(KEY).caching, Caching::ALL, "{way:?} and {asked:?}");
             holder.share.close(&second).await.unwrap();
         }
         holder.share.write(&holder.file, 0, Bytes::from_static(b"mine")).await.unwrap();
         let size = Change { size: Some(2), ..Change::default() };
         holder.share.set(Target::File(&holder.file), &size).await.unwrap();
-        assert_eq!(holder.share.caching(KEY), Caching::ALL);
+        assert_eq!(holder.share.granted(KEY).caching, Caching::ALL);
     }
 }
 
@@ -199,9 +199,9 @@ async fn a_second_oplock_of_one_client_takes_the_first() {
         let share = Arc::clone(&holder.share);
         let opening = async move { share.open(&file(), how(Some(Caching::ALL))).await.unwrap().0 };
         let second = holder.gives_way(Caching::READ, opening).await;
-        assert_eq!(holder.share.caching(KEY), Caching::READ, "{way:?}");
+        assert_eq!(holder.share.granted(KEY).caching, Caching::READ, "{way:?}");
         holder.share.close(&second).await.unwrap();
-        assert_eq!(holder.share.caching(KEY), Caching::READ, "{way:?}");
+        assert_eq!(holder.share.granted(KEY).caching, Caching::READ, "{way:?}");
     }
 }
 
@@ -230,11 +230,11 @@ async fn a_second_client_waits_and_both_may_read() {
         let opener = Arc::clone(&second);
         let opening = async move { opener.open(&file(), how(Some(Caching::ALL))).await.unwrap().0 };
         let theirs = holder.gives_way(way.shared(), opening).await;
-        assert_eq!((holder.share.caching(KEY), second.caching(KEY)), (way.shared(), way.shared()), "{way:?}");
+        assert_eq!((holder.share.granted(KEY).caching, second.granted(KEY).caching), (way.shared(), way.shared()), "{way:?}");
         second.write(&theirs, 0, Bytes::from_static(b"new")).await.unwrap();
         holder.loses_the_rest().await;
         if way.has_leases() {
-            assert_eq!(second.caching(KEY), way.shared(), "who writes keeps his lease, though not a level II oplock");
+            assert_eq!(second.granted(KEY).caching, way.shared(), "who writes keeps his lease, though not a level II oplock");
         }
     }
 }
@@ -263,7 +263,7 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
     let times = Change { modified: Some(FileTime::from_unix(1, 0)), ..Change::default() };
     share.stat(&file()).await.unwrap();
     share.set(Target::Path(&file()), &times).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::ALL, "times and stat take nothing");
+    assert_eq!(share.granted(KEY).caching, Caching::ALL, "times and stat take nothing");
     let resizing = Arc::clone(&share);
     let resizing = async move {
         let size = Change { size: Some(1), ..Change::default() };
@@ -290,13 +290,13 @@ async fn a_lost_connection_takes_every_lease() {
         let mut holder = Holder::of_everything(&smbd, way).await;
         smbd.kill();
         let broken = holder.next().await;
-        assert_eq!((broken.left, holder.share.caching(KEY)), (Caching::NONE, Caching::NONE));
+        assert_eq!((broken.left, holder.share.granted(KEY).caching), (Caching::NONE, Caching::NONE));
         holder.share.acknowledge(broken).await.unwrap();
         smbd.restart();
         assert_eq!(holder.share.read(&holder.file, 0, 100).await.unwrap(), "data", "the file is open again");
-        assert_eq!(holder.share.caching(KEY), Caching::NONE, "and has no lease");
+        assert_eq!(holder.share.granted(KEY).caching, Caching::NONE, "and has no lease");
         let (again, ..) = holder.share.open(&RemotePath::parse("new"), how(Some(Caching::ALL))).await.unwrap();
-        assert_eq!(holder.share.caching(KEY), Caching::ALL, "which another open can get");
+        assert_eq!(holder.share.granted(KEY).caching, Caching::ALL, "which another open can get");
         holder.share.close(&again).await.unwrap();
     }
 }
@@ -321,7 +321,7 @@ async fn a_server_that_grants_nothing_lets_nothing_be_cached() {
     let share = connect_with(server.port(), Way::Oplock.dialects()).await;
     let path = RemotePath::parse("nothing to cache");
     let (file, ..) = share.open(&path, how(Some(Caching::ALL))).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
     share.write(&file, 0, Bytes::from_static(b"data")).await.unwrap();
     share.close(&file).await.unwrap();
 }

@@ -4,6 +4,7 @@
 //! for ordinary users by the tests that start the program.
 
 mod files;
+mod killed;
 mod names;
 
 use crate::share::memory::{Behaviour, MemoryShare};

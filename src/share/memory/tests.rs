@@ -35,7 +35,7 @@ async fn contended<R>(share: &MemoryShare, events: &mut Events, work: impl Futur
     let obey = async {
         let broken = next_break(events).await;
         left = broken.left;
-        assert_eq!((share.caching(broken.key), share.unacknowledged()), (left, 1));
+        assert_eq!((share.granted(broken.key).caching, share.unacknowledged()), (left, 1));
         share.acknowledge(broken).await.unwrap();
     };
     tokio::pin!(work);
@@ -52,11 +52,11 @@ async fn contended<R>(share: &MemoryShare, events: &mut Events, work: impl Futur
 async fn opens_of_one_key_share_a_lease_until_the_last_is_closed() {
     let share = shared();
     let (first, second) = (open(&share, KEY).await, open(&share, KEY).await);
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&first).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&second).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
     assert_eq!(share.unacknowledged(), 0);
 }
 
@@ -65,7 +65,7 @@ async fn without_leases_nothing_is_granted() {
     let share = MemoryShare::new();
     share.put("file", b"");
     let _open = open(&share, KEY).await;
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
 }
 
 #[tokio::test]
@@ -74,9 +74,9 @@ async fn a_stranger_who_opens_waits_for_what_is_held_back_and_his_writes_take_th
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
     let left = contended(&share, &mut events, share.open_as_stranger("file")).await;
-    assert_eq!((left, share.caching(KEY)), (read_handle(), read_handle()));
+    assert_eq!((left, share.granted(KEY).caching), (read_handle(), read_handle()));
     share.write_as_stranger("file", b"other").await;
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
     let broken = next_break(&mut events).await;
     assert_eq!((broken.left, share.unacknowledged()), (Caching::NONE, 1));
     share.acknowledge(broken).await.unwrap();
@@ -89,10 +89,10 @@ async fn a_stranger_who_has_a_file_open_keeps_others_from_holding_writes_back() 
     let share = shared();
     let stranger = share.open_as_stranger("file").await;
     let first = open(&share, KEY).await;
-    assert_eq!(share.caching(KEY), read_handle());
+    assert_eq!(share.granted(KEY).caching, read_handle());
     share.close_stranger(stranger);
     let second = open(&share, KEY).await;
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&first).await.unwrap();
     share.close(&second).await.unwrap();
 }
@@ -120,10 +120,10 @@ async fn our_own_operations_by_path_are_those_of_a_stranger() {
     share.stat(&path).await.unwrap();
     share.set(Target::Path(&path), &times).await.unwrap();
     share.set(Target::File(&file), &Change { size: Some(1), ..Change::default() }).await.unwrap();
-    assert_eq!(share.caching(KEY), Caching::ALL);
+    assert_eq!(share.granted(KEY).caching, Caching::ALL);
     let size = Change { size: Some(2), ..Change::default() };
     let left = contended(&share, &mut events, share.set(Target::Path(&path), &size)).await;
-    assert_eq!((left, share.caching(KEY)), (read_handle(), Caching::NONE));
+    assert_eq!((left, share.granted(KEY).caching), (read_handle(), Caching::NONE));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_lost_connection_takes_every_lease() {
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
     share.lose_session();
-    assert_eq!(share.caching(KEY), Caching::NONE);
+    assert_eq!(share.granted(KEY).caching, Caching::NONE);
     assert_eq!(events.next().await, Some(Event::SessionLost));
     assert_eq!(next_break(&mut events).await.left, Caching::NONE);
     let refused = share.read(&file, 0, 10).await.unwrap_err();

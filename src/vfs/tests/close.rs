@@ -95,11 +95,18 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_kept_open_goes_with_the_inode_that_the_kernel_forgets() {
+async fn a_kept_open_is_found_again_when_the_kernel_has_forgotten_the_inode() {
     let (user, ino) = user_with_kept_file().await;
     user.vfs.forget(ino, 1);
     settle().await;
-    assert_eq!(user.share.open_files(), 0, "no program would find it again");
+    assert_eq!(user.share.open_files(), 1);
+    assert_eq!(user.ino("a").await, ino);
+    let opened = user.vfs.open(ino, libc::O_RDONLY).await.unwrap();
+    assert_eq!(user.share.open_files(), 1, "the open that was kept serves it");
+    user.close(opened).await;
+    user.vfs.forget(ino, 1);
+    user.vfs.drain().await;
+    assert_eq!((user.share.open_files(), user.vfs.inodes.lock().len()), (0, 1), "with its open the inode goes");
 }
 
 #[tokio::test]

@@ -191,3 +191,48 @@ impl User {
 pub(crate) fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
     result.expect_err("this should have failed").errno
 }
+
+impl Vfs<MemoryShare> {
+    pub(crate) fn kernel_view(&self) -> &KernelView {
+        &self.kernel_view
+    }
+}
+
+/// Everything that waits in a lane: the kernel has forgotten it then.
+pub(crate) fn told_by(lane: &Lane) -> Vec<Forgotten> {
+    std::iter::from_fn(|| {
+        let task = lane.next()?;
+        let what = task.what().clone();
+        lane.done(task);
+        Some(what)
+    })
+    .collect()
+}
+
+/// A kernel that forgets what it is told, at once, and records it.
+pub(crate) struct Kernel {
+    told: Arc<Mutex<Vec<Forgotten>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Kernel {
+    pub(crate) fn of(user: &User) -> Kernel {
+        let lanes = user.vfs.forgotten().expect("it has no kernel yet");
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let record = Arc::clone(&told);
+        let task = tokio::spawn(async move {
+            loop {
+                record.lock().extend(told_by(&lanes.names));
+                record.lock().extend(told_by(&lanes.pages));
+                tokio::task::yield_now().await;
+            }
+        });
+        Kernel { told, task }
+    }
+
+    /// What it was told, in this order.
+    pub(crate) fn end(self) -> Vec<Forgotten> {
+        self.task.abort();
+        std::mem::take(&mut *self.told.lock())
+    }
+}

@@ -85,7 +85,7 @@ async fn a_file_that_somebody_cuts_meanwhile_ends_where_it_ends() {
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
     user.share.put("a", b"12345");
     assert_eq!(user.read(opened, 0, 100).await.unwrap(), b"12345");
-    let ino = user.vfs.handles.file(opened.handle).unwrap().ino;
+    let ino = user.vfs.handles.file(opened.handle).unwrap().file.ino;
     assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 5);
     assert_eq!(user.read(opened, 0, 100).await.unwrap(), b"12345");
 }

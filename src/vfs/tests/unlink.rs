@@ -47,7 +47,7 @@ async fn an_open_file_lives_on_until_it_is_closed() {
     let user = User::new();
     user.save("a", b"still here").await.unwrap();
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
-    let ino = user.vfs.handles.file(opened.handle).unwrap().ino;
+    let ino = user.vfs.handles.file(opened.handle).unwrap().file.ino;
     user.rm("a").await.unwrap();
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
     assert_eq!(user.ls("").await.unwrap(), Vec::<String>::new());

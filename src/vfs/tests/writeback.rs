@@ -1,8 +1,8 @@
 //! Writes under a lease: taken at once, never lost, never in the way of others.
 
 use super::*;
-use crate::cache::SENT_AFTER;
 use crate::share::error::Cause;
+use crate::vfs::file::driver::LINGERS;
 use crate::wire::NtStatus;
 use std::time::Duration;
 
@@ -208,7 +208,7 @@ async fn what_somebody_writes_after_a_break_is_seen_at_once() {
     user.share.write_as_stranger("a", b"new and longer").await;
     // The server does not wait until what was read is dropped: that is on its way.
     while user.share.unacknowledged() > 0
-        || user.vfs.known_attributes(user.vfs.handles.file(opened.handle).unwrap().ino).is_some()
+        || user.vfs.known_attributes(user.vfs.handles.file(opened.handle).unwrap().file.ino).is_some()
     {
         tokio::task::yield_now().await;
     }
@@ -234,6 +234,9 @@ async fn after_a_lost_connection_what_was_taken_arrives_and_what_follows_goes_th
     let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
     taken(&user, opened, 0, b"before");
     user.share.lose_leases();
+    while user.vfs.handles.file(opened.handle).unwrap().file.lock().caching().writes() {
+        tokio::task::yield_now().await;
+    }
     assert!(take(&user, opened, 6, b" after").is_none());
     user.write(opened, 6, b" after").await.unwrap();
     assert_eq!(user.share.data("a").unwrap(), b"before after");
@@ -244,7 +247,7 @@ async fn what_nobody_waits_for_is_sent_all_the_same() {
     let user = user();
     let (_, opened) = user.create("log", libc::O_WRONLY).await.unwrap();
     taken(&user, opened, 0, b"line\n");
-    tokio::time::sleep(2 * SENT_AFTER).await;
+    tokio::time::sleep(2 * LINGERS).await;
     assert_eq!(user.share.data("log").unwrap(), b"line\n");
 }
 

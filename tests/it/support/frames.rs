@@ -9,6 +9,7 @@ pub(crate) mod command {
     pub(crate) const WRITE: u16 = 9;
     pub(crate) const IOCTL: u16 = 11;
     pub(crate) const QUERY_DIRECTORY: u16 = 14;
+    pub(crate) const SET_INFO: u16 = 17;
 }
 
 const HEADER: usize = 64;
@@ -72,6 +73,17 @@ pub(crate) fn commands(frame: &[u8]) -> Vec<u16> {
         }
     }
     found
+}
+
+/// Whether a frame, with its four length bytes, begins with a CREATE of what must not exist (MS-SMB2 2.2.13: FILE_CREATE).
+pub(crate) fn makes(frame: &[u8]) -> bool {
+    const DISPOSITION: usize = 4 + HEADER + 36;
+    commands(frame).first() == Some(&command::CREATE) && frame.get(DISPOSITION) == Some(&2)
+}
+
+/// Whether there is a SET_INFO in a frame, which also removes and renames.
+pub(crate) fn sets(frame: &[u8]) -> bool {
+    commands(frame).contains(&command::SET_INFO)
 }
 
 /// Whether a frame is encrypted (MS-SMB2 2.2.41).

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,9 +72,20 @@ impl State {
 
 const ALL: Range<usize> = 0..usize::MAX;
 
+/// A connection that ends because of what is sent on it.
+#[derive(Clone, Copy)]
+enum Trap {
+    /// Instead of passing on the request.
+    Request(fn(&[u8]) -> bool),
+    /// Instead of passing on the answer to the request.
+    Answer(fn(&[u8]) -> bool),
+}
+
 /// What the client has sent so far.
 #[derive(Default)]
 struct Seen {
+    /// Waits for a frame, and goes with it.
+    trap: Option<Trap>,
     connections: usize,
     living: BTreeSet<usize>,
     first: Vec<Vec<u8>>,
@@ -181,6 +193,22 @@ impl Proxy {
         self.state.send_modify(|state| state.poison = command);
     }
 
+    /// Once, a connection is closed instead of passing on a frame of the client that looks like this, with its four length
+    /// bytes.
+    pub(crate) fn lose_request(&self, is_it: fn(&[u8]) -> bool) {
+        self.seen().trap = Some(Trap::Request(is_it));
+    }
+
+    /// The same, and the frame still reaches the server: what is lost is the answer.
+    pub(crate) fn lose_answer(&self, is_it: fn(&[u8]) -> bool) {
+        self.seen().trap = Some(Trap::Answer(is_it));
+    }
+
+    /// Whether what was to be lost was lost.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.seen().trap.is_none()
+    }
+
     /// From now on everything takes this much longer, in each direction.
     pub(crate) fn delay(&self, one_way: Duration) {
         self.state.send_modify(|state| state.delay = one_way);
@@ -278,6 +306,13 @@ impl Seen {
             *self.commands.entry(command).or_default() += 1;
         }
     }
+
+    /// The trap that this frame has sprung.
+    fn spring(&mut self, frame: &[u8]) -> Option<Trap> {
+        self.trap.take_if(|trap| match trap {
+            Trap::Request(is_it) | Trap::Answer(is_it) => is_it(frame),
+        })
+    }
 }
 
 async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>, seen: Arc<Mutex<Seen>>) {
@@ -344,28 +379,31 @@ async fn pass(client: &mut TcpStream, target: SocketAddr, mut gate: Gate, seen: 
     let (from_server, to_server) = server.split();
     let (up, up_end) = mpsc::channel(QUEUE);
     let (down, down_end) = mpsc::channel(QUEUE);
+    let deaf = AtomicBool::new(false);
     // Neither side of SMB closes one direction alone: when one ends, both do.
     tokio::select! {
-        _ = async { tokio::join!(take(from_client, up, gate.clone(), Some(seen)), give(to_server, up_end, gate.clone())) } => {}
-        _ = async { tokio::join!(take(from_server, down, gate.clone(), None), give(to_client, down_end, gate.clone())) } => {}
+        _ = async { tokio::join!(take(from_client, up, gate.clone(), Some(seen), &deaf), give(to_server, up_end, gate.clone())) } => {}
+        _ = async { tokio::join!(take(from_server, down, gate.clone(), None, &deaf), give(to_client, down_end, gate.clone())) } => {}
     }
     Ok(())
 }
 
 type Piece = (Instant, Vec<u8>);
 
-/// Reads until the sender closes, noting when each piece is due.
+/// Reads until the sender closes, noting when each piece is due. A connection that is `deaf` ends with the server's next
+/// bytes.
 async fn take(
     mut from: ReadHalf<'_>,
     queue: mpsc::Sender<Piece>,
     gate: Gate,
     seen: Option<Arc<Mutex<Seen>>>,
+    deaf: &AtomicBool,
 ) -> io::Result<()> {
     let mut splitter = Splitter::default();
     let mut buffer = vec![0; PIECE];
     loop {
         let count = from.read(&mut buffer).await?;
-        if count == 0 {
+        if count == 0 || seen.is_none() && deaf.load(Ordering::Acquire) {
             return Ok(());
         }
         if let Some(seen) = &seen {
@@ -375,6 +413,11 @@ async fn take(
             splitter.push(&buffer[..count], KEPT, |frame| {
                 seen.record(frame);
                 is_poisoned |= frames::commands(frame).into_iter().any(|command| Some(command) == poison);
+                match seen.spring(frame) {
+                    Some(Trap::Request(_)) => is_poisoned = true,
+                    Some(Trap::Answer(_)) => deaf.store(true, Ordering::Release),
+                    None => {}
+                }
             });
             if is_poisoned {
                 return Ok(());

@@ -1,0 +1,255 @@
+//! How a request is answered: with what its operation returned, or with EINTR as soon as its program was killed.
+//!
+//! An operation is never dropped half-way: a server would be left with an open file, a name of this mount's own or a change
+//! of which nothing here knows. It goes on without its request, to its own deadline, keeps its claim until it ends
+//! ([`super::claims`]), and what it found, made or opened is taken back then, since the kernel does not know of it.
+//!
+//! FLUSH, FSYNC and RELEASE are not answered here: a close of an exiting program reports, and waits for, what was written.
+
+use super::abandoned::Watch;
+use super::claims::{Claim, Claims};
+use super::convert::{file_attr, open_flags, report};
+use crate::share::{Share, Space};
+use crate::vfs::{Attr, Listed, Opened, Result, Vfs, VfsError};
+use bytes::Bytes;
+use fuser::{
+    Errno, FileHandle, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+};
+use parking_lot::Mutex;
+use std::pin::pin;
+use std::sync::Arc;
+
+/// The longest name, in bytes: what Linux allows. Names of 255 UTF-16 units can be longer in UTF-8,
+/// but no program could ask for them.
+const NAME_MAX: u32 = 255;
+
+/// A reply to the kernel that takes a value of this type.
+pub(super) trait Respond<S: Share, T>: Sized + Send + 'static {
+    fn send(self, value: T);
+
+    fn fail(self, errno: Errno);
+
+    /// The value came after the program was killed.
+    fn take_back(_vfs: &Arc<Vfs<S>>, _value: T) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
+}
+
+/// Replies with what an operation returned. The error is logged.
+pub(super) fn respond<S: Share, T>(operation: &'static str, reply: impl Respond<S, T>, result: Result<T>) {
+    match result {
+        Ok(value) => reply.send(value),
+        Err(error) => reply.fail(report(operation, &error)),
+    }
+}
+
+/// A request that has to wait.
+pub(super) struct Asked<S: Share> {
+    pub operation: &'static str,
+    /// The thread that waits for the answer; 0 where the kernel names none.
+    pub thread: u32,
+    pub claim: Claim,
+    pub vfs: Arc<Vfs<S>>,
+    pub watch: Arc<Watch>,
+    pub claims: Arc<Claims>,
+}
+
+impl<S: Share> Asked<S> {
+    /// Does the work, when nothing older is in conflict with it, and replies.
+    pub(super) async fn answer<T, R: Respond<S, T>>(self, work: impl Future<Output = Result<T>> + Send, reply: R) {
+        let Asked { operation, thread, claim, vfs, watch, claims } = self;
+        let killed = || report(operation, &VfsError::interrupted());
+        if !claims.admit(&claim) && watch.unless_killed(thread, pin!(claims.wait(&claim))).await.is_none() {
+            return reply.fail(killed());
+        }
+        let mut work = pin!(work);
+        if let Some(result) = watch.unless_killed(thread, work.as_mut()).await {
+            return respond(operation, reply, result);
+        }
+        let kept = claims.keep(claim);
+        reply.fail(killed());
+        let result = work.await;
+        drop(kept);
+        match result {
+            Ok(value) => R::take_back(&vfs, value).await,
+            Err(error) => drop(report(operation, &error)),
+        }
+    }
+}
+
+impl<S: Share> Respond<S, ()> for ReplyEmpty {
+    fn send(self, (): ()) {
+        self.ok();
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+}
+
+impl<S: Share> Respond<S, Attr> for ReplyEntry {
+    fn send(self, attr: Attr) {
+        self.entry(&attr.ttl, &file_attr(&attr), Generation(attr.generation));
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+
+    async fn take_back(vfs: &Arc<Vfs<S>>, attr: Attr) {
+        vfs.entry_unanswered(attr.ino);
+    }
+}
+
+impl<S: Share> Respond<S, Attr> for ReplyAttr {
+    fn send(self, attr: Attr) {
+        self.attr(&attr.ttl, &file_attr(&attr));
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+
+    async fn take_back(vfs: &Arc<Vfs<S>>, attr: Attr) {
+        vfs.attributes_unanswered(attr.ino);
+    }
+}
+
+impl<S: Share> Respond<S, Opened> for ReplyOpen {
+    fn send(self, opened: Opened) {
+        self.opened(FileHandle(opened.handle), open_flags(&opened));
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+
+    async fn take_back(vfs: &Arc<Vfs<S>>, opened: Opened) {
+        vfs.open_unanswered(opened).await;
+    }
+}
+
+impl<S: Share> Respond<S, (Attr, Opened)> for ReplyCreate {
+    fn send(self, (attr, opened): (Attr, Opened)) {
+        let (generation, handle) = (Generation(attr.generation), FileHandle(opened.handle));
+        self.created(&attr.ttl, &file_attr(&attr), generation, handle, open_flags(&opened));
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+
+    async fn take_back(vfs: &Arc<Vfs<S>>, (attr, opened): (Attr, Opened)) {
+        vfs.open_unanswered(opened).await;
+        vfs.entry_unanswered(attr.ino);
+    }
+}
+
+impl<S: Share> Respond<S, Bytes> for ReplyData {
+    fn send(self, data: Bytes) {
+        self.data(&data);
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+}
+
+impl<S: Share> Respond<S, u32> for ReplyWrite {
+    fn send(self, written: u32) {
+        self.written(written);
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+}
+
+impl<S: Share> Respond<S, Space> for ReplyStatfs {
+    fn send(self, space: Space) {
+        let unit = space.unit.max(512);
+        let units = |bytes: u64| bytes / u64::from(unit);
+        let (total, free, available) = (units(space.total), units(space.free), units(space.available));
+        // SMB does not count files.
+        self.statfs(total, free, available, 0, 0, unit, NAME_MAX, unit);
+    }
+
+    fn fail(self, errno: Errno) {
+        self.error(errno);
+    }
+}
+
+/// The reply to a listing, which is filled entry by entry.
+pub(super) trait ListingReply: Send + 'static {
+    /// Says whether there was no room for it.
+    fn add(&mut self, entry: &Listed<'_>) -> bool;
+    fn ok(self);
+    fn error(self, errno: Errno);
+}
+
+/// A listing that is being filled, and the reply to its request: whichever is first ends both.
+pub(super) struct Filled<R>(Arc<Mutex<Option<(R, bool)>>>);
+
+impl<R: ListingReply> Filled<R> {
+    /// Both halves: the second one adds entries, and says whether there was no room.
+    pub(super) fn new(reply: R) -> (Filled<R>, impl FnMut(Listed<'_>) -> bool + Send) {
+        let shared = Arc::new(Mutex::new(Some((reply, false))));
+        let filled = Arc::clone(&shared);
+        let add = move |entry: Listed<'_>| match &mut *filled.lock() {
+            Some((reply, any)) => {
+                let is_full = reply.add(&entry);
+                *any |= !is_full;
+                is_full
+            }
+            // The program was killed: nothing more is counted as looked up.
+            None => true,
+        };
+        (Filled(shared), add)
+    }
+}
+
+impl<S: Share, R: ListingReply> Respond<S, ()> for Filled<R> {
+    fn send(self, (): ()) {
+        if let Some((reply, _)) = self.0.lock().take() {
+            reply.ok();
+        }
+    }
+
+    /// Entries that are in the reply count as looked up, so the kernel has to get them.
+    fn fail(self, errno: Errno) {
+        match self.0.lock().take() {
+            Some((reply, true)) => reply.ok(),
+            Some((reply, false)) => reply.error(errno),
+            None => {}
+        }
+    }
+}
+
+impl ListingReply for ReplyDirectory {
+    fn add(&mut self, entry: &Listed<'_>) -> bool {
+        super::convert::add_name(self, entry)
+    }
+
+    fn ok(self) {
+        self.ok();
+    }
+
+    fn error(self, errno: Errno) {
+        self.error(errno);
+    }
+}
+
+impl ListingReply for ReplyDirectoryPlus {
+    fn add(&mut self, entry: &Listed<'_>) -> bool {
+        super::convert::add_entry(self, entry)
+    }
+
+    fn ok(self) {
+        self.ok();
+    }
+
+    fn error(self, errno: Errno) {
+        self.error(errno);
+    }
+}

@@ -1,0 +1,302 @@
+//! What there is of a file only while it is open here or at the server. A plain value, a part of
+//! [`FileState`](super::state::FileState).
+
+use super::breaking::Breaks;
+use super::event::Action;
+use super::flushes::Flushes;
+use super::handle::{Access, Failures, Handle, Occasion};
+use super::in_flight::InFlight;
+use super::server_open::{ServerOpen, Use};
+use crate::cache::dirty::{Dirty, Job};
+use crate::share::{Caching, Change, LeaseKey, ShareError};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Active<O> {
+    /// The lease that opens of the file ask for.
+    pub(super) lease: LeaseKey,
+    pub(super) opens: Vec<ServerOpen<O>>,
+    next_open: u64,
+    pub(super) handles: Vec<Handle>,
+    /// Dirty data, by the open that it was written through last.
+    pub(super) dirty: Dirty<u64>,
+    /// The mark of the last drain.
+    pub(super) mark: u64,
+    /// How many bytes may be in flight.
+    pub(super) window: u64,
+    /// The FLUSH requests under way, by the job that they went with.
+    flushing: Vec<(u64, u64)>,
+    pub(super) flushes: Flushes,
+    /// Times and attributes that were set while data was dirty.
+    deferred: Change,
+    /// SET_INFO requests with deferred changes that the server has not answered.
+    setting: u32,
+    /// An [`Event::Lingered`](super::event::Event::Lingered) is going to come.
+    lingers: bool,
+    pub(super) failures: Failures,
+    pub(super) writes: InFlight,
+    pub(super) breaks: Breaks,
+    /// What is read is believed for the timeout only, and an end of that is scheduled.
+    pub(super) fading: bool,
+}
+
+impl<O: Clone> Active<O> {
+    pub(super) fn new(lease: LeaseKey, chunk: u32) -> Active<O> {
+        Active {
+            lease,
+            opens: Vec::new(),
+            next_open: 1,
+            handles: Vec::new(),
+            dirty: Dirty::new(chunk),
+            mark: 0,
+            window: 0,
+            flushing: Vec::new(),
+            flushes: Flushes::default(),
+            deferred: Change::default(),
+            setting: 0,
+            lingers: false,
+            failures: Failures::default(),
+            writes: InFlight::default(),
+            breaks: Breaks::default(),
+            fading: false,
+        }
+    }
+
+    /// Whether nothing of this is needed any more.
+    pub(super) fn is_idle(&self) -> bool {
+        self.opens.is_empty()
+            && self.handles.is_empty()
+            && !self.is_dirty()
+            && self.writes.is_empty()
+            && self.breaks.is_empty()
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        !self.dirty.is_clean() || self.has_deferred()
+    }
+
+    pub(super) fn has_deferred(&self) -> bool {
+        self.setting > 0 || self.deferred != Change::default()
+    }
+
+    /// Whether an open at the server has the file's lease.
+    pub(super) fn is_leased(&self) -> bool {
+        self.opens.iter().any(|open| open.lease == self.lease && open.usage != Use::Closing)
+    }
+
+    pub(super) fn open(&self, id: u64) -> Option<&ServerOpen<O>> {
+        self.opens.iter().find(|open| open.id == id)
+    }
+
+    fn open_mut(&mut self, id: u64) -> Option<&mut ServerOpen<O>> {
+        self.opens.iter_mut().find(|open| open.id == id)
+    }
+
+    fn open_id_of(&self, handle: u64) -> Option<u64> {
+        Some(self.handles.iter().find(|other| other.number == handle)?.open)
+    }
+
+    pub(super) fn opened(&mut self, handle: u64, access: Access, open: O, lease: LeaseKey) {
+        let id = self.next_open;
+        self.next_open += 1;
+        self.opens.push(ServerOpen::new(id, open, access, lease));
+        self.handles.push(Handle::new(handle, id, access, &self.failures));
+    }
+
+    pub(super) fn joined(&mut self, handle: u64, access: Access, open: u64) {
+        if let Some(joined) = self.open_mut(open) {
+            joined.usage = Use::Used;
+            self.handles.push(Handle::new(handle, open, access, &self.failures));
+        }
+    }
+
+    pub(super) fn report(&mut self, handle: u64, occasion: Occasion) -> Option<ShareError> {
+        let Active { handles, failures, .. } = self;
+        handles.iter_mut().find(|other| other.number == handle)?.report(failures, occasion)
+    }
+
+    pub(super) fn mark_changed(&mut self, handle: u64) {
+        if let Some(open) = self.open_id_of(handle).and_then(|id| self.open_mut(id)) {
+            open.changed = true;
+        }
+    }
+
+    pub(super) fn is_unchanged_through(&self, handle: u64) -> bool {
+        self.open_id_of(handle).and_then(|id| self.open(id)).is_some_and(|open| !open.changed)
+    }
+}
+
+/// Dirty data on its way.
+impl<O: Clone> Active<O> {
+    pub(super) fn wrote(&mut self, handle: u64, offset: u64, data: &[u8], actions: &mut Vec<Action<O>>) {
+        let Some(open) = self.open_id_of(handle) else { return };
+        let added = self.dirty.write(offset, data, &open);
+        let length = data.len() as u64;
+        if added < length {
+            actions.push(Action::Release(length - added));
+        }
+        // What was read of this range, or is being read, is older than what was written.
+        actions.push(Action::Drop(offset..offset + length));
+        if self.dirty.bytes() > self.window {
+            self.dirty.send_all();
+        }
+        if !std::mem::replace(&mut self.lingers, true) {
+            actions.push(Action::Linger);
+        }
+        self.send(actions);
+    }
+
+    /// All that is dirty now is to be sent.
+    pub(super) fn send_all(&mut self, actions: &mut Vec<Action<O>>) {
+        self.mark = self.dirty.send_all();
+        self.send(actions);
+    }
+
+    pub(super) fn lingered(&mut self, actions: &mut Vec<Action<O>>) {
+        self.lingers = false;
+        self.send_all(actions);
+    }
+
+    /// Sends what may be in flight.
+    fn send(&mut self, actions: &mut Vec<Action<O>>) {
+        while let Some(Job { number, offset, data, by, last }) = self.dirty.take(self.window) {
+            let (change, flush) =
+                if last { (std::mem::take(&mut self.deferred), self.flushes.take()) } else { Default::default() };
+            // A handle keeps its open until its data has been sent; any other open that may write does as well.
+            let writer = self.open(by).or_else(|| self.opens.iter().find(|open| open.can_write()));
+            let Some(writer) = writer.map(|writer| (writer.id, writer.open.clone())) else { return };
+            self.flushing.extend(flush.map(|flush| (number, flush)));
+            if let Some(open) = self.open_mut(writer.0) {
+                open.changed = true;
+            }
+            let (open, flush) = (writer.1, flush.is_some());
+            actions.push(Action::Write { job: number, open, offset, data, change, flush });
+        }
+    }
+
+    /// The server has answered a WRITE.
+    pub(super) fn sent(&mut self, job: u64, result: Result<(), ShareError>, actions: &mut Vec<Action<O>>) {
+        let flush = self.flushing.iter().position(|(other, _)| *other == job).map(|at| self.flushing.swap_remove(at).1);
+        match result {
+            Ok(()) => flush.into_iter().for_each(|number| self.flushes.done(number)),
+            Err(error) => self.failures.add(error),
+        }
+        let freed = self.dirty.done(job);
+        if freed > 0 {
+            actions.push(Action::Release(freed));
+        }
+        self.send(actions);
+    }
+
+    /// Times and attributes go to the server behind what is dirty.
+    pub(super) fn defer(&mut self, change: Change) {
+        let deferred = &mut self.deferred;
+        deferred.accessed = change.accessed.or(deferred.accessed);
+        deferred.modified = change.modified.or(deferred.modified);
+        deferred.attributes = change.attributes.or(deferred.attributes);
+    }
+
+    pub(super) fn take_deferred(&mut self) -> Option<(O, Change)> {
+        if self.deferred == Change::default() {
+            return None;
+        }
+        let writer = self.opens.iter_mut().find(|open| open.can_write() && open.usage == Use::Used)?;
+        writer.changed = true;
+        self.setting += 1;
+        Some((writer.open.clone(), std::mem::take(&mut self.deferred)))
+    }
+
+    pub(super) fn set_answered(&mut self, result: Result<(), ShareError>) {
+        self.setting = self.setting.saturating_sub(1);
+        if let Err(error) = result {
+            self.failures.add(error);
+        }
+    }
+}
+
+/// Handles and opens that go.
+impl<O: Clone> Active<O> {
+    pub(super) fn released(&mut self, handle: u64) {
+        if let Some(handle) = self.handles.iter_mut().find(|other| other.number == handle) {
+            handle.closing = true;
+        }
+    }
+
+    pub(super) fn handle_closed(&mut self, handle: u64, keep: bool, actions: &mut Vec<Action<O>>) {
+        let Some(at) = self.handles.iter().position(|other| other.number == handle) else { return };
+        let id = self.handles.swap_remove(at).open;
+        if self.handles.iter().any(|other| other.open == id) {
+            return;
+        }
+        if keep {
+            // One is enough.
+            self.close_kept(actions);
+            if let Some(open) = self.open_mut(id) {
+                open.usage = Use::Kept;
+            }
+        } else {
+            self.close(id, actions);
+        }
+    }
+
+    pub(super) fn close_kept(&mut self, actions: &mut Vec<Action<O>>) {
+        let kept: Vec<u64> = self.opens.iter().filter(|open| open.usage == Use::Kept).map(|open| open.id).collect();
+        kept.into_iter().for_each(|id| self.close(id, actions));
+    }
+
+    fn close(&mut self, id: u64, actions: &mut Vec<Action<O>>) {
+        if let Some(open) = self.open_mut(id) {
+            open.usage = Use::Closing;
+            actions.push(Action::Close { id, open: open.open.clone() });
+        }
+    }
+
+    pub(super) fn closed(&mut self, id: u64) {
+        self.opens.retain(|open| open.id != id);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.opens.iter().any(|open| open.usage == Use::Closing)
+    }
+}
+
+/// Breaks of the file's lease.
+impl<O: Clone> Active<O> {
+    pub(super) fn broken(&mut self, number: u64, left: Caching, actions: &mut Vec<Action<O>>) {
+        let is_mapped = self.handles.iter().any(|handle| handle.access.may_map_for_writing());
+        // Before what is dirty here is sent, the kernel sends the dirty pages that programs have mapped.
+        let unmaps = !left.writes() && is_mapped;
+        if unmaps {
+            actions.push(Action::ForgetPages { number });
+        }
+        if !left.writes() {
+            self.send_all(actions);
+        }
+        self.breaks.begin(number, left, unmaps, self.writes.latest());
+    }
+
+    /// Takes each break as far as it can go now. Says whether another client may be changing the file from here on.
+    pub(super) fn advance_breaks(&mut self, actions: &mut Vec<Action<O>>) -> bool {
+        if self.breaks.is_empty() {
+            return false;
+        }
+        if self.breaks.is_draining() && !self.dirty.is_clean() {
+            self.send_all(actions);
+        }
+        if self.breaks.is_draining()
+            && self.dirty.is_clean()
+            && let Some((open, change)) = self.take_deferred()
+        {
+            actions.push(Action::Set { open, change });
+        }
+        let (is_clean, everything) = (!self.is_dirty(), 0..u64::MAX);
+        let mut breaks = std::mem::take(&mut self.breaks);
+        let loses_reads = breaks.drained(|latest| is_clean && !self.writes.touches_until(latest, &everything), actions);
+        if breaks.is_ready_to_close() {
+            self.close_kept(actions);
+        }
+        breaks.acknowledge(!self.is_closing(), actions);
+        self.breaks = breaks;
+        loses_reads
+    }
+}

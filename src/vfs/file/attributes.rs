@@ -1,0 +1,217 @@
+//! What is known of one file's attributes, and how old that is. A plain value.
+//!
+//! [`KnownAttributes`] is the server's metadata, when it was fetched, and what this mount has changed since. A fetch that
+//! crossed a change by this mount may report the time before the change: [`KnownAttributes::store`] recognises it by the
+//! [`FetchToken`] taken before the fetch, and keeps what is known.
+
+use crate::share::{Change, FileTime, Metadata};
+use crate::vfs::catalogue::Vouched;
+use std::time::{Duration, Instant};
+
+/// Taken before metadata is fetched, so that what comes back can be weighed against what this mount
+/// did meanwhile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FetchToken(u64);
+
+/// What is known of a file's attributes.
+#[derive(Clone, Debug)]
+pub(crate) struct KnownAttributes {
+    metadata: Metadata,
+    /// When the server said all of it; `None` once this mount has changed something whose outcome
+    /// only the server knows.
+    fetched: Option<Instant>,
+    /// Counts changes by this mount.
+    changes: u64,
+    /// The times are a guess, after a change by this mount whose time only the server knows.
+    estimated: bool,
+    /// The last change by this mount.
+    changed_at: Option<Instant>,
+    /// Since when it is not known how the file is.
+    unknown_since: Option<Instant>,
+    /// The server has told of a size that the kernel may not have been told of.
+    resized: bool,
+}
+
+impl KnownAttributes {
+    /// As the server just said.
+    pub(crate) fn fetched(metadata: Metadata, now: Instant) -> KnownAttributes {
+        KnownAttributes { fetched: Some(now), ..KnownAttributes::unknown(metadata) }
+    }
+
+    /// A guess, to be fetched before it is shown.
+    pub(crate) fn unknown(metadata: Metadata) -> KnownAttributes {
+        KnownAttributes {
+            metadata,
+            fetched: None,
+            changes: 0,
+            estimated: false,
+            changed_at: None,
+            unknown_since: None,
+            resized: false,
+        }
+    }
+
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// When the server reported all of it; `None` once this mount has changed any of it.
+    pub(crate) fn known_since(&self) -> Option<Instant> {
+        self.fetched.filter(|_| !self.estimated)
+    }
+
+    /// For how much longer all of it may be believed; `None` if not at all. `vouched` says of what was fetched
+    /// that it is still true.
+    pub(crate) fn remaining(&self, now: Instant, timeout: Duration, vouched: Option<Vouched>) -> Option<Duration> {
+        let fetched = self.fetched?;
+        let vouched = vouched.filter(|vouched| vouched.since <= fetched && !self.estimated);
+        let age = now.saturating_duration_since(vouched.map_or(fetched, |vouched| vouched.until.max(fetched)));
+        timeout.checked_sub(age).filter(|rest| !rest.is_zero())
+    }
+
+    pub(crate) fn token(&self) -> FetchToken {
+        FetchToken(self.changes)
+    }
+
+    /// Takes what the server said, unless this mount changed the file meanwhile. Says whether it did.
+    pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
+        let takes = token.0 == self.changes;
+        if takes {
+            self.take(metadata, now);
+        }
+        takes
+    }
+
+    /// Takes what a listing said that began at `fetched`, if nothing newer is known and nothing was changed since. Says
+    /// whether it did.
+    pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) -> bool {
+        let known = self.fetched.or(self.unknown_since);
+        let takes = known.is_some_and(|known| known < fetched);
+        if takes {
+            self.take(metadata, fetched);
+        }
+        takes
+    }
+
+    fn take(&mut self, metadata: Metadata, fetched: Instant) {
+        self.resized |= self.metadata.size != metadata.size;
+        self.metadata = metadata;
+        self.fetched = Some(fetched);
+        self.estimated = false;
+    }
+
+    /// The kernel gets the size with this answer.
+    pub(crate) fn shown_to_kernel(&mut self) {
+        self.resized = false;
+    }
+
+    /// The answer with the size did not reach the kernel.
+    pub(crate) fn not_shown_to_kernel(&mut self) {
+        self.resized = true;
+    }
+
+    /// Whether the kernel may believe that the file has another size.
+    pub(crate) fn is_resized(&self) -> bool {
+        self.resized
+    }
+
+    /// This mount wrote, and what it wrote ends at `end`. Times are the server's to tell.
+    pub(crate) fn wrote(&mut self, end: u64, now: Instant) {
+        self.metadata.size = self.metadata.size.max(end);
+        self.metadata.allocation = self.metadata.allocation.max(self.metadata.size);
+        self.changed(now);
+    }
+
+    /// A program wrote up to `end`, and the data is dirty: the time is this client's until the server has it.
+    pub(crate) fn wrote_dirty(&mut self, end: u64, clock: FileTime, now: Instant) {
+        self.wrote(end, now);
+        (self.metadata.modified, self.metadata.changed) = (clock, clock);
+    }
+
+    /// This mount changed this much. What the server does besides is not known.
+    pub(crate) fn applied(&mut self, change: &Change, now: Instant) {
+        let metadata = &mut self.metadata;
+        if let Some(size) = change.size {
+            metadata.size = size;
+            metadata.allocation = metadata.allocation.min(size.next_multiple_of(512));
+        }
+        metadata.created = change.created.unwrap_or(metadata.created);
+        metadata.accessed = change.accessed.unwrap_or(metadata.accessed);
+        metadata.modified = change.modified.unwrap_or(metadata.modified);
+        metadata.attributes = change.attributes.unwrap_or(metadata.attributes);
+        self.changed(now);
+    }
+
+    /// This mount changed something about the file; only the server knows what that did to its times.
+    pub(crate) fn changed(&mut self, now: Instant) {
+        self.changed_at = Some(now);
+        self.doubt(now);
+    }
+
+    /// This mount changed the file, and the server's answer describes it since.
+    pub(crate) fn changed_as_reported(&mut self, now: Instant) {
+        self.changed_at = Some(now);
+    }
+
+    /// Another client may have changed it.
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        self.changes += 1;
+        self.fetched = None;
+        self.unknown_since = Some(now);
+    }
+
+    /// This mount changed an entry of a directory, at `clock` by the server's clock. That time is shown until the server is
+    /// asked, which is not put off for it.
+    pub(crate) fn entries_changed(&mut self, clock: FileTime, now: Instant) {
+        self.changes += 1;
+        self.changed_at = Some(now);
+        self.estimated = true;
+        let latest = self.metadata.modified.max(clock);
+        (self.metadata.modified, self.metadata.changed) = (latest, latest);
+    }
+
+    /// When this mount changed the file last.
+    pub(crate) fn changed_at(&self) -> Option<Instant> {
+        self.changed_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    fn metadata(size: u64) -> Metadata {
+        Metadata { size, modified: FileTime(size + 100), ..Metadata::default() }
+    }
+
+    #[test]
+    fn attributes_are_believed_until_the_timeout() {
+        let start = Instant::now();
+        let known = KnownAttributes::fetched(metadata(1), start);
+        assert_eq!(known.remaining(start + TIMEOUT / 4, TIMEOUT, None), Some(TIMEOUT * 3 / 4));
+        assert_eq!(known.remaining(start + TIMEOUT, TIMEOUT, None), None);
+        assert_eq!(known.remaining(start, Duration::ZERO, None), None);
+    }
+
+    #[test]
+    fn a_fetch_that_crossed_a_write_does_not_shrink_the_file() {
+        let start = Instant::now();
+        let mut known = KnownAttributes::fetched(metadata(1), start);
+        let token = known.token();
+        known.wrote(500, start);
+        assert!(!known.store(metadata(1), token, start));
+        assert_eq!(known.metadata().size, 500);
+        assert_eq!(known.remaining(start, TIMEOUT, None), None, "its times are not known");
+        assert!(known.store(metadata(400), known.token(), start), "what comes after is believed");
+        assert_eq!(known.metadata().size, 400);
+    }
+
+    #[test]
+    fn changes_by_this_mount_are_seen_at_once() {
+        let mut known = KnownAttributes::fetched(metadata(5000), Instant::now());
+        known.applied(&Change { size: Some(10), modified: Some(FileTime(7)), ..Change::default() }, Instant::now());
+        assert_eq!((known.metadata().size, known.metadata().modified), (10, FileTime(7)));
+    }
+}

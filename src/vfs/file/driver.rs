@@ -1,0 +1,346 @@
+//! [`Files`]: hands events to files, and does what their actions say.
+//!
+//! What needs no answer is done before [`Files::event`] returns; requests become tasks, each of which ends with the event
+//! that its action promises. A CLOSE is on its way when `event` returns, so that the request that removes the file next can
+//! take it along in its frame.
+
+use super::event::{Action, Event};
+use super::kept_opens::KeptOpens;
+use super::{File, FileState};
+use crate::cache::PageCache;
+use crate::share::{After, Broken, Change, LeaseKey, Share, ShareError, Target};
+use crate::vfs::inodes::Inodes;
+use crate::vfs::kernel_view::{Forgotten, KernelView};
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+/// How long data that is written in small pieces stays dirty, if nothing has it sent before.
+pub(crate) const LINGERS: Duration = Duration::from_secs(1);
+/// The number of leases at which those of closed files are swept out first.
+const SMALLEST_SWEEP: usize = 64;
+
+/// An open at the server.
+pub(crate) type Open<S> = Arc<<S as Share>::File>;
+/// A file of a mount.
+pub(crate) type FileOf<S> = Arc<File<Open<S>>>;
+
+/// The driver of all files of a mount.
+pub(crate) struct Files<S: Share> {
+    share: Arc<S>,
+    cache: Arc<PageCache<ShareError>>,
+    kernel: Arc<KernelView>,
+    inodes: Arc<Mutex<Inodes<Open<S>>>>,
+    kept: Mutex<KeptOpens<FileOf<S>>>,
+    leased: Mutex<Leased<S>>,
+    /// Breaks that are not acknowledged yet, by their numbers.
+    broken: Mutex<HashMap<u64, Broken>>,
+    next_break: AtomicU64,
+    next_write: AtomicU64,
+}
+
+/// Open files by their leases.
+struct Leased<S: Share> {
+    files: HashMap<LeaseKey, Weak<File<Open<S>>>>,
+    /// The leases of opens that the server has answered and the file does not know yet.
+    opening: Vec<LeaseKey>,
+    sweep_at: usize,
+}
+
+/// A write of the kernel that is under way, until dropped.
+pub(crate) struct WriteUnderWay<S: Share> {
+    files: Arc<Files<S>>,
+    file: FileOf<S>,
+    number: u64,
+}
+
+impl<S: Share> Files<S> {
+    pub(crate) fn new(
+        share: Arc<S>,
+        cache: Arc<PageCache<ShareError>>,
+        kernel: Arc<KernelView>,
+        inodes: Arc<Mutex<Inodes<Open<S>>>>,
+    ) -> Arc<Files<S>> {
+        Arc::new(Files {
+            share,
+            cache,
+            kernel,
+            inodes,
+            kept: Mutex::new(KeptOpens::new()),
+            leased: Mutex::new(Leased { files: HashMap::new(), opening: Vec::new(), sweep_at: SMALLEST_SWEEP }),
+            broken: Mutex::default(),
+            next_break: AtomicU64::new(1),
+            next_write: AtomicU64::new(1),
+        })
+    }
+
+    /// Hands an event to a file, and does what follows. To be called within the runtime.
+    pub(crate) fn event(self: &Arc<Self>, file: &FileOf<S>, event: Event<'_, Open<S>>) {
+        let ends = event.ends_something();
+        self.with(file, |state, now| ((), state.on(event, now)));
+        if ends {
+            file.progressed();
+        }
+    }
+
+    /// Works on a file under its lock, and does the actions that come of it. To be called within the runtime.
+    pub(crate) fn with<R>(
+        self: &Arc<Self>,
+        file: &FileOf<S>,
+        work: impl FnOnce(&mut FileState<Open<S>>, Instant) -> (R, Vec<Action<Open<S>>>),
+    ) -> R {
+        let (now, window) = (Instant::now(), self.cache.write_window());
+        let (result, actions) = {
+            let mut state = file.lock();
+            state.set_window(window);
+            work(&mut state, now)
+        };
+        actions.into_iter().for_each(|action| self.perform(file, action));
+        result
+    }
+
+    fn perform(self: &Arc<Self>, file: &FileOf<S>, action: Action<Open<S>>) {
+        let (this, owned) = (Arc::clone(self), Arc::clone(file));
+        match action {
+            Action::Drop(range) => self.cache.invalidate(file.key, range),
+            Action::Release(bytes) => self.cache.release_dirty(bytes),
+            Action::Write { job, open, offset, data, change, flush } => {
+                let after = After { held: true, change, flush };
+                tokio::spawn(async move { this.write(&owned, job, &open, offset, data, after).await });
+            }
+            Action::Set { open, change } => {
+                tokio::spawn(async move { this.set(&owned, &open, change).await });
+            }
+            Action::Close { id, open } => {
+                let mut closing = Box::pin(async move { this.close(&owned, id, &open).await });
+                if closing.as_mut().now_or_never().is_none() {
+                    tokio::spawn(closing);
+                }
+            }
+            Action::Linger => {
+                let file = Arc::downgrade(file);
+                tokio::spawn(async move {
+                    tokio::time::sleep(LINGERS).await;
+                    if let Some(file) = file.upgrade() {
+                        this.event(&file, Event::Lingered);
+                    }
+                });
+            }
+            Action::ForgetPages { number } => {
+                tokio::spawn(async move {
+                    if !this.kernel_forgets(&owned).await {
+                        tracing::warn!(
+                            ino = owned.ino,
+                            "the kernel keeps pages of a file that another client is changing"
+                        );
+                    }
+                    this.event(&owned, Event::PagesForgotten { number });
+                });
+            }
+            Action::Acknowledge { number } => {
+                tokio::spawn(async move { this.acknowledge(number).await });
+            }
+        }
+    }
+
+    async fn write(
+        self: &Arc<Self>,
+        file: &FileOf<S>,
+        job: u64,
+        open: &S::File,
+        offset: u64,
+        data: Bytes,
+        after: After,
+    ) {
+        let (departure, length) = (self.cache.write_departs(), data.len() as u64);
+        let result = self.share.write_and(open, offset, data, after).await;
+        if result.is_ok() {
+            self.cache.write_arrives(departure, length, Instant::now());
+        }
+        // What was read meanwhile may be from before this WRITE. While the range is dirty no program is given it.
+        self.cache.invalidate(file.key, offset..offset + length);
+        self.event(file, Event::Sent { job, result });
+    }
+
+    async fn set(self: &Arc<Self>, file: &FileOf<S>, open: &S::File, change: Change) {
+        let result = self.share.set(Target::File(open), &change).await;
+        self.event(file, Event::Set { result });
+    }
+
+    async fn close(self: &Arc<Self>, file: &FileOf<S>, id: u64, open: &S::File) {
+        let token = file.lock().token();
+        match self.share.close(open).await {
+            Ok(Some(metadata)) => self.event(file, Event::Fetched { metadata, token }),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "a file was not closed properly"),
+        }
+        self.event(file, Event::Closed { open: id });
+        self.inodes.lock().collect(file.ino);
+    }
+
+    /// Has the kernel forget attributes and pages of a file, and waits for that; for the pages only where it may have any.
+    /// Says whether it has forgotten all of it.
+    pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>) -> bool {
+        let (kernel, ino) = (&self.kernel, file.ino);
+        let mark = file.lock().kernel_pages();
+        let Some(mark) = mark else { return kernel.told(Forgotten::Attributes(ino)).await };
+        // Pages may have to wait for those of the same file that are being dropped: attributes don't.
+        let told = (kernel.told(Forgotten::Attributes(ino)), kernel.told(Forgotten::Pages(ino)));
+        let (attributes, pages) = tokio::join!(told.0, told.1);
+        if pages {
+            file.lock().kernel_forgot(mark);
+        }
+        attributes && pages
+    }
+
+    async fn acknowledge(&self, number: u64) {
+        let Some(broken) = self.broken.lock().remove(&number) else { return };
+        if let Err(error) = self.share.acknowledge(broken).await {
+            tracing::debug!(%error, "a break could not be acknowledged");
+        }
+    }
+}
+
+/// Waiting for what is under way.
+impl<S: Share> Files<S> {
+    /// Waits until the server has answered for all data that is dirty now. Each WRITE has a deadline.
+    pub(crate) async fn drain_data(self: &Arc<Self>, file: &FileOf<S>) {
+        let mark = self.with(file, |state, now| {
+            let actions = state.on(Event::Drain, now);
+            (state.drain_mark(), actions)
+        });
+        file.until(|state| state.is_drained(mark)).await;
+    }
+
+    /// The same, for what was set behind the data as well.
+    pub(crate) async fn drain(self: &Arc<Self>, file: &FileOf<S>) {
+        self.drain_data(file).await;
+        let deferred = file.lock().take_deferred();
+        if let Some((open, change)) = deferred {
+            self.set(file, &open, change).await;
+        }
+        file.until(|state| !state.has_deferred()).await;
+    }
+
+    /// A write of a range begins. To be called in the order of the kernel's requests.
+    pub(crate) fn begin_write(self: &Arc<Self>, file: &FileOf<S>, range: Range<u64>) -> WriteUnderWay<S> {
+        let number = self.next_write.fetch_add(1, Ordering::Relaxed);
+        self.event(file, Event::WriteBegan { number, range });
+        WriteUnderWay { files: Arc::clone(self), file: Arc::clone(file), number }
+    }
+
+    /// Waits for the writes of a range that are under way now, each of which has a deadline.
+    pub(crate) async fn until_written(&self, file: &FileOf<S>, range: &Range<u64>) {
+        let latest = self.next_write.load(Ordering::Relaxed);
+        file.until(|state| !state.writes_touch_until(latest, range)).await;
+    }
+
+    /// Waits for the writes of a range that began before this one. Two writes never wait for each other.
+    pub(crate) async fn until_written_before(&self, write: &WriteUnderWay<S>, file: &FileOf<S>, range: &Range<u64>) {
+        file.until(|state| !state.writes_touch_until(write.number - 1, range)).await;
+    }
+}
+
+impl<S: Share> Drop for WriteUnderWay<S> {
+    fn drop(&mut self) {
+        self.files.event(&self.file, Event::WriteEnded { number: self.number });
+    }
+}
+
+/// Leases.
+impl<S: Share> Files<S> {
+    /// Breaks of this lease concern this file from now on. To be called before what is granted is asked for; when the file
+    /// knows of its open, [`Files::leased`] is to be called.
+    pub(crate) fn lease(&self, lease: LeaseKey, file: &FileOf<S>) {
+        let mut leased = self.leased.lock();
+        leased.opening.push(lease);
+        leased.files.insert(lease, Arc::downgrade(file));
+        if leased.files.len() >= leased.sweep_at {
+            leased.sweep();
+        }
+    }
+
+    /// The file knows of its open with this lease.
+    pub(crate) fn leased(&self, lease: LeaseKey) {
+        let mut leased = self.leased.lock();
+        if let Some(at) = leased.opening.iter().position(|other| *other == lease) {
+            leased.opening.swap_remove(at);
+        }
+    }
+
+    /// A break has come. It is given back if it concerns no file.
+    pub(crate) fn broken(self: &Arc<Self>, broken: Broken) -> Option<Broken> {
+        let file = self.leased.lock().files.get(&broken.key).and_then(Weak::upgrade);
+        let Some(file) = file else { return Some(broken) };
+        let number = self.next_break.fetch_add(1, Ordering::Relaxed);
+        let (left, serial) = (broken.left, broken.serial);
+        self.broken.lock().insert(number, broken);
+        self.event(&file, Event::Broken { number, left, serial });
+        None
+    }
+}
+
+impl<S: Share> Leased<S> {
+    /// Forgets the leases of files that are closed.
+    fn sweep(&mut self) {
+        let opening = &self.opening;
+        self.files.retain(|lease, file| {
+            let is_open = |file: FileOf<S>| file.lock().lease() == Some(*lease);
+            opening.contains(lease) || file.upgrade().is_some_and(is_open)
+        });
+        self.sweep_at = (2 * self.files.len()).max(SMALLEST_SWEEP);
+    }
+}
+
+/// Opens that are kept without a handle.
+impl<S: Share> Files<S> {
+    /// The open of a file is kept from now on.
+    pub(crate) fn kept(self: &Arc<Self>, file: &FileOf<S>) {
+        let pushed_out = self.kept.lock().keep(file.key, Arc::clone(file), Instant::now());
+        if let Some(other) = pushed_out {
+            self.event(&other, Event::KeptOpenUnwanted);
+        }
+    }
+
+    /// The files with kept opens that are meant.
+    pub(crate) fn take_kept(&self, meant: impl Fn(&FileOf<S>) -> bool) -> Vec<FileOf<S>> {
+        self.kept.lock().take_all(meant)
+    }
+
+    /// The files whose opens were kept for too long.
+    pub(crate) fn expire_kept(&self) -> Vec<FileOf<S>> {
+        self.kept.lock().expire(Instant::now())
+    }
+
+    /// The server refuses more opens: the files with kept ones.
+    pub(crate) fn give_way(&self) -> Vec<FileOf<S>> {
+        self.kept.lock().give_way()
+    }
+
+    /// Begins to close the kept opens of files: their CLOSEs go with the next request that takes them along.
+    pub(crate) fn begin_to_close(self: &Arc<Self>, files: &[FileOf<S>]) {
+        for file in files {
+            self.event(file, Event::KeptOpenUnwanted);
+        }
+    }
+
+    /// Waits for the CLOSEs of these files that are under way.
+    pub(crate) async fn until_closed(&self, files: &[FileOf<S>]) {
+        join_all(files.iter().map(|file| file.until(|state| !state.is_closing()))).await;
+    }
+
+    /// Closes the kept opens of files, in few frames.
+    pub(crate) async fn close_kept(self: &Arc<Self>, files: &[FileOf<S>]) {
+        if !files.is_empty() {
+            self.begin_to_close(files);
+            self.share.send_closes();
+            self.until_closed(files).await;
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What the kernel keeps of this mount, and how it is told to forget it.
+//!
+//! The kernel keeps names, attributes and pages. A notification may block in the kernel: one about pages until the READs of
+//! the file under way are answered, one about a name until the requests of its directory are. So threads of their own send
+//! them, from two bounded [`Lane`]s: names and attributes never wait behind pages. Within a lane the notifications of one
+//! inode keep their order, and those of another inode overtake them. Between the lanes no order matters: a notification
+//! only makes the kernel ask again, and what it is answered then has changed before the notification was added.
+//!
+//! Nothing is dropped: where a lane is full, the caller waits for room. Notifications that wait are merged with equal ones.
+//! One that has begun is not: a READ that was answered since may have brought pages behind it.
+//!
+//! [`KernelPages`](super::file::kernel_pages::KernelPages) knows of one file whether the kernel may have pages of it; where it has none, nothing waits for pages.
+
+use super::lane::Lane;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// How long an operation waits for a notification: the kernel waits for requests under way, such as READs of the pages.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Something that the kernel is to forget.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Forgotten {
+    /// What a name in a directory means.
+    Entry {
+        /// The directory.
+        parent: u64,
+        /// The name.
+        name: OsString,
+    },
+    /// The attributes of an inode.
+    Attributes(u64),
+    /// Attributes and pages of an inode.
+    Pages(u64),
+}
+
+impl Forgotten {
+    /// The inode whose locks the kernel takes for it: notifications of one inode keep their order.
+    pub(super) fn subject(&self) -> u64 {
+        match self {
+            Forgotten::Entry { parent: ino, .. } | Forgotten::Attributes(ino) | Forgotten::Pages(ino) => *ino,
+        }
+    }
+}
+
+/// Both lanes, for the threads that tell the kernel.
+#[derive(Clone, Debug)]
+pub struct Lanes {
+    /// Names and attributes.
+    pub names: Arc<Lane>,
+    /// Pages.
+    pub pages: Arc<Lane>,
+}
+
+/// The lanes, on the side that has something to say. Its end is theirs.
+#[derive(Debug)]
+pub(crate) struct KernelView {
+    lanes: Lanes,
+    /// Until there are threads that tell the kernel, there is no kernel.
+    has_kernel: AtomicBool,
+}
+
+impl KernelView {
+    pub(crate) fn new() -> KernelView {
+        let lanes = Lanes { names: Arc::new(Lane::new()), pages: Arc::new(Lane::new()) };
+        KernelView { lanes, has_kernel: AtomicBool::new(false) }
+    }
+
+    /// The lanes, once, for the threads that tell the kernel.
+    pub(crate) fn listen(&self) -> Option<Lanes> {
+        (!self.has_kernel.swap(true, Ordering::AcqRel)).then(|| self.lanes.clone())
+    }
+
+    /// Has the kernel forget something. Waits for room, not until it has forgotten.
+    pub(crate) async fn tell(&self, what: Forgotten) {
+        if let Some(lane) = self.lane(&what) {
+            lane.add(what, None).await;
+        }
+    }
+
+    /// Waits until the kernel has forgotten something, for as long as [`PATIENCE`]. Says whether it has.
+    pub(crate) async fn told(&self, what: Forgotten) -> bool {
+        let Some(lane) = self.lane(&what) else { return true };
+        let (done, gone) = oneshot::channel();
+        let told = async {
+            lane.add(what, Some(done)).await;
+            // Without an answer the mount has ended, and with it what the kernel kept.
+            let _ = gone.await;
+        };
+        tokio::time::timeout(PATIENCE, told).await.is_ok()
+    }
+
+    /// Has the kernel drop the pages and attributes of an inode when this is awaited.
+    pub(crate) fn later(&self, ino: u64) -> impl Future<Output = ()> + Send + use<> {
+        let what = Forgotten::Pages(ino);
+        let lane = self.lane(&what).cloned();
+        async move {
+            if let Some(lane) = lane {
+                lane.add(what, None).await;
+            }
+        }
+    }
+
+    fn lane(&self, what: &Forgotten) -> Option<&Arc<Lane>> {
+        let lane = match what {
+            Forgotten::Entry { .. } | Forgotten::Attributes(_) => &self.lanes.names,
+            Forgotten::Pages(_) => &self.lanes.pages,
+        };
+        self.has_kernel.load(Ordering::Acquire).then_some(lane)
+    }
+}
+
+impl Drop for KernelView {
+    fn drop(&mut self) {
+        self.lanes.names.close();
+        self.lanes.pages.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_kernel_nothing_waits() {
+        let view = KernelView::new();
+        for ino in 0..10_000 {
+            view.tell(Forgotten::Attributes(ino)).await;
+        }
+        assert!(view.told(Forgotten::Pages(1)).await);
+        let lanes = view.listen().unwrap();
+        assert!(view.listen().is_none());
+        assert!(lanes.names.next().is_none() && lanes.pages.next().is_none(), "nothing of before");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attributes_do_not_wait_behind_pages() {
+        let view = KernelView::new();
+        let lanes = view.listen().unwrap();
+        view.later(7).await;
+        let stuck = lanes.pages.next().unwrap();
+        view.tell(Forgotten::Attributes(7)).await;
+        view.tell(Forgotten::Entry { parent: 7, name: "a".into() }).await;
+        let told = std::iter::from_fn(|| {
+            let task = lanes.names.next()?;
+            let what = task.what().clone();
+            lanes.names.done(task);
+            Some(what)
+        });
+        let expected = [Forgotten::Attributes(7), Forgotten::Entry { parent: 7, name: "a".into() }];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(stuck.what(), &Forgotten::Pages(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_are_waited_for_but_not_for_ever() {
+        let view = KernelView::new();
+        let lanes = view.listen().unwrap();
+        let answer = async {
+            let task = lanes.pages.next().expect("it was told");
+            lanes.pages.done(task);
+        };
+        let (gone, ()) = tokio::join!(biased; view.told(Forgotten::Pages(7)), answer);
+        assert!(gone);
+        assert!(!view.told(Forgotten::Pages(8)).await, "nothing answers");
+        lanes.pages.close();
+        assert!(view.told(Forgotten::Pages(9)).await, "the mount has ended");
+    }
+}

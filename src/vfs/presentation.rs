@@ -1,0 +1,125 @@
+//! What stat(2) shows: POSIX attributes made of the server's metadata.
+//!
+//! Owner, group and permission bits come from the mount's options. The read-only attribute of a file takes its write bits
+//! away; on a directory it means something else to every server, and nothing here.
+
+use crate::share::{Attributes, FileKind, FileTime, Metadata};
+use std::time::Duration;
+
+/// Attributes as stat(2) shows them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Attr {
+    /// Inode number.
+    pub ino: u64,
+    /// Never the same for two files that had this inode number one after the other.
+    pub generation: u64,
+    /// File or directory.
+    pub kind: FileKind,
+    /// Bytes.
+    pub size: u64,
+    /// Units of 512 bytes on the server's disk.
+    pub blocks: u64,
+    /// Last access.
+    pub accessed: FileTime,
+    /// Last write.
+    pub modified: FileTime,
+    /// Last change of data or metadata.
+    pub changed: FileTime,
+    /// Creation.
+    pub created: FileTime,
+    /// Permission bits.
+    pub permissions: u16,
+    /// 1 for files. 2 for directories, whose subdirectories are not counted.
+    pub links: u32,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// The size that suits reading and writing best, in bytes.
+    pub block_size: u32,
+    /// How long the kernel may believe this, and the name it came with.
+    pub ttl: Duration,
+}
+
+/// How metadata is shown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Presentation {
+    pub uid: u32,
+    pub gid: u32,
+    pub file_mode: u16,
+    pub dir_mode: u16,
+    pub block_size: u32,
+}
+
+impl Presentation {
+    pub(crate) fn attr(&self, ino: u64, generation: u64, metadata: &Metadata, ttl: Duration) -> Attr {
+        let kind = metadata.kind();
+        let permissions = match kind {
+            FileKind::Directory => self.dir_mode,
+            FileKind::File if metadata.attributes.has(Attributes::READONLY) => self.file_mode & !0o222,
+            FileKind::File => self.file_mode,
+        };
+        // Servers leave out times that they do not keep.
+        let or_modified = |time: FileTime| if time == FileTime(0) { metadata.modified } else { time };
+        Attr {
+            ino,
+            generation,
+            kind,
+            // The kernel takes no larger one, whatever the server says.
+            size: metadata.size.min(i64::MAX as u64),
+            blocks: metadata.allocation.div_ceil(512),
+            accessed: or_modified(metadata.accessed),
+            modified: metadata.modified,
+            changed: or_modified(metadata.changed),
+            created: or_modified(metadata.created),
+            permissions: permissions & 0o7777,
+            links: if kind == FileKind::Directory { 2 } else { 1 },
+            uid: self.uid,
+            gid: self.gid,
+            block_size: self.block_size,
+            ttl,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(1);
+
+    fn metadata(size: u64) -> Metadata {
+        Metadata { size, modified: FileTime(size + 100), ..Metadata::default() }
+    }
+
+    fn presentation() -> Presentation {
+        Presentation { uid: 5, gid: 6, file_mode: 0o640, dir_mode: 0o750, block_size: 4096 }
+    }
+
+    fn shown(attributes: u32) -> Attr {
+        let metadata = Metadata { attributes: Attributes(attributes), ..metadata(1000) };
+        presentation().attr(9, 3, &metadata, TIMEOUT)
+    }
+
+    #[test]
+    fn modes_come_from_the_options_and_the_read_only_attribute() {
+        assert_eq!(shown(0).permissions, 0o640);
+        assert_eq!(shown(Attributes::READONLY).permissions, 0o440);
+        assert_eq!(shown(Attributes::DIRECTORY).permissions, 0o750);
+        assert_eq!(shown(Attributes::DIRECTORY | Attributes::READONLY).permissions, 0o750);
+        assert_eq!((shown(0).uid, shown(0).gid, shown(0).links), (5, 6, 1));
+        assert_eq!(shown(Attributes::DIRECTORY).links, 2);
+    }
+
+    #[test]
+    fn times_that_the_server_does_not_keep_are_the_time_of_the_last_write() {
+        assert_eq!(shown(0).changed, FileTime(1100));
+        assert_eq!(shown(0).created, FileTime(1100));
+    }
+
+    #[test]
+    fn blocks_are_what_is_allocated() {
+        let metadata = Metadata { allocation: 4096, ..metadata(1) };
+        assert_eq!(presentation().attr(9, 3, &metadata, TIMEOUT).blocks, 8);
+    }
+}

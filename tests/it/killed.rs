@@ -1,0 +1,143 @@
+//! A program that is killed while the server does not answer: it is let go, and nothing else is harmed.
+
+use crate::support::command::{spawn_quiet, wait};
+use crate::support::files::{names, noise};
+use crate::support::mount::{Mount, Request};
+use crate::support::processes::is_running;
+use crate::support::server::{Settings, url};
+use crate::support::smbd::Smbd;
+use crate::support::{scratch, wait_until};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::Duration;
+
+/// Many times what it takes to notice a kill, and less than a request to a silent server may take.
+const SOON: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(30);
+/// `nobody` on Debian; any user but root would do.
+const SOMEBODY: u32 = 65534;
+
+fn start(mount: &Mount, script: &str) -> Child {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec {script}")]).current_dir("/");
+    command.env("M", mount.path()).env("LOCAL", scratch::folder("local"));
+    spawn_quiet(command).expect("a shell")
+}
+
+/// Whether a program waits for the mount: it has been held up in the kernel for some time.
+fn hangs(program: &mut Child) -> bool {
+    let status = format!("/proc/{}/wchan", program.id());
+    let waits = || fs::read_to_string(&status).is_ok_and(|place| place.contains("request_wait_answer"));
+    wait_until(SOON, waits)
+}
+
+/// Kills programs that wait for a silent server. Those for which `may_go_on` need not wait for it.
+#[track_caller]
+fn can_be_killed(programs: &mut [(Child, &str)], may_go_on: impl Fn(&str) -> bool) {
+    for (program, script) in &mut *programs {
+        assert!(may_go_on(script) || hangs(program), "{script:?} was to wait for the server");
+        program.kill().unwrap();
+    }
+    for (program, script) in programs {
+        assert!(wait(program, SOON).is_some(), "{script:?} cannot be killed while the server does not answer");
+    }
+}
+
+/// What a program of every kind does when the server falls silent.
+fn everything_can_be_killed(adjust: impl FnOnce(Request) -> Request) {
+    let server = Smbd::start(Settings::default());
+    let data = noise(3, 3_000_000);
+    fs::create_dir(server.folder().join("d")).unwrap();
+    for name in ["a", "b", "d/c"] {
+        fs::write(server.folder().join(name), &data).unwrap();
+    }
+    let request = Request::new(url("127.0.0.1", server.port(), "")).arg("--attr-timeout=0");
+    let mount = adjust(request).mount();
+    let mut kept = File::create(mount.join("kept")).unwrap();
+    kept.write_all(&data).unwrap();
+    kept.sync_all().unwrap();
+
+    let paused = server.pause();
+    let scripts = [
+        "cat $M/a",
+        "ls -l $M/d",
+        "stat $M/b",
+        "df $M",
+        "cp $M/a $M/copy",
+        "dd if=/dev/zero of=$M/new bs=1M count=3",
+        "mkdir $M/made",
+        "rm -f $M/b",
+        "mv $M/d $M/e",
+    ];
+    let mut programs: Vec<_> = scripts.map(|script| (start(&mount, script), script)).into();
+    can_be_killed(&mut programs, |_| false);
+    drop(paused);
+
+    assert!(wait_until(LIMIT, || fs::write(mount.join("after"), "works").is_ok()), "the mount has not come back");
+    assert!(fs::read(mount.join("a")).unwrap() == data);
+    assert!(fs::read(mount.join("kept")).unwrap() == data, "what was confirmed is there");
+    drop(kept);
+    let known = ["a", "after", "b", "copy", "d", "e", "kept", "made", "new"];
+    let left = names(server.folder());
+    assert!(left.iter().all(|name| known.contains(&name.as_str())), "left behind: {left:?}");
+    assert_eq!(names(mount.path()), left);
+    // What is kept open for the next program is closed when another client wants the file.
+    let stranger = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    for name in left.iter().filter(|name| server.folder().join(name).is_file()) {
+        File::options().write(true).open(stranger.join(name)).unwrap();
+    }
+    stranger.unmount();
+    assert!(wait_until(LIMIT, || !has_open(server.folder())), "the server has files open that no program uses");
+    assert!(is_running(mount.process()));
+    mount.unmount();
+}
+
+/// Whether any process has a file of the folder open, as the server's do for its clients.
+fn has_open(folder: &Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let opens = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok()).flatten().flatten();
+    opens
+        .filter_map(|open| fs::read_link(open.path()).ok())
+        .any(|path| path.starts_with(folder) && path != *folder && path.is_file())
+}
+
+#[test]
+fn whatever_a_program_waits_for_it_can_be_killed() {
+    everything_can_be_killed(|request| request);
+}
+
+#[test]
+fn an_ordinary_users_programs_can_be_killed() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("the other test of this kind is an ordinary user's already");
+        return;
+    }
+    everything_can_be_killed(|request| request.by_user(SOMEBODY).arg("--allow-other"));
+}
+
+/// Reads and writes that the server has not answered.
+#[test]
+fn a_program_in_the_middle_of_its_data_can_be_killed() {
+    let server = Smbd::start(Settings::default());
+    File::create(server.folder().join("big")).unwrap().set_len(1 << 40).unwrap();
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    let scripts = [
+        "dd if=$M/big iflag=direct bs=4096 of=/dev/null",
+        "dd if=/dev/zero of=$M/written oflag=direct bs=4096",
+        "cat $M/big",
+    ];
+    let mut programs: Vec<_> = scripts.map(|script| (start(&mount, script), script)).into();
+    let written = server.folder().join("written");
+    assert!(wait_until(LIMIT, || fs::metadata(&written).is_ok_and(|file| file.len() > 100_000)));
+    let paused = server.pause();
+    // A read that is not direct waits for a page, and is killed without our doing.
+    can_be_killed(&mut programs, |script| script.starts_with("cat"));
+    drop(paused);
+    // The last write is under way or done: a later one of the same place comes after it.
+    assert!(wait_until(LIMIT, || fs::write(mount.join("written"), "later").is_ok()));
+    assert_eq!(fs::read(&written).unwrap(), b"later");
+    assert_eq!(fs::read(mount.join("written")).unwrap(), b"later");
+    mount.unmount();
+}
