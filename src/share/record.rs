@@ -149,6 +149,16 @@ impl FileRecord {
         }
     }
 
+    /// The file is opened again, of which this client had closed all opens. What another client may have written meanwhile is
+    /// not asked for when it is flushed.
+    pub(super) fn resumed(&mut self, found: Known) {
+        let latest = self.changed.max(self.answered).map_or(self.last_reported, |known| known.max(self.last_reported));
+        if found.changed.0 > latest.0.saturating_add(INEXACT) {
+            self.unflushed = Unflushed::default();
+            (self.is_doubtful, self.is_short) = (false, false);
+        }
+    }
+
     /// A change is about to be sent. Ends by [`FileRecord::answered`] or [`FileRecord::give_up`].
     pub(super) fn begin(&mut self, change: OwnChange) -> u64 {
         self.has_set_times |= matches!(change, OwnChange::Attributes);

@@ -230,11 +230,19 @@ async fn a_second_client_waits_and_both_may_read() {
         let opener = Arc::clone(&second);
         let opening = async move { opener.open(&file(), how(Some(Caching::ALL))).await.unwrap().0 };
         let theirs = holder.gives_way(way.shared(), opening).await;
-        assert_eq!((holder.share.granted(KEY).caching, second.granted(KEY).caching), (way.shared(), way.shared()), "{way:?}");
+        assert_eq!(
+            (holder.share.granted(KEY).caching, second.granted(KEY).caching),
+            (way.shared(), way.shared()),
+            "{way:?}"
+        );
         second.write(&theirs, 0, Bytes::from_static(b"new")).await.unwrap();
         holder.loses_the_rest().await;
         if way.has_leases() {
-            assert_eq!(second.granted(KEY).caching, way.shared(), "who writes keeps his lease, though not a level II oplock");
+            assert_eq!(
+                second.granted(KEY).caching,
+                way.shared(),
+                "who writes keeps his lease, though not a level II oplock"
+            );
         }
     }
 }

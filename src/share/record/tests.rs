@@ -289,6 +289,17 @@ fn attributes_that_were_set_without_an_answer_explain_a_time_until_the_loss() {
     assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Conflict, "the server told what became of it");
 }
 
+#[test]
+fn what_was_written_before_a_close_is_asked_for_unless_another_client_wrote_since() {
+    for (found, is_asked_for) in [(known(200, 20), true), (known(0, 5), true), (known(200, 90), false)] {
+        let mut story = Story::new();
+        story.wrote(100, &[1; 100], 10);
+        story.record.reported(known(200, 20), story.now + Duration::from_secs(1));
+        story.record.resumed(found);
+        assert_eq!(!story.record.unflushed.is_empty(), is_asked_for, "{found:?}");
+    }
+}
+
 /// What a page is answered with when it is read back.
 #[derive(Clone, Copy, Debug)]
 enum Page {

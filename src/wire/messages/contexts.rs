@@ -61,8 +61,9 @@ pub fn list(contexts: &[Context]) -> Vec<u8> {
         list.align(LIST.alignment);
         let at = list.len();
         if let Some(last) = last.replace(at) {
-            let next = (at - last) as u32;
-            list[last..last + 4].copy_from_slice(&next.to_le_bytes());
+            let mut next = Vec::with_capacity(4);
+            next.put_count(at - last).put_u16(0);
+            list[last..last + 4].copy_from_slice(&next);
         }
         let data_at = if data.is_empty() { 0 } else { DATA_AT };
         list.put_u32(0).put_u16(FIXED).put_count(context.name().len()).put_u16(0).put_u16(data_at);
