@@ -1,7 +1,7 @@
 //! The contexts of CREATE (MS-SMB2 2.2.13.2, 2.2.14.2): what an open asks for besides, and what the server says to it.
 //!
 //! This is the one list of them. A context that is asked for is a variant of [`Context`], with its name and its data; one
-//! that is understood in a response is a field of [`Answers`], read in [`Answers::take`].
+//! that is understood in a response is a field of [`Answers`], which is read in one function.
 //!
 //! Each context of a response is optional. One that cannot be read is as good as none: the open itself was made, and has to
 //! be closed. A list whose parts lie outside of it is refused.
