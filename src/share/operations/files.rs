@@ -16,6 +16,7 @@ use crate::wire::messages::create::{self, access, options};
 use crate::wire::messages::ioctl::CopyRange;
 use crate::wire::messages::{FileId, info, io};
 use bytes::Bytes;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Files for SmbShare {
