@@ -11,7 +11,7 @@ use super::signals::{self, Signals};
 use super::{MountError, RunMode, Stage, core_dump, point};
 use crate::config::buffers::{self, Effective};
 use crate::config::{MountOptions, MountSpec, credentials};
-use crate::share::{FileKind, IoLimits, RemotePath, Share, ShareError, SmbShare};
+use crate::share::{FileKind, IoLimits, Names, RemotePath, ShareError, SmbShare};
 use crate::vfs::names;
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
 use std::sync::Arc;

@@ -15,6 +15,8 @@ const LONGEST_AWAY: Duration = Duration::from_secs(2);
 const LONGEST_BRIEF: Duration = Duration::from_secs(4);
 /// The longest pause before another sign-in, where those before had no result.
 const LONGEST_FRUITLESS: Duration = Duration::from_secs(30);
+/// Sign-ins without a result, and connections that were soon lost, after which nobody connects until an operation comes.
+const UNASKED: u32 = 10;
 /// A connection on which the server still answers so long after it was made is good: its loss is repaired at once.
 const PROVEN: Duration = Duration::from_secs(5);
 
@@ -57,6 +59,12 @@ impl Backoff {
         }
         self.not_before = (self.brief > 0).then(|| now + pause(self.brief, LONGEST_BRIEF));
         self.brief = self.brief.saturating_add(1);
+    }
+
+    /// Whether the next try is left to an operation. A server may count a sign-in that it does not answer, and lock the
+    /// account.
+    pub(super) fn is_for_operations(&self) -> bool {
+        self.brief >= UNASKED
     }
 
     /// When the next try may be made, if not now.
@@ -114,6 +122,20 @@ mod tests {
         backoff.lost(Duration::from_secs(6), now);
         assert_eq!(backoff.not_before(now), None);
         assert_eq!(pauses(&mut backoff, 2, made_and_lost), [0, 100]);
+    }
+
+    #[test]
+    fn sign_ins_without_a_result_are_not_repeated_all_night() {
+        let mut backoff = Backoff::default();
+        pauses(&mut backoff, 60, Backoff::unreachable);
+        assert!(!backoff.is_for_operations(), "a server that is away costs no sign-in");
+        pauses(&mut backoff, UNASKED as usize - 1, Backoff::fruitless);
+        assert!(!backoff.is_for_operations());
+        pauses(&mut backoff, 1, Backoff::fruitless);
+        assert!(backoff.is_for_operations());
+        backoff.connected();
+        backoff.lost(PROVEN, Instant::now());
+        assert!(!backoff.is_for_operations());
     }
 
     #[test]

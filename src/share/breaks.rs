@@ -68,7 +68,7 @@ impl Leases {
         self.granted(key).caching
     }
 
-    /// See [`Share::granted`](super::Share::granted).
+    /// See [`Leases::granted`](super::Leases::granted).
     pub(super) fn granted(&self, key: LeaseKey) -> Granted {
         self.settled().table.granted(key)
     }

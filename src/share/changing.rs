@@ -80,7 +80,7 @@ impl SmbShare {
     /// Flushes a file of which too much is not flushed to remember its checksums.
     pub(super) async fn flush_if_full(&self, file: &SmbFile) -> Result<()> {
         let is_full = file.record.lock().unflushed.is_full();
-        if is_full { super::Share::flush(self, file).await } else { Ok(()) }
+        if is_full { super::Files::flush(self, file).await } else { Ok(()) }
     }
 }
 

@@ -9,8 +9,8 @@
 //!
 //! [`Slices`]: super::slices::Slices
 
+use super::Files;
 use super::Result;
-use super::Share;
 use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Open, SmbFile};

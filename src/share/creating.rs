@@ -1,7 +1,7 @@
 //! Making a file that must not exist before, also where the session is lost over it.
 
+use super::Files;
 use super::Result;
-use super::Share;
 use super::file::Open;
 use super::replay::{self, Outcome};
 use super::smb::SmbShare;

@@ -178,10 +178,10 @@ impl Inner {
         }
         match state.session.next(wanted, now) {
             Next::Wait(at) => Step::Waits(Some(at)),
-            Next::WaitForTry => Step::Waits(None),
+            Next::WaitForNews => Step::Waits(None),
             Next::Refused(refused) => Step::Fails(Cause::NotLetIn(refused)),
             Next::Try { name_previous } => {
-                state.session.tries();
+                state.session.tries(wanted, now);
                 self.begin(&state, name_previous, now);
                 Step::Waits(None)
             }

@@ -17,7 +17,7 @@ mod watches;
 use super::breaks::{Holding, Leases};
 use super::error::{Cause, ShareError};
 use super::types::*;
-use super::{Broken, Events, Result, Share};
+use super::{Broken, Events, Files, Names, Result, Watches};
 use crate::wire::NtStatus;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -387,17 +387,11 @@ impl MemoryShare {
     }
 }
 
-impl Share for MemoryShare {
+impl Files for MemoryShare {
     type File = MemoryFile;
-    type Listing = MemoryListing;
-    type Watch = MemoryWatch;
 
     fn limits(&self) -> IoLimits {
         self.behaviour.limits
-    }
-
-    async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
-        self.call("STAT", path, |tree| tree.stat(path)).await
     }
 
     async fn open(&self, path: &RemotePath, how: OpenHow) -> Result<(MemoryFile, Metadata, CreateAction)> {
@@ -434,28 +428,6 @@ impl Share for MemoryShare {
     }
 
     fn send_closes(&self) {}
-
-    fn granted(&self, key: LeaseKey) -> Granted {
-        self.leases.granted(key)
-    }
-
-    fn events(&self) -> Option<Events> {
-        self.leases.events()
-    }
-
-    async fn acknowledge(&self, broken: Broken) -> Result<()> {
-        self.leases.obeyed(&broken);
-        if broken.owed.is_empty() {
-            return Ok(());
-        }
-        let work = |tree: &mut Tree| {
-            tree.grants.acknowledge(broken.key, broken.kept());
-            Ok(())
-        };
-        self.call("OPLOCK_BREAK", &RemotePath::root(), work).await?;
-        self.given_back.notify_waiters();
-        Ok(())
-    }
 
     async fn metadata(&self, file: &MemoryFile) -> Result<Metadata> {
         self.call("QUERY_INFO", &file.path, |tree| tree.metadata(file.open)).await
@@ -521,6 +493,14 @@ impl Share for MemoryShare {
             Target::File(file) => self.call("SET_INFO", &file.path, |tree| tree.set_open(file.open, change)).await,
         }
     }
+}
+
+impl Names for MemoryShare {
+    type Listing = MemoryListing;
+
+    async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
+        self.call("STAT", path, |tree| tree.stat(path)).await
+    }
 
     async fn create_directory(&self, path: &RemotePath) -> Result<Metadata> {
         self.call("MKDIR", path, |tree| tree.create_directory(path)).await
@@ -564,6 +544,19 @@ impl Share for MemoryShare {
         listing.itself
     }
 
+    fn clock(&self) -> FileTime {
+        self.tree.lock().now()
+    }
+
+    async fn space(&self) -> Result<Space> {
+        let space = Space { total: 1 << 40, free: 1 << 39, available: 1 << 38, unit: 4096 };
+        self.call("SPACE", &RemotePath::root(), |_| Ok(space)).await
+    }
+}
+
+impl Watches for MemoryShare {
+    type Watch = MemoryWatch;
+
     async fn list_watched(&self, path: &RemotePath) -> Result<(MemoryListing, Option<MemoryWatch>)> {
         let listing = self.list(path).await?;
         if !self.behaviour.watches {
@@ -606,13 +599,28 @@ impl Share for MemoryShare {
     fn unwatch(&self, watch: &MemoryWatch) {
         self.tree.lock().unwatch(watch.watch);
     }
+}
 
-    fn clock(&self) -> FileTime {
-        self.tree.lock().now()
+impl super::Leases for MemoryShare {
+    fn granted(&self, key: LeaseKey) -> Granted {
+        self.leases.granted(key)
     }
 
-    async fn space(&self) -> Result<Space> {
-        let space = Space { total: 1 << 40, free: 1 << 39, available: 1 << 38, unit: 4096 };
-        self.call("SPACE", &RemotePath::root(), |_| Ok(space)).await
+    fn events(&self) -> Option<Events> {
+        self.leases.events()
+    }
+
+    async fn acknowledge(&self, broken: Broken) -> Result<()> {
+        self.leases.obeyed(&broken);
+        if broken.owed.is_empty() {
+            return Ok(());
+        }
+        let work = |tree: &mut Tree| {
+            tree.grants.acknowledge(broken.key, broken.kept());
+            Ok(())
+        };
+        self.call("OPLOCK_BREAK", &RemotePath::root(), work).await?;
+        self.given_back.notify_waiters();
+        Ok(())
     }
 }

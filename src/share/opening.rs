@@ -1,13 +1,13 @@
 //! Opening a file: the compound that carries it, and the record that the file gets.
 
 use super::Result;
-use super::Share;
 use super::file::{Identity, Open, SmbFile};
 use super::record::OwnChange;
 use super::records::{Record, known};
 use super::smb::{SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::{Change, CreateAction, Disposition, Metadata, OpenHow, RemotePath, Target};
+use super::{Files, Names};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::frame::RELATED_FILE;
@@ -50,7 +50,9 @@ impl SmbShare {
             Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,
             Disposition::Open | Disposition::Overwrite => self.run(task, requests).await?,
         };
-        let created = task.created(&replies)?;
+        let changes = how.write || how.disposition != Disposition::Open;
+        let refused = |error| if changes { self.refused_change(error) } else { error };
+        let created = task.created(&replies).map_err(refused)?;
         let open = Open::new(Arc::clone(&tree), created.file);
         let file = self.opened(path, how, &created, open, asked).await;
         if truncates {
@@ -99,13 +101,15 @@ impl SmbShare {
     ) -> SmbFile {
         let identity = Identity::of(created);
         let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
-        let place = self.records.opened(identity, path, || Record::new(identity, Arc::clone(&tree), found));
+        let place = self.records.opened(identity, path, found, || Record::new(identity, Arc::clone(&tree), found));
         let record = Arc::clone(&place.about);
-        let file = SmbFile::new(path.clone(), how, identity, place, open);
+        let mut file = SmbFile::new(path.clone(), how, identity, place, open);
         if record.is_older_than(&tree)
             && let Ok(_turn) = record.turn.acquire().await
         {
             self.judge(&record, &tree, (found, false), path, Instant::now() + self.request_timeout).await;
+            // What this open will write is from after that.
+            file.conflicts = record.lock().conflicts();
         }
         record.reported(&tree, &created.info, asked);
         file

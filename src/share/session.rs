@@ -26,8 +26,8 @@ pub(super) enum Next {
     Try { name_previous: bool },
     /// Nothing before this time.
     Wait(Instant),
-    /// Nothing before a try that is under way has ended.
-    WaitForTry,
+    /// Nothing before a try that is under way has ended, or an operation wants one.
+    WaitForNews,
     /// Operations fail: the server does not let us in.
     Refused(Refused),
 }
@@ -121,16 +121,13 @@ impl Session {
         self.outage.is_some()
     }
 
-    /// What may be done about a session that is lost. Credentials that were refused are tried again for an operation only:
-    /// an idle mount must not lock an account.
+    /// What may be done about a session that is lost. Credentials that were refused, or led to nothing again and again, are
+    /// tried for an operation only: an idle mount must not lock an account.
     pub(super) fn next(&self, wanted: For, now: Instant) -> Next {
-        if self.outage.as_ref().is_some_and(|outage| outage.trying.is_some()) {
-            return Next::WaitForTry;
-        }
-        if let (For::Later, true, Some(Failure::Refused(refused))) =
-            (wanted, self.has_refused_credentials(), &self.failure)
-        {
-            return Next::Refused(refused.clone());
+        let is_trying = self.outage.as_ref().is_some_and(|outage| outage.trying.is_some());
+        let is_for_operations = self.has_refused_credentials() || self.backoff.is_for_operations();
+        if is_trying || (wanted == For::Later && is_for_operations) {
+            return Next::WaitForNews;
         }
         match (&self.failure, self.refusals.refused_until(now), self.backoff.not_before(now)) {
             (Some(Failure::Refused(refused)), Some(_), _) => Next::Refused(refused.clone()),
@@ -158,10 +155,12 @@ impl Session {
         self.backoff.lost(active_for, now);
     }
 
-    /// A try to connect begins.
-    pub(super) fn tries(&mut self) {
-        if let Some(outage) = &mut self.outage {
-            outage.trying = Some(Trying::Asks);
+    /// A try to connect begins. The operation that wants it gives the server time to answer.
+    pub(super) fn tries(&mut self, wanted: For, now: Instant) {
+        let Some(outage) = &mut self.outage else { return };
+        outage.trying = Some(Trying::Asks);
+        if wanted == For::Operation {
+            outage.hope = outage.hope.max(now + FIRST_ANSWER);
         }
     }
 
@@ -388,7 +387,7 @@ mod tests {
     fn an_outage_is_waited_for_from_its_beginning_and_not_from_that_of_each_operation() {
         let now = Instant::now();
         let mut session = lost(now);
-        session.tries();
+        session.tries(For::Later, now);
         session.failed(&unreachable(), true, now);
         let waits = |began: u64| session.waits_until(now + seconds(began) + PATIENCE, PATIENCE);
         assert_eq!(waits(0), now + PATIENCE);
@@ -407,7 +406,7 @@ mod tests {
         session.lost("silent", seconds(60), now - PATIENCE, now);
         let later = now + PATIENCE;
         assert_eq!(session.waits_until(later, PATIENCE), now + FIRST_ANSWER, "a new connection may mend it at once");
-        session.tries();
+        session.tries(For::Later, now);
         assert_eq!(session.waits_until(later, PATIENCE), now + FIRST_ANSWER);
         session.answered();
         assert_eq!(session.waits_until(later, PATIENCE), later, "the server is there");
@@ -420,12 +419,12 @@ mod tests {
         let now = Instant::now();
         let mut session = Session::default();
         session.lost("silent", seconds(60), now - PATIENCE, now);
-        session.tries();
+        session.tries(For::Later, now);
         session.answered();
         let later = now + seconds(15);
         session.failed(&hangs(), true, later);
         assert_eq!(session.waits_until(later + PATIENCE, PATIENCE), later + FIRST_ANSWER);
-        session.tries();
+        session.tries(For::Later, now);
         session.failed(&hangs(), false, later);
         assert_eq!(session.waits_until(later + PATIENCE, PATIENCE), now);
     }
@@ -448,10 +447,29 @@ mod tests {
         assert_eq!(session.next(For::Later, now), TRY);
         session.failed(&refused(Stage::SignIn, NtStatus::LOGON_FAILURE), true, now);
         let tomorrow = now + seconds(86_400);
-        assert!(matches!(session.next(For::Later, tomorrow), Next::Refused(_)));
+        assert_eq!(session.next(For::Later, tomorrow), Next::WaitForNews);
         assert_eq!(session.next(For::Operation, tomorrow), TRY);
+        session.tries(For::Operation, tomorrow);
+        assert_eq!(session.waits_until(tomorrow + PATIENCE, PATIENCE), tomorrow + FIRST_ANSWER);
+        session.failed(&unreachable(), true, tomorrow);
+        assert_eq!(session.next(For::Later, tomorrow + seconds(10)), Next::WaitForNews, "the server is only away now");
         session.renew();
         assert_eq!(session.next(For::Later, now), TRY);
+    }
+
+    #[test]
+    fn sign_ins_that_lead_to_nothing_are_left_to_operations_in_the_end() {
+        let mut now = Instant::now();
+        let mut session = lost(now);
+        let mut tries = 0;
+        while let Next::Try { name_previous } = session.next(For::Later, now) {
+            session.tries(For::Later, now);
+            session.failed(&ConnectError::new(Stage::SignIn, "dropped").with_proof(Proof::Dropped), name_previous, now);
+            tries += 1;
+            now += seconds(60);
+        }
+        assert_eq!((tries, session.next(For::Later, now)), (10, Next::WaitForNews));
+        assert_eq!(session.next(For::Operation, now), TRY);
     }
 
     #[test]
@@ -470,12 +488,12 @@ mod tests {
         assert_eq!(session.state(), SessionState::Live);
         session.lost("reset", seconds(60), now, now);
         assert_eq!(session.state(), SessionState::Lost);
-        session.tries();
+        session.tries(For::Later, now);
         assert_eq!(session.state(), SessionState::Reconnecting);
-        assert_eq!(session.next(For::Operation, now), Next::WaitForTry, "one try at a time");
+        assert_eq!(session.next(For::Operation, now), Next::WaitForNews, "one try at a time");
         session.failed(&unreachable(), true, now);
         assert_eq!(session.state(), SessionState::Lost);
-        session.tries();
+        session.tries(For::Later, now);
         session.connected(None, now);
         session.begins(Repair::Verify);
         assert_eq!(session.state(), SessionState::Verifying);

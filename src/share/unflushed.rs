@@ -1,7 +1,7 @@
 //! Checksums of the data that the server has answered for and not flushed: a plain value without I/O.
 //!
 //! A server that loses its power loses what it had not flushed, and does not say so when it is back. With these checksums
-//! [`fsync`](super::Share::flush) finds out: it reads the ranges back and compares.
+//! [`fsync`](super::Files::flush) finds out: it reads the ranges back and compares.
 //!
 //! The unit is the page of 4 KiB, the unit in which servers cache and write files. Of each page the range that was written
 //! last is kept: if that is there, the page reached the disk with everything that had been written to it before.
@@ -108,6 +108,11 @@ impl Unflushed {
     pub(super) fn flushed(&mut self, mark: u64) {
         self.groups.retain(|_, group| group.generation > mark);
         self.copied = self.copied.filter(|generation| *generation > mark);
+    }
+
+    /// How many groups of checksums are kept. What the server copied by itself has none.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
     }
 
     /// Whether everything is flushed.

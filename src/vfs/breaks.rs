@@ -12,7 +12,14 @@ impl<S: Share> Vfs<S> {
     pub async fn obey_breaks(self: Arc<Self>) {
         let Some(mut events) = self.share.events() else { return };
         while let Some(event) = events.next().await {
-            let Event::Broken(broken) = event else { continue };
+            let broken = match event {
+                Event::Broken(broken) => broken,
+                Event::SessionLost => {
+                    self.files.session_lost();
+                    continue;
+                }
+                Event::SessionRestored => continue,
+            };
             // A file's break is acknowledged by its driver.
             let Some(broken) = self.files.broken(broken) else { continue };
             let vfs = Arc::clone(&self);

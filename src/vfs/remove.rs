@@ -172,6 +172,8 @@ impl<S: Share> Vfs<S> {
                 }
                 Err(error) if error.nt_status() == Some(NtStatus::OBJECT_NAME_COLLISION) => continue,
                 Err(error) if super::lookup::is_absent(&error) => return Err(error.into()),
+                // Samba would promise to delete it when it is closed, and not do it.
+                Err(error) if error.nt_status() == Some(NtStatus::MEDIA_WRITE_PROTECTED) => return Err(error.into()),
                 Err(error) => {
                     tracing::debug!(%error, "an open file cannot be given a hidden name");
                     return Ok(false);

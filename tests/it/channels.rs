@@ -11,7 +11,7 @@ use crate::support::server::{Demand, Kind, Server, Settings, url};
 use crate::support::wait_until;
 use bytes::Bytes;
 use cifs_fuse::config::Dialect;
-use cifs_fuse::share::{Disposition, OpenHow, RemotePath, Share};
+use cifs_fuse::share::{Disposition, Files, OpenHow, RemotePath};
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;

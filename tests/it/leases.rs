@@ -8,8 +8,8 @@ use crate::support::smbd::Smbd;
 use bytes::Bytes;
 use cifs_fuse::config::{Dialect, DialectRange};
 use cifs_fuse::share::{
-    Broken, Caching, Change, Disposition, Event, Events, FileKind, FileTime, Lease, LeaseKey, OpenHow, RemotePath,
-    Share, SmbFile, SmbShare, Target,
+    Broken, Caching, Change, Disposition, Event, Events, FileKind, FileTime, Files, Lease, LeaseKey, Leases, Names,
+    OpenHow, RemotePath, SmbFile, SmbShare, Target, Watches,
 };
 use std::fs;
 use std::process::Command;

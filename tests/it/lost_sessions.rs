@@ -225,6 +225,24 @@ fn a_file_of_the_right_size_with_zeros_in_it_is_not_called_safe() {
 }
 
 #[test]
+fn what_another_client_wrote_after_the_close_is_no_loss() {
+    let Scene { server, mount, file } = Scene::with(b"");
+    let there = server.folder().join("file");
+    file.write_all_at(&noise(2, 3 * MIB), 0).unwrap();
+    drop(file);
+    assert!(wait_until(LIMIT, || fs::metadata(&there).is_ok_and(|there| there.len() == 3 * MIB as u64)));
+    std::thread::sleep(CLEARLY_LATER);
+    server.kill();
+    fs::write(&there, "theirs").unwrap();
+    server.restart();
+    let again = OpenOptions::new().read(true).write(true).open(mount.join("file")).unwrap();
+    again.sync_all().unwrap();
+    again.write_all_at(b"mine", 6).unwrap();
+    again.sync_all().unwrap();
+    assert_eq!(fs::read(&there).unwrap(), b"theirsmine");
+}
+
+#[test]
 fn what_was_flushed_before_is_not_asked_for() {
     let scene = Scene::with(&noise(1, 3 * MIB));
     scene.server.kill();

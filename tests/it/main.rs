@@ -36,6 +36,7 @@ mod outages;
 mod permissions;
 mod reading;
 mod refusals;
+mod refusing_servers;
 mod removing;
 mod renaming;
 mod replay;

@@ -210,3 +210,57 @@ fn a_mount_of_a_folder_that_was_deleted_says_so_and_can_be_unmounted() {
     assert!(url_of(&server, &folder).ends_with(folder.file_name().unwrap().to_str().unwrap()));
     mount.unmount();
 }
+
+/// Long enough for one call to wait, and far shorter than so many calls one after the other.
+const TIMEOUT: &str = "--request-timeout=8";
+const CALLS: usize = 8;
+const MUCH_LESS_THAN_ALL: Duration = Duration::from_secs(40);
+
+/// Every call fails, and the server is known to be away after the first one.
+fn fails_with_one_timeout_for_all(path: &std::path::Path) {
+    let began = std::time::Instant::now();
+    for call in 0..CALLS {
+        let file = path.join(format!("none {call}"));
+        assert!(fs::metadata(&file).is_err_and(|error| error.kind() != std::io::ErrorKind::NotFound), "call {call}");
+    }
+    let df = rustix::fs::statfs(path);
+    assert!(df.is_err() || df.is_ok_and(|space| space.f_blocks > 0));
+    assert!(began.elapsed() < MUCH_LESS_THAN_ALL, "{CALLS} calls of an absent server took {:?}", began.elapsed());
+}
+
+#[test]
+fn a_server_that_is_known_to_be_away_fails_calls_at_once_and_is_back_by_itself() {
+    let line = Line::to(Server::shared(Kind::Smbd), &[TIMEOUT]);
+    line.proxy.refuse();
+    line.proxy.cut();
+    fails_with_one_timeout_for_all(line.mount.path());
+    line.proxy.forward();
+    assert!(wait_until(LIMIT, || !line.proxy.living().is_empty()), "nobody connects again");
+    works_again(&line.mount);
+    line.mount.unmount();
+}
+
+#[test]
+fn a_server_that_hangs_is_known_to_be_away() {
+    let server = Smbd::start(Settings::default());
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).args([TIMEOUT]).mount();
+    fs::write(mount.join("file"), "x").unwrap();
+    let paused = server.pause();
+    fails_with_one_timeout_for_all(mount.path());
+    drop(paused);
+    works_again(&mount);
+    mount.unmount();
+}
+
+#[test]
+fn a_lost_connection_is_made_again_though_nothing_is_asked_for() {
+    let line = Line::to(Server::shared(Kind::Smbd), &[]);
+    for _ in 0..3 {
+        let before = line.proxy.connections();
+        line.proxy.cut();
+        let is_back = || line.proxy.connections() > before && !line.proxy.living().is_empty();
+        assert!(wait_until(LIMIT, is_back), "nobody connects again");
+    }
+    works_again(&line.mount);
+    line.mount.unmount();
+}

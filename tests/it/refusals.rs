@@ -12,7 +12,7 @@ use crate::support::server::{PASSWORD, Settings, url, user};
 use crate::support::smbd::Smbd;
 use crate::support::wait_until;
 use cifs_fuse::share::error::Cause;
-use cifs_fuse::share::{RemotePath, Share, SmbShare};
+use cifs_fuse::share::{Names, RemotePath, SmbShare};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use std::fs;

@@ -3,9 +3,10 @@
 
 use crate::support::command::{run, spawn_quiet, wait};
 use crate::support::files::{fails_with, source_tree, tree};
-use crate::support::frames::{makes, sets};
+use crate::support::frames::{command, commands, makes, sets};
 use crate::support::line::Line;
 use crate::support::mount::{Mount, Request};
+use crate::support::proxy::Proxy;
 use crate::support::scratch;
 use crate::support::server::{Kind, Server, Settings, both_servers, url};
 use crate::support::smbd::Smbd;
@@ -25,6 +26,8 @@ both_servers!(
     what_others_make_meanwhile_is_theirs,
     what_others_put_there_meanwhile_is_not_removed,
     what_others_put_there_meanwhile_is_not_renamed,
+    a_verification_is_lost_and_made_again,
+    a_verification_that_always_ends_the_connection_is_given_up,
 );
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -75,7 +78,7 @@ fn every_change(line: &Line, mut lose: impl FnMut(Frame)) {
     fs::remove_file(here("moved/renamed")).unwrap();
     assert!(!there("moved/renamed").exists());
     assert_eq!(fs::read_dir(there("moved")).unwrap().count(), 2);
-    drop(open);
+    assert_eq!(io::read_to_string(open).unwrap(), "other");
     fs::create_dir(here("empty")).unwrap();
     losing(sets);
     fs::remove_dir(here("empty")).unwrap();
@@ -164,6 +167,42 @@ fn what_others_put_there_meanwhile_is_not_renamed(kind: Kind) {
     fails_with(with_a_stranger(&line, lose, || fs::rename(&from, &to), stranger), Errno::NOENT);
     assert_eq!(fs::read(line.there("from")).unwrap(), b"theirs");
     assert_eq!(fs::read(line.there("to")).unwrap(), b"mine");
+}
+
+/// Whether a frame opens something, as a verification does.
+fn opens(frame: &[u8]) -> bool {
+    commands(frame).first() == Some(&command::CREATE)
+}
+
+fn a_verification_is_lost_and_made_again(kind: Kind) {
+    let line = Line::to(Server::shared(kind), OPTIONS);
+    let (file, folder) = (line.here("file"), line.here("folder"));
+    for lose_the_look in [Proxy::lose_request, Proxy::lose_answer] {
+        let lost_again = || lose_the_look(&line.proxy, opens);
+        let lose = || line.proxy.lose_answer(makes);
+        with_a_stranger(&line, lose, || fs::create_dir(&folder), lost_again).unwrap();
+        assert!(line.proxy.has_lost(), "it was not verified");
+        assert!(line.there("folder").is_dir());
+        fs::write(&file, "mine").unwrap();
+        let lose = || line.proxy.lose_answer(sets);
+        with_a_stranger(&line, lose, || fs::rename(&file, folder.join("file")), lost_again).unwrap();
+        assert_eq!(fs::read(line.there("folder/file")).unwrap(), b"mine");
+        let lose = || line.proxy.lose_request(sets);
+        with_a_stranger(&line, lose, || fs::remove_file(folder.join("file")), lost_again).unwrap();
+        assert!(!line.there("folder/file").exists());
+        fs::remove_dir(&folder).unwrap();
+    }
+}
+
+fn a_verification_that_always_ends_the_connection_is_given_up(kind: Kind) {
+    let line = Line::to(Server::shared(kind), OPTIONS);
+    let lose = || line.proxy.lose_answer(makes);
+    let folder = line.here("folder");
+    let made = with_a_stranger(&line, lose, || fs::create_dir(&folder), || line.proxy.poison(Some(command::CREATE)));
+    fails_with(made, Errno::IO);
+    line.proxy.poison(None);
+    assert!(wait_until(LIMIT, || fs::metadata(&folder).is_ok_and(|folder| folder.is_dir())));
+    line.mount.unmount();
 }
 
 /// A server whose processes are killed while programs work.

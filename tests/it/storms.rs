@@ -12,7 +12,7 @@ use crate::support::smbd::Smbd;
 use crate::support::wait_until;
 use bytes::Bytes;
 use cifs_fuse::share::error::Cause;
-use cifs_fuse::share::{Disposition, OpenHow, RemotePath, Share};
+use cifs_fuse::share::{Disposition, Files, Names, OpenHow, RemotePath};
 use rustix::io::Errno;
 use std::fs;
 use std::io;

@@ -1,6 +1,6 @@
 //! What the share in memory promises about leases.
 
-use super::super::Event;
+use super::super::{Event, Leases as _};
 use super::*;
 
 const KEY: LeaseKey = LeaseKey(1);

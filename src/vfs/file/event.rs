@@ -65,6 +65,8 @@ pub(crate) enum Event<'a, O> {
         left: Caching,
         serial: u64,
     },
+    /// The session was lost, and with it all opens at the server. The share makes those again that handles use.
+    SessionLost,
     /// The kernel has dropped the pages of the file.
     PagesForgotten {
         number: u64,

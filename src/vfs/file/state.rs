@@ -108,6 +108,10 @@ impl<O: Clone> FileState<O> {
             }
             Event::Failed(error) => self.with_active(|active| active.failures.add(error)),
             Event::Broken { number, left, serial } => self.broken(number, left, serial, actions),
+            Event::SessionLost => {
+                self.with_active(|active| active.close_kept(actions));
+                self.doubt(now);
+            }
             Event::PagesForgotten { number } => {
                 self.with_active(|active| active.breaks.forgotten(number, active.writes.latest()));
             }

@@ -2,7 +2,7 @@
 
 use super::directories::{BRIEF, ONCE, watching};
 use super::*;
-use crate::share::{FileKind, Share};
+use crate::share::{FileKind, Names as _};
 
 #[tokio::test(start_paused = true)]
 async fn a_watch_that_loses_count_vouches_for_nothing_until_the_next_listing() {

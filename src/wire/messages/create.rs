@@ -1,8 +1,9 @@
 //! CREATE (MS-SMB2 2.2.13, 2.2.14) and CLOSE (2.2.15, 2.2.16).
 
 use super::FileId;
-use super::lease::{self, Granted, Wanted};
-use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put, TooLong, length16, length32};
+use super::contexts::{self, Answers, Context};
+use super::lease::{Granted, Wanted};
+use crate::wire::codec::{Fields, Malformed, Put, TooLong, length16, length32};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
 
@@ -48,8 +49,6 @@ pub mod options {
 const SHARE_ALL: u32 = 7;
 const SHARE_WRITE: u32 = 2;
 const IMPERSONATION: u32 = 2;
-/// Asks for the file's id on disk (MS-SMB2 2.2.13.2.9).
-const QUERY_ON_DISK_ID: &[u8; 4] = b"QFid";
 
 /// A CREATE request.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +86,7 @@ impl Create<'_> {
         const FIXED: u16 = 56;
         let name_length = length16(2 * self.path.len(), TooLong::Path)?;
         let contexts_at = (u32::from(behind(FIXED)) + u32::from(name_length)).next_multiple_of(8);
-        let contexts = contexts(wanted);
+        let contexts = contexts::list(&[Context::OnDiskId, Context::Lease(wanted)]);
         let mut body = Vec::with_capacity(usize::from(FIXED) + usize::from(name_length) + 8 + contexts.len());
         body.put_u16(57)
             .put_u8(0)
@@ -109,25 +108,6 @@ impl Create<'_> {
             .put_bytes(&contexts);
         Ok(body)
     }
-}
-
-/// MS-SMB2 2.2.13.2, in either direction.
-const CONTEXTS: Entries = Entries { least: 16, alignment: 8 };
-
-/// The create contexts (MS-SMB2 2.2.13.2).
-fn contexts(wanted: Wanted) -> Vec<u8> {
-    const NAMED: u16 = 24;
-    let lease = wanted.context();
-    let mut contexts = Vec::with_capacity(112);
-    // Next, NameOffset, NameLength, Reserved, DataOffset, DataLength, Name.
-    let next = if lease.is_some() { u32::from(NAMED) } else { 0 };
-    contexts.put_u32(next).put_u16(16).put_u16(4).put_u16(0).put_u16(0).put_u32(0).put_bytes(QUERY_ON_DISK_ID).align(8);
-    if let Some(data) = lease {
-        // DataLength has 32 bits, of which the data of a lease needs one byte.
-        contexts.put_u32(0).put_u16(16).put_u16(4).put_u16(0).put_u16(NAMED).put_count(data.len()).put_u16(0);
-        contexts.put_bytes(lease::CONTEXT).align(8).put_bytes(&data);
-    }
-    contexts
 }
 
 /// Times, sizes and attributes as CREATE, CLOSE and FileNetworkOpenInformation have them: in the same
@@ -176,7 +156,7 @@ pub struct Created {
     pub info: FileInfo,
     /// The file's id on disk; 0 where the server gives none.
     pub disk_id: u64,
-    /// OplockLevel: see [`lease::level`].
+    /// OplockLevel: see [`level`](super::lease::level).
     pub oplock: u8,
     /// What is said of a lease, if that can be understood.
     pub lease: Option<Granted>,
@@ -187,35 +167,17 @@ impl Created {
     pub fn parse(reply: &Reply) -> Result<Created, Malformed> {
         let body = Fields(reply.body());
         body.expect_structure(89, "a CREATE response whose StructureSize is not 89")?;
-        let mut created = Created {
+        let (offset, length) = (body.u32(80)? as usize, body.u32(84)? as usize);
+        let contexts = if length > 0 { Fields(&reply.message).bytes(offset, length)? } else { &[] };
+        let Answers { disk_id, lease } = Answers::parse(contexts)?;
+        Ok(Created {
             file: body.block(64)?,
             action: body.u32(4)?,
             info: FileInfo::parse(body, 8)?,
-            disk_id: 0,
+            disk_id: disk_id.unwrap_or(0),
             oplock: body.u8(2)?,
-            lease: None,
-        };
-        let (offset, length) = (body.u32(80)? as usize, body.u32(84)? as usize);
-        if length > 0 {
-            created.take_contexts(Fields(&reply.message).bytes(offset, length)?)?;
-        }
-        Ok(created)
-    }
-
-    /// MS-SMB2 2.2.14.2.
-    fn take_contexts(&mut self, contexts: &[u8]) -> Result<(), Malformed> {
-        for context in Linked::new(contexts, CONTEXTS) {
-            let context = context?;
-            let name = context.bytes(usize::from(context.u16(4)?), usize::from(context.u16(6)?))?;
-            let data = || context.bytes(usize::from(context.u16(10)?), context.u32(12)? as usize);
-            if name == QUERY_ON_DISK_ID {
-                self.disk_id = Fields(data()?).u64(0)?;
-            } else if name == lease::CONTEXT {
-                // The open is good even if nothing is known of its lease.
-                self.lease = Granted::parse(data()?).ok();
-            }
-        }
-        Ok(())
+            lease,
+        })
     }
 }
 
@@ -240,6 +202,7 @@ mod tests {
     use super::*;
     use crate::wire::frame::Chain;
     use crate::wire::header::HEADER_SIZE;
+    use crate::wire::messages::lease::level;
 
     #[test]
     fn a_path_is_as_long_as_its_length_field_can_tell() {
@@ -302,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_oplock_is_a_level() {
-        let request = OPEN.request_caching(Wanted::Oplock(lease::level::EXCLUSIVE));
+        let request = OPEN.request_caching(Wanted::Oplock(level::EXCLUSIVE));
         assert_eq!(request.body[3], 8);
         assert_eq!(request.body.len(), OPEN.request().body.len());
     }
@@ -321,18 +284,5 @@ mod tests {
         }
         let created = Created::parse(&reply(9, &[])).unwrap();
         assert_eq!((created.disk_id, created.oplock, created.lease), (0, 9, None));
-    }
-
-    #[test]
-    fn a_lease_that_is_nonsense_is_none() {
-        let contexts = context(0, b"RqLs", &[1; 40]);
-        assert_eq!(Created::parse(&reply(0xff, &contexts)).unwrap().lease, None);
-    }
-
-    #[test]
-    fn contexts_that_go_nowhere_are_refused() {
-        for next in [1, 8, 15, 4000, u32::MAX] {
-            assert!(Created::parse(&reply(0, &context(next, b"QFid", &[0; 32]))).is_err(), "{next}");
-        }
     }
 }

@@ -6,9 +6,6 @@ use crate::wire::codec::{Fields, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::Command;
 
-/// The name of the create context of a lease, in requests and responses.
-pub const CONTEXT: &[u8; 4] = b"RqLs";
-
 /// LeaseState bits.
 pub mod state {
     /// `SMB2_LEASE_READ_CACHING`

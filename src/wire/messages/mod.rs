@@ -5,6 +5,7 @@
 //! handed on, the parsers when they are used.
 
 mod check;
+pub mod contexts;
 pub mod create;
 pub mod info;
 pub mod io;

@@ -335,6 +335,20 @@ fn a_file_is_idle_only_when_nothing_of_it_is_left_to_do() {
 }
 
 #[test]
+fn a_lost_session_takes_kept_opens_and_leaves_dirty_data_and_handles() {
+    let mut run = Run::open();
+    let (id, _) = run.state.shareable(access(libc::O_RDWR), strict()).unwrap();
+    run.on(Event::Joined { handle: 2, access: access(libc::O_RDWR), open: id });
+    run.write(0, b"abc");
+    assert_eq!(run.on(Event::SessionLost), []);
+    assert!(run.state.is_dirty() && run.state.has_live_handle());
+    let mut run = Run::open();
+    run.on(Event::HandleClosed { handle: 1, keep: true });
+    assert_eq!(run.on(Event::SessionLost), [Action::Close { id: 1, open: "first" }]);
+    assert_eq!(run.state.remaining(run.now, Duration::from_secs(1), None), None, "it may have changed meanwhile");
+}
+
+#[test]
 fn a_lost_lease_without_dirty_data_only_drops_what_is_cached() {
     let mut run = Run::new();
     run.opened(1, libc::O_RDONLY, "first", Caching::ALL);

@@ -1,0 +1,200 @@
+//! Names, each operation as the compound that carries it.
+
+use super::existing;
+use crate::share::file::Open;
+use crate::share::listing::SmbListing;
+use crate::share::replay::{self, Outcome};
+use crate::share::smb::{Failure, SmbShare, send};
+use crate::share::task::{Task, metadata};
+use crate::share::types::*;
+use crate::share::verify::Doubt;
+use crate::share::{Files, Names, Result};
+use crate::wire::NtStatus;
+use crate::wire::connect::Tree;
+use crate::wire::frame::{RELATED_FILE, Reply, Request};
+use crate::wire::messages::create::{self, Create, Created, access, disposition, options};
+use crate::wire::messages::info;
+use crate::wire::messages::lease::Wanted;
+use std::sync::Arc;
+use tokio::time::Instant;
+
+impl Names for SmbShare {
+    type Listing = SmbListing;
+
+    async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
+        let task = Task { operation: "CREATE", path };
+        let requests =
+            |_: &_| vec![existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing), create::close(RELATED_FILE)];
+        let (_, replies) = self.run(task, requests).await?;
+        let created = task.created(&replies)?;
+        Ok(metadata(created.info, created.disk_id, 0))
+    }
+
+    async fn create_directory(&self, path: &RemotePath) -> Result<Metadata> {
+        let task = Task { operation: "CREATE", path };
+        let create = Create {
+            path: path.as_utf16(),
+            access: access::READ_ATTRIBUTES,
+            attributes: 0,
+            disposition: disposition::CREATE,
+            options: options::DIRECTORY,
+        };
+        let wanted = self.wanted_for(path);
+        let requests = [create.request_caching(wanted), create::close(RELATED_FILE)];
+        let attempt = async |tree, deadline| self.send_with_closes(&tree, requests.to_vec(), &[], deadline).await;
+        let change = replay::Change { doubt: Doubt::Directory, path, target: None };
+        match self.carry_out(task, change, attempt).await? {
+            Outcome::Verified(done) => Ok(done.found),
+            Outcome::Answered(_, replies) => {
+                let created = task.created(&replies).map_err(|error| self.refused_change(error))?;
+                Ok(metadata(created.info, created.disk_id, 0))
+            }
+        }
+    }
+
+    async fn remove(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
+    ) -> Result<bool> {
+        match self.remove_as(path, kind, lease, known).await {
+            // The lease is of another file, which had this name.
+            Err(error) if lease.is_some() && error.nt_status() == Some(NtStatus::INVALID_PARAMETER) => {
+                self.remove_as(path, kind, None, known).await
+            }
+            result => result.map_err(|error| self.refused_change(error)),
+        }
+    }
+
+    async fn rename(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        replace: bool,
+        known: Option<FileIdentity>,
+    ) -> Result<()> {
+        let task = Task { operation: "RENAME", path: from };
+        let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
+        let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
+        let renaming = self.records.renaming(from, to);
+        // Servers refuse to replace a file that this client has open, and to rename a folder with open files below it.
+        self.send_closes();
+        let attempt = async |tree: Arc<Tree>, deadline| {
+            let requests = vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
+            let replies = send(&tree, requests, deadline).await?;
+            let refusal = replies.iter().map(Reply::status).find(|status| *status != NtStatus::SUCCESS);
+            // smbd up to 4.17 does not wait in the middle of a compound until others have given up their leases.
+            let is_apart = refusal == Some(NtStatus::INTERNAL_ERROR);
+            if is_apart { rename_apart(tree, &open, &rename, deadline).await } else { Ok(replies) }
+        };
+        let doubt = Doubt::Rename { known };
+        let change = replay::Change { doubt, path: from, target: Some(to) };
+        if let Outcome::Answered(_, replies) = self.carry_out(task, change, attempt).await? {
+            task.all(&replies)?;
+        }
+        renaming.done(&self.tree());
+        Ok(())
+    }
+
+    async fn list(&self, path: &RemotePath) -> Result<SmbListing> {
+        SmbListing::begin(self, path).await
+    }
+
+    async fn next_entries(&self, listing: &mut SmbListing) -> Result<Vec<DirEntry>> {
+        listing.next(self).await
+    }
+
+    fn listed(&self, listing: &SmbListing) -> Metadata {
+        listing.itself()
+    }
+
+    fn clock(&self) -> FileTime {
+        let clock = self.tree().terms.clock.now();
+        clock.map_or_else(|| FileTime::from(std::time::SystemTime::now()), FileTime)
+    }
+
+    async fn space(&self) -> Result<Space> {
+        let task = Task { operation: "QUERY_INFO", path: &self.space_path };
+        let requests = |_: &_| {
+            let open = existing(&self.space_path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
+            vec![open, info::query_space(RELATED_FILE), create::close(RELATED_FILE)]
+        };
+        let (_, replies) = self.run(task, requests).await?;
+        task.reply(&replies, 0)?;
+        let (total, available, free, unit) = task.parsed(info::parse_space(task.reply(&replies, 1)?))?;
+        let bytes = |units: u64| units.saturating_mul(u64::from(unit));
+        Ok(Space { total: bytes(total), free: bytes(free), available: bytes(available), unit })
+    }
+}
+
+impl SmbShare {
+    /// Removes what is at a path, by an open that belongs to this lease if there is one.
+    async fn remove_as(
+        &self,
+        path: &RemotePath,
+        kind: FileKind,
+        lease: Option<LeaseKey>,
+        known: Option<FileIdentity>,
+    ) -> Result<bool> {
+        let task = Task { operation: "DELETE", path };
+        let terms = self.tree().terms.clone();
+        // What this client has open goes with its CLOSE, behind the removal. But the removal would break an oplock of its
+        // own, or its lease on the directory: then the CLOSE has to come first, in a frame of its own.
+        let breaks_own = match kind {
+            FileKind::File => lease.is_some() && !terms.leasing,
+            FileKind::Directory => terms.directory_leasing,
+        };
+        if breaks_own {
+            self.send_closes();
+        }
+        let option = match kind {
+            FileKind::File => options::NON_DIRECTORY,
+            FileKind::Directory => options::DIRECTORY,
+        };
+        let requests = |tree: &Tree| {
+            let wanted = lease.map_or_else(|| self.wanted_for(path), |key| self.wanted_under(key, path, &tree.terms));
+            let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, option, wanted);
+            vec![open, info::set_delete(RELATED_FILE), create::close(RELATED_FILE)]
+        };
+        // Another client may have the directory open, and keep its name taken. An open for attributes alone breaks no lease.
+        let after = match kind {
+            FileKind::File => Vec::new(),
+            FileKind::Directory => {
+                let look = existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
+                vec![look.unrelated(), create::close(RELATED_FILE)]
+            }
+        };
+        let attempt =
+            async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(&tree), &after, deadline).await;
+        let change = replay::Change { doubt: Doubt::Removal { kind, known }, path, target: None };
+        let mut replies = match self.carry_out(task, change, attempt).await? {
+            Outcome::Verified(done) => return Ok(done.is_free),
+            Outcome::Answered(_, replies) => replies,
+        };
+        let looked = replies.split_off(replies.len().saturating_sub(after.len()));
+        task.all(&replies)?;
+        Ok(looked.first().is_none_or(|reply| reply.status() != NtStatus::DELETE_PENDING))
+    }
+}
+
+/// Renames in a frame of its own.
+async fn rename_apart(
+    tree: Arc<Tree>,
+    open: &Request,
+    rename: &Request,
+    deadline: Instant,
+) -> std::result::Result<Vec<Reply>, Failure> {
+    let replies = send(&tree, vec![open.clone()], deadline).await?;
+    let Some(Ok(created)) = replies.first().filter(|reply| reply.status() == NtStatus::SUCCESS).map(Created::parse)
+    else {
+        return Ok(replies);
+    };
+    let open = Open::new(Arc::clone(&tree), created.file);
+    let mut rename = rename.clone();
+    rename.works_on(open.file);
+    let renamed = send(&tree, vec![rename], deadline).await;
+    open.post_close();
+    renamed
+}

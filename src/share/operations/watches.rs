@@ -1,0 +1,35 @@
+//! Directories that are watched.
+
+use crate::share::listing::SmbListing;
+use crate::share::smb::SmbShare;
+use crate::share::types::*;
+use crate::share::watch::SmbWatch;
+use crate::share::{Result, Watches};
+
+impl Watches for SmbShare {
+    type Watch = SmbWatch;
+
+    async fn list_watched(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
+        self.list_and_watch(path).await
+    }
+
+    async fn look_again(&self, watch: &SmbWatch) -> Result<Again> {
+        watch.look_again(self).await
+    }
+
+    fn is_armed(&self, watch: &SmbWatch) -> bool {
+        watch.is_armed(self)
+    }
+
+    fn lease(&self, watch: &SmbWatch) -> Option<LeaseKey> {
+        watch.lease()
+    }
+
+    async fn changes(&self, watch: &SmbWatch) -> Result<Option<Vec<DirChange>>> {
+        watch.changes(self).await
+    }
+
+    fn unwatch(&self, watch: &SmbWatch) {
+        watch.end(self);
+    }
+}
