@@ -252,6 +252,11 @@ impl MemoryShare {
         self.change(|tree| tree.rename(&from, &to, true)).unwrap();
     }
 
+    /// Another client gives a file one more name.
+    pub(crate) fn link_as_stranger(&self, from: &str, to: &str) {
+        self.change(|tree| tree.add_name(&RemotePath::parse(from), &RemotePath::parse(to)));
+    }
+
     /// How many breaks the client has not acknowledged yet.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.tree.lock().grants.unacknowledged()

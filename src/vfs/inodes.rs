@@ -214,6 +214,17 @@ impl<O: Clone> Inodes<O> {
         true
     }
 
+    /// The node that is known under another name than this one, which the server says is the same file: by id and time of
+    /// creation, where it has both. An id alone is not enough, since servers use it again for another file.
+    pub(crate) fn elsewhere(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<u64> {
+        let (ino, identity) = (found.file_id, found.identity());
+        let node = self.nodes.get(&ino)?;
+        let is_known = identity.file_id != 0 && identity.created != FileTime(0) && self.file_ids == FileIds::Trusted;
+        let is_same = is_known && node.kind == found.kind() && node.file.lock().metadata().identity() == identity;
+        let is_free = self.at(parent, name).is_none() && !node.hidden && !self.is_within(parent, ino);
+        (is_same && is_free && node.place.is_some()).then_some(ino)
+    }
+
     /// To be taken before the server is asked about a name.
     pub(crate) fn glimpse(&self, parent: u64, name: &[u16]) -> Glimpse {
         let occupant = self.at(parent, name).and_then(|ino| Some((ino, self.nodes.get(&ino)?)));

@@ -5,7 +5,7 @@ use super::file::Event;
 use super::inodes::Admission;
 use super::presentation::Attr;
 use super::{ROOT, Vfs, names};
-use crate::share::{Share, ShareError};
+use crate::share::{Metadata, Share, ShareError};
 use crate::wire::NtStatus;
 use std::ffi::OsStr;
 use std::sync::Arc;
@@ -43,6 +43,9 @@ impl<S: Share> Vfs<S> {
                 }
                 Err(error) => return Err(error.into()),
             };
+            if self.follow_rename(parent, &name, &metadata).await {
+                continue;
+            }
             let now = Instant::now();
             let admission = self.with_inodes(|inodes| inodes.admit(parent, &name, metadata, before, now));
             if let Admission::Node(ino) = admission {
@@ -51,6 +54,36 @@ impl<S: Share> Vfs<S> {
             }
         }
         Err(VfsError::stale())
+    }
+
+    /// The server reports a file under a name, and this mount knows the same file under another one. Where that name does not
+    /// mean it any more, another client has renamed it: the inode moves to its new name, with all that is open and cached of
+    /// it. Says whether it did. Where both names mean it, it has two links, or the server gives one id to two files: as long
+    /// as the number of links is not known, these are two inodes.
+    async fn follow_rename(&self, parent: u64, name: &[u16], found: &Metadata) -> bool {
+        let Some((ino, place, old)) = self.with_inodes(|inodes| {
+            let ino = inodes.elsewhere(parent, name, found)?;
+            Some((ino, inodes.place(ino)?.clone(), inodes.path(ino, &self.root)?))
+        }) else {
+            return false;
+        };
+        let asked = self.asking();
+        let is_gone = match self.share.stat(&old).await {
+            Ok(there) => there.identity() != found.identity(),
+            Err(error) => is_absent(&error),
+        };
+        let is_followed = is_gone
+            && self.with_inodes(|inodes| {
+                let is_still = inodes.place(ino) == Some(&place) && inodes.at(parent, name).is_none();
+                if is_still {
+                    inodes.relocate(ino, parent, name, Instant::now());
+                }
+                is_still
+            });
+        if is_followed {
+            self.saw(place.parent, &place.name, None, asked);
+        }
+        is_followed
     }
 
     /// The kernel gives back lookups of an inode.

@@ -485,6 +485,12 @@ impl Tree {
         self.grants.contend(id, None, Caching::NONE);
     }
 
+    pub(super) fn add_name(&mut self, from: &RemotePath, to: &RemotePath) {
+        let id = self.find(from).unwrap();
+        let (parent, name) = self.split(to).unwrap();
+        self.link(parent, &name, id);
+    }
+
     pub(super) fn put_name(&mut self, directory: &RemotePath, name: &[u16]) {
         let parent = self.find(directory).unwrap();
         let node = self.fresh(Attributes::ARCHIVE, parent);

@@ -175,3 +175,31 @@ async fn an_inode_that_was_deleted_on_the_server_is_gone() {
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
     assert_eq!(errno(user.vfs.getattr(ino).await), libc::ESTALE);
 }
+
+#[tokio::test]
+async fn a_file_that_another_client_has_renamed_keeps_its_inode_and_its_handles() {
+    let user = User::new();
+    user.share.put("old", b"data");
+    let opened = user.open("old", libc::O_RDWR).await.unwrap();
+    let ino = user.look("old").await.unwrap().ino;
+    user.share.rename_as_stranger("old", "new").await;
+    assert_eq!(user.look("new").await.unwrap().ino, ino);
+    assert_eq!(errno(user.look("old").await), libc::ENOENT);
+    let set = SetAttr { mode: Some(0o444), ..SetAttr::default() };
+    user.vfs.setattr(ino, &set).await.unwrap();
+    user.write(opened, 0, b"DATA").await.unwrap();
+    user.close(opened).await;
+    assert_eq!(user.share.data("new").unwrap(), b"DATA");
+}
+
+#[tokio::test]
+async fn two_names_with_one_id_are_two_inodes() {
+    let user = User::new();
+    user.share.put("one", b"1");
+    let one = user.look("one").await.unwrap().ino;
+    user.share.link_as_stranger("one", "two");
+    let two = user.look("two").await.unwrap().ino;
+    assert_ne!(one, two);
+    assert_eq!(user.look("one").await.unwrap().ino, one);
+    assert_eq!(user.look("two").await.unwrap().ino, two);
+}
