@@ -9,7 +9,8 @@
 //! Nothing is dropped: where a lane is full, the caller waits for room. Notifications that wait are merged with equal ones.
 //! One that has begun is not: a READ that was answered since may have brought pages behind it.
 //!
-//! [`KernelPages`](super::file::kernel_pages::KernelPages) knows of one file whether the kernel may have pages of it; where it has none, nothing waits for pages.
+//! [`KernelPages`](super::file::kernel_pages::KernelPages) knows of one file whether the kernel may have pages of it; where
+//! it has none, nothing waits for pages.
 
 use super::lane::Lane;
 use std::ffi::OsString;

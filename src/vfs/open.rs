@@ -67,13 +67,13 @@ impl<S: Share> Vfs<S> {
         if kind == FileKind::Directory {
             return Err(VfsError::rule(libc::EISDIR, "a directory cannot be opened as a file"));
         }
-        let (token, size) = {
+        let (token, size, pages) = {
             let state = file.lock();
-            (state.token(), state.size())
+            (state.token(), state.size(), state.kernel_pages())
         };
         if let Some(opened) = self.open_shared(&file, access) {
             if file.lock().is_resized() {
-                self.files.kernel_forgets(&file).await;
+                self.files.kernel_forgets(&file, pages).await;
             }
             return Ok(opened);
         }
@@ -318,13 +318,14 @@ impl<S: Share> Vfs<S> {
         let (handle, open) = (self.handles.number(), Arc::new(open));
         let alone = self.is_alone(granted.caching);
         let grid = self.share.limits().write;
-        let keep_cache = self.files.with(file, |state, now| {
+        let (keep_cache, pages) = self.files.with(file, |state, now| {
+            let pages = state.kernel_pages();
             if is_changed {
                 state.replaced(now);
             }
             let keep_cache = state.kernel_opens(handle, access, &metadata, alone);
             let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };
-            (keep_cache, state.on(event, now))
+            ((keep_cache, pages), state.on(event, now))
         });
         self.files.leased(lease);
         if file.lock().is_older_than(granted) {
@@ -334,7 +335,7 @@ impl<S: Share> Vfs<S> {
         self.register(handle, file, open, access);
         if is_resized || !alone {
             // The kernel would go on believing the size that it was told before, and read no further.
-            self.files.kernel_forgets(file).await;
+            self.files.kernel_forgets(file, pages).await;
         }
         if !alone {
             self.forget_in_time(file);

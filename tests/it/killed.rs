@@ -9,6 +9,7 @@ use crate::support::smbd::Smbd;
 use crate::support::{scratch, wait_until};
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -20,9 +21,24 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SOMEBODY: u32 = 65534;
 
 fn start(mount: &Mount, script: &str) -> Child {
+    started(|_| (), mount, script)
+}
+
+/// By a user whom the kernel lets into a mount of his: that is one with the same group as well.
+fn start_as(user: u32, mount: &Mount, script: &str) -> Child {
+    started(
+        |command| {
+            command.uid(user).gid(user);
+        },
+        mount,
+        script,
+    )
+}
+
+fn started(adjust: impl FnOnce(&mut Command), mount: &Mount, script: &str) -> Child {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("exec {script}")]).current_dir("/");
-    command.env("M", mount.path()).env("LOCAL", scratch::folder("local"));
+    command.args(["-c", &format!("exec {script}")]).current_dir("/").env("M", mount.path());
+    adjust(&mut command);
     spawn_quiet(command).expect("a shell")
 }
 
@@ -46,15 +62,15 @@ fn can_be_killed(programs: &mut [(Child, &str)], may_go_on: impl Fn(&str) -> boo
 }
 
 /// What a program of every kind does when the server falls silent.
-fn everything_can_be_killed(adjust: impl FnOnce(Request) -> Request) {
+#[test]
+fn whatever_a_program_waits_for_it_can_be_killed() {
     let server = Smbd::start(Settings::default());
     let data = noise(3, 3_000_000);
     fs::create_dir(server.folder().join("d")).unwrap();
     for name in ["a", "b", "d/c"] {
         fs::write(server.folder().join(name), &data).unwrap();
     }
-    let request = Request::new(url("127.0.0.1", server.port(), "")).arg("--attr-timeout=0");
-    let mount = adjust(request).mount();
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).arg("--attr-timeout=0").mount();
     let mut kept = File::create(mount.join("kept")).unwrap();
     kept.write_all(&data).unwrap();
     kept.sync_all().unwrap();
@@ -103,18 +119,27 @@ fn has_open(folder: &Path) -> bool {
         .any(|path| path.starts_with(folder) && path != *folder && path.is_file())
 }
 
-#[test]
-fn whatever_a_program_waits_for_it_can_be_killed() {
-    everything_can_be_killed(|request| request);
-}
-
+/// The mount of an ordinary user, who alone may look into it.
 #[test]
 fn an_ordinary_users_programs_can_be_killed() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("the other test of this kind is an ordinary user's already");
+        eprintln!("the other tests are an ordinary user's already");
         return;
     }
-    everything_can_be_killed(|request| request.by_user(SOMEBODY).arg("--allow-other"));
+    let server = Smbd::start(Settings::default());
+    let data = noise(4, 100_000);
+    fs::write(server.folder().join("a"), &data).unwrap();
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).arg("--attr-timeout=0").by_user(SOMEBODY).mount();
+    let paused = server.pause();
+    let scripts = ["cat $M/a", "ls -l $M", "dd if=/dev/zero of=$M/new count=1", "mkdir $M/made"];
+    let mut programs: Vec<_> = scripts.map(|script| (start_as(SOMEBODY, &mount, script), script)).into();
+    can_be_killed(&mut programs, |_| false);
+    drop(paused);
+    let local = scratch::folder("local").join("a");
+    fs::write(&local, &data).unwrap();
+    let mut cmp = start_as(SOMEBODY, &mount, &format!("cmp $M/a {}", local.display()));
+    assert!(wait(&mut cmp, LIMIT).is_some_and(|status| status.success()), "the mount has not come back");
+    mount.unmount();
 }
 
 /// Reads and writes that the server has not answered.

@@ -6,6 +6,7 @@
 
 use super::event::{Action, Event};
 use super::kept_opens::KeptOpens;
+use super::kernel_pages::Mark;
 use super::{File, FileState};
 use crate::cache::PageCache;
 use crate::share::{After, Broken, Change, LeaseKey, Share, ShareError, Target};
@@ -134,7 +135,8 @@ impl<S: Share> Files<S> {
             }
             Action::ForgetPages { number } => {
                 tokio::spawn(async move {
-                    if !this.kernel_forgets(&owned).await {
+                    let pages = owned.lock().kernel_pages();
+                    if !this.kernel_forgets(&owned, pages).await {
                         tracing::warn!(
                             ino = owned.ino,
                             "the kernel keeps pages of a file that another client is changing"
@@ -184,12 +186,11 @@ impl<S: Share> Files<S> {
         self.inodes.lock().collect(file.ino);
     }
 
-    /// Has the kernel forget attributes and pages of a file, and waits for that; for the pages only where it may have any.
-    /// Says whether it has forgotten all of it.
-    pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>) -> bool {
+    /// Has the kernel forget attributes of a file, and pages if it may have any, and waits for that. Says whether it has
+    /// forgotten all of it. An open gives the pages from before it, since it brings none until it is answered.
+    pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>, pages: Option<Mark>) -> bool {
         let (kernel, ino) = (&self.kernel, file.ino);
-        let mark = file.lock().kernel_pages();
-        let Some(mark) = mark else { return kernel.told(Forgotten::Attributes(ino)).await };
+        let Some(mark) = pages else { return kernel.told(Forgotten::Attributes(ino)).await };
         // Pages may have to wait for those of the same file that are being dropped: attributes don't.
         let told = (kernel.told(Forgotten::Attributes(ino)), kernel.told(Forgotten::Pages(ino)));
         let (attributes, pages) = tokio::join!(told.0, told.1);

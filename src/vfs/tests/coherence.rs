@@ -143,6 +143,27 @@ async fn by_an_open_the_kernel_learns_of_a_size_that_a_close_has_told() {
     user.close(opened).await;
     let kernel = Kernel::of(&user);
     let opened = user.vfs.open(ino, libc::O_RDONLY).await;
-    assert_eq!(kernel.end(), [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
+    assert_eq!(kernel.take(), [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
     assert_eq!(user.read(opened.unwrap(), 0, 10).await.unwrap(), b"longer");
+}
+
+/// Another client has the file open, so each open has the kernel forget what it knows of it.
+#[tokio::test]
+async fn an_open_waits_for_pages_only_where_the_kernel_has_any() {
+    let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
+    user.share.put("a", b"1");
+    user.share.put("b", b"1");
+    // This shows that the server grants leases.
+    user.cat("b").await.unwrap();
+    let ino = user.ino("a").await;
+    let stranger = user.share.open_as_stranger("a").await;
+    let kernel = Kernel::of(&user);
+    let told = async |flags| {
+        user.close(user.open("a", flags).await.unwrap()).await;
+        kernel.take()
+    };
+    assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino)]);
+    assert_eq!(told(libc::O_RDONLY).await, [Forgotten::Attributes(ino)], "it brings pages, and has none to forget");
+    assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
+    user.share.close_stranger(stranger);
 }

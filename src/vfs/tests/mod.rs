@@ -230,9 +230,14 @@ impl Kernel {
         Kernel { told, task }
     }
 
-    /// What it was told, in this order.
-    pub(crate) fn end(self) -> Vec<Forgotten> {
-        self.task.abort();
+    /// What it was told since the last time, in this order.
+    pub(crate) fn take(&self) -> Vec<Forgotten> {
         std::mem::take(&mut *self.told.lock())
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
