@@ -101,13 +101,15 @@ impl SmbShare {
     ) -> SmbFile {
         let identity = Identity::of(created);
         let (tree, found) = (Arc::clone(&open.tree), known(&created.info));
-        let place = self.records.opened(identity, path, || Record::new(identity, Arc::clone(&tree), found));
+        let place = self.records.opened(identity, path, found, || Record::new(identity, Arc::clone(&tree), found));
         let record = Arc::clone(&place.about);
-        let file = SmbFile::new(path.clone(), how, identity, place, open);
+        let mut file = SmbFile::new(path.clone(), how, identity, place, open);
         if record.is_older_than(&tree)
             && let Ok(_turn) = record.turn.acquire().await
         {
             self.judge(&record, &tree, (found, false), path, Instant::now() + self.request_timeout).await;
+            // What this open will write is from after that.
+            file.conflicts = record.lock().conflicts();
         }
         record.reported(&tree, &created.info, asked);
         file

@@ -6,9 +6,10 @@
 //! opened again, and the data of the WRITEs that were under way. A file is unchanged by others if
 //!
 //! - size and change time are as the server reported them last, or
-//! - this client's own changes explain both: the size can result from them, and either one of the WRITEs under way is
-//!   there, or the change time is not later than the answer to the last change, by the server's clock, or it is the
-//!   moment when the server closed the file because the session was lost (Samba sets the time of the last write then).
+//! - this client's own changes explain both. The size can result from them. The change time is not later than the answer to
+//!   the last change, by the server's clock; or, if a change under way was done, than the loss; or it is the moment when the
+//!   server closed the file because the session was lost (Samba sets the time of the last write then). Or the data of every
+//!   WRITE under way is there, or what was there before, and the change time is of before the new session.
 //!
 //! Anything else is a conflict, and so is a file that another client has open for writing by then ([`super::reopen`]).
 //! Invariant: a conflict counts for every open from before it ([`FileRecord::conflicts`]).
@@ -62,6 +63,14 @@ pub(super) struct Loss {
     pub(super) lost: Option<FileTime>,
     /// From before the new session began, which ended the old one, until it was there.
     pub(super) renewed: Option<RangeInclusive<FileTime>>,
+}
+
+impl Loss {
+    /// Whether a change time is of before the new session, as far as is known.
+    fn is_before_renewal(&self, changed: FileTime) -> bool {
+        let end = self.renewed.as_ref().map(|renewed| *renewed.end()).or(self.lost);
+        end.is_none_or(|end| changed.0 <= end.0.saturating_add(INEXACT))
+    }
 }
 
 /// What is found when a file is opened again.
@@ -140,6 +149,16 @@ impl FileRecord {
         }
     }
 
+    /// The file is opened again, of which this client had closed all opens. What another client may have written meanwhile is
+    /// not asked for when it is flushed.
+    pub(super) fn resumed(&mut self, found: Known) {
+        let latest = self.changed.max(self.answered).map_or(self.last_reported, |known| known.max(self.last_reported));
+        if found.changed.0 > latest.0.saturating_add(INEXACT) {
+            self.unflushed = Unflushed::default();
+            (self.is_doubtful, self.is_short) = (false, false);
+        }
+    }
+
     /// A change is about to be sent. Ends by [`FileRecord::answered`] or [`FileRecord::give_up`].
     pub(super) fn begin(&mut self, change: OwnChange) -> u64 {
         self.has_set_times |= matches!(change, OwnChange::Attributes);
@@ -207,7 +226,7 @@ impl FileRecord {
             Judgement::Conflict
         } else if self.under_way.values().any(|change| matches!(change, OwnChange::Write { .. })) {
             Judgement::ReadBack
-        } else if self.is_own_time(found.changed, loss) {
+        } else if self.is_own_time(found.changed, false, loss) {
             Judgement::Unchanged
         } else {
             Judgement::Conflict
@@ -223,10 +242,14 @@ impl FileRecord {
                 self.compare(*number, (*offset, data), there, &mut evidence);
             }
         }
+        let writes = self.under_way();
+        evidence.unknown |= writes.iter().any(|(number, _)| !read.iter().any(|(other, _)| other == number));
         match evidence {
             Evidence { foreign: true, .. } => Judgement::Conflict,
-            Evidence { arrived: true, .. } => Judgement::Unchanged,
-            _ if self.is_own_time(found.changed, loss) => Judgement::Unchanged,
+            Evidence { arrived: true, unknown: false, .. } if loss.is_before_renewal(found.changed) => {
+                Judgement::Unchanged
+            }
+            _ if self.is_own_time(found.changed, evidence.arrived, loss) => Judgement::Unchanged,
             _ => Judgement::Conflict,
         }
     }
@@ -246,9 +269,13 @@ impl FileRecord {
                 evidence.arrived = true;
             } else if at >= self.size && found.iter().all(|byte| *byte == 0) {
                 // A hole below a WRITE that has arrived.
-            } else if self.unflushed.page_agrees(at / PAGE, page) == Some(false) && !self.is_shared(number, at / PAGE) {
-                // Neither what was sent nor what was there before.
-                evidence.foreign = true;
+            } else {
+                match self.unflushed.page_agrees(at / PAGE, page) {
+                    Some(true) => {}
+                    // Neither what was sent nor what was there before.
+                    Some(false) if !self.is_shared(number, at / PAGE) => evidence.foreign = true,
+                    _ => evidence.unknown = true,
+                }
             }
             at = stop;
         }
@@ -313,15 +340,16 @@ impl FileRecord {
         (shortest..=longest).contains(&size) || self.given_up_sizes.contains(&size)
     }
 
-    /// Whether own changes, or the end of the session they were made in, explain this change time.
-    fn is_own_time(&self, changed: FileTime, loss: &Loss) -> bool {
+    /// Whether own changes, or the end of the session they were made in, explain this change time. A WRITE under way may be
+    /// known to have arrived.
+    fn is_own_time(&self, changed: FileTime, arrived: bool, loss: &Loss) -> bool {
         if self.changed == Some(changed) {
             return true;
         }
         // Some servers tell the time of the last write as the change time: another client can set that back, and an own WRITE
         // does not.
         let touches = |change: &OwnChange| matches!(change, OwnChange::Attributes);
-        let is_touched = self.given_up_attributes || self.under_way.values().any(touches);
+        let is_touched = arrived || self.given_up_attributes || self.under_way.values().any(touches);
         if !(self.has_changed || is_touched) || (changed < self.last_reported && !self.has_set_times) {
             return false;
         }
@@ -345,6 +373,8 @@ struct Evidence {
     arrived: bool,
     /// There is data that is neither of them nor from before.
     foreign: bool,
+    /// There is data that may be from before: nothing is known of that.
+    unknown: bool,
 }
 
 #[cfg(test)]

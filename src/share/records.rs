@@ -7,7 +7,7 @@ use super::types::{Attributes, FileTime, RemotePath};
 use crate::wire::connect::Tree;
 use crate::wire::messages::create::FileInfo;
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -15,6 +15,11 @@ use tokio::sync::Semaphore;
 
 /// The number of records at which those of closed files are swept out first.
 const SMALLEST_SWEEP: usize = 256;
+
+/// The most files that are closed and have unflushed data, of which the checksums are kept; and the most groups of checksums
+/// of all of them, which take 5 MiB.
+const MOST_CLOSED: usize = 256;
+const MOST_GROUPS: usize = 32 * 1024;
 
 /// The record of a file, with the session that it is of.
 #[derive(Debug)]
@@ -59,7 +64,7 @@ impl Record {
         let own = self.tree.lock();
         let lost = own.channels.ended_at().and_then(|at| own.terms.clock.at(at)).map(FileTime);
         let clock = tree.terms.clock;
-        let renewed = clock.start().zip(clock.now()).map(|(start, now)| FileTime(start)..=FileTime(now));
+        let renewed = clock.start().zip(clock.at(tree.connected)).map(|(start, now)| FileTime(start)..=FileTime(now));
         Loss { lost, renewed }
     }
 
@@ -148,18 +153,32 @@ pub(super) struct Records(Mutex<Tables>);
 struct Tables {
     by_identity: HashMap<Identity, Weak<Record>>,
     places: Places<Arc<Record>>,
+    /// Closed files with unflushed data, and how many groups of checksums each has. The first one was closed first.
+    closed: VecDeque<(usize, Arc<Record>)>,
     sweep_at: usize,
 }
 
 impl Records {
     /// The place of a file that was opened by this path, with the file's record: the one that there is, or a new one. Where
     /// the server has no ids a file is known by its path only.
-    pub(super) fn opened(&self, identity: Identity, path: &RemotePath, new: impl FnOnce() -> Record) -> Arc<Place> {
+    pub(super) fn opened(
+        &self,
+        identity: Identity,
+        path: &RemotePath,
+        found: Known,
+        new: impl FnOnce() -> Record,
+    ) -> Arc<Place> {
         let mut tables = self.0.lock();
         let known = match identity.disk_id {
             0 => tables.places.at(path).map(|place| Arc::clone(&place.about)),
             _ => tables.by_identity.get(&identity).and_then(Weak::upgrade),
         };
+        if let Some(record) = &known
+            && tables.forget_closed(record)
+            && Arc::strong_count(record) == 1
+        {
+            record.lock().resumed(found);
+        }
         let record = known.unwrap_or_else(|| {
             let record = Arc::new(new());
             tables.by_identity.insert(identity, Arc::downgrade(&record));
@@ -168,6 +187,21 @@ impl Records {
         let place = tables.places.opened(path, record);
         tables.sweep();
         place
+    }
+
+    /// A file was closed. A program may open it again to have it flushed: what is to be verified then is kept for a while.
+    pub(super) fn closed(&self, record: &Arc<Record>) {
+        let groups = record.lock().unflushed.groups();
+        let mut tables = self.0.lock();
+        tables.forget_closed(record);
+        if groups == 0 {
+            return;
+        }
+        tables.closed.push_back((groups, Arc::clone(record)));
+        let mut all: usize = tables.closed.iter().map(|(groups, _)| groups).sum();
+        while tables.closed.len() > MOST_CLOSED || all > MOST_GROUPS {
+            all -= tables.closed.pop_front().map_or(all, |(groups, _)| groups);
+        }
     }
 
     /// A rename is about to be sent. It ends by [`Renaming::done`], or may have been done.
@@ -209,6 +243,12 @@ impl Renaming<'_> {
 }
 
 impl Tables {
+    /// Whether the file was among those that are closed.
+    fn forget_closed(&mut self, record: &Arc<Record>) -> bool {
+        let index = self.closed.iter().position(|(_, other)| Arc::ptr_eq(other, record));
+        index.and_then(|index| self.closed.remove(index)).is_some()
+    }
+
     fn sweep(&mut self) {
         if self.by_identity.len().max(self.places.len()) < self.sweep_at.max(SMALLEST_SWEEP) {
             return;

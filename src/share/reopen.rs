@@ -62,6 +62,8 @@ impl SmbShare {
             let opened = self.reopen_at(file, &path, &tree, deadline).await;
             match unless_lost(task, opened)? {
                 None => return Ok(None),
+                // Lost while the file was judged: that is for the next session.
+                Some(Reopened::Open(open)) if open.tree.channels.ended().is_some() => return Ok(None),
                 Some(Reopened::Open(open)) => {
                     self.records.found(&file.place, &path);
                     tracing::info!(%path, "opened again after the connection was lost");

@@ -110,6 +110,11 @@ impl Unflushed {
         self.copied = self.copied.filter(|generation| *generation > mark);
     }
 
+    /// How many groups of checksums are kept. What the server copied by itself has none.
+    pub(super) fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
     /// Whether everything is flushed.
     pub(super) fn is_empty(&self) -> bool {
         self.groups.is_empty() && self.copied.is_none()

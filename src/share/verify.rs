@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// What timestamps of file systems may lag behind the clock of their server: Linux takes them from its timer tick, of up to
 /// 10 ms, and FAT keeps as much.
 const TICK: Duration = Duration::from_millis(20);
+/// A request that lies in the socket when its connection ends is still carried out: how long a busy server may take for
+/// that. Longer would take what other clients make soon after for ours.
+const LINGER: Duration = Duration::from_millis(250);
 /// File systems with no finer timestamps than this (ext3, HFS+) cut them off.
 const COARSE: u64 = 10_000_000;
 /// A clock of a server that jumps by more than this between two sessions was set.
@@ -74,8 +77,8 @@ pub(super) struct Done {
     pub(super) is_free: bool,
 }
 
-/// The time, by the server's clock, within which a request can have been carried out: from when it was sent until its
-/// connection ended.
+/// The time, by the server's clock, within which a request was carried out if it was: from when it was sent until its
+/// connection had ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Window {
     from: FileTime,
@@ -113,7 +116,7 @@ impl Window {
             return None;
         }
         let from = clock.at(sent)?.saturating_sub(ticks(clock.slack() + TICK));
-        let until = clock.at(ended)?.saturating_add(ticks(TICK));
+        let until = clock.at(ended)?.saturating_add(ticks(TICK + LINGER));
         Some(Window { from: FileTime(from), until: FileTime(until) })
     }
 

@@ -73,15 +73,22 @@ impl<S: Share> Vfs<S> {
     /// What the share answered.
     pub async fn finish_read(&self, reading: Reading<S>) -> Result<Bytes> {
         let (open, range) = (&reading.open, reading.range());
-        self.files.until_written(&open.file, &range).await;
-        if open.access.direct || open.file.lock().touches_dirty(&range) {
-            self.files.drain_data(&open.file).await;
+        // What was known when the read began needs no other look.
+        let mut known = if let Known::Size(size) = reading.known { Some(size) } else { None };
+        if known.is_none() {
+            self.files.until_written(&open.file, &range).await;
+            if open.access.direct || open.file.lock().touches_dirty(&range) {
+                self.files.drain_data(&open.file).await;
+            }
         }
         if open.access.direct {
             return self.read_direct(open, reading.offset, reading.length).await;
         }
         for _ in 0..ATTEMPTS {
-            let size = self.end_of(open).await?;
+            let size = match known.take() {
+                Some(size) => size,
+                None => self.end_of(open).await?,
+            };
             let data = self.cache.read(reading.request(size), &**open).await?;
             if data.len() as u64 >= reading.within(size) {
                 return Ok(data);

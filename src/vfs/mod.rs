@@ -34,8 +34,21 @@
 //!   `.cifs-fuse-…` in its directory until it is closed. Its directory cannot be removed before.
 //! - Deleting or replacing a read-only file needs write permission on the directory only, as POSIX has it.
 //!
-//! Invariants: no lock is held across a wait for the share. Each wait ends, since each operation of
-//! the share does. Whatever the server answers, no operation panics.
+//! Locks, in the order in which they are taken. None is held across a wait, a send or a call into another room:
+//!
+//! | lock | guards | taken |
+//! |---|---|---|
+//! | `inodes` | names, places, lookup counts | first |
+//! | `walk`, `catalogue`, `ahead` | what is known of directories | under `inodes`, or alone |
+//! | `Files::kept`, `Files::leased` | which files have kept opens, or a lease | under `inodes`, or alone |
+//! | [`File`](file::File) | one file: attributes, version, dirty data, opens, handles, breaks | under any of these; never two files |
+//! | `Handles` | handles by their numbers | alone |
+//! | `OpenFile::readers` | sequential readers of one handle | alone |
+//! | the page cache's own | cached data, memory | alone; memory is reserved before a file's lock is taken |
+//!
+//! A read of cached data takes four: the handle's, the file's, the readers', the cache's.
+//!
+//! Invariants: each wait ends, since each operation of the share does. Whatever the server answers, no operation panics.
 
 mod ahead;
 mod breaks;

@@ -10,7 +10,7 @@
 //! and stays in the table until the server has answered.
 //!
 //! Invariants:
-//! - An id that was taken is sent: whoever takes [`Ready`] or a [`Transmit`] out sends it without waiting in between. A gap
+//! - An id that was taken is sent: the caller that takes a [`Ready`] or a [`Transmit`] out sends it without waiting in between. A gap
 //!   in the ids would close the server's window for good.
 //! - Every waiter gets one [`Event::Answered`], at its deadline or at the end of the connection at the latest, unless its
 //!   caller has cancelled.

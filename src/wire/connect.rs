@@ -60,6 +60,8 @@ pub struct Tree {
     pub binding_refused: Option<ConnectError>,
     /// Of sessions with the same number, each had ended at the server before the next one began. Set by who connects again.
     pub lineage: u32,
+    /// When it could be used first. A session that it takes the place of had ended by then.
+    pub connected: std::time::Instant,
 }
 
 /// The session that a new one takes the place of. Naming it has the server end it first, with its opens and with what
@@ -207,7 +209,15 @@ pub async fn connect(
         clock,
     };
     let channels = Channels::new(connection, further);
-    Ok(Tree { channels, id: tree.id, seal: tree.seal, terms, binding_refused, lineage: 0 })
+    Ok(Tree {
+        channels,
+        id: tree.id,
+        seal: tree.seal,
+        terms,
+        binding_refused,
+        lineage: 0,
+        connected: std::time::Instant::now(),
+    })
 }
 
 /// A connection without a session.

@@ -9,7 +9,7 @@
 //!
 //! A future is first polled where it is made, and that may be the thread that the kernel's requests come on. Signing,
 //! encrypting or verifying much data would stop them all, so outside a task of the runtime such a future first gives way,
-//! and is a task from then on ([`on_a_worker`]).
+//! and is a task from then on.
 
 mod pieces;
 mod shared;

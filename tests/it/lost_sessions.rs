@@ -251,7 +251,7 @@ fn a_file_of_the_right_size_with_zeros_in_it_is_not_called_safe() {
     });
 }
 
-/// close(2) looks at the size. A file that is closed already is not looked at: its data is what the server has left.
+/// close(2) looks at the size. Nothing is said of a file that is closed already: its data is what the server has left.
 #[test]
 fn what_the_server_lost_is_said_by_close_while_the_file_is_open() {
     let scene = Scene::with(b"");
@@ -292,6 +292,45 @@ fn a_newer_version_is_said_by_close() {
     let Scene { server: _server, mount: _mount, file } = scene;
     assert_eq!(nix::unistd::close(file), Err(nix::Error::EIO));
     assert!(fs::read(there).unwrap() == newer);
+}
+
+#[test]
+fn what_the_server_lost_after_the_close_is_said_by_an_fsync_of_the_file_opened_again() {
+    let Scene { server, mount, file } = Scene::with(b"");
+    let (there, data) = (server.folder().join("file"), noise(2, 3 * MIB));
+    file.write_all_at(&data, 0).unwrap();
+    nix::unistd::close(file).unwrap();
+    assert!(fs::read(&there).unwrap() == data);
+    std::thread::sleep(CLEARLY_LATER);
+    server.kill();
+    let lossy = OpenOptions::new().write(true).open(&there).unwrap();
+    let modified = lossy.metadata().unwrap().modified().unwrap();
+    lossy.write_all_at(&[0; 4096], MIB as u64).unwrap();
+    lossy.set_modified(modified).unwrap();
+    server.restart();
+    let again = OpenOptions::new().read(true).write(true).open(mount.join("file")).unwrap();
+    fails_with(again.sync_all(), Errno::IO);
+    again.write_all_at(&data, 0).unwrap();
+    again.sync_all().unwrap();
+    assert!(fs::read(&there).unwrap() == data);
+}
+
+#[test]
+fn what_another_client_wrote_after_the_close_is_no_loss() {
+    let Scene { server, mount, file } = Scene::with(b"");
+    let there = server.folder().join("file");
+    file.write_all_at(&noise(2, 3 * MIB), 0).unwrap();
+    drop(file);
+    assert!(wait_until(LIMIT, || fs::metadata(&there).is_ok_and(|there| there.len() == 3 * MIB as u64)));
+    std::thread::sleep(CLEARLY_LATER);
+    server.kill();
+    fs::write(&there, "theirs").unwrap();
+    server.restart();
+    let again = OpenOptions::new().read(true).write(true).open(mount.join("file")).unwrap();
+    again.sync_all().unwrap();
+    again.write_all_at(b"mine", 6).unwrap();
+    again.sync_all().unwrap();
+    assert_eq!(fs::read(&there).unwrap(), b"theirsmine");
 }
 
 #[test]

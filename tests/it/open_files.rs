@@ -91,7 +91,8 @@ fn a_file_that_was_made_read_only_is_written_on() {
 fn a_file_that_was_set_read_only_after_it_was_opened_is_written_on() {
     let scene = Scene::new();
     let other = mount(&scene.server);
-    let set: [(&str, &dyn Fn(&File, &str)); 3] = [
+    type Set<'a> = &'a dyn Fn(&File, &str);
+    let set: [(&str, Set<'_>); 3] = [
         ("by its descriptor", &|file, _| file.set_permissions(Permissions::from_mode(READ_ONLY)).unwrap()),
         ("by its name", &|_, name| {
             fs::set_permissions(scene.here(name), Permissions::from_mode(READ_ONLY)).unwrap();

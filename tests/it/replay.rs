@@ -33,7 +33,7 @@ both_servers!(
 
 const LIMIT: Duration = Duration::from_secs(60);
 /// Longer than what clocks and timestamps may be wrong by.
-const CLEARLY_LATER: Duration = Duration::from_millis(400);
+const CLEARLY_LATER: Duration = Duration::from_millis(700);
 const OPTIONS: &[&str] = &["--request-timeout=25"];
 
 type Frame = fn(&[u8]) -> bool;

@@ -36,7 +36,15 @@ async fn another(leases: &Arc<Leases>, dialect: Dialect, leasing: bool) -> (Arc<
         clock: crate::wire::connect::ServerClock::unknown(),
     };
     let channels = Channels::new(connection, Vec::new());
-    let tree = Arc::new(Tree { channels, id: 3, seal: false, terms, binding_refused: None, lineage: 0 });
+    let tree = Arc::new(Tree {
+        channels,
+        id: 3,
+        seal: false,
+        terms,
+        binding_refused: None,
+        lineage: 0,
+        connected: std::time::Instant::now(),
+    });
     leases.listen(&tree);
     (tree, server)
 }

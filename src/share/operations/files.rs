@@ -16,6 +16,7 @@ use crate::wire::messages::create::{self, access, options};
 use crate::wire::messages::ioctl::CopyRange;
 use crate::wire::messages::{FileId, info, io};
 use bytes::Bytes;
+use std::sync::Arc;
 use tokio::time::Instant;
 
 impl Files for SmbShare {
@@ -132,8 +133,13 @@ impl Files for SmbShare {
         let patience = if file.is_written() { WRITTEN_CLOSE_WAIT } else { CLOSES_WAIT };
         // No answer came if the connection has ended, and that closes it too.
         let closing = create::close(open.file);
+        let (asked, tree) = (std::time::Instant::now(), Arc::clone(&open.tree));
+        self.records.closed(&file.record);
         let Ok(reply) = self.closes.gather_within(patience, open.tree, closing).await else { return Ok(None) };
         let found = task.parsed(create::parse_close(task.reply(&[reply], 0)?))?;
+        if let Some(found) = &found {
+            file.record.reported(&tree, found, asked);
+        }
         Ok(found.map(|found| metadata(found, file.identity.disk_id, 0)))
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::time::Duration;
 
 const SECOND: u64 = 10_000_000;
@@ -251,4 +252,114 @@ fn a_time_that_was_set_back_is_no_own_one_unless_this_client_sets_times() {
     let number = story.record.begin(OwnChange::Attributes);
     story.record.answered(number, None, Some(at(41)), story.now);
     assert_eq!(story.record.judge(known(100, 20), &lost(50)), Judgement::Unchanged);
+}
+
+#[test]
+fn a_write_that_has_arrived_does_not_answer_for_another_one() {
+    let mut record = FileRecord::new(known(8192, 0));
+    let (first, second) = (record.begin(write(0, &[2; 4096])), record.begin(write(4096, &[2; 4096])));
+    let read = [(first, Bytes::from(vec![2; 4096])), (second, Bytes::from(vec![9; 4096]))];
+    let verdict = |changed| record.weigh(known(8192, changed), &read, &lost(50));
+    assert_eq!(verdict(40), Judgement::Unchanged, "before the loss: the first one changed the time");
+    assert_eq!(verdict(300), Judgement::Conflict, "after the loss: what the second one is to replace may be newer");
+    let only = &read[..1];
+    assert_eq!(record.weigh(known(8192, 300), only, &lost(50)), Judgement::Conflict, "the other could not be read");
+}
+
+#[test]
+fn a_change_since_the_new_session_began_is_not_explained_by_what_has_arrived() {
+    let mut story = Story::new();
+    let number = story.record.begin(write(0, &[2; 100]));
+    let read = [(number, Bytes::from(vec![2; 100]))];
+    assert_eq!(story.record.weigh(known(100, 601), &read, &lost(50)), Judgement::Unchanged);
+    assert_eq!(story.record.weigh(known(100, 700), &read, &lost(50)), Judgement::Conflict);
+}
+
+#[test]
+fn attributes_that_were_set_without_an_answer_explain_a_time_until_the_loss() {
+    let mut story = Story::new();
+    let number = story.record.begin(OwnChange::Attributes);
+    for _ in ["under way", "given up"] {
+        assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Unchanged);
+        assert_eq!(story.record.judge(known(100, 90), &lost(50)), Judgement::Conflict);
+        assert_eq!(story.record.judge(known(101, 30), &lost(50)), Judgement::Conflict, "they set no size");
+        story.record.give_up(number, story.now);
+    }
+    story.record.reported(known(100, 20), story.now + Duration::from_secs(1));
+    assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Conflict, "the server told what became of it");
+}
+
+#[test]
+fn what_was_written_before_a_close_is_asked_for_unless_another_client_wrote_since() {
+    for (found, is_asked_for) in [(known(200, 20), true), (known(0, 5), true), (known(200, 90), false)] {
+        let mut story = Story::new();
+        story.wrote(100, &[1; 100], 10);
+        story.record.reported(known(200, 20), story.now + Duration::from_secs(1));
+        story.record.resumed(found);
+        assert_eq!(!story.record.unflushed.is_empty(), is_asked_for, "{found:?}");
+    }
+}
+
+/// What a page is answered with when it is read back.
+#[derive(Clone, Copy, Debug)]
+enum Page {
+    Sent,
+    Before,
+    Foreign,
+    CutShort(usize),
+}
+
+fn page() -> impl Strategy<Value = Page> {
+    prop_oneof![
+        4 => Just(Page::Sent),
+        4 => Just(Page::Before),
+        1 => Just(Page::Foreign),
+        1 => (0..4096usize).prop_map(Page::CutShort),
+    ]
+}
+
+proptest! {
+    /// A file of which every page is known, with a WRITE under way to each: whatever is read back, nothing is called
+    /// unchanged if a page holds neither what was sent nor what was there before.
+    #[test]
+    fn no_answer_to_a_verification_hides_foreign_data(pages in prop::collection::vec(page(), 1..6), changed in 0..900u64) {
+        let mut story = Story::new();
+        story.wrote(0, &vec![1; pages.len() * 4096], 10);
+        let mut read = Vec::new();
+        for (index, page) in pages.iter().enumerate() {
+            let number = story.record.begin(write(index as u64 * 4096, &[2; 4096]));
+            let (byte, length) = match *page {
+                Page::Sent => (2, 4096),
+                Page::Before => (1, 4096),
+                Page::Foreign => (9, 4096),
+                Page::CutShort(length) => (2, length),
+            };
+            read.push((number, Bytes::from(vec![byte; length])));
+        }
+        let found = known(pages.len() as u64 * 4096, changed);
+        let judgement = story.record.weigh(found, &read, &lost(50));
+        if pages.iter().any(|page| matches!(page, Page::Foreign)) || changed > 652 {
+            prop_assert_eq!(judgement, Judgement::Conflict);
+        } else if changed <= 11 || (changed <= 50 && pages.iter().any(|page| matches!(page, Page::Sent))) {
+            prop_assert_eq!(judgement, Judgement::Unchanged);
+        }
+    }
+
+    /// Numbers that nobody asked for, and data of any length.
+    #[test]
+    fn any_answer_to_a_verification_is_judged(
+        answers in prop::collection::vec((0..6u64, prop::collection::vec(any::<u8>(), 0..9000)), 0..6),
+        size in any::<u64>(),
+        changed in any::<u64>(),
+    ) {
+        let mut story = Story::new();
+        story.wrote(5000, &[1; 9000], 10);
+        (0..3u64).for_each(|index| { story.record.begin(write(index * 3000, &[2; 5000])); });
+        let read: Vec<_> = answers.into_iter().map(|(number, data)| (number, Bytes::from(data))).collect();
+        let found = Known { size, changed: FileTime(changed) };
+        let first = story.record.judge(found, &lost(50));
+        let judgement = story.record.weigh(found, &read, &lost(50));
+        story.record.adopt(found, if first == Judgement::ReadBack { judgement } else { first });
+        prop_assert_eq!(story.record.conflicts(), u64::from(first == Judgement::Conflict || (first == Judgement::ReadBack && judgement == Judgement::Conflict)));
+    }
 }

@@ -198,8 +198,8 @@ fn the_window_begins_when_the_request_was_sent_and_ends_with_its_connection() {
     let place = |time| Window::place(window, FileTime(time));
     assert_eq!(place(sent - SECOND / 10 + 1), Place::Before);
     assert_eq!(place(sent + 1), Place::Within);
-    assert_eq!(place(sent + SECOND + 1), Place::Within);
-    assert_eq!(place(sent + SECOND + SECOND / 10 + 1), Place::After);
+    assert_eq!(place(sent + SECOND + SECOND / 5 + 1), Place::Within);
+    assert_eq!(place(sent + SECOND + SECOND / 3 + 1), Place::After);
 }
 
 #[test]

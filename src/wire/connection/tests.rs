@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::wire::crypto::SigningAlgorithm;
+use crate::wire::crypto::signing::Nonce;
 use crate::wire::frame::RELATED_FILE;
-use crate::wire::header::{Command, Header, UNSOLICITED};
+use crate::wire::header::{Command, Header, SIGNATURE, UNSOLICITED, flags};
 use crate::wire::messages::{create, io};
 use crate::wire::scripted::{Scripted, pair, response, seen};
 use bytes::Bytes;
@@ -67,7 +68,7 @@ async fn a_server_that_grants_one_credit_gets_a_compound_in_pieces() {
         let close = server.receive_one().await;
         assert_eq!(close.header.command, Command::Close as u16);
         assert_eq!(close.body[8..24], [9; 16], "the file of the answer stands where the compound's placeholder was");
-        assert!(!close.header.has(crate::wire::header::flags::RELATED));
+        assert!(!close.header.has(flags::RELATED));
         server.answer(&close.header, NtStatus::SUCCESS, 1, &[60, 0, 0, 0]).await;
     };
     let (answer, ()) = tokio::join!(client.send(&chain, PATIENCE), serve);
@@ -196,6 +197,46 @@ async fn a_future_that_is_dropped_before_it_has_its_task_has_sent_nothing() {
     assert_eq!(client.credits(), (64, 0));
     assert!(client.post(&echo()));
     assert_eq!(server.receive_one().await.header.command, Command::Echo as u16, "the first that was sent");
+}
+
+fn signed_response(request: &Header, body: &[u8]) -> Vec<u8> {
+    let mut message = response(request, NtStatus::SUCCESS, 1, flags::SIGNED, body);
+    let nonce = Nonce { message_id: request.message_id, from_server: true, cancel: false };
+    let signature = signed().signer.expect("a key").sign(&message, nonce);
+    message[SIGNATURE].copy_from_slice(&signature);
+    message
+}
+
+/// The replies may be there before the kernel's thread has polled a future to its end for the first time.
+#[tokio::test]
+async fn much_data_is_verified_in_a_task() {
+    for (size, at_once) in [(4096u32, true), (1 << 20, false)] {
+        let (client, mut server) = pair().await;
+        grant(&client, &mut server, 64).await;
+        client.protect(signed());
+        let open = open_and_close().requests.remove(0);
+        let requests = vec![open, io::read(RELATED_FILE, 0, size)];
+        let chain = Chain { requests, ..open_and_close() };
+        let mut reading = Box::pin(client.send(&chain, PATIENCE));
+        assert!(poll(&mut reading).is_pending());
+        let seen = server.receive().await;
+        server.send(&signed_response(&seen[0].header, &create_body([5; 16]))).await;
+        let data = [&[17, 0, 80, 0][..], &size.to_le_bytes(), &[0; 8], &vec![7; size as usize]].concat();
+        server.send(&signed_response(&seen[1].header, &data)).await;
+        while client.credits().1 > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(poll(&mut reading).is_ready(), at_once, "{size} bytes");
+        drop(reading);
+        if !at_once {
+            let close = server.receive_one().await;
+            assert_eq!(
+                (close.header.command, &close.body[8..24]),
+                (Command::Close as u16, &[5; 16][..]),
+                "it has no owner"
+            );
+        }
+    }
 }
 
 /// What is signed elsewhere when its turn comes is sent although its caller has gone since.

@@ -1,7 +1,7 @@
 //! The contexts of CREATE (MS-SMB2 2.2.13.2, 2.2.14.2): what an open asks for besides, and what the server says to it.
 //!
 //! This is the one list of them. A context that is asked for is a variant of [`Context`], with its name and its data; one
-//! that is understood in a response is a field of [`Answers`], read in [`Answers::take`].
+//! that is understood in a response is a field of [`Answers`], which is read in one function.
 //!
 //! Each context of a response is optional. One that cannot be read is as good as none: the open itself was made, and has to
 //! be closed. A list whose parts lie outside of it is refused.
@@ -61,8 +61,9 @@ pub fn list(contexts: &[Context]) -> Vec<u8> {
         list.align(LIST.alignment);
         let at = list.len();
         if let Some(last) = last.replace(at) {
-            let next = (at - last) as u32;
-            list[last..last + 4].copy_from_slice(&next.to_le_bytes());
+            let mut next = Vec::with_capacity(4);
+            next.put_count(at - last).put_u16(0);
+            list[last..last + 4].copy_from_slice(&next);
         }
         let data_at = if data.is_empty() { 0 } else { DATA_AT };
         list.put_u32(0).put_u16(FIXED).put_count(context.name().len()).put_u16(0).put_u16(data_at);

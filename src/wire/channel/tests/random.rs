@@ -7,7 +7,7 @@ use super::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// Runs, and steps of each.
-const RUNS: u64 = 300;
+const RUNS: u64 = 900;
 const STEPS: u32 = 1000;
 const ECHO_INTERVAL: Duration = Duration::from_millis(800);
 /// Chains that callers wait for at the same time.

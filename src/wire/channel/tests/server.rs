@@ -143,7 +143,7 @@ impl Server {
         self.frame_in(self.mode, &self.signer, messages)
     }
 
-    /// The same as someone without the keys would make it.
+    /// The same, made without the keys.
     pub(super) fn forged(&self, messages: &[Message], flips_a_bit: bool) -> Vec<u8> {
         let other = Signer::new(SigningAlgorithm::AesGmac, &[9; 16]);
         let mode = if self.mode == Mode::Sealed && !flips_a_bit { Mode::Signed } else { self.mode };
