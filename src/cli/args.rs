@@ -162,7 +162,7 @@ pub(super) struct Args {
         value_parser = values::timeout, hide_short_help = true)]
     pub(super) connect_timeout: Duration,
 
-    /// How long the server may take to answer a request
+    /// How long the server may take to answer a request, and how long operations wait for one that is away
     #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "30",
         value_parser = values::timeout, hide_short_help = true)]
     pub(super) request_timeout: Duration,

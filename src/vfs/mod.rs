@@ -41,7 +41,7 @@
 //! | `inodes` | names, places, lookup counts | first |
 //! | `walk`, `catalogue`, `ahead` | what is known of directories | under `inodes`, or alone |
 //! | `Files::kept`, `Files::leased` | which files have kept opens, or a lease | under `inodes`, or alone |
-//! | `file::File` | one file: attributes, version, dirty data, opens, handles, breaks | under any of these; never two files |
+//! | `File` | one file: attributes, version, dirty data, opens, handles, breaks | under any of these; never two files |
 //! | `Handles` | handles by their numbers | alone |
 //! | `OpenFile::readers` | sequential readers of one handle | alone |
 //! | the page cache's own | cached data, memory | alone; memory is reserved before a file's lock is taken |

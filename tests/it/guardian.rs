@@ -3,15 +3,17 @@
 use crate::support::apart::{apart, spawn};
 use crate::support::command::{run, spawn_quiet, wait};
 use crate::support::files::noise;
+use crate::support::line::Line;
 use crate::support::mount::{Mount, PROGRAM, Request};
 use crate::support::mountinfo;
 use crate::support::processes::{guardian_of, is_running};
 use crate::support::scene::Scene;
 use crate::support::scratch;
-use crate::support::server::{Kind, PASSWORD_MARK};
+use crate::support::server::{Kind, PASSWORD_MARK, Server};
 use crate::support::wait_until;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -76,6 +78,39 @@ fn open_files_do_not_keep_a_dead_mount() {
     scene.mount.signal(Signal::KILL);
     leaves_nothing(scene.mount, guardian);
     assert!(file.write_at(b"x", 0).is_err());
+}
+
+/// What fsync(2), close(2) and rename(2) have answered is at the server. What only write(2) has answered is lost. A directory
+/// has nothing to sync.
+#[test]
+fn a_killed_process_loses_what_was_only_written() {
+    let line = Line::to(Server::shared(Kind::Smbd), &[]);
+    let mut file = File::create(line.here("file")).unwrap();
+    file.write_all(b"synced").unwrap();
+    file.sync_all().unwrap();
+    fs::write(line.here("new"), "closed").unwrap();
+    fs::rename(line.here("new"), line.here("renamed")).unwrap();
+    let directory = File::open(line.mount.path()).unwrap();
+    let mut other = File::create(line.here("other")).unwrap();
+    line.proxy.stall();
+    directory.sync_all().unwrap();
+    for file in [&mut file, &mut other] {
+        file.write_all(b" and held").unwrap();
+    }
+    let guardian = guardian(&line.mount);
+    let waiting = [
+        std::thread::spawn(move || file.sync_all()),
+        std::thread::spawn(move || nix::unistd::close(other).map_err(std::io::Error::from)),
+    ];
+    line.mount.signal(Signal::KILL);
+    assert!(waiting.into_iter().all(|call| call.join().unwrap().is_err()));
+    drop(directory);
+    let Line { mount, folder, proxy: _proxy, .. } = line;
+    leaves_nothing(mount, guardian);
+    assert_eq!(fs::read(folder.join("other")).unwrap(), b"");
+    assert_eq!(fs::read(folder.join("file")).unwrap(), b"synced");
+    assert_eq!(fs::read(folder.join("renamed")).unwrap(), b"closed");
+    assert!(!folder.join("new").exists());
 }
 
 /// Readers of a file that another client is writing: the kernel is told to forget pages which it is about to read.

@@ -1,6 +1,6 @@
 //! A program that is killed while the server does not answer: it is let go, and nothing else is harmed.
 
-use crate::support::command::{spawn_quiet, wait};
+use crate::support::command::{run, spawn_quiet, wait};
 use crate::support::files::{names, noise};
 use crate::support::mount::{Mount, Request};
 use crate::support::processes::is_running;
@@ -164,5 +164,34 @@ fn a_program_in_the_middle_of_its_data_can_be_killed() {
     assert!(wait_until(LIMIT, || fs::write(mount.join("written"), "later").is_ok()));
     assert_eq!(fs::read(&written).unwrap(), b"later");
     assert_eq!(fs::read(mount.join("written")).unwrap(), b"later");
+    mount.unmount();
+}
+
+/// A program waits in close(2) or fsync(2) for data that write(2) has taken, and is killed. The data is sent all the same.
+#[test]
+fn what_a_killed_program_had_written_arrives() {
+    let server = Smbd::start(Settings::default());
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    for (name, script) in [("closed", "cat"), ("synced", "dd bs=512 conv=fsync")] {
+        let pipe = scratch::folder("pipe").join("pipe");
+        run(Command::new("mkfifo").arg(&pipe), LIMIT).success();
+        let mut program = start(&mount, &format!("{script} >$M/{name} <{}", pipe.display()));
+        let mut input = File::options().write(true).open(pipe).unwrap();
+        let there = server.folder().join(name);
+        input.write_all(b"sent").unwrap();
+        assert!(wait_until(LIMIT, || fs::read(&there).is_ok_and(|data| data == b"sent")), "{name}: nothing arrives");
+        let paused = server.pause();
+        input.write_all(b" and held").unwrap();
+        let offset = format!("/proc/{}/fdinfo/1", program.id());
+        let is_written = || fs::read_to_string(&offset).is_ok_and(|info| info.starts_with("pos:\t13\n"));
+        assert!(wait_until(LIMIT, is_written), "{name}: write(2) waits for the server");
+        drop(input);
+        assert!(hangs(&mut program), "{name}: the program was to wait for the server");
+        program.kill().unwrap();
+        drop(paused);
+        assert!(wait(&mut program, LIMIT).is_some(), "{name}: the program does not end");
+        let arrived = || fs::read(&there).is_ok_and(|data| data == b"sent and held");
+        assert!(wait_until(LIMIT, arrived), "{name}: what was written is lost with its program");
+    }
     mount.unmount();
 }

@@ -171,6 +171,33 @@ fn cut_lines_are_no_error_for_a_copy() {
     }
 }
 
+/// The request does not arrive, or its answer does not.
+#[test]
+fn a_lost_write_or_flush_is_no_error_for_close_and_fsync() {
+    use crate::support::frames::{flushes, writes};
+    use crate::support::line::Line;
+    use crate::support::proxy::Proxy;
+    use crate::support::server::{Kind, Server};
+    for kind in [Kind::Smbd, Kind::Embedded] {
+        let line = Line::to(Server::shared(kind), &["--request-timeout=25"]);
+        for (name, lose) in [("request", Proxy::lose_request as fn(&Proxy, _)), ("answer", Proxy::lose_answer)] {
+            for (frame, is_it) in [("WRITE", writes as fn(&[u8]) -> bool), ("FLUSH", flushes)] {
+                let mut file = File::create(line.here(name)).unwrap();
+                lose(&line.proxy, is_it);
+                file.write_all(frame.as_bytes()).unwrap();
+                if frame == "FLUSH" {
+                    file.sync_all().unwrap();
+                } else {
+                    nix::unistd::close(file).unwrap();
+                }
+                assert!(line.proxy.has_lost(), "{kind:?}: no {name} of a {frame} was lost");
+                assert_eq!(fs::read(line.there(name)).unwrap(), frame.as_bytes(), "{kind:?}, {name}");
+            }
+        }
+        line.mount.unmount();
+    }
+}
+
 #[test]
 fn small_writes_with_the_line_cut_between_are_no_error() {
     let scene = Scene::with(&[0; 100_000]);
@@ -222,6 +249,70 @@ fn a_file_of_the_right_size_with_zeros_in_it_is_not_called_safe() {
         let file = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&[0; 4096], 5 * MIB as u64).unwrap();
     });
+}
+
+/// close(2) looks at the size. Nothing is said of a file that is closed already: its data is what the server has left.
+#[test]
+fn what_the_server_lost_is_said_by_close_while_the_file_is_open() {
+    let scene = Scene::with(b"");
+    let data = noise(2, 3 * MIB);
+    fs::write(scene.mount.join("closed"), &data).unwrap();
+    fs::create_dir(scene.mount.join("folder")).unwrap();
+    scene.file.write_all_at(&data, 0).unwrap();
+    let arrived = || fs::read(scene.there()).is_ok_and(|there| there == data);
+    assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
+    std::thread::sleep(CLEARLY_LATER);
+    scene.server.kill();
+    for file in ["file", "closed"] {
+        let path = scene.server.folder().join(file);
+        OpenOptions::new().write(true).open(path).unwrap().set_len(MIB as u64).unwrap();
+    }
+    fs::remove_dir(scene.server.folder().join("folder")).unwrap();
+    scene.server.restart();
+    let Scene { server: _server, mount, file } = scene;
+    assert_eq!(nix::unistd::close(file), Err(nix::Error::EIO));
+    let is_cut = || fs::read(mount.join("closed")).is_ok_and(|here| here == data[..MIB]);
+    assert!(wait_until(LIMIT, is_cut), "what the server has is not what is read");
+    assert!(wait_until(LIMIT, || !mount.join("folder").exists()), "a folder is shown that the server does not have");
+}
+
+#[test]
+fn a_newer_version_is_said_by_close() {
+    let scene = Scene::with(&[b'o'; 9000]);
+    std::thread::sleep(CLEARLY_LATER);
+    let paused = scene.server.pause();
+    scene.file.write_all_at(b"mine", 100).unwrap();
+    in_place(&scene.there());
+    let newer = fs::read(scene.there()).unwrap();
+    std::thread::sleep(CLEARLY_LATER);
+    scene.server.kill();
+    drop(paused);
+    scene.server.restart();
+    let there = scene.there();
+    let Scene { server: _server, mount: _mount, file } = scene;
+    assert_eq!(nix::unistd::close(file), Err(nix::Error::EIO));
+    assert!(fs::read(there).unwrap() == newer);
+}
+
+#[test]
+fn what_the_server_lost_after_the_close_is_said_by_an_fsync_of_the_file_opened_again() {
+    let Scene { server, mount, file } = Scene::with(b"");
+    let (there, data) = (server.folder().join("file"), noise(2, 3 * MIB));
+    file.write_all_at(&data, 0).unwrap();
+    nix::unistd::close(file).unwrap();
+    assert!(fs::read(&there).unwrap() == data);
+    std::thread::sleep(CLEARLY_LATER);
+    server.kill();
+    let lossy = OpenOptions::new().write(true).open(&there).unwrap();
+    let modified = lossy.metadata().unwrap().modified().unwrap();
+    lossy.write_all_at(&[0; 4096], MIB as u64).unwrap();
+    lossy.set_modified(modified).unwrap();
+    server.restart();
+    let again = OpenOptions::new().read(true).write(true).open(mount.join("file")).unwrap();
+    fails_with(again.sync_all(), Errno::IO);
+    again.write_all_at(&data, 0).unwrap();
+    again.sync_all().unwrap();
+    assert!(fs::read(&there).unwrap() == data);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use crate::support::proxy::Proxy;
 use crate::support::scratch;
 use crate::support::server::{Settings, url};
 use crate::support::smbd::{Paused, Smbd};
+use crate::support::wait_until;
 use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
@@ -203,6 +204,10 @@ fn can_be_read_only(refuse: impl Fn(&Scene), allow: impl Fn(&Scene)) {
     let Some(scene) = scene() else { return };
     let (held, clean, flushed) = (scene.written("held"), scene.written("clean"), scene.written("flushed"));
     scene.written("appended");
+    let unflushed = scene.written("unflushed").file;
+    unflushed.write_all_at(b"unflushed", 0).unwrap();
+    assert!(wait_until(SOON, || fs::read(scene.there("unflushed")).unwrap().starts_with(b"unflushed")));
+    scene.is_at_rest();
     let appended = Appending::to(scene.here("appended"));
     let paused = scene.server.pause();
     held.file.write_all_at(&noise(2, 200_000), 100_000).unwrap();
@@ -211,6 +216,9 @@ fn can_be_read_only(refuse: impl Fn(&Scene), allow: impl Fn(&Scene)) {
     fails_with(held.file.sync_all(), Errno::ROFS);
     held.file.sync_all().unwrap();
     appended.fails();
+    for _ in 0..2 {
+        fails_with(unflushed.sync_all(), Errno::ROFS);
+    }
     for written in [&held, &clean, &flushed] {
         written.is_readable();
     }
@@ -227,6 +235,7 @@ fn can_be_read_only(refuse: impl Fn(&Scene), allow: impl Fn(&Scene)) {
     scene.server.restart();
     clean.file.write_all_at(b"written again", 0).unwrap();
     clean.file.sync_all().unwrap();
+    unflushed.sync_all().unwrap();
     assert_eq!(fs::read(scene.there("clean")).unwrap()[..13], *b"written again");
     fs::write(scene.here("new"), "new").unwrap();
     assert_eq!(fs::read(scene.there("new")).unwrap(), b"new");

@@ -28,6 +28,7 @@ both_servers!(
     what_others_put_there_meanwhile_is_not_renamed,
     a_verification_is_lost_and_made_again,
     a_verification_that_always_ends_the_connection_is_given_up,
+    a_change_whose_answer_is_lost_for_too_long_fails_and_may_be_done,
 );
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -202,6 +203,18 @@ fn a_verification_that_always_ends_the_connection_is_given_up(kind: Kind) {
     fails_with(made, Errno::IO);
     line.proxy.poison(None);
     assert!(wait_until(LIMIT, || fs::metadata(&folder).is_ok_and(|folder| folder.is_dir())));
+    line.mount.unmount();
+}
+
+fn a_change_whose_answer_is_lost_for_too_long_fails_and_may_be_done(kind: Kind) {
+    let line = Line::to(Server::shared(kind), &["--request-timeout=2", "--connect-timeout=2"]);
+    line.proxy.lose_answer(makes);
+    line.proxy.limit(line.proxy.connections());
+    let folder = line.here("folder");
+    fails_with(fs::create_dir(&folder), Errno::HOSTDOWN);
+    assert!(line.there("folder").is_dir());
+    line.proxy.limit(usize::MAX);
+    assert!(wait_until(LIMIT, || folder.is_dir()), "the mount does not show what was made");
     line.mount.unmount();
 }
 

@@ -273,12 +273,14 @@ fn a_write_that_failed_later_is_said_by_each_handle_once() {
         Request::new(url("127.0.0.1", server.port(), "")).args(["--connect-timeout=2", "--request-timeout=2"]);
     let mount = request.mount();
     let open = || OpenOptions::new().write(true).create(true).truncate(false).open(mount.join("file")).unwrap();
-    let (one, two) = (open(), open());
+    let (one, two, three) = (open(), open(), open());
     one.write_all_at(b"on its way", 0).unwrap();
     server.kill();
     let failure = one.sync_all().expect_err("the server has gone");
     assert!(matches!(failure.raw_os_error(), Some(libc::EHOSTDOWN | libc::ETIMEDOUT)), "{failure}");
-    fails_with(two.sync_all(), Errno::from_raw_os_error(failure.raw_os_error().unwrap()));
+    let failure = Errno::from_raw_os_error(failure.raw_os_error().unwrap());
+    fails_with(two.sync_all(), failure);
+    fails_with(nix::unistd::close(three).map_err(std::io::Error::from), failure);
     server.restart();
     let works = || one.write_all_at(b"again and all of it", 0).and_then(|()| one.sync_all()).is_ok();
     assert!(wait_until(SOON, works));

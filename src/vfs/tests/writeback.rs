@@ -146,17 +146,26 @@ async fn a_truncating_open_is_not_undone_by_what_was_taken_before() {
 
 #[tokio::test]
 async fn a_failure_is_told_to_each_handle_that_was_open() {
+    for (refusal, expected) in [
+        (NtStatus::DISK_FULL, libc::ENOSPC),
+        (NtStatus::QUOTA_EXCEEDED, libc::EDQUOT),
+        (NtStatus::MEDIA_WRITE_PROTECTED, libc::EROFS),
+    ] {
+        a_failure_is_told(refusal, expected).await;
+    }
+}
+
+async fn a_failure_is_told(refusal: NtStatus, expected: i32) {
     let user = user();
     let (_, one) = user.create("a", libc::O_WRONLY).await.unwrap();
     let two = user.open("a", libc::O_WRONLY).await.unwrap();
-    let quota = || Cause::Status(NtStatus::DISK_FULL);
-    user.share.fail("WRITE", 1, quota());
+    user.share.fail("WRITE", 1, Cause::Status(refusal));
     taken(&user, one, 0, b"too much");
-    assert_eq!(errno(user.vfs.flush(one.handle).await), libc::ENOSPC);
-    assert_eq!(errno(user.vfs.flush(one.handle).await), libc::ENOSPC, "whoever closes it");
-    assert_eq!(errno(take(&user, two, 0, b"x").unwrap()), libc::ENOSPC, "the next write of the other");
+    assert_eq!(errno(user.vfs.flush(one.handle).await), expected);
+    assert_eq!(errno(user.vfs.flush(one.handle).await), expected, "whoever closes it");
+    assert_eq!(errno(take(&user, two, 0, b"x").unwrap()), expected, "the next write of the other");
     taken(&user, two, 0, b"fits");
-    assert_eq!(errno(user.vfs.fsync(two.handle).await), libc::ENOSPC, "which may have been a part of a larger one");
+    assert_eq!(errno(user.vfs.fsync(two.handle).await), expected, "which may have been a part of a larger one");
     user.vfs.fsync(two.handle).await.unwrap();
     user.vfs.flush(two.handle).await.unwrap();
     assert_eq!(user.share.data("a").unwrap(), b"fits");

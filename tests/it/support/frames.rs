@@ -5,6 +5,7 @@ pub(crate) mod command {
     pub(crate) const NEGOTIATE: u16 = 0;
     pub(crate) const SESSION_SETUP: u16 = 1;
     pub(crate) const CREATE: u16 = 5;
+    pub(crate) const FLUSH: u16 = 7;
     pub(crate) const READ: u16 = 8;
     pub(crate) const WRITE: u16 = 9;
     pub(crate) const IOCTL: u16 = 11;
@@ -84,6 +85,16 @@ pub(crate) fn makes(frame: &[u8]) -> bool {
 /// Whether there is a SET_INFO in a frame, which also removes and renames.
 pub(crate) fn sets(frame: &[u8]) -> bool {
     commands(frame).contains(&command::SET_INFO)
+}
+
+/// Whether there is a WRITE in a frame.
+pub(crate) fn writes(frame: &[u8]) -> bool {
+    commands(frame).contains(&command::WRITE)
+}
+
+/// Whether there is a FLUSH in a frame.
+pub(crate) fn flushes(frame: &[u8]) -> bool {
+    commands(frame).contains(&command::FLUSH)
 }
 
 /// Whether a frame is encrypted (MS-SMB2 2.2.41).

@@ -282,26 +282,6 @@ impl Seen {
         } else if !frames::is_signed(frame) {
             self.unsigned += 1;
         }
-        if std::env::var_os("TRACE_FRAMES").is_some() {
-            let name = if frames::commands(frame).first() == Some(&5) {
-                let o = 4 + 64 + 44;
-                let off = u16::from_le_bytes([frame[o], frame[o + 1]]) as usize;
-                let len = u16::from_le_bytes([frame[o + 2], frame[o + 3]]) as usize;
-                String::from_utf16_lossy(
-                    &frame[4 + off..4 + off + len]
-                        .chunks(2)
-                        .map(|p| u16::from_le_bytes([p[0], p[1]]))
-                        .collect::<Vec<_>>(),
-                )
-            } else {
-                String::new()
-            };
-            eprintln!(
-                "{:?} frame {:?} {name}",
-                std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() % 1000000,
-                frames::commands(frame)
-            );
-        }
         for command in frames::commands(frame) {
             *self.commands.entry(command).or_default() += 1;
         }
