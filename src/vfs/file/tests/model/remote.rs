@@ -346,19 +346,18 @@ impl Remote {
             let session = self.session(operation, deadline).await?;
             match self.reopen(file, operation, session).await? {
                 Some(open) if file.closed.get() => {
+                    self.let_go(file);
                     self.send(session, Request::Close { open }, false);
                     return Err(failure(operation, Cause::Stale));
                 }
-                Some(open) => {
-                    self.let_go(file);
-                    file.live.set((session, open));
-                }
+                Some(open) => file.live.set((session, open)),
                 None => tries.lost()?,
             }
         }
     }
 
     async fn reopen(&self, file: &RemoteFile, operation: &'static str, session: u64) -> Result<Option<u64>> {
+        self.let_go(file);
         let mut is_written = false;
         // As one of the lease's own, which it therefore does not break.
         let lease = file.lease.map(|key| (key, Caching::NONE));
@@ -368,15 +367,26 @@ impl Remote {
                 Some(reply) => is_written = matches!(reply, Reply::Busy),
             }
         }
+        let begin = |(key, caching)| self.line.borrow_mut().leases.begin(Lease { key, caching });
+        let mut announced = Announced(self, lease.map(begin));
         let request = Request::Create { file: file.file, lease, write: file.write, truncate: false };
-        let (open, info) = match self.call(session, request).await {
+        let (open, info, given) = match self.call(session, request).await {
             None => return Ok(None),
-            Some(Reply::Created { open, info, .. }) => (open, info),
+            Some(Reply::Created { open, info, given }) => (open, info, given),
             Some(_) => return Err(refused(operation)),
         };
         if file.identity != (info.id, info.created) {
             self.send(session, Request::Close { open }, false);
             return Err(failure(operation, Cause::Stale));
+        }
+        // The open keeps the lease at the server, and has its part in the breaks.
+        if let Some(number) = announced.1
+            && self.is_alive(session)
+        {
+            announced.1 = None;
+            let owed = self.line.borrow_mut().leases.opened(number, session, given);
+            file.holding.set(Some(number));
+            self.post(owed);
         }
         self.judge(&file.record, session, (file.file, open, found(&info)), (file.lease, is_written)).await;
         Ok(Some(open))
