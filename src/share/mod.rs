@@ -22,6 +22,8 @@ mod link;
 mod listing;
 #[cfg(test)]
 pub(crate) mod memory;
+#[cfg(test)]
+pub(crate) mod model;
 mod opening;
 mod operations;
 mod pieces;

@@ -2,7 +2,7 @@
 
 use super::errno::{Result, VfsError};
 use super::file::Event;
-use super::file::driver::{FileOf, Open};
+use super::file::driver::{FileOf, Open, Opening};
 use super::file::handle::{Access, Occasion};
 use super::handles::{Leaving, OpenFile};
 use super::inodes::Admission;
@@ -80,7 +80,8 @@ impl<S: Share> Vfs<S> {
         let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
         self.close_doubtful(ino).await;
         self.settle_closes(ino).await;
-        let lease = Self::lease_of(&file);
+        let opening = Opening::<S>::begin(&file);
+        let lease = opening.lease;
         let how = self.how(access, disposition, false, lease);
         // A file that is small comes along.
         let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
@@ -330,7 +331,7 @@ impl<S: Share> Vfs<S> {
         self.files.leased(lease);
         if file.lock().is_older_than(granted) {
             // A break came in between: what is left now is not what was read before it.
-            self.files.event(file, Event::Granted(self.share.granted(lease)));
+            self.files.event(file, Event::Granted { lease, granted: self.share.granted(lease) });
         }
         self.register(handle, file, open, access);
         if is_resized || !alone {

@@ -61,6 +61,27 @@ pub(crate) struct WriteUnderWay<S: Share> {
     number: u64,
 }
 
+/// An open on its way to the server, until dropped.
+pub(crate) struct Opening<S: Share> {
+    file: FileOf<S>,
+    /// What it asks for.
+    pub lease: LeaseKey,
+}
+
+impl<S: Share> Opening<S> {
+    /// An open is about to be sent.
+    pub(crate) fn begin(file: &FileOf<S>) -> Opening<S> {
+        let lease = file.lock().begin_open(LeaseKey::random);
+        Opening { file: Arc::clone(file), lease }
+    }
+}
+
+impl<S: Share> Drop for Opening<S> {
+    fn drop(&mut self) {
+        self.file.lock().open_ended();
+    }
+}
+
 impl<S: Share> Files<S> {
     pub(crate) fn new(
         share: Arc<S>,
@@ -122,6 +143,12 @@ impl<S: Share> Files<S> {
                 let mut closing = Box::pin(async move { this.close(&owned, id, &open).await });
                 if closing.as_mut().now_or_never().is_none() {
                     tokio::spawn(closing);
+                }
+                // The CLOSE has given up this open's part in the lease.
+                let lease = file.lock().shared_lease();
+                if let Some(lease) = lease {
+                    let granted = self.share.granted(lease);
+                    self.event(file, Event::Granted { lease, granted });
                 }
             }
             Action::Linger => {

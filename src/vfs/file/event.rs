@@ -18,8 +18,11 @@ pub(crate) enum Event<'a, O> {
         granted: Granted,
         grid: u32,
     },
-    /// The share was asked what is granted under the file's lease.
-    Granted(Granted),
+    /// The share was asked what is granted under a lease.
+    Granted {
+        lease: LeaseKey,
+        granted: Granted,
+    },
     /// Another handle uses an open that is there.
     Joined {
         handle: u64,
@@ -116,7 +119,7 @@ pub(crate) enum Action<O> {
     Write { job: u64, open: O, offset: u64, data: Bytes, change: Change, flush: bool },
     /// SET_INFO; then [`Event::Set`].
     Set { open: O, change: Change },
-    /// CLOSE; then [`Event::Closed`].
+    /// CLOSE; then [`Event::Closed`]. From when it is begun another open may hold the lease no longer: [`Event::Granted`].
     Close { id: u64, open: O },
     /// An [`Event::Lingered`] some time from now.
     Linger,

@@ -28,6 +28,10 @@ mod server_open;
 pub(crate) mod state;
 pub(crate) mod version;
 
+#[cfg(test)]
+#[path = "tests/model/mod.rs"]
+mod model;
+
 use crate::share::Metadata;
 use crate::waiting::until;
 use parking_lot::{Mutex, MutexGuard};

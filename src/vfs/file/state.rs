@@ -33,6 +33,10 @@ pub(crate) struct FileState<O> {
     kernel_pages: KernelPages,
     /// What the server grants under the file's lease, and what was known of that last.
     pub(super) granted: Granted,
+    /// The server has reported another size, which was not taken since this mount was changing the file.
+    size_in_doubt: bool,
+    /// The lease that opens on their way to the server ask for, and how many there are.
+    opening: Option<(LeaseKey, u32)>,
     /// What there is only while the file is open here or at the server.
     pub(super) active: Option<Box<Active<O>>>,
 }
@@ -55,6 +59,8 @@ impl<O: Clone> FileState<O> {
             version: DataValidity::default(),
             kernel_pages: KernelPages::default(),
             granted: Granted::NOTHING,
+            size_in_doubt: false,
+            opening: None,
             active: None,
         }
     }
@@ -65,6 +71,10 @@ impl<O: Clone> FileState<O> {
         let mut actions = Vec::new();
         self.apply(event, now, &mut actions);
         self.advance_breaks(now, &mut actions);
+        if actions.iter().any(|action| matches!(action, Action::Close { .. })) {
+            // The others may be of a session that was lost, and then do not hold the lease: the share knows.
+            self.granted.caching = Caching::NONE;
+        }
         if self.active.as_ref().is_some_and(|active| active.is_idle()) {
             self.active = None;
             self.granted.caching = Caching::NONE;
@@ -77,13 +87,17 @@ impl<O: Clone> FileState<O> {
             Event::Opened { handle, access, open, lease, granted, grid } => {
                 let is_first = self.active.as_ref().is_none_or(|active| active.opens.is_empty());
                 let active = self.active.get_or_insert_with(|| Box::new(Active::new(lease, grid)));
-                if is_first {
-                    active.lease = lease;
+                if is_first && std::mem::replace(&mut active.lease, lease) != lease {
+                    self.granted.caching = Caching::NONE;
                 }
                 active.opened(handle, access, open, lease);
-                self.learn(granted);
+                if access.truncate {
+                    // Also while data is dirty, when nothing that the server reports is taken.
+                    actions.push(Action::Drop(0..u64::MAX));
+                }
+                self.learn(lease, granted);
             }
-            Event::Granted(granted) => self.learn(granted),
+            Event::Granted { lease, granted } => self.learn(lease, granted),
             Event::Joined { handle, access, open } => self.with_active(|active| active.joined(handle, access, open)),
             Event::Wrote { handle, offset, data, clock } => {
                 self.attributes.wrote_dirty(offset + data.len() as u64, clock, now);
@@ -138,9 +152,10 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// A grant counts unless something newer is known: a break may have come before the answer to the open.
-    fn learn(&mut self, granted: Granted) {
-        if granted.serial >= self.granted.serial {
+    /// A grant counts if it is of the file's lease, unless something newer is known: a break may have come before the answer
+    /// to the open.
+    fn learn(&mut self, lease: LeaseKey, granted: Granted) {
+        if self.lease() == Some(lease) && granted.serial >= self.granted.serial {
             self.granted = granted;
         }
     }
@@ -198,8 +213,10 @@ impl<O: Clone> FileState<O> {
             return false;
         }
         if self.attributes.store(metadata, token, now) {
+            self.size_in_doubt = false;
             return self.version.validate((&metadata).into(), now);
         }
+        self.size_in_doubt |= metadata.size != self.size();
         self.version.validate_blindly(now);
         true
     }
@@ -241,6 +258,20 @@ impl<O: Clone> FileState<O> {
     pub(crate) fn replaced(&mut self, now: Instant) {
         self.version.changed();
         self.attributes.changed_as_reported(now);
+    }
+
+    /// An open is about to be sent: the lease that it asks for. All opens of a file ask for one and the same, or they would
+    /// break each other's. Ends by [`FileState::open_ended`].
+    pub(crate) fn begin_open(&mut self, new: impl FnOnce() -> LeaseKey) -> LeaseKey {
+        let (key, others) = self.opening.unwrap_or_else(|| (self.lease().unwrap_or_else(new), 0));
+        self.opening = Some((key, others + 1));
+        key
+    }
+
+    /// An open has ended that was announced: after its [`Event::Opened`], or without.
+    pub(crate) fn open_ended(&mut self) {
+        self.opening =
+            self.opening.and_then(|(key, count)| Some((key, count.checked_sub(1).filter(|left| *left > 0)?)));
     }
 
     /// The kernel opens the file with this handle; see [`DataValidity::kernel_opens`].
@@ -373,6 +404,11 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().map(|active| active.lease)
     }
 
+    /// The file's lease, if an open has it that is not being closed.
+    pub(crate) fn shared_lease(&self) -> Option<LeaseKey> {
+        self.active.as_ref().filter(|active| active.is_leased()).map(|active| active.lease)
+    }
+
     /// Whether a write of this length may become dirty, as far as the room for it here goes.
     pub(crate) fn has_room(&self, length: u64, window: u64) -> bool {
         // As much again as is in flight, so that the next job is ready when one is answered.
@@ -387,8 +423,8 @@ impl<O: Clone> FileState<O> {
 
     /// The size, if the data of that size may be used without asking the server.
     pub(crate) fn valid_size(&self, policy: Policy, now: Instant) -> Option<u64> {
-        let is_current =
-            policy.believes_data(self.caching()) || self.is_dirty() || policy.is_recent(self.version.validated(), now);
+        let is_believed = policy.believes_data(self.caching()) || policy.is_recent(self.version.validated(), now);
+        let is_current = self.is_dirty() || (is_believed && !self.size_in_doubt);
         is_current.then(|| self.size())
     }
 

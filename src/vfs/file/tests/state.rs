@@ -223,7 +223,7 @@ fn what_a_break_leaves_holds_for_an_open_that_is_answered_after_it() {
     assert_eq!(run.state.caching(), Caching::READ);
     assert!(run.state.is_older_than(old));
     run.serial += 1;
-    run.on(Event::Granted(Granted { caching: Caching::ALL, serial: run.serial }));
+    run.on(Event::Granted { lease: KEY, granted: Granted { caching: Caching::ALL, serial: run.serial } });
     assert_eq!(run.state.caching(), Caching::ALL, "a grant that is newer than the break counts");
 }
 
@@ -356,4 +356,67 @@ fn a_lost_lease_without_dirty_data_only_drops_what_is_cached() {
     assert!(actions.contains(&Action::Drop(0..u64::MAX)));
     assert!(run.on(Event::PagesForgotten { number: 4 }).contains(&Action::Acknowledge { number: 4 }));
     assert!(run.state.has_live_handle(), "the handle goes on");
+}
+
+#[test]
+fn an_open_with_another_lease_grants_the_file_nothing() {
+    let mut run = Run::open();
+    run.broken(4, Caching::NONE);
+    run.serial += 1;
+    let (granted, access) = (Granted { caching: Caching::ALL, serial: run.serial }, access(libc::O_RDWR));
+    run.on(Event::Opened { handle: 2, access, open: "second", lease: LeaseKey(8), granted, grid: GRID });
+    assert_eq!(run.state.caching(), Caching::NONE, "the file's own lease is broken");
+    run.on(Event::Granted { lease: LeaseKey(8), granted });
+    assert_eq!(run.state.caching(), Caching::NONE);
+}
+
+#[test]
+fn opens_that_are_on_their_way_at_the_same_time_ask_for_the_same_lease() {
+    let mut run = Run::new();
+    assert_eq!(run.state.begin_open(|| KEY), KEY);
+    assert_eq!(run.state.begin_open(|| LeaseKey(8)), KEY, "or the second would break the lease of the first");
+    run.state.open_ended();
+    run.state.open_ended();
+    assert_eq!(run.state.begin_open(|| LeaseKey(9)), LeaseKey(9), "a key is never used for a later open");
+    run.opened(1, libc::O_RDWR, "first", Caching::ALL);
+    run.state.open_ended();
+    assert_eq!(run.state.begin_open(|| LeaseKey(10)), KEY, "the file is open with that");
+}
+
+#[test]
+fn when_an_open_is_closed_the_share_is_asked_what_the_others_hold() {
+    let mut run = Run::open();
+    run.opened(2, libc::O_RDWR, "second", Caching::ALL);
+    run.on(Event::HandleClosed { handle: 2, keep: false });
+    assert_eq!(run.state.caching(), Caching::NONE, "the first may be of a session that was lost");
+    assert_eq!(run.state.shared_lease(), Some(KEY));
+    run.on(Event::Granted { lease: KEY, granted: Granted { caching: Caching::ALL, serial: run.serial } });
+    assert_eq!(run.state.caching(), Caching::ALL);
+    run.on(Event::HandleClosed { handle: 1, keep: false });
+    assert_eq!(run.state.shared_lease(), None);
+}
+
+#[test]
+fn an_open_that_truncates_drops_what_was_read_even_while_data_is_dirty() {
+    let mut run = Run::open();
+    run.write(0, b"abc");
+    run.serial += 1;
+    let granted = Granted { caching: Caching::ALL, serial: run.serial };
+    let access = access(libc::O_RDWR | libc::O_TRUNC);
+    let opened = Event::Opened { handle: 2, access, open: "second", lease: KEY, granted, grid: GRID };
+    assert_eq!(run.on(opened), [Action::Drop(0..u64::MAX)]);
+}
+
+#[test]
+fn a_size_that_crossed_an_own_write_is_asked_for_again() {
+    let mut run = Run::new();
+    let token = run.state.token();
+    run.on(Event::WroteThrough { end: 50 });
+    let reported = Metadata { size: 700, ..Metadata::default() };
+    run.on(Event::Fetched { metadata: reported, token });
+    run.opened(1, libc::O_RDWR, "first", Caching::READ);
+    assert_eq!(run.state.valid_size(strict(), run.now), None, "another client may have made it longer");
+    let token = run.state.token();
+    run.on(Event::Fetched { metadata: reported, token });
+    assert_eq!(run.state.valid_size(strict(), run.now), Some(700));
 }

@@ -1,0 +1,453 @@
+//! A client: its files, and the driver that does what their actions say.
+
+use super::kernel::Kernel;
+use super::promises::{Mark, Tick};
+use super::remote::{Remote, RemoteFile, Result};
+use super::server::{Info, Origin};
+use super::world::World;
+use crate::config::CacheMode;
+use crate::share::{Broken, Caching, Change, LeaseKey, Metadata};
+use crate::vfs::file::FileState;
+use crate::vfs::file::event::{Action, Event};
+use crate::vfs::file::handle::Access;
+use crate::vfs::policy::Policy;
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::ops::Range;
+use std::rc::{Rc, Weak};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// The grid of the client's caches and of its WRITEs, in bytes.
+pub(super) const GRID: u64 = 1024;
+/// How many bytes may be in flight.
+const WINDOW: u64 = 2 * GRID;
+/// How long data is believed without a lease.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Added to a handle's calls when it is closed.
+pub(super) const CLOSING: u32 = 1000;
+/// How long data lingers.
+const LINGERS: Duration = Duration::from_secs(1);
+
+pub(super) type Open = Rc<RemoteFile>;
+
+/// What is cached of a file here: chunks that were read, each with the number of when it was asked for.
+#[derive(Default, Debug)]
+pub(super) struct Cache {
+    chunks: BTreeMap<u64, (Vec<u8>, u64)>,
+    /// Chunks that are being read. What is dropped meanwhile is not kept.
+    flights: Vec<(u64, u64)>,
+}
+
+impl Cache {
+    fn touches(chunk: u64, range: &Range<u64>) -> bool {
+        chunk * GRID < range.end && range.start < (chunk + 1) * GRID
+    }
+
+    pub(super) fn invalidate(&mut self, range: &Range<u64>) {
+        self.chunks.retain(|chunk, _| !Cache::touches(*chunk, range));
+        self.flights.retain(|(_, chunk)| !Cache::touches(*chunk, range));
+    }
+
+    /// A chunk, if it is here as far as a file of this size has it.
+    pub(super) fn get(&self, chunk: u64, size: u64) -> Option<&[u8]> {
+        let needed = size.saturating_sub(chunk * GRID).min(GRID) as usize;
+        self.chunks.get(&chunk).and_then(|(data, _)| data.get(..needed))
+    }
+
+    pub(super) fn begin(&mut self, number: u64, chunk: u64) {
+        self.flights.push((number, chunk));
+    }
+
+    pub(super) fn end(&mut self, number: u64, data: &[u8]) {
+        if let Some(at) = self.flights.iter().position(|(other, _)| *other == number) {
+            let (_, chunk) = self.flights.swap_remove(at);
+            self.chunks.insert(chunk, (data.to_vec(), number));
+        }
+    }
+
+    fn oldest(&self) -> Option<u64> {
+        self.chunks.values().map(|(_, number)| *number).min()
+    }
+}
+
+/// A file that a client knows.
+#[derive(Debug)]
+pub(super) struct ClientFile {
+    pub(super) file: usize,
+    pub(super) state: RefCell<FileState<Open>>,
+    pub(super) cache: RefCell<Cache>,
+    pub(super) kernel: Kernel,
+    /// Memory for dirty data, in bytes.
+    reserved: Cell<u64>,
+    /// Calls of programs under way.
+    pub(super) users: Cell<u32>,
+    pub(super) opening: Cell<u32>,
+}
+
+/// A handle of a program.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) number: u64,
+    pub(super) file: Rc<ClientFile>,
+    pub(super) open: Open,
+    pub(super) access: Access,
+    /// What it shows is at least of then.
+    pub(super) sure: Mark,
+    /// Calls under way; from [`CLOSING`] on it is being closed.
+    pub(super) busy: Cell<u32>,
+}
+
+/// A break that is being obeyed.
+#[derive(Debug)]
+struct Obeyed {
+    broken: Broken,
+    left: Caching,
+    /// When it came.
+    number: u64,
+    tick: Tick,
+}
+
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) index: usize,
+    pub(super) world: Rc<World>,
+    pub(super) remote: Rc<Remote>,
+    pub(super) policy: Policy,
+    pub(super) files: RefCell<Vec<Rc<ClientFile>>>,
+    pub(super) handles: RefCell<Vec<Rc<Handle>>>,
+    leased: RefCell<BTreeMap<LeaseKey, Weak<ClientFile>>>,
+    /// Breaks that were read and not handed on yet.
+    popped: RefCell<VecDeque<Broken>>,
+    broken: RefCell<BTreeMap<u64, Obeyed>>,
+    latest_write: Cell<u64>,
+    pub(super) grants_leases: Cell<bool>,
+}
+
+pub(super) fn metadata(info: &Info) -> Metadata {
+    Metadata {
+        file_id: info.id,
+        created: info.created,
+        size: info.size,
+        modified: info.changed,
+        changed: info.changed,
+        ..Metadata::default()
+    }
+}
+
+/// Waits until something is so.
+pub(super) async fn until(is_so: impl Fn() -> bool) {
+    poll_fn(|_| if is_so() { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
+impl ClientFile {
+    pub(super) fn new(file: usize, info: &Info) -> Rc<ClientFile> {
+        Rc::new(ClientFile {
+            file,
+            state: RefCell::new(FileState::unknown(metadata(info))),
+            cache: RefCell::default(),
+            kernel: Kernel::default(),
+            reserved: Cell::new(0),
+            users: Cell::new(0),
+            opening: Cell::new(0),
+        })
+    }
+}
+
+/// Events and actions.
+impl Client {
+    pub(super) fn new(world: &Rc<World>, index: usize) -> Rc<Client> {
+        let remote = Remote::new(world, index);
+        let files = {
+            let server = world.server.borrow();
+            (0..server.disks.len()).map(|file| ClientFile::new(file, &server.info(file))).collect()
+        };
+        Rc::new(Client {
+            index,
+            world: Rc::clone(world),
+            remote,
+            policy: Policy { mode: CacheMode::Strict, timeout: TIMEOUT },
+            files: RefCell::new(files),
+            handles: RefCell::default(),
+            leased: RefCell::default(),
+            popped: RefCell::default(),
+            broken: RefCell::default(),
+            latest_write: Cell::new(0),
+            grants_leases: Cell::new(false),
+        })
+    }
+
+    pub(super) fn event(self: &Rc<Self>, file: &Rc<ClientFile>, event: Event<'_, Open>) {
+        self.with(file, |state, now| ((), state.on(event, now)));
+    }
+
+    pub(super) fn with<R>(
+        self: &Rc<Self>,
+        file: &Rc<ClientFile>,
+        work: impl FnOnce(&mut FileState<Open>, Instant) -> (R, Vec<Action<Open>>),
+    ) -> R {
+        let (result, actions, dirty) = {
+            let mut state = file.state.borrow_mut();
+            state.set_window(WINDOW);
+            let (result, actions) = work(&mut state, self.world.now());
+            (result, actions, state.dirty_bytes())
+        };
+        let released: u64 =
+            actions.iter().map(|action| if let Action::Release(bytes) = action { *bytes } else { 0 }).sum();
+        if file.reserved.get() != dirty + released {
+            self.world.fail(format!(
+                "{} bytes are reserved, {dirty} are dirty, {released} are released",
+                file.reserved.get()
+            ));
+        }
+        file.reserved.set(file.reserved.get().saturating_sub(released));
+        actions.into_iter().for_each(|action| self.perform(file, action));
+        result
+    }
+
+    /// Reserves memory for dirty data.
+    pub(super) fn reserve(&self, file: &ClientFile, length: u64) {
+        file.reserved.set(file.reserved.get() + length);
+    }
+
+    pub(super) fn release(&self, file: &ClientFile, length: u64) {
+        file.reserved.set(file.reserved.get().saturating_sub(length));
+    }
+
+    fn perform(self: &Rc<Self>, file: &Rc<ClientFile>, action: Action<Open>) {
+        let (this, owned) = (Rc::clone(self), Rc::clone(file));
+        match action {
+            Action::Drop(range) => file.cache.borrow_mut().invalidate(&range),
+            Action::Release(_) => {}
+            Action::Write { job, open, offset, data, change, flush } => {
+                let touch = change != Change::default();
+                self.world.spawn(async move { this.send(&owned, (job, open), (offset, data), (flush, touch)).await });
+            }
+            Action::Set { open, .. } => self.world.spawn(async move {
+                let result = this.remote.touch(&open).await;
+                this.event(&owned, Event::Set { result });
+            }),
+            Action::Close { id, open } => {
+                self.world.spawn(async move { this.close(&owned, id, &open).await });
+                let lease = file.state.borrow().shared_lease();
+                if let Some(lease) = lease {
+                    let granted = self.remote.granted(lease);
+                    self.event(file, Event::Granted { lease, granted });
+                }
+            }
+            Action::Linger => self.world.spawn(async move {
+                let end = this.world.now() + LINGERS;
+                until(|| this.world.now() >= end).await;
+                this.event(&owned, Event::Lingered);
+            }),
+            Action::ForgetPages { number } => self.world.spawn(async move {
+                this.forget_pages(&owned).await;
+                this.event(&owned, Event::PagesForgotten { number });
+            }),
+            Action::Acknowledge { number } => {
+                self.check_acknowledged(file, number);
+                let Some(obeyed) = self.broken.borrow_mut().remove(&number) else { return };
+                self.world.spawn(async move { this.remote.acknowledge(obeyed.broken).await });
+            }
+        }
+    }
+
+    async fn send(
+        self: &Rc<Self>,
+        file: &Rc<ClientFile>,
+        (job, open): (u64, Open),
+        (offset, data): (u64, Bytes),
+        after: (bool, bool),
+    ) {
+        let born = self.world.promises.borrow().born(self.index, file.file, offset, &data);
+        let origin = Origin { held: true, call: None, born };
+        let result = self.remote.write(&open, (offset, data.clone()), after, origin).await;
+        file.cache.borrow_mut().invalidate(&(offset..offset + data.len() as u64));
+        if result.is_err() {
+            self.world.count("a held write failed");
+            self.world.promises.borrow_mut().failed(self.index, file.file, (offset, &data), None);
+        }
+        self.event(file, Event::Sent { job, result });
+    }
+
+    async fn close(self: &Rc<Self>, file: &Rc<ClientFile>, id: u64, open: &RemoteFile) {
+        let token = file.state.borrow().token();
+        if let Some(info) = self.remote.close(open).await {
+            self.event(file, Event::Fetched { metadata: metadata(&info), token });
+        }
+        self.event(file, Event::Closed { open: id });
+    }
+}
+
+/// Waiting for what is under way.
+impl Client {
+    pub(super) async fn drain_data(self: &Rc<Self>, file: &Rc<ClientFile>) {
+        let mark = self.with(file, |state, now| {
+            let actions = state.on(Event::Drain, now);
+            (state.drain_mark(), actions)
+        });
+        until(|| file.state.borrow().is_drained(mark)).await;
+    }
+
+    pub(super) async fn drain(self: &Rc<Self>, file: &Rc<ClientFile>) {
+        self.drain_data(file).await;
+        let deferred = file.state.borrow_mut().take_deferred();
+        if let Some((open, _)) = deferred {
+            let result = self.remote.touch(&open).await;
+            self.event(file, Event::Set { result });
+        }
+        until(|| !file.state.borrow().has_deferred()).await;
+    }
+
+    /// A write of the kernel begins: its number.
+    pub(super) fn begin_write(self: &Rc<Self>, file: &Rc<ClientFile>, range: Range<u64>) -> u64 {
+        self.latest_write.set(self.latest_write.get() + 1);
+        let number = self.latest_write.get();
+        self.event(file, Event::WriteBegan { number, range });
+        number
+    }
+
+    pub(super) async fn until_written(&self, file: &ClientFile, range: &Range<u64>) {
+        let latest = self.latest_write.get();
+        until(|| !file.state.borrow().writes_touch_until(latest, range)).await;
+    }
+
+    pub(super) async fn close_kept(self: &Rc<Self>, file: &Rc<ClientFile>) {
+        self.event(file, Event::KeptOpenUnwanted);
+        until(|| !file.state.borrow().is_closing()).await;
+    }
+
+    /// Asks the server how the file is.
+    pub(super) async fn refresh(self: &Rc<Self>, file: &Rc<ClientFile>) -> Result<()> {
+        let token = file.state.borrow().token();
+        let info = self.remote.query(file.file).await?;
+        self.event(file, Event::Fetched { metadata: metadata(&info), token });
+        Ok(())
+    }
+}
+
+/// Leases and breaks.
+impl Client {
+    pub(super) fn lease(&self, key: LeaseKey, file: &Rc<ClientFile>) {
+        self.leased.borrow_mut().insert(key, Rc::downgrade(file));
+    }
+
+    /// Reads that a session was lost, and a break, which is handed on later.
+    pub(super) fn read_break(self: &Rc<Self>) {
+        if std::mem::take(&mut self.remote.line.borrow_mut().has_lost) {
+            let files: Vec<_> = self.leased.borrow().values().filter_map(Weak::upgrade).collect();
+            files.iter().for_each(|file| self.event(file, Event::SessionLost));
+        }
+        let broken = self.remote.line.borrow_mut().leases.next_broken();
+        self.popped.borrow_mut().extend(broken);
+    }
+
+    /// Hands a break on to its file. Says whether there was one.
+    pub(super) fn hand_on(self: &Rc<Self>) -> bool {
+        let Some(broken) = self.popped.borrow_mut().pop_front() else { return false };
+        self.world.count("breaks");
+        let file = self.leased.borrow().get(&broken.key).and_then(Weak::upgrade);
+        let Some(file) = file else {
+            let remote = Rc::clone(&self.remote);
+            self.world.spawn(async move { remote.acknowledge(broken).await });
+            return true;
+        };
+        let number = self.world.number();
+        let (left, serial) = (broken.left, broken.serial);
+        let tick = self.world.promises.borrow_mut().broken(self.index, file.file);
+        self.broken.borrow_mut().insert(number, Obeyed { broken, left, number, tick });
+        self.event(&file, Event::Broken { number, left, serial });
+        true
+    }
+
+    /// A break may be acknowledged only when all that it asks for is done.
+    fn check_acknowledged(&self, file: &ClientFile, number: u64) {
+        let broken = self.broken.borrow();
+        let Some(Obeyed { left, number, tick, .. }) = broken.get(&number) else {
+            return self.world.fail(format!("break {number} is acknowledged twice"));
+        };
+        let state = file.state.borrow();
+        let pending = self.world.promises.borrow().pending(self.index, file.file, *tick);
+        // What is dirty under a newer grant is not this break's.
+        let is_dirty = state.is_dirty() && !state.caching().writes();
+        let wrong = if !left.writes() && (is_dirty || pending.is_some()) {
+            Some("with dirty data")
+        } else if !left.writes() && file.kernel.oldest_dirty().is_some_and(|at| at < *number) {
+            Some("with dirty pages in the kernel")
+        } else if !left.reads() && file.cache.borrow().oldest().is_some_and(|at| at < *number) {
+            Some("with old data in the cache")
+        } else if !left.reads() && state.has_handles() && file.kernel.oldest().is_some_and(|at| at < *number) {
+            // Without a handle nothing reads them, and the next open compares their version.
+            Some("with old pages in the kernel")
+        } else if state.has_kept_open() && !state.caching().covers(Caching::ALL) {
+            Some("with an open that is kept")
+        } else {
+            None
+        };
+        if let Some(wrong) = wrong {
+            let dirty = state.dirty_bytes();
+            self.world
+                .fail(format!("client {} acknowledges a break to {left:?} {wrong}: {dirty}, {pending:?}", self.index));
+        }
+    }
+
+    /// What the server believes that this client has of a file; `None` where it knows no session of this client.
+    fn at_server(&self, file: &ClientFile) -> Option<(Caching, bool)> {
+        let line = self.remote.line.borrow();
+        let session = line.session.filter(|session| line.at_server == Some(session.number))?.number;
+        let key = file.state.borrow().lease()?;
+        Some(self.world.server.borrow().granted(self.index, session, key).unwrap_or((Caching::NONE, false)))
+    }
+
+    /// Whether a break is not with its file yet.
+    fn has_news(&self) -> bool {
+        !self.popped.borrow().is_empty() || self.remote.line.borrow().leases.has_news()
+    }
+
+    /// Compares what the file believes to be granted with what is.
+    pub(super) fn check_granted(&self, file: &ClientFile) {
+        let believed = file.state.borrow().caching();
+        let Some((granted, is_breaking)) = self.at_server(file) else { return };
+        let unread =
+            self.remote.line.borrow().breaks.iter().any(|broken| Some(broken.key) == file.state.borrow().lease());
+        if !granted.covers(believed) && !unread {
+            let table = file.state.borrow().lease().map(|key| self.remote.granted(key));
+            if table.is_none_or(|table| !table.caching.covers(believed)) && !self.has_news() {
+                self.world.fail(format!(
+                    "client {} believes {believed:?} of file {}, granted is {granted:?}, {table:?}",
+                    self.index, file.file
+                ));
+            }
+        }
+        let is_sure = believed.reads() && granted.reads() && !is_breaking && !unread && !self.has_news();
+        if is_sure && file.opening.get() == 0 {
+            self.world.promises.borrow_mut().is_sure(self.index, file.file);
+        }
+    }
+
+    pub(super) fn check_may_write_back(&self, file: &ClientFile) {
+        if !self.has_news() && self.at_server(file).is_some_and(|(granted, _)| !granted.writes()) {
+            self.world.fail(format!("client {} holds a write back without a lease", self.index));
+        }
+    }
+
+    /// What is left when nothing is under way.
+    pub(super) fn check_idle(&self) {
+        for file in self.files.borrow().iter() {
+            let state = file.state.borrow();
+            if !state.is_idle() || file.reserved.get() > 0 {
+                self.world.fail(format!("client {}: file {} is not idle at the end: {state:?}", self.index, file.file));
+            }
+        }
+        let opens = self.world.server.borrow().opens_of(self.index);
+        if opens > 0 || !self.broken.borrow().is_empty() || !self.popped.borrow().is_empty() {
+            self.world.fail(format!(
+                "client {}: {opens} opens, {:?} left at the end",
+                self.index,
+                self.broken.borrow()
+            ));
+        }
+    }
+}
