@@ -139,10 +139,14 @@ impl SmbFile {
         *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
-    /// It was opened again.
+    /// It was opened again, and holds its part in a lease by that.
     pub(super) fn replace(&self, open: Open) {
-        self.hold(None);
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    /// Whether its program has closed it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Marks it closed, and its part in a lease given up; whether it was open until now.

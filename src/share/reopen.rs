@@ -19,7 +19,7 @@ use super::records::{Record, known};
 use super::session::Repair;
 use super::smb::{Failure, SmbShare, open_request, send, why_ended};
 use super::task::Task;
-use super::types::{Disposition, OpenHow, RemotePath};
+use super::types::{Caching, Disposition, Lease, OpenHow, RemotePath};
 use super::unflushed::PAGE;
 use crate::wire::NtStatus;
 use crate::wire::codec::Malformed;
@@ -47,9 +47,19 @@ impl SmbShare {
                 return Ok(open);
             }
             let tree = self.tree_by(task, deadline).await?;
-            match self.reopen(file, task, Arc::clone(&tree), deadline).await? {
-                Some(open) => file.replace(open),
-                None => attempts.lost(&why_ended(&tree)).map_err(|cause| task.fail(cause))?,
+            let reopened = self.reopen(file, task, Arc::clone(&tree), deadline).await;
+            let Ok(Some(open)) = reopened else {
+                file.hold(None);
+                reopened?;
+                attempts.lost(&why_ended(&tree)).map_err(|cause| task.fail(cause))?;
+                continue;
+            };
+            file.replace(open.clone());
+            if file.is_closed() {
+                // Closed by its program meanwhile: nothing else would close it at the server.
+                file.hold(None);
+                open.post_close();
+                return Err(task.fail(Cause::Stale));
             }
         }
     }
@@ -150,15 +160,41 @@ impl SmbShare {
         tree: &Arc<Tree>,
         deadline: Instant,
     ) -> Sent<Answer> {
+        // Asks for no right, but by the file's key: without it, the server would break the lease of another open of the file
+        // in the new session, and what this client has to send before it acknowledges that waits for this very open.
+        let key = file.how.lease.map(|lease| Lease { key: lease.key, caching: Caching::NONE });
+        match self.open_with_lease(file, path, tree, key, deadline).await? {
+            // The lease belongs to another name (MS-SMB2 3.3.5.9.8).
+            Answer::Refused(NtStatus::INVALID_PARAMETER) if key.is_some() => {
+                self.open_with_lease(file, path, tree, None, deadline).await
+            }
+            answer => Ok(answer),
+        }
+    }
+
+    async fn open_with_lease(
+        &self,
+        file: &SmbFile,
+        path: &RemotePath,
+        tree: &Arc<Tree>,
+        lease: Option<Lease>,
+        deadline: Instant,
+    ) -> Sent<Answer> {
         let how = OpenHow { disposition: Disposition::Open, ..file.how };
         let readonly = file.record.readonly().filter(|_| how.write);
-        let mut requests = vec![open_request(path, how, Wanted::Nothing)];
+        let announced = lease.map(|lease| self.leases.announce(lease));
+        let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, None));
+        let mut requests = vec![open_request(path, how, wanted)];
         requests.extend(readonly.map(|attributes| info::set_basic(RELATED_FILE, 0, 0, 0, attributes.0)));
         let replies = send(tree, requests, deadline).await?;
         if replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
             file.record.set_readonly(None);
         }
-        answer(&replies)
+        let answer = answer(&replies)?;
+        if let Answer::Created(created) = &answer {
+            file.hold(announced.and_then(|announced| announced.opened(tree, created)));
+        }
+        Ok(answer)
     }
 
     /// Whether another client may be writing the file in the new session: an open that does not share writing is refused

@@ -4,11 +4,12 @@
 //! [`fsync`](super::Files::flush) finds out: it reads the ranges back and compares.
 //!
 //! The unit is the page of 4 KiB, the unit in which servers cache and write files. Of each page the range that was written
-//! last is kept: if that is there, the page reached the disk with everything that had been written to it before.
+//! last is kept, with what went before it without a gap: if that is there, the page reached the disk with everything that
+//! had been written to it before.
 //!
 //! Invariant: what [`Unflushed::flushed`] drops was recorded before the FLUSH was sent.
 
-use crc32fast::hash;
+use crc32fast::{Hasher, hash};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -28,6 +29,20 @@ struct Piece {
     start: u16,
     end: u16,
     checksum: u32,
+}
+
+impl Piece {
+    /// What is known of a page after one more write. A write that goes on where the last one ended is one piece with it: a
+    /// server that was started anew in between may have the second part and not the first.
+    fn followed_by(self, next: Piece) -> Piece {
+        if self.start == self.end || self.end != next.start {
+            return next;
+        }
+        let sum = |piece: Piece| Hasher::new_with_initial_len(piece.checksum, u64::from(piece.end - piece.start));
+        let mut both = sum(self);
+        both.combine(&sum(next));
+        Piece { start: self.start, end: next.end, checksum: both.finalize() }
+    }
 }
 
 #[derive(Default, Debug)]
@@ -75,7 +90,8 @@ impl Unflushed {
         for (page, piece) in sums.0 {
             let group = self.groups.entry(page / PAGES as u64).or_default();
             group.generation = group.generation.max(mark.unwrap_or(self.generation));
-            group.pieces[(page % PAGES as u64) as usize] = piece;
+            let last = &mut group.pieces[(page % PAGES as u64) as usize];
+            *last = last.followed_by(piece);
         }
     }
 
@@ -205,6 +221,14 @@ mod tests {
         lost[9_000] = 0;
         assert_eq!(unflushed.agrees(100..10_100, &lost), Some(false));
         assert_eq!(unflushed.agrees(20_000..30_000, &data), None);
+    }
+
+    #[test]
+    fn what_is_appended_is_one_piece_with_what_is_before_it() {
+        let unflushed = written(&[(10, b"before "), (17, b"the loss, "), (27, b"and after")]);
+        assert_eq!(unflushed.ranges(1 << 20), vec![10..36]);
+        assert_eq!(unflushed.agrees(10..36, b"before the loss, and after"), Some(true));
+        assert_eq!(unflushed.agrees(10..36, b"\0\0\0\0\0\0\0the loss, and after"), Some(false));
     }
 
     #[test]

@@ -221,7 +221,11 @@ impl<O: Clone> Inodes<O> {
         let node = self.nodes.get(&ino)?;
         let is_known = identity.file_id != 0 && identity.created != FileTime(0) && self.file_ids == FileIds::Trusted;
         let is_same = is_known && node.kind == found.kind() && node.file.lock().metadata().identity() == identity;
-        let is_free = self.at(parent, name).is_none() && !node.hidden && !self.is_within(parent, ino);
+        // Another spelling of the name, where the server ignores case, is no rename.
+        let is_respelt = node.place.as_ref().is_some_and(|place| {
+            place.parent == parent && super::known::folded(&place.name) == super::known::folded(name)
+        });
+        let is_free = !is_respelt && self.at(parent, name).is_none() && !node.hidden && !self.is_within(parent, ino);
         (is_same && is_free && node.place.is_some()).then_some(ino)
     }
 

@@ -223,16 +223,16 @@ impl<S: Share> Vfs<S> {
         let file = &*open.open;
         // What fits one WRITE is flushed in the same round trip.
         let flush_along = open.access.sync && offset / limit == (end - 1) / limit;
+        // Pages that the kernel sends because of a break were written while the lease was held.
+        let held = open.file.lock().is_unmapping();
         let mut pieces = Vec::new();
         let mut at = offset;
         while at < end {
             let boundary = ((at / limit + 1) * limit).min(end);
             let piece = data.slice((at - offset) as usize..(boundary - offset) as usize);
             pieces.push(async move {
-                if flush_along {
-                    return self.share.write_and(file, at, piece, After { flush: true, ..After::default() }).await;
-                }
-                self.share.write(file, at, piece).await
+                let after = After { flush: flush_along, held, ..After::default() };
+                self.share.write_and(file, at, piece, after).await
             });
             at = boundary;
         }
@@ -295,7 +295,8 @@ impl<S: Share> Vfs<S> {
         };
         match writer {
             Some(writer) => match self.share.flush(&writer).await {
-                Ok(()) => Ok(()),
+                // Another fsync may have found out meanwhile that data is lost.
+                Ok(()) => open.report(Occasion::Sync),
                 Err(error) => {
                     // Every handle is told, and this one now.
                     self.files.event(&open.file, Event::Failed(error.clone()));
@@ -310,15 +311,15 @@ impl<S: Share> Vfs<S> {
 
     /// For a file that is only open for reading: it may have been written through a handle that is
     /// closed by now.
-    async fn fsync_by_path(&self, file: &FileOf<S>) -> Result<()> {
-        let path = self.path(file.ino)?;
+    async fn fsync_by_path(&self, of: &FileOf<S>) -> Result<()> {
+        let (path, lease) = (self.path(of.ino)?, Self::lease_of(of));
         let how = OpenHow {
             read: false,
             write: true,
             disposition: crate::share::Disposition::Open,
             readonly: false,
             // Of the file's own lease, which it therefore does not break.
-            lease: self.asked_lease(Self::lease_of(file), Caching::NONE),
+            lease: self.asked_lease(lease, Caching::NONE),
         };
         let file = match self.share.open(&path, how).await {
             Ok((file, ..)) => file,
@@ -332,6 +333,9 @@ impl<S: Share> Vfs<S> {
         };
         let flushed = self.share.flush(&file).await;
         let closed = self.share.close(&file).await;
+        // The open counted among those that hold the file's lease.
+        let granted = self.share.granted(lease);
+        self.files.event(of, Event::Granted { lease, granted });
         flushed?;
         closed?;
         Ok(())

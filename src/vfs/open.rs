@@ -138,13 +138,12 @@ impl<S: Share> Vfs<S> {
             self.with_inodes(|inodes| (inodes.path(parent, &self.root), inodes.glimpse(parent, &name)));
         let path = directory.ok_or_else(VfsError::stale)?.join(&name);
         let occupant = self.with_inodes(|inodes| inodes.file(inodes.at(parent, &name)?).cloned());
-        let mut lease = None;
-        if let Some(file) = occupant {
-            self.files.drain(&file).await;
+        if let Some(file) = &occupant {
+            self.files.drain(file).await;
             self.settle_closes(file.ino).await;
-            lease = file.lock().lease();
         }
-        let lease = lease.unwrap_or_else(LeaseKey::random);
+        let opening = occupant.as_ref().map(Opening::<S>::begin);
+        let lease = opening.as_ref().map_or_else(LeaseKey::random, |opening| opening.lease);
         let how = self.how(access, disposition, mode & libc::S_IWUSR == 0, lease);
         let asked = self.asking();
         let opened = pending::once_free(|| self.open_on_share(&path, how, 0), || self.is_pending(&path)).await;

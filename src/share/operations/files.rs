@@ -124,9 +124,13 @@ impl Files for SmbShare {
     }
 
     async fn close(&self, file: &SmbFile) -> Result<Option<Metadata>> {
+        // Marked first: an open that is being made again meanwhile is then closed by one or the other.
+        if !file.take() {
+            return Ok(None);
+        }
         let open = file.open();
         // The end of a connection closes its opens, and nothing was held back on our side.
-        if !file.take() || open.tree.channels.ended().is_some() {
+        if open.tree.channels.ended().is_some() {
             return Ok(None);
         }
         let task = Task { operation: "CLOSE", path: &file.path };

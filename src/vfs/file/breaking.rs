@@ -58,6 +58,11 @@ impl Breaks {
         }
     }
 
+    /// Whether one waits for the kernel to send dirty mapped pages.
+    pub(super) fn is_unmapping(&self) -> bool {
+        self.0.iter().any(|broken| broken.stage == Stage::Unmapping)
+    }
+
     /// Whether one takes the right to write back, and waits until the server has everything.
     pub(super) fn is_draining(&self) -> bool {
         self.0.iter().any(|broken| broken.stage == Stage::Draining && !broken.left.writes())

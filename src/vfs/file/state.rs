@@ -399,6 +399,11 @@ impl<O: Clone> FileState<O> {
         self.granted.serial > granted.serial
     }
 
+    /// Whether the kernel is sending dirty mapped pages because of a break.
+    pub(crate) fn is_unmapping(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| active.breaks.is_unmapping())
+    }
+
     /// The lease that opens of the file ask for, while it is open at the server.
     pub(crate) fn lease(&self) -> Option<LeaseKey> {
         self.active.as_ref().map(|active| active.lease)
