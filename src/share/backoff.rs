@@ -27,6 +27,8 @@ pub(super) struct Backoff {
     away: u32,
     /// Sign-ins that led to nothing, and connections that were soon lost.
     brief: u32,
+    /// Sign-ins that led to nothing since a connection was made: a bad line must not bring their long pauses.
+    fruitless: u32,
     not_before: Option<Instant>,
 }
 
@@ -39,13 +41,13 @@ impl Backoff {
 
     /// The server was reached, and something behind the sign-in, or the sign-in itself, had no result.
     pub(super) fn fruitless(&mut self, now: Instant) {
-        self.brief = self.brief.saturating_add(1);
-        self.not_before = Some(now + pause(self.brief, LONGEST_FRUITLESS));
+        (self.brief, self.fruitless) = (self.brief.saturating_add(1), self.fruitless.saturating_add(1));
+        self.not_before = Some(now + pause(self.fruitless, LONGEST_FRUITLESS));
     }
 
     /// A connection was made.
     pub(super) fn connected(&mut self) {
-        self.away = 0;
+        (self.away, self.fruitless) = (0, 0);
         self.not_before = None;
     }
 
@@ -136,6 +138,13 @@ mod tests {
         backoff.connected();
         backoff.lost(PROVEN, Instant::now());
         assert!(!backoff.is_for_operations());
+    }
+
+    #[test]
+    fn a_sign_in_without_a_result_on_a_bad_line_is_soon_repeated() {
+        let mut backoff = Backoff::default();
+        pauses(&mut backoff, 12, made_and_lost);
+        assert_eq!(pauses(&mut backoff, 3, Backoff::fruitless), [100, 200, 400]);
     }
 
     #[test]

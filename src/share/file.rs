@@ -7,7 +7,7 @@
 use super::breaks::Holding;
 use super::record::INEXACT;
 use super::records::{Place, Record};
-use super::types::{FileTime, OpenHow, RemotePath};
+use super::types::{FileTime, LeaseKey, OpenHow, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
@@ -142,6 +142,11 @@ impl SmbFile {
     /// It was opened again, and holds its part in a lease by that.
     pub(super) fn replace(&self, open: Open) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
+    }
+
+    /// The key of the lease that it was opened with.
+    pub(super) fn key(&self) -> Option<LeaseKey> {
+        self.how.lease.map(|lease| lease.key)
     }
 
     /// Whether its program has closed it.

@@ -253,6 +253,10 @@ impl Inner {
                 operations fail: {}; then send SIGHUP to this process", signin::remedy(error.status)),
             (None, Stage::Share) if is_news => tracing::error!(%server, share = %self.config.share, %error,
                 "the server does not give the share: check that it exists and that this user may use it"),
+            _ if is_news => {
+                tracing::warn!(%server, %error, "connecting again failed: it is tried again in the background, and \
+                operations fail meanwhile with EHOSTDOWN")
+            }
             _ => tracing::debug!(%server, %error, "connecting again failed"),
         }
     }

@@ -107,7 +107,8 @@ impl SmbShare {
         if record.is_older_than(&tree)
             && let Ok(_turn) = record.turn.acquire().await
         {
-            self.judge(&record, &tree, (found, false), path, Instant::now() + self.request_timeout).await;
+            let (key, deadline) = (file.key(), Instant::now() + self.request_timeout);
+            self.judge((&record, key), &tree, (found, false), path, deadline).await;
             // What this open will write is from after that.
             file.conflicts = record.lock().conflicts();
         }

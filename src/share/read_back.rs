@@ -1,13 +1,14 @@
 //! Whether the server has the data that it had answered for: read back and compared after a lost session.
 
 use super::Result;
+use super::breaks::Holding;
 use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
 use super::records::Record;
 use super::reopen::{Answer, answer};
 use super::smb::{Failure, Repeat, SmbShare, open_request, send};
 use super::task::Task;
-use super::types::{Disposition, OpenHow, RemotePath};
+use super::types::{Caching, Disposition, Lease, LeaseKey, OpenHow, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
@@ -70,7 +71,7 @@ impl SmbShare {
     ) -> std::result::Result<bool, Failure> {
         let mut reader = None;
         for path in file.place.paths() {
-            reader = Reader::open(tree, &path, &file.record, deadline).await?;
+            reader = self.reader(tree, &path, (&file.record, file.key()), deadline).await?;
             if reader.is_some() {
                 break;
             }
@@ -105,26 +106,36 @@ impl SmbShare {
     }
 }
 
-/// An open for looking at a file's data: that of the program may be for writing only.
-pub(super) struct Reader {
-    open: Open,
-}
-
-impl Reader {
-    /// `None` if the server refuses, or has another file at this path.
-    pub(super) async fn open(
+impl SmbShare {
+    /// Opens a file for looking at its data. By the key of the file's lease, which it would break otherwise: what has to be sent
+    /// before that break is acknowledged may be waiting for what is read here. `None` if the server refuses, or has another
+    /// file at this path.
+    pub(super) async fn reader(
+        &self,
         tree: &Arc<Tree>,
         path: &RemotePath,
-        record: &Record,
+        (record, key): (&Record, Option<LeaseKey>),
         deadline: Instant,
     ) -> std::result::Result<Option<Reader>, Failure> {
         let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
-        let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
+        let announced = key.map(|key| self.leases.announce(Lease { key, caching: Caching::NONE }));
+        let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, None));
+        let replies = send(tree, vec![open_request(path, how, wanted)], deadline).await?;
         let Answer::Created(created) = answer(&replies)? else { return Ok(None) };
-        let reader = Reader { open: Open::new(Arc::clone(tree), created.file) };
+        let open = Open::new(Arc::clone(tree), created.file);
+        let holding = announced.and_then(|announced| announced.opened(tree, &created));
+        let reader = Reader { open, _holding: holding };
         Ok(record.identity.is_same(Identity::of(&created), record.birth(tree)).then_some(reader))
     }
+}
 
+/// An open for looking at a file's data: that of the program may be for writing only.
+pub(super) struct Reader {
+    open: Open,
+    _holding: Option<Holding>,
+}
+
+impl Reader {
     /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes. `None` if the
     /// server refuses one.
     pub(super) async fn read(

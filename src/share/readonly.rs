@@ -42,7 +42,7 @@ impl SmbShare {
         let itself = Open::new(Arc::clone(tree), looked.file);
         let opened = match is_read_only(file, tree, &looked) {
             true => {
-                self.judge(&file.record, tree, (known(&looked.info), is_written), path, deadline).await;
+                self.judge((&file.record, file.key()), tree, (known(&looked.info), is_written), path, deadline).await;
                 self.open_without_attribute(file, path, &itself, Attributes(looked.info.attributes), deadline).await
             }
             false => Ok(None),

@@ -23,6 +23,9 @@ use std::time::Instant;
 
 /// Clocks and timestamps of file systems are this inexact, in units of 100 ns: 100 ms.
 pub(super) const INEXACT: u64 = 1_000_000;
+/// smbd notes the time of the last write this long after the first WRITE that it has not noted (WRITE_TIME_UPDATE_USEC_DELAY in
+/// source3/include/smb.h), in units of 100 ns.
+const DELAYED: u64 = 20_000_000;
 /// The most changes of the size that had no answer and are remembered.
 const SIZES: usize = 16;
 
@@ -96,6 +99,8 @@ pub(super) struct FileRecord {
     has_set_times: bool,
     /// The server's clock when it answered the last change by this client.
     answered: Option<FileTime>,
+    /// The server's clock at the first WRITE whose time it may note with a delay.
+    delayed: Option<FileTime>,
     /// This client has changed the file in this session.
     has_changed: bool,
     /// When the last change by this client was answered, or given up.
@@ -125,6 +130,7 @@ impl FileRecord {
             last_reported: known.changed,
             has_set_times: false,
             answered: None,
+            delayed: None,
             has_changed: false,
             last_change: None,
             under_way: BTreeMap::new(),
@@ -171,7 +177,13 @@ impl FileRecord {
     pub(super) fn answered(&mut self, number: u64, data: Option<Sent>, clock: Option<FileTime>, now: Instant) {
         let Some(change) = self.under_way.remove(&number) else { return };
         match change {
-            OwnChange::Write { offset, data } => self.size = self.size.max(offset.saturating_add(data.len() as u64)),
+            OwnChange::Write { offset, data } => {
+                self.size = self.size.max(offset.saturating_add(data.len() as u64));
+                let is_noted = |first: FileTime| clock.is_some_and(|clock| clock.0 > first.0.saturating_add(DELAYED));
+                if self.delayed.is_none_or(is_noted) {
+                    self.delayed = clock;
+                }
+            }
             OwnChange::Copy { end } => {
                 self.size = self.size.max(end);
                 self.unflushed.copied();
@@ -359,7 +371,9 @@ impl FileRecord {
             (from.0.saturating_sub(INEXACT / 2)..=until.0.saturating_add(INEXACT)).contains(&changed.0)
         };
         let until = |last: FileTime| changed.0 <= last.0.saturating_add(INEXACT);
+        let noted = self.delayed.map(|first| FileTime(first.0.saturating_add(DELAYED)));
         self.answered.is_some_and(until)
+            || noted.is_some_and(|noted| around(noted, noted))
             || (is_touched && until(lost))
             || around(lost, lost)
             || loss.renewed.as_ref().is_some_and(|renewed| around(*renewed.start(), *renewed.end()))

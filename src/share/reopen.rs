@@ -13,13 +13,12 @@ use super::Result;
 use super::attempts::Attempts;
 use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
-use super::read_back::Reader;
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
 use super::session::Repair;
 use super::smb::{Failure, SmbShare, open_request, send, why_ended};
 use super::task::Task;
-use super::types::{Caching, Disposition, Lease, OpenHow, RemotePath};
+use super::types::{Caching, Disposition, Lease, LeaseKey, OpenHow, RemotePath};
 use super::unflushed::PAGE;
 use crate::wire::NtStatus;
 use crate::wire::codec::Malformed;
@@ -114,7 +113,7 @@ impl SmbShare {
             }
             Answer::Refused(status) => return Ok(Reopened::Refused(status)),
         };
-        self.judge(&file.record, tree, (known(&found), is_written), path, deadline).await;
+        self.judge((&file.record, file.key()), tree, (known(&found), is_written), path, deadline).await;
         Ok(Reopened::Open(open))
     }
 
@@ -162,7 +161,7 @@ impl SmbShare {
     ) -> Sent<Answer> {
         // Asks for no right, but by the file's key: without it, the server would break the lease of another open of the file
         // in the new session, and what this client has to send before it acknowledges that waits for this very open.
-        let key = file.how.lease.map(|lease| Lease { key: lease.key, caching: Caching::NONE });
+        let key = file.key().map(|key| Lease { key, caching: Caching::NONE });
         match self.open_with_lease(file, path, tree, key, deadline).await? {
             // The lease belongs to another name (MS-SMB2 3.3.5.9.8).
             Answer::Refused(NtStatus::INVALID_PARAMETER) if key.is_some() => {
@@ -225,7 +224,7 @@ impl SmbShare {
     /// client may be writing it. For the one who has the record's turn.
     pub(super) async fn judge(
         &self,
-        record: &Record,
+        (record, key): (&Record, Option<LeaseKey>),
         tree: &Arc<Tree>,
         (found, is_written): (Known, bool),
         path: &RemotePath,
@@ -239,7 +238,7 @@ impl SmbShare {
         if judgement == Judgement::ReadBack {
             let mut read = Vec::new();
             let under_way = record.lock().under_way();
-            if let Ok(Some(reader)) = Reader::open(tree, path, record, deadline).await {
+            if let Ok(Some(reader)) = self.reader(tree, path, (record, key), deadline).await {
                 for (number, range) in under_way {
                     let range = range.start / PAGE * PAGE..range.end.next_multiple_of(PAGE).min(found.size);
                     if let Ok(Some(data)) = reader.read(range, self.limits.read, deadline).await {

@@ -219,6 +219,7 @@ impl From<ShareError> for VfsError {
         let level = match error.cause {
             // The share has said it once, with what to do.
             Cause::NotLetIn(_) => Level::INFO,
+            Cause::Away(_) => Level::DEBUG,
             _ => level_of(errno),
         };
         VfsError { errno, level, source: ErrorSource::Share(error) }

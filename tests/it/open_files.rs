@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 both_servers!(
@@ -256,4 +257,51 @@ fn a_new_file_with_the_number_of_the_one_that_is_gone_is_not_taken_for_it() {
     assert!(written.is_err());
     drop(file);
     assert!(fs::read(scene.there("file")).unwrap() == [b't'; 4096]);
+}
+
+/// What is read back for fsync, and an open that is made again, must not break the lease that new data waits under: the server
+/// would wait for that data, and the data for the open.
+#[test]
+fn opens_from_before_and_after_a_loss_do_not_wait_for_each_other() {
+    let line = Line::to(Arc::new(Server::start(Kind::Smbd, Settings::default())), &["--request-timeout=25"]);
+    let (old, new) = ([b'o'; 1000], [b'n'; 500]);
+    fs::write(line.here("closed"), old).unwrap();
+    let before = create(&line.here("open"), 0o644);
+    before.write_all_at(&old, 0).unwrap();
+    before.sync_all().unwrap();
+    line.proxy.cut();
+
+    let mut again = OpenOptions::new().append(true).open(line.here("closed")).unwrap();
+    again.write_all(&new).unwrap();
+    again.sync_all().unwrap();
+    assert_eq!(fs::read(line.there("closed")).unwrap(), [old.as_slice(), &new].concat());
+
+    let after = File::open(line.here("open")).unwrap();
+    before.write_all_at(&new, 1000).unwrap();
+    let mut all = [0; 1500];
+    after.read_exact_at(&mut all, 0).unwrap();
+    assert_eq!(all.as_slice(), [old.as_slice(), &new].concat());
+    before.sync_all().unwrap();
+    drop((before, after));
+    assert_eq!(fs::metadata(line.there("open")).unwrap().len(), 1500);
+}
+
+/// The server does not know any more that the file is in use, which this mount is going to replace.
+#[test]
+fn a_file_that_is_replaced_right_after_a_loss_lives_on_until_it_is_closed() {
+    let line = Line::to(Arc::new(Server::start(Kind::Smbd, Settings::default())), &["--request-timeout=25"]);
+    let file = create(&line.here("file"), 0o644);
+    file.write_all_at(b"old, ", 0).unwrap();
+    file.sync_all().unwrap();
+    fs::write(line.here("new"), "new").unwrap();
+    line.proxy.cut();
+    fs::rename(line.here("new"), line.here("file")).unwrap();
+    file.write_all_at(b"and older", 5).unwrap();
+    file.sync_all().unwrap();
+    let mut read = [0; 14];
+    file.read_exact_at(&mut read, 0).unwrap();
+    assert_eq!(&read, b"old, and older");
+    assert_eq!(fs::read(line.there("file")).unwrap(), b"new");
+    drop(file);
+    assert!(wait_until(SOON, || names(&line.there("")) == ["file"]), "nothing hidden stays");
 }

@@ -82,17 +82,24 @@ impl Names for SmbShare {
         // Servers refuse to replace a file that this client has open, and to rename a folder with open files below it.
         self.send_closes();
         let attempt = async |tree: Arc<Tree>, deadline| {
+            // The target is open here, and its open was lost and not made again yet: it is said here what the server would say
+            // if it still knew of that open. It would replace a file that is in use otherwise.
+            if replace && self.records.at(to).is_some_and(|record| record.is_older_than(&tree)) {
+                return Ok(Err(NtStatus::SHARING_VIOLATION));
+            }
             let requests = vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
             let replies = send(&tree, requests, deadline).await?;
             let refusal = replies.iter().map(Reply::status).find(|status| *status != NtStatus::SUCCESS);
             // smbd up to 4.17 does not wait in the middle of a compound until others have given up their leases.
             let is_apart = refusal == Some(NtStatus::INTERNAL_ERROR);
-            if is_apart { rename_apart(tree, &open, &rename, deadline).await } else { Ok(replies) }
+            Ok(Ok(if is_apart { rename_apart(tree, &open, &rename, deadline).await? } else { replies }))
         };
         let doubt = Doubt::Rename { known };
         let change = replay::Change { doubt, path: from, target: Some(to) };
-        if let Outcome::Answered(_, replies) = self.carry_out(task, change, attempt).await? {
-            task.all(&replies)?;
+        match self.carry_out(task, change, attempt).await? {
+            Outcome::Answered(_, Ok(replies)) => task.all(&replies)?,
+            Outcome::Answered(_, Err(status)) => return Err(task.status(status)),
+            Outcome::Verified(_) => {}
         }
         renaming.done(&self.tree());
         Ok(())

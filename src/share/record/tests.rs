@@ -51,6 +51,19 @@ fn a_file_that_nobody_has_changed_is_unchanged() {
 }
 
 #[test]
+fn the_time_of_a_write_may_be_noted_two_seconds_after_it() {
+    let mut story = Story::new();
+    story.wrote(0, b"written", 10);
+    story.wrote(7, b" again", 15);
+    assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Unchanged, "two seconds after the first");
+    for tenths in [25, 33, 35, 48] {
+        assert_eq!(story.record.judge(known(100, tenths), &lost(60)), Judgement::Conflict, "{tenths}");
+    }
+    story.wrote(20, b"later", 45);
+    assert_eq!(story.record.judge(known(100, 65), &lost(90)), Judgement::Unchanged, "the next delay begins then");
+}
+
+#[test]
 fn what_others_changed_is_a_conflict_in_place_appended_and_cut() {
     let story = Story::new();
     for found in [known(100, 20), known(150, 20), known(50, 20)] {
@@ -65,7 +78,7 @@ fn own_writes_that_were_answered_explain_size_and_time() {
     assert_eq!(story.record.judge(known(120, 19), &lost(50)), Judgement::Unchanged);
     assert_eq!(story.record.judge(known(120, 50), &lost(50)), Judgement::Unchanged, "closed when the line broke");
     assert_eq!(story.record.judge(known(120, 651), &lost(50)), Judgement::Unchanged, "closed for the new session");
-    assert_eq!(story.record.judge(known(120, 40), &lost(50)), Judgement::Conflict, "another client, before the loss");
+    assert_eq!(story.record.judge(known(120, 37), &lost(50)), Judgement::Conflict, "another client, before the loss");
     assert_eq!(story.record.judge(known(120, 60), &lost(50)), Judgement::Conflict, "another client, after the loss");
     assert_eq!(story.record.judge(known(119, 20), &lost(50)), Judgement::Conflict, "what was answered is not there");
     assert_eq!(story.record.judge(known(121, 20), &lost(50)), Judgement::Conflict);
