@@ -7,6 +7,7 @@
 mod attempts;
 mod backoff;
 mod breaks;
+mod by_key;
 mod changing;
 mod copying;
 mod creating;

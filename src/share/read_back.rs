@@ -5,15 +5,14 @@ use super::breaks::Holding;
 use super::error::Cause;
 use super::file::{Identity, Open, SmbFile};
 use super::records::Record;
-use super::reopen::{Answer, answer};
-use super::smb::{Failure, Repeat, SmbShare, open_request, send};
+use super::reopen::Answer;
+use super::smb::{Failure, Repeat, SmbShare, send};
 use super::task::Task;
-use super::types::{Caching, Disposition, Lease, LeaseKey, OpenHow, RemotePath};
+use super::types::{Disposition, LeaseKey, OpenHow, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::error::WireError;
 use crate::wire::messages::io;
-use crate::wire::messages::lease::Wanted;
 use bytes::{Bytes, BytesMut};
 use std::ops::Range;
 use std::sync::Arc;
@@ -107,9 +106,7 @@ impl SmbShare {
 }
 
 impl SmbShare {
-    /// Opens a file for looking at its data. By the key of the file's lease, which it would break otherwise: what has to be sent
-    /// before that break is acknowledged may be waiting for what is read here. `None` if the server refuses, or has another
-    /// file at this path.
+    /// Opens a file for looking at its data. `None` if the server refuses, or has another file at this path.
     pub(super) async fn reader(
         &self,
         tree: &Arc<Tree>,
@@ -118,13 +115,9 @@ impl SmbShare {
         deadline: Instant,
     ) -> std::result::Result<Option<Reader>, Failure> {
         let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
-        let announced = key.map(|key| self.leases.announce(Lease { key, caching: Caching::NONE }));
-        let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, None));
-        let replies = send(tree, vec![open_request(path, how, wanted)], deadline).await?;
-        let Answer::Created(created) = answer(&replies)? else { return Ok(None) };
-        let open = Open::new(Arc::clone(tree), created.file);
-        let holding = announced.and_then(|announced| announced.opened(tree, &created));
-        let reader = Reader { open, _holding: holding };
+        let opened = self.open_by_key(tree, path, (how, key), &[], deadline).await?;
+        let Answer::Created(created) = opened.answer else { return Ok(None) };
+        let reader = Reader { open: Open::new(Arc::clone(tree), created.file), _holding: opened.holding };
         Ok(record.identity.is_same(Identity::of(&created), record.birth(tree)).then_some(reader))
     }
 }

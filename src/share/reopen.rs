@@ -16,9 +16,9 @@ use super::file::{Identity, Open, SmbFile};
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
 use super::session::Repair;
-use super::smb::{Failure, SmbShare, open_request, send, why_ended};
+use super::smb::{Failure, SmbShare, send, why_ended};
 use super::task::Task;
-use super::types::{Caching, Disposition, Lease, LeaseKey, OpenHow, RemotePath};
+use super::types::{Disposition, LeaseKey, OpenHow, RemotePath};
 use super::unflushed::PAGE;
 use crate::wire::NtStatus;
 use crate::wire::codec::Malformed;
@@ -27,7 +27,6 @@ use crate::wire::error::WireError;
 use crate::wire::frame::{RELATED_FILE, Reply};
 use crate::wire::messages::create::{self, Create, Created, FileInfo, access, disposition, options};
 use crate::wire::messages::info;
-use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -136,11 +135,12 @@ impl SmbShare {
             return Ok(Err(Reopened::Refused(refused)));
         }
         let how = OpenHow { write: false, disposition: Disposition::Open, ..file.how };
-        let replies = send(tree, vec![open_request(path, how, Wanted::Nothing)], deadline).await?;
-        let created = match answer(&replies)? {
+        let opened = self.open_by_key(tree, path, (how, file.key()), &[], deadline).await?;
+        let created = match opened.answer {
             Answer::Created(created) => created,
             Answer::Refused(status) => return Ok(Err(Reopened::Refused(status))),
         };
+        file.hold(opened.holding);
         let open = Open { refuses_writes: Some(refused), ..Open::new(Arc::clone(tree), created.file) };
         if !file.identity.is_same(Identity::of(&created), file.record.birth(tree)) {
             open.post_close();
@@ -159,41 +159,15 @@ impl SmbShare {
         tree: &Arc<Tree>,
         deadline: Instant,
     ) -> Sent<Answer> {
-        // Asks for no right, but by the file's key: without it, the server would break the lease of another open of the file
-        // in the new session, and what this client has to send before it acknowledges that waits for this very open.
-        let key = file.key().map(|key| Lease { key, caching: Caching::NONE });
-        match self.open_with_lease(file, path, tree, key, deadline).await? {
-            // The lease belongs to another name (MS-SMB2 3.3.5.9.8).
-            Answer::Refused(NtStatus::INVALID_PARAMETER) if key.is_some() => {
-                self.open_with_lease(file, path, tree, None, deadline).await
-            }
-            answer => Ok(answer),
-        }
-    }
-
-    async fn open_with_lease(
-        &self,
-        file: &SmbFile,
-        path: &RemotePath,
-        tree: &Arc<Tree>,
-        lease: Option<Lease>,
-        deadline: Instant,
-    ) -> Sent<Answer> {
         let how = OpenHow { disposition: Disposition::Open, ..file.how };
         let readonly = file.record.readonly().filter(|_| how.write);
-        let announced = lease.map(|lease| self.leases.announce(lease));
-        let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, None));
-        let mut requests = vec![open_request(path, how, wanted)];
-        requests.extend(readonly.map(|attributes| info::set_basic(RELATED_FILE, 0, 0, 0, attributes.0)));
-        let replies = send(tree, requests, deadline).await?;
-        if replies.get(1).is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
+        let put_on = readonly.map(|attributes| info::set_basic(RELATED_FILE, 0, 0, 0, attributes.0));
+        let opened = self.open_by_key(tree, path, (how, file.key()), put_on.as_slice(), deadline).await?;
+        if opened.behind.first().is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
             file.record.set_readonly(None);
         }
-        let answer = answer(&replies)?;
-        if let Answer::Created(created) = &answer {
-            file.hold(announced.and_then(|announced| announced.opened(tree, created)));
-        }
-        Ok(answer)
+        file.hold(opened.holding);
+        Ok(opened.answer)
     }
 
     /// Whether another client may be writing the file in the new session: an open that does not share writing is refused
