@@ -11,7 +11,7 @@
 use super::Vfs;
 use super::errno::{Result, VfsError};
 use super::file::Event;
-use super::file::driver::{FileOf, WriteUnderWay};
+use super::file::driver::{FileOf, Opening, WriteUnderWay};
 use super::file::handle::Occasion;
 use super::handles::OpenFile;
 use crate::cache::{Ahead, Request, Terms};
@@ -312,7 +312,8 @@ impl<S: Share> Vfs<S> {
     /// For a file that is only open for reading: it may have been written through a handle that is
     /// closed by now.
     async fn fsync_by_path(&self, of: &FileOf<S>) -> Result<()> {
-        let (path, lease) = (self.path(of.ino)?, Self::lease_of(of));
+        let (path, opening) = (self.path(of.ino)?, Opening::<S>::begin(of));
+        let lease = opening.lease;
         let how = OpenHow {
             read: false,
             write: true,

@@ -15,7 +15,7 @@ use super::file::handle::Access;
 use super::file::{Event, FileState};
 use super::inodes::Inodes;
 use super::open::Opened;
-use crate::share::{Caching, FileKind, LeaseKey, Share};
+use crate::share::{Caching, FileKind, Share};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -91,11 +91,6 @@ impl<S: Share> Vfs<S> {
             file.lock().faded();
             forget.await;
         });
-    }
-
-    /// The lease that opens of a file ask for: that of its other opens, or a new one.
-    pub(super) fn lease_of(file: &FileOf<S>) -> LeaseKey {
-        file.lock().lease().unwrap_or_else(LeaseKey::random)
     }
 
     /// Waits for the closes that are under way. Says whether there were any.

@@ -2,7 +2,8 @@
 //!
 //! The driver takes the file's lock, hands an [`Event`] in, releases the lock, and does what the [`Action`]s say. Actions
 //! may be overtaken by later events, so an action that must follow another one is only returned by the event that reports
-//! the other's end: `Acknowledge` comes from `Sent`, `Set`, `WriteEnded`, `PagesForgotten` or `Closed`, never beside a `Write`.
+//! the other's end: `Acknowledge` comes from `Sent`, `Set`, `WriteEnded`, `PagesForgotten` or `Closed`, or from `Broken` itself
+//! where nothing has to be done first, and never beside a `Write`.
 //!
 //! Invariants:
 //! - A break is acknowledged when everything that was dirty at that moment has been answered by the server, what was cached
