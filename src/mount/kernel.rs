@@ -107,7 +107,7 @@ pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
     let after = MountTable::read().map_err(unreadable)?;
     let mountpoint = request.mountpoint.path();
     match after.topmost(mountpoint) {
-        Some(entry) if entry.fs_type == FS_TYPE && !before.entries().any(|old| old.id == entry.id) => {
+        Some(entry) if entry.fs_type == FS_TYPE && !before.has(entry) => {
             let abort = Abort::open(entry.device).inspect_err(|error| tracing::debug!(%error, "no control file")).ok();
             Ok(Mounted { descriptor: Some(descriptor), watch, abort, entry: entry.clone() })
         }

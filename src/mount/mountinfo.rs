@@ -93,6 +93,12 @@ impl MountTable {
         self.entries().find(|other| other.is_same(entry))
     }
 
+    /// Whether this very mount was at this very place. An unmount by anybody frees its numbers for the next mount, so
+    /// a mount elsewhere that had the numbers of `entry` proves nothing.
+    pub fn has(&self, entry: &MountEntry) -> bool {
+        self.entries().any(|other| other.is_same(entry) && other.mountpoint == entry.mountpoint)
+    }
+
     /// Whether a path lookup of its mountpoint finds this very mount.
     pub fn is_on_top(&self, entry: &MountEntry) -> bool {
         self.topmost(&entry.mountpoint).is_some_and(|top| top.is_same(entry))
@@ -207,6 +213,19 @@ not a mount at all
         let hidden = table.entries().find(|entry| entry.id == 45).unwrap();
         assert!(table.is_on_top(found) && !table.is_on_top(hidden));
         assert_eq!(table.find(hidden), Some(hidden));
+    }
+
+    /// Another mount is unmounted while this one is made, and the kernel uses its numbers again.
+    #[test]
+    fn a_mount_that_got_the_numbers_of_another_one_is_new() {
+        let table = |mountpoint: &str| {
+            let line =
+                format!("22 1 254:0 / / rw - ext4 /dev/root rw\n45 22 0:41 / {mountpoint} rw - fuse.cifs x rw\n");
+            MountTable::parse(line.as_bytes())
+        };
+        let (before, after) = (table("/mnt/other"), table("/mnt/nas"));
+        assert!(!before.has(after.topmost(Path::new("/mnt/nas")).unwrap()));
+        assert!(after.has(after.topmost(Path::new("/mnt/nas")).unwrap()));
     }
 
     #[test]
