@@ -7,7 +7,8 @@ use super::claims::{Claim, Claims};
 use super::convert::{report, set_time};
 use super::init;
 use crate::share::Share;
-use crate::vfs::{Result, SetAttr, Vfs};
+use crate::vfs::operations::{self, SetAttr};
+use crate::vfs::{Result, Vfs};
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig,
@@ -79,7 +80,7 @@ impl<S: Share> Filesystem for Adapter<S> {
     fn destroy(&mut self) {
         let (done, wait) = mpsc::channel();
         self.spawn(|vfs| async move {
-            vfs.drain().await;
+            operations::drain(&vfs).await;
             let _ = done.send(());
         });
         if wait.recv_timeout(DRAIN_DEADLINE).is_err() {
@@ -89,23 +90,27 @@ impl<S: Share> Filesystem for Adapter<S> {
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _context = self.runtime.enter();
-        if let Some(known) = self.vfs.known_entry(parent.0, name) {
+        if let Some(known) = operations::known_entry(&self.vfs, parent.0, name) {
             return respond::<S, _>("lookup", reply, known);
         }
         let name = name.to_owned();
-        self.answer(request, "lookup", Claim::NONE, reply, |vfs| async move { vfs.lookup(parent.0, &name).await });
+        self.answer(request, "lookup", Claim::NONE, reply, |vfs| async move {
+            operations::lookup(&vfs, parent.0, &name).await
+        });
     }
 
     fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
         let _context = self.runtime.enter();
-        self.vfs.forget(ino.0, lookups);
+        operations::forget(&self.vfs, ino.0, lookups);
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let _context = self.runtime.enter();
-        match self.vfs.known_attributes(ino.0) {
+        match operations::known_attributes(&self.vfs, ino.0) {
             Some(attr) => respond::<S, _>("getattr", reply, Ok(attr)),
-            None => self.answer(request, "getattr", Claim::NONE, reply, |vfs| async move { vfs.getattr(ino.0).await }),
+            None => self.answer(request, "getattr", Claim::NONE, reply, |vfs| async move {
+                operations::getattr(&vfs, ino.0).await
+            }),
         }
     }
 
@@ -137,7 +142,13 @@ impl<S: Share> Filesystem for Adapter<S> {
             handle: handle.map(|handle| handle.0),
         };
         let claim = handle.map_or(Claim::changes(ino.0), |handle| Claim::changes(ino.0).uses(handle.0));
-        self.answer(request, "setattr", claim, reply, |vfs| async move { vfs.setattr(ino.0, &set).await });
+        self.answer(
+            request,
+            "setattr",
+            claim,
+            reply,
+            |vfs| async move { operations::setattr(&vfs, ino.0, &set).await },
+        );
     }
 
     fn mknod(
@@ -152,25 +163,45 @@ impl<S: Share> Filesystem for Adapter<S> {
     ) {
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(request, "mknod", claim, reply, |vfs| async move { vfs.mknod(parent.0, &name, mode).await });
+        self.answer(request, "mknod", claim, reply, |vfs| async move {
+            operations::mknod(&vfs, parent.0, &name, mode).await
+        });
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(request, "mkdir", claim, reply, |vfs| async move { vfs.mkdir(parent.0, &name).await });
+        self.answer(
+            request,
+            "mkdir",
+            claim,
+            reply,
+            |vfs| async move { operations::mkdir(&vfs, parent.0, &name).await },
+        );
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(request, "unlink", claim, reply, |vfs| async move { vfs.unlink(parent.0, &name).await });
+        self.answer(
+            request,
+            "unlink",
+            claim,
+            reply,
+            |vfs| async move { operations::unlink(&vfs, parent.0, &name).await },
+        );
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(request, "rmdir", claim, reply, |vfs| async move { vfs.rmdir(parent.0, &name).await });
+        self.answer(
+            request,
+            "rmdir",
+            claim,
+            reply,
+            |vfs| async move { operations::rmdir(&vfs, parent.0, &name).await },
+        );
     }
 
     fn symlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
@@ -190,7 +221,7 @@ impl<S: Share> Filesystem for Adapter<S> {
         let (name, new_name) = (name.to_owned(), new_name.to_owned());
         let claim = Claim::changes_both(parent.0, new_parent.0);
         self.answer(request, "rename", claim, reply, |vfs| async move {
-            vfs.rename(parent.0, &name, new_parent.0, &new_name, flags.bits()).await
+            operations::rename(&vfs, parent.0, &name, new_parent.0, &new_name, flags.bits()).await
         });
     }
 
@@ -210,22 +241,18 @@ impl<S: Share> Filesystem for Adapter<S> {
     ) {
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(
-            request,
-            "create",
-            claim,
-            reply,
-            |vfs| async move { vfs.create(parent.0, &name, mode, flags).await },
-        );
+        self.answer(request, "create", claim, reply, |vfs| async move {
+            operations::create(&vfs, parent.0, &name, mode, flags).await
+        });
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let _context = self.runtime.enter();
-        if let Some(Ok(opened)) = self.vfs.open_now(ino.0, flags.0) {
+        if let Some(Ok(opened)) = operations::open_now(&self.vfs, ino.0, flags.0) {
             return respond::<S, _>("open", reply, Ok(opened));
         }
         let claim = if flags.0 & libc::O_TRUNC == 0 { Claim::NONE } else { Claim::changes(ino.0) };
-        self.answer(request, "open", claim, reply, |vfs| async move { vfs.open(ino.0, flags.0).await });
+        self.answer(request, "open", claim, reply, |vfs| async move { operations::open(&vfs, ino.0, flags.0).await });
     }
 
     fn read(
@@ -240,15 +267,15 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyData,
     ) {
         let _context = self.runtime.enter();
-        let reading = match self.vfs.begin_read(handle.0, offset, size) {
+        let reading = match operations::begin_read(&self.vfs, handle.0, offset, size) {
             Ok(reading) => reading,
             Err(error) => return reply.error(report("read", &error)),
         };
-        if let Some(data) = self.vfs.cached(&reading) {
+        if let Some(data) = operations::cached(&self.vfs, &reading) {
             return reply.data(&data);
         }
         let claim = Claim::NONE.uses(handle.0);
-        self.answer(request, "read", claim, reply, |vfs| async move { vfs.finish_read(reading).await });
+        self.answer(request, "read", claim, reply, |vfs| async move { operations::finish_read(&vfs, reading).await });
     }
 
     fn write(
@@ -266,16 +293,18 @@ impl<S: Share> Filesystem for Adapter<S> {
         let _context = self.runtime.enter();
         let claim = Claim::changes(ino.0).uses(handle.0);
         if self.claims.admit(&claim)
-            && let Some(written) = self.vfs.take_write(handle.0, offset, data)
+            && let Some(written) = operations::write_now(&self.vfs, handle.0, offset, data)
         {
             return respond::<S, _>("write", reply, written);
         }
-        let writing = match self.vfs.begin_write(handle.0, offset, data.len() as u64) {
+        let writing = match operations::begin_write(&self.vfs, handle.0, offset, data.len() as u64) {
             Ok(writing) => writing,
             Err(error) => return reply.error(report("write", &error)),
         };
         let data = Bytes::copy_from_slice(data);
-        self.answer(request, "write", claim, reply, |vfs| async move { vfs.finish_write(writing, data).await });
+        self.answer(request, "write", claim, reply, |vfs| async move {
+            operations::finish_write(&vfs, writing, data).await
+        });
     }
 
     /// If the server cannot copy, `EOPNOTSUPP` makes the kernel copy by reading and writing (fs/fuse/file.c).
@@ -292,18 +321,22 @@ impl<S: Share> Filesystem for Adapter<S> {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let copying = match self.vfs.begin_copy(handle.0, offset, target_handle.0, target_offset, length) {
+        let copying = match operations::begin_copy(&self.vfs, handle.0, offset, target_handle.0, target_offset, length)
+        {
             Ok(copying) => copying,
             Err(error) => return reply.error(report("copy_file_range", &error)),
         };
         let claim = Claim::changes(target.0).uses(handle.0).uses(target_handle.0);
-        self.answer(request, "copy_file_range", claim, reply, |vfs| async move { vfs.finish_copy(copying).await });
+        self.answer(request, "copy_file_range", claim, reply, |vfs| async move {
+            operations::finish_copy(&vfs, copying).await
+        });
     }
 
     fn flush(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        match self.vfs.flushed(handle.0) {
+        match operations::flushed(&self.vfs, handle.0) {
             Some(flushed) => respond::<S, _>("flush", reply, flushed),
-            None => self.spawn(|vfs| async move { respond::<S, _>("flush", reply, vfs.flush(handle.0).await) }),
+            None => self
+                .spawn(|vfs| async move { respond::<S, _>("flush", reply, operations::flush(&vfs, handle.0).await) }),
         }
     }
 
@@ -322,12 +355,12 @@ impl<S: Share> Filesystem for Adapter<S> {
             let claims = Arc::clone(&self.claims);
             return self.spawn(|vfs| async move {
                 claims.unused(handle.0).await;
-                vfs.release(handle.0).await;
+                operations::release(&vfs, handle.0).await;
                 reply.ok();
             });
         }
         // The handle is off the table before the next request is looked at.
-        let released = self.vfs.release(handle.0);
+        let released = operations::release(&self.vfs, handle.0);
         self.spawn(|_| async move {
             released.await;
             reply.ok();
@@ -335,17 +368,17 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn fsync(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.spawn(|vfs| async move { respond::<S, _>("fsync", reply, vfs.fsync(handle.0).await) });
+        self.spawn(|vfs| async move { respond::<S, _>("fsync", reply, operations::fsync(&vfs, handle.0).await) });
     }
 
     fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        reply.opened(FileHandle(self.vfs.opendir(ino.0)), FopenFlags::empty());
+        reply.opened(FileHandle(operations::opendir(&self.vfs, ino.0)), FopenFlags::empty());
     }
 
     fn readdir(&self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
         let (filled, mut add) = Filled::new(reply);
         self.answer(request, "readdir", Claim::NONE, filled, |vfs| async move {
-            vfs.readdir(handle.0, offset, false, &mut add).await
+            operations::readdir(&vfs, handle.0, offset, false, &mut add).await
         });
     }
 
@@ -359,13 +392,13 @@ impl<S: Share> Filesystem for Adapter<S> {
     ) {
         let (filled, mut add) = Filled::new(reply);
         self.answer(request, "readdirplus", Claim::NONE, filled, |vfs| async move {
-            vfs.readdir(handle.0, offset, true, &mut add).await
+            operations::readdir(&vfs, handle.0, offset, true, &mut add).await
         });
     }
 
     fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
         let _context = self.runtime.enter();
-        self.vfs.releasedir(handle.0);
+        operations::releasedir(&self.vfs, handle.0);
         reply.ok();
     }
 
@@ -375,7 +408,7 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.answer(request, "statfs", Claim::NONE, reply, |vfs| async move { vfs.statfs().await });
+        self.answer(request, "statfs", Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs).await });
     }
 
     // ENOSYS: the kernel does not ask again.

@@ -10,7 +10,8 @@ use super::abandoned::Watch;
 use super::claims::{Claim, Claims};
 use super::convert::{file_attr, open_flags, report};
 use crate::share::{Share, Space};
-use crate::vfs::{Attr, Listed, Opened, Result, Vfs, VfsError};
+use crate::vfs::operations::{self, Listed, Opened};
+use crate::vfs::{Attr, Result, Vfs, VfsError};
 use bytes::Bytes;
 use fuser::{
     Errno, FileHandle, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
@@ -90,7 +91,7 @@ impl<S: Share> Respond<S, ()> for ReplyEmpty {
 
 impl<S: Share> Respond<S, Attr> for ReplyEntry {
     fn send(self, attr: Attr) {
-        self.entry(&attr.ttl, &file_attr(&attr), Generation(attr.generation));
+        self.entry_with_ttls(&attr.ttl, &attr.name_ttl, &file_attr(&attr), Generation(attr.generation));
     }
 
     fn fail(self, errno: Errno) {
@@ -98,7 +99,7 @@ impl<S: Share> Respond<S, Attr> for ReplyEntry {
     }
 
     async fn take_back(vfs: &Arc<Vfs<S>>, attr: Attr) {
-        vfs.entry_unanswered(attr.ino);
+        operations::entry_unanswered(vfs, attr.ino);
     }
 }
 
@@ -112,7 +113,7 @@ impl<S: Share> Respond<S, Attr> for ReplyAttr {
     }
 
     async fn take_back(vfs: &Arc<Vfs<S>>, attr: Attr) {
-        vfs.attributes_unanswered(attr.ino);
+        operations::attributes_unanswered(vfs, attr.ino);
     }
 }
 
@@ -126,14 +127,14 @@ impl<S: Share> Respond<S, Opened> for ReplyOpen {
     }
 
     async fn take_back(vfs: &Arc<Vfs<S>>, opened: Opened) {
-        vfs.open_unanswered(opened).await;
+        operations::open_unanswered(vfs, opened).await;
     }
 }
 
 impl<S: Share> Respond<S, (Attr, Opened)> for ReplyCreate {
     fn send(self, (attr, opened): (Attr, Opened)) {
         let (generation, handle) = (Generation(attr.generation), FileHandle(opened.handle));
-        self.created(&attr.ttl, &file_attr(&attr), generation, handle, open_flags(&opened));
+        self.created(&attr.name_ttl, &file_attr(&attr), generation, handle, open_flags(&opened));
     }
 
     fn fail(self, errno: Errno) {
@@ -141,8 +142,8 @@ impl<S: Share> Respond<S, (Attr, Opened)> for ReplyCreate {
     }
 
     async fn take_back(vfs: &Arc<Vfs<S>>, (attr, opened): (Attr, Opened)) {
-        vfs.open_unanswered(opened).await;
-        vfs.entry_unanswered(attr.ino);
+        operations::open_unanswered(vfs, opened).await;
+        operations::entry_unanswered(vfs, attr.ino);
     }
 }
 

@@ -1,7 +1,8 @@
 //! Types of fuser in ours, and back.
 
 use crate::share::{FileKind, FileTime};
-use crate::vfs::{Attr, ErrorSource, Listed, Opened, SetTime, VfsError};
+use crate::vfs::operations::{Listed, Opened, SetTime};
+use crate::vfs::{Attr, ErrorSource, VfsError};
 use fuser::{
     Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, TimeOrNow,
 };
@@ -44,7 +45,7 @@ pub(super) fn add_name(reply: &mut ReplyDirectory, entry: &Listed<'_>) -> bool {
 pub(super) fn add_entry(reply: &mut ReplyDirectoryPlus, entry: &Listed<'_>) -> bool {
     // Only `.` and `..` come without attributes, and of these the kernel takes number and kind alone.
     let attr = entry.attr.as_ref().map_or_else(|| bare_attr(entry), file_attr);
-    let (ttl, generation) = entry.attr.as_ref().map_or((Duration::ZERO, 0), |attr| (attr.ttl, attr.generation));
+    let (ttl, generation) = entry.attr.as_ref().map_or((Duration::ZERO, 0), |attr| (attr.name_ttl, attr.generation));
     reply.add(INodeNo(entry.ino), entry.next, entry.name, &ttl, &attr, Generation(generation))
 }
 

@@ -108,8 +108,8 @@ mod tests {
         kernel.stick(1..6);
         start(&kernel, &user.vfs.forgotten().unwrap()).unwrap();
         for ino in 1..9 {
-            user.vfs.kernel_view().later(ino).await;
-            user.vfs.kernel_view().tell(Forgotten::Attributes(ino)).await;
+            user.vfs.kernel_view().forget_later(ino).await;
+            user.vfs.kernel_view().forget(Forgotten::Attributes(ino)).await;
         }
         (6..9).for_each(|ino| kernel.forgets(&Forgotten::Pages(ino)));
         (1..9).for_each(|ino| kernel.forgets(&Forgotten::Attributes(ino)));
@@ -123,7 +123,7 @@ mod tests {
         let (user, kernel) = (User::new(), Recording::default());
         let watch = Arc::downgrade(&kernel.0);
         start(&kernel, &user.vfs.forgotten().unwrap()).unwrap();
-        user.vfs.kernel_view().later(1).await;
+        user.vfs.kernel_view().forget_later(1).await;
         kernel.forgets(&Forgotten::Pages(1));
         drop((user, kernel));
         for _ in 0..1000 {

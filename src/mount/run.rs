@@ -12,7 +12,7 @@ use super::{MountError, RunMode, Stage, core_dump, point};
 use crate::config::buffers::{self, Effective};
 use crate::config::{MountOptions, MountSpec, credentials};
 use crate::share::{FileKind, IoLimits, Names, RemotePath, ShareError, SmbShare};
-use crate::vfs::names;
+use crate::vfs::name_encoding;
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,7 +92,8 @@ fn serve(spec: &MountSpec, renewal: &Renewal, ready: Option<&mut Option<Ready>>)
 /// The folder to mount. The URL names it as a mount of the whole share shows it.
 fn root_of(spec: &MountSpec) -> Result<RemotePath, MountError> {
     let path = &spec.url.path;
-    names::encode_path(path.as_ref()).map_err(|error| MountError::new(Stage::Path, format!("{path:?}: {error}")))
+    name_encoding::encode_path(path.as_ref())
+        .map_err(|error| MountError::new(Stage::Path, format!("{path:?}: {error}")))
 }
 
 /// Connects to the share, and looks at the folder that is to be mounted.

@@ -12,7 +12,7 @@ use super::signals::{Meaning, Signals};
 use super::{MountError, Stage, notify};
 use crate::config::{MountOptions, MountSpec, Restart};
 use crate::share::{RemotePath, SmbShare};
-use crate::vfs::{Vfs, VfsOptions};
+use crate::vfs::{Vfs, VfsOptions, background, operations};
 use crate::{cache, fuse};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,10 +119,10 @@ impl Service<'_> {
         let (runtime, share) = (self.runtime, &self.share);
         let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&self.spec.options), self.root.clone()));
         runtime.spawn(cache::allocator::give_back());
-        runtime.spawn(vfs.clone().weigh_names());
-        runtime.spawn(vfs.clone().obey_breaks());
-        runtime.spawn(vfs.clone().tend());
-        runtime.spawn(vfs.clone().follow_watches());
+        runtime.spawn(background::count_names(vfs.clone()));
+        runtime.spawn(background::handle_breaks(vfs.clone()));
+        runtime.spawn(background::close_idle(vfs.clone()));
+        runtime.spawn(background::follow_watches(vfs.clone()));
         let descriptor =
             guarded.mounted.take_descriptor().ok_or_else(|| MountError::system("the mount", "has no descriptor"))?;
         let mut session = fuse::serve(vfs.clone(), descriptor, runtime.handle().clone())
@@ -133,7 +133,7 @@ impl Service<'_> {
             end(ending, guarded, &mut session, runtime)
         });
         runtime.block_on(async {
-            let drained = tokio::time::timeout(FAREWELL, vfs.drain()).await;
+            let drained = tokio::time::timeout(FAREWELL, operations::drain(&vfs)).await;
             if drained.is_err() {
                 tracing::error!("the server did not let open files be closed in time");
             }

@@ -5,6 +5,7 @@
 //! answer on the same connection counts before that answer, and nothing is believed that is known to be
 //! over. A task for each connection does the same when nobody looks.
 
+use super::closing_alone::ClosingAlone;
 use super::events::{Event, Events, SessionNews};
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
 use super::types::{Caching, Granted, Lease, LeaseKey};
@@ -34,6 +35,7 @@ pub(super) struct Leases {
 struct State {
     table: LeaseTable,
     session: SessionNews,
+    closing: ClosingAlone,
     lines: Vec<Line>,
     last_session: u64,
 }
@@ -62,6 +64,19 @@ pub(super) struct Holding {
     number: u64,
 }
 
+/// An open that is being closed; see [`Leases::begin_to_close`].
+#[derive(Debug)]
+pub(super) struct BeingClosed {
+    leases: Arc<Leases>,
+    key: LeaseKey,
+}
+
+impl Drop for BeingClosed {
+    fn drop(&mut self) {
+        self.leases.state.lock().closing.end(self.key);
+    }
+}
+
 impl Leases {
     /// What may be cached under this key.
     pub(super) fn caching(&self, key: LeaseKey) -> Caching {
@@ -71,6 +86,22 @@ impl Leases {
     /// See [`Leases::granted`](super::Leases::granted).
     pub(super) fn granted(&self, key: LeaseKey) -> Granted {
         self.settled().table.granted(key)
+    }
+
+    /// An open with this lease is about to be closed: until what is returned is dropped, [`Leases::is_alone`] remembers that no
+    /// other client could open the file without a break.
+    pub(super) fn begin_to_close(self: &Arc<Self>, key: LeaseKey) -> Option<BeingClosed> {
+        let mut state = self.settled();
+        state.table.granted(key).caching.writes().then(|| {
+            state.closing.begin(key);
+            BeingClosed { leases: Arc::clone(self), key }
+        })
+    }
+
+    /// Whether no other client has the file of this lease open.
+    pub(super) fn is_alone(&self, key: LeaseKey) -> bool {
+        let state = self.settled();
+        state.table.granted(key).caching.writes() || state.closing.is_alone(key)
     }
 
     /// The stream of events, for the first caller.
@@ -198,8 +229,12 @@ impl State {
 
     fn take(&mut self, session: u64, tree: &Tree, broken: Break) {
         let given_up = match broken {
-            Break::Oplock { file, level } => self.table.oplock_broken(session, file, level_caching(level)),
+            Break::Oplock { file, level } => {
+                self.closing.broken(None);
+                self.table.oplock_broken(session, file, level_caching(level))
+            }
             Break::Lease { key, left, epoch, acknowledge } => {
+                self.closing.broken(Some(LeaseKey(key)));
                 let epoch = has_epochs(&tree.terms).then_some(epoch);
                 let left = Caching::from_bits(left);
                 self.table.lease_broken(session, LeaseBreak { key: LeaseKey(key), left, epoch, acknowledge })

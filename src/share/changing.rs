@@ -17,7 +17,7 @@ use crate::wire::frame::{Reply, Request};
 /// A change that is to be made.
 pub(super) struct Changing {
     pub(super) change: OwnChange,
-    /// A program was told that this is done already, since the server vouched that no other client has the file open.
+    /// A program was told that this is done already, since the server granted a lease under which no other client has the file open.
     pub(super) held: bool,
     /// The FLUSH that follows in the same compound.
     pub(super) mark: Option<u64>,
@@ -73,8 +73,8 @@ impl SmbShare {
         if held {
             return file.conflicts;
         }
-        let vouched = file.how.lease.is_some_and(|lease| self.leases.caching(lease.key).writes());
-        if vouched { file.record.lock().conflicts() } else { u64::MAX }
+        let still_true = file.how.lease.is_some_and(|lease| self.leases.caching(lease.key).writes());
+        if still_true { file.record.lock().conflicts() } else { u64::MAX }
     }
 
     /// Flushes a file of which too much is not flushed to remember its checksums.

@@ -1,7 +1,8 @@
 //! The one error type of this room.
 
+use super::refusal::Refusal;
 use super::types::RemotePath;
-use crate::wire::codec::TooLong;
+pub use crate::wire::codec::TooLong;
 use crate::wire::{ConnectError, NtStatus, Stage};
 use std::fmt;
 
@@ -88,6 +89,13 @@ impl Refused {
         let message = error.to_string();
         refused.then_some(Refused { stage: error.stage, status: error.status, message })
     }
+
+    /// Whether there is no such share any more, rather than one that this user may not use.
+    pub fn is_share_missing(&self) -> bool {
+        let refusal = self.status.map(|status| Refusal::of("TREE_CONNECT", status));
+        self.stage == Stage::Share
+            && refusal.is_some_and(|refusal| !matches!(refusal, Refusal::Denied | Refusal::NotSignedIn))
+    }
 }
 
 /// Whether this answer to a TREE_CONNECT is about the share, and not about trouble of the server.
@@ -108,6 +116,15 @@ impl ShareError {
     /// An error with the status that the server answered.
     pub fn status(operation: &'static str, path: &RemotePath, status: NtStatus) -> ShareError {
         ShareError { operation, path: path.clone(), cause: Cause::Status(status) }
+    }
+
+    /// What the server's refusal means, if it was the server that refused.
+    pub fn refusal(&self) -> Option<Refusal> {
+        match self.cause {
+            Cause::Status(status) => Some(Refusal::of(self.operation, status)),
+            Cause::Unsupported(_) => Some(Refusal::Unsupported),
+            _ => None,
+        }
     }
 
     /// The server's status, if it was the server that refused.
@@ -148,3 +165,28 @@ impl fmt::Display for ShareError {
 }
 
 impl std::error::Error for ShareError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_that_has_gone_is_not_one_that_is_denied() {
+        let is_missing = |stage, status| Refused { stage, status, message: String::new() }.is_share_missing();
+        assert!(is_missing(Stage::Share, Some(NtStatus::BAD_NETWORK_NAME)));
+        assert!(!is_missing(Stage::Share, Some(NtStatus::ACCESS_DENIED)));
+        assert!(!is_missing(Stage::Share, Some(NtStatus::NETWORK_ACCESS_DENIED)));
+        assert!(!is_missing(Stage::Share, None));
+        assert!(!is_missing(Stage::SignIn, Some(NtStatus::LOGON_FAILURE)));
+        assert!(!is_missing(Stage::SignIn, Some(NtStatus(0xC0DE_0001))));
+    }
+
+    #[test]
+    fn only_the_server_refuses() {
+        let refusal = |cause| ShareError { operation: "CREATE", path: RemotePath::root(), cause }.refusal();
+        assert_eq!(refusal(Cause::Status(NtStatus::SHARING_VIOLATION)), Some(Refusal::Busy));
+        assert_eq!(refusal(Cause::Unsupported(NtStatus::INVALID_DEVICE_REQUEST)), Some(Refusal::Unsupported));
+        assert_eq!(refusal(Cause::TimedOut), None);
+        assert_eq!(refusal(Cause::TooLong(TooLong::Path)), None);
+    }
+}

@@ -137,6 +137,11 @@ impl Link {
         }
     }
 
+    /// How a session is made now.
+    pub(super) fn config_now(&self) -> ConnectConfig {
+        ConnectConfig { identity: self.0.lock().identity.clone(), ..self.0.config.clone() }
+    }
+
     /// Who signs in the next time. What was refused before is tried at once, also if nothing has changed.
     pub(super) fn renew_identity(&self, identity: Identity) {
         self.0.renew_identity(identity);

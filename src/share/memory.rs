@@ -234,6 +234,13 @@ impl MemoryShare {
         self.change(|tree| tree.open(&path, how)).unwrap().0
     }
 
+    /// Another client opens a file that is there, and lets no other open read, write, rename or delete it.
+    pub(crate) async fn open_alone_as_stranger(&self, path: &str) -> u64 {
+        let file = self.open_as_stranger(path).await;
+        self.change(|tree| tree.share_nothing(file));
+        file
+    }
+
     /// He closes it.
     pub(crate) fn close_stranger(&self, file: u64) {
         self.change(|tree| tree.close(file)).unwrap();
@@ -517,9 +524,26 @@ impl Names for MemoryShare {
         kind: FileKind,
         _lease: Option<LeaseKey>,
         _known: Option<FileIdentity>,
+        aside: Option<&RemotePath>,
     ) -> Result<bool> {
         self.contend(path, None).await;
-        self.call("REMOVE", path, |tree| tree.remove(path, kind)).await.map(|()| true)
+        self.call("REMOVE", path, |tree| tree.remove_aside(path, kind, aside)).await
+    }
+
+    async fn is_unused(&self, path: &RemotePath) -> Result<bool> {
+        self.contend(path, None).await;
+        self.call("UNUSED", path, |tree| tree.is_unused(path)).await
+    }
+
+    async fn replace(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        _known: Option<FileIdentity>,
+        aside: &RemotePath,
+    ) -> Result<()> {
+        self.contend(from, None).await;
+        self.call("REPLACE", from, |tree| tree.replace(from, to, aside)).await
     }
 
     async fn rename(
@@ -586,8 +610,9 @@ impl Watches for MemoryShare {
         None
     }
 
-    async fn changes(&self, watch: &MemoryWatch) -> Result<Option<Vec<DirChange>>> {
+    async fn changes(&self, watch: &MemoryWatch, armed: impl FnOnce() + Send) -> Result<Option<Vec<DirChange>>> {
         let path = RemotePath::root();
+        armed();
         loop {
             let more = Arc::clone(&self.tree.lock().watchers.told);
             let mut more = std::pin::pin!(more.notified());
@@ -599,6 +624,10 @@ impl Watches for MemoryShare {
                 Err(()) => return Err(ShareError::status("CHANGE_NOTIFY", &path, NtStatus::NOTIFY_CLEANUP)),
             }
         }
+    }
+
+    async fn is_being_removed(&self, _watch: &MemoryWatch) -> Result<bool> {
+        Ok(false)
     }
 
     fn unwatch(&self, watch: &MemoryWatch) {

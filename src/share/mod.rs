@@ -5,10 +5,12 @@
 //! round trip wherever the protocol allows.
 
 mod attempts;
+mod auxiliary;
 mod backoff;
 mod breaks;
 mod by_key;
 mod changing;
+mod closing_alone;
 mod copying;
 mod creating;
 mod directory_leases;
@@ -33,6 +35,7 @@ mod read_back;
 mod readonly;
 mod record;
 mod records;
+mod refusal;
 mod refusals;
 mod reopen;
 mod replay;
@@ -52,6 +55,7 @@ pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
 pub use listing::SmbListing;
+pub use refusal::Refusal;
 pub use session::SessionState;
 pub use smb::SmbShare;
 pub use traits::{Files, Leases, Names, Share, Watches};

@@ -3,6 +3,8 @@
 mod files;
 mod leases;
 mod names;
+mod removal;
+mod replacing;
 mod watches;
 
 use super::types::RemotePath;

@@ -4,7 +4,7 @@
 //! client moves the opens of what is renamed, and of all files below it. Until a rename is answered a file may have either
 //! path; which of them is its own, the file's identity decides when it is opened again.
 //!
-//! Invariant: a place is found by each path that it may have.
+//! Invariant: a place is found by each path that it may have, unless what was there was replaced.
 
 use super::types::RemotePath;
 use parking_lot::Mutex;
@@ -91,6 +91,12 @@ impl<T> Places<T> {
         }
     }
 
+    /// What was at a path was replaced: the path leads to it no longer, also where it is open. Opened again by that path it turns
+    /// out to be another file.
+    pub(super) fn replaced(&mut self, path: &RemotePath) {
+        self.0.remove(path);
+    }
+
     /// The file was found by one of its paths.
     pub(super) fn found(&mut self, place: &Place<T>, path: &RemotePath) {
         let mut paths = place.paths.lock();
@@ -149,6 +155,18 @@ mod tests {
 
     fn paths(place: &Place<u32>) -> Vec<String> {
         place.paths().iter().map(|path| path.to_string().replace('\\', "/")).collect()
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_found_by_its_path() {
+        let [new, old] = ["new", "old"].map(RemotePath::parse);
+        let mut places = Places::default();
+        let replaced = places.opened(&old, 1);
+        let _other = places.opened(&new, 2);
+        places.replaced(&old);
+        assert!(places.at(&old).is_none());
+        places.moved(&new, &old);
+        assert_eq!((places.at(&old).map(|place| place.about), replaced.paths()), (Some(2), vec![old]));
     }
 
     #[test]

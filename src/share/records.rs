@@ -235,7 +235,11 @@ pub(super) struct Renaming<'a> {
 impl Renaming<'_> {
     /// The server has done it.
     pub(super) fn done(self, tree: &Tree) {
-        self.records.0.lock().places.moved(self.from, self.to);
+        {
+            let places = &mut self.records.0.lock().places;
+            places.replaced(self.to);
+            places.moved(self.from, self.to);
+        }
         if let Some(under_way) = self.under_way {
             under_way.answered(tree, None);
         }

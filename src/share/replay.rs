@@ -62,10 +62,28 @@ impl SmbShare {
     where
         F: Future<Output = std::result::Result<T, Failure>>,
     {
+        self.carry_out_on(|deadline| self.tree_by(task, deadline), task, change, attempt).await
+    }
+
+    /// The same on another session than the share's own: `session` gives a tree of it whose connection works.
+    ///
+    /// # Errors
+    /// Those of [`SmbShare::carry_out`], and of `session`.
+    pub(super) async fn carry_out_on<T, F, S>(
+        &self,
+        session: impl Fn(tokio::time::Instant) -> S,
+        task: Task<'_>,
+        change: Change<'_>,
+        attempt: impl Fn(Arc<Tree>, tokio::time::Instant) -> F,
+    ) -> Result<Outcome<T>>
+    where
+        F: Future<Output = std::result::Result<T, Failure>>,
+        S: Future<Output = Result<Arc<Tree>>>,
+    {
         let mut attempts = self.attempts();
         let mut lost: Option<Lost> = None;
         loop {
-            let tree = self.tree_by(task, attempts.deadline).await?;
+            let tree = session(attempts.deadline).await?;
             let must_verify = attempts.must_verify(tree.lineage).map_err(|cause| task.fail(cause))?;
             if let Some(lost) = lost.as_ref().filter(|_| must_verify) {
                 match self.verdict(task, change, lost, &tree, attempts.deadline).await? {

@@ -2,6 +2,7 @@
 
 use super::Result;
 use super::attempts::Attempts;
+use super::auxiliary::Auxiliary;
 use super::breaks::Leases;
 use super::directory_leases::DirectoryLeases;
 use super::extents::Extents;
@@ -31,6 +32,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct SmbShare {
     pub(super) link: Link,
+    /// For what another client has to ask.
+    pub(super) auxiliary: Auxiliary,
     pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
     /// What is being closed with others.
@@ -95,6 +98,7 @@ impl SmbShare {
         let extents = Mutex::new(Extents::Unknown);
         Ok(SmbShare {
             link,
+            auxiliary: Auxiliary::default(),
             leases,
             limits,
             closes: Gathering::new(CLOSES, CLOSES_WAIT, request_timeout),
@@ -121,7 +125,8 @@ impl SmbShare {
 
     /// Leaves the share in order, within `deadline`; nothing connects again afterwards.
     pub async fn leave(&self, deadline: Duration) {
-        self.link.leave(deadline).await;
+        let auxiliary = tokio::time::timeout(deadline, self.auxiliary.leave());
+        let _ = tokio::join!(self.link.leave(deadline), auxiliary);
     }
 
     /// Who signs in the next time. Sign-ins that were refused are tried again at once, also if nothing has changed;

@@ -132,16 +132,26 @@ pub trait Names: Send + Sync + 'static {
 
     /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed when this
     /// returns, and before anything is renamed by [`Names::rename`]. A file that is being closed goes with its CLOSE;
-    /// `lease` is the one that it was opened with. Says whether the name is free: another client that has a directory open
-    /// keeps its name taken until it closes it. `known` is the file that is meant: if the answer is lost, another file that
-    /// has the name then is left alone.
+    /// `lease` is the one that it was opened with. `known` is the file that is meant: if the answer is lost, another file
+    /// that has the name then is left alone.
+    ///
+    /// `aside` is a name that nothing has, nor does its last part in the file's own directory, where the file stays if it
+    /// cannot be renamed out of it. A file that others have open is renamed so and is gone
+    /// when they close it; its own name is free at once. A file that nobody else has open is never renamed. Without
+    /// `aside` such a file, and a directory that another client has open, keeps its name until it is closed. Says whether
+    /// the name is free.
     fn remove(
         &self,
         path: &RemotePath,
         kind: FileKind,
         lease: Option<LeaseKey>,
         known: Option<FileIdentity>,
+        aside: Option<&RemotePath>,
     ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Whether nobody has a file open, this client included. An open that a client keeps for its cache only is closed for
+    /// that.
+    fn is_unused(&self, path: &RemotePath) -> impl Future<Output = Result<bool>> + Send;
 
     /// Renames a file or directory; `replace` allows an existing target file to be replaced. `known` is the file that is
     /// meant, as for [`Names::remove`].
@@ -151,6 +161,20 @@ pub trait Names: Send + Sync + 'static {
         to: &RemotePath,
         replace: bool,
         known: Option<FileIdentity>,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Renames a file over one that this client has open, which [`Names::rename`] cannot do on many servers. The open goes
+    /// on, on a file without a name, until it is closed; once its session is lost it is stale. `known` is the file that is
+    /// renamed, as for [`Names::remove`].
+    ///
+    /// Where the server can do it the file is replaced atomically. Otherwise the one that is replaced gets the name
+    /// `aside` for as long as it is open, and for a moment, between two requests of one frame, `to` names nothing.
+    fn replace(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        known: Option<FileIdentity>,
+        aside: &RemotePath,
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Begins to list a directory. The listing may already hold its first entries.
@@ -189,8 +213,8 @@ pub trait Watches: Names {
     /// watch has begun for certain; many that ask at about the same time share a round trip.
     fn look_again(&self, watch: &Self::Watch) -> impl Future<Output = Result<Again>> + Send;
 
-    /// Whether nothing has changed in the directory by now that [`Watches::changes`] has not told of, as far as can be known
-    /// here: a change may be on its way. Never waits.
+    /// Whether the server is asked for the next change of the directory from its listing on: otherwise the first
+    /// [`Watches::changes`] does that.
     fn is_armed(&self, watch: &Self::Watch) -> bool;
 
     /// The lease by which a directory is watched, where the server grants leases on directories: the first change by
@@ -199,11 +223,19 @@ pub trait Watches: Names {
 
     /// Waits for the next changes of what is in the directory, those by this client among them: what changed since
     /// [`Watches::list_watched`] or the last call. However long nobody calls this, nothing is lost, but `None` says that
-    /// the server lost count: anything may have changed. To be called by one at a time.
+    /// the server lost count: anything may have changed. To be called by one at a time. `armed` is called when the server is
+    /// asked: from then on it reports a change as soon as it happens, and the report may be on its way.
     ///
     /// Fails when the directory is not watched any more: it was deleted, the connection was lost, or
     /// [`Watches::unwatch`] was called.
-    fn changes(&self, watch: &Self::Watch) -> impl Future<Output = Result<Option<Vec<DirChange>>>> + Send;
+    fn changes(
+        &self,
+        watch: &Self::Watch,
+        armed: impl FnOnce() + Send,
+    ) -> impl Future<Output = Result<Option<Vec<DirChange>>>> + Send;
+
+    /// Whether a watched directory is being removed.
+    fn is_being_removed(&self, watch: &Self::Watch) -> impl Future<Output = Result<bool>> + Send;
 
     /// Ends a watch: its directory is not open any more for whatever is asked of the share after this call.
     fn unwatch(&self, watch: &Self::Watch);

@@ -45,6 +45,11 @@ impl RemotePath {
         Some(RemotePath(self.0[..end].to_vec()))
     }
 
+    /// The last of its components; `None` for the root.
+    pub fn name(&self) -> Option<&[u16]> {
+        self.components().last()
+    }
+
     /// Whether this is below that folder, at any depth, and not the folder itself.
     pub fn is_below(&self, folder: &RemotePath) -> bool {
         let Some(rest) = self.0.strip_prefix(&folder.0[..]) else { return false };

@@ -75,6 +75,8 @@ pub(super) struct Done {
     pub(super) found: Metadata,
     /// Whether the name of what was removed or renamed is free.
     pub(super) is_free: bool,
+    /// What was removed has the name that it was to have until it is gone, and is not gone.
+    pub(super) is_aside: bool,
 }
 
 /// The time, by the server's clock, within which a request was carried out if it was: from when it was sent until its
@@ -132,12 +134,13 @@ impl Window {
 }
 
 impl Doubt {
-    /// What is to be done, where the names mean this now: the one that was worked on, and the new one of a rename.
+    /// What is to be done, where the names mean this now: the one that was worked on, and the new one of a rename or, for a
+    /// removal, the one that the file was to have until it is gone.
     pub(super) fn decide(self, seen: Seen, target: Seen, window: Option<Window>) -> Verdict {
         match self {
             Doubt::Directory => made(FileKind::Directory, seen, window),
             Doubt::File => made(FileKind::File, seen, window),
-            Doubt::Removal { kind, known } => removed(kind, known, seen, window),
+            Doubt::Removal { kind, known } => removed((kind, known), seen, target, window),
             Doubt::Rename { known } => renamed(known, seen, target, window),
         }
     }
@@ -149,7 +152,7 @@ fn made(kind: FileKind, seen: Seen, window: Option<Window>) -> Verdict {
     match seen {
         Seen::Absent => Verdict::Again,
         Seen::There(found, true) if found.kind() == kind && Window::place(window, found.created) == Place::Within => {
-            Verdict::Done(Done { found, is_free: false })
+            Verdict::Done(Done { found, ..Done::default() })
         }
         Seen::Pending | Seen::There(..) => Verdict::Refused(NtStatus::OBJECT_NAME_COLLISION),
     }
@@ -160,15 +163,26 @@ fn gone(is_free: bool) -> Verdict {
     Verdict::Done(Done { is_free, ..Done::default() })
 }
 
-fn removed(kind: FileKind, known: Option<FileIdentity>, seen: Seen, window: Option<Window>) -> Verdict {
+/// The name that the file has until it is gone is this client's own, so what is there is the file. It stays there if the
+/// server itself ended before the file was closed.
+fn removed(
+    (kind, known): (FileKind, Option<FileIdentity>),
+    seen: Seen,
+    aside: Seen,
+    window: Option<Window>,
+) -> Verdict {
+    let is_aside = matches!(aside, Seen::There(..));
+    let done = |is_free| Verdict::Done(Done { is_free, is_aside, ..Done::default() });
     match seen {
-        Seen::Absent => gone(true),
-        Seen::Pending => gone(false),
-        Seen::There(found, _) if found.kind() != kind => gone(true),
+        Seen::Absent => done(true),
+        Seen::Pending => done(false),
+        Seen::There(found, _) if found.kind() != kind => done(true),
+        // Another client has made what has the name now.
+        Seen::There(..) if aside != Seen::Absent => done(true),
         Seen::There(found, _) => match sameness(known, &found, window) {
             Sameness::Same => Verdict::Again,
             // Another client has made it under the name, which was free.
-            Sameness::Other => gone(true),
+            Sameness::Other => done(true),
             Sameness::Unclear => Verdict::Unclear,
         },
     }

@@ -33,6 +33,7 @@ use futures_util::FutureExt;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use tokio::sync::Notify;
 
 /// Room for changes in one answer, in bytes: some 600 of them. It costs one credit.
@@ -161,8 +162,12 @@ impl SmbWatch {
         }
     }
 
-    /// Waits for changes; sends another CHANGE_NOTIFY if none is at the server.
-    pub(super) async fn changes(&self, share: &SmbShare) -> Result<Option<Vec<DirChange>>> {
+    /// Waits for changes; sends another CHANGE_NOTIFY if none is at the server. `armed` is called when one is.
+    pub(super) async fn changes(
+        &self,
+        share: &SmbShare,
+        armed: impl FnOnce() + Send,
+    ) -> Result<Option<Vec<DirChange>>> {
         let task = self.task("CHANGE_NOTIFY");
         let ended = self.ended.notified();
         tokio::pin!(ended);
@@ -181,31 +186,42 @@ impl SmbWatch {
                 Err(gone())
             }
             By::Notify(notified) => {
-                let told = self.next_told(share, notified, open.file, Arc::clone(&open.tree));
+                let reported = self.next_report(share, notified, (open.file, Arc::clone(&open.tree)), armed);
                 drop(directory);
                 tokio::select! {
-                    told = told => told,
+                    reported = reported => reported,
                     () = ended => Err(gone()),
                 }
             }
         }
     }
 
-    async fn next_told(
+    async fn next_report(
         &self,
         share: &SmbShare,
         notified: &Notified,
-        file: FileId,
-        tree: Arc<Tree>,
+        (file, tree): (FileId, Arc<Tree>),
+        armed: impl FnOnce() + Send,
     ) -> Result<Option<Vec<DirChange>>> {
         let task = self.task("CHANGE_NOTIFY");
         let mut pending = notified.pending.lock().await;
         let request = match &mut *pending {
-            Some(request) => request,
+            Some(request) => {
+                armed();
+                request
+            }
             none => {
                 let requests = vec![info::query_standard(file), notify::change_notify(file, BUFFER).unrelated()];
                 let chain = super::task::compound(&tree, requests);
-                let sent = tree.channels.send_open_ended(&chain, share.request_timeout).await;
+                let mut sending = std::pin::pin!(tree.channels.send_open_ended(&chain, share.request_timeout));
+                // It is on its way when this has been polled once.
+                let sent = match futures_util::poll!(sending.as_mut()) {
+                    Poll::Ready(sent) => sent,
+                    Poll::Pending => {
+                        armed();
+                        sending.await
+                    }
+                };
                 let (replies, request) = sent.map_err(|error| task.wire(error))?;
                 // A directory that was removed while no request was at the server: of that it tells nothing. This open
                 // keeps the name of the directory taken.
@@ -260,6 +276,19 @@ impl SmbWatch {
         let is_same = (now.modified, now.changed) == (before.modified, before.changed)
             && clock.is_some_and(|clock| is_settled(before.modified.max(before.changed), clock));
         Ok(if is_same { Again::Same } else { Again::Changed })
+    }
+
+    /// Whether the directory is being removed: this open keeps its name taken then.
+    pub(super) async fn is_being_removed(&self, share: &SmbShare) -> Result<bool> {
+        let task = self.task("QUERY_INFO");
+        let gone = || task.fail(Cause::Stale);
+        let replies = {
+            let directory = self.directory();
+            let open = directory.as_deref().and_then(Directory::open).ok_or_else(gone)?;
+            share.questions.gather_all(&open.tree, vec![info::query_standard(open.file)])
+        };
+        let replies = replies.await.ok_or_else(|| task.fail(Cause::Disconnected("no answer came".into())))?;
+        task.parsed(info::parse_delete_pending(task.reply(&replies, 0)?))
     }
 
     /// All that is in the directory; `None` if that is too much. It does not stay open for this: who ends the watch is

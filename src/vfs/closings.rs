@@ -1,7 +1,7 @@
 //! Closes that are under way.
 //!
 //! The kernel does not wait for a close: the next operation may overtake it, and then finds a
-//! directory that is not empty yet, or a file that is still open. Whoever fails for such a reason
+//! directory that is not empty yet, or a file that is still open. An operation that fails for such a reason
 //! waits until the closes that were under way have ended, and tries once more.
 
 use crate::waiting::until;
@@ -46,7 +46,7 @@ impl Closings {
 
     /// Waits for the closes that are under way now, each of which has a deadline. Says whether there
     /// were any.
-    pub(crate) async fn settle(&self) -> bool {
+    pub(crate) async fn finish(&self) -> bool {
         let (latest, any) = {
             let state = self.state.lock();
             (state.next, !state.active.is_empty())
@@ -71,10 +71,10 @@ mod tests {
     #[test]
     fn only_closes_that_were_under_way_are_waited_for() {
         let closings = Closings::default();
-        assert_eq!(closings.settle().now_or_never(), Some(false));
+        assert_eq!(closings.finish().now_or_never(), Some(false));
 
         let (first, second) = (closings.begin(), closings.begin());
-        let mut waiting = Box::pin(closings.settle());
+        let mut waiting = Box::pin(closings.finish());
         assert_eq!(waiting.as_mut().now_or_never(), None);
         let third = closings.begin();
         drop(closings.guard(second));

@@ -4,7 +4,7 @@ use super::closings::{Closing, Closings};
 use super::errno::{Result, VfsError};
 use super::file::driver::{FileOf, Open};
 use super::file::handle::{Access, Occasion};
-use super::readdir::Pages;
+use super::pages::Pages;
 use super::readers::Readers;
 use crate::cache::Source;
 use crate::share::{Share, ShareError};
@@ -56,21 +56,23 @@ pub(crate) struct OpenDirectory<S: Share> {
 
 /// All open handles of a mount.
 pub(crate) struct Handles<S: Share> {
+    share: Arc<S>,
     next: AtomicU64,
     files: Mutex<HashMap<u64, Arc<OpenFile<S>>>>,
     directories: Mutex<HashMap<u64, Arc<OpenDirectory<S>>>>,
     closings: Closings,
 }
 
-/// A file that has been taken off the table to be closed.
+/// A file that was removed from the table to be closed.
 pub(crate) struct Leaving<S: Share> {
     pub file: Arc<OpenFile<S>>,
     pub closing: u64,
 }
 
 impl<S: Share> Handles<S> {
-    pub(crate) fn new() -> Handles<S> {
+    pub(crate) fn new(share: Arc<S>) -> Handles<S> {
         Handles {
+            share,
             next: AtomicU64::new(1),
             files: Mutex::default(),
             directories: Mutex::default(),
@@ -83,8 +85,11 @@ impl<S: Share> Handles<S> {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn add(&self, file: OpenFile<S>) {
-        self.files.lock().insert(file.handle, Arc::new(file));
+    /// A handle is open from now on.
+    pub(crate) fn add(&self, handle: u64, file: &FileOf<S>, open: Open<S>, access: Access) {
+        let (file, share) = (Arc::clone(file), Arc::clone(&self.share));
+        let open = OpenFile { handle, file, share, open, access, readers: Mutex::default() };
+        self.files.lock().insert(handle, Arc::new(open));
     }
 
     /// # Errors
@@ -93,8 +98,8 @@ impl<S: Share> Handles<S> {
         self.files.lock().get(&handle).cloned().ok_or_else(bad_handle)
     }
 
-    /// Takes a file off the table: from now on it is being closed.
-    pub(crate) fn take(&self, handle: u64) -> Option<Leaving<S>> {
+    /// Removes a file from the table: from now on it is being closed.
+    pub(crate) fn remove(&self, handle: u64) -> Option<Leaving<S>> {
         let file = self.files.lock().remove(&handle)?;
         Some(Leaving { file, closing: self.closings.begin() })
     }
@@ -104,9 +109,32 @@ impl<S: Share> Handles<S> {
         self.closings.guard(number)
     }
 
-    /// See [`Closings::settle`].
-    pub(crate) async fn settle(&self) -> bool {
-        self.closings.settle().await
+    /// Sends the closes that are under way, and waits for them. Says whether there were any.
+    pub(crate) async fn finish_closes(&self) -> bool {
+        self.share.send_closes();
+        self.closings.finish().await
+    }
+
+    /// Whether a handle of a file is open and stays so: closes that are under way are waited for.
+    pub(crate) async fn stays_open(&self, file: &FileOf<S>) -> bool {
+        let (is_live, has_handles) = {
+            let state = file.lock();
+            (state.has_live_handle(), state.has_handles() || state.is_closing())
+        };
+        if is_live || !has_handles {
+            return is_live;
+        }
+        self.finish_closes().await;
+        file.lock().has_handles()
+    }
+
+    /// Waits for closes of a file that are under way.
+    ///
+    /// An operation that asks the server about the file does. While a file is open, Samba goes on reporting the time of the
+    /// last write from when it was opened first, unless it was itself that wrote: an answer that overtook the close before
+    /// it would not show that the file was changed in between.
+    pub(crate) async fn finish_closes_of(&self, file: &FileOf<S>) {
+        self.stays_open(file).await;
     }
 
     /// The numbers of all open files.

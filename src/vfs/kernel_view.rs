@@ -12,8 +12,7 @@
 //! [`KernelPages`](super::file::kernel_pages::KernelPages) knows of one file whether the kernel may have pages of it; where
 //! it has none, nothing waits for pages.
 
-use super::lane::Lane;
-use std::ffi::OsString;
+use super::lane::{Forgotten, Lane};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -21,31 +20,6 @@ use tokio::sync::oneshot;
 
 /// How long an operation waits for a notification: the kernel waits for requests under way, such as READs of the pages.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// Something that the kernel is to forget.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub enum Forgotten {
-    /// What a name in a directory means.
-    Entry {
-        /// The directory.
-        parent: u64,
-        /// The name.
-        name: OsString,
-    },
-    /// The attributes of an inode.
-    Attributes(u64),
-    /// Attributes and pages of an inode.
-    Pages(u64),
-}
-
-impl Forgotten {
-    /// The inode whose locks the kernel takes for it: notifications of one inode keep their order.
-    pub(super) fn subject(&self) -> u64 {
-        match self {
-            Forgotten::Entry { parent: ino, .. } | Forgotten::Attributes(ino) | Forgotten::Pages(ino) => *ino,
-        }
-    }
-}
 
 /// Both lanes, for the threads that tell the kernel.
 #[derive(Clone, Debug)]
@@ -76,14 +50,14 @@ impl KernelView {
     }
 
     /// Has the kernel forget something. Waits for room, not until it has forgotten.
-    pub(crate) async fn tell(&self, what: Forgotten) {
+    pub(crate) async fn forget(&self, what: Forgotten) {
         if let Some(lane) = self.lane(&what) {
             lane.add(what, None).await;
         }
     }
 
     /// Waits until the kernel has forgotten something, for as long as [`PATIENCE`]. Says whether it has.
-    pub(crate) async fn told(&self, what: Forgotten) -> bool {
+    pub(crate) async fn until_forgotten(&self, what: Forgotten) -> bool {
         let Some(lane) = self.lane(&what) else { return true };
         let (done, gone) = oneshot::channel();
         let told = async {
@@ -95,7 +69,7 @@ impl KernelView {
     }
 
     /// Has the kernel drop the pages and attributes of an inode when this is awaited.
-    pub(crate) fn later(&self, ino: u64) -> impl Future<Output = ()> + Send + use<> {
+    pub(crate) fn forget_later(&self, ino: u64) -> impl Future<Output = ()> + Send + use<> {
         let what = Forgotten::Pages(ino);
         let lane = self.lane(&what).cloned();
         async move {
@@ -129,9 +103,9 @@ mod tests {
     async fn without_a_kernel_nothing_waits() {
         let view = KernelView::new();
         for ino in 0..10_000 {
-            view.tell(Forgotten::Attributes(ino)).await;
+            view.forget(Forgotten::Attributes(ino)).await;
         }
-        assert!(view.told(Forgotten::Pages(1)).await);
+        assert!(view.until_forgotten(Forgotten::Pages(1)).await);
         let lanes = view.listen().unwrap();
         assert!(view.listen().is_none());
         assert!(lanes.names.next().is_none() && lanes.pages.next().is_none(), "nothing of before");
@@ -141,10 +115,10 @@ mod tests {
     async fn attributes_do_not_wait_behind_pages() {
         let view = KernelView::new();
         let lanes = view.listen().unwrap();
-        view.later(7).await;
+        view.forget_later(7).await;
         let stuck = lanes.pages.next().unwrap();
-        view.tell(Forgotten::Attributes(7)).await;
-        view.tell(Forgotten::Entry { parent: 7, name: "a".into() }).await;
+        view.forget(Forgotten::Attributes(7)).await;
+        view.forget(Forgotten::Entry { parent: 7, name: "a".into() }).await;
         let told = std::iter::from_fn(|| {
             let task = lanes.names.next()?;
             let what = task.what().clone();
@@ -164,10 +138,10 @@ mod tests {
             let task = lanes.pages.next().expect("it was told");
             lanes.pages.done(task);
         };
-        let (gone, ()) = tokio::join!(biased; view.told(Forgotten::Pages(7)), answer);
+        let (gone, ()) = tokio::join!(biased; view.until_forgotten(Forgotten::Pages(7)), answer);
         assert!(gone);
-        assert!(!view.told(Forgotten::Pages(8)).await, "nothing answers");
+        assert!(!view.until_forgotten(Forgotten::Pages(8)).await, "nothing answers");
         lanes.pages.close();
-        assert!(view.told(Forgotten::Pages(9)).await, "the mount has ended");
+        assert!(view.until_forgotten(Forgotten::Pages(9)).await, "the mount has ended");
     }
 }

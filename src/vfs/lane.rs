@@ -3,10 +3,35 @@
 //!
 //! [`Queue`] is the plain value that decides what is next; [`Lane`] makes threads and operations wait for it.
 
-use super::kernel_view::Forgotten;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ffi::OsString;
 use tokio::sync::{Notify, oneshot};
+
+/// Something that the kernel is to forget.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Forgotten {
+    /// What a name in a directory means.
+    Entry {
+        /// The directory.
+        parent: u64,
+        /// The name.
+        name: OsString,
+    },
+    /// The attributes of an inode.
+    Attributes(u64),
+    /// Attributes and pages of an inode.
+    Pages(u64),
+}
+
+impl Forgotten {
+    /// The inode whose locks the kernel takes for it: notifications of one inode keep their order.
+    fn subject(&self) -> u64 {
+        match self {
+            Forgotten::Entry { parent: ino, .. } | Forgotten::Attributes(ino) | Forgotten::Pages(ino) => *ino,
+        }
+    }
+}
 
 /// The most notifications that wait in a lane.
 const CAPACITY: usize = 4096;

@@ -2,8 +2,23 @@
 //! reads a lease to decide something.
 
 use crate::config::CacheMode;
-use crate::share::Caching;
+use crate::share::{Caching, Lease, LeaseKey};
 use std::time::{Duration, Instant};
+
+/// What is done with a file under a lease.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Decision {
+    /// A write may stay dirty: no other client has the file open. Otherwise it goes through.
+    pub holds_writes: bool,
+    /// An open at the server serves another open(2): no other client can open the file without a break. READ alone does not
+    /// do: a server breaks it without waiting for the acknowledgement.
+    pub shares_open: bool,
+    /// The open may be kept when its last handle is released: no other client can touch the file at all without a break. A
+    /// server need not break a lease before a delete when WRITE is gone, and Samba does not.
+    pub keeps_open: bool,
+    /// Data that was read is current, whatever its age. Otherwise it is revalidated after the attribute timeout.
+    pub believes_data: bool,
+}
 
 /// How a mount caches.
 #[derive(Clone, Copy, Debug)]
@@ -22,27 +37,17 @@ impl Policy {
         }
     }
 
-    /// Whether a write may stay dirty: no other client has the file open.
-    pub(crate) fn may_write_back(self, granted: Caching) -> bool {
-        self.effective(granted).writes()
-    }
-
-    /// Whether an open at the server serves another open(2): no other client can open the file without a break. READ alone
-    /// does not do: a server breaks it without waiting for the acknowledgement.
-    pub(crate) fn may_share_open(self, granted: Caching) -> bool {
-        self.effective(granted).covers(Caching::READ | Caching::WRITE)
-    }
-
-    /// Whether an open may be kept when its last handle is released: no other client can touch the file without a break. A
-    /// server need not break a lease before a delete when WRITE is gone, and Samba does not.
-    pub(crate) fn may_keep_open(self, granted: Caching) -> bool {
-        self.effective(granted).covers(Caching::ALL)
-    }
-
-    /// Whether data that was read is current, whatever its age. A read lease is broken when another client writes, which does
-    /// not wait for the acknowledgement: that is too late where nothing may be out of date.
-    pub(crate) fn believes_data(self, granted: Caching) -> bool {
-        if self.keeps_no_pages() { granted.writes() } else { granted.reads() }
+    /// What a file that was granted this may do.
+    pub(crate) fn decide(self, granted: Caching) -> Decision {
+        let effective = self.effective(granted);
+        Decision {
+            holds_writes: effective.writes(),
+            shares_open: effective.covers(Caching::READ | Caching::WRITE),
+            keeps_open: effective.covers(Caching::ALL),
+            // A read lease is broken when another client writes, which does not wait for the acknowledgement: that is too late
+            // where nothing may be out of date.
+            believes_data: if self.keeps_no_pages() { granted.writes() } else { granted.reads() },
+        }
     }
 
     /// Whether data that was compared with the server's version at `validated` may still be used without a lease.
@@ -62,9 +67,9 @@ impl Policy {
         self.timeout.is_zero()
     }
 
-    /// Whether an open asks for a lease.
-    pub(crate) fn asks_for_leases(self) -> bool {
-        self.mode != CacheMode::None
+    /// The lease that an open asks for: none where nothing is cached.
+    pub(crate) fn asked_lease(self, key: LeaseKey, caching: Caching) -> Option<Lease> {
+        (self.mode != CacheMode::None).then_some(Lease { key, caching })
     }
 }
 
@@ -79,10 +84,12 @@ mod tests {
     #[test]
     fn a_strict_mount_does_what_the_lease_allows() {
         let strict = policy(CacheMode::Strict, 1);
-        assert!(strict.may_write_back(Caching::ALL) && !strict.may_write_back(Caching::READ | Caching::HANDLE));
-        assert!(strict.may_share_open(Caching::READ | Caching::WRITE) && !strict.may_share_open(Caching::READ));
-        assert!(strict.may_keep_open(Caching::ALL) && !strict.may_keep_open(Caching::READ | Caching::WRITE));
-        assert!(strict.believes_data(Caching::READ) && !strict.believes_data(Caching::NONE));
+        assert!(
+            strict.decide(Caching::ALL).holds_writes && !strict.decide(Caching::READ | Caching::HANDLE).holds_writes
+        );
+        assert!(strict.decide(Caching::READ | Caching::WRITE).shares_open && !strict.decide(Caching::READ).shares_open);
+        assert!(strict.decide(Caching::ALL).keeps_open && !strict.decide(Caching::READ | Caching::WRITE).keeps_open);
+        assert!(strict.decide(Caching::READ).believes_data && !strict.decide(Caching::NONE).believes_data);
         assert!(strict.trusts_version(Caching::WRITE, true) && !strict.trusts_version(Caching::READ, true));
         assert!(strict.trusts_version(Caching::NONE, false), "nothing but versions is left");
     }
@@ -90,14 +97,18 @@ mod tests {
     #[test]
     fn a_loose_mount_needs_no_lease_to_write_and_keep_but_one_to_believe_data() {
         let loose = policy(CacheMode::Loose, 1);
-        assert!(loose.may_write_back(Caching::NONE) && loose.may_keep_open(Caching::NONE));
-        assert!(!loose.believes_data(Caching::NONE));
+        assert!(loose.decide(Caching::NONE).holds_writes && loose.decide(Caching::NONE).keeps_open);
+        assert!(!loose.decide(Caching::NONE).believes_data);
     }
 
     #[test]
     fn without_a_timeout_nothing_is_believed_that_can_change_unseen() {
         let none = policy(CacheMode::Strict, 0);
-        assert!(none.keeps_no_pages() && !none.believes_data(Caching::READ) && none.believes_data(Caching::WRITE));
+        assert!(
+            none.keeps_no_pages()
+                && !none.decide(Caching::READ).believes_data
+                && none.decide(Caching::WRITE).believes_data
+        );
         assert!(!none.is_recent(Some(Instant::now()), Instant::now()));
     }
 

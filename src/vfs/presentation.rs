@@ -39,6 +39,8 @@ pub struct Attr {
     pub block_size: u32,
     /// How long the kernel may believe this, and the name it came with.
     pub ttl: Duration,
+    /// How long the kernel may use the name that this came with, without asking; never longer than `ttl`.
+    pub name_ttl: Duration,
 }
 
 /// How metadata is shown.
@@ -78,6 +80,7 @@ impl Presentation {
             gid: self.gid,
             block_size: self.block_size,
             ttl,
+            name_ttl: ttl,
         }
     }
 }

@@ -101,8 +101,9 @@ pub struct Terms {
     pub clock: ServerClock,
 }
 
-/// What the server's clock showed at a moment of ours. It may show later times than the server's own clock, by the time of a
-/// round trip, and never earlier ones.
+/// What the server's clock showed at a moment of ours: known as soon as NEGOTIATE is answered, whose SystemTime field tells
+/// it. The server read it between the question and the answer. So there are two readings, which differ by the time that the
+/// answer took: [`ServerClock::at`] is never earlier than the server's own clock, [`ServerClock::at_least`] never later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerClock {
     then: u64,
@@ -121,6 +122,13 @@ impl ServerClock {
     pub fn at(self, moment: std::time::Instant) -> Option<u64> {
         let passed = moment.saturating_duration_since(self.at).as_nanos() / 100;
         (self.then != 0).then(|| self.then.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
+    }
+
+    /// The same, and never later than the server's own clock: what a file is shown as changed at until the server says so
+    /// itself, since that must not go back then.
+    pub fn at_least(self, moment: std::time::Instant) -> Option<u64> {
+        let slack = u64::try_from(self.slack.as_nanos() / 100).unwrap_or(u64::MAX);
+        Some(self.at(moment)?.saturating_sub(slack).max(self.then))
     }
 
     /// What it showed when the connection was made, as a FILETIME; `None` if the server did not tell.
@@ -365,4 +373,22 @@ pub async fn disconnect(tree: &Tree, deadline: Duration) {
     };
     let _ = timeout_at(Instant::now() + deadline, words).await;
     tree.channels.end("the share was left");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_servers_clock_is_between_two_readings() {
+        let asked = std::time::Instant::now();
+        let slack = Duration::from_millis(30);
+        let clock = ServerClock::showing(1_000_000, asked, slack);
+        let answered = asked + slack;
+        assert_eq!((clock.at_least(answered), clock.at(answered)), (Some(1_000_000), Some(1_300_000)));
+        let later = answered + Duration::from_secs(1);
+        assert_eq!((clock.at_least(later), clock.at(later)), (Some(11_000_000), Some(11_300_000)));
+        assert_eq!(clock.at_least(asked), Some(1_000_000), "the answer tells no earlier time");
+        assert_eq!(ServerClock::unknown().at_least(answered), None);
+    }
 }

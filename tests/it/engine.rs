@@ -84,9 +84,9 @@ async fn each_small_operation_is_one_frame() {
     assert_eq!(share.next_entries(&mut listing).await.unwrap().len(), 2);
     assert!(share.next_entries(&mut listing).await.unwrap().is_empty());
     one_frame("listing a small folder");
-    share.remove(&moved, FileKind::File, None, None).await.unwrap();
+    share.remove(&moved, FileKind::File, None, None, None).await.unwrap();
     one_frame("unlink");
-    share.remove(&directory, FileKind::Directory, None, None).await.unwrap();
+    share.remove(&directory, FileKind::Directory, None, None, None).await.unwrap();
     one_frame("rmdir");
     share.space().await.unwrap();
     one_frame("statfs");

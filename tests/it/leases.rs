@@ -284,10 +284,9 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
     let mut holder = Holder::of_everything(&smbd, way).await;
     let removing = Arc::clone(&holder.share);
     holder
-        .gives_the_name(
-            way.shared(),
-            async move { removing.remove(&file(), FileKind::File, None, None).await.unwrap() },
-        )
+        .gives_the_name(way.shared(), async move {
+            removing.remove(&file(), FileKind::File, None, None, None).await.unwrap()
+        })
         .await;
 }
 
@@ -355,7 +354,7 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
     if share.lease(&watch).is_some() {
         let (file, ..) = share.open(&RemotePath::parse("folder/own"), how(Some(Caching::ALL))).await.unwrap();
         share.close(&file).await.unwrap();
-        share.remove(&RemotePath::parse("folder/own"), FileKind::File, None, None).await.unwrap();
+        share.remove(&RemotePath::parse("folder/own"), FileKind::File, None, None, None).await.unwrap();
         share.create_directory(&RemotePath::parse("folder/sub")).await.unwrap();
         assert!(share.is_armed(&watch), "own changes break no own lease");
     }
@@ -365,11 +364,11 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
         let broken = tokio::time::timeout(DEADLINE, next_break(&mut events)).await.unwrap();
         assert_eq!(broken.key, key);
         assert!(!share.is_armed(&watch));
-        assert!(share.changes(&watch).await.is_err(), "the watch has ended");
+        assert!(share.changes(&watch, || {}).await.is_err(), "the watch has ended");
         share.unwatch(&watch);
         share.acknowledge(broken).await.unwrap();
     } else {
-        let told = tokio::time::timeout(DEADLINE, share.changes(&watch)).await.unwrap().unwrap();
+        let told = tokio::time::timeout(DEADLINE, share.changes(&watch, || {})).await.unwrap().unwrap();
         let names: Vec<_> = told.unwrap().iter().map(|change| String::from_utf16_lossy(&change.name)).collect();
         assert_eq!(names, ["new"]);
     }

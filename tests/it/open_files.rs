@@ -18,6 +18,7 @@ use std::time::Duration;
 both_servers!(
     renamed_files_go_on_over_cut_lines,
     removed_files_go_on_over_cut_lines,
+    replaced_files_go_on_until_their_session_is_lost,
     files_below_a_renamed_folder_go_on_over_cut_lines,
 );
 
@@ -177,14 +178,12 @@ fn renamed_files_go_on_over_cut_lines(kind: Kind) {
 
 fn removed_files_go_on_over_cut_lines(kind: Kind) {
     let line = line(kind);
-    let (removed, replaced) = (create(&line.here("removed"), 0o644), create(&line.here("replaced"), 0o644));
-    for file in [&removed, &replaced] {
+    let (removed, again) = (create(&line.here("removed"), 0o644), create(&line.here("removed again"), 0o644));
+    for (file, name) in [(&removed, "removed"), (&again, "removed again")] {
         file.write_all_at(b"kept", 0).unwrap();
+        fs::remove_file(line.here(name)).unwrap();
     }
-    fs::remove_file(line.here("removed")).unwrap();
-    fs::write(line.here("new"), "new").unwrap();
-    fs::rename(line.here("new"), line.here("replaced")).unwrap();
-    for file in [&removed, &replaced] {
+    for file in [&removed, &again] {
         line.proxy.cut();
         let mut read = [0; 4];
         file.read_exact_at(&mut read, 0).unwrap();
@@ -194,12 +193,33 @@ fn removed_files_go_on_over_cut_lines(kind: Kind) {
         assert_eq!(file.metadata().unwrap().len(), 8);
         assert_eq!(file.metadata().unwrap().nlink(), 0);
     }
-    assert_eq!(fs::read(line.there("replaced")).unwrap(), b"new");
-    assert_eq!(names(&line.here("")), ["replaced"]);
+    assert_eq!(names(&line.here("")), [] as [&str; 0]);
     line.proxy.cut();
-    drop((removed, replaced));
+    drop((removed, again));
     let left = || names(&line.folder);
-    assert!(wait_until(SOON, || left() == ["replaced"]), "left on the server: {:?}", left());
+    assert!(wait_until(SOON, || left().is_empty()), "left on the server: {:?}", left());
+}
+
+/// A file that was replaced has no name, so that nothing of it stays behind when this client is gone; and none by which it
+/// could be opened again.
+fn replaced_files_go_on_until_their_session_is_lost(kind: Kind) {
+    let line = line(kind);
+    let file = create(&line.here("file"), 0o644);
+    file.write_all_at(b"kept", 0).unwrap();
+    fs::write(line.here("new"), "new").unwrap();
+    fs::rename(line.here("new"), line.here("file")).unwrap();
+    let mut read = [0; 4];
+    file.read_exact_at(&mut read, 0).unwrap();
+    assert_eq!((&read, file.metadata().unwrap().nlink()), (b"kept", 0));
+    file.write_all_at(b"more", 4).unwrap();
+    file.sync_all().unwrap();
+    line.proxy.cut();
+    assert_eq!(file.write_at(b"lost", 0).and_then(|_| file.sync_all()).unwrap_err().raw_os_error(), Some(libc::ESTALE));
+    assert_eq!(fs::read(line.there("file")).unwrap(), b"new");
+    // The name can be used as any other, while the stale file is open.
+    fs::write(line.here("newer"), "newer").unwrap();
+    fs::rename(line.here("newer"), line.here("file")).unwrap();
+    assert_eq!(fs::read(line.there("file")).unwrap(), b"newer");
 }
 
 /// A server refuses to rename a folder with open files in it. Once their session is lost it does not.

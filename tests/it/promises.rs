@@ -5,6 +5,8 @@ use std::fs;
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../docs/promises.md");
+/// What makes tests of listed functions, each on two servers.
+const LISTINGS: [&str; 2] = ["both_servers!(", "both_sambas!("];
 
 /// The tests that a text names: `` `module::name` ``, as `cargo test` takes it, but without the server that it runs on.
 fn named(text: &str) -> BTreeSet<&str> {
@@ -37,8 +39,9 @@ fn has_test(source: &str, name: &str) -> bool {
     let mut before = "";
     for line in source.lines().map(str::trim_start) {
         if line.strip_prefix("async ").unwrap_or(line).starts_with(&function) {
-            let list = source.split_once("both_servers!(").and_then(|(_, list)| list.split_once(");"));
-            let on_both = list.is_some_and(|(list, _)| list.split(',').any(|listed| listed.trim() == name));
+            let is_listed = |list: &str| list.split(',').any(|listed| listed.trim() == name);
+            let lists = |listing| source.split_once(listing).and_then(|(_, list)| Some(list.split_once(");")?.0));
+            let on_both = LISTINGS.into_iter().filter_map(lists).any(is_listed);
             return on_both || before.starts_with("#[test]") || before.starts_with("#[tokio::test");
         }
         before = line;
@@ -83,9 +86,10 @@ fn the_readme_leads_to_the_page() {
 
 #[test]
 fn what_is_no_test_is_not_taken_for_one() {
-    let source = "both_servers!(on_both);\nfn on_both(kind: Kind) {}\n#[test]\nfn alone() {}\nfn helper() {}\n\
+    let source = "both_servers!(on_both);\nfn on_both(kind: Kind) {}\nboth_sambas!(\n    on_sambas,\n);\n\
+        fn on_sambas(kind: Kind) {}\n#[test]\nfn alone() {}\nfn helper() {}\n\
         #[tokio::test(start_paused = true)]\nasync fn waits() {}\n";
-    let found = ["on_both", "alone", "helper", "waits", "none"].map(|name| has_test(source, name));
-    assert_eq!(found, [true, true, false, true, false]);
+    let found = ["on_both", "on_sambas", "alone", "helper", "waits", "none"].map(|name| has_test(source, name));
+    assert_eq!(found, [true, true, true, false, true, false]);
     assert_eq!(named("of `a::b` and `c`, `d::e::f`; not a::g"), BTreeSet::from(["a::b", "d::e::f"]));
 }

@@ -2,11 +2,14 @@
 
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens, utimensat};
+use crate::support::wait_until;
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, copy_file_range, futimens, utimensat};
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 both_servers!(
     times_of_a_file_are_kept_to_100_ns,
@@ -118,4 +121,146 @@ fn changing_a_folder_changes_its_time(kind: Kind) {
     set(&scene.here("folder"), NEW_YEAR, NEW_YEAR);
     fs::write(scene.here("folder/file"), "x").unwrap();
     assert!(modified(&scene.here("folder")).tv_sec > LEAP_DAY.tv_sec);
+}
+
+/// The attribute timeout, and what a busy machine adds to it.
+const TIMEOUT: Duration = Duration::from_millis(2500);
+/// Two changes that are so far apart have different times on every server.
+const APART: Duration = Duration::from_millis(30);
+
+fn changed(path: &Path) -> (i64, i64) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.ctime(), metadata.ctime_nsec())
+}
+
+/// The time of a folder is shown as the server has it, soon at the latest.
+#[track_caller]
+fn is_soon_the_servers(scene: &Scene, name: &str) {
+    // SMB counts in units of 100 ns.
+    let units = |time: Timespec| (time.tv_sec, time.tv_nsec / 100);
+    let is_the_same = || units(modified(&scene.here(name))) == units(modified(&scene.there(name)));
+    assert!(
+        wait_until(TIMEOUT, is_the_same),
+        "{name}: {:?}",
+        (modified(&scene.here(name)), modified(&scene.there(name)))
+    );
+}
+
+/// With the program's defaults, under which a folder's attributes are kept for a second and longer.
+#[test]
+fn a_folder_made_here_shows_its_new_time_at_once() {
+    let scene = Scene::on(Kind::Smbd);
+    type Work = fn(&Path);
+    let works: [(&str, Work); 6] = [
+        ("a new file", |folder| fs::write(folder.join("file"), "x").unwrap()),
+        ("a new folder", |folder| fs::create_dir(folder.join("folder")).unwrap()),
+        ("a renamed file", |folder| fs::rename(folder.join("file"), folder.join("renamed")).unwrap()),
+        ("a renamed folder", |folder| fs::rename(folder.join("folder"), folder.join("moved")).unwrap()),
+        ("a removed file", |folder| fs::remove_file(folder.join("renamed")).unwrap()),
+        ("a removed folder", |folder| fs::remove_dir(folder.join("moved")).unwrap()),
+    ];
+    let mut late = Vec::new();
+    for round in 0..20 {
+        let (name, pause) = (format!("{round}"), if round % 2 == 0 { APART } else { Duration::ZERO });
+        fs::create_dir(scene.here(&name)).unwrap();
+        for (what, work) in works {
+            let before = modified(&scene.here(&name));
+            thread::sleep(pause);
+            work(&scene.here(&name));
+            let (here, there) = (modified(&scene.here(&name)), modified(&scene.there(&name)));
+            if pause > Duration::ZERO && here <= before || here < before {
+                late.push(format!(
+                    "{what}, round {round}: {here:?} is shown after {before:?}, the server has {there:?}"
+                ));
+            }
+        }
+        is_soon_the_servers(&scene, &name);
+    }
+    assert!(late.is_empty(), "{} of 120 are late:\n{}", late.len(), late.join("\n"));
+}
+
+#[test]
+fn a_name_moved_from_folder_to_folder_changes_the_time_of_both() {
+    let scene = Scene::on(Kind::Smbd);
+    for round in 0..10 {
+        let folders = [format!("from {round}"), format!("to {round}")];
+        folders.iter().for_each(|folder| fs::create_dir(scene.here(folder)).unwrap());
+        fs::write(scene.here(&folders[0]).join("file"), "x").unwrap();
+        let times = || folders.each_ref().map(|folder| modified(&scene.here(folder)));
+        let before = times();
+        thread::sleep(APART);
+        fs::rename(scene.here(&folders[0]).join("file"), scene.here(&folders[1]).join("file")).unwrap();
+        let after = times();
+        assert!(after[0] > before[0] && after[1] > before[1], "round {round}: {before:?}, {after:?}");
+        folders.iter().for_each(|folder| is_soon_the_servers(&scene, folder));
+    }
+}
+
+#[test]
+fn the_target_of_a_copy_by_the_server_shows_its_new_time_and_size_at_once() {
+    let scene = Scene::on(Kind::Smbd);
+    for (round, length) in [10, 100_000, 3_000_000].into_iter().enumerate() {
+        for existing in [true, false] {
+            let target = scene.here(format!("target {round} {existing}"));
+            fs::write(scene.here("source"), vec![1; length]).unwrap();
+            fs::write(&target, "old").unwrap();
+            if existing {
+                set(&target, NEW_YEAR, NEW_YEAR);
+            }
+            let (from, to) =
+                (File::open(scene.here("source")).unwrap(), File::options().write(true).open(&target).unwrap());
+            let before = modified(&target);
+            thread::sleep(APART);
+            let mut left = length;
+            while left > 0 {
+                left -= copy_file_range(&from, None, &to, None, left).unwrap();
+            }
+            assert_eq!(fs::metadata(&target).unwrap().len(), length as u64);
+            assert!(modified(&target) > before, "{length} bytes, an old target: {existing}: {before:?}");
+        }
+    }
+}
+
+#[test]
+fn chmod_rename_and_utimes_move_the_time_of_change() {
+    let scene = Scene::on(Kind::Smbd);
+    type Work = fn(&Path);
+    let works: [(&str, Work); 4] = [
+        ("chmod -w", |path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o444)).unwrap()),
+        ("chmod +w", |path| fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap()),
+        ("utimes", |path| set(path, NEW_YEAR, LEAP_DAY)),
+        ("mv there and back", |path| {
+            fs::rename(path, path.with_extension("moved")).unwrap();
+            fs::rename(path.with_extension("moved"), path).unwrap();
+        }),
+    ];
+    let mut late = Vec::new();
+    for round in 0..5 {
+        let path = scene.here(format!("{round}"));
+        fs::write(&path, "x").unwrap();
+        for (what, work) in works {
+            let before = changed(&path);
+            thread::sleep(APART);
+            work(&path);
+            if changed(&path) <= before {
+                late.push(format!("{what}, round {round}: {before:?} before, {:?} after", changed(&path)));
+            }
+        }
+    }
+    assert!(late.is_empty(), "{} of 20 do not move it:\n{}", late.len(), late.join("\n"));
+}
+
+/// Of a file that is in use here. Of others a watch of their folder vouches for the attributes, and no server reports this time.
+#[test]
+fn the_time_of_the_last_access_of_a_file_in_use_is_the_servers_within_the_timeout() {
+    let scene = Scene::on(Kind::Smbd);
+    fs::write(scene.here("file"), "x").unwrap();
+    for (round, time) in [NEW_YEAR, LEAP_DAY].into_iter().cycle().enumerate().take(4) {
+        let open = File::open(scene.here("file")).unwrap();
+        assert_eq!(fs::read(scene.here("file")).unwrap(), b"x");
+        set(&scene.there("file"), time, OMIT);
+        let is_seen = wait_until(TIMEOUT, || accessed(&scene.here("file")) == time);
+        assert!(is_seen, "round {round}: {:?}, the server has {time:?}", accessed(&scene.here("file")));
+        drop(open);
+    }
 }

@@ -1,6 +1,6 @@
 //! What the share in memory promises about leases.
 
-use super::super::{Event, Leases as _};
+use super::super::{Event, Leases as _, Refusal};
 use super::*;
 
 const KEY: LeaseKey = LeaseKey(1);
@@ -149,4 +149,82 @@ async fn a_lost_connection_takes_every_lease() {
     assert_eq!(events.next().await, Some(Event::SessionRestored));
     share.open_as_stranger("file").await;
     assert_eq!(share.read(&file, 0, 10).await.unwrap(), "data");
+}
+
+/// A path of the share.
+fn path(name: &str) -> RemotePath {
+    RemotePath::parse(name)
+}
+
+#[tokio::test]
+async fn a_file_that_is_open_is_removed_aside_and_goes_with_its_last_open() {
+    let share = MemoryShare::new();
+    share.put("file", b"old");
+    let stranger = share.open_as_stranger("file").await;
+    let (file, aside) = (path("file"), path(".aside"));
+    assert!(share.remove(&file, FileKind::File, None, None, Some(&aside)).await.unwrap());
+    assert_eq!(share.names(""), [".aside"]);
+    assert_eq!(share.stat(&aside).await.unwrap_err().refusal(), Some(Refusal::DeletePending));
+    assert!(!share.is_unused(&aside).await.unwrap(), "it is open until then");
+    share.create_directory(&file).await.unwrap();
+    share.close_stranger(stranger);
+    assert_eq!(share.names(""), ["file"]);
+}
+
+#[tokio::test]
+async fn without_another_name_a_removed_file_keeps_its_own_until_it_is_closed() {
+    let share = MemoryShare::new();
+    share.put("file", b"old");
+    let stranger = share.open_as_stranger("file").await;
+    assert!(!share.remove(&path("file"), FileKind::File, None, None, None).await.unwrap());
+    assert_eq!(share.create_directory(&path("file")).await.unwrap_err().refusal(), Some(Refusal::Exists));
+    share.close_stranger(stranger);
+    assert!(share.names("").is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_nobody_has_open_is_never_aside() {
+    let share = MemoryShare::new();
+    share.put("file", b"old");
+    let aside = path("missing/aside");
+    assert!(share.remove(&path("file"), FileKind::File, None, None, Some(&aside)).await.unwrap());
+    share.put("file", b"old");
+    let stranger = share.open_as_stranger("file").await;
+    assert!(!share.is_unused(&path("file")).await.unwrap());
+    share.close_stranger(stranger);
+    assert!(share.is_unused(&path("file")).await.unwrap());
+    assert_eq!(share.is_unused(&path("other")).await.unwrap_err().refusal(), Some(Refusal::Absent));
+}
+
+#[tokio::test]
+async fn an_open_that_shares_nothing_is_in_the_way_of_everything() {
+    let share = MemoryShare::new();
+    share.put("file", b"old");
+    let stranger = share.open_alone_as_stranger("file").await;
+    let (file, other) = (path("file"), path("other"));
+    let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
+    let refusals = [
+        share.open(&file, how).await.unwrap_err(),
+        share.remove(&file, FileKind::File, None, None, Some(&other)).await.unwrap_err(),
+        share.rename(&file, &other, false, None).await.unwrap_err(),
+    ];
+    assert!(refusals.iter().all(|error| error.refusal() == Some(Refusal::Busy)), "{refusals:?}");
+    share.close_stranger(stranger);
+    share.rename(&file, &other, false, None).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_open_file_is_replaced_and_read_on() {
+    let share = MemoryShare::new();
+    share.put("file", b"old");
+    share.put("new", b"new");
+    let how = OpenHow { read: true, write: true, disposition: Disposition::Open, readonly: false, lease: None };
+    let (file, ..) = share.open(&path("file"), how).await.unwrap();
+    let refused = share.rename(&path("new"), &path("file"), true, None).await.unwrap_err();
+    assert_eq!(refused.refusal(), Some(Refusal::Denied));
+    share.replace(&path("new"), &path("file"), None, &path(".aside")).await.unwrap();
+    assert_eq!(share.data("file").unwrap(), b"new");
+    assert_eq!(share.read(&file, 0, 10).await.unwrap(), "old");
+    share.close(&file).await.unwrap();
+    assert_eq!(share.names(""), ["file"]);
 }

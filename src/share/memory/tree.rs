@@ -1,5 +1,7 @@
 //! The files of the share in memory.
 
+mod removal;
+
 use super::super::leases::Grant;
 use super::grants::Grants;
 use super::watches::Watchers;
@@ -42,6 +44,8 @@ struct Node {
 struct Opening {
     node: u64,
     how: OpenHow,
+    /// No other open may do anything with the file.
+    shares_nothing: bool,
 }
 
 impl Tree {
@@ -256,7 +260,7 @@ impl Tree {
         };
         self.node(id).opens += 1;
         self.next += 1;
-        self.opens.insert(self.next, Opening { node: id, how });
+        self.opens.insert(self.next, Opening { node: id, how, shares_nothing: false });
         let open = self.next;
         Ok((open, self.told(id), action))
     }
@@ -269,6 +273,7 @@ impl Tree {
         if how.write && attributes.has(Attributes::READONLY) {
             return Err(NtStatus::ACCESS_DENIED);
         }
+        self.check_shared(id)?;
         if !matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf) {
             return Ok(CreateAction::Opened);
         }
@@ -279,7 +284,7 @@ impl Tree {
 
     /// What an open is granted of the lease that it asked for.
     pub(super) fn grant(&mut self, open: u64) -> Grant {
-        let Opening { node, how } = self.opens[&open];
+        let Opening { node, how, .. } = self.opens[&open];
         let Some(lease) = how.lease.filter(|_| self.behaviour.leases) else { return Grant::Nothing };
         let alone = self.keys(node).all(|key| key == Some(lease.key));
         self.grants.grant(node, lease, alone)
@@ -348,7 +353,7 @@ impl Tree {
     }
 
     pub(super) fn close(&mut self, open: u64) -> Answer<Metadata> {
-        let Opening { node: id, how } = self.opens.remove(&open).ok_or(NtStatus::FILE_CLOSED)?;
+        let Opening { node: id, how, .. } = self.opens.remove(&open).ok_or(NtStatus::FILE_CLOSED)?;
         if let Some(lease) = how.lease
             && !self.keys(id).any(|key| key == Some(lease.key))
         {
@@ -407,62 +412,6 @@ impl Tree {
         let node = self.fresh(Attributes::DIRECTORY, parent);
         let id = self.attach(parent, &name, node);
         Ok(self.told(id))
-    }
-
-    pub(super) fn remove(&mut self, path: &RemotePath, kind: FileKind) -> Answer<()> {
-        let id = self.find(path)?;
-        let node = &self.nodes[&id];
-        match (kind, node.metadata.kind()) {
-            (FileKind::File, FileKind::Directory) => return Err(NtStatus::FILE_IS_A_DIRECTORY),
-            (FileKind::Directory, FileKind::File) => return Err(NtStatus::NOT_A_DIRECTORY),
-            _ => {}
-        }
-        if !node.children.is_empty() {
-            return Err(NtStatus::DIRECTORY_NOT_EMPTY);
-        }
-        if node.metadata.attributes.has(Attributes::READONLY) {
-            return Err(NtStatus::CANNOT_DELETE);
-        }
-        if node.opens > 0 {
-            self.node(id).delete_pending = true;
-            self.watchers.deleted(id);
-        } else {
-            self.remove_now(id);
-        }
-        Ok(())
-    }
-
-    /// MS-FSA 2.1.5.14.11.
-    pub(super) fn rename(&mut self, from: &RemotePath, to: &RemotePath, replace: bool) -> Answer<()> {
-        let id = self.find(from)?;
-        let (parent, name) = self.split(to)?;
-        if self.has_open_files(id) {
-            return Err(NtStatus::ACCESS_DENIED);
-        }
-        if let Some((_, target)) = self.nodes[&parent].children.get(&self.fold(&name)).cloned()
-            && target != id
-        {
-            if !replace {
-                return Err(NtStatus::OBJECT_NAME_COLLISION);
-            }
-            let node = &self.nodes[&target];
-            let kept = Attributes::READONLY | Attributes::DIRECTORY;
-            if node.metadata.attributes.0 & kept != 0 || node.opens > 0 {
-                return Err(NtStatus::ACCESS_DENIED);
-            }
-            self.remove_now(target);
-        }
-        self.unlink(id);
-        self.link(parent, &name, id);
-        let now = self.tick();
-        self.node(id).metadata.changed = now;
-        Ok(())
-    }
-
-    /// Whether a directory has open files in it, which keep it where it is.
-    fn has_open_files(&self, directory: u64) -> bool {
-        let mut inside = self.nodes[&directory].children.values();
-        inside.any(|(_, child)| self.nodes[child].opens > 0 || self.has_open_files(*child))
     }
 
     pub(super) fn list(&mut self, path: &RemotePath) -> Answer<Vec<DirEntry>> {

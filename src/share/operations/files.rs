@@ -124,6 +124,7 @@ impl Files for SmbShare {
     }
 
     async fn close(&self, file: &SmbFile) -> Result<Option<Metadata>> {
+        let _closing = file.key().and_then(|key| self.leases.begin_to_close(key));
         // Marked first: an open that is being made again meanwhile is then closed by one or the other.
         if !file.take() {
             return Ok(None);

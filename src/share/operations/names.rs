@@ -1,6 +1,8 @@
 //! Names, each operation as the compound that carries it.
 
 use super::existing;
+use super::removal::Removal;
+use super::replacing::Replacing;
 use crate::share::file::Open;
 use crate::share::listing::SmbListing;
 use crate::share::replay::{self, Outcome};
@@ -58,14 +60,35 @@ impl Names for SmbShare {
         kind: FileKind,
         lease: Option<LeaseKey>,
         known: Option<FileIdentity>,
+        aside: Option<&RemotePath>,
     ) -> Result<bool> {
-        match self.remove_as(path, kind, lease, known).await {
+        let removal = Removal { path, lease, known, aside };
+        let removed = match kind {
+            FileKind::Directory => self.remove_directory(removal).await,
+            FileKind::File => self.remove_file(removal).await,
+        };
+        let removed = match removed {
             // The lease is of another file, which had this name.
             Err(error) if lease.is_some() && error.nt_status() == Some(NtStatus::INVALID_PARAMETER) => {
-                self.remove_as(path, kind, None, known).await
+                self.remove_file(Removal { lease: None, ..removal }).await
             }
-            result => result.map_err(|error| self.refused_change(error)),
-        }
+            result => result,
+        };
+        removed.map_err(|error| self.refused_change(error))
+    }
+
+    async fn is_unused(&self, path: &RemotePath) -> Result<bool> {
+        self.is_file_unused(path).await
+    }
+
+    async fn replace(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        known: Option<FileIdentity>,
+        aside: &RemotePath,
+    ) -> Result<()> {
+        self.replace_file(Replacing { from, to, known, aside }).await
     }
 
     async fn rename(
@@ -118,7 +141,7 @@ impl Names for SmbShare {
     }
 
     fn clock(&self) -> FileTime {
-        let clock = self.tree().terms.clock.now();
+        let clock = self.tree().terms.clock.at_least(std::time::Instant::now());
         clock.map_or_else(|| FileTime::from(std::time::SystemTime::now()), FileTime)
     }
 
@@ -137,45 +160,27 @@ impl Names for SmbShare {
 }
 
 impl SmbShare {
-    /// Removes what is at a path, by an open that belongs to this lease if there is one.
-    async fn remove_as(
-        &self,
-        path: &RemotePath,
-        kind: FileKind,
-        lease: Option<LeaseKey>,
-        known: Option<FileIdentity>,
-    ) -> Result<bool> {
+    /// Removes an empty directory; whether its name is free. Another client may have it open, and keep its name taken.
+    async fn remove_directory(&self, removal: Removal<'_>) -> Result<bool> {
+        let Removal { path, known, .. } = removal;
         let task = Task { operation: "DELETE", path };
-        let terms = self.tree().terms.clone();
-        // What this client has open goes with its CLOSE, behind the removal. But the removal would break an oplock of its
-        // own, or its lease on the directory: then the CLOSE has to come first, in a frame of its own.
-        let breaks_own = match kind {
-            FileKind::File => lease.is_some() && !terms.leasing,
-            FileKind::Directory => terms.directory_leasing,
-        };
-        if breaks_own {
+        // What this client has open goes with its CLOSE, behind the removal. But the removal would break its lease on the
+        // directory: then the CLOSE has to come first, in a frame of its own.
+        if self.tree().terms.directory_leasing {
             self.send_closes();
         }
-        let option = match kind {
-            FileKind::File => options::NON_DIRECTORY,
-            FileKind::Directory => options::DIRECTORY,
-        };
-        let requests = |tree: &Tree| {
-            let wanted = lease.map_or_else(|| self.wanted_for(path), |key| self.wanted_under(key, path, &tree.terms));
-            let open = existing(path, access::DELETE | access::READ_ATTRIBUTES, option, wanted);
+        // An open for attributes alone breaks no lease.
+        let look = existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
+        let after = [look.unrelated(), create::close(RELATED_FILE)];
+        let requests = || {
+            let open =
+                existing(path, access::DELETE | access::READ_ATTRIBUTES, options::DIRECTORY, self.wanted_for(path));
             vec![open, info::set_delete(RELATED_FILE), create::close(RELATED_FILE)]
         };
-        // Another client may have the directory open, and keep its name taken. An open for attributes alone breaks no lease.
-        let after = match kind {
-            FileKind::File => Vec::new(),
-            FileKind::Directory => {
-                let look = existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
-                vec![look.unrelated(), create::close(RELATED_FILE)]
-            }
-        };
         let attempt =
-            async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(&tree), &after, deadline).await;
-        let change = replay::Change { doubt: Doubt::Removal { kind, known }, path, target: None };
+            async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(), &after, deadline).await;
+        let doubt = Doubt::Removal { kind: FileKind::Directory, known };
+        let change = replay::Change { doubt, path, target: None };
         let mut replies = match self.carry_out(task, change, attempt).await? {
             Outcome::Verified(done) => return Ok(done.is_free),
             Outcome::Answered(_, replies) => replies,

@@ -25,8 +25,12 @@ impl Watches for SmbShare {
         watch.lease()
     }
 
-    async fn changes(&self, watch: &SmbWatch) -> Result<Option<Vec<DirChange>>> {
-        watch.changes(self).await
+    async fn changes(&self, watch: &SmbWatch, armed: impl FnOnce() + Send) -> Result<Option<Vec<DirChange>>> {
+        watch.changes(self, armed).await
+    }
+
+    async fn is_being_removed(&self, watch: &SmbWatch) -> Result<bool> {
+        watch.is_being_removed(self).await
     }
 
     fn unwatch(&self, watch: &SmbWatch) {

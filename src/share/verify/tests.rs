@@ -18,7 +18,7 @@ fn file(file_id: u64, created: u64) -> Metadata {
 
 /// It was made.
 fn ours(found: Metadata) -> Verdict {
-    Verdict::Done(Done { found, is_free: false })
+    Verdict::Done(Done { found, ..Done::default() })
 }
 
 fn folder(file_id: u64, created: u64) -> Metadata {
@@ -81,6 +81,19 @@ fn times_that_are_cut_off_to_seconds_are_ours_in_the_second_of_the_request() {
     assert!(matches!(decide(second), Verdict::Done(_)));
     assert_eq!(decide(second - SECOND), COLLISION);
     assert_eq!(decide(second - 1), COLLISION, "a server with finer times made it before");
+}
+
+#[test]
+fn what_is_aside_was_removed_and_has_to_be_removed_there_if_the_server_did_not() {
+    let aside =
+        |seen, target| Doubt::Removal { kind: FileKind::File, known: known(7, BEFORE) }.decide(seen, target, WINDOW);
+    let left = Verdict::Done(Done { is_free: true, is_aside: true, ..Done::default() });
+    assert_eq!(aside(Seen::Absent, Seen::Absent), gone(true));
+    assert_eq!(aside(Seen::Absent, Seen::Pending), gone(true));
+    assert_eq!(aside(Seen::Absent, there(file(7, BEFORE))), left);
+    assert_eq!(aside(there(file(8, AFTER)), there(file(7, BEFORE))), left, "another client has used the name again");
+    assert_eq!(aside(there(file(8, 0)), Seen::Pending), gone(true), "which needs no proof then");
+    assert_eq!(aside(there(file(7, BEFORE)), Seen::Absent), Verdict::Again);
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) struct Active<O> {
     pub(super) writes: InFlight,
     pub(super) breaks: Breaks,
     /// What is read is believed for the timeout only, and an end of that is scheduled.
-    pub(super) fading: bool,
+    pub(super) expires: bool,
 }
 
 impl<O: Clone> Active<O> {
@@ -58,7 +58,7 @@ impl<O: Clone> Active<O> {
             failures: Failures::default(),
             writes: InFlight::default(),
             breaks: Breaks::default(),
-            fading: false,
+            expires: false,
         }
     }
 

@@ -4,8 +4,8 @@
 //! crossed a change by this mount may report the time before the change: [`KnownAttributes::store`] recognises it by the
 //! [`FetchToken`] taken before the fetch, and keeps what is known.
 
+use super::estimates::EstimatedTimes;
 use crate::share::{Change, FileTime, Metadata};
-use crate::vfs::catalogue::Vouched;
 use std::time::{Duration, Instant};
 
 /// Taken before metadata is fetched, so that what comes back can be weighed against what this mount
@@ -13,10 +13,22 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FetchToken(u64);
 
+/// What is known from elsewhere to be still true of a file's attributes: from a watch of its directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StillTrue {
+    /// Of what was fetched then or later...
+    pub since: Instant,
+    /// ... it is known that it was still true then.
+    pub until: Instant,
+}
+
 /// What is known of a file's attributes.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownAttributes {
     metadata: Metadata,
+    /// The time of the last write that the server reported last, or that this mount set.
+    reported_write: FileTime,
+    times: EstimatedTimes,
     /// When the server said all of it; `None` once this mount has changed something whose outcome
     /// only the server knows.
     fetched: Option<Instant>,
@@ -42,6 +54,8 @@ impl KnownAttributes {
     pub(crate) fn unknown(metadata: Metadata) -> KnownAttributes {
         KnownAttributes {
             metadata,
+            reported_write: metadata.modified,
+            times: EstimatedTimes::default(),
             fetched: None,
             changes: 0,
             estimated: false,
@@ -55,17 +69,22 @@ impl KnownAttributes {
         &self.metadata
     }
 
+    /// What stat(2) shows: the metadata, with the times of changes by this mount that the server has not reported yet.
+    pub(crate) fn shown(&self, now: Instant) -> Metadata {
+        self.times.over(self.metadata, now)
+    }
+
     /// When the server reported all of it; `None` once this mount has changed any of it.
     pub(crate) fn known_since(&self) -> Option<Instant> {
         self.fetched.filter(|_| !self.estimated)
     }
 
-    /// For how much longer all of it may be believed; `None` if not at all. `vouched` says of what was fetched
+    /// For how much longer all of it may be believed; `None` if not at all. `still_true` says of what was fetched
     /// that it is still true.
-    pub(crate) fn remaining(&self, now: Instant, timeout: Duration, vouched: Option<Vouched>) -> Option<Duration> {
+    pub(crate) fn remaining(&self, now: Instant, timeout: Duration, still_true: Option<StillTrue>) -> Option<Duration> {
         let fetched = self.fetched?;
-        let vouched = vouched.filter(|vouched| vouched.since <= fetched && !self.estimated);
-        let age = now.saturating_duration_since(vouched.map_or(fetched, |vouched| vouched.until.max(fetched)));
+        let still_true = still_true.filter(|still_true| still_true.since <= fetched && !self.estimated);
+        let age = now.saturating_duration_since(still_true.map_or(fetched, |still_true| still_true.until.max(fetched)));
         timeout.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 
@@ -82,10 +101,11 @@ impl KnownAttributes {
         takes
     }
 
-    /// Takes what a listing said that began at `fetched`, if nothing newer is known and nothing was changed since. Says
+    /// Takes what a listing said that began at `fetched`, if nothing newer is known and this mount changed nothing since. Says
     /// whether it did.
     pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) -> bool {
-        let known = self.fetched.or(self.unknown_since);
+        // A changed entry leaves a directory's attributes fetched.
+        let known = self.fetched.or(self.unknown_since).map(|known| self.changed_at.map_or(known, |at| at.max(known)));
         let takes = known.is_some_and(|known| known < fetched);
         if takes {
             self.take(metadata, fetched);
@@ -93,8 +113,21 @@ impl KnownAttributes {
         takes
     }
 
+    /// Takes the time of the last access of what a listing reported that began at `fetched`, if that is newer and otherwise the
+    /// same.
+    pub(crate) fn accessed(&mut self, listed: &Metadata, fetched: Instant) {
+        let is_same = Metadata { accessed: listed.accessed, ..self.metadata } == *listed;
+        if is_same && self.fetched.is_some_and(|known| known < fetched) {
+            self.metadata.accessed = listed.accessed;
+        }
+    }
+
     fn take(&mut self, metadata: Metadata, fetched: Instant) {
         self.resized |= self.metadata.size != metadata.size;
+        if self.reported_write != metadata.modified {
+            self.times.write_time_known();
+        }
+        self.reported_write = metadata.modified;
         self.metadata = metadata;
         self.fetched = Some(fetched);
         self.estimated = false;
@@ -115,21 +148,38 @@ impl KnownAttributes {
         self.resized
     }
 
-    /// This mount wrote, and what it wrote ends at `end`. Times are the server's to tell.
-    pub(crate) fn wrote(&mut self, end: u64, now: Instant) {
+    /// This mount wrote at `clock` by the server's clock, and what it wrote ends at `end`.
+    pub(crate) fn wrote(&mut self, end: u64, clock: FileTime, now: Instant) {
         self.metadata.size = self.metadata.size.max(end);
         self.metadata.allocation = self.metadata.allocation.max(self.metadata.size);
+        self.times.wrote(clock, now);
         self.changed(now);
     }
 
     /// A program wrote up to `end`, and the data is dirty: the time is this client's until the server has it.
     pub(crate) fn wrote_dirty(&mut self, end: u64, clock: FileTime, now: Instant) {
-        self.wrote(end, now);
+        self.wrote(end, clock, now);
         (self.metadata.modified, self.metadata.changed) = (clock, clock);
     }
 
-    /// This mount changed this much. What the server does besides is not known.
-    pub(crate) fn applied(&mut self, change: &Change, now: Instant) {
+    /// The server has answered for all dirty data: only it knows the file's times from now on, and may report them late.
+    pub(crate) fn sent(&mut self, now: Instant) {
+        self.times.sent(now);
+        self.changed(now);
+    }
+
+    /// This mount changed this much at `clock` by the server's clock. What the server does besides is not known.
+    pub(crate) fn applied(&mut self, change: &Change, clock: FileTime, now: Instant) {
+        let before = self.shown(now);
+        match (change.modified, change.size) {
+            (Some(modified), _) => {
+                self.reported_write = modified;
+                self.times.write_time_known();
+            }
+            (None, Some(_)) => self.times.wrote(clock, now),
+            (None, None) => {}
+        }
+        self.times.changed(&before, clock);
         let metadata = &mut self.metadata;
         if let Some(size) = change.size {
             metadata.size = size;
@@ -139,6 +189,12 @@ impl KnownAttributes {
         metadata.accessed = change.accessed.unwrap_or(metadata.accessed);
         metadata.modified = change.modified.unwrap_or(metadata.modified);
         metadata.attributes = change.attributes.unwrap_or(metadata.attributes);
+        self.changed(now);
+    }
+
+    /// This mount renamed the file at `clock` by the server's clock.
+    pub(crate) fn name_changed(&mut self, clock: FileTime, now: Instant) {
+        self.times.changed(&self.shown(now), clock);
         self.changed(now);
     }
 
@@ -179,6 +235,7 @@ impl KnownAttributes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::share::Attributes;
 
     const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -200,7 +257,7 @@ mod tests {
         let start = Instant::now();
         let mut known = KnownAttributes::fetched(metadata(1), start);
         let token = known.token();
-        known.wrote(500, start);
+        known.wrote(500, FileTime(0), start);
         assert!(!known.store(metadata(1), token, start));
         assert_eq!(known.metadata().size, 500);
         assert_eq!(known.remaining(start, TIMEOUT, None), None, "its times are not known");
@@ -211,7 +268,65 @@ mod tests {
     #[test]
     fn changes_by_this_mount_are_seen_at_once() {
         let mut known = KnownAttributes::fetched(metadata(5000), Instant::now());
-        known.applied(&Change { size: Some(10), modified: Some(FileTime(7)), ..Change::default() }, Instant::now());
+        let change = Change { size: Some(10), modified: Some(FileTime(7)), ..Change::default() };
+        known.applied(&change, FileTime(9000), Instant::now());
         assert_eq!((known.metadata().size, known.metadata().modified), (10, FileTime(7)));
+    }
+
+    /// A server's answer, from which nothing is known but the times.
+    fn reported(modified: u64, changed: u64) -> Metadata {
+        Metadata { modified: FileTime(modified), changed: FileTime(changed), ..metadata(1) }
+    }
+
+    fn times(known: &KnownAttributes, now: Instant) -> (u64, u64) {
+        let shown = known.shown(now);
+        (shown.modified.0, shown.changed.0)
+    }
+
+    #[test]
+    fn a_change_or_a_rename_moves_the_change_time_also_where_the_server_keeps_none() {
+        let now = Instant::now();
+        let mut known = KnownAttributes::fetched(reported(100, 100), now);
+        let readonly = Change { attributes: Some(Attributes(1)), ..Change::default() };
+        known.applied(&readonly, FileTime(200), now);
+        assert_eq!(times(&known, now), (100, 200));
+        assert!(known.store(reported(100, 100), known.token(), now));
+        assert_eq!(times(&known, now), (100, 200), "the server reports the time of the last write");
+        known.name_changed(FileTime(300), now);
+        assert_eq!(known.remaining(now, TIMEOUT, None), None, "the server is asked");
+        assert!(known.store(reported(100, 100), known.token(), now));
+        assert_eq!(times(&known, now), (100, 300));
+        known.applied(&Change { modified: Some(FileTime(5)), ..Change::default() }, FileTime(400), now);
+        assert!(known.store(reported(5, 5), known.token(), now));
+        assert_eq!(times(&known, now), (5, 400));
+        assert!(known.store(reported(500, 500), known.token(), now), "another client wrote");
+        assert_eq!(times(&known, now), (500, 500));
+        assert_eq!(known.metadata().changed, FileTime(500));
+    }
+
+    #[test]
+    fn a_write_is_shown_at_once_and_until_the_server_notes_it() {
+        let now = Instant::now();
+        let mut known = KnownAttributes::fetched(reported(100, 100), now);
+        known.wrote(50, FileTime(200), now);
+        assert!(known.store(reported(100, 100), known.token(), now), "its time is not noted yet");
+        assert_eq!(times(&known, now), (200, 200));
+        assert!(known.store(reported(190, 190), known.token(), now));
+        assert_eq!(times(&known, now), (190, 190), "the server's time, though it is earlier");
+        known.applied(&Change { size: Some(3), ..Change::default() }, FileTime(300), now);
+        assert_eq!(times(&known, now), (300, 300));
+        known.applied(&Change { modified: Some(FileTime(7)), ..Change::default() }, FileTime(400), now);
+        assert_eq!(times(&known, now), (7, 400), "a program has set the time");
+    }
+
+    #[test]
+    fn a_listing_from_before_a_change_is_not_taken() {
+        let (start, later) = (Instant::now(), Instant::now() + TIMEOUT);
+        let mut known = KnownAttributes::fetched(reported(100, 100), start);
+        known.entries_changed(FileTime(200), later);
+        assert!(!known.store_older(reported(100, 100), start + TIMEOUT / 2));
+        assert_eq!(times(&known, later), (200, 200));
+        assert!(known.store_older(reported(210, 210), later + TIMEOUT));
+        assert_eq!(times(&known, later), (210, 210));
     }
 }

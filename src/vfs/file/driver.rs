@@ -4,21 +4,24 @@
 //! that its action promises. A CLOSE is on its way when `event` returns, so that the request that removes the file next can
 //! take it along in its frame.
 
+mod coherence;
+
 use super::event::{Action, Event};
 use super::kept_opens::KeptOpens;
 use super::kernel_pages::Mark;
 use super::{File, FileState};
 use crate::cache::PageCache;
 use crate::share::{After, Broken, Change, LeaseKey, Share, ShareError, Target};
-use crate::vfs::inodes::Inodes;
-use crate::vfs::kernel_view::{Forgotten, KernelView};
+use crate::vfs::kernel_view::KernelView;
+use crate::vfs::lane::Forgotten;
+use crate::vfs::policy::Policy;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -32,18 +35,27 @@ pub(crate) type Open<S> = Arc<<S as crate::share::Files>::File>;
 /// A file of a mount.
 pub(crate) type FileOf<S> = Arc<File<Open<S>>>;
 
+/// What keeps a file in the table while something of it is to be done.
+pub(crate) trait Nodes: Send + Sync {
+    /// Something of a file has ended: it goes if it is not needed any more.
+    fn collect(&self, ino: u64);
+}
+
 /// The driver of all files of a mount.
 pub(crate) struct Files<S: Share> {
     share: Arc<S>,
     cache: Arc<PageCache<ShareError>>,
     kernel: Arc<KernelView>,
-    inodes: Arc<Mutex<Inodes<Open<S>>>>,
+    policy: Policy,
+    nodes: Arc<dyn Nodes>,
     kept: Mutex<KeptOpens<FileOf<S>>>,
     leased: Mutex<Leased<S>>,
     /// Breaks that are not acknowledged yet, by their numbers.
     broken: Mutex<HashMap<u64, Broken>>,
     next_break: AtomicU64,
     next_write: AtomicU64,
+    /// The server has granted a lease.
+    grants_leases: AtomicBool,
 }
 
 /// Open files by their leases.
@@ -87,18 +99,21 @@ impl<S: Share> Files<S> {
         share: Arc<S>,
         cache: Arc<PageCache<ShareError>>,
         kernel: Arc<KernelView>,
-        inodes: Arc<Mutex<Inodes<Open<S>>>>,
+        policy: Policy,
+        nodes: Arc<dyn Nodes>,
     ) -> Arc<Files<S>> {
         Arc::new(Files {
             share,
             cache,
             kernel,
-            inodes,
+            policy,
+            nodes,
             kept: Mutex::new(KeptOpens::new()),
             leased: Mutex::new(Leased { files: HashMap::new(), opening: Vec::new(), sweep_at: SMALLEST_SWEEP }),
             broken: Mutex::default(),
             next_break: AtomicU64::new(1),
             next_write: AtomicU64::new(1),
+            grants_leases: AtomicBool::new(false),
         })
     }
 
@@ -210,16 +225,16 @@ impl<S: Share> Files<S> {
             Err(error) => tracing::warn!(%error, "a file was not closed properly"),
         }
         self.event(file, Event::Closed { open: id });
-        self.inodes.lock().collect(file.ino);
+        self.nodes.collect(file.ino);
     }
 
     /// Has the kernel forget attributes of a file, and pages if it may have any, and waits for that. Says whether it has
     /// forgotten all of it. An open gives the pages from before it, since it brings none until it is answered.
     pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>, pages: Option<Mark>) -> bool {
         let (kernel, ino) = (&self.kernel, file.ino);
-        let Some(mark) = pages else { return kernel.told(Forgotten::Attributes(ino)).await };
+        let Some(mark) = pages else { return kernel.until_forgotten(Forgotten::Attributes(ino)).await };
         // Pages may have to wait for those of the same file that are being dropped: attributes don't.
-        let told = (kernel.told(Forgotten::Attributes(ino)), kernel.told(Forgotten::Pages(ino)));
+        let told = (kernel.until_forgotten(Forgotten::Attributes(ino)), kernel.until_forgotten(Forgotten::Pages(ino)));
         let (attributes, pages) = tokio::join!(told.0, told.1);
         if pages {
             file.lock().kernel_forgot(mark);
@@ -310,6 +325,8 @@ impl<S: Share> Files<S> {
         let (left, serial) = (broken.left, broken.serial);
         self.broken.lock().insert(number, broken);
         self.event(&file, Event::Broken { number, left, serial });
+        // Another client waits for the CLOSE of what is kept: it is not to wait for company.
+        self.share.send_closes();
         None
     }
 }
@@ -356,9 +373,9 @@ impl<S: Share> Files<S> {
         self.kept.lock().expire(Instant::now())
     }
 
-    /// The server refuses more opens: the files with kept ones.
+    /// The server refuses more opens: the files with kept ones that have to go first. None if nothing is kept.
     pub(crate) fn give_way(&self) -> Vec<FileOf<S>> {
-        self.kept.lock().give_way()
+        self.kept.lock().give_way(Instant::now())
     }
 
     /// Begins to close the kept opens of files: their CLOSEs go with the next request that takes them along.

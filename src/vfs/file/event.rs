@@ -36,16 +36,25 @@ pub(crate) enum Event<'a, O> {
         data: &'a [u8],
         clock: FileTime,
     },
-    /// The server has taken data that a program waited for, up to `end`.
+    /// The server has written data that a program waited for, up to `end`, at `clock` by its clock.
     WroteThrough {
         end: u64,
+        clock: FileTime,
     },
     /// Times or attributes were set while data is dirty: they go to the server behind it.
-    Deferred(Change),
-    /// The server has applied a change, or may have.
+    Deferred {
+        change: Change,
+        clock: FileTime,
+    },
+    /// The server has applied a change at `clock` by its clock, or may have.
     Changed {
         change: Change,
+        clock: FileTime,
         done: bool,
+    },
+    /// This mount renamed the file at `clock` by the server's clock.
+    NameChanged {
+        clock: FileTime,
     },
     /// All that is dirty is wanted at the server: a close, an fsync, or an operation that must come after it.
     Drain,

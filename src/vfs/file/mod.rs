@@ -5,6 +5,7 @@
 //! | [`state`] | [`FileState`]: one file as a plain value, events in, actions out |
 //! | `active` | the part of it that is there while the file is open here or at the server |
 //! | [`attributes`], [`version`] | what the server has reported of the file and of its data, and how old that is |
+//! | `estimates` | times of changes by this mount that the server has not reported yet |
 //! | [`handle`], `server_open` | handles of the kernel, and opens at the server |
 //! | `flushes`, `in_flight`, `breaking` | FLUSH requests, writes of the kernel and lease breaks under way |
 //! | [`kernel_pages`] | whether the kernel may have pages of the file |
@@ -18,6 +19,7 @@ mod active;
 pub(crate) mod attributes;
 mod breaking;
 pub(crate) mod driver;
+mod estimates;
 pub(crate) mod event;
 mod flushes;
 pub(crate) mod handle;

@@ -13,14 +13,13 @@
 //! - A failure is reported to each handle that was open when it happened.
 
 use super::active::Active;
-use super::attributes::{FetchToken, KnownAttributes};
+use super::attributes::{FetchToken, KnownAttributes, StillTrue};
 use super::event::{Action, Event};
 use super::handle::{Access, Occasion};
 use super::kernel_pages::{KernelPages, Mark};
 use super::server_open::Use;
 use super::version::DataValidity;
-use crate::share::{Caching, Change, Granted, LeaseKey, Metadata, ShareError};
-use crate::vfs::catalogue::Vouched;
+use crate::share::{Caching, Change, FileTime, Granted, LeaseKey, Metadata, ShareError};
 use crate::vfs::policy::Policy;
 use bytes::Bytes;
 use std::ops::Range;
@@ -105,12 +104,13 @@ impl<O: Clone> FileState<O> {
                 self.version.changed();
                 self.with_active(|active| active.wrote(handle, offset, data, actions));
             }
-            Event::WroteThrough { end } => self.attributes.wrote(end, now),
-            Event::Deferred(change) => {
-                self.attributes.applied(&change, now);
+            Event::WroteThrough { end, clock } => self.attributes.wrote(end, clock, now),
+            Event::Deferred { change, clock } => {
+                self.attributes.applied(&change, clock, now);
                 self.with_active(|active| active.defer(change));
             }
-            Event::Changed { change, done } => self.changed(&change, done, now, actions),
+            Event::Changed { change, clock, done } => self.changed(&change, clock, done, now, actions),
+            Event::NameChanged { clock } => self.attributes.name_changed(clock, now),
             Event::Drain => self.with_active(|active| active.send_all(actions)),
             Event::Lingered => self.with_active(|active| active.lingered(actions)),
             Event::Sent { job, result } => {
@@ -161,16 +161,16 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// The last dirty byte has reached the server: only it knows the file's times from now on.
+    /// The last dirty byte may have reached the server.
     fn cleaned(&mut self, now: Instant) {
         if !self.is_dirty() {
-            self.attributes.changed(now);
+            self.attributes.sent(now);
         }
     }
 
-    fn changed(&mut self, change: &Change, done: bool, now: Instant, actions: &mut Vec<Action<O>>) {
+    fn changed(&mut self, change: &Change, clock: FileTime, done: bool, now: Instant, actions: &mut Vec<Action<O>>) {
         match done {
-            true => self.attributes.applied(change, now),
+            true => self.attributes.applied(change, clock, now),
             false => self.attributes.changed(now),
         }
         if let Some(size) = change.size {
@@ -231,13 +231,18 @@ impl<O: Clone> FileState<O> {
             && self.version.validate((&metadata).into(), fetched)
     }
 
+    /// A listing that began at `fetched` reported when the file was read last.
+    pub(crate) fn accessed(&mut self, listed: &Metadata, fetched: Instant) {
+        self.attributes.accessed(listed, fetched);
+    }
+
     /// This mount changed something about the file; only the server knows what that did to its times.
     pub(crate) fn touch(&mut self, now: Instant) {
         self.attributes.changed(now);
     }
 
     /// This mount changed an entry of the directory, at `clock` by the server's clock.
-    pub(crate) fn entries_changed(&mut self, clock: crate::share::FileTime, now: Instant) {
+    pub(crate) fn entries_changed(&mut self, clock: FileTime, now: Instant) {
         self.attributes.entries_changed(clock, now);
     }
 
@@ -314,6 +319,11 @@ impl<O: Clone> FileState<O> {
         self.attributes.metadata()
     }
 
+    /// What stat(2) shows; see [`KnownAttributes::shown`].
+    pub(crate) fn shown(&self, now: Instant) -> Metadata {
+        self.attributes.shown(now)
+    }
+
     pub(crate) fn size(&self) -> u64 {
         self.attributes.metadata().size
     }
@@ -324,8 +334,8 @@ impl<O: Clone> FileState<O> {
     }
 
     /// For how much longer the attributes may be believed; `None` if not at all.
-    pub(crate) fn remaining(&self, now: Instant, timeout: Duration, vouched: Option<Vouched>) -> Option<Duration> {
-        if self.is_dirty() { Some(timeout) } else { self.attributes.remaining(now, timeout, vouched) }
+    pub(crate) fn remaining(&self, now: Instant, timeout: Duration, still_true: Option<StillTrue>) -> Option<Duration> {
+        if self.is_dirty() { Some(timeout) } else { self.attributes.remaining(now, timeout, still_true) }
     }
 
     /// When the server reported all of it; `None` if that is not what is known.
@@ -429,7 +439,8 @@ impl<O: Clone> FileState<O> {
 
     /// The size, if the data of that size may be used without asking the server.
     pub(crate) fn valid_size(&self, policy: Policy, now: Instant) -> Option<u64> {
-        let is_believed = policy.believes_data(self.caching()) || policy.is_recent(self.version.validated(), now);
+        let is_believed =
+            policy.decide(self.caching()).believes_data || policy.is_recent(self.version.validated(), now);
         let is_current = self.is_dirty() || (is_believed && !self.size_in_doubt);
         is_current.then(|| self.size())
     }
@@ -437,7 +448,7 @@ impl<O: Clone> FileState<O> {
     /// The open at the server that a new handle can share, if the lease allows it: its number, and the open.
     pub(crate) fn shareable(&self, access: Access, policy: Policy) -> Option<(u64, O)> {
         let active = self.active.as_ref()?;
-        let allowed = !access.truncate && policy.may_share_open(self.caching());
+        let allowed = !access.truncate && policy.decide(self.caching()).shares_open;
         let open = active.opens.iter().find(|open| allowed && open.serves(access))?;
         Some((open.id, open.open.clone()))
     }
@@ -485,7 +496,7 @@ impl<O: Clone> FileState<O> {
     /// Whether the open of a handle may be kept when the handle goes, if it is the open's last.
     pub(crate) fn may_keep(&self, handle: u64, policy: Policy) -> bool {
         let Some(active) = self.active.as_ref() else { return false };
-        policy.may_keep_open(self.caching()) && active.is_unchanged_through(handle)
+        policy.decide(self.caching()).keeps_open && active.is_unchanged_through(handle)
     }
 
     /// Something was, or is being, changed through a handle.
@@ -519,14 +530,14 @@ impl<O: Clone> FileState<O> {
     }
 
     /// Marks the end of belief in what is read from now on, once: says whether it was not marked yet.
-    pub(crate) fn begin_fading(&mut self) -> bool {
-        self.active.as_mut().is_some_and(|active| !std::mem::replace(&mut active.fading, true))
+    pub(crate) fn begin_expiring(&mut self) -> bool {
+        self.active.as_mut().is_some_and(|active| !std::mem::replace(&mut active.expires, true))
     }
 
     /// That time has come: data is to be compared with the server's again.
-    pub(crate) fn faded(&mut self) {
+    pub(crate) fn expired(&mut self) {
         self.version.expire();
-        self.with_active(|active| active.fading = false);
+        self.with_active(|active| active.expires = false);
     }
 }
 

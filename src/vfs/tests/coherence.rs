@@ -89,7 +89,7 @@ async fn attributes_that_cross_a_write_do_not_undo_it() {
     let user = User::believing_nothing();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     let gate = user.share.hold_answer("QUERY_INFO");
-    let asking = user.vfs.getattr(attr.ino);
+    let asking = operations::getattr(&user.vfs, attr.ino);
     let writing = async {
         gate.reached().await;
         user.write(opened, 0, b"12345").await.unwrap();
@@ -129,7 +129,7 @@ async fn what_is_forgotten_is_not_kept_in_the_cache() {
     user.cat("a").await.unwrap();
     assert!(user.vfs.cache.used() > 0);
     let ino = user.ino("a").await;
-    user.vfs.forget(ino, 2);
+    operations::forget(&user.vfs, ino, 2);
     assert_eq!(user.vfs.cache.used(), 0);
 }
 
@@ -138,11 +138,11 @@ async fn by_an_open_the_kernel_learns_of_a_size_that_a_close_has_told() {
     let user = User::new();
     user.share.put("a", b"old");
     let ino = user.ino("a").await;
-    let opened = user.vfs.open(ino, libc::O_RDONLY).await.unwrap();
+    let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
     user.share.put("a", b"longer");
     user.close(opened).await;
     let kernel = Kernel::of(&user);
-    let opened = user.vfs.open(ino, libc::O_RDONLY).await;
+    let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await;
     assert_eq!(kernel.take(), [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
     assert_eq!(user.read(opened.unwrap(), 0, 10).await.unwrap(), b"longer");
 }

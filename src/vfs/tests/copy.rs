@@ -8,8 +8,8 @@ const RW: i32 = libc::O_RDWR;
 impl User {
     /// One call of copy_file_range(2).
     async fn copy(&self, from: (Opened, u64), to: (Opened, u64), length: u64) -> Result<u32> {
-        let copying = self.vfs.begin_copy(from.0.handle, from.1, to.0.handle, to.1, length)?;
-        self.vfs.finish_copy(copying).await
+        let copying = operations::begin_copy(&self.vfs, from.0.handle, from.1, to.0.handle, to.1, length)?;
+        operations::finish_copy(&self.vfs, copying).await
     }
 
     async fn open_two(&self) -> (Opened, Opened) {
@@ -55,7 +55,7 @@ async fn what_was_cached_of_the_target_is_read_anew_and_its_size_is_seen_at_once
     let (a, b) = user.open_two().await;
     assert_eq!(user.read(b, 0, 10).await.unwrap(), b"old");
     user.copy((a, 0), (b, 0), 8).await.unwrap();
-    assert_eq!(user.vfs.attr(user.ino("b").await).unwrap().size, 8);
+    assert_eq!(user.vfs.names.attr(user.ino("b").await).unwrap().size, 8);
     assert_eq!(user.cached(b, 0, 8), None);
     assert_eq!(user.read(b, 0, 10).await.unwrap(), b"new data");
 }
@@ -82,7 +82,7 @@ async fn a_source_that_somebody_cut_meanwhile_is_noticed() {
     let (a, b) = user.open_two().await;
     user.share.put("a", b"1");
     assert_eq!(user.copy((a, 3), (b, 0), 2).await.unwrap(), 0);
-    assert_eq!(user.vfs.getattr(user.ino("a").await).await.unwrap().size, 1);
+    assert_eq!(operations::getattr(&user.vfs, user.ino("a").await).await.unwrap().size, 1);
     assert_eq!(user.share.data("b").unwrap(), b"");
 }
 
@@ -200,4 +200,16 @@ async fn on_a_read_only_mount_there_is_no_target() {
     assert_eq!(errno(user.open("a", RW).await), libc::EROFS);
     let a = user.open("a", libc::O_RDONLY).await.unwrap();
     assert_eq!(errno(user.copy((a, 0), (a, 4), 4).await), libc::EBADF);
+}
+
+#[tokio::test]
+async fn the_target_shows_its_new_size_and_time_at_once() {
+    let user = User::new();
+    user.share.put("b", b"old");
+    user.share.put("a", b"new data");
+    let (a, b) = user.open_two().await;
+    let before = operations::getattr(&user.vfs, user.ino("b").await).await.unwrap();
+    user.copy((a, 0), (b, 0), 8).await.unwrap();
+    let shown = user.vfs.names.attr(before.ino).unwrap();
+    assert!(shown.size == 8 && shown.modified > before.modified && shown.changed > before.changed, "{shown:?}");
 }

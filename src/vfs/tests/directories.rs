@@ -20,7 +20,7 @@ impl User {
     /// With a task that follows the watches.
     pub(super) fn following(behaviour: Behaviour, attr_timeout: Duration) -> User {
         let user = User::with(MemoryShare::with(behaviour), VfsOptions { attr_timeout, ..options() });
-        tokio::spawn(Arc::clone(&user.vfs).follow_watches());
+        tokio::spawn(follow_watches(Arc::clone(&user.vfs)));
         user
     }
 
@@ -54,12 +54,12 @@ impl User {
     pub(super) async fn stat(&self, path: &str) -> Result<Attr> {
         let mut at = ROOT;
         for name in path.split('/').map(OsStr::new) {
-            at = match self.vfs.known_entry(at, name) {
+            at = match operations::known_entry(&self.vfs, at, name) {
                 Some(known) => known?.ino,
-                None => self.vfs.lookup(at, name).await?.ino,
+                None => operations::lookup(&self.vfs, at, name).await?.ino,
             };
         }
-        self.vfs.getattr(at).await
+        operations::getattr(&self.vfs, at).await
     }
 
     pub(super) async fn is_there(&self, path: &str) -> bool {
@@ -73,14 +73,14 @@ impl User {
     /// `ls -l`, as the kernel asks.
     pub(super) async fn list(&self, path: &str) -> Vec<String> {
         let ino = if path.is_empty() { ROOT } else { self.stat(path).await.unwrap().ino };
-        let handle = self.vfs.opendir(ino);
+        let handle = operations::opendir(&self.vfs, ino);
         let mut names = Vec::new();
         let mut take = |entry: Listed<'_>| {
             names.push(entry.name.to_string_lossy().into_owned());
             false
         };
-        self.vfs.readdir(handle, 0, true, &mut take).await.unwrap();
-        self.vfs.releasedir(handle);
+        operations::readdir(&self.vfs, handle, 0, true, &mut take).await.unwrap();
+        operations::releasedir(&self.vfs, handle);
         names.split_off(2)
     }
 
@@ -178,16 +178,18 @@ async fn the_kernel_is_told_to_forget_what_somebody_else_changed() {
 /// Everything that this mount can do to a directory, once.
 async fn change_everything(user: &User) {
     let (vfs, d) = (&user.vfs, user.stat("d").await.unwrap().ino);
-    let (_, opened) = vfs.create(d, OsStr::new("made"), 0o644, libc::O_WRONLY | libc::O_CREAT).await.unwrap();
+    let (_, opened) =
+        operations::create(vfs, d, OsStr::new("made"), 0o644, libc::O_WRONLY | libc::O_CREAT).await.unwrap();
     user.write(opened, 0, b"22").await.unwrap();
     user.close(opened).await;
-    let emptied = vfs.open(user.stat("d/same").await.unwrap().ino, libc::O_WRONLY | libc::O_TRUNC).await.unwrap();
+    let emptied =
+        operations::open(vfs, user.stat("d/same").await.unwrap().ino, libc::O_WRONLY | libc::O_TRUNC).await.unwrap();
     user.close(emptied).await;
-    vfs.mkdir(d, OsStr::new("sub")).await.unwrap();
-    vfs.mkdir(d, OsStr::new("brief")).await.unwrap();
-    vfs.rmdir(d, OsStr::new("brief")).await.unwrap();
-    vfs.unlink(d, OsStr::new("gone")).await.unwrap();
-    vfs.rename(d, OsStr::new("old"), d, OsStr::new("renamed"), 0).await.unwrap();
+    operations::mkdir(vfs, d, OsStr::new("sub")).await.unwrap();
+    operations::mkdir(vfs, d, OsStr::new("brief")).await.unwrap();
+    operations::rmdir(vfs, d, OsStr::new("brief")).await.unwrap();
+    operations::unlink(vfs, d, OsStr::new("gone")).await.unwrap();
+    operations::rename(vfs, d, OsStr::new("old"), d, OsStr::new("renamed"), 0).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,8 +242,8 @@ async fn somebody_elses_change_of_an_own_name_is_noticed() {
 async fn an_open_file_that_is_unlinked_leaves_nothing_unknown_behind() {
     let user = User::with_directory(LONG, &["a", "b"]).await;
     let (d, a) = (user.stat("d").await.unwrap().ino, user.stat("d/a").await.unwrap().ino);
-    let opened = user.vfs.open(a, libc::O_RDONLY).await.unwrap();
-    user.vfs.unlink(d, OsStr::new("a")).await.unwrap();
+    let opened = operations::open(&user.vfs, a, libc::O_RDONLY).await.unwrap();
+    operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
     user.settle().await;
     user.close(opened).await;
     user.settle().await;
@@ -255,8 +257,8 @@ async fn own_changes_in_a_directory_leave_its_own_name_known() {
     let user = User::with_directory(LONG, &["a"]).await;
     let lanes = user.vfs.forgotten().unwrap();
     let d = user.stat("d").await.unwrap().ino;
-    user.vfs.mknod(d, OsStr::new("new"), 0o644).await.unwrap();
-    user.vfs.unlink(d, OsStr::new("a")).await.unwrap();
+    operations::mknod(&user.vfs, d, OsStr::new("new"), 0o644).await.unwrap();
+    operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
     user.settle().await;
     assert_eq!(user.list("").await, ["d"]);
     assert!(user.is_there("d/new").await);
@@ -287,13 +289,13 @@ async fn an_absent_name_is_not_believed_in_when_another_spelling_of_it_comes() {
     }
     user.list("").await;
     for name in ["mine", "theirs"] {
-        user.vfs.unlink(ROOT, OsStr::new(name)).await.unwrap();
+        operations::unlink(&user.vfs, ROOT, OsStr::new(name)).await.unwrap();
         assert!(!user.is_there(name).await);
     }
     user.settle().await;
     user.share.put("Theirs", b"1");
-    user.vfs.mknod(ROOT, OsStr::new("Mine"), 0o644).await.unwrap();
-    user.vfs.rename(ROOT, OsStr::new("renamed"), ROOT, OsStr::new("Renamed"), 0).await.unwrap();
+    operations::mknod(&user.vfs, ROOT, OsStr::new("Mine"), 0o644).await.unwrap();
+    operations::rename(&user.vfs, ROOT, OsStr::new("renamed"), ROOT, OsStr::new("Renamed"), 0).await.unwrap();
     user.settle().await;
     assert!(user.is_there("mine").await && user.is_there("theirs").await && user.is_there("renamed").await);
     assert_eq!(user.list("").await.len(), 3);
@@ -308,8 +310,8 @@ async fn a_listing_that_crosses_changes_does_not_undo_them() {
     let gate = user.share.hold_answer("QUERY_DIRECTORY");
     let changes = async {
         gate.reached().await;
-        user.vfs.mknod(d, OsStr::new("mine"), 0o644).await.unwrap();
-        user.vfs.unlink(d, OsStr::new("a")).await.unwrap();
+        operations::mknod(&user.vfs, d, OsStr::new("mine"), 0o644).await.unwrap();
+        operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
         user.share.put("d/theirs", b"1");
         user.share.take_away("d/b");
         user.settle().await;
@@ -332,7 +334,7 @@ async fn an_answer_that_crosses_a_change_is_not_kept() {
         user.settle().await;
         gate.open();
     };
-    let (answer, ()) = tokio::join!(user.vfs.lookup(d, OsStr::new("new~")), change);
+    let (answer, ()) = tokio::join!(operations::lookup(&user.vfs, d, OsStr::new("new~")), change);
     assert_eq!(errno(answer), libc::ENOENT, "it was so");
     assert!(user.is_there("d/new~").await);
     user.share.put("d/a", b"22");
@@ -344,7 +346,7 @@ async fn an_answer_that_crosses_a_change_is_not_kept() {
         user.settle().await;
         gate.open();
     };
-    let (answer, ()) = tokio::join!(user.vfs.getattr(a), change);
+    let (answer, ()) = tokio::join!(operations::getattr(&user.vfs, a), change);
     answer.unwrap();
     assert_eq!(user.stat("d/a").await.unwrap().size, 3);
 }

@@ -7,7 +7,7 @@ use crate::wire::NtStatus;
 async fn a_file_is_found_with_its_attributes_in_one_round_trip() {
     let user = User::new();
     user.share.put("a", b"12345");
-    let attr = user.vfs.lookup(ROOT, OsStr::new("a")).await.unwrap();
+    let attr = operations::lookup(&user.vfs, ROOT, OsStr::new("a")).await.unwrap();
     assert_eq!((attr.kind, attr.size, attr.permissions, attr.uid, attr.gid), (FileKind::File, 5, 0o644, 1000, 100));
     assert_eq!(attr.modified, user.share.look("a").unwrap().modified);
     assert_eq!(user.share.log(), [("STAT", "\\a".to_owned())]);
@@ -75,7 +75,7 @@ async fn a_file_that_somebody_replaced_is_another_inode() {
     user.share.put("a", b"new");
     let new = user.look("a").await.unwrap();
     assert_ne!(new.ino, old);
-    assert_eq!(errno(user.vfs.open(old, libc::O_RDONLY).await), libc::ESTALE);
+    assert_eq!(errno(operations::open(&user.vfs, old, libc::O_RDONLY).await), libc::ESTALE);
     assert_eq!(user.cat("a").await.unwrap(), b"new");
 }
 
@@ -94,12 +94,12 @@ async fn forgotten_inodes_leave_the_table() {
     user.share.put_directory("d");
     user.share.put("d/a", b"");
     let (d, a) = (user.ino("d").await, user.ino("d/a").await);
-    let known = || user.vfs.inodes.lock().len();
+    let known = || user.vfs.names.len();
     assert_eq!(known(), 3);
     // The kernel may forget a directory before what is in it.
-    user.vfs.forget(d, 2);
+    operations::forget(&user.vfs, d, 2);
     assert_eq!(known(), 3);
-    user.vfs.forget(a, 1);
+    operations::forget(&user.vfs, a, 1);
     assert_eq!(known(), 1);
 }
 
@@ -126,13 +126,13 @@ async fn an_answer_from_before_a_rename_does_not_undo_it() {
     let ino = user.ino("old").await;
     let gate = user.share.hold_answer("STAT");
     let vfs = Arc::clone(&user.vfs);
-    let lookup = tokio::spawn(async move { vfs.lookup(ROOT, OsStr::new("new")).await });
+    let lookup = tokio::spawn(async move { operations::lookup(&vfs, ROOT, OsStr::new("new")).await });
     gate.reached().await;
     // The server has said that there is no "new"; now there is.
-    user.vfs.rename(ROOT, OsStr::new("old"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    operations::rename(&user.vfs, ROOT, OsStr::new("old"), ROOT, OsStr::new("new"), 0).await.unwrap();
     gate.open();
     assert_eq!(errno(lookup.await.unwrap()), libc::ENOENT);
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 1);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 1);
     assert_eq!(user.ino("new").await, ino);
 }
 
@@ -142,8 +142,8 @@ async fn attributes_are_not_asked_for_twice_while_they_are_fresh() {
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.share.forget_log();
-    assert!(user.vfs.known_attributes(ino).unwrap().ttl > Duration::ZERO);
-    user.vfs.getattr(ino).await.unwrap();
+    assert!(operations::known_attributes(&user.vfs, ino).unwrap().ttl > Duration::ZERO);
+    operations::getattr(&user.vfs, ino).await.unwrap();
     assert_eq!(user.share.total(), 0);
 }
 
@@ -153,14 +153,14 @@ async fn attributes_that_are_too_old_are_asked_for_again() {
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.share.put("a", b"333");
-    assert_eq!(user.vfs.known_attributes(ino), None);
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 3);
+    assert_eq!(operations::known_attributes(&user.vfs, ino), None);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 3);
 }
 
 #[tokio::test]
 async fn the_root_has_attributes() {
     let user = User::new();
-    let attr = user.vfs.getattr(ROOT).await.unwrap();
+    let attr = operations::getattr(&user.vfs, ROOT).await.unwrap();
     assert_eq!((attr.ino, attr.kind, attr.permissions, attr.links), (ROOT, FileKind::Directory, 0o755, 2));
     assert!(attr.created > FileTime(0));
 }
@@ -171,9 +171,13 @@ async fn an_inode_that_was_deleted_on_the_server_is_gone() {
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.share.take_away("a");
-    assert_eq!(errno(user.vfs.getattr(ino).await), libc::ESTALE, "so that the kernel looks its name up again");
+    assert_eq!(
+        errno(operations::getattr(&user.vfs, ino).await),
+        libc::ESTALE,
+        "so that the kernel looks its name up again"
+    );
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
-    assert_eq!(errno(user.vfs.getattr(ino).await), libc::ESTALE);
+    assert_eq!(errno(operations::getattr(&user.vfs, ino).await), libc::ESTALE);
 }
 
 #[tokio::test]
@@ -186,7 +190,7 @@ async fn a_file_that_another_client_has_renamed_keeps_its_inode_and_its_handles(
     assert_eq!(user.look("new").await.unwrap().ino, ino);
     assert_eq!(errno(user.look("old").await), libc::ENOENT);
     let set = SetAttr { mode: Some(0o444), ..SetAttr::default() };
-    user.vfs.setattr(ino, &set).await.unwrap();
+    operations::setattr(&user.vfs, ino, &set).await.unwrap();
     user.write(opened, 0, b"DATA").await.unwrap();
     user.close(opened).await;
     assert_eq!(user.share.data("new").unwrap(), b"DATA");

@@ -27,6 +27,18 @@ async fn nothing_is_made_on_a_read_only_mount() {
 #[tokio::test]
 async fn statfs_tells_the_servers_space() {
     let user = User::new();
-    let space = user.vfs.statfs().await.unwrap();
+    let space = operations::statfs(&user.vfs).await.unwrap();
     assert_eq!((space.total, space.available, space.unit), (1 << 40, 1 << 38, 4096));
+}
+
+#[tokio::test]
+async fn a_directory_made_here_shows_at_once_that_something_was_made_in_it() {
+    let user = User::new();
+    user.ls("").await.unwrap();
+    let made = user.mkdir("d").await.unwrap();
+    user.save("d/a", b"1").await.unwrap();
+    let file = operations::getattr(&user.vfs, made.ino).await.unwrap();
+    assert!(file.modified > made.modified, "{file:?}");
+    user.mkdir("d/b").await.unwrap();
+    assert!(operations::getattr(&user.vfs, made.ino).await.unwrap().modified > file.modified);
 }

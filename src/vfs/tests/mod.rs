@@ -15,15 +15,20 @@ mod readdir;
 mod rename;
 mod rmdir;
 mod setattr;
+mod unanswered;
 mod unlink;
 mod watches;
 mod write;
 mod writeback;
 
+use super::background::{follow_watches, handle_breaks};
+use super::operations::{Listed, Opened, SetAttr, SetTime};
 use super::*;
+use crate::config::CacheMode;
 use crate::share::memory::{Behaviour, MemoryShare};
 use bytes::Bytes;
 use std::ffi::OsStr;
+use std::time::Duration;
 
 /// Attributes are believed for as long as a test takes.
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
@@ -81,7 +86,7 @@ impl User {
         let mut attr = None;
         let mut at = ROOT;
         for name in path.split('/') {
-            let found = self.vfs.lookup(at, OsStr::new(name)).await?;
+            let found = operations::lookup(&self.vfs, at, OsStr::new(name)).await?;
             at = found.ino;
             attr = Some(found);
         }
@@ -102,31 +107,31 @@ impl User {
 
     pub(crate) async fn open(&self, path: &str, flags: i32) -> Result<Opened> {
         let ino = self.look(path).await?.ino;
-        self.vfs.open(ino, flags).await
+        operations::open(&self.vfs, ino, flags).await
     }
 
     pub(crate) async fn create(&self, path: &str, flags: i32) -> Result<(Attr, Opened)> {
         let (parent, name) = self.split(path).await;
-        self.vfs.create(parent, name, 0o644, flags | libc::O_CREAT).await
+        operations::create(&self.vfs, parent, name, 0o644, flags | libc::O_CREAT).await
     }
 
     pub(crate) async fn close(&self, opened: Opened) {
-        self.vfs.release(opened.handle).await;
+        operations::release(&self.vfs, opened.handle).await;
     }
 
     pub(crate) async fn write(&self, opened: Opened, offset: u64, data: &[u8]) -> Result<u32> {
-        let writing = self.vfs.begin_write(opened.handle, offset, data.len() as u64)?;
-        self.vfs.finish_write(writing, Bytes::copy_from_slice(data)).await
+        let writing = operations::begin_write(&self.vfs, opened.handle, offset, data.len() as u64)?;
+        operations::finish_write(&self.vfs, writing, Bytes::copy_from_slice(data)).await
     }
 
     pub(crate) async fn read(&self, opened: Opened, offset: u64, length: u32) -> Result<Vec<u8>> {
-        let reading = self.vfs.begin_read(opened.handle, offset, length)?;
-        Ok(self.vfs.finish_read(reading).await?.to_vec())
+        let reading = operations::begin_read(&self.vfs, opened.handle, offset, length)?;
+        Ok(operations::finish_read(&self.vfs, reading).await?.to_vec())
     }
 
     /// What is answered without asking the server.
     pub(crate) fn cached(&self, opened: Opened, offset: u64, length: u32) -> Option<Bytes> {
-        self.vfs.cached(&self.vfs.begin_read(opened.handle, offset, length).ok()?)
+        operations::cached(&self.vfs, &operations::begin_read(&self.vfs, opened.handle, offset, length).ok()?)
     }
 
     /// `cat`
@@ -149,17 +154,17 @@ impl User {
 
     pub(crate) async fn mkdir(&self, path: &str) -> Result<Attr> {
         let (parent, name) = self.split(path).await;
-        self.vfs.mkdir(parent, name).await
+        operations::mkdir(&self.vfs, parent, name).await
     }
 
     pub(crate) async fn rm(&self, path: &str) -> Result<()> {
         let (parent, name) = self.split(path).await;
-        self.vfs.unlink(parent, name).await
+        operations::unlink(&self.vfs, parent, name).await
     }
 
     pub(crate) async fn rmdir(&self, path: &str) -> Result<()> {
         let (parent, name) = self.split(path).await;
-        self.vfs.rmdir(parent, name).await
+        operations::rmdir(&self.vfs, parent, name).await
     }
 
     pub(crate) async fn mv(&self, from: &str, to: &str) -> Result<()> {
@@ -168,20 +173,20 @@ impl User {
 
     pub(crate) async fn rename(&self, from: &str, to: &str, flags: u32) -> Result<()> {
         let ((parent, name), (new_parent, new_name)) = (self.split(from).await, self.split(to).await);
-        self.vfs.rename(parent, name, new_parent, new_name, flags).await
+        operations::rename(&self.vfs, parent, name, new_parent, new_name, flags).await
     }
 
     /// `ls`, without `.` and `..`.
     pub(crate) async fn ls(&self, path: &str) -> Result<Vec<String>> {
         let ino = if path.is_empty() { ROOT } else { self.look(path).await?.ino };
-        let handle = self.vfs.opendir(ino);
+        let handle = operations::opendir(&self.vfs, ino);
         let mut names = Vec::new();
         let mut take = |entry: Listed<'_>| {
             names.push(entry.name.to_string_lossy().into_owned());
             false
         };
-        let listed = self.vfs.readdir(handle, 2, false, &mut take).await;
-        self.vfs.releasedir(handle);
+        let listed = operations::readdir(&self.vfs, handle, 2, false, &mut take).await;
+        operations::releasedir(&self.vfs, handle);
         listed.map(|()| names)
     }
 }

@@ -239,7 +239,7 @@ impl Mount {
                 let mut flags = libc::O_RDWR | libc::O_CREAT;
                 flags |= if *exclusive { libc::O_EXCL } else { 0 };
                 flags |= if *truncate { libc::O_TRUNC } else { 0 };
-                let (_, opened) = user.vfs.create(parent, name, 0o644, flags).await?;
+                let (_, opened) = operations::create(&user.vfs, parent, name, 0o644, flags).await?;
                 self.open.push(Some(opened));
             }
             Operation::Open { path, truncate } => {
@@ -264,19 +264,19 @@ impl Mount {
             Operation::Truncate { path, size } => {
                 let ino = user.look(path).await?.ino;
                 let set = SetAttr { size: Some(u64::from(*size)), ..SetAttr::default() };
-                user.vfs.setattr(ino, &set).await?;
+                operations::setattr(&user.vfs, ino, &set).await?;
             }
             Operation::Mkdir { path } => {
                 let (parent, name) = self.parent(path).await?;
-                user.vfs.mkdir(parent, name).await?;
+                operations::mkdir(&user.vfs, parent, name).await?;
             }
             Operation::Unlink { path } => {
                 let (parent, name) = self.parent(path).await?;
-                user.vfs.unlink(parent, name).await?;
+                operations::unlink(&user.vfs, parent, name).await?;
             }
             Operation::Rmdir { path } => {
                 let (parent, name) = self.parent(path).await?;
-                user.vfs.rmdir(parent, name).await?;
+                operations::rmdir(&user.vfs, parent, name).await?;
             }
             Operation::Rename { from, to, noreplace } => {
                 // As the kernel does, which looks at both ends first.
@@ -285,7 +285,7 @@ impl Mount {
                 // An error says that nothing is there, or nothing can be, which the rename finds too.
                 let _ = user.look(to).await;
                 let flags = if *noreplace { libc::RENAME_NOREPLACE } else { 0 };
-                user.vfs.rename(parent, name, new_parent, new_name, flags).await?;
+                operations::rename(&user.vfs, parent, name, new_parent, new_name, flags).await?;
             }
             Operation::List { path } => {
                 let mut names = user.ls(path).await?;
@@ -295,7 +295,7 @@ impl Mount {
             }
             Operation::Stat { path } => {
                 let ino = user.look(path).await?.ino;
-                let attr = user.vfs.getattr(ino).await?;
+                let attr = operations::getattr(&user.vfs, ino).await?;
                 return Ok(Ok(match attr.kind {
                     FileKind::Directory => b"directory".to_vec(),
                     FileKind::File => attr.size.to_string().into_bytes(),
@@ -334,7 +334,7 @@ async fn compare(operations: Vec<Operation>, attr_timeout: Duration, cache_size:
         assert_eq!(answer, model.apply(operation), "{operation:?}");
         assert!(mount.user.vfs.cache.used() <= cache_size);
     }
-    mount.user.vfs.drain().await;
+    operations::drain(&mount.user.vfs).await;
     assert_eq!(mount.user.share.open_files(), 0);
     for (path, thing) in &model.things {
         if let Thing::File(data) = thing {

@@ -7,7 +7,7 @@ async fn an_open_is_one_round_trip() {
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.share.forget_log();
-    user.vfs.open(ino, libc::O_RDONLY).await.unwrap();
+    operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
     assert_eq!(user.share.log(), [("CREATE", "\\a".to_owned())]);
 }
 
@@ -36,9 +36,9 @@ async fn o_trunc_empties_the_file_in_the_open() {
     user.cat("a").await.unwrap();
     let ino = user.ino("a").await;
     user.share.forget_log();
-    let opened = user.vfs.open(ino, libc::O_RDWR | libc::O_TRUNC).await.unwrap();
+    let opened = operations::open(&user.vfs, ino, libc::O_RDWR | libc::O_TRUNC).await.unwrap();
     assert_eq!(user.share.total(), 1);
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 0);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 0);
     assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"");
 }
 
@@ -102,12 +102,19 @@ async fn a_name_that_was_believed_in_vain_is_stale_and_then_asked_for() {
     let ino = user.ino("a").await;
     user.ls("").await.unwrap();
     user.share.take_away("a");
-    assert_eq!(errno(user.vfs.open(ino, libc::O_WRONLY).await), libc::ESTALE, "so that the kernel looks it up again");
-    assert!(user.vfs.known_entry(ROOT, OsStr::new("a")).is_none(), "and is not told of what was believed");
-    assert_eq!(errno(user.vfs.lookup(ROOT, OsStr::new("a")).await), libc::ENOENT);
+    assert_eq!(
+        errno(operations::open(&user.vfs, ino, libc::O_WRONLY).await),
+        libc::ESTALE,
+        "so that the kernel looks it up again"
+    );
+    assert!(
+        operations::known_entry(&user.vfs, ROOT, OsStr::new("a")).is_none(),
+        "and is not told of what was believed"
+    );
+    assert_eq!(errno(operations::lookup(&user.vfs, ROOT, OsStr::new("a")).await), libc::ENOENT);
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
     user.share.put("b", b"1");
     let ino = user.ino("b").await;
     user.share.take_away("b");
-    assert_eq!(errno(user.vfs.setattr(ino, &size).await), libc::ESTALE);
+    assert_eq!(errno(operations::setattr(&user.vfs, ino, &size).await), libc::ESTALE);
 }

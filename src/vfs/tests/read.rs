@@ -86,7 +86,7 @@ async fn a_file_that_somebody_cuts_meanwhile_ends_where_it_ends() {
     user.share.put("a", b"12345");
     assert_eq!(user.read(opened, 0, 100).await.unwrap(), b"12345");
     let ino = user.vfs.handles.file(opened.handle).unwrap().file.ino;
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 5);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 5);
     assert_eq!(user.read(opened, 0, 100).await.unwrap(), b"12345");
 }
 
@@ -132,7 +132,7 @@ async fn a_connection_that_is_lost_is_told_and_the_handle_is_not_spoilt() {
 #[tokio::test]
 async fn a_handle_that_is_not_open_is_ebadf() {
     let user = User::new();
-    assert_eq!(errno(user.vfs.begin_read(99, 0, 1).map(|_| ())), libc::EBADF);
+    assert_eq!(errno(operations::begin_read(&user.vfs, 99, 0, 1).map(|_| ())), libc::EBADF);
 }
 
 #[tokio::test]
@@ -143,14 +143,16 @@ async fn a_read_that_was_answered_before_a_write_beyond_it_is_not_joined() {
     let gate = user.share.hold_answer("READ");
     // The server does not have the write yet: to it the file is empty.
     let early = tokio::spawn({
-        let (vfs, reading) = (Arc::clone(&user.vfs), user.vfs.begin_read(opened.handle, 100_000, 10).unwrap());
-        async move { vfs.finish_read(reading).await }
+        let (vfs, reading) =
+            (Arc::clone(&user.vfs), operations::begin_read(&user.vfs, opened.handle, 100_000, 10).unwrap());
+        async move { operations::finish_read(&vfs, reading).await }
     });
     gate.reached().await;
-    user.vfs.flush(opened.handle).await.unwrap();
+    operations::flush(&user.vfs, opened.handle).await.unwrap();
     let late = tokio::spawn({
-        let (vfs, reading) = (Arc::clone(&user.vfs), user.vfs.begin_read(opened.handle, 100_000, 10).unwrap());
-        async move { vfs.finish_read(reading).await }
+        let (vfs, reading) =
+            (Arc::clone(&user.vfs), operations::begin_read(&user.vfs, opened.handle, 100_000, 10).unwrap());
+        async move { operations::finish_read(&vfs, reading).await }
     });
     while !late.is_finished() {
         tokio::task::yield_now().await;

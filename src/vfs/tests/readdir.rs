@@ -23,7 +23,7 @@ async fn page(user: &User, handle: u64, offset: u64, plus: bool, room: usize) ->
         seen.push(Seen { name, next: entry.next, ino: entry.ino, kind: entry.kind, attr: entry.attr });
         false
     };
-    user.vfs.readdir(handle, offset, plus, &mut take).await?;
+    operations::readdir(&user.vfs, handle, offset, plus, &mut take).await?;
     Ok(seen)
 }
 
@@ -43,7 +43,7 @@ fn user_with_files(count: usize) -> User {
 async fn a_listing_has_the_dots_and_each_entry_once() {
     let user = user_with_files(250);
     user.share.put_directory("z");
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     let (mut all, mut offset) = (Vec::new(), 0);
     loop {
         let page = page(&user, handle, offset, false, 7).await.unwrap();
@@ -63,14 +63,14 @@ async fn a_listing_has_the_dots_and_each_entry_once() {
 #[tokio::test]
 async fn entries_with_attributes_need_no_lookup() {
     let user = user_with_files(3);
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     let page = page(&user, handle, 0, true, 100).await.unwrap();
     assert!(page[..2].iter().all(|dot| dot.attr.is_none() && dot.ino == ROOT));
     let attr = page[2].attr.unwrap();
     assert_eq!((attr.ino, attr.size), (page[2].ino, 0));
     assert!(attr.ttl > Duration::ZERO);
     user.share.forget_log();
-    user.vfs.getattr(attr.ino).await.unwrap();
+    operations::getattr(&user.vfs, attr.ino).await.unwrap();
     assert_eq!(user.share.total(), 0);
     assert_eq!(user.ino("f0000").await, attr.ino);
 }
@@ -78,9 +78,9 @@ async fn entries_with_attributes_need_no_lookup() {
 #[tokio::test]
 async fn an_entry_that_did_not_fit_is_not_held_against_the_kernel() {
     let user = user_with_files(3);
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     let page_one = page(&user, handle, 0, true, 3).await.unwrap();
-    assert_eq!(user.vfs.inodes.lock().len(), 2, "the root and the one that fitted");
+    assert_eq!(user.vfs.names.len(), 2, "the root and the one that fitted");
     let page_two = page(&user, handle, page_one[2].next, true, 3).await.unwrap();
     assert_eq!(names(&page_two), ["f0001", "f0002"]);
     assert!(page_two[0].attr.is_some());
@@ -89,7 +89,7 @@ async fn an_entry_that_did_not_fit_is_not_held_against_the_kernel() {
 #[tokio::test]
 async fn an_earlier_offset_can_be_read_again() {
     let user = user_with_files(250).mounted_believing_nothing();
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     let all = page(&user, handle, 0, true, 1000).await.unwrap();
     user.share.take_away("f0101");
     user.share.forget_log();
@@ -104,7 +104,7 @@ async fn an_earlier_offset_can_be_read_again() {
 #[tokio::test]
 async fn an_offset_ahead_of_what_was_read_is_found() {
     let user = user_with_files(250);
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     assert_eq!(names(&page(&user, handle, 202, false, 2).await.unwrap()), ["f0200", "f0201"]);
     assert_eq!(page(&user, handle, 10_000, false, 2).await.unwrap().len(), 0);
 }
@@ -112,7 +112,7 @@ async fn an_offset_ahead_of_what_was_read_is_found() {
 #[tokio::test]
 async fn a_rewind_lists_anew() {
     let user = user_with_files(1).mounted_believing_nothing();
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     page(&user, handle, 0, false, 100).await.unwrap();
     user.share.put("new", b"");
     assert_eq!(page(&user, handle, 3, false, 100).await.unwrap().len(), 0, "the listing has ended");
@@ -124,7 +124,7 @@ async fn an_empty_directory_has_its_dots() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     let d = user.ino("d").await;
-    let handle = user.vfs.opendir(d);
+    let handle = operations::opendir(&user.vfs, d);
     let page = page(&user, handle, 0, false, 100).await.unwrap();
     assert_eq!(page.iter().map(|entry| (entry.name.as_str(), entry.ino)).collect::<Vec<_>>(), [(".", d), ("..", ROOT)]);
 }
@@ -145,7 +145,7 @@ async fn names_that_could_lead_out_of_the_directory_are_left_out() {
 #[tokio::test]
 async fn a_listing_that_breaks_off_does_not_look_complete() {
     let user = user_with_files(250);
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     user.share.refuse("QUERY_DIRECTORY", 4, NtStatus::UNEXPECTED_NETWORK_ERROR);
     let first = page(&user, handle, 0, false, 1000).await.unwrap();
     assert_eq!(first.len(), 202);
@@ -159,7 +159,7 @@ async fn a_listing_that_breaks_off_does_not_look_complete() {
 async fn a_listing_does_not_shrink_a_file_that_is_being_written() {
     let user = User::new();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     let gate = user.share.hold_answer("QUERY_DIRECTORY");
     let listing = page(&user, handle, 0, true, 10);
     let writing = async {
@@ -169,15 +169,15 @@ async fn a_listing_does_not_shrink_a_file_that_is_being_written() {
     };
     let (listed, ()) = tokio::join!(listing, writing);
     assert_eq!(listed.unwrap()[2].attr.unwrap().size, 5);
-    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().size, 5);
+    assert_eq!(operations::getattr(&user.vfs, attr.ino).await.unwrap().size, 5);
 }
 
 #[tokio::test]
 async fn an_entry_that_was_deleted_since_it_was_listed_is_not_believed_in() {
     let user = user_with_files(4);
-    let handle = user.vfs.opendir(ROOT);
+    let handle = operations::opendir(&user.vfs, ROOT);
     let first = page(&user, handle, 0, true, 3).await.unwrap();
-    user.vfs.unlink(ROOT, OsStr::new("f0002")).await.unwrap();
+    operations::unlink(&user.vfs, ROOT, OsStr::new("f0002")).await.unwrap();
     let rest = page(&user, handle, first[2].next, true, 10).await.unwrap();
     assert_eq!(names(&rest), ["f0001", "f0002", "f0003"]);
     // The kernel asks for the name as soon as somebody uses it.
@@ -201,9 +201,9 @@ async fn a_directory_of_100_000_entries_is_listed() {
 async fn a_directory_that_is_gone_or_not_open_is_told() {
     let user = User::new();
     user.share.put_directory("d");
-    let handle = user.vfs.opendir(user.ino("d").await);
+    let handle = operations::opendir(&user.vfs, user.ino("d").await);
     user.rmdir("d").await.unwrap();
     assert_eq!(errno(page(&user, handle, 2, false, 10).await), libc::ESTALE);
-    user.vfs.releasedir(handle);
+    operations::releasedir(&user.vfs, handle);
     assert_eq!(errno(page(&user, handle, 0, false, 10).await), libc::EBADF);
 }

@@ -8,7 +8,7 @@ async fn a_file_gets_its_new_name_in_one_round_trip_and_is_the_same_inode() {
     user.save("a", b"1").await.unwrap();
     let ino = user.ino("a").await;
     user.share.forget_log();
-    user.vfs.rename(ROOT, OsStr::new("a"), ROOT, OsStr::new("b"), 0).await.unwrap();
+    operations::rename(&user.vfs, ROOT, OsStr::new("a"), ROOT, OsStr::new("b"), 0).await.unwrap();
     assert_eq!(user.share.total(), 1);
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
     assert_eq!(user.ino("b").await, ino);
@@ -23,7 +23,7 @@ async fn what_is_in_a_renamed_directory_moves_along() {
     user.mkdir("e").await.unwrap();
     let ino = user.ino("d/a").await;
     user.mv("d", "e/d").await.unwrap();
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 1);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 1);
     assert_eq!(user.cat("e/d/a").await.unwrap(), b"1");
     assert_eq!(user.ino("e/d/a").await, ino);
 }
@@ -39,7 +39,7 @@ async fn a_file_replaces_a_file_in_one_round_trip() {
     assert_eq!(user.share.total(), 1);
     assert_eq!(user.cat("b").await.unwrap(), b"new");
     assert_eq!(user.share.names(""), ["b"]);
-    assert_eq!(errno(user.vfs.open(old, libc::O_RDONLY).await), libc::ESTALE);
+    assert_eq!(errno(operations::open(&user.vfs, old, libc::O_RDONLY).await), libc::ESTALE);
 }
 
 #[tokio::test]
@@ -59,13 +59,12 @@ async fn an_open_file_that_is_replaced_lives_on_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn when_an_open_file_cannot_be_replaced_after_all_it_is_where_it_was() {
+async fn an_open_file_that_cannot_be_replaced_is_where_it_was() {
     let user = User::new();
     user.save("a", b"new").await.unwrap();
     user.save("b", b"old").await.unwrap();
     let opened = user.open("b", libc::O_RDONLY).await.unwrap();
-    // First the plain way, then to hide, then to take the name.
-    user.share.refuse("RENAME", 3, NtStatus::DISK_FULL);
+    user.share.refuse("REPLACE", 1, NtStatus::DISK_FULL);
     assert_eq!(errno(user.mv("a", "b").await), libc::ENOSPC);
     assert_eq!(user.share.names(""), ["a", "b"]);
     user.close(opened).await;
@@ -191,13 +190,25 @@ async fn a_directory_can_be_renamed_right_after_its_files_were_closed() {
     let (_, opened) = user.create("d/a", libc::O_RDWR).await.unwrap();
     assert_eq!(errno(user.mv("d", "e").await), libc::EACCES, "the server keeps it where it is");
     let gate = user.share.hold("CLOSE");
-    let closing = tokio::spawn(user.vfs.release(opened.handle));
+    let closing = tokio::spawn(operations::release(&user.vfs, opened.handle));
     gate.reached().await;
     let vfs = Arc::clone(&user.vfs);
-    let moving = tokio::spawn(async move { vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("e"), 0).await });
+    let moving =
+        tokio::spawn(async move { operations::rename(&vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("e"), 0).await });
     tokio::task::yield_now().await;
     gate.open();
     moving.await.unwrap().unwrap();
     closing.await.unwrap();
     assert_eq!(user.share.names("e"), ["a"]);
+}
+
+#[tokio::test]
+async fn a_rename_moves_the_change_time_at_once() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    let before = user.look("a").await.unwrap();
+    user.mv("a", "b").await.unwrap();
+    let shown = user.vfs.names.attr(before.ino).unwrap();
+    assert!(shown.changed > before.changed && shown.modified == before.modified, "{shown:?}");
+    assert!(operations::getattr(&user.vfs, before.ino).await.unwrap().changed >= shown.changed);
 }

@@ -21,21 +21,21 @@ async fn user_with_file() -> (User, u64) {
 #[tokio::test]
 async fn chmod_keeps_the_owners_write_bit() {
     let (user, ino) = user_with_file().await;
-    assert_eq!(user.vfs.setattr(ino, &mode(0o444)).await.unwrap().permissions, 0o444);
+    assert_eq!(operations::setattr(&user.vfs, ino, &mode(0o444)).await.unwrap().permissions, 0o444);
     assert_eq!(user.share.total(), 1);
     assert!(user.share.look("a").unwrap().attributes.has(Attributes::READONLY | Attributes::ARCHIVE));
-    assert_eq!(user.vfs.setattr(ino, &mode(0o600)).await.unwrap().permissions, 0o644);
+    assert_eq!(operations::setattr(&user.vfs, ino, &mode(0o600)).await.unwrap().permissions, 0o644);
     assert!(!user.share.look("a").unwrap().attributes.has(Attributes::READONLY));
 }
 
 #[tokio::test]
 async fn chmod_of_bits_that_cannot_be_kept_succeeds_and_costs_nothing() {
     let (user, ino) = user_with_file().await;
-    user.vfs.setattr(ino, &mode(0o755)).await.unwrap();
+    operations::setattr(&user.vfs, ino, &mode(0o755)).await.unwrap();
     user.share.put_directory("d");
     let directory = user.ino("d").await;
     user.share.forget_log();
-    assert_eq!(user.vfs.setattr(directory, &mode(0o500)).await.unwrap().permissions, 0o755);
+    assert_eq!(operations::setattr(&user.vfs, directory, &mode(0o500)).await.unwrap().permissions, 0o755);
     assert_eq!(user.share.total(), 0);
 }
 
@@ -45,7 +45,7 @@ async fn chmod_does_not_lose_an_attribute_that_somebody_set() {
     user.share.put("a", b"");
     let ino = user.ino("a").await;
     user.share.mark("a", Attributes::HIDDEN);
-    user.vfs.setattr(ino, &mode(0o444)).await.unwrap();
+    operations::setattr(&user.vfs, ino, &mode(0o444)).await.unwrap();
     assert_eq!(user.share.look("a").unwrap().attributes.0, Attributes::HIDDEN | Attributes::READONLY);
 }
 
@@ -53,10 +53,13 @@ async fn chmod_does_not_lose_an_attribute_that_somebody_set() {
 async fn chown_to_what_it_is_succeeds_and_to_anything_else_does_not() {
     let (user, ino) = user_with_file().await;
     let own = SetAttr { uid: Some(1000), gid: Some(100), ..SetAttr::default() };
-    user.vfs.setattr(ino, &own).await.unwrap();
+    operations::setattr(&user.vfs, ino, &own).await.unwrap();
     let other = SetAttr { uid: Some(0), size: Some(0), ..SetAttr::default() };
-    assert_eq!(errno(user.vfs.setattr(ino, &other).await), libc::EPERM);
-    assert_eq!(errno(user.vfs.setattr(ino, &SetAttr { gid: Some(5), ..SetAttr::default() }).await), libc::EPERM);
+    assert_eq!(errno(operations::setattr(&user.vfs, ino, &other).await), libc::EPERM);
+    assert_eq!(
+        errno(operations::setattr(&user.vfs, ino, &SetAttr { gid: Some(5), ..SetAttr::default() }).await),
+        libc::EPERM
+    );
     assert_eq!(user.share.data("a").unwrap().len(), 10);
 }
 
@@ -66,13 +69,13 @@ async fn times_are_set_to_100_ns_and_the_others_stay() {
     let time = FileTime::from_unix(1_600_000_000, 123_456_700);
     let before = user.share.look("a").unwrap();
     let set = SetAttr { modified: Some(SetTime::At(time)), ..SetAttr::default() };
-    assert_eq!(user.vfs.setattr(ino, &set).await.unwrap().modified, time);
+    assert_eq!(operations::setattr(&user.vfs, ino, &set).await.unwrap().modified, time);
     let after = user.share.look("a").unwrap();
     assert_eq!((after.modified, after.accessed, after.created), (time, before.accessed, before.created));
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().modified, time);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().modified, time);
 
     let set = SetAttr { accessed: Some(SetTime::At(FileTime::from_unix(-5, 100))), ..SetAttr::default() };
-    user.vfs.setattr(ino, &set).await.unwrap();
+    operations::setattr(&user.vfs, ino, &set).await.unwrap();
     let after = user.share.look("a").unwrap();
     assert_eq!((after.accessed.to_unix(), after.modified), ((-5, 100), time));
 }
@@ -82,7 +85,7 @@ async fn touch_sets_the_present() {
     let (user, ino) = user_with_file().await;
     let begin = FileTime::from(std::time::SystemTime::now());
     let now = SetAttr { accessed: Some(SetTime::Now), modified: Some(SetTime::Now), ..SetAttr::default() };
-    user.vfs.setattr(ino, &now).await.unwrap();
+    operations::setattr(&user.vfs, ino, &now).await.unwrap();
     assert_eq!(user.share.total(), 1);
     let after = user.share.look("a").unwrap();
     assert!(after.modified >= begin && after.accessed >= begin);
@@ -95,7 +98,7 @@ async fn times_of_directories_can_be_set() {
     let time = FileTime::from_unix(1_500_000_000, 0);
     let set = SetAttr { modified: Some(SetTime::At(time)), ..SetAttr::default() };
     let ino = user.ino("d").await;
-    user.vfs.setattr(ino, &set).await.unwrap();
+    operations::setattr(&user.vfs, ino, &set).await.unwrap();
     assert_eq!(user.share.look("d").unwrap().modified, time);
 }
 
@@ -103,9 +106,9 @@ async fn times_of_directories_can_be_set() {
 async fn truncate_cuts_and_extends_with_zeros() {
     let (user, ino) = user_with_file().await;
     user.cat("a").await.unwrap();
-    assert_eq!(user.vfs.setattr(ino, &size(4)).await.unwrap().size, 4);
+    assert_eq!(operations::setattr(&user.vfs, ino, &size(4)).await.unwrap().size, 4);
     assert_eq!(user.cat("a").await.unwrap(), b"0123");
-    assert_eq!(user.vfs.setattr(ino, &size(6)).await.unwrap().size, 6);
+    assert_eq!(operations::setattr(&user.vfs, ino, &size(6)).await.unwrap().size, 6);
     assert_eq!(user.cat("a").await.unwrap(), b"0123\0\0");
 }
 
@@ -114,18 +117,18 @@ async fn an_open_file_that_is_cut_and_extended_has_no_old_data() {
     let (user, ino) = user_with_file().await;
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
     user.read(opened, 0, 10).await.unwrap();
-    user.vfs.setattr(ino, &size(2)).await.unwrap();
-    user.vfs.setattr(ino, &size(10)).await.unwrap();
+    operations::setattr(&user.vfs, ino, &size(2)).await.unwrap();
+    operations::setattr(&user.vfs, ino, &size(10)).await.unwrap();
     assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"01\0\0\0\0\0\0\0\0");
 }
 
 #[tokio::test]
 async fn ftruncate_works_through_the_handle() {
     let user = User::new();
-    let (attr, opened) = user.vfs.create(ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
+    let (attr, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
     // By path the server would refuse: the file is read-only.
     let set = SetAttr { handle: Some(opened.handle), ..size(100) };
-    user.vfs.setattr(attr.ino, &set).await.unwrap();
+    operations::setattr(&user.vfs, attr.ino, &set).await.unwrap();
     assert_eq!(user.share.look("a").unwrap().size, 100);
 }
 
@@ -134,15 +137,15 @@ async fn a_directory_has_no_size_to_set() {
     let user = User::new();
     user.share.put_directory("d");
     let ino = user.ino("d").await;
-    assert_eq!(errno(user.vfs.setattr(ino, &size(0)).await), libc::EISDIR);
+    assert_eq!(errno(operations::setattr(&user.vfs, ino, &size(0)).await), libc::EISDIR);
 }
 
 #[tokio::test]
 async fn a_change_that_failed_is_not_believed() {
     let (user, ino) = user_with_file().await;
     user.share.refuse("SET_INFO", 1, NtStatus::DISK_FULL);
-    assert_eq!(errno(user.vfs.setattr(ino, &size(1 << 40)).await), libc::ENOSPC);
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 10);
+    assert_eq!(errno(operations::setattr(&user.vfs, ino, &size(1 << 40)).await), libc::ENOSPC);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 10);
 }
 
 #[tokio::test]
@@ -151,22 +154,35 @@ async fn nothing_is_changed_on_a_read_only_mount() {
     share.put("a", b"1");
     let user = User::with(share, VfsOptions { read_only: true, ..options() });
     let ino = user.ino("a").await;
-    assert_eq!(errno(user.vfs.setattr(ino, &size(0)).await), libc::EROFS);
+    assert_eq!(errno(operations::setattr(&user.vfs, ino, &size(0)).await), libc::EROFS);
 }
 
 #[tokio::test]
 async fn a_size_that_stays_the_same_moves_the_time() {
     for handle in [false, true] {
         let (user, ino) = user_with_file().await;
-        let opened = if handle { Some(user.vfs.open(ino, libc::O_RDWR).await.unwrap()) } else { None };
+        let opened = if handle { Some(operations::open(&user.vfs, ino, libc::O_RDWR).await.unwrap()) } else { None };
         let long_ago = FileTime::from_unix(1_000_000, 0);
         let set = SetAttr { modified: Some(SetTime::At(long_ago)), ..SetAttr::default() };
-        user.vfs.setattr(ino, &set).await.unwrap();
+        operations::setattr(&user.vfs, ino, &set).await.unwrap();
         assert_eq!(user.share.look("a").unwrap().modified, long_ago);
-        let attr = user.vfs.setattr(ino, &size(10)).await.unwrap();
+        let attr = operations::setattr(&user.vfs, ino, &size(10)).await.unwrap();
         assert!(attr.modified > long_ago && user.share.look("a").unwrap().modified > long_ago, "handle: {handle}");
         if let Some(opened) = opened {
             user.close(opened).await;
         }
+    }
+}
+
+#[tokio::test]
+async fn each_change_moves_the_change_time_at_once() {
+    let (user, ino) = user_with_file().await;
+    let long_ago = SetTime::At(FileTime::from_unix(1_000_000, 0));
+    let sets = [mode(0o444), mode(0o644), SetAttr { modified: Some(long_ago), ..SetAttr::default() }, size(4)];
+    let mut before = operations::getattr(&user.vfs, ino).await.unwrap().changed;
+    for set in sets {
+        let changed = operations::setattr(&user.vfs, ino, &set).await.unwrap().changed;
+        assert!(changed > before, "{set:?}");
+        before = changed;
     }
 }

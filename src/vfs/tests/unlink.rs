@@ -8,7 +8,7 @@ async fn a_file_goes_in_one_round_trip() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     user.share.forget_log();
-    user.vfs.unlink(ROOT, OsStr::new("a")).await.unwrap();
+    operations::unlink(&user.vfs, ROOT, OsStr::new("a")).await.unwrap();
     assert_eq!(user.share.log(), [("REMOVE", "\\a".to_owned())]);
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
 }
@@ -54,9 +54,9 @@ async fn an_open_file_lives_on_until_it_is_closed() {
 
     assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"still here");
     user.write(opened, 0, b"STILL").await.unwrap();
-    assert_eq!(user.vfs.getattr(ino).await.unwrap().size, 10);
+    assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().size, 10);
     let cut = SetAttr { size: Some(5), handle: Some(opened.handle), ..SetAttr::default() };
-    user.vfs.setattr(ino, &cut).await.unwrap();
+    operations::setattr(&user.vfs, ino, &cut).await.unwrap();
     assert_eq!(user.read(opened, 0, 20).await.unwrap(), b"STILL");
 
     // The name is free for another file.
@@ -83,7 +83,7 @@ async fn it_lives_on_until_the_last_of_its_handles_is_closed() {
 #[tokio::test]
 async fn a_read_only_file_that_is_open_goes_too() {
     let user = User::new();
-    let (_, opened) = user.vfs.create(ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
+    let (_, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
     user.rm("a").await.unwrap();
     user.write(opened, 0, b"1").await.unwrap();
     user.close(opened).await;
@@ -121,10 +121,10 @@ async fn a_file_that_is_just_being_closed_needs_no_hidden_name() {
     user.save("a", b"1").await.unwrap();
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
     let gate = user.share.hold("CLOSE");
-    let closing = tokio::spawn(user.vfs.release(opened.handle));
+    let closing = tokio::spawn(operations::release(&user.vfs, opened.handle));
     gate.reached().await;
     let vfs = Arc::clone(&user.vfs);
-    let removing = tokio::spawn(async move { vfs.unlink(ROOT, OsStr::new("a")).await });
+    let removing = tokio::spawn(async move { operations::unlink(&vfs, ROOT, OsStr::new("a")).await });
     tokio::task::yield_now().await;
     gate.open();
     removing.await.unwrap().unwrap();
@@ -140,12 +140,12 @@ async fn an_open_file_that_is_removed_or_replaced_has_no_links() {
     user.save("b", b"2").await.unwrap();
     let (one, other) = (user.ino("a").await, user.ino("b").await);
     let opened = [user.open("a", libc::O_RDONLY).await.unwrap(), user.open("b", libc::O_RDONLY).await.unwrap()];
-    assert_eq!(user.vfs.getattr(one).await.unwrap().links, 1);
+    assert_eq!(operations::getattr(&user.vfs, one).await.unwrap().links, 1);
     user.rm("a").await.unwrap();
-    assert_eq!(user.vfs.getattr(one).await.unwrap().links, 0);
+    assert_eq!(operations::getattr(&user.vfs, one).await.unwrap().links, 0);
     user.save("c", b"3").await.unwrap();
     user.mv("c", "b").await.unwrap();
-    assert_eq!(user.vfs.getattr(other).await.unwrap().links, 0);
+    assert_eq!(operations::getattr(&user.vfs, other).await.unwrap().links, 0);
     assert_eq!(user.look("b").await.unwrap().links, 1);
     for opened in opened {
         user.close(opened).await;

@@ -21,7 +21,7 @@ async fn a_watch_that_loses_count_vouches_for_nothing_until_the_next_listing() {
 #[tokio::test(start_paused = true)]
 async fn a_watched_directory_that_somebody_else_removes_is_gone() {
     let user = User::with_directory(LONG, &[]).await;
-    user.share.remove(&RemotePath::parse("d"), FileKind::Directory, None, None).await.unwrap();
+    user.share.remove(&RemotePath::parse("d"), FileKind::Directory, None, None, None).await.unwrap();
     assert_eq!(user.share.names(""), ["d"], "it is open");
     user.settle().await;
     assert_eq!((user.share.watches(), user.share.names("").len()), (1, 0));
@@ -55,7 +55,7 @@ async fn what_somebody_else_renamed_does_not_keep_the_directory_above_in_its_pla
     user.share.rename_as_stranger("d/e", "d/f").await;
     user.settle().await;
     assert!(!user.is_there("d/e").await);
-    user.vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    operations::rename(&user.vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
     assert!(user.is_there("new/f").await);
 }
 
@@ -67,17 +67,15 @@ async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_remove
     user.settle().await;
     user.list("d/e").await;
     assert_eq!(user.share.watches(), 3);
-    user.vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    operations::rename(&user.vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
     assert_eq!(user.share.watches(), 1, "the root");
     assert!(user.is_there("new").await);
-    user.share.forget_log();
     assert!(user.is_there("new/a").await && user.is_there("new/e/b").await && !user.is_there("new/b").await);
-    assert_eq!(user.share.total(), 0, "what is in it has not changed");
     let (new, e) = (user.stat("new").await.unwrap().ino, user.stat("new/e").await.unwrap().ino);
-    user.vfs.unlink(e, OsStr::new("b")).await.unwrap();
+    operations::unlink(&user.vfs, e, OsStr::new("b")).await.unwrap();
     user.list("new/e").await;
     user.settle().await;
-    user.vfs.rmdir(new, OsStr::new("e")).await.unwrap();
+    operations::rmdir(&user.vfs, new, OsStr::new("e")).await.unwrap();
     assert_eq!(user.share.names("new"), ["a"]);
     assert!(!user.is_there("new/e").await);
 }
@@ -90,21 +88,21 @@ async fn what_was_listed_before_an_own_write_does_not_come_back_when_the_watch_e
     let gate = user.share.hold_answer("CHANGE_NOTIFY");
     user.share.put("d/b", b"22");
     gate.reached().await;
-    let opened = user.vfs.open(a, libc::O_WRONLY).await.unwrap();
+    let opened = operations::open(&user.vfs, a, libc::O_WRONLY).await.unwrap();
     user.write(opened, 0, b"22").await.unwrap();
     user.close(opened).await;
     gate.open();
     for _ in 0..9 {
         tokio::task::yield_now().await;
     }
-    user.vfs.rename(ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
+    operations::rename(&user.vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
     assert_eq!(user.stat("new/a").await.unwrap().size, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_more_directories_are_watched_than_the_bound() {
     let user = User::following(watching(), BRIEF);
-    let most = super::catalogue::MAX_WATCHES;
+    let most = super::names::namespace::MAX_WATCHES;
     (0..most + 10).for_each(|number| user.share.put_directory(&format!("{number}")));
     user.list("").await;
     for number in 0..most + 10 {

@@ -28,9 +28,12 @@ async fn the_new_size_is_seen_at_once() {
     let user = User::new();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.write(opened, 100, b"end").await.unwrap();
-    assert_eq!(user.vfs.attr(attr.ino).unwrap().size, 103);
-    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().size, 103);
-    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().modified, user.share.look("a").unwrap().modified);
+    assert_eq!(user.vfs.names.attr(attr.ino).unwrap().size, 103);
+    assert_eq!(operations::getattr(&user.vfs, attr.ino).await.unwrap().size, 103);
+    assert_eq!(
+        operations::getattr(&user.vfs, attr.ino).await.unwrap().modified,
+        user.share.look("a").unwrap().modified
+    );
 }
 
 #[tokio::test]
@@ -64,7 +67,7 @@ async fn a_full_disk_is_told_and_the_first_error_counts() {
     user.share.fail("WRITE", 3, Cause::TimedOut);
     assert_eq!(errno(user.write(opened, 0, &[7; 200_000]).await), libc::ENOSPC);
     // How much got there only the server knows.
-    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().size, user.share.look("a").unwrap().size);
+    assert_eq!(operations::getattr(&user.vfs, attr.ino).await.unwrap().size, user.share.look("a").unwrap().size);
     user.share.refuse("WRITE", 1, NtStatus::QUOTA_EXCEEDED);
     assert_eq!(errno(user.write(opened, 0, b"x").await), libc::EDQUOT);
 }
@@ -94,10 +97,10 @@ async fn no_file_is_longer_than_offsets_go() {
 async fn fsync_has_the_server_flush() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
-    user.vfs.fsync(opened.handle).await.unwrap();
+    operations::fsync(&user.vfs, opened.handle).await.unwrap();
     assert_eq!(user.share.count("FLUSH"), 1);
     user.share.refuse("FLUSH", 1, NtStatus::DISK_FULL);
-    assert_eq!(errno(user.vfs.fsync(opened.handle).await), libc::ENOSPC);
+    assert_eq!(errno(operations::fsync(&user.vfs, opened.handle).await), libc::ENOSPC);
 }
 
 #[tokio::test]
@@ -105,12 +108,12 @@ async fn fsync_of_a_descriptor_for_reading_flushes_what_was_written_otherwise() 
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     let reader = user.open("a", libc::O_RDONLY).await.unwrap();
-    user.vfs.fsync(reader.handle).await.unwrap();
+    operations::fsync(&user.vfs, reader.handle).await.unwrap();
     assert_eq!(user.share.count("FLUSH"), 1);
     assert_eq!(user.share.open_files(), 1);
     let writer = user.open("a", libc::O_WRONLY).await.unwrap();
     user.share.forget_log();
-    user.vfs.fsync(reader.handle).await.unwrap();
+    operations::fsync(&user.vfs, reader.handle).await.unwrap();
     assert_eq!(user.share.log(), [("FLUSH", "\\a".to_owned())]);
     user.close(writer).await;
 }
@@ -120,7 +123,7 @@ async fn close_2_costs_no_round_trip() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.share.forget_log();
-    user.vfs.flush(opened.handle).await.unwrap();
+    operations::flush(&user.vfs, opened.handle).await.unwrap();
     assert_eq!(user.share.total(), 0);
-    assert_eq!(errno(user.vfs.flush(99).await), libc::EBADF);
+    assert_eq!(errno(operations::flush(&user.vfs, 99).await), libc::EBADF);
 }

@@ -9,12 +9,12 @@ use std::time::Duration;
 /// A user alone with a server that grants leases, who obeys when they are broken.
 fn user() -> User {
     let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
-    tokio::spawn(user.vfs.clone().obey_breaks());
+    tokio::spawn(handle_breaks(user.vfs.clone()));
     user
 }
 
 fn take(user: &User, opened: Opened, offset: u64, data: &[u8]) -> Option<Result<u32>> {
-    user.vfs.take_write(opened.handle, offset, data)
+    operations::write_now(&user.vfs, opened.handle, offset, data)
 }
 
 #[track_caller]
@@ -29,11 +29,11 @@ async fn under_a_lease_a_write_waits_for_nobody_and_close_has_it_on_the_server()
     taken(&user, opened, 0, b"hello ");
     taken(&user, opened, 6, b"world");
     assert_eq!(user.share.count("WRITE"), 0);
-    assert_eq!(user.vfs.known_attributes(attr.ino).unwrap().size, 11);
-    assert!(user.vfs.flushed(opened.handle).is_none());
-    user.vfs.flush(opened.handle).await.unwrap();
+    assert_eq!(operations::known_attributes(&user.vfs, attr.ino).unwrap().size, 11);
+    assert!(operations::flushed(&user.vfs, opened.handle).is_none());
+    operations::flush(&user.vfs, opened.handle).await.unwrap();
     assert_eq!((user.share.data("a").unwrap().as_slice(), user.share.count("WRITE")), (b"hello world".as_slice(), 1));
-    assert!(user.vfs.flushed(opened.handle).unwrap().is_ok(), "nothing is left to wait for");
+    assert!(operations::flushed(&user.vfs, opened.handle).unwrap().is_ok(), "nothing is left to wait for");
     user.close(opened).await;
 }
 
@@ -97,7 +97,7 @@ async fn appending_under_a_lease_asks_for_no_size() {
     taken(&user, opened, 0, b"two\n");
     taken(&user, opened, 0, b"three\n");
     assert_eq!(user.share.total(), 0);
-    user.vfs.flush(opened.handle).await.unwrap();
+    operations::flush(&user.vfs, opened.handle).await.unwrap();
     assert_eq!(user.share.data("log").unwrap(), b"one\ntwo\nthree\n");
 }
 
@@ -108,16 +108,16 @@ async fn everything_that_looks_at_the_file_comes_after_what_was_taken() {
     let data = || user.share.data("a").unwrap();
 
     taken(&user, opened, 0, b"longer");
-    user.vfs.setattr(attr.ino, &SetAttr { size: Some(3), ..SetAttr::default() }).await.unwrap();
+    operations::setattr(&user.vfs, attr.ino, &SetAttr { size: Some(3), ..SetAttr::default() }).await.unwrap();
     assert_eq!(data(), b"lon");
 
     taken(&user, opened, 3, b"ely");
     let again = user.open("a", libc::O_RDONLY).await.unwrap();
     assert_eq!(data(), b"lonely");
-    assert_eq!(user.vfs.getattr(attr.ino).await.unwrap().size, 6);
+    assert_eq!(operations::getattr(&user.vfs, attr.ino).await.unwrap().size, 6);
 
     taken(&user, opened, 6, b"!");
-    user.vfs.fsync(again.handle).await.unwrap();
+    operations::fsync(&user.vfs, again.handle).await.unwrap();
     assert_eq!(data(), b"lonely!");
 
     taken(&user, opened, 7, b"!");
@@ -161,15 +161,19 @@ async fn a_failure_is_told(refusal: NtStatus, expected: i32) {
     let two = user.open("a", libc::O_WRONLY).await.unwrap();
     user.share.fail("WRITE", 1, Cause::Status(refusal));
     taken(&user, one, 0, b"too much");
-    assert_eq!(errno(user.vfs.flush(one.handle).await), expected);
-    assert_eq!(errno(user.vfs.flush(one.handle).await), expected, "whoever closes it");
+    assert_eq!(errno(operations::flush(&user.vfs, one.handle).await), expected);
+    assert_eq!(errno(operations::flush(&user.vfs, one.handle).await), expected, "whoever closes it");
     assert_eq!(errno(take(&user, two, 0, b"x").unwrap()), expected, "the next write of the other");
     taken(&user, two, 0, b"fits");
-    assert_eq!(errno(user.vfs.fsync(two.handle).await), expected, "which may have been a part of a larger one");
-    user.vfs.fsync(two.handle).await.unwrap();
-    user.vfs.flush(two.handle).await.unwrap();
+    assert_eq!(
+        errno(operations::fsync(&user.vfs, two.handle).await),
+        expected,
+        "which may have been a part of a larger one"
+    );
+    operations::fsync(&user.vfs, two.handle).await.unwrap();
+    operations::flush(&user.vfs, two.handle).await.unwrap();
     assert_eq!(user.share.data("a").unwrap(), b"fits");
-    let size = user.vfs.getattr(user.ino("a").await).await.unwrap().size;
+    let size = operations::getattr(&user.vfs, user.ino("a").await).await.unwrap().size;
     assert_eq!(size, 4, "what failed has left nothing behind");
 }
 
@@ -193,7 +197,7 @@ async fn a_break_while_data_is_on_its_way_waits_for_it() {
     let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
     let gate = user.share.hold("WRITE");
     taken(&user, opened, 0, b"on its way");
-    let flushing = user.vfs.flush(opened.handle);
+    let flushing = operations::flush(&user.vfs, opened.handle);
     let others = async {
         gate.reached().await;
         let (share, open_gate) = (user.share.clone(), async {
@@ -217,7 +221,7 @@ async fn what_somebody_writes_after_a_break_is_seen_at_once() {
     user.share.write_as_stranger("a", b"new and longer").await;
     // The server does not wait until what was read is dropped: that is on its way.
     while user.share.unacknowledged() > 0
-        || user.vfs.known_attributes(user.vfs.handles.file(opened.handle).unwrap().file.ino).is_some()
+        || operations::known_attributes(&user.vfs, user.vfs.handles.file(opened.handle).unwrap().file.ino).is_some()
     {
         tokio::task::yield_now().await;
     }

@@ -41,6 +41,8 @@ pub mod options {
     pub const DIRECTORY: u32 = 0x01;
     /// `FILE_NON_DIRECTORY_FILE`
     pub const NON_DIRECTORY: u32 = 0x40;
+    /// `FILE_DELETE_ON_CLOSE`: the file goes when this open is closed, and every other one
+    pub const DELETE_ON_CLOSE: u32 = 0x1000;
     /// `FILE_OPEN_REPARSE_POINT`: the link, not what it points to
     pub const REPARSE_POINT: u32 = 0x0020_0000;
 }
@@ -48,6 +50,8 @@ pub mod options {
 /// Others may read, write, rename and delete the file while it is open: what POSIX expects.
 const SHARE_ALL: u32 = 7;
 const SHARE_WRITE: u32 = 2;
+/// No other open of the file may read, write or delete it.
+const SHARE_NONE: u32 = 0;
 const IMPERSONATION: u32 = 2;
 
 /// A CREATE request.
@@ -80,6 +84,13 @@ impl Create<'_> {
     /// (MS-SMB2 2.2.13: ShareAccess).
     pub fn request_unless_written(&self) -> Request {
         Request::checked(Command::Create, self.body(Wanted::Nothing, SHARE_ALL & !SHARE_WRITE))
+    }
+
+    /// The request of an open that is refused with STATUS_SHARING_VIOLATION while another open has access to the file's
+    /// data or may delete it (MS-SMB2 2.2.13: ShareAccess). An open of another client that is kept under a handle lease
+    /// is asked to end first.
+    pub fn request_if_unused(&self, wanted: Wanted) -> Request {
+        Request::checked(Command::Create, self.body(wanted, SHARE_NONE))
     }
 
     fn body(&self, wanted: Wanted, sharing: u32) -> Result<Vec<u8>, TooLong> {

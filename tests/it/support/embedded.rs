@@ -23,7 +23,10 @@ impl Embedded {
     /// Starts one; when this returns, it listens.
     pub(crate) fn start(settings: Settings) -> Embedded {
         assert!(
-            settings.dialects.is_none() && settings.max_credits.is_none() && !settings.shares_blocks,
+            settings.dialects.is_none()
+                && settings.max_credits.is_none()
+                && settings.max_open_files.is_none()
+                && !settings.shares_blocks,
             "smb-server has no such setting"
         );
         assert!(settings.signing != Demand::Off && settings.encryption != Demand::Off, "smb-server always offers it");

@@ -7,11 +7,13 @@
 //! | [`scratch`] | the folder, the ports and the end of this test run |
 //! | [`server`] | what the two servers have in common: settings, URL, shared instances |
 //! | [`smbd`], [`embedded`] | the two servers |
+//! | [`new_samba`] | a second smbd, newer than the machine's |
 //! | [`engine`] | the share without a mount, as the library gives it |
 //! | [`proxy`], [`frames`] | a TCP proxy that records, counts, stalls, cuts, resets and delays |
 //! | [`netbios`] | a NetBIOS session and name service |
 //! | [`mountinfo`], [`processes`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
 //! | [`scene`] | a folder on a shared server, mounted: what most tests start from |
+//! | [`pair`] | two mounts of one folder |
 //! | [`silent`] | a mount of somebody else, that hangs |
 //! | [`files`] | checksums, trees, contents that can be checked |
 //!
@@ -28,6 +30,8 @@ pub(crate) mod line;
 pub(crate) mod mount;
 pub(crate) mod mountinfo;
 pub(crate) mod netbios;
+pub(crate) mod new_samba;
+pub(crate) mod pair;
 pub(crate) mod processes;
 pub(crate) mod proxy;
 pub(crate) mod scene;

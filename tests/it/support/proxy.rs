@@ -20,6 +20,8 @@ use tokio::sync::{mpsc, watch};
 
 /// So many frames are recorded, from the first connection on.
 const RECORDED: usize = 64;
+/// Of the commands of MS-SMB2 2.2.1 only QUERY_INFO, SET_INFO and OPLOCK_BREAK have higher numbers.
+const CHANGE_NOTIFY: u16 = 0x0F;
 /// So much is kept of each frame.
 const KEPT: usize = 4096;
 
@@ -90,6 +92,7 @@ struct Seen {
     living: BTreeSet<usize>,
     first: Vec<Vec<u8>>,
     frames: u64,
+    watching: u64,
     encrypted: u64,
     unsigned: u64,
     commands: BTreeMap<u16, u64>,
@@ -230,6 +233,11 @@ impl Proxy {
         self.seen().frames
     }
 
+    /// How many of them ask for nothing but the next changes of a watched folder.
+    pub(crate) fn watching_frames(&self) -> u64 {
+        self.seen().watching
+    }
+
     /// How many of them were encrypted.
     pub(crate) fn encrypted_frames(&self) -> u64 {
         self.seen().encrypted
@@ -282,7 +290,10 @@ impl Seen {
         } else if !frames::is_signed(frame) {
             self.unsigned += 1;
         }
-        for command in frames::commands(frame) {
+        let commands: Vec<u16> = frames::commands(frame).into_iter().collect();
+        let is_watching = commands.contains(&CHANGE_NOTIFY) && commands.iter().all(|command| *command >= CHANGE_NOTIFY);
+        self.watching += u64::from(is_watching);
+        for command in commands {
             *self.commands.entry(command).or_default() += 1;
         }
     }

@@ -22,11 +22,13 @@ pub(crate) const PASSWORD: &str = "xyzzy-Plugh&7 +%/?#@:é";
 /// The part of [`PASSWORD`] that survives every encoding.
 pub(crate) const PASSWORD_MARK: &str = "xyzzy-Plugh";
 
-/// Which of the two.
+/// Which server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Samba.
     Smbd,
+    /// Samba 4.22 or newer, which grants directory leases.
+    NewSmbd,
     /// The crate `smb-server`.
     Embedded,
 }
@@ -62,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) max_io: Option<u32>,
     /// The most credits of a connection (smbd only).
     pub(crate) max_credits: Option<u32>,
+    /// The most files and directories that a client has open (smbd only).
+    pub(crate) max_open_files: Option<u32>,
     /// The share lets files share blocks, where its disk does (smbd only).
     pub(crate) shares_blocks: bool,
     /// One connection a session (smbd only; smb-server never offers more).
@@ -85,6 +89,7 @@ impl Server {
     pub(crate) fn start(kind: Kind, settings: Settings) -> Server {
         match kind {
             Kind::Smbd => Server::Smbd(Smbd::start(settings)),
+            Kind::NewSmbd => Server::Smbd(Smbd::start_newer(settings)),
             Kind::Embedded => Server::Embedded(Embedded::start(settings)),
         }
     }
@@ -92,19 +97,30 @@ impl Server {
     /// The instance with default settings that tests share; it ends with the test run.
     pub(crate) fn shared(kind: Kind) -> Arc<Server> {
         static SMBD: OnceLock<Instance> = OnceLock::new();
+        static NEW_SMBD: OnceLock<Instance> = OnceLock::new();
         static EMBEDDED: OnceLock<Instance> = OnceLock::new();
         let instance = match kind {
             Kind::Smbd => &SMBD,
+            Kind::NewSmbd => &NEW_SMBD,
             Kind::Embedded => &EMBEDDED,
         };
         let instance = instance.get_or_init(|| {
             scratch::at_exit(move || match kind {
                 Kind::Smbd => end(&SMBD),
+                Kind::NewSmbd => end(&NEW_SMBD),
                 Kind::Embedded => end(&EMBEDDED),
             });
             Mutex::new(Some(Arc::new(Server::start(kind, Settings::default()))))
         });
         instance.lock().expect("nobody panics with this lock").clone().expect("taken at the end of the run only")
+    }
+
+    /// Samba's own, which has more to say.
+    pub(crate) fn smbd(&self) -> &Smbd {
+        match self {
+            Server::Smbd(server) => server,
+            Server::Embedded(_) => panic!("not an smbd"),
+        }
     }
 
     /// The TCP port on 127.0.0.1.

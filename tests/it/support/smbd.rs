@@ -4,7 +4,7 @@
 use super::command::{run, run_with_input, spawn_quiet, wait};
 use super::processes::{children, name};
 use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
-use super::{scratch, wait_until};
+use super::{new_samba, scratch, wait_until};
 use cifs_fuse::config::Dialect;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::net::TcpStream;
@@ -18,6 +18,8 @@ const START: Duration = Duration::from_secs(20);
 
 /// A running smbd.
 pub(crate) struct Smbd {
+    /// The root of its programs, if that is another than the machine's.
+    root: Option<&'static Path>,
     home: PathBuf,
     folder: PathBuf,
     port: u16,
@@ -27,14 +29,25 @@ pub(crate) struct Smbd {
 impl Smbd {
     /// Starts one; when this returns, it answers.
     pub(crate) fn start(settings: Settings) -> Smbd {
+        Smbd::start_in(None, settings)
+    }
+
+    /// Starts one of the newer Samba, which must be there.
+    pub(super) fn start_newer(settings: Settings) -> Smbd {
+        Smbd::start_in(Some(new_samba::root().expect("tests of it are skipped otherwise")), settings)
+    }
+
+    fn start_in(root: Option<&'static Path>, settings: Settings) -> Smbd {
         let home = scratch::folder("smbd");
         let folder = share_folder(&home);
         for name in ["private", "lock", "state", "cache", "pid", "ncalrpc"] {
             fs::create_dir(home.join(name)).expect("the server's folder is new");
         }
         let port = scratch::free_port();
-        fs::write(home.join("smb.conf"), configuration(&home, &folder, port, &settings)).expect("a writable folder");
-        let server = Smbd { home, folder, port, process: Mutex::new(None) };
+        let seen = if root.is_some() { Path::new(new_samba::HOME) } else { &home };
+        let configuration = configuration(seen, keeps_attributes(&folder), port, &settings);
+        fs::write(home.join("smb.conf"), configuration).expect("a writable folder");
+        let server = Smbd { root, home, folder, port, process: Mutex::new(None) };
         server.add_user(PASSWORD);
         server.restart();
         server
@@ -62,8 +75,8 @@ impl Smbd {
     /// Starts the server again, on the same port; kills it before if it runs.
     pub(crate) fn restart(&self) {
         self.kill();
-        let mut command = Command::new(program("smbd"));
-        command.arg("-s").arg(self.home.join("smb.conf")).args(["--foreground", "--no-process-group"]);
+        let mut command = self.program("smbd", "-s");
+        command.args(["--foreground", "--no-process-group"]);
         let mut process = spawn_quiet(command).expect("smbd is installed (package samba)");
         let answers = wait_until(START, || {
             let ended = process.try_wait().expect("a child can be waited for");
@@ -87,8 +100,7 @@ impl Smbd {
 
     /// Stops the process that does the watching of directories, until the guard is dropped.
     pub(crate) fn stop_watching(&self) -> Stopped {
-        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
-        let watcher = children(leader as i32).into_iter().find(|pid| name(*pid) == "smbd-notifyd");
+        let watcher = children(self.leader()).into_iter().find(|pid| name(*pid) == "smbd-notifyd");
         let watcher = Stopped(watcher.and_then(Pid::from_raw).expect("smbd has such a process"));
         kill_process(watcher.0, Signal::STOP).expect("our own process");
         watcher
@@ -96,16 +108,14 @@ impl Smbd {
 
     /// Stops the server and all its processes, until the guard is dropped.
     pub(crate) fn pause(&self) -> Paused {
-        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
-        let group = Pid::from_raw(leader as i32).expect("no process has the number 0");
+        let group = Pid::from_raw(self.leader()).expect("no process has the number 0");
         kill_process_group(group, Signal::STOP).expect("our own processes");
         Paused(group)
     }
 
     /// Kills the processes that serve clients, and not the one that accepts them.
     pub(crate) fn kill_clients(&self) {
-        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
-        for pid in children(leader as i32).into_iter().filter(|pid| name(*pid).starts_with("smbd[")) {
+        for pid in children(self.leader()).into_iter().filter(|pid| name(*pid).starts_with("smbd[")) {
             let _ = kill_process(Pid::from_raw(pid).expect("no process has the number 0"), Signal::KILL);
         }
     }
@@ -122,8 +132,7 @@ impl Smbd {
             kill_process(process.0, Signal::STOP).expect("our own process");
             process
         };
-        let leader = self.process.lock().expect("nobody panics with this lock").as_ref().expect("it runs").id();
-        children(leader as i32).into_iter().filter(|pid| name(*pid) == "smbd").map(stop).collect()
+        children(self.leader()).into_iter().filter(|pid| name(*pid) == "smbd").map(stop).collect()
     }
 
     /// Changes the password of the user.
@@ -150,14 +159,45 @@ impl Smbd {
         if !rustix::process::geteuid().is_root() {
             return self.pdbedit(&["-a", "-t", "-u", user()], &input);
         }
-        let mut smbpasswd = Command::new(program("smbpasswd"));
-        smbpasswd.arg("-c").arg(self.home.join("smb.conf")).args(["-a", "-s", user()]);
+        let mut smbpasswd = self.program("smbpasswd", "-c");
+        smbpasswd.args(["-a", "-s", user()]);
         run_with_input(&mut smbpasswd, input.as_bytes(), START).success();
     }
 
+    /// What the processes that serve clients have open at or below a path of the share.
+    pub(crate) fn open_below(&self, path: &Path) -> Vec<PathBuf> {
+        let opens = children(self.leader()).into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
+        let paths = opens.flatten().flatten().filter_map(|open| fs::read_link(open.path()).ok());
+        let share = self.seen().join("files");
+        paths
+            .filter_map(|open| Some(open.strip_prefix(&share).ok()?.to_owned()))
+            .filter(|open| open.starts_with(path))
+            .collect()
+    }
+
+    /// The process that accepts clients.
+    fn leader(&self) -> i32 {
+        self.process.lock().expect("no test panics with this lock").as_ref().expect("it runs").id() as i32
+    }
+
+    /// The server's folder, as its programs see it.
+    fn seen(&self) -> &Path {
+        if self.root.is_some() { Path::new(new_samba::HOME) } else { &self.home }
+    }
+
+    /// One of Samba's programs, which gets the configuration by this option.
+    fn program(&self, name: &str, option: &str) -> Command {
+        let mut command = match self.root {
+            Some(root) => new_samba::command(root, &self.home, name),
+            None => Command::new(program(name)),
+        };
+        command.arg(option).arg(self.seen().join("smb.conf"));
+        command
+    }
+
     fn pdbedit(&self, arguments: &[&str], input: &str) {
-        let mut pdbedit = Command::new(program("pdbedit"));
-        pdbedit.arg("-s").arg(self.home.join("smb.conf")).args(arguments);
+        let mut pdbedit = self.program("pdbedit", "-s");
+        pdbedit.args(arguments);
         run_with_input(&mut pdbedit, input.as_bytes(), START).success();
     }
 }
@@ -194,7 +234,8 @@ fn program(name: &str) -> PathBuf {
     folders.map(|folder| folder.join(name)).find(|file| file.exists()).unwrap_or_else(|| name.into())
 }
 
-fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> String {
+/// The configuration of a server with this home, as its programs see it.
+fn configuration(home: &Path, keeps_attributes: bool, port: u16, settings: &Settings) -> String {
     let home = home.display();
     let mut global = vec![
         "server role = standalone server".to_owned(),
@@ -236,6 +277,9 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
     if let Some(credits) = settings.max_credits {
         global.push(format!("smb2 max credits = {credits}"));
     }
+    if let Some(files) = settings.max_open_files {
+        global.push(format!("max open files = {files}"));
+    }
     if settings.single_channel {
         global.push("server multi channel support = no".to_owned());
     }
@@ -244,10 +288,10 @@ fn configuration(home: &Path, folder: &Path, port: u16, settings: &Settings) -> 
     }
     let yes = |on: bool| if on { "yes" } else { "no" };
     let mut share = vec![
-        format!("path = {}", folder.display()),
+        format!("path = {home}/files"),
         format!("read only = {}", yes(settings.read_only)),
         format!("guest ok = {}", yes(settings.guests || settings.guests_for_wrong_passwords)),
-        format!("store dos attributes = {}", yes(keeps_attributes(folder))),
+        format!("store dos attributes = {}", yes(keeps_attributes)),
     ];
     if settings.no_oplocks {
         share.push("oplocks = no".to_owned());

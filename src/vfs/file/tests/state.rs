@@ -144,7 +144,7 @@ fn times_and_a_flush_travel_with_the_last_write() {
     let mut run = Run::open();
     run.write(0, &[1; 500]);
     let change = Change { modified: Some(FileTime(42)), ..Change::default() };
-    run.on(Event::Deferred(change));
+    run.on(Event::Deferred { change, clock: FileTime(6) });
     let mark = run.state.want_flush();
     let actions = run.on(Event::Drain);
     let with = |actions: &[Action<&'static str>]| {
@@ -168,7 +168,7 @@ fn a_change_without_data_to_go_with_is_sent_alone_and_counts_as_dirty() {
     run.write(0, b"abc");
     run.on(Event::Drain);
     let change = Change { modified: Some(FileTime(42)), ..Change::default() };
-    run.on(Event::Deferred(change));
+    run.on(Event::Deferred { change, clock: FileTime(6) });
     run.sent(0);
     assert!(run.state.is_dirty());
     assert_eq!(run.state.take_deferred(), Some(("first", change)));
@@ -184,7 +184,7 @@ fn a_broken_write_lease_is_acknowledged_when_the_server_has_everything() {
     run.write(0, &[1; 1500]);
     let actions = run.broken(4, Caching::READ | Caching::HANDLE);
     assert!(!acknowledged(&actions));
-    assert!(!strict().may_write_back(run.state.caching()), "nothing becomes dirty any more");
+    assert!(!strict().decide(run.state.caching()).holds_writes, "nothing becomes dirty any more");
     assert!(!acknowledged(&run.sent(0)), "the second half is dirty");
     assert!(acknowledged(&run.sent(1)));
     assert!(run.state.caching().reads());
@@ -411,7 +411,7 @@ fn an_open_that_truncates_drops_what_was_read_even_while_data_is_dirty() {
 fn a_size_that_crossed_an_own_write_is_asked_for_again() {
     let mut run = Run::new();
     let token = run.state.token();
-    run.on(Event::WroteThrough { end: 50 });
+    run.on(Event::WroteThrough { end: 50, clock: FileTime(6) });
     let reported = Metadata { size: 700, ..Metadata::default() };
     run.on(Event::Fetched { metadata: reported, token });
     run.opened(1, libc::O_RDWR, "first", Caching::READ);

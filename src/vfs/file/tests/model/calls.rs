@@ -120,7 +120,7 @@ impl Client {
             None => self.remote.resize_by_path(file.file, size).await,
         };
         let change = Change { size: Some(size), ..Change::default() };
-        self.event(file, Event::Changed { change, done: result.is_ok() });
+        self.event(file, Event::Changed { change, clock: self.world.clock(), done: result.is_ok() });
         self.cut_pages(file, size).await;
         if result.is_ok() {
             self.world.promises.borrow_mut().resized(self.index, file.file, size);
@@ -132,8 +132,8 @@ impl Client {
     pub(super) async fn call_touch(self: &Rc<Self>, file: &Rc<ClientFile>) {
         let change = Change { modified: Some(FileTime(77)), ..Change::default() };
         let is_deferred = self.with(file, |state, now| {
-            let may = state.has_dirty_data() && self.policy.may_write_back(state.caching());
-            (may, if may { state.on(Event::Deferred(change), now) } else { Vec::new() })
+            let may = state.has_dirty_data() && self.policy.decide(state.caching()).holds_writes;
+            (may, if may { state.on(Event::Deferred { change, clock: self.world.clock() }, now) } else { Vec::new() })
         });
         if is_deferred {
             return self.world.count("deferred");
@@ -143,7 +143,7 @@ impl Client {
         if let Some((handle, open)) = writer {
             file.state.borrow_mut().mark_changed(handle);
             let result = self.remote.touch(&open).await;
-            self.event(file, Event::Changed { change, done: result.is_ok() });
+            self.event(file, Event::Changed { change, clock: self.world.clock(), done: result.is_ok() });
         }
     }
 }

@@ -136,14 +136,15 @@ impl Client {
     }
 
     fn forget_in_time(self: &Rc<Self>, file: &Rc<ClientFile>) {
-        let fades = !self.policy.believes_data(file.state.borrow().caching()) && file.state.borrow_mut().begin_fading();
-        if !fades {
+        let expires = !self.policy.decide(file.state.borrow().caching()).believes_data
+            && file.state.borrow_mut().begin_expiring();
+        if !expires {
             return;
         }
         let (this, file, end) = (Rc::clone(self), Rc::clone(file), self.world.now() + self.policy.timeout);
         self.world.spawn(async move {
             until(|| this.world.now() >= end).await;
-            file.state.borrow_mut().faded();
+            file.state.borrow_mut().expired();
             this.forget_pages(&file).await;
         });
     }
@@ -316,7 +317,7 @@ impl Client {
         self.reserve(file, length);
         let taken = {
             let state = file.state.borrow();
-            let may = self.policy.may_write_back(state.caching());
+            let may = self.policy.decide(state.caching()).holds_writes;
             let room = state.has_room(length, 2 * GRID);
             if !may {
                 Taken::MayNot
@@ -352,7 +353,7 @@ impl Client {
                     let length = data.len() as u64;
                     until(|| {
                         let state = file.state.borrow();
-                        state.has_room(length, 2 * GRID) || !self.policy.may_write_back(state.caching())
+                        state.has_room(length, 2 * GRID) || !self.policy.decide(state.caching()).holds_writes
                     })
                     .await;
                 }
@@ -362,7 +363,7 @@ impl Client {
         let result = self.write_through(handle, offset, data, origin).await;
         let end = offset + data.len() as u64;
         if result.is_ok() {
-            self.event(file, Event::WroteThrough { end });
+            self.event(file, Event::WroteThrough { end, clock: self.world.clock() });
             let server = self.world.server.borrow();
             let disk = &server.disks[file.file].data;
             let call = origin.call.unwrap_or_default();

@@ -37,8 +37,8 @@ impl Remote {
         let tolerates = match held {
             true => file.conflicts,
             false => {
-                let vouched = file.lease.is_some_and(|key| self.granted(key).caching.writes());
-                if vouched { file.record.record.borrow().conflicts() } else { u64::MAX }
+                let still_true = file.lease.is_some_and(|key| self.granted(key).caching.writes());
+                if still_true { file.record.record.borrow().conflicts() } else { u64::MAX }
             }
         };
         let number = file.record.record.borrow_mut().begin(&own);

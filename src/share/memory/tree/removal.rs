@@ -1,0 +1,118 @@
+//! Removing and renaming, where others may have the file open.
+
+use super::*;
+
+impl Tree {
+    /// An open shares the file with no other one from now on.
+    pub(in super::super) fn share_nothing(&mut self, open: u64) {
+        if let Some(opening) = self.opens.get_mut(&open) {
+            opening.shares_nothing = true;
+        }
+    }
+
+    /// Whether the opens of a file let it be opened, renamed and deleted.
+    pub(super) fn check_shared(&self, id: u64) -> Answer<()> {
+        let is_kept = self.opens.values().any(|open| open.node == id && open.shares_nothing);
+        if is_kept { Err(NtStatus::SHARING_VIOLATION) } else { Ok(()) }
+    }
+
+    pub(in super::super) fn remove(&mut self, path: &RemotePath, kind: FileKind) -> Answer<()> {
+        let id = self.find(path)?;
+        let node = &self.nodes[&id];
+        match (kind, node.metadata.kind()) {
+            (FileKind::File, FileKind::Directory) => return Err(NtStatus::FILE_IS_A_DIRECTORY),
+            (FileKind::Directory, FileKind::File) => return Err(NtStatus::NOT_A_DIRECTORY),
+            _ => {}
+        }
+        if !node.children.is_empty() {
+            return Err(NtStatus::DIRECTORY_NOT_EMPTY);
+        }
+        if node.metadata.attributes.has(Attributes::READONLY) {
+            return Err(NtStatus::CANNOT_DELETE);
+        }
+        self.check_shared(id)?;
+        if self.nodes[&id].opens > 0 {
+            self.node(id).delete_pending = true;
+            self.watchers.deleted(id);
+        } else {
+            self.remove_now(id);
+        }
+        Ok(())
+    }
+
+    /// Removes what is at a path. A file that is open gets another name for that, if one is given and free; whether its own
+    /// name is free.
+    pub(in super::super) fn remove_aside(
+        &mut self,
+        path: &RemotePath,
+        kind: FileKind,
+        aside: Option<&RemotePath>,
+    ) -> Answer<bool> {
+        let id = self.find(path)?;
+        self.remove(path, kind)?;
+        let Some(node) = self.nodes.get(&id).filter(|node| node.metadata.kind() == FileKind::File) else {
+            return Ok(true);
+        };
+        debug_assert!(node.delete_pending);
+        let Some(aside) = aside else { return Ok(false) };
+        let (parent, name) = self.split(aside)?;
+        if self.nodes[&parent].children.contains_key(&self.fold(&name)) {
+            return Ok(false);
+        }
+        self.unlink(id);
+        self.link(parent, &name, id);
+        Ok(true)
+    }
+
+    /// Whether a file is not open.
+    pub(in super::super) fn is_unused(&self, path: &RemotePath) -> Answer<bool> {
+        match self.find(path) {
+            Err(NtStatus::DELETE_PENDING) => Ok(false),
+            found => Ok(self.nodes[&found?].opens == 0),
+        }
+    }
+
+    /// Renames a file over another one, which may be open.
+    pub(in super::super) fn replace(&mut self, from: &RemotePath, to: &RemotePath, aside: &RemotePath) -> Answer<()> {
+        let source = self.find(from)?;
+        self.check_shared(source)?;
+        if self.find(to).is_ok_and(|target| target != source && self.nodes[&target].opens > 0) {
+            self.remove_aside(to, FileKind::File, Some(aside))?;
+        }
+        self.rename(from, to, true)
+    }
+
+    /// MS-FSA 2.1.5.14.11.
+    pub(in super::super) fn rename(&mut self, from: &RemotePath, to: &RemotePath, replace: bool) -> Answer<()> {
+        let id = self.find(from)?;
+        let (parent, name) = self.split(to)?;
+        self.check_shared(id)?;
+        if self.has_open_files(id) {
+            return Err(NtStatus::ACCESS_DENIED);
+        }
+        if let Some((_, target)) = self.nodes[&parent].children.get(&self.fold(&name)).cloned()
+            && target != id
+        {
+            if !replace {
+                return Err(NtStatus::OBJECT_NAME_COLLISION);
+            }
+            let node = &self.nodes[&target];
+            let kept = Attributes::READONLY | Attributes::DIRECTORY;
+            if node.metadata.attributes.0 & kept != 0 || node.opens > 0 {
+                return Err(NtStatus::ACCESS_DENIED);
+            }
+            self.remove_now(target);
+        }
+        self.unlink(id);
+        self.link(parent, &name, id);
+        let now = self.tick();
+        self.node(id).metadata.changed = now;
+        Ok(())
+    }
+
+    /// Whether a directory has open files in it, which keep it where it is.
+    fn has_open_files(&self, directory: u64) -> bool {
+        let mut inside = self.nodes[&directory].children.values();
+        inside.any(|(_, child)| self.nodes[child].opens > 0 || self.has_open_files(*child))
+    }
+}

@@ -1,0 +1,174 @@
+//! Lists directories, and notes what was listed.
+
+use super::namespace::{Admission, Asked, ListedEntry};
+use super::{Names, hidden};
+use crate::share::{DirEntry, FileKind, Metadata, RemotePath, Share};
+use crate::vfs::errno::{Result, VfsError};
+use crate::vfs::file::attributes::FetchToken;
+use crate::vfs::name_encoding;
+use crate::vfs::presentation::Attr;
+use std::time::Instant;
+
+/// So many hidden names of other clients are looked at in one part of a listing.
+const LOOKED_AT: usize = 16;
+
+/// A listing in progress.
+pub(crate) struct Listing<S: Share> {
+    listing: S::Listing,
+    path: RemotePath,
+}
+
+/// What was listed of a directory, on its way into the namespace.
+pub(crate) struct Gathered {
+    ino: u64,
+    /// The key of the directory's node.
+    key: u64,
+    asked: Asked,
+    entries: Vec<(Vec<u16>, Metadata)>,
+}
+
+impl Gathered {
+    /// The next entries that were listed.
+    pub(crate) fn add(&mut self, entries: &[DirEntry]) {
+        self.entries.extend(entries.iter().map(|entry| (entry.name.clone(), entry.metadata)));
+    }
+
+    /// How many entries there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}
+
+impl<S: Share> Names<S> {
+    /// Begins to list a directory, and to watch it unless it is watched.
+    ///
+    /// # Errors
+    /// `ESTALE` if the directory's name is no longer its own; what the share answered.
+    pub(crate) async fn begin_listing(&self, ino: u64) -> Result<(Listing<S>, Gathered)> {
+        let (path, key, token, is_watched, asked) = self
+            .with(|namespace, now| {
+                let node = namespace.node(ino)?;
+                let (key, token) = (node.key(), node.file.lock().token());
+                let path = namespace.path(ino, &self.terms.root)?;
+                Some((path, key, token, namespace.is_watched(ino), namespace.asking(now)))
+            })
+            .ok_or_else(VfsError::stale)?;
+        let listing = if is_watched || self.terms.policy.keeps_no_pages() {
+            self.with_room(|| self.share.list(&path)).await?
+        } else {
+            let (listing, watch) = self.with_room(|| self.share.list_watched(&path)).await?;
+            match watch {
+                Some(watch) => self.watch(ino, watch, asked),
+                None => self.with(|namespace, _| namespace.is_unwatchable(ino)),
+            }
+            listing
+        };
+        self.learn_directory(ino, self.share.listed(&listing), Some(token), asked.at);
+        Ok((Listing { listing, path }, Gathered { ino, key, asked, entries: Vec::new() }))
+    }
+
+    /// The next part of a listing, without what is not to be seen; none when it has ended.
+    ///
+    /// # Errors
+    /// What the share answered.
+    pub(crate) async fn next_entries(&self, listing: &mut Listing<S>) -> Result<Vec<DirEntry>> {
+        loop {
+            let listed = self.share.next_entries(&mut listing.listing).await?;
+            if listed.is_empty() {
+                return Ok(listed);
+            }
+            let visible = self.visible(&listing.path, listed).await;
+            if !visible.is_empty() {
+                return Ok(visible);
+            }
+        }
+    }
+
+    /// Leaves out names that cannot be shown, and hidden files. A hidden file of another client that nobody has open was left
+    /// by one that has crashed: it is shown.
+    pub(super) async fn visible(&self, path: &RemotePath, listed: Vec<DirEntry>) -> Vec<DirEntry> {
+        let (mut visible, mut looked_at) = (Vec::with_capacity(listed.len()), 0);
+        for entry in listed {
+            if name_encoding::decode(&entry.name).is_none() {
+                self.log_hostile(&entry.name);
+                continue;
+            }
+            if entry.metadata.kind() == FileKind::File && hidden::is_hidden(&entry.name) {
+                looked_at += 1;
+                let is_left = looked_at <= LOOKED_AT && !self.hidden.owns(&entry.name);
+                if !is_left || !self.share.is_unused(&path.join(&entry.name)).await.unwrap_or(false) {
+                    continue;
+                }
+            }
+            visible.push(entry);
+        }
+        visible
+    }
+
+    /// A listing has reported the directory itself.
+    pub(super) fn learn_directory(&self, ino: u64, itself: Metadata, token: Option<FetchToken>, asked: Instant) {
+        self.with(|namespace, _| {
+            if let Some(token) = token.filter(|_| namespace.is_still(ino, &itself)) {
+                namespace.store(ino, itself, token, asked);
+            }
+        });
+    }
+
+    /// A listing has come to its end.
+    pub(crate) fn enter(&self, listed: Gathered) {
+        let Gathered { ino, key, asked, entries, .. } = listed;
+        self.with(|namespace, _| {
+            if namespace.node(ino).is_some_and(|node| node.key() == key) {
+                namespace.listed(ino, entries, asked);
+            }
+        });
+    }
+
+    /// A directory was looked at once more: all of it.
+    pub(super) fn gathered(&self, ino: u64, asked: Asked) -> Option<Gathered> {
+        let key = self.with(|namespace, _| Some(namespace.node(ino)?.key()))?;
+        Some(Gathered { ino, key, asked, entries: Vec::new() })
+    }
+
+    /// All that is in a directory, if everything of it is known.
+    pub(crate) fn everything(&self, ino: u64) -> Option<Vec<ListedEntry>> {
+        self.with(|namespace, now| namespace.everything(ino, now))
+    }
+
+    /// The state of a directory's attributes: if this mount changes what is in it, they have another one.
+    pub(crate) fn token(&self, ino: u64) -> Option<FetchToken> {
+        self.with(|namespace, _| Some(namespace.file(ino)?.lock().token()))
+    }
+
+    /// Attributes of an entry that was listed when the directory's attributes had the state `token`. The inode gets one
+    /// more lookup. `None` if what was listed may be out of date.
+    pub(crate) fn listed_attr(
+        &self,
+        (directory, name): (u64, &[u16]),
+        metadata: Metadata,
+        fetched: Instant,
+        token: Option<FetchToken>,
+    ) -> Option<Attr> {
+        self.with(|namespace, now| {
+            let is_kept = namespace.at(directory, name).is_some_and(|ino| namespace.is_kept(ino));
+            let is_overtaken = is_kept || namespace.file(directory).map(|file| file.lock().token()) != token;
+            match namespace.admit_listed(directory, name, metadata, fetched, is_overtaken) {
+                Admission::Node(ino) => {
+                    namespace.shown_to_kernel(ino, now);
+                    namespace.attr(ino, now)
+                }
+                Admission::Overtaken => None,
+            }
+        })
+    }
+
+    /// The inode number to show for an entry that was listed.
+    pub(crate) fn number_of(&self, directory: u64, name: &[u16], file_id: u64) -> u64 {
+        self.with(|namespace, _| namespace.number_of(directory, name, file_id))
+    }
+
+    /// The directory that a directory is in.
+    pub(crate) fn parent(&self, directory: u64) -> Option<u64> {
+        self.with(|namespace, _| namespace.parent(directory))
+    }
+}

@@ -1,0 +1,298 @@
+//! What is answered without asking the server.
+//!
+//! In the mode `strict` a name is used without asking only while an armed watch, or a lease, covers its directory; where a
+//! directory cannot be watched, a name that is there is believed for the attribute timeout, and one that is not is asked for.
+
+use super::answers::Admission;
+use super::directory::{Directory, Entry, Meaning};
+use super::{Namespace, ROOT};
+use crate::config::CacheMode;
+use crate::share::{FileKind, Metadata};
+use crate::vfs::file::attributes::StillTrue;
+use crate::vfs::presentation::Attr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// So many names of a directory are asked for one by one before it is listed.
+pub(super) const MISSES: u8 = 4;
+/// One that is known to be so short is listed at once when it is not believed any more: that costs no more.
+const SHORT: usize = 256;
+
+/// An entry of a listing: its name, what it means, and when that was fetched.
+pub(crate) type ListedEntry = (Arc<[u16]>, Metadata, Instant);
+
+/// What a name is known to be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Known {
+    /// A file, which has one more lookup.
+    File(Attr),
+    /// There is none.
+    Absent,
+}
+
+/// How well the names of a directory are known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Cover {
+    /// Changes are reported as soon as they happen.
+    Watched,
+    /// They are not at this moment, but soon will be; or some were not reported.
+    Between,
+    /// They are not; the server can be had to.
+    Unwatched,
+    /// They are not, and cannot be; or need not be.
+    Timeout,
+}
+
+impl<O: Clone> Namespace<O> {
+    fn cover(&self, directory: &Directory) -> Cover {
+        match &directory.watch {
+            _ if self.policy.mode == CacheMode::Loose => Cover::Timeout,
+            Some(watch) if watch.is_armed && !watch.has_lost_count() => Cover::Watched,
+            Some(_) => Cover::Between,
+            None if directory.is_unwatchable || !self.bounds.can_watch() => Cover::Timeout,
+            None => Cover::Unwatched,
+        }
+    }
+
+    fn is_recent(&self, until: Instant, now: Instant) -> bool {
+        now.saturating_duration_since(until) < self.policy.timeout
+    }
+
+    /// Whether what is known of an entry may be used without asking.
+    fn believes(&self, directory: &Directory, entry: &Entry, now: Instant) -> bool {
+        match self.cover(directory) {
+            Cover::Watched if !directory.is_covered(entry) => false,
+            Cover::Watched | Cover::Timeout => self.is_recent(directory.known_until(entry, now), now),
+            Cover::Between | Cover::Unwatched => false,
+        }
+    }
+
+    /// Whether a name is known not to be there. A watch does not report of it if it comes under another spelling, nor if it came
+    /// before the watch had begun.
+    fn is_absent(&self, directory: &Directory, name: &[u16], now: Instant) -> bool {
+        let is_covered = match self.cover(directory) {
+            Cover::Watched => match directory.entries.get(name) {
+                Some(entry) => directory.is_proven(entry),
+                None => directory.is_complete_proven(),
+            },
+            Cover::Timeout => self.policy.mode == CacheMode::Loose,
+            Cover::Between | Cover::Unwatched => false,
+        };
+        let is_recent = |until| is_covered && self.is_recent(until, now);
+        match directory.entries.get(name) {
+            Some(entry) if entry.node.is_some() || entry.meaning != Meaning::Absent => false,
+            Some(entry) if directory.tells_apart(name) => is_recent(directory.known_until(entry, now)),
+            Some(entry) => directory.is_alone(name) && is_recent(entry.at),
+            None => directory.tells_apart(name) && directory.complete_until(now).is_some_and(is_recent),
+        }
+    }
+
+    /// The metadata of a name that is known to be there, and when it was fetched.
+    fn present(&self, parent: u64, name: &[u16], now: Instant) -> Option<(Metadata, Instant)> {
+        let directory = self.directories.get(&parent)?;
+        let entry = directory.entries.get(name).filter(|entry| self.believes(directory, entry, now))?;
+        match entry.meaning {
+            Meaning::Present(metadata) => Some((metadata, entry.at)),
+            Meaning::Absent | Meaning::Unknown => None,
+        }
+    }
+
+    /// What a name is, if that is known without asking.
+    pub(crate) fn known(&mut self, parent: u64, name: &[u16], now: Instant) -> Option<Known> {
+        self.uses(parent, now);
+        let directory = self.directories.get(&parent)?;
+        if self.is_absent(directory, name, now) {
+            return Some(Known::Absent);
+        }
+        let (metadata, fetched) = self.present(parent, name, now)?;
+        let is_kept = self.at(parent, name).is_some_and(|ino| self.is_kept(ino));
+        let Admission::Node(ino) = self.admit_listed(parent, name, metadata, fetched, is_kept) else { return None };
+        match self.believed(ino, now) {
+            Some(attr) => {
+                self.shown_to_kernel(ino, now);
+                Some(Known::File(attr))
+            }
+            None => {
+                self.forget(ino, 1);
+                None
+            }
+        }
+    }
+
+    /// Whether the name of a node may be used without asking: it still means this file.
+    pub(crate) fn believes_name(&mut self, ino: u64, now: Instant) -> bool {
+        let Some(id) = self.name_of(ino).cloned() else { return false };
+        self.uses(id.directory, now);
+        self.present(id.directory, &id.name, now).is_some_and(|(metadata, _)| self.is_still(ino, &metadata))
+    }
+
+    /// For how long the kernel may use a name without asking here. While its directory is watched, the kernel is told of a
+    /// change; until it is watched, each use of a name is to come here, and so is that of a name in doubt.
+    fn name_ttl(&self, ino: u64) -> Duration {
+        let Some(id) = self.name_of(ino) else { return self.policy.timeout };
+        let Some(directory) = self.directories.get(&id.directory) else { return Duration::ZERO };
+        // Of a name that has changed since the server was asked no report is going to come again.
+        let file_id = self.file(ino).map(|file| file.lock().metadata().file_id);
+        let is_watched = matches!(self.cover(directory), Cover::Watched | Cover::Between);
+        let is_known = self.entry(id.directory, &id.name).is_some_and(|entry| match entry.meaning {
+            Meaning::Present(_) if is_watched && !directory.is_covered(entry) => false,
+            Meaning::Present(known) => Some(known.file_id) == file_id || !self.numbering.trusts_ids(),
+            Meaning::Absent | Meaning::Unknown => false,
+        });
+        let is_reported = self.cover(directory) != Cover::Unwatched;
+        if is_known && is_reported { self.policy.timeout } else { Duration::ZERO }
+    }
+
+    /// What stat(2) shows, and for how long the kernel may believe it.
+    pub(crate) fn attr(&self, ino: u64, now: Instant) -> Option<Attr> {
+        let node = self.nodes.get(&ino)?;
+        let still_true = self.still_true(ino, now);
+        let is_gone = node.is_gone();
+        let (metadata, remaining) = {
+            let state = node.file.lock();
+            (state.shown(now), state.remaining(now, self.policy.timeout, still_true))
+        };
+        let ttl = match remaining {
+            None if is_gone => self.policy.timeout,
+            remaining => remaining.unwrap_or(Duration::ZERO),
+        };
+        let attr = Attr { name_ttl: self.name_ttl(ino).min(ttl), ..self.show.attr(ino, node.key(), &metadata, ttl) };
+        Some(if node.is_unlinked() { Attr { links: 0, ..attr } } else { attr })
+    }
+
+    /// The same, if it may be believed at all.
+    pub(crate) fn believed(&mut self, ino: u64, now: Instant) -> Option<Attr> {
+        self.take_listed(ino, now);
+        let attr = self.attr(ino, now)?;
+        let node = self.nodes.get(&ino)?;
+        (!attr.ttl.is_zero() || node.is_gone() || node.file.lock().is_dirty()).then_some(attr)
+    }
+
+    /// A node learns what a listing has reported since the server was asked for it; not if it is open at the server: servers
+    /// are late with what they list of open files.
+    fn take_listed(&mut self, ino: u64, now: Instant) {
+        let Some(id) = self.name_of(ino).cloned() else { return };
+        let Some((metadata, fetched)) = self.present(id.directory, &id.name, now) else { return };
+        if !self.is_still(ino, &metadata) {
+            return;
+        }
+        match self.nodes.get(&ino) {
+            // Servers do know when it was read last.
+            Some(node) if self.is_kept(ino) => node.file.lock().accessed(&metadata, fetched),
+            _ => self.store_listed(ino, metadata, fetched),
+        }
+    }
+
+    /// Whether an open is kept of a file.
+    pub(crate) fn is_kept(&self, ino: u64) -> bool {
+        self.file(ino).is_some_and(|file| file.lock().has_kept_open())
+    }
+
+    /// The kernel gets attributes, or a name with them.
+    pub(crate) fn shown_to_kernel(&mut self, ino: u64, now: Instant) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.shown = Some(now);
+            node.file.lock().shown_to_kernel();
+        }
+    }
+
+    /// Whether the kernel may still use a name of a node without asking.
+    pub(super) fn is_in_kernel(&self, ino: u64, now: Instant) -> bool {
+        self.nodes.get(&ino).and_then(|node| node.shown).is_some_and(|shown| self.is_recent(shown, now))
+    }
+
+    /// What is known to be still true of a node's attributes. Of an open file, which its programs may be changing, nothing is;
+    /// of a directory, only if it is itself watched.
+    fn still_true(&self, ino: u64, now: Instant) -> Option<StillTrue> {
+        let node = self.nodes.get(&ino)?;
+        let inside = match node.kind {
+            FileKind::Directory => {
+                let directory = self.directories.get(&ino)?;
+                Some(StillTrue { since: directory.complete?, until: directory.complete_until(now)? })
+            }
+            FileKind::File if node.file.lock().has_handles() => return None,
+            FileKind::File => None,
+        };
+        let outside = match node.names.first() {
+            Some(id) => {
+                let directory = self.directories.get(&id.directory)?;
+                let entry = directory.entries.get(&id.name)?;
+                let Meaning::Present(_) = entry.meaning else { return None };
+                Some(StillTrue { since: entry.since, until: directory.known_until(entry, now) })
+            }
+            None if ino == ROOT => None,
+            None => return None,
+        };
+        let both = |one: StillTrue, other: StillTrue| StillTrue {
+            since: one.since.max(other.since),
+            until: one.until.min(other.until),
+        };
+        [inside, outside].into_iter().flatten().reduce(both)
+    }
+
+    /// All that is in a directory, if everything of it is known and may be used: names, metadata, and when it was fetched; in
+    /// the server's order, and last what has come since.
+    pub(crate) fn everything(&mut self, ino: u64, now: Instant) -> Option<Vec<ListedEntry>> {
+        self.uses(ino, now);
+        if !self.is_listed(ino, now) {
+            return None;
+        }
+        let directory = self.directories.get(&ino)?;
+        let mut all = Vec::with_capacity(directory.entries.len());
+        for (name, entry) in &directory.entries {
+            match entry.meaning {
+                _ if entry.is_unlisted => {}
+                _ if !self.believes(directory, entry, now) => return None,
+                Meaning::Present(metadata) => all.push((entry.order, (Arc::clone(name), metadata, entry.at))),
+                Meaning::Absent => {}
+                Meaning::Unknown => return None,
+            }
+        }
+        all.sort_by_key(|(order, _)| *order);
+        Some(all.into_iter().map(|(_, entry)| entry).collect())
+    }
+
+    /// Whether all names of a directory are known and may be used.
+    pub(crate) fn is_listed(&self, ino: u64, now: Instant) -> bool {
+        let Some(directory) = self.directories.get(&ino) else { return false };
+        let until = match self.cover(directory) {
+            Cover::Watched if !directory.is_complete_covered() => None,
+            Cover::Watched | Cover::Timeout => directory.complete_until(now),
+            Cover::Between | Cover::Unwatched => None,
+        };
+        until.is_some_and(|until| self.is_recent(until, now))
+    }
+
+    /// Names of directories in a directory, in the server's order: those after this name, or all.
+    pub(crate) fn subdirectories(&self, ino: u64, after: Option<&[u16]>) -> impl Iterator<Item = &[u16]> {
+        let directory = self.directories.get(&ino);
+        let after = after.and_then(|name| Some(directory?.entries.get(name)?.order));
+        let all = directory.map_or(&[][..], |directory| &directory.subdirectories);
+        let start = after.map_or(0, |after| all.partition_point(|(order, _)| *order <= after));
+        all[start..].iter().map(|(_, name)| &name[..])
+    }
+
+    /// A name of a directory has to be asked for. Whether the directory should be listed instead.
+    pub(crate) fn missed(&mut self, ino: u64, name: &[u16]) -> bool {
+        if !self.nodes.contains_key(&ino) {
+            return false;
+        }
+        let directory = self.directories.entry(ino).or_default();
+        // A listing that has another spelling says nothing of this one.
+        let is_respelt = directory.complete.is_some() && !directory.has(name) && !directory.tells_apart(name);
+        if directory.is_too_long || is_respelt {
+            return false;
+        }
+        directory.misses = directory.misses.saturating_add(1);
+        directory.misses > MISSES || (directory.complete.is_some() && directory.entries.len() <= SHORT)
+    }
+
+    /// Until a program lists it, a directory is not to be listed for the sake of single names: it is too long, or cannot be
+    /// listed.
+    pub(crate) fn is_too_long(&mut self, ino: u64) {
+        if let Some(directory) = self.directories.get_mut(&ino) {
+            directory.is_too_long = true;
+            directory.is_unwatchable = directory.watch.is_none();
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! What this mount changes.
+
+use super::Namespace;
+use super::answers::{Admission, Asked};
+use super::directory::{Echo, Echoes, LAST, Meaning};
+use crate::share::{ChangeKind, DirChange, FileTime, Metadata};
+use crate::vfs::lane::Forgotten;
+use crate::vfs::name_encoding;
+use std::time::Instant;
+
+/// What has become of a name by what this mount did.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Change {
+    /// It means this new file.
+    Made(Metadata),
+    /// A file got this name, or one by another name has.
+    Came,
+    /// There is no such name any more.
+    Went,
+    /// It may have changed.
+    Unknown,
+}
+
+impl<O: Clone> Namespace<O> {
+    /// This mount is about to make a name come, or go: the server may report that to the watch before it answers.
+    pub(crate) fn changing(&mut self, parent: u64, name: &[u16], echo: Echo, now: Instant) {
+        if self.nodes.contains_key(&parent) {
+            let begun = Some(self.version);
+            self.change_entry(parent, name, now, |entry| {
+                entry.echoes.expect(echo, now);
+                entry.echoes.begun = entry.echoes.begun.or(begun);
+            });
+        }
+    }
+
+    /// The name has not come or gone after all: what was taken for that was another client's change.
+    pub(crate) fn unchanged(&mut self, parent: u64, name: &[u16], echo: Echo, now: Instant) {
+        let directory = self.directories.get_mut(&parent);
+        let Some((_, entry)) = directory.and_then(|directory| directory.entry_mut(name)) else { return };
+        let was_awaited = entry.echoes.withdraw(echo);
+        entry.echoes.begun = None;
+        if !was_awaited {
+            let kind = match echo {
+                Echo::Added => ChangeKind::Added,
+                Echo::Removed => ChangeKind::Removed,
+            };
+            self.changed_by_others(parent, DirChange { name: name.to_vec(), kind }, now);
+        }
+    }
+
+    /// This mount has tried to make a name come, or go, and what it means now is not known.
+    pub(crate) fn failed(&mut self, parent: u64, name: &[u16], echo: Echo, clock: FileTime, now: Instant) {
+        self.unchanged(parent, name, echo, now);
+        self.changed(parent, name, Change::Unknown, clock, now);
+    }
+
+    /// This mount has changed what a name means, at `clock` by the server's clock.
+    pub(crate) fn changed(&mut self, parent: u64, name: &[u16], change: Change, clock: FileTime, now: Instant) {
+        self.space_changes();
+        if !self.nodes.contains_key(&parent) {
+            return;
+        }
+        let version = self.next_version();
+        let directory = self.directories.entry(parent).or_default();
+        if !matches!(change, Change::Made(_)) && !directory.entries.contains_key(name) && !directory.tells_apart(name) {
+            // Another spelling: which name it was that changed only the server knows.
+            directory.complete = None;
+        }
+        self.change_entry(parent, name, now, |entry| {
+            // Another client may have changed it again before the answer came.
+            let is_crossed = entry.echoes.begun.take().is_some_and(|begun| entry.version > begun);
+            entry.is_doubted(now, version);
+            entry.is_unlisted = change == Change::Went;
+            entry.meaning = match change {
+                _ if is_crossed => Meaning::Unknown,
+                Change::Made(metadata) => Meaning::Present(metadata),
+                Change::Went => Meaning::Absent,
+                Change::Came | Change::Unknown => Meaning::Unknown,
+            };
+            (entry.echoes.changed, entry.order) = (Some(now), LAST);
+        });
+        self.doubt_other_spellings(parent, name, now);
+        // A file that was just made has the time of its directory.
+        let made = if let Change::Made(metadata) = change { metadata.changed } else { FileTime(0) };
+        self.entries_changed(parent, if made == FileTime(0) { clock } else { made }, now);
+    }
+
+    /// This mount has changed what is in a directory, at `clock` by the server's clock.
+    fn entries_changed(&mut self, directory: u64, clock: FileTime, now: Instant) {
+        if let Some(file) = self.file(directory) {
+            file.lock().entries_changed(clock, now);
+        }
+    }
+
+    /// On a server that ignores case, what has happened to one spelling has happened to the others, which the kernel may use.
+    pub(super) fn doubt_other_spellings(&mut self, parent: u64, name: &[u16], now: Instant) {
+        let others = self.directories.get(&parent).map(|directory| directory.other_spellings(name)).unwrap_or_default();
+        for other in others {
+            let version = self.next_version();
+            self.change_entry(parent, &other, now, |entry| {
+                entry.is_doubted(now, version);
+                // The server reports its own spelling: this may have been what was expected of the other one.
+                entry.echoes.expect_nothing();
+            });
+            if let Some(name) = name_encoding::decode(&other) {
+                self.effects.forgotten.push(Forgotten::Entry { parent, name });
+            }
+        }
+    }
+
+    /// This mount has made a file, which gets one more lookup. What had the name has gone, even if the new file has its id.
+    pub(crate) fn made(
+        &mut self,
+        parent: u64,
+        name: &[u16],
+        metadata: Metadata,
+        (asked, clock): (Asked, FileTime),
+        now: Instant,
+    ) -> Admission {
+        let is_moved = self.directories.get(&parent).is_some_and(|directory| directory.moved(name) > asked.version);
+        self.changed(parent, name, Change::Made(metadata), clock, now);
+        match self.at(parent, name) {
+            // Something else got the name since, in this mount.
+            _ if is_moved => return Admission::Overtaken,
+            Some(ino) => self.displace(ino),
+            None => {}
+        }
+        Admission::Node(self.insert(parent, name, metadata, now))
+    }
+
+    /// This mount has made a directory: nothing is in it.
+    pub(crate) fn made_directory(&mut self, ino: u64, now: Instant) {
+        self.directories.entry(ino).or_default().complete = Some(now);
+        self.keep_bounds(ino);
+    }
+
+    /// This mount has removed what had a name.
+    pub(crate) fn removed(&mut self, parent: u64, name: &[u16], clock: FileTime, now: Instant) {
+        if let Some(ino) = self.at(parent, name) {
+            self.remove(ino);
+        }
+        self.changed(parent, name, Change::Went, clock, now);
+    }
+
+    /// This mount has renamed what had a name, and what had the new one is gone. The node that has the new name.
+    pub(crate) fn renamed(
+        &mut self,
+        from: (u64, &[u16]),
+        to: (u64, &[u16]),
+        clock: FileTime,
+        now: Instant,
+    ) -> Option<u64> {
+        let moved = self.at(from.0, from.1);
+        if let Some(replaced) = self.at(to.0, to.1).filter(|replaced| Some(*replaced) != moved) {
+            self.remove(replaced);
+        }
+        self.changed(from.0, from.1, Change::Went, clock, now);
+        self.changed(to.0, to.1, Change::Came, clock, now);
+        if let Some(ino) = moved {
+            self.relocate(ino, to.0, to.1, now);
+        }
+        moved
+    }
+
+    /// An open file that was removed has this hidden name now.
+    pub(crate) fn hidden(&mut self, ino: u64, to: (u64, &[u16]), clock: FileTime, now: Instant) {
+        let old = self.name_of(ino).cloned();
+        self.relocate(ino, to.0, to.1, now);
+        // Listings do not have it.
+        self.change_entry(to.0, to.1, now, |entry| entry.is_unlisted = true);
+        let was_shown = self.nodes.get(&ino).is_some_and(|node| !node.hidden);
+        if let Some(old) = old.filter(|_| was_shown) {
+            self.changed(old.directory, &old.name, Change::Went, clock, now);
+        }
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.hidden = true;
+        }
+    }
+
+    /// Files of a directory that are hidden, and open: their numbers and names.
+    pub(crate) fn hidden_in(&self, ino: u64) -> Vec<(u64, Vec<u16>)> {
+        let Some(directory) = self.directories.get(&ino) else { return Vec::new() };
+        let nodes = directory.entries.iter().filter_map(|(name, entry)| Some((entry.node?, name.to_vec())));
+        nodes.filter(|(node, _)| self.nodes.get(node).is_some_and(|node| node.hidden)).collect()
+    }
+
+    /// Another name leads to a node from now on, and that alone. What had it before has no name.
+    pub(crate) fn relocate(&mut self, ino: u64, parent: u64, name: &[u16], now: Instant) {
+        if let Some(occupant) = self.at(parent, name).filter(|occupant| *occupant != ino) {
+            self.displace(occupant);
+        }
+        let left = self.leave(ino);
+        self.enter(ino, parent, name, now);
+        // A listing from before does not show it, unless under another spelling.
+        let tells_apart = self.directories.get(&parent).is_some_and(|directory| directory.tells_apart(name));
+        self.change_entry(parent, name, now, |entry| entry.is_unlisted &= !tells_apart);
+        self.touch(ino, now);
+        left.into_iter().for_each(|directory| self.collect(directory));
+    }
+
+    /// A handle of a node is closed. Whether it was the last one of a hidden file, which has to be removed now.
+    pub(crate) fn closed(&mut self, ino: u64) -> bool {
+        let Some(node) = self.nodes.get(&ino) else { return false };
+        let removes = node.hidden && !node.file.lock().has_handles();
+        if !removes {
+            self.collect(ino);
+        }
+        removes
+    }
+
+    /// No name leads to a node any more: its file was removed or replaced. It stays for its handles.
+    pub(crate) fn displace(&mut self, ino: u64) {
+        let left = self.leave(ino);
+        self.effects.nameless.extend(self.file(ino).cloned());
+        self.collect(ino);
+        left.into_iter().for_each(|directory| self.collect(directory));
+    }
+
+    /// This mount has removed or replaced the file of a node.
+    pub(crate) fn remove(&mut self, ino: u64) {
+        if let Some(node) = self.nodes.get_mut(&ino) {
+            node.removed = true;
+        }
+        self.displace(ino);
+    }
+
+    /// This mount changed something about a file: its times are the server's to report.
+    pub(crate) fn touch(&mut self, ino: u64, now: Instant) {
+        if let Some(file) = self.file(ino) {
+            file.lock().touch(now);
+        }
+    }
+
+    /// Another client may have changed a file: neither its attributes nor its data are what they were.
+    pub(crate) fn doubt(&mut self, ino: u64, now: Instant) {
+        if let Some(file) = self.file(ino) {
+            file.lock().doubt(now);
+        }
+    }
+
+    /// The server says that a node's name is not what it was: the next answer is the server's.
+    pub(crate) fn doubt_name(&mut self, ino: u64, now: Instant) {
+        let Some(id) = self.name_of(ino).cloned() else { return };
+        let version = self.next_version();
+        self.change_entry(id.directory, &id.name, now, |entry| entry.is_doubted(now, version));
+    }
+
+    /// Whether the watch of a directory may still report what this mount did to an entry or to its file.
+    pub(super) fn is_changing(&self, ino: u64, name: &[u16], now: Instant) -> bool {
+        let Some(entry) = self.entry(ino, name) else { return false };
+        let of_file = entry.node.and_then(|node| self.file(node)).map(|file| {
+            let state = file.lock();
+            (state.is_dirty(), state.changed_at())
+        });
+        let (is_dirty, changed) = of_file.unwrap_or_default();
+        is_dirty || Echoes::are_expected(entry.echoes.changed, now) || Echoes::are_expected(changed, now)
+    }
+}

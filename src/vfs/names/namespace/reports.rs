@@ -1,0 +1,211 @@
+//! What watches of directories report.
+
+use super::Namespace;
+use super::answers::Asked;
+use super::directory::Echo;
+use super::watch::{Report, Watch, WatchEvent};
+use crate::share::{ChangeKind, DirChange, LeaseKey};
+use crate::vfs::lane::Forgotten;
+use crate::vfs::name_encoding;
+use crate::vfs::names::hidden;
+use std::time::Instant;
+
+impl<O: Clone> Namespace<O> {
+    /// Whether a directory has a watch.
+    pub(crate) fn is_watched(&self, ino: u64) -> bool {
+        self.directories.get(&ino).is_some_and(|directory| directory.watch.is_some())
+    }
+
+    /// The directory that a watch is of, if it still counts.
+    pub(crate) fn directory_of(&self, watch: u64) -> Option<u64> {
+        self.watched.get(&watch).copied()
+    }
+
+    /// A directory was listed to be watched, by a lease or by a CHANGE_NOTIFY that is at the server if `is_armed`. The watch
+    /// takes the place of an older one.
+    pub(crate) fn watch(&mut self, ino: u64, (number, lease, is_armed): (u64, Option<LeaseKey>, bool), asked: Asked) {
+        if !self.nodes.contains_key(&ino) {
+            self.effects.ended_watches.push(number);
+            return;
+        }
+        self.give_up_watch(ino);
+        let version = self.next_version();
+        let directory = self.directories.entry(ino).or_default();
+        directory.is_past();
+        directory.watch = Some(Watch::listed_with(number, lease, is_armed, asked.at, (asked.version, version)));
+        directory.is_unwatchable = false;
+        self.watched.insert(number, ino);
+        self.leased.extend(lease.map(|lease| (lease, ino)));
+        self.bounds.watch_begins(ino);
+        self.keep_bounds(ino);
+    }
+
+    /// A directory was listed, and the server does not watch it.
+    pub(crate) fn is_unwatchable(&mut self, ino: u64) {
+        if self.nodes.contains_key(&ino) {
+            self.directories.entry(ino).or_default().is_unwatchable = true;
+        }
+    }
+
+    /// Whether the directory of a watch that has begun is to be looked at once more; `None` as long as it is being listed.
+    pub(crate) fn wants_a_look(&self, number: u64) -> Option<bool> {
+        let directory = self.directory_of(number).and_then(|ino| self.directories.get(&ino));
+        let Some(directory) = directory else { return Some(false) };
+        directory.complete.map(|_| directory.watch.as_ref().is_some_and(Watch::wants_a_look))
+    }
+
+    /// Something has happened to a watch.
+    pub(crate) fn on_watch(&mut self, number: u64, event: WatchEvent, now: Instant) -> Report {
+        let Some(ino) = self.directory_of(number) else { return Report::Nothing };
+        let version = self.next_version();
+        let Some(directory) = self.directories.get_mut(&ino) else { return Report::Nothing };
+        let Some(watch) = directory.watch.as_mut() else { return Report::Nothing };
+        match event {
+            WatchEvent::Armed => watch.armed(),
+            WatchEvent::Begun => watch.begun(now),
+            WatchEvent::Confirmed => watch.confirmed(),
+            WatchEvent::Reported(changes) => {
+                watch.report(now);
+                return self.reported(ino, changes, now);
+            }
+            WatchEvent::Overflowed => {
+                watch.overflowed(version, now);
+                directory.unwatched();
+                directory.is_past();
+                self.doubt(ino, now);
+                self.effects.forgotten.push(Forgotten::Attributes(ino));
+                self.all_in_doubt(ino, now);
+                return Report::ByOthers { gone: true };
+            }
+            WatchEvent::Ended => {
+                watch.overflowed(version, now);
+                directory.unwatched();
+                self.end_watch(ino);
+                return Report::ByOthers { gone: true };
+            }
+        }
+        Report::Nothing
+    }
+
+    /// The lease of a directory is broken: it was changed, or is about to be renamed or removed. Whether there is such a lease.
+    pub(crate) fn lease_broken(&mut self, lease: LeaseKey, now: Instant) -> bool {
+        let Some(ino) = self.leased.get(&lease).copied() else { return false };
+        if let Some(number) = self.directories.get(&ino).and_then(|directory| Some(directory.watch.as_ref()?.number)) {
+            self.on_watch(number, WatchEvent::Ended, now);
+        }
+        self.doubt(ino, now);
+        self.effects.forgotten.push(Forgotten::Attributes(ino));
+        self.all_in_doubt(ino, now);
+        true
+    }
+
+    /// Any name of a directory may mean something else than the kernel believes.
+    fn all_in_doubt(&mut self, ino: u64, now: Instant) {
+        let Some(directory) = self.directories.get(&ino) else { return };
+        let is_in_kernel = |node: Option<u64>| node.is_some_and(|node| self.is_in_kernel(node, now));
+        let names = directory.entries.iter().filter(|(_, entry)| is_in_kernel(entry.node));
+        let names: Vec<_> = names.filter_map(|(name, _)| name_encoding::decode(name)).collect();
+        self.effects.forgotten.extend(names.into_iter().map(|name| Forgotten::Entry { parent: ino, name }));
+    }
+
+    /// Changes of a directory's entries.
+    fn reported(&mut self, ino: u64, changes: Vec<DirChange>, now: Instant) -> Report {
+        // Nobody sees a hidden file, but that it goes changes its directory.
+        let (unseen, changes): (Vec<_>, Vec<_>) =
+            changes.into_iter().partition(|change| hidden::is_hidden(&change.name));
+        let mut names_changed = unseen.iter().any(|change| change.kind == ChangeKind::Removed);
+        let mut report = if unseen.is_empty() { Report::OwnData } else { Report::OwnNames };
+        for change in changes {
+            if self.is_own(ino, &change, now) {
+                if change.kind != ChangeKind::Modified && report == Report::OwnData {
+                    report = Report::OwnNames;
+                }
+                let comes = change.kind == ChangeKind::Added;
+                self.change_entry(ino, &change.name, now, |entry| {
+                    entry.watched = false;
+                    entry.is_unlisted &= !comes;
+                });
+                continue;
+            }
+            let had_gone = matches!(report, Report::ByOthers { gone: true });
+            report = Report::ByOthers { gone: had_gone || change.kind == ChangeKind::Removed };
+            names_changed |= change.kind != ChangeKind::Modified;
+            self.changed_by_others(ino, change, now);
+        }
+        if names_changed {
+            self.doubt(ino, now);
+            self.effects.forgotten.push(Forgotten::Attributes(ino));
+        }
+        report
+    }
+
+    /// Whether this mount made a change that is reported.
+    fn is_own(&mut self, ino: u64, change: &DirChange, now: Instant) -> bool {
+        let echo = match change.kind {
+            ChangeKind::Modified => return self.is_changing(ino, &change.name, now),
+            ChangeKind::Added => Echo::Added,
+            ChangeKind::Removed => Echo::Removed,
+        };
+        let entry = self.directories.get_mut(&ino).and_then(|directory| directory.entry_mut(&change.name));
+        entry.is_some_and(|(_, entry)| entry.echoes.explain(echo, now))
+    }
+
+    /// Another client has changed an entry.
+    pub(super) fn changed_by_others(&mut self, ino: u64, change: DirChange, now: Instant) {
+        let version = self.next_version();
+        let covers = self.directories.get(&ino).and_then(|directory| directory.watch.as_ref()).is_some();
+        self.change_entry(ino, &change.name, now, |entry| {
+            let order = entry.order;
+            entry.is_doubted(now, version);
+            (entry.watched, entry.order, entry.is_unlisted) = (covers, order, change.kind == ChangeKind::Removed);
+        });
+        self.doubt_other_spellings(ino, &change.name, now);
+        let node = self.at(ino, &change.name);
+        if let Some(node) = node {
+            self.doubt(node, now);
+            // A kept open would keep alive what is deleted, and hide a new time.
+            self.effects.nameless.extend(self.file(node).cloned());
+        }
+        match (change.kind, node) {
+            (ChangeKind::Modified, Some(node)) => self.effects.forgotten.push(Forgotten::Attributes(node)),
+            (ChangeKind::Modified, None) => {}
+            (ChangeKind::Added | ChangeKind::Removed, _) => {
+                if let Some(name) = name_encoding::decode(&change.name) {
+                    self.effects.forgotten.push(Forgotten::Entry { parent: ino, name });
+                }
+                // What was below it is not open at the server any longer on account of this mount.
+                if let Some(node) = node {
+                    self.end_watches_within(node);
+                }
+            }
+        }
+    }
+
+    /// Ends the watches of a directory and of all below it; and those of directories to which no name leads any more.
+    pub(crate) fn end_watches_within(&mut self, ino: u64) {
+        let meant = |directory: u64| self.is_within(directory, ino) || !self.is_within(directory, super::ROOT);
+        let ended: Vec<u64> = self.watched.values().copied().filter(|directory| meant(*directory)).collect();
+        ended.into_iter().for_each(|directory| self.give_up_watch(directory));
+    }
+
+    /// Ends a watch, which has said the truth until now.
+    pub(super) fn give_up_watch(&mut self, ino: u64) {
+        if let Some(directory) = self.directories.get_mut(&ino) {
+            directory.unwatched();
+        }
+        self.end_watch(ino);
+    }
+
+    /// Ends the watch of a directory, if it has one.
+    pub(super) fn end_watch(&mut self, ino: u64) {
+        let Some(directory) = self.directories.get_mut(&ino) else { return };
+        let Some(watch) = directory.watch.take() else { return };
+        directory.is_past();
+        self.watched.remove(&watch.number);
+        if let Some(lease) = watch.lease {
+            self.leased.remove(&lease);
+        }
+        self.bounds.watch_ends(ino);
+        self.effects.ended_watches.push(watch.number);
+    }
+}

@@ -1,0 +1,191 @@
+//! What the namespace promises, one rule a test. [`Names`] is a namespace with a clock of its own, in milliseconds; the
+//! server's answers come at once.
+
+mod belief;
+mod bounds;
+mod model;
+mod nodes;
+mod reports;
+
+use super::*;
+use crate::config::CacheMode;
+use crate::share::{Attributes, ChangeKind, DirChange, FileTime};
+use crate::vfs::names::namespace::changes::Change;
+
+/// How long names are believed without a watch.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// The number of the watch that [`Names::watched`] has.
+const WATCH: u64 = 1;
+/// The server's clock, which no test here depends on.
+const CLOCK: FileTime = FileTime(1);
+
+fn units(name: &str) -> Vec<u16> {
+    name.encode_utf16().collect()
+}
+
+fn file(file_id: u64) -> Metadata {
+    Metadata { file_id, created: FileTime(file_id + 1), ..Metadata::default() }
+}
+
+fn folder(file_id: u64) -> Metadata {
+    Metadata { attributes: Attributes(Attributes::DIRECTORY), ..file(file_id) }
+}
+
+fn change(name: &str, kind: ChangeKind) -> DirChange {
+    DirChange { name: units(name), kind }
+}
+
+struct Names {
+    space: Namespace<u32>,
+    start: Instant,
+    /// The directory that the tests look at.
+    directory: u64,
+}
+
+impl Names {
+    /// Nothing but the root.
+    fn nothing(mode: CacheMode) -> Names {
+        let show = Presentation { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755, block_size: 4096 };
+        let space = Namespace::new(Policy { mode, timeout: TIMEOUT }, show);
+        Names { space, start: Instant::now(), directory: ROOT }
+    }
+
+    fn strict() -> Names {
+        Names::nothing(CacheMode::Strict)
+    }
+
+    /// A directory that the server cannot watch, listed at the start.
+    fn unwatchable(mode: CacheMode, names: &[&str]) -> Names {
+        let mut known = Names::nothing(mode);
+        known.space.is_unwatchable(ROOT);
+        known.list(names, 0);
+        known
+    }
+
+    /// A directory whose watch covers what was listed at the start.
+    fn watched(names: &[&str]) -> Names {
+        let mut known = Names::strict();
+        known.watch(WATCH, None, 0);
+        known.list(names, 0);
+        known.on(WatchEvent::Begun, 0);
+        known.list(names, 0);
+        known
+    }
+
+    fn at(&self, milliseconds: u64) -> Instant {
+        self.start + Duration::from_millis(milliseconds)
+    }
+
+    fn watch(&mut self, number: u64, lease: Option<LeaseKey>, at: u64) {
+        let asked = self.space.asking(self.at(at));
+        self.space.watch(self.directory, (number, lease, true), asked);
+    }
+
+    /// Each name has a file of its own.
+    fn list(&mut self, names: &[&str], at: u64) {
+        let asked = self.space.asking(self.at(at));
+        self.list_as_of(names, asked);
+    }
+
+    fn list_as_of(&mut self, names: &[&str], asked: Asked) {
+        let entries: Vec<_> = names.iter().map(|name| (units(name), file(id(name)))).collect();
+        self.space.listed(self.directory, entries, asked);
+    }
+
+    /// Whether the directory is worth a second look; of all other events, whether another client has changed something.
+    fn on(&mut self, event: WatchEvent, at: u64) -> bool {
+        let (now, begins) = (self.at(at), matches!(event, WatchEvent::Begun));
+        let report = self.space.on_watch(WATCH, event, now);
+        if begins { self.space.wants_a_look(WATCH) == Some(true) } else { matches!(report, Report::ByOthers { .. }) }
+    }
+
+    /// The watch reports changes, and the next CHANGE_NOTIFY reaches the server at once.
+    fn reported(&mut self, changes: &[DirChange], at: u64) -> bool {
+        let by_others = self.on(WatchEvent::Reported(changes.to_vec()), at);
+        self.on(WatchEvent::Armed, at);
+        by_others
+    }
+
+    /// Whether a name is there, if that is known.
+    fn look(&mut self, name: &str, at: u64) -> Option<bool> {
+        let now = self.at(at);
+        match self.space.known(self.directory, &units(name), now)? {
+            Known::File(attr) => {
+                self.space.forget(attr.ino, 1);
+                Some(true)
+            }
+            Known::Absent => Some(false),
+        }
+    }
+
+    fn names(&mut self, at: u64) -> Option<Vec<String>> {
+        let now = self.at(at);
+        let all = self.space.everything(self.directory, now)?;
+        Some(all.into_iter().map(|(name, ..)| String::from_utf16_lossy(&name)).collect())
+    }
+
+    fn asking_about(&self, name: &str, at: u64) -> Asked {
+        self.space.asking_about(self.directory, &units(name), self.at(at))
+    }
+
+    /// The server answers that the name is this file.
+    fn found_as_of(&mut self, name: &str, metadata: Metadata, asked: Asked) -> Admission {
+        self.space.found(self.directory, &units(name), metadata, asked, asked.at)
+    }
+
+    /// The same, with nothing between question and answer. The node has one more lookup.
+    fn found(&mut self, name: &str, metadata: Metadata, at: u64) -> u64 {
+        let asked = self.asking_about(name, at);
+        match self.found_as_of(name, metadata, asked) {
+            Admission::Node(ino) => ino,
+            Admission::Overtaken => panic!("nothing came between"),
+        }
+    }
+
+    fn absent(&mut self, name: &str, at: u64) {
+        let asked = self.asking_about(name, at);
+        self.space.absent(self.directory, &units(name), asked);
+    }
+
+    fn create(&mut self, name: &str, metadata: Metadata, at: u64) -> u64 {
+        let asked = self.asking_about(name, at);
+        self.space.changing(self.directory, &units(name), Echo::Added, asked.at);
+        match self.space.made(self.directory, &units(name), metadata, (asked, CLOCK), asked.at) {
+            Admission::Node(ino) => ino,
+            Admission::Overtaken => panic!("nothing came between"),
+        }
+    }
+
+    fn remove(&mut self, name: &str, at: u64) {
+        let now = self.at(at);
+        self.space.changing(self.directory, &units(name), Echo::Removed, now);
+        self.space.removed(self.directory, &units(name), CLOCK, now);
+    }
+
+    fn changed(&mut self, name: &str, change: Change, at: u64) {
+        let now = self.at(at);
+        self.space.changed(self.directory, &units(name), change, CLOCK, now);
+    }
+
+    fn path(&self, ino: u64) -> Option<String> {
+        self.space.path(ino, &RemotePath::root()).map(|path| path.to_string())
+    }
+
+    /// The names that the kernel is to forget.
+    fn forgotten(&mut self) -> Vec<String> {
+        let forgotten = self.space.take_effects().forgotten.into_iter();
+        let mut names: Vec<_> = forgotten
+            .filter_map(|what| match what {
+                Forgotten::Entry { name, .. } => Some(name.to_string_lossy().into_owned()),
+                Forgotten::Attributes(_) | Forgotten::Pages(_) => None,
+            })
+            .collect();
+        names.sort_unstable();
+        names
+    }
+}
+
+/// A file id for a name.
+fn id(name: &str) -> u64 {
+    name.bytes().fold(1, |id, byte| id * 257 + u64::from(byte))
+}

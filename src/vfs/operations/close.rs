@@ -1,0 +1,74 @@
+//! Closing files.
+
+use super::hiding;
+use crate::share::Share;
+use crate::vfs::Vfs;
+use crate::vfs::file::Event;
+use crate::vfs::file::handle::Occasion;
+use crate::vfs::handles::Leaving;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+use std::sync::Arc;
+
+/// The kernel closes a handle. It is off the table at once, and an open that can be kept is kept at once, so that the
+/// next open(2) finds it; otherwise the future closes it on the share. Unless data is still to be written, its CLOSE is
+/// on its way when this returns, in the same frame as an operation that removes the file next. To be called within the runtime.
+/// No call can report its errors any more, so they are logged.
+pub fn release<S: Share>(vfs: &Arc<Vfs<S>>, handle: u64) -> impl Future<Output = ()> + Send + use<S> {
+    let closer = Arc::clone(vfs);
+    let closing = vfs.handles.remove(handle).map(|leaving| {
+        let mut closing = Box::pin(async move { finish_close(&closer, leaving).await });
+        let done = closing.as_mut().now_or_never().is_some();
+        (closing, done)
+    });
+    async move {
+        if let Some((closing, false)) = closing {
+            closing.await;
+        }
+    }
+}
+
+/// Closes every open handle, all at the same time. For the end of the mount.
+pub async fn drain<S: Share>(vfs: &Vfs<S>) {
+    vfs.handles.remove_directories();
+    join_all(vfs.handles.files().into_iter().map(|handle| close(vfs, handle))).await;
+    let kept = vfs.files.take_kept(|_| true);
+    vfs.files.close_kept(&kept).await;
+    // Those that were being closed already.
+    vfs.handles.finish_closes().await;
+}
+
+/// Closes a handle.
+pub(super) async fn close<S: Share>(vfs: &Vfs<S>, handle: u64) {
+    if let Some(leaving) = vfs.handles.remove(handle) {
+        // No other close is going to be sent together with it.
+        tokio::join!(finish_close(vfs, leaving), async { vfs.share.send_closes() });
+    }
+}
+
+async fn finish_close<S: Share>(vfs: &Vfs<S>, leaving: Leaving<S>) {
+    let Leaving { file: open, closing } = leaving;
+    let _closing = vfs.handles.closing(closing);
+    let (file, handle) = (&open.file, open.handle);
+    vfs.files.event(file, Event::HandleReleased { handle });
+    open.readers.lock().give_up();
+    if file.lock().is_dirty() {
+        vfs.files.drain(file).await;
+    }
+    if let Err(error) = open.report(Occasion::Close) {
+        tracing::error!(%error, "data that was written is lost: close(2) and fsync(2) have said so, if anybody asked");
+    }
+    let is_hidden = vfs.names.is_hidden(file.ino);
+    let is_kept = vfs.files.with(file, |state, now| {
+        let keep = !is_hidden && state.may_keep(handle, vfs.terms.policy);
+        let actions = state.on(Event::HandleClosed { handle, keep }, now);
+        (state.has_kept_open(), actions)
+    });
+    if is_kept {
+        vfs.files.kept(file);
+    }
+    file.until(|state| !state.is_closing()).await;
+    if let Some(path) = vfs.names.closed(file.ino) {
+        hiding::remove_hidden(vfs, &path).await;
+    }
+}

@@ -1,0 +1,238 @@
+//! Listing directories.
+//!
+//! Offset 0 begins anew. The offset of an entry is its index; `.` and `..` are the first two.
+
+use super::lookup;
+use crate::share::{FileKind, Metadata, Share};
+use crate::vfs::errno::{Result, VfsError};
+use crate::vfs::handles::OpenDirectory;
+use crate::vfs::names::namespace::{MAX_FREE, ROOT};
+use crate::vfs::pages::{Entry, Pages, Snapshot};
+use crate::vfs::presentation::Attr;
+use crate::vfs::{Vfs, name_encoding};
+use std::ffi::OsStr;
+use std::time::Instant;
+
+/// What a program sees in place of an inode number that is not known: as libfuse has it.
+const UNKNOWN_NUMBER: u64 = 0xFFFF_FFFF;
+/// The most entries that a handle keeps: a few hundred megabytes. A server that goes on listing for
+/// ever must not use up all memory.
+const MAX_ENTRIES: usize = 8_000_000;
+/// A directory with more entries than this is listed anew each time.
+const MAX_ENTRIES_KNOWN: usize = MAX_FREE / 2;
+/// `.` and `..`.
+const DOTS: u64 = 2;
+
+/// One entry of a listing, as the kernel gets it.
+#[derive(Debug)]
+pub struct Listed<'a> {
+    /// The name.
+    pub name: &'a OsStr,
+    /// The offset of the entry after this one.
+    pub next: u64,
+    /// The inode number to show.
+    pub ino: u64,
+    /// File or directory.
+    pub kind: FileKind,
+    /// Attributes, if they were asked for and are known; the inode has one more lookup then.
+    pub attr: Option<Attr>,
+}
+
+/// What became of an entry.
+enum Handed {
+    On,
+    /// It is not there any more.
+    Skipped,
+    /// There was no room for it.
+    Full,
+    /// There is none.
+    End,
+}
+
+/// Opens a directory. The server is asked when it is read.
+pub fn opendir<S: Share>(vfs: &Vfs<S>, ino: u64) -> u64 {
+    vfs.handles.add_directory(OpenDirectory { ino, pages: tokio::sync::Mutex::new(Pages::new()) })
+}
+
+/// Closes a directory.
+pub fn releasedir<S: Share>(vfs: &Vfs<S>, handle: u64) {
+    vfs.handles.remove_directory(handle);
+}
+
+/// Hands on the entries from `offset` on, until `add` says that there is no room for one more or
+/// the directory ends. With `attributes`, entries bring theirs where they are known.
+///
+/// # Errors
+/// `EBADF` if the handle is not open; what the share answered.
+pub async fn readdir<S: Share>(
+    vfs: &Vfs<S>,
+    handle: u64,
+    offset: u64,
+    attributes: bool,
+    add: &mut (dyn FnMut(Listed<'_>) -> bool + Send),
+) -> Result<()> {
+    let directory = vfs.handles.directory(handle)?;
+    let mut pages = directory.pages.lock().await;
+    if offset == 0 {
+        *pages = Pages::new();
+        vfs.names.walks_to(directory.ino);
+        vfs.names.list_ahead(directory.ino, &vfs.handles.open_directories());
+    }
+    for at in offset..DOTS {
+        if add(dot(vfs, directory.ino, at)) {
+            return Ok(());
+        }
+    }
+    let mut index = offset.saturating_sub(DOTS);
+    let mut handed_on = offset < DOTS;
+    loop {
+        match hand_on(vfs, directory.ino, &mut pages, index, attributes, add).await {
+            Ok(Handed::On) => handed_on = true,
+            Ok(Handed::Skipped) => {}
+            Ok(Handed::Full) => return Ok(()),
+            Ok(Handed::End) => {
+                // Now the kernel knows what is in it.
+                vfs.names.list_ahead(directory.ino, &vfs.handles.open_directories());
+                return Ok(());
+            }
+            // It will be answered when the kernel asks for what comes after.
+            Err(_) if handed_on => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        index += 1;
+    }
+}
+
+fn dot<S: Share>(vfs: &Vfs<S>, directory: u64, at: u64) -> Listed<'static> {
+    let parent = vfs.names.parent(directory).unwrap_or(ROOT);
+    let (name, ino) = if at == 0 { (".", directory) } else { ("..", parent) };
+    Listed { name: OsStr::new(name), next: at + 1, ino, kind: FileKind::Directory, attr: None }
+}
+
+/// Hands one entry on.
+async fn hand_on<S: Share>(
+    vfs: &Vfs<S>,
+    directory: u64,
+    pages: &mut Pages<S>,
+    index: u64,
+    attributes: bool,
+    add: &mut (dyn FnMut(Listed<'_>) -> bool + Send),
+) -> Result<Handed> {
+    while index >= pages.entries.len() as u64 {
+        if !read_more(vfs, directory, pages).await? {
+            return Ok(Handed::End);
+        }
+    }
+    let at = index as usize;
+    let Entry { file_id, kind, .. } = pages.entries[at];
+    // Only names that can be shown were kept.
+    let shown = name_encoding::decode(pages.name(at)).unwrap_or_default();
+    let fresh = pages.take_fresh(at);
+    let attr = if attributes {
+        match entry_attr(vfs, directory, pages.name(at), &shown, fresh).await {
+            Ok(attr) => Some(attr),
+            Err(error) if error.errno == libc::ENOENT => return Ok(Handed::Skipped),
+            Err(error) => return Err(error),
+        }
+    } else {
+        None
+    };
+    let ino = match &attr {
+        Some(attr) => attr.ino,
+        None => vfs.names.number_of(directory, pages.name(at), file_id),
+    };
+    let shown_ino = if ino == 0 { UNKNOWN_NUMBER } else { ino };
+    let kind = attr.map_or(kind, |attr| attr.kind);
+    let full = add(Listed { name: &shown, next: index + DOTS + 1, ino: shown_ino, kind, attr });
+    if !full {
+        return Ok(Handed::On);
+    }
+    if attr.is_some() {
+        vfs.names.entry_unanswered(ino);
+    }
+    pages.put_back(at, fresh);
+    Ok(Handed::Full)
+}
+
+/// Attributes for an entry, whose inode gets one more lookup: from the listing, or asked of the
+/// server where the listing does not have them, as when an earlier offset is read again.
+async fn entry_attr<S: Share>(
+    vfs: &Vfs<S>,
+    directory: u64,
+    name: &[u16],
+    shown: &OsStr,
+    fresh: Option<(Metadata, Snapshot)>,
+) -> Result<Attr> {
+    let listed = fresh.and_then(|(metadata, fetched)| {
+        vfs.names.listed_attr((directory, name), metadata, fetched.at, fetched.directory)
+    });
+    match listed.map(Ok).or_else(|| vfs.names.known_entry(directory, shown)) {
+        Some(known) => known,
+        None => lookup::lookup(vfs, directory, shown).await,
+    }
+}
+
+/// Reads the next entries. Says whether there were any.
+async fn read_more<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> Result<bool> {
+    if let Some(error) = &pages.failed {
+        return Err(error.clone());
+    }
+    let result = read_batch(vfs, directory, pages).await;
+    pages.failed = result.as_ref().err().cloned();
+    result
+}
+
+async fn read_batch<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> Result<bool> {
+    if pages.listing.is_none() && !pages.ended {
+        vfs.names.until_listed_ahead(directory).await;
+        if add_known(vfs, directory, pages) {
+            return Ok(!pages.entries.is_empty());
+        }
+    }
+    while !pages.ended {
+        let fetched = snapshot(vfs, directory, Instant::now());
+        if pages.listing.is_none() {
+            let (listing, gathered) = vfs.names.begin_listing(directory).await?;
+            (pages.listing, pages.gathered) = (Some(listing), Some(gathered));
+        }
+        let Some(listing) = pages.listing.as_mut() else { break };
+        let entries = vfs.names.next_entries(listing).await?;
+        pages.ended = entries.is_empty();
+        match pages.gathered.take() {
+            Some(gathered) if pages.ended => vfs.names.enter(gathered),
+            Some(mut gathered) if gathered.len() <= MAX_ENTRIES_KNOWN => {
+                gathered.add(&entries);
+                pages.gathered = Some(gathered);
+            }
+            _ => {}
+        }
+        let before = pages.entries.len();
+        for entry in entries {
+            if pages.entries.len() >= MAX_ENTRIES {
+                return Err(VfsError::rule(libc::EOVERFLOW, "the directory has too many entries"));
+            }
+            pages.push(&entry.name, entry.metadata, fetched);
+        }
+        if pages.entries.len() > before {
+            return Ok(true);
+        }
+    }
+    pages.listing = None;
+    Ok(false)
+}
+
+/// Adds what is known of the directory, if that is everything.
+fn add_known<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> bool {
+    let now = Instant::now();
+    let Some(known) = vfs.names.everything(directory) else { return false };
+    let token = snapshot(vfs, directory, now);
+    for (name, metadata, at) in known {
+        pages.push(&name, metadata, Snapshot { at, ..token });
+    }
+    pages.ended = true;
+    true
+}
+
+fn snapshot<S: Share>(vfs: &Vfs<S>, directory: u64, at: Instant) -> Snapshot {
+    Snapshot { at, directory: vfs.names.token(directory) }
+}

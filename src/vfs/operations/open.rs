@@ -1,0 +1,130 @@
+//! Opening files.
+//!
+//! An open at the server serves several opens of programs, one after the other or at the same time. While no other client
+//! can open a file without a break of this client's lease ([`Decision::shares_open`]) and its attributes are believed, a
+//! live open of it is as good as a new one, and costs nothing. (No lease says anything of what is done on the server's own
+//! disk: therefore the attributes.) While no other client can touch the file at all without a break, the open is kept for a
+//! bounded time when its last handle is released, if nothing was changed through it.
+//!
+//! Invariant: an operation of this mount that a kept open would be in the way of closes it before, and a break of
+//! its lease closes it at once.
+//!
+//! [`Decision::shares_open`]: crate::vfs::policy::Decision::shares_open
+
+use super::opening::{self, New, Opened};
+use crate::share::{CreateAction, Disposition, FileKind, RemotePath, Share};
+use crate::vfs::errno::{Result, VfsError};
+use crate::vfs::file::attributes::FetchToken;
+use crate::vfs::file::driver::{FileOf, Open, Opening};
+use crate::vfs::file::handle::Access;
+use crate::vfs::file::{Event, FileState};
+use crate::vfs::{Vfs, refusals};
+
+/// A file below this size, in bytes, is read together with its open: such a READ is not counted as bulk, which
+/// travels on another connection.
+const SMALL_FILE: u64 = 64 * 1024;
+
+/// Opens a file with the flags of open(2).
+///
+/// # Errors
+/// `ESTALE` if the inode's name is another file's now; `EROFS`, `EISDIR`; what the share answered.
+pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened> {
+    let access = Access::from_flags(flags, vfs.terms.options.cache)?;
+    if access.modifies() {
+        vfs.terms.check_writable()?;
+    }
+    // The server's answer is to be of after what was written.
+    vfs.names.drain(ino).await;
+    let path = vfs.names.path(ino)?;
+    let (file, kind) = vfs.names.file_and_kind(ino).ok_or_else(VfsError::stale)?;
+    if kind == FileKind::Directory {
+        return Err(VfsError::rule(libc::EISDIR, "a directory cannot be opened as a file"));
+    }
+    let (known, pages) = {
+        let state = file.lock();
+        ((state.token(), state.size()), state.kernel_pages())
+    };
+    if let Some(opened) = open_shared(vfs, &file, access) {
+        if file.lock().is_resized() {
+            vfs.files.kernel_forgets(&file, pages).await;
+        }
+        return Ok(opened);
+    }
+    vfs.names.close_doubtful(ino).await;
+    vfs.handles.finish_closes_of(&file).await;
+    open_anew(vfs, &file, &path, access, known).await
+}
+
+/// Opens a file at the server. `known` is the state of its attributes before that, and its size.
+async fn open_anew<S: Share>(
+    vfs: &Vfs<S>,
+    file: &FileOf<S>,
+    path: &RemotePath,
+    access: Access,
+    (token, size): (FetchToken, u64),
+) -> Result<Opened> {
+    let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
+    let guard = Opening::<S>::begin(file);
+    let lease = guard.lease;
+    let how = opening::how(vfs, access, disposition, false, lease);
+    // A file that is small comes along.
+    let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
+    let wanted = if reads_all { vfs.share.limits().read.min(size as u32) } else { 0 };
+    let opened = opening::open_on_share(vfs, path, how, wanted).await;
+    let (open, metadata, action, data) = opened.map_err(|error| {
+        if refusals::is_another_file(&error) {
+            vfs.names.doubt_name(file.ino);
+            return VfsError::stale();
+        }
+        vfs.names.stale_if_absent(file.ino, error)
+    })?;
+    let differs = match vfs.names.fetched(file, metadata, token) {
+        Ok(differs) => differs,
+        Err(stale) => {
+            opening::close_unused(vfs, open).await;
+            return Err(stale);
+        }
+    };
+    let granted = opening::granted(vfs, file, lease);
+    let is_unchanged = file.lock().token() == token;
+    if is_unchanged && data.len() as u64 == metadata.size && !data.is_empty() {
+        vfs.cache.fill(file.key, data);
+    }
+    // The kernel knows of its own truncation.
+    let is_resized = !access.truncate && (differs || file.lock().is_resized());
+    let is_changed = action != CreateAction::Opened;
+    Ok(opening::opened(vfs, file, open, New { access, lease, granted, metadata, is_changed }, is_resized).await)
+}
+
+/// As [`open`], if it can be answered without the server.
+///
+/// # Errors
+/// None so far: what would fail is left to [`open`].
+pub fn open_now<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Option<Result<Opened>> {
+    let access = Access::from_flags(flags, vfs.terms.options.cache).ok()?;
+    let (file, kind) = vfs.names.file_and_kind(ino)?;
+    if access.truncate || kind == FileKind::Directory || (access.modifies() && vfs.terms.options.read_only) {
+        return None;
+    }
+    let is_ready = {
+        let state = file.lock();
+        !state.is_dirty() && !state.is_resized() && state.shareable(access, vfs.terms.policy).is_some()
+    };
+    if is_ready { open_shared(vfs, &file, access).map(Ok) } else { None }
+}
+
+/// Opens a file through an open at the server that is there, if it is good for that.
+fn open_shared<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, access: Access) -> Option<Opened> {
+    if !vfs.names.may_share_open(file.ino) {
+        return None;
+    }
+    let handle = vfs.handles.number();
+    let (open, keep_cache) = vfs.files.with(file, |state: &mut FileState<Open<S>>, now| {
+        let Some((id, open)) = state.shareable(access, vfs.terms.policy) else { return (None, Vec::new()) };
+        let found = *state.metadata();
+        let keep_cache = state.kernel_opens(handle, access, &found, true);
+        (Some((open, keep_cache)), state.on(Event::Joined { handle, access, open: id }, now))
+    })?;
+    opening::register(vfs, handle, file, open, access);
+    Some(Opened { handle, direct: opening::bypasses_kernel(vfs, access), keep_cache })
+}

@@ -1,0 +1,128 @@
+//! What open(2) and creat(2) share: an open at the server, and the handle that it becomes.
+
+use crate::share::{
+    Caching, CreateAction, Disposition, Granted, LeaseKey, Metadata, OpenHow, RemotePath, Share, ShareError,
+};
+use crate::vfs::Vfs;
+use crate::vfs::file::Event;
+use crate::vfs::file::driver::{FileOf, Open};
+use crate::vfs::file::handle::Access;
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// A file that the kernel has open now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Opened {
+    /// The handle.
+    pub handle: u64,
+    /// The kernel keeps no pages of what goes through this handle.
+    pub direct: bool,
+    /// The data is as it was when the kernel last opened the file: its own cached pages are good.
+    pub keep_cache: bool,
+}
+
+/// How a file was just opened at the server.
+pub(super) struct New {
+    pub(super) access: Access,
+    pub(super) lease: LeaseKey,
+    pub(super) granted: Granted,
+    pub(super) metadata: Metadata,
+    /// The open has truncated it.
+    pub(super) is_changed: bool,
+}
+
+/// How to open a file at the server.
+pub(super) fn how<S: Share>(
+    vfs: &Vfs<S>,
+    access: Access,
+    disposition: Disposition,
+    readonly: bool,
+    lease: LeaseKey,
+) -> OpenHow {
+    let lease = vfs.terms.policy.asked_lease(lease, Caching::ALL);
+    OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease }
+}
+
+/// Opens a file, and reads its first `wanted` bytes.
+pub(super) async fn open_on_share<S: Share>(
+    vfs: &Vfs<S>,
+    path: &RemotePath,
+    how: OpenHow,
+    wanted: u32,
+) -> std::result::Result<(S::File, Metadata, CreateAction, Bytes), ShareError> {
+    let open = || async {
+        if wanted > 0 {
+            return vfs.share.open_and_read(path, how, wanted).await;
+        }
+        let (file, metadata, action) = vfs.share.open(path, how).await?;
+        Ok((file, metadata, action, Bytes::new()))
+    };
+    vfs.names.with_room(open).await
+}
+
+/// What the server grants under a lease that a file was just opened with. What is cached of a file that other clients
+/// have open may be out of date.
+pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey) -> Granted {
+    vfs.files.lease(lease, file);
+    let granted = vfs.share.granted(lease);
+    vfs.files.learn_from(granted.caching);
+    if !vfs.files.is_alone(granted.caching) {
+        vfs.cache.drop_file(file.key);
+    }
+    granted
+}
+
+/// The server has opened a file: a handle of it is open from now on. The kernel believed another size if `is_resized`.
+pub(super) async fn opened<S: Share>(
+    vfs: &Vfs<S>,
+    file: &FileOf<S>,
+    open: S::File,
+    new: New,
+    is_resized: bool,
+) -> Opened {
+    let New { access, lease, granted, metadata, is_changed } = new;
+    let (handle, open) = (vfs.handles.number(), Arc::new(open));
+    let alone = vfs.files.is_alone(granted.caching);
+    let grid = vfs.share.limits().write;
+    let (keep_cache, pages) = vfs.files.with(file, |state, now| {
+        let pages = state.kernel_pages();
+        if is_changed {
+            state.replaced(now);
+        }
+        let keep_cache = state.kernel_opens(handle, access, &metadata, alone);
+        let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };
+        ((keep_cache, pages), state.on(event, now))
+    });
+    vfs.files.leased(lease);
+    if file.lock().is_older_than(granted) {
+        // A break came in between: what is left now is not what was read before it.
+        vfs.files.event(file, Event::Granted { lease, granted: vfs.share.granted(lease) });
+    }
+    register(vfs, handle, file, open, access);
+    if is_resized || !alone {
+        // The kernel would go on believing the size that it was given before, and read no further.
+        vfs.files.kernel_forgets(file, pages).await;
+    }
+    if !alone {
+        vfs.files.forget_in_time(file);
+    }
+    Opened { handle, direct: bypasses_kernel(vfs, access), keep_cache }
+}
+
+/// A handle is open from now on.
+pub(super) fn register<S: Share>(vfs: &Vfs<S>, handle: u64, file: &FileOf<S>, open: Open<S>, access: Access) {
+    vfs.names.file_opened();
+    vfs.handles.add(handle, file, open, access);
+}
+
+/// Closes an open that serves no handle.
+pub(super) async fn close_unused<S: Share>(vfs: &Vfs<S>, file: S::File) {
+    if let Err(error) = vfs.share.close(&file).await {
+        tracing::debug!(%error, "an open that was of no use was not closed properly");
+    }
+}
+
+/// Whether the kernel keeps no pages of what goes through an open.
+pub(super) fn bypasses_kernel<S: Share>(vfs: &Vfs<S>, access: Access) -> bool {
+    access.bypasses_kernel() || vfs.terms.policy.keeps_no_pages()
+}

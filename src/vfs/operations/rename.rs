@@ -1,0 +1,259 @@
+//! Renaming, with the rules of rename(2) on a server that has other ones.
+//!
+//! A server replaces files and never directories; it refuses to replace a file that is open or
+//! read-only. So the plain rename is tried first, which is the usual case and atomic; only when it is
+//! refused is the target looked at.
+
+use super::{pending, removing};
+use crate::share::{Attributes, FileIdentity, FileKind, RemotePath, Share, ShareError};
+use crate::vfs::errno::{Result, VfsError};
+use crate::vfs::file::driver::FileOf;
+use crate::vfs::names::namespace::Echo;
+use crate::vfs::{Vfs, name_encoding, refusals};
+use std::ffi::OsStr;
+
+/// `RENAME_NOREPLACE` of renameat2(2).
+const NOREPLACE: u32 = libc::RENAME_NOREPLACE;
+
+/// So often a rename over a file is tried that programs open here at that moment.
+const ATTEMPTS: usize = 3;
+
+/// One end of a rename.
+struct End {
+    parent: u64,
+    name: Vec<u16>,
+    path: RemotePath,
+    ino: Option<u64>,
+    kind: Option<FileKind>,
+}
+
+/// Renames a file or directory. A file replaces a file, a directory an empty directory.
+///
+/// # Errors
+/// `EINVAL` for flags other than `RENAME_NOREPLACE` and for a directory into itself; `EEXIST`,
+/// `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `ENOENT`, `EROFS`; what the share answered.
+pub async fn rename<S: Share>(
+    vfs: &Vfs<S>,
+    parent: u64,
+    name: &OsStr,
+    new_parent: u64,
+    new_name: &OsStr,
+    flags: u32,
+) -> Result<()> {
+    if flags & !NOREPLACE != 0 {
+        return Err(VfsError::rule(libc::EINVAL, "names cannot be exchanged"));
+    }
+    vfs.terms.check_writable()?;
+    let (from, to) = (end(vfs, parent, name)?, end(vfs, new_parent, new_name)?);
+    let replace = flags & NOREPLACE == 0;
+    if from.path == to.path {
+        return if replace { Ok(()) } else { Err(exists()) };
+    }
+    if from.ino.is_some_and(|ino| vfs.names.is_within(new_parent, ino)) {
+        return Err(VfsError::rule(libc::EINVAL, "a directory cannot be moved into itself"));
+    }
+    prepare(vfs, &from, &to).await;
+    vfs.names.changing((from.parent, &from.name), Echo::Removed);
+    vfs.names.changing((to.parent, &to.name), Echo::Added);
+    if is_case_variant(&from, &to) {
+        // To a server that ignores case both names are the same file, and nothing is replaced.
+        match rename_on_share(vfs, &from, &to, false).await {
+            Err(error) if refusals::is_collision(&error) && replace => {}
+            result => return renamed(vfs, &from, &to, result),
+        }
+    }
+    let kind = match from.kind {
+        Some(kind) => kind,
+        None => match vfs.names.with_room(|| vfs.share.stat(&from.path)).await {
+            Ok(found) => found.kind(),
+            refused => return renamed(vfs, &from, &to, refused.map(|_| ())),
+        },
+    };
+    let result = match kind {
+        FileKind::Directory => rename_directory(vfs, &from, &to, replace).await,
+        FileKind::File => rename_file(vfs, &from, &to, replace).await,
+    };
+    renamed(vfs, &from, &to, result)
+}
+
+/// Drains and closes what a rename at the server would meet.
+async fn prepare<S: Share>(vfs: &Vfs<S>, from: &End, to: &End) {
+    // What was written goes by the old name as long as it is good for finding the file again.
+    if let Some(ino) = from.ino {
+        vfs.names.drain(ino).await;
+        // Of a directory everything below it, of a file itself.
+        if from.kind == Some(FileKind::Directory) {
+            vfs.names.end_watches(ino).await;
+        }
+        vfs.names.close_kept_below(ino).await;
+    }
+    if let Some(ino) = to.ino {
+        if to.kind == Some(FileKind::Directory) {
+            vfs.names.end_watches(ino).await;
+        }
+        vfs.names.close_kept(ino).await;
+    }
+}
+
+async fn rename_file<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool) -> Result<()> {
+    let refusal = match rename_on_share(vfs, from, to, replace).await {
+        Err(error) if refusals::refuses_target(&error) => error,
+        result => return Ok(result?),
+    };
+    let target = match vfs.names.with_room(|| vfs.share.stat(&to.path)).await {
+        Ok(target) => target,
+        Err(error) if refusals::is_pending(&error) => return rename_once_free(vfs, from, to, replace).await,
+        Err(_) => return Err(refusal.into()),
+    };
+    if !replace {
+        return Err(refusal.into());
+    }
+    if target.kind() == FileKind::Directory {
+        return Err(VfsError::rule(libc::EISDIR, "a file cannot replace a directory"));
+    }
+    if target.attributes.has(Attributes::READONLY)
+        && let Some(restore) = removing::make_writable(vfs, &to.path, &refusal).await
+    {
+        let result = replace_open(vfs, from, to, refusal, true).await;
+        if result.is_err() {
+            removing::set_again(vfs, &to.path, &restore).await;
+        }
+        return result;
+    }
+    replace_open(vfs, from, to, refusal, false).await
+}
+
+/// Replaces a file that may be open here, or that a program opens here again and again: its handles go on, on a file without
+/// a name. `refusal` is why the plain rename could not do it, and `again` says that this may have changed.
+async fn replace_open<S: Share>(
+    vfs: &Vfs<S>,
+    from: &End,
+    to: &End,
+    mut refusal: ShareError,
+    again: bool,
+) -> Result<()> {
+    for _ in 0..ATTEMPTS {
+        let target = vfs.names.occupant(to.parent, &to.name).map(|(file, _)| file);
+        let is_open = match &target {
+            Some(file) => vfs.handles.stays_open(file).await,
+            None => false,
+        };
+        let result = match target.filter(|_| is_open) {
+            Some(file) => replace_on_share(vfs, from, to, &file).await,
+            // It was open when the server refused, and is not any more.
+            None if again || refusals::may_be_closing(&refusal) => rename_on_share(vfs, from, to, true).await,
+            None => return Err(refusal.into()),
+        };
+        match result {
+            Err(error) if refusals::may_be_closing(&error) => refusal = error,
+            result => return Ok(result?),
+        }
+    }
+    match vfs.names.occupant(to.parent, &to.name) {
+        Some((file, _)) => Ok(replace_on_share(vfs, from, to, &file).await?),
+        None => Err(refusal.into()),
+    }
+}
+
+/// Replaces a file that is open here.
+async fn replace_on_share<S: Share>(
+    vfs: &Vfs<S>,
+    from: &End,
+    to: &End,
+    target: &FileOf<S>,
+) -> std::result::Result<(), ShareError> {
+    // If its session was lost, its open is made again as long as it has a name.
+    let open = target.lock().live_open();
+    if let Some(open) = open
+        && let Err(error) = vfs.share.metadata(&open).await
+    {
+        tracing::debug!(%error, "a file that is about to be replaced is not open any more");
+    }
+    let aside = vfs.names.aside();
+    vfs.names.with_room(|| vfs.share.replace(&from.path, &to.path, known(vfs, from), &aside)).await
+}
+
+async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool) -> Result<()> {
+    let refusal = match rename_on_share(vfs, from, to, false).await {
+        Err(error) if refusals::refuses_target(&error) => error,
+        result => return Ok(result?),
+    };
+    let target = match vfs.names.with_room(|| vfs.share.stat(&to.path)).await {
+        Ok(target) => target,
+        Err(error) if refusals::is_pending(&error) => return rename_once_free(vfs, from, to, false).await,
+        Err(_) => return Err(refusal.into()),
+    };
+    if !replace {
+        return Err(refusal.into());
+    }
+    if target.kind() == FileKind::File {
+        return Err(VfsError::rule(libc::ENOTDIR, "a directory cannot replace a file"));
+    }
+    vfs.names.changing((to.parent, &to.name), Echo::Removed);
+    removing::remove_entry(vfs, &to.path, FileKind::Directory, None, known(vfs, to)).await?;
+    // Another client that watches the directory may still be about to close it.
+    let rename = || vfs.names.with_room(|| vfs.share.rename(&from.path, &to.path, false, known(vfs, from)));
+    let result = pending::once_free(rename, || pending::is_going(vfs, &to.path)).await;
+    if result.is_err()
+        && let Err(error) = vfs.names.with_room(|| vfs.share.create_directory(&to.path)).await
+    {
+        tracing::warn!(%error, "an empty directory that was to be replaced is lost");
+    }
+    result
+}
+
+/// What has the new name is being deleted: waits for that, for a bounded time.
+async fn rename_once_free<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool) -> Result<()> {
+    pending::until_gone(|| pending::is_pending(vfs, &to.path)).await;
+    Ok(rename_on_share(vfs, from, to, replace).await?)
+}
+
+/// Renames on the share; once more if a close that was under way may have been the reason why not.
+async fn rename_on_share<S: Share>(
+    vfs: &Vfs<S>,
+    from: &End,
+    to: &End,
+    replace: bool,
+) -> std::result::Result<(), ShareError> {
+    let known = known(vfs, from);
+    match vfs.names.with_room(|| vfs.share.rename(&from.path, &to.path, replace, known)).await {
+        Err(error) if refusals::may_be_closing(&error) && vfs.handles.finish_closes().await => {
+            vfs.names.with_room(|| vfs.share.rename(&from.path, &to.path, replace, known)).await
+        }
+        result => result,
+    }
+}
+
+/// Which file is at this end, as far as that is known.
+fn known<S: Share>(vfs: &Vfs<S>, end: &End) -> Option<FileIdentity> {
+    end.ino.and_then(|ino| vfs.names.identity(ino))
+}
+
+fn end<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<End> {
+    let name = name_encoding::encode(name)?;
+    let path = vfs.names.path(parent)?.join(&name);
+    let (ino, kind) = vfs.names.occupant(parent, &name).map(|(file, kind)| (file.ino, kind)).unzip();
+    Ok(End { parent, name, path, ino, kind })
+}
+
+/// Notes the share's answer.
+fn renamed<S: Share, E: Into<VfsError>>(
+    vfs: &Vfs<S>,
+    from: &End,
+    to: &End,
+    result: std::result::Result<(), E>,
+) -> Result<()> {
+    vfs.names.renamed((from.parent, &from.name), (to.parent, &to.name), result.is_ok());
+    result.map_err(Into::into)
+}
+
+/// Whether two names in one directory differ in case alone, as far as that can be said here: servers
+/// have their own tables.
+fn is_case_variant(from: &End, to: &End) -> bool {
+    let folded = |name: &[u16]| String::from_utf16_lossy(name).to_lowercase();
+    from.parent == to.parent && folded(&from.name) == folded(&to.name)
+}
+
+fn exists() -> VfsError {
+    VfsError::rule(libc::EEXIST, "the new name is taken")
+}

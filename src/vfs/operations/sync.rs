@@ -1,0 +1,100 @@
+//! close(2) of a descriptor and fsync(2): when the server has what was written.
+
+use crate::share::{Caching, Disposition, OpenHow, Share};
+use crate::vfs::errno::Result;
+use crate::vfs::file::Event;
+use crate::vfs::file::driver::{FileOf, Opening};
+use crate::vfs::file::handle::Occasion;
+use crate::vfs::{Vfs, refusals};
+use std::sync::Arc;
+
+/// close(2) of a descriptor, if there is nothing to wait for.
+///
+/// # Errors
+/// As [`flush`].
+pub fn flushed<S: Share>(vfs: &Vfs<S>, handle: u64) -> Option<Result<()>> {
+    match vfs.handles.file(handle) {
+        Ok(open) if open.file.lock().is_dirty() || vfs.share.is_in_doubt(&open.open) => None,
+        Ok(open) => Some(open.report(Occasion::Close)),
+        Err(error) => Some(Err(error)),
+    }
+}
+
+/// close(2) of a descriptor: when this returns, the server has what was written.
+///
+/// # Errors
+/// `EBADF` if the handle is not open; what the share answered to a write of this file.
+pub async fn flush<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
+    let open = vfs.handles.file(handle)?;
+    vfs.files.drain(&open.file).await;
+    if vfs.share.is_in_doubt(&open.open)
+        && let Err(error) = vfs.share.confirm(&open.open).await
+    {
+        vfs.files.event(&open.file, Event::Failed(error));
+    }
+    open.report(Occasion::Close)
+}
+
+/// Has the server put the file's data on its disk.
+///
+/// # Errors
+/// `EBADF` if the handle is not open; what the share answered, to an earlier write of this file as well.
+pub async fn fsync<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
+    let open = vfs.handles.file(handle)?;
+    let mark = open.file.lock().want_flush();
+    vfs.files.drain(&open.file).await;
+    let flushed = open.file.lock().is_flushed_since(mark);
+    open.report(Occasion::Sync)?;
+    if flushed {
+        return Ok(());
+    }
+    // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
+    let writer = if open.access.write {
+        Some(Arc::clone(&open.open))
+    } else {
+        open.file.lock().writer().map(|(_, writer)| writer)
+    };
+    match writer {
+        Some(writer) => match vfs.share.flush(&writer).await {
+            // Another fsync may have found out meanwhile that data is lost.
+            Ok(()) => open.report(Occasion::Sync),
+            Err(error) => {
+                // Every handle reports it, and this one now.
+                vfs.files.event(&open.file, Event::Failed(error.clone()));
+                open.report(Occasion::Sync)?;
+                Err(error.into())
+            }
+        },
+        None if vfs.terms.options.read_only => Ok(()),
+        None => fsync_by_path(vfs, &open.file).await,
+    }
+}
+
+/// For a file that is only open for reading: it may have been written through a handle that is
+/// closed by now.
+async fn fsync_by_path<S: Share>(vfs: &Vfs<S>, of: &FileOf<S>) -> Result<()> {
+    let (path, opening) = (vfs.names.path(of.ino)?, Opening::<S>::begin(of));
+    let lease = opening.lease;
+    let how = OpenHow {
+        read: false,
+        write: true,
+        disposition: Disposition::Open,
+        readonly: false,
+        // Of the file's own lease, which it therefore does not break.
+        lease: vfs.terms.policy.asked_lease(lease, Caching::NONE),
+    };
+    let file = match vfs.share.open(&path, how).await {
+        Ok((file, ..)) => file,
+        // What may not be written has not been written.
+        Err(error) if refusals::forbids_writing(&error) => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let flushed = vfs.share.flush(&file).await;
+    let closed = vfs.share.close(&file).await;
+    // The open counted among those that hold the file's lease.
+    let granted = vfs.share.granted(lease);
+    vfs.files.event(of, Event::Granted { lease, granted });
+    flushed?;
+    closed?;
+    Ok(())
+}

@@ -1,0 +1,35 @@
+use super::*;
+
+#[tokio::test]
+async fn a_name_that_the_kernel_was_not_answered_is_not_counted() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    let known = user.vfs.names.len();
+    let attr = user.look("a").await.unwrap();
+    operations::entry_unanswered(&user.vfs, attr.ino);
+    assert_eq!(user.vfs.names.len(), known);
+}
+
+#[tokio::test]
+async fn an_open_that_the_kernel_was_not_answered_is_closed_and_leaves_its_pages_in_doubt() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    operations::open_unanswered(&user.vfs, opened).await;
+    assert_eq!(user.share.open_files(), 0);
+    let opened = user.open("a", libc::O_RDONLY).await.unwrap();
+    assert!(!opened.keep_cache, "the kernel has not dropped the pages of another version");
+    user.close(opened).await;
+    assert!(user.open("a", libc::O_RDONLY).await.unwrap().keep_cache);
+}
+
+#[tokio::test]
+async fn attributes_that_the_kernel_was_not_answered_are_sent_at_the_next_open() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    let ino = user.ino("a").await;
+    let file = user.vfs.names.file(ino).unwrap();
+    assert!(!file.lock().is_resized());
+    operations::attributes_unanswered(&user.vfs, ino);
+    assert!(file.lock().is_resized());
+}
