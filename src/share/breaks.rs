@@ -6,7 +6,7 @@
 //! over. A task for each connection does the same when nobody looks.
 
 use super::closing_alone::ClosingAlone;
-use super::events::{Event, Events, SessionNews};
+use super::events::{Event, SessionNews};
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
 use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::config::Dialect;
@@ -38,6 +38,29 @@ struct State {
     closing: ClosingAlone,
     lines: Vec<Line>,
     last_session: u64,
+}
+
+/// The stream of events of one share.
+#[derive(Debug)]
+pub struct Events {
+    leases: Weak<Leases>,
+    news: Arc<Notify>,
+}
+
+impl Events {
+    pub(super) fn new(leases: &Arc<Leases>, news: Arc<Notify>) -> Events {
+        Events { leases: Arc::downgrade(leases), news }
+    }
+
+    /// The next event; `None` when the share has gone.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.leases.upgrade()?.next_event() {
+                return Some(event);
+            }
+            self.news.notified().await;
+        }
+    }
 }
 
 /// A session that breaks come from, on any of its connections.

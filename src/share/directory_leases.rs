@@ -5,11 +5,8 @@
 //!
 //! Invariant: a lease is in here as long as its directory is open under it.
 
-use super::breaks::{Holding, wanted};
-use super::smb::SmbShare;
-use super::types::{Caching, Lease, LeaseKey, RemotePath};
-use crate::wire::connect::Terms;
-use crate::wire::messages::lease::Wanted;
+use super::breaks::Holding;
+use super::types::{LeaseKey, RemotePath};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,26 +57,11 @@ impl Drop for DirectoryLease {
     }
 }
 
-impl SmbShare {
-    /// What an open that caches nothing asks for: in a leased directory, to be known as ours.
-    pub(super) fn wanted_for(&self, path: &RemotePath) -> Wanted {
-        match self.directory_leases.on_parent_of(path) {
-            Some(parent) => Wanted::LeaseV2 { key: LeaseKey::random().0, state: 0, parent: Some(parent.0) },
-            None => Wanted::Nothing,
-        }
-    }
-
-    /// What an open that caches nothing asks for where this client has a lease on the file: not to break it.
-    pub(super) fn wanted_under(&self, key: LeaseKey, path: &RemotePath, terms: &Terms) -> Wanted {
-        let parent = self.directory_leases.on_parent_of(path);
-        wanted(terms, Lease { key, caching: Caching::NONE }, parent)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::breaks::Leases;
     use super::super::leases::Grant;
+    use super::super::types::{Caching, Lease};
     use super::*;
 
     fn lease(all: &Arc<DirectoryLeases>, path: &str, key: u128) -> DirectoryLease {

@@ -4,10 +4,7 @@
 //! Breaks are in the order of the server. The queue is bounded without dropping anything: breaks of one lease are one
 //! event until it is read, and so are losses of the session.
 
-use super::breaks::Leases;
 use super::leases::Broken;
-use std::sync::{Arc, Weak};
-use tokio::sync::Notify;
 
 /// Something that nobody here asked for.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,29 +16,6 @@ pub enum Event {
     SessionLost,
     /// There is a session again. Each open is made again when it is used next.
     SessionRestored,
-}
-
-/// The stream of events of one share.
-#[derive(Debug)]
-pub struct Events {
-    leases: Weak<Leases>,
-    news: Arc<Notify>,
-}
-
-impl Events {
-    pub(super) fn new(leases: &Arc<Leases>, news: Arc<Notify>) -> Events {
-        Events { leases: Arc::downgrade(leases), news }
-    }
-
-    /// The next event; `None` when the share has gone.
-    pub async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.leases.upgrade()?.next_event() {
-                return Some(event);
-            }
-            self.news.notified().await;
-        }
-    }
 }
 
 /// The losses and returns of the session that were not read yet: a plain value.

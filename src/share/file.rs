@@ -5,13 +5,12 @@
 //! written before the loss goes there only if no other client has changed it.
 
 use super::breaks::Holding;
-use super::record::INEXACT;
+use super::identity::Identity;
 use super::records::{Place, Record};
-use super::types::{FileTime, LeaseKey, OpenHow, RemotePath};
+use super::types::{LeaseKey, OpenHow, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
-use crate::wire::messages::create::Created;
 use crate::wire::messages::ioctl::ResumeKey;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -37,48 +36,6 @@ pub struct SmbFile {
     closed: AtomicBool,
     /// Something was written, or cut off: the server may take the time of its CLOSE for that of the last write.
     written: AtomicBool,
-}
-
-/// What makes a file the same file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub(super) struct Identity {
-    pub(super) disk_id: u64,
-    pub(super) created: u64,
-}
-
-impl Identity {
-    /// Of the file that a CREATE opened.
-    pub(super) fn of(created: &Created) -> Identity {
-        Identity { disk_id: created.disk_id, created: created.info.created }
-    }
-
-    /// Whether a file that is found by name in a later session is this one. Its id says so, unless its time of creation
-    /// speaks against that: file systems give the id of a file that is gone to a new one. Where the server has no ids the
-    /// time of creation has to be the same.
-    pub(super) fn is_same(self, found: Identity, birth: Birth) -> bool {
-        let is_born_alike = self.created == found.created;
-        if self.disk_id == 0 && found.disk_id == 0 {
-            return self.created != 0 && is_born_alike;
-        }
-        self.disk_id == found.disk_id && (is_born_alike || birth.may_move(found.created))
-    }
-}
-
-/// What the time of creation tells about a file. Samba takes the earliest of the other times for it where it cannot keep it,
-/// and then it may become later.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Birth {
-    /// It was seen to be earlier than all other times of the file: the server keeps it.
-    pub(super) is_kept: bool,
-    /// When the last session was lost, by the server's clock, if that is known.
-    pub(super) lost: Option<FileTime>,
-}
-
-impl Birth {
-    /// Whether another time of creation may be that of the same file.
-    fn may_move(self, found: u64) -> bool {
-        !self.is_kept && self.lost.is_none_or(|lost| found <= lost.0.saturating_add(INEXACT))
-    }
 }
 
 /// An open at the server, valid on one connection.
@@ -179,35 +136,5 @@ impl Open {
         let mut chain = crate::wire::frame::Chain::single(crate::wire::messages::create::close(self.file));
         (chain.tree_id, chain.seal) = (self.tree.id, self.tree.seal);
         self.tree.channels.post(&chain);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn identity(disk_id: u64, created: u64) -> Identity {
-        Identity { disk_id, created }
-    }
-
-    const UNKNOWN: Birth = Birth { is_kept: false, lost: None };
-
-    #[test]
-    fn a_file_is_the_same_by_its_id_or_else_by_its_creation() {
-        assert!(identity(7, 1).is_same(identity(7, 2), UNKNOWN));
-        assert!(!identity(7, 1).is_same(identity(8, 1), UNKNOWN));
-        assert!(!identity(7, 1).is_same(identity(0, 1), UNKNOWN) && !identity(0, 1).is_same(identity(7, 1), UNKNOWN));
-        assert!(identity(0, 5).is_same(identity(0, 5), UNKNOWN) && !identity(0, 5).is_same(identity(0, 6), UNKNOWN));
-        assert!(!identity(0, 0).is_same(identity(0, 0), UNKNOWN), "nothing is known, so nothing is the same");
-    }
-
-    #[test]
-    fn a_new_file_with_the_id_of_one_that_is_gone_is_another_one() {
-        let kept = Birth { is_kept: true, lost: None };
-        assert!(!identity(7, 1).is_same(identity(7, 2), kept), "the server keeps times of creation");
-        let lost = Birth { is_kept: false, lost: Some(FileTime(100)) };
-        assert!(!identity(7, 1).is_same(identity(7, 101 + INEXACT), lost), "it was made after the session was lost");
-        assert!(identity(7, 1).is_same(identity(7, 50), lost), "the earliest time of a file that was written");
-        assert!(identity(7, 1).is_same(identity(7, 1), kept));
     }
 }

@@ -6,12 +6,12 @@
 //! through the same open.
 
 use super::Result;
+use super::directory::Directory;
 use super::error::Cause;
 use super::file::Open;
 use super::smb::SmbShare;
 use super::task::{Task, compound, metadata};
 use super::types::{DirEntry, Metadata, RemotePath};
-use super::watch::Directory;
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::credits::CREDIT_PAYLOAD;

@@ -1,7 +1,8 @@
 //! Opening a file: the compound that carries it, and the record that the file gets.
 
 use super::Result;
-use super::file::{Identity, Open, SmbFile};
+use super::file::{Open, SmbFile};
+use super::identity::Identity;
 use super::record::OwnChange;
 use super::records::{Record, known};
 use super::smb::{SmbShare, open_request};

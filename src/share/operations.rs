@@ -5,6 +5,7 @@ mod leases;
 mod names;
 mod removal;
 mod replacing;
+mod wanted;
 mod watches;
 
 use super::types::RemotePath;

@@ -3,7 +3,8 @@
 use super::Result;
 use super::breaks::Holding;
 use super::error::Cause;
-use super::file::{Identity, Open, SmbFile};
+use super::file::{Open, SmbFile};
+use super::identity::Identity;
 use super::records::Record;
 use super::reopen::Answer;
 use super::smb::{Failure, Repeat, SmbShare, send};

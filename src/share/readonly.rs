@@ -6,7 +6,8 @@
 //! Invariant: from before the attribute is taken off until the server says that it is on again, the file's record holds the
 //! attributes. If a session is lost in between, the next open puts them on.
 
-use super::file::{Identity, Open, SmbFile};
+use super::file::{Open, SmbFile};
+use super::identity::Identity;
 use super::record::OwnChange;
 use super::records::known;
 use super::reopen::{Answer, Sent, answer};

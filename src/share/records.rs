@@ -1,6 +1,6 @@
 //! The records of all files that are open, each found by the file's identity: all opens of a file share one.
 
-use super::file::{Birth, Identity};
+use super::identity::{Birth, Identity};
 use super::places::{self, Places};
 use super::record::{FileRecord, Known, Loss, OwnChange, Sent};
 use super::types::{Attributes, FileTime, RemotePath};

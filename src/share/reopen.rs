@@ -12,7 +12,8 @@
 use super::Result;
 use super::attempts::Attempts;
 use super::error::Cause;
-use super::file::{Identity, Open, SmbFile};
+use super::file::{Open, SmbFile};
+use super::identity::Identity;
 use super::record::{Judgement, Known};
 use super::records::{Record, known};
 use super::session::Repair;

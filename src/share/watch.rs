@@ -13,6 +13,7 @@
 //! Invariant: a directory stays open at the server as long as a watch or a listing of it lives, and no longer.
 
 use super::Result;
+use super::directory::Directory;
 use super::directory_leases::DirectoryLease;
 use super::error::Cause;
 use super::file::Open;
@@ -48,29 +49,6 @@ const TICK: u64 = 1_000_000;
 /// The same on servers that keep whole seconds, or even ones.
 const COARSE: u64 = 20_000_000;
 const SECOND: u64 = 10_000_000;
-
-/// An open directory; closed when dropped.
-#[derive(Debug)]
-pub(super) struct Directory(Option<Open>);
-
-impl Directory {
-    pub(super) fn new(open: Open) -> Arc<Directory> {
-        Arc::new(Directory(Some(open)))
-    }
-
-    /// It is open until it is dropped.
-    pub(super) fn open(&self) -> Option<&Open> {
-        self.0.as_ref()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        if let Some(open) = self.0.take() {
-            open.post_close();
-        }
-    }
-}
 
 /// A directory that is watched.
 #[derive(Debug)]
@@ -247,7 +225,7 @@ impl SmbWatch {
         }
         self.ended.notify_waiters();
         let Some(mut directory) = directory.and_then(Arc::into_inner) else { return };
-        if let Some(open) = directory.0.take().filter(|open| open.tree.channels.ended().is_none()) {
+        if let Some(open) = directory.take().filter(|open| open.tree.channels.ended().is_none()) {
             drop(share.closes.gather(Arc::clone(&open.tree), create::close(open.file)));
         }
     }
