@@ -120,7 +120,8 @@ fn a_walk_is_a_frame_a_folder_and_none_again() {
             run(Command::new("find").arg(line.mount.path()).args(["-type", "f", "-size", "+0"]), LIMIT).success();
         assert_eq!(found.stdout.lines().count(), FOLDERS * 10);
     };
-    within(FOLDERS as u64 * 104 / 100 + 4, frames(&line, find), "find");
+    // Second looks share frames as they come.
+    within(FOLDERS as u64 * 110 / 100 + 4, frames(&line, find), "find");
     wait_for_the_timeout();
     within(0, frames(&line, find), "again");
     line.mount.unmount();
@@ -182,7 +183,7 @@ fn unpacking_and_removing_a_tree() {
         assert_eq!(time(&line.here("tree")), time(&source.join("tree")), "{}", name.display());
     }
     let remove = || drop(run(Command::new("rm").arg("-r").arg(line.here("tree")), LIMIT).success());
-    within(ENTRIES * 12 / 10, frames(&line, remove), "rm -r of it");
+    within(ENTRIES * 14 / 10, frames(&line, remove), "rm -r of it");
     assert!(!line.there("tree").exists());
     line.mount.unmount();
 }

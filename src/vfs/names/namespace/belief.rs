@@ -217,7 +217,14 @@ impl<O: Clone> Namespace<O> {
             Some(id) => {
                 let directory = self.directories.get(&id.directory)?;
                 let entry = directory.entries.get(&id.name)?;
-                let Meaning::Present(_) = entry.meaning else { return None };
+                let Meaning::Present(listed) = entry.meaning else { return None };
+                // Servers are late with what they report of open files: of two reports that differ neither is still true.
+                let is_same = |known: &Metadata| {
+                    (known.size, known.modified, known.changed) == (listed.size, listed.modified, listed.changed)
+                };
+                if !is_same(node.file.lock().metadata()) {
+                    return None;
+                }
                 Some(StillTrue { since: entry.since, until: directory.known_until(entry, now) })
             }
             None if ino == ROOT => None,
