@@ -64,6 +64,8 @@ mod file;
 mod handles;
 mod kernel_view;
 mod lane;
+#[cfg(test)]
+mod model_runs;
 pub mod name_encoding;
 mod names;
 pub mod operations;

@@ -2,11 +2,12 @@
 
 use super::client::{CLOSING, Client};
 use super::server::{Reply, Request, STRANGER, Server};
-use super::steps::{Kind::*, LONGEST, Setting, Step};
+use super::steps::{Kind, Kind::*, LONGEST, Setting, Step};
 use super::world::World;
 use crate::config::CacheMode;
 use crate::share::Caching;
 use crate::vfs::file::handle::Access;
+use crate::vfs::model_runs::{self, Counts};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ const ROUNDS: usize = 3_000;
 
 /// A run: a world and its clients.
 pub(super) struct Run {
-    pub(super) world: Rc<World>,
+    world: Rc<World>,
     clients: Vec<Rc<Client>>,
     strangers: Vec<u64>,
     waiting: Vec<Request>,
@@ -47,48 +48,6 @@ impl Run {
     fn value(&mut self) -> u8 {
         self.next_value = self.next_value % 150 + 1;
         self.next_value
-    }
-
-    /// Does a step.
-    pub(super) fn step(&mut self, step: &Step) {
-        let Step { kind, client, a, b, c } = *step;
-        self.world.pass(Duration::from_millis(200 + c % 300));
-        match kind {
-            ServerWorks => {
-                self.server_works(client, a);
-            }
-            Answer => {
-                self.answer(client, a);
-            }
-            BreakArrives => {
-                self.break_arrives(client);
-            }
-            BreakIsRead => self.clients[client].read_break(),
-            BreakIsHandedOn => {
-                self.clients[client].hand_on();
-            }
-            Pass => self.world.pass(Duration::from_millis(a % 4000)),
-            StrangerOpens | StrangerCloses | StrangerWrites | StrangerTruncates | DiskWrites => self.stranger(step),
-            ServerBreaks => self.server_breaks(a, b),
-            DiskIsFull => self.world.server.borrow_mut().full = 1,
-            DiskFlushesPage => {
-                let mut server = self.world.server.borrow_mut();
-                let file = a as usize % server.disks.len();
-                server.write_back(file, b as usize % 3);
-            }
-            LoseSession => self.lose(client, a, b),
-            Notice => self.notice(client),
-            Connect => self.connect(client),
-            StopWaiting => self.stop_waiting(client),
-            Restart => self.restart(a),
-            ChangeId => {
-                let mut server = self.world.server.borrow_mut();
-                let file = a as usize % server.disks.len();
-                server.disks[file].id = 10 + b;
-            }
-            _ => self.program(step),
-        }
-        self.settle(c / 300);
     }
 
     /// Has all go on that can.
@@ -382,9 +341,54 @@ impl Run {
             (0..self.clients.len()).for_each(|index| self.notice(index));
         }
     }
+}
+
+impl model_runs::Run for Run {
+    type Kind = Kind;
+
+    fn step(&mut self, step: &Step) {
+        let Step { kind, client, a, b, c } = *step;
+        self.world.pass(Duration::from_millis(200 + c % 300));
+        match kind {
+            ServerWorks => {
+                self.server_works(client, a);
+            }
+            Answer => {
+                self.answer(client, a);
+            }
+            BreakArrives => {
+                self.break_arrives(client);
+            }
+            BreakIsRead => self.clients[client].read_break(),
+            BreakIsHandedOn => {
+                self.clients[client].hand_on();
+            }
+            Pass => self.world.pass(Duration::from_millis(a % 4000)),
+            StrangerOpens | StrangerCloses | StrangerWrites | StrangerTruncates | DiskWrites => self.stranger(step),
+            ServerBreaks => self.server_breaks(a, b),
+            DiskIsFull => self.world.server.borrow_mut().full = 1,
+            DiskFlushesPage => {
+                let mut server = self.world.server.borrow_mut();
+                let file = a as usize % server.disks.len();
+                server.write_back(file, b as usize % 3);
+            }
+            LoseSession => self.lose(client, a, b),
+            Notice => self.notice(client),
+            Connect => self.connect(client),
+            StopWaiting => self.stop_waiting(client),
+            Restart => self.restart(a),
+            ChangeId => {
+                let mut server = self.world.server.borrow_mut();
+                let file = a as usize % server.disks.len();
+                server.disks[file].id = 10 + b;
+            }
+            _ => self.program(step),
+        }
+        self.settle(c / 300);
+    }
 
     /// Has all come to its end, without faults.
-    pub(super) fn finish(&mut self) {
+    fn finish(&mut self) {
         self.world.server.borrow_mut().full = 0;
         for round in 0..ROUNDS {
             self.world.pass(Duration::from_millis(250));
@@ -432,5 +436,13 @@ impl Run {
             ));
         }
         self.clients.iter().for_each(|client| client.check_idle());
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.world.promises.try_borrow().ok()?.broken.clone()
+    }
+
+    fn counts(&self) -> Counts {
+        self.world.promises.try_borrow().map(|promises| promises.counts.clone()).unwrap_or_default()
     }
 }

@@ -2,8 +2,9 @@
 
 use super::client::{Client, TIMEOUT};
 use super::server::{Path, STRANGER, Server};
-use super::steps::{Kind::*, Setting, Step};
+use super::steps::{Kind, Kind::*, Setting, Step};
 use super::world::World;
+use crate::vfs::model_runs::{self, Counts};
 use std::rc::Rc;
 
 /// The names that there are.
@@ -15,7 +16,7 @@ const ROUNDS: usize = 2000;
 
 /// A run: a world and its clients.
 pub(super) struct Run {
-    pub(super) world: Rc<World>,
+    world: Rc<World>,
     clients: Vec<Rc<Client>>,
     pace: u64,
 }
@@ -52,29 +53,6 @@ impl Run {
         world.trace.replace(is_traced.then(Vec::new));
         let clients = (0..setting.clients).map(|index| Client::new(&world, index, setting)).collect();
         Run { world, clients, pace: setting.pace }
-    }
-
-    /// Does a step.
-    pub(super) fn step(&mut self, step: &Step) {
-        let Step { kind, client, a, b, c } = *step;
-        self.world.pass(c % self.pace);
-        match kind {
-            ServerWorks => {
-                self.world.work(client, a);
-            }
-            Answer => {
-                self.world.answer(client, a);
-            }
-            MessageArrives => {
-                self.message_arrives(client, a);
-            }
-            Pass => self.world.pass(if a % 8 == 0 { b % 40_000 } else { b % 1500 }),
-            StrangerMakes | StrangerRemoves | StrangerRenames | StrangerReplaces => self.stranger(step),
-            Forget => self.clients[client].forget_some(a),
-            UseOpen => self.use_open(client, a),
-            _ => self.program(step),
-        }
-        self.look_after();
     }
 
     fn look_after(&self) {
@@ -184,18 +162,6 @@ impl Run {
         self.world.fail("it does not come to rest".into());
     }
 
-    /// All comes to rest, and every client sees what there is: at once as far as the promises go, and all of it in the end.
-    pub(super) fn finish(&mut self) {
-        self.deliver();
-        self.look_everywhere();
-        for _ in 0..10 {
-            self.world.pass(TIMEOUT);
-            self.deliver();
-        }
-        self.look_everywhere();
-        self.compare_everywhere();
-    }
-
     fn paths(&self) -> Vec<Path> {
         let one = |name: &&str| vec![(*name).to_owned()];
         let folders = NAMES.iter().filter(|name| is_folders_spelling(name));
@@ -232,5 +198,55 @@ impl Run {
                 self.deliver();
             }
         }
+    }
+}
+
+impl model_runs::Run for Run {
+    type Kind = Kind;
+
+    fn step(&mut self, step: &Step) {
+        let Step { kind, client, a, b, c } = *step;
+        self.world.pass(c % self.pace);
+        match kind {
+            ServerWorks => {
+                self.world.work(client, a);
+            }
+            Answer => {
+                self.world.answer(client, a);
+            }
+            MessageArrives => {
+                self.message_arrives(client, a);
+            }
+            Pass => self.world.pass(if a % 8 == 0 { b % 40_000 } else { b % 1500 }),
+            StrangerMakes | StrangerRemoves | StrangerRenames | StrangerReplaces => self.stranger(step),
+            Forget => self.clients[client].forget_some(a),
+            UseOpen => self.use_open(client, a),
+            _ => self.program(step),
+        }
+        self.look_after();
+    }
+
+    /// All comes to rest, and every client sees what there is: at once as far as the promises go, and all of it in the end.
+    fn finish(&mut self) {
+        self.deliver();
+        self.look_everywhere();
+        for _ in 0..10 {
+            self.world.pass(TIMEOUT);
+            self.deliver();
+        }
+        self.look_everywhere();
+        self.compare_everywhere();
+    }
+
+    fn wrong(&self) -> Option<String> {
+        self.world.wrong.try_borrow().ok()?.clone()
+    }
+
+    fn counts(&self) -> Counts {
+        self.world.counts.try_borrow().map(|counts| counts.clone()).unwrap_or_default()
+    }
+
+    fn trace(&self) -> Vec<String> {
+        self.world.trace.take().unwrap_or_default()
     }
 }

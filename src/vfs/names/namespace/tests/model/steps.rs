@@ -1,28 +1,9 @@
-//! What may happen, one thing after the other. A step means something whatever came before it, or does nothing: so any of
-//! them can be left out, and what is left is a run again.
+//! What may happen, one thing after the other.
 
+use super::run::Run;
 use super::server::Manner;
 use crate::config::CacheMode;
-
-/// A generator of numbers: xorshift64*.
-pub(super) struct Random(u64);
-
-impl Random {
-    pub(super) fn new(seed: u64) -> Random {
-        Random((seed.wrapping_add(1)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        (self.next() >> 16) % bound
-    }
-}
+use crate::vfs::model_runs::{self, Model, Random};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -64,15 +45,6 @@ const WEIGHTS: &[(Kind, u64)] = &[
     (StrangerReplaces, 3),
 ];
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Step {
-    pub(super) kind: Kind,
-    pub(super) client: usize,
-    pub(super) a: u64,
-    pub(super) b: u64,
-    pub(super) c: u64,
-}
-
 /// How much a client keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Most {
@@ -80,6 +52,9 @@ pub(super) struct Most {
     pub(super) directories: usize,
     pub(super) watches: usize,
 }
+
+/// See [`model_runs::Step`].
+pub(super) type Step = model_runs::Step<Kind>;
 
 /// What is so in a whole run.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +69,36 @@ pub(super) struct Setting {
 }
 
 impl Setting {
-    pub(super) fn new(random: &mut Random) -> Setting {
+    fn allows(&self, kind: Kind) -> bool {
+        let is_stranger = matches!(kind, StrangerMakes | StrangerRemoves | StrangerRenames | StrangerReplaces);
+        self.has_strangers || !is_stranger
+    }
+}
+
+impl Model for Setting {
+    const NAME: &'static str = "CIFS_FUSE_NAMES_MODEL";
+    const STEPS: usize = 400;
+    const FOUND: &'static [u64] = &[];
+    const EXPECTED: &'static [&'static str] = &[
+        "a name believed to be there under a watch",
+        "a name believed to be absent under a watch",
+        "a name believed under a lease",
+        "a name believed for the timeout",
+        "a listing believed",
+        "an open believed",
+        "a name that the kernel keeps",
+        "a foreign report",
+        "an own report",
+        "an overflow",
+        "a broken lease",
+        "a watch refused",
+        "an answer overtaken",
+        "a rename followed",
+        "a file replaced by a stranger",
+    ];
+    type Run = Run;
+
+    fn new(random: &mut Random) -> Setting {
         let mut bit = |one_in: u64| random.below(one_in) == 0;
         let (watches, leases, ignores_case, is_long) = (!bit(5), bit(4), bit(2), bit(3));
         let (is_narrow, is_small, has_strangers) = (bit(3), bit(3), !bit(3));
@@ -110,24 +114,11 @@ impl Setting {
         Setting { clients, manner, mode, most, pace, has_strangers }
     }
 
-    fn allows(&self, kind: Kind) -> bool {
-        let is_stranger = matches!(kind, StrangerMakes | StrangerRemoves | StrangerRenames | StrangerReplaces);
-        self.has_strangers || !is_stranger
+    fn step(&self, random: &mut Random) -> Step {
+        Step::random(random, WEIGHTS, self.clients, |kind| self.allows(kind))
     }
 
-    pub(super) fn step(&self, random: &mut Random) -> Step {
-        let sum: u64 = WEIGHTS.iter().map(|(_, weight)| weight).sum();
-        loop {
-            let mut choice = random.below(sum);
-            let chosen = WEIGHTS.iter().find(|(_, weight)| {
-                let is_it = choice < *weight;
-                choice = choice.saturating_sub(*weight);
-                is_it
-            });
-            let Some((kind, _)) = chosen.filter(|(kind, _)| self.allows(*kind)) else { continue };
-            let client = random.below(self.clients as u64) as usize;
-            let (a, b, c) = (random.below(1 << 20), random.below(1 << 20), random.below(1 << 20));
-            return Step { kind: *kind, client, a, b, c };
-        }
+    fn start(&self, is_traced: bool) -> Run {
+        Run::new(self, is_traced)
     }
 }
