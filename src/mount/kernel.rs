@@ -259,8 +259,12 @@ impl Mounted {
     ///
     /// # Errors
     ///
-    /// Only root may; and a container's /sys may be read-only.
+    /// [`io::ErrorKind::NotConnected`] after the end of the connection, when the device number may be another mount's;
+    /// refused to others than root; and a container's /sys may be read-only.
     pub fn set_read_ahead(&self, kib: u32) -> io::Result<()> {
+        if !self.is_connected() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         std::fs::write(format!("/sys/class/bdi/{}/read_ahead_kb", self.entry.device), kib.to_string())
     }
 
