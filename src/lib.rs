@@ -12,6 +12,7 @@
 //! | [`share`] | the remote share as typed operations over a pooled session |
 //! | [`wire`] | one connection: framing, message ids, credits, compounds, signing, encryption, deadlines |
 //! | [`config`] | a leaf everyone may use: URL, options, credentials |
+//! | [`telemetry`] | a leaf everyone may use: counters and latencies of a mount |
 
 pub mod cache;
 pub mod cli;
@@ -19,6 +20,7 @@ pub mod config;
 pub mod fuse;
 pub mod mount;
 pub mod share;
+pub mod telemetry;
 pub mod vfs;
 mod waiting;
 pub mod wire;

@@ -37,6 +37,11 @@ impl Memory {
         self.chunks.used() + self.dirty + self.flying
     }
 
+    /// Dirty bytes, without what they are charged beyond their number.
+    pub fn dirty(&self) -> u64 {
+        self.dirty / DIRTY_CHARGE
+    }
+
     /// So many bytes are in use elsewhere in the process: clean data gives way to them, down to half of the limit.
     pub fn share_with(&mut self, bytes: u64) {
         self.elsewhere = bytes.min(self.limit / 2);

@@ -4,11 +4,13 @@ use super::chunks::FileKey;
 use super::flights::{Flights, Lead, Outcome};
 use super::memory::Memory;
 use super::pace::{Departure, Pace};
+use crate::telemetry::Counters;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use std::future::Future;
 use std::ops::Range;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
@@ -64,6 +66,7 @@ pub struct PageCache<E> {
     /// There is room for chunks. Without it nothing is read beyond what was asked for, since it would
     /// be gone before it is used.
     roomy: bool,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug)]
@@ -96,7 +99,7 @@ pub enum Ahead {
 impl<E: Clone + Send + Sync> PageCache<E> {
     /// A cache on a grid of `chunk` bytes that uses at most `budget` bytes, for clean, dirty and
     /// in-flight data together.
-    pub fn new(chunk: u32, budget: u64) -> PageCache<E> {
+    pub fn new(chunk: u32, budget: u64, counters: Arc<Counters>) -> PageCache<E> {
         let memory = Memory::new(chunk, budget);
         let chunk = memory.chunks.chunk();
         let (reads, writes) = (Pace::default(), Pace::default());
@@ -106,6 +109,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
             chunk,
             roomy: budget / chunk >= LEAST_CHUNKS,
             room: Notify::new(),
+            counters,
             state: Mutex::new(State { memory, flights: Flights::default(), reads, writes }),
         }
     }
@@ -155,13 +159,19 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     /// Reserves memory for bytes that are about to become dirty: whether there is room.
     #[must_use]
     pub fn reserve_dirty(&self, bytes: u64) -> bool {
-        self.state.lock().memory.reserve_dirty(bytes)
+        let mut state = self.state.lock();
+        let has_room = state.memory.reserve_dirty(bytes);
+        self.counters.dirty_bytes.set(state.memory.dirty());
+        has_room
     }
 
     /// So many bytes are no longer dirty.
     pub fn release_dirty(&self, bytes: u64) {
         if bytes > 0 {
-            self.state.lock().memory.release_dirty(bytes);
+            let mut state = self.state.lock();
+            state.memory.release_dirty(bytes);
+            self.counters.dirty_bytes.set(state.memory.dirty());
+            drop(state);
             self.room.notify_waiters();
         }
     }

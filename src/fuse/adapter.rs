@@ -1,12 +1,14 @@
 //! The kernel's requests, each in a few lines: decode, call the file system, reply.
 
 use super::abandoned::Watch;
-use super::answer::{Asked, Filled, Respond, respond};
+use super::answer::{Asked, Filled, Respond, refuse, respond};
 use super::begin::begin;
+use super::call::Call;
 use super::claims::{Claim, Claims};
-use super::convert::{report, set_time};
+use super::convert::set_time;
 use super::init;
 use crate::share::Share;
+use crate::telemetry::Operation;
 use crate::vfs::operations::{self, SetAttr};
 use crate::vfs::{Result, Vfs};
 use bytes::Bytes;
@@ -22,6 +24,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
+use tracing::Instrument;
 
 /// How long the end of a session waits for open files to be closed. Each close has a deadline of its
 /// own; this one holds if there is no runtime left to keep it.
@@ -41,33 +44,39 @@ impl<S: Share> Adapter<S> {
         Adapter { vfs, watch: Watch::of_processes(runtime.clone()), runtime, claims: Arc::default() }
     }
 
+    /// A request of the kernel begins.
+    fn call(&self, operation: Operation, request: &Request, ino: INodeNo) -> Call {
+        Call::new(self.vfs.counters(), operation, request, ino.0)
+    }
+
     /// Runs what needs waiting. The reply goes with it; if it were dropped unanswered, fuser would
     /// answer `EIO`. What can be done at once is done here: so the server has the request before another thread is awake.
-    fn spawn<F, W>(&self, work: W)
+    fn spawn<F, W>(&self, mut call: Call, work: W)
     where
-        W: FnOnce(Arc<Vfs<S>>) -> F,
+        W: FnOnce(Arc<Vfs<S>>, Call) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        begin(&self.runtime, work(Arc::clone(&self.vfs)));
+        let span = call.waits();
+        begin(&self.runtime, work(Arc::clone(&self.vfs), call).instrument(span));
     }
 
     /// The same for a request that is given up when its program is killed. The claim says what its work needs for itself.
-    fn answer<T, R, F, W>(&self, request: &Request, operation: &'static str, claim: Claim, reply: R, work: W)
+    fn answer<T, R, F, W>(&self, mut call: Call, claim: Claim, reply: R, work: W)
     where
         T: Send + 'static,
         R: Respond<S, T>,
         F: Future<Output = Result<T>> + Send + 'static,
         W: FnOnce(Arc<Vfs<S>>) -> F,
     {
+        let span = call.waits();
         let asked = Asked {
-            operation,
-            thread: request.pid(),
+            call,
             claim,
             vfs: Arc::clone(&self.vfs),
             watch: Arc::clone(&self.watch),
             claims: Arc::clone(&self.claims),
         };
-        begin(&self.runtime, asked.answer(work(Arc::clone(&self.vfs)), reply));
+        begin(&self.runtime, asked.answer(work(Arc::clone(&self.vfs)), reply).instrument(span));
     }
 }
 
@@ -79,7 +88,8 @@ impl<S: Share> Filesystem for Adapter<S> {
 
     fn destroy(&mut self) {
         let (done, wait) = mpsc::channel();
-        self.spawn(|vfs| async move {
+        let vfs = Arc::clone(&self.vfs);
+        begin(&self.runtime, async move {
             operations::drain(&vfs).await;
             let _ = done.send(());
         });
@@ -89,28 +99,28 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let call = self.call(Operation::Lookup, request, parent);
         let _context = self.runtime.enter();
         if let Some(known) = operations::known_entry(&self.vfs, parent.0, name) {
-            return respond::<S, _>("lookup", reply, known);
+            return respond::<S, _>(&call, reply, known);
         }
         let name = name.to_owned();
-        self.answer(request, "lookup", Claim::NONE, reply, |vfs| async move {
-            operations::lookup(&vfs, parent.0, &name).await
-        });
+        self.answer(call, Claim::NONE, reply, |vfs| async move { operations::lookup(&vfs, parent.0, &name).await });
     }
 
-    fn forget(&self, _request: &Request, ino: INodeNo, lookups: u64) {
+    fn forget(&self, request: &Request, ino: INodeNo, lookups: u64) {
+        let call = self.call(Operation::Forget, request, ino);
         let _context = self.runtime.enter();
         operations::forget(&self.vfs, ino.0, lookups);
+        call.replied();
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
+        let call = self.call(Operation::Getattr, request, ino);
         let _context = self.runtime.enter();
         match operations::known_attributes(&self.vfs, ino.0) {
-            Some(attr) => respond::<S, _>("getattr", reply, Ok(attr)),
-            None => self.answer(request, "getattr", Claim::NONE, reply, |vfs| async move {
-                operations::getattr(&vfs, ino.0).await
-            }),
+            Some(attr) => respond::<S, _>(&call, reply, Ok(attr)),
+            None => self.answer(call, Claim::NONE, reply, |vfs| async move { operations::getattr(&vfs, ino.0).await }),
         }
     }
 
@@ -132,6 +142,7 @@ impl<S: Share> Filesystem for Adapter<S> {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
+        let call = self.call(Operation::Setattr, request, ino).on(handle.map_or(0, |handle| handle.0));
         let set = SetAttr {
             mode,
             uid,
@@ -142,13 +153,7 @@ impl<S: Share> Filesystem for Adapter<S> {
             handle: handle.map(|handle| handle.0),
         };
         let claim = handle.map_or(Claim::changes(ino.0), |handle| Claim::changes(ino.0).uses(handle.0));
-        self.answer(
-            request,
-            "setattr",
-            claim,
-            reply,
-            |vfs| async move { operations::setattr(&vfs, ino.0, &set).await },
-        );
+        self.answer(call, claim, reply, |vfs| async move { operations::setattr(&vfs, ino.0, &set).await });
     }
 
     fn mknod(
@@ -161,47 +166,31 @@ impl<S: Share> Filesystem for Adapter<S> {
         _rdev: u32,
         reply: ReplyEntry,
     ) {
+        let call = self.call(Operation::Mknod, request, parent);
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(request, "mknod", claim, reply, |vfs| async move {
-            operations::mknod(&vfs, parent.0, &name, mode).await
-        });
+        self.answer(call, claim, reply, |vfs| async move { operations::mknod(&vfs, parent.0, &name, mode).await });
     }
 
     fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+        let call = self.call(Operation::Mkdir, request, parent);
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(
-            request,
-            "mkdir",
-            claim,
-            reply,
-            |vfs| async move { operations::mkdir(&vfs, parent.0, &name).await },
-        );
+        self.answer(call, claim, reply, |vfs| async move { operations::mkdir(&vfs, parent.0, &name).await });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let call = self.call(Operation::Unlink, request, parent);
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(
-            request,
-            "unlink",
-            claim,
-            reply,
-            |vfs| async move { operations::unlink(&vfs, parent.0, &name).await },
-        );
+        self.answer(call, claim, reply, |vfs| async move { operations::unlink(&vfs, parent.0, &name).await });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        let call = self.call(Operation::Rmdir, request, parent);
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(
-            request,
-            "rmdir",
-            claim,
-            reply,
-            |vfs| async move { operations::rmdir(&vfs, parent.0, &name).await },
-        );
+        self.answer(call, claim, reply, |vfs| async move { operations::rmdir(&vfs, parent.0, &name).await });
     }
 
     fn symlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
@@ -218,9 +207,10 @@ impl<S: Share> Filesystem for Adapter<S> {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
+        let call = self.call(Operation::Rename, request, parent);
         let (name, new_name) = (name.to_owned(), new_name.to_owned());
         let claim = Claim::changes_both(parent.0, new_parent.0);
-        self.answer(request, "rename", claim, reply, |vfs| async move {
+        self.answer(call, claim, reply, |vfs| async move {
             operations::rename(&vfs, parent.0, &name, new_parent.0, &new_name, flags.bits()).await
         });
     }
@@ -239,26 +229,31 @@ impl<S: Share> Filesystem for Adapter<S> {
         flags: i32,
         reply: ReplyCreate,
     ) {
+        let call = self.call(Operation::Create, request, parent);
         let name = name.to_owned();
         let claim = Claim::changes(parent.0);
-        self.answer(request, "create", claim, reply, |vfs| async move {
-            operations::create(&vfs, parent.0, &name, mode, flags).await
-        });
+        self.answer(
+            call,
+            claim,
+            reply,
+            |vfs| async move { operations::create(&vfs, parent.0, &name, mode, flags).await },
+        );
     }
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let call = self.call(Operation::Open, request, ino);
         let _context = self.runtime.enter();
         if let Some(Ok(opened)) = operations::open_now(&self.vfs, ino.0, flags.0) {
-            return respond::<S, _>("open", reply, Ok(opened));
+            return respond::<S, _>(&call, reply, Ok(opened));
         }
         let claim = if flags.0 & libc::O_TRUNC == 0 { Claim::NONE } else { Claim::changes(ino.0) };
-        self.answer(request, "open", claim, reply, |vfs| async move { operations::open(&vfs, ino.0, flags.0).await });
+        self.answer(call, claim, reply, |vfs| async move { operations::open(&vfs, ino.0, flags.0).await });
     }
 
     fn read(
         &self,
         request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -266,16 +261,17 @@ impl<S: Share> Filesystem for Adapter<S> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
+        let call = self.call(Operation::Read, request, ino).on(handle.0);
         let _context = self.runtime.enter();
         let reading = match operations::begin_read(&self.vfs, handle.0, offset, size) {
             Ok(reading) => reading,
-            Err(error) => return reply.error(report("read", &error)),
+            Err(error) => return refuse::<S, _>(&call, reply, &error),
         };
         if let Some(data) = operations::cached(&self.vfs, &reading) {
-            return reply.data(&data);
+            return respond::<S, _>(&call, reply, Ok(data));
         }
         let claim = Claim::NONE.uses(handle.0);
-        self.answer(request, "read", claim, reply, |vfs| async move { operations::finish_read(&vfs, reading).await });
+        self.answer(call, claim, reply, |vfs| async move { operations::finish_read(&vfs, reading).await });
     }
 
     fn write(
@@ -290,28 +286,27 @@ impl<S: Share> Filesystem for Adapter<S> {
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        let call = self.call(Operation::Write, request, ino).on(handle.0);
         let _context = self.runtime.enter();
         let claim = Claim::changes(ino.0).uses(handle.0);
         if self.claims.admit(&claim)
             && let Some(written) = operations::write_now(&self.vfs, handle.0, offset, data)
         {
-            return respond::<S, _>("write", reply, written);
+            return respond::<S, _>(&call, reply, written);
         }
         let writing = match operations::begin_write(&self.vfs, handle.0, offset, data.len() as u64) {
             Ok(writing) => writing,
-            Err(error) => return reply.error(report("write", &error)),
+            Err(error) => return refuse::<S, _>(&call, reply, &error),
         };
         let data = Bytes::copy_from_slice(data);
-        self.answer(request, "write", claim, reply, |vfs| async move {
-            operations::finish_write(&vfs, writing, data).await
-        });
+        self.answer(call, claim, reply, |vfs| async move { operations::finish_write(&vfs, writing, data).await });
     }
 
     /// If the server cannot copy, `EOPNOTSUPP` makes the kernel copy by reading and writing (fs/fuse/file.c).
     fn copy_file_range(
         &self,
         request: &Request,
-        _ino: INodeNo,
+        ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         target: INodeNo,
@@ -321,85 +316,88 @@ impl<S: Share> Filesystem for Adapter<S> {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
+        let call = self.call(Operation::CopyFileRange, request, ino).on(handle.0);
         let copying = match operations::begin_copy(&self.vfs, handle.0, offset, target_handle.0, target_offset, length)
         {
             Ok(copying) => copying,
-            Err(error) => return reply.error(report("copy_file_range", &error)),
+            Err(error) => return refuse::<S, _>(&call, reply, &error),
         };
         let claim = Claim::changes(target.0).uses(handle.0).uses(target_handle.0);
-        self.answer(request, "copy_file_range", claim, reply, |vfs| async move {
-            operations::finish_copy(&vfs, copying).await
-        });
+        self.answer(call, claim, reply, |vfs| async move { operations::finish_copy(&vfs, copying).await });
     }
 
-    fn flush(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+    fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        let call = self.call(Operation::Flush, request, ino).on(handle.0);
         match operations::flushed(&self.vfs, handle.0) {
-            Some(flushed) => respond::<S, _>("flush", reply, flushed),
-            None => self
-                .spawn(|vfs| async move { respond::<S, _>("flush", reply, operations::flush(&vfs, handle.0).await) }),
+            Some(flushed) => respond::<S, _>(&call, reply, flushed),
+            None => self.spawn(call, |vfs, call| async move {
+                respond::<S, _>(&call, reply, operations::flush(&vfs, handle.0).await);
+            }),
         }
     }
 
     fn release(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         _flush: bool,
         reply: ReplyEmpty,
     ) {
+        let call = self.call(Operation::Release, request, ino).on(handle.0);
         let _context = self.runtime.enter();
         if !self.claims.is_unused(handle.0) {
             let claims = Arc::clone(&self.claims);
-            return self.spawn(|vfs| async move {
+            return self.spawn(call, |vfs, call| async move {
                 claims.unused(handle.0).await;
                 operations::release(&vfs, handle.0).await;
-                reply.ok();
+                respond::<S, _>(&call, reply, Ok(()));
             });
         }
         // The handle is off the table before the next request is looked at.
         let released = operations::release(&self.vfs, handle.0);
-        self.spawn(|_| async move {
+        self.spawn(call, |_, call| async move {
             released.await;
-            reply.ok();
+            respond::<S, _>(&call, reply, Ok(()));
         });
     }
 
-    fn fsync(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.spawn(|vfs| async move { respond::<S, _>("fsync", reply, operations::fsync(&vfs, handle.0).await) });
+    fn fsync(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let call = self.call(Operation::Fsync, request, ino).on(handle.0);
+        self.spawn(call, |vfs, call| async move {
+            respond::<S, _>(&call, reply, operations::fsync(&vfs, handle.0).await);
+        });
     }
 
-    fn opendir(&self, _request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+    fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        let call = self.call(Operation::Opendir, request, ino);
         reply.opened(FileHandle(operations::opendir(&self.vfs, ino.0)), FopenFlags::empty());
+        call.replied();
     }
 
-    fn readdir(&self, request: &Request, _ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+    fn readdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectory) {
+        let call = self.call(Operation::Readdir, request, ino).on(handle.0);
         let (filled, mut add) = Filled::new(reply);
-        self.answer(request, "readdir", Claim::NONE, filled, |vfs| async move {
+        self.answer(call, Claim::NONE, filled, |vfs| async move {
             operations::readdir(&vfs, handle.0, offset, false, &mut add).await
         });
     }
 
-    fn readdirplus(
-        &self,
-        request: &Request,
-        _ino: INodeNo,
-        handle: FileHandle,
-        offset: u64,
-        reply: ReplyDirectoryPlus,
-    ) {
+    fn readdirplus(&self, request: &Request, ino: INodeNo, handle: FileHandle, offset: u64, reply: ReplyDirectoryPlus) {
+        let call = self.call(Operation::Readdirplus, request, ino).on(handle.0);
         let (filled, mut add) = Filled::new(reply);
-        self.answer(request, "readdirplus", Claim::NONE, filled, |vfs| async move {
+        self.answer(call, Claim::NONE, filled, |vfs| async move {
             operations::readdir(&vfs, handle.0, offset, true, &mut add).await
         });
     }
 
-    fn releasedir(&self, _request: &Request, _ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        let call = self.call(Operation::Releasedir, request, ino).on(handle.0);
         let _context = self.runtime.enter();
         operations::releasedir(&self.vfs, handle.0);
-        reply.ok();
+        respond::<S, _>(&call, reply, Ok(()));
     }
 
     /// Changes of names are on the server when they are answered.
@@ -407,8 +405,9 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply.ok();
     }
 
-    fn statfs(&self, request: &Request, _ino: INodeNo, reply: ReplyStatfs) {
-        self.answer(request, "statfs", Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs).await });
+    fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
+        let call = self.call(Operation::Statfs, request, ino);
+        self.answer(call, Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs).await });
     }
 
     // ENOSYS: the kernel does not ask again.

@@ -7,8 +7,9 @@
 //! FLUSH, FSYNC and RELEASE are not answered here: a close of an exiting program reports, and waits for, what was written.
 
 use super::abandoned::Watch;
+use super::call::Call;
 use super::claims::{Claim, Claims};
-use super::convert::{file_attr, open_flags, report};
+use super::convert::{file_attr, open_flags};
 use crate::share::{Share, Space};
 use crate::vfs::operations::{self, Listed, Opened};
 use crate::vfs::{Attr, Result, Vfs, VfsError};
@@ -38,18 +39,26 @@ pub(super) trait Respond<S: Share, T>: Sized + Send + 'static {
 }
 
 /// Replies with what an operation returned. The error is logged.
-pub(super) fn respond<S: Share, T>(operation: &'static str, reply: impl Respond<S, T>, result: Result<T>) {
+pub(super) fn respond<S: Share, T>(call: &Call, reply: impl Respond<S, T>, result: Result<T>) {
     match result {
-        Ok(value) => reply.send(value),
-        Err(error) => reply.fail(report(operation, &error)),
+        Ok(value) => {
+            reply.send(value);
+            call.replied();
+        }
+        Err(error) => refuse(call, reply, &error),
     }
+}
+
+/// Replies with the errno of an error, which is logged.
+pub(super) fn refuse<S: Share, T>(call: &Call, reply: impl Respond<S, T>, error: &VfsError) {
+    let errno = call.report(error);
+    reply.fail(errno);
+    call.refused(errno);
 }
 
 /// A request that has to wait.
 pub(super) struct Asked<S: Share> {
-    pub operation: &'static str,
-    /// The thread that waits for the answer; 0 where the kernel names none.
-    pub thread: u32,
+    pub call: Call,
     pub claim: Claim,
     pub vfs: Arc<Vfs<S>>,
     pub watch: Arc<Watch>,
@@ -59,22 +68,22 @@ pub(super) struct Asked<S: Share> {
 impl<S: Share> Asked<S> {
     /// Does the work, when nothing older is in conflict with it, and replies.
     pub(super) async fn answer<T, R: Respond<S, T>>(self, work: impl Future<Output = Result<T>> + Send, reply: R) {
-        let Asked { operation, thread, claim, vfs, watch, claims } = self;
-        let killed = || report(operation, &VfsError::interrupted());
-        if !claims.admit(&claim) && watch.unless_killed(thread, pin!(claims.wait(&claim))).await.is_none() {
-            return reply.fail(killed());
+        let Asked { call, claim, vfs, watch, claims } = self;
+        let killed = VfsError::interrupted();
+        if !claims.admit(&claim) && watch.unless_killed(call.thread, pin!(claims.wait(&claim))).await.is_none() {
+            return refuse(&call, reply, &killed);
         }
         let mut work = pin!(work);
-        if let Some(result) = watch.unless_killed(thread, work.as_mut()).await {
-            return respond(operation, reply, result);
+        if let Some(result) = watch.unless_killed(call.thread, work.as_mut()).await {
+            return respond(&call, reply, result);
         }
         let kept = claims.keep(claim);
-        reply.fail(killed());
+        refuse(&call, reply, &killed);
         let result = work.await;
         drop(kept);
         match result {
             Ok(value) => R::take_back(&vfs, value).await,
-            Err(error) => drop(report(operation, &error)),
+            Err(error) => drop(call.report(&error)),
         }
     }
 }

@@ -1,13 +1,10 @@
 //! Types of fuser in ours, and back.
 
 use crate::share::{FileKind, FileTime};
+use crate::vfs::Attr;
 use crate::vfs::operations::{Listed, Opened, SetTime};
-use crate::vfs::{Attr, ErrorSource, VfsError};
-use fuser::{
-    Errno, FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, TimeOrNow,
-};
+use fuser::{FileAttr, FileType, FopenFlags, Generation, INodeNo, ReplyDirectory, ReplyDirectoryPlus, TimeOrNow};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tracing::Level;
 
 pub(super) fn file_type(kind: FileKind) -> FileType {
     match kind {
@@ -93,22 +90,6 @@ fn requested_time(time: SystemTime) -> FileTime {
         }
         _ => time.into(),
     }
-}
-
-/// The errno for the kernel, after the error was logged with what was being done and its cause.
-pub(super) fn report(operation: &'static str, error: &VfsError) -> Errno {
-    let errno = error.errno;
-    // The cause of an error from the share says itself what failed on which path.
-    let by = match error.source {
-        ErrorSource::Share(_) => "share",
-        ErrorSource::Rule(_) => "rule",
-    };
-    match error.level {
-        Level::DEBUG | Level::TRACE => tracing::debug!(operation, errno, by, %error),
-        Level::INFO => tracing::info!(operation, errno, by, %error),
-        _ => tracing::warn!(operation, errno, by, %error),
-    }
-    Errno::from_i32(errno)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //!   waiting is answered on fuser's thread at once; the rest begins there and goes on in the runtime, with the reply.
 //! - `begin`: how that is done. `answer`: how it is answered; `abandoned`: that its program was killed meanwhile; `claims`: what
 //!   an operation whose program is gone keeps for itself.
+//! - `call`: one request, with its span, its errors and its counters.
 //! - `convert`: types and flags of fuser in ours, and back.
 //! - `init`: what is agreed on with the kernel at the beginning.
 //! - `late`: replies whose requests are gone.
@@ -16,6 +17,7 @@ mod abandoned;
 pub mod adapter;
 mod answer;
 mod begin;
+mod call;
 mod claims;
 mod convert;
 mod init;

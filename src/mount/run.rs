@@ -111,6 +111,7 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
         connections: options.connections,
         connect_timeout: options.connect_timeout,
         echo_interval: ECHO_INTERVAL,
+        counters: Arc::default(),
     };
     let root = root_of(spec)?;
     let share = SmbShare::connect(config, options.request_timeout, root.clone(), |terms| choose_limits(options, terms))

@@ -139,6 +139,9 @@ impl Service<'_> {
             }
             share.leave(Duration::from_secs(2)).await;
         });
+        for sample in vfs.counters().samples() {
+            tracing::debug!("counted: {sample}");
+        }
         outcome
     }
 

@@ -176,6 +176,7 @@ impl Inner {
             return Step::Fails(Cause::Disconnected("the share was left".into()));
         }
         if !state.session.is_lost() {
+            self.config.counters.losses.count();
             tracing::warn!(server = %self.config.host, %reason, "the connection is lost: connecting again");
             let active_for = state.tree.channels.active_for();
             let began = state.tree.channels.silent_since().unwrap_or(now);
@@ -229,6 +230,9 @@ impl Inner {
         match tried {
             Ok(tree) => self.connected(&mut state, tree, identity, named, now),
             Err(error) => {
+                if error.refusal().is_some() {
+                    self.config.counters.refused_sign_ins.count();
+                }
                 let is_news = state.session.failed(&error, named, now);
                 self.log(&error, is_news && !self.leaving.load(Ordering::Acquire));
             }
@@ -244,7 +248,9 @@ impl Inner {
             tracing::warn!(server = %self.config.host, "the server did not end the session before, which may hang \
                 there: what was being written when it was lost fails, and may still be done when it goes on");
         }
-        tracing::info!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
+        self.config.counters.reconnects.count();
+        // As loud as the loss: a log that shows one shows both.
+        tracing::warn!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
         state.session.connected(tree.binding_refused.as_ref(), now);
         state.tree = Arc::new(tree);
         state.signed_in = identity;

@@ -18,6 +18,7 @@ use super::breaks::{Holding, Leases};
 use super::error::{Cause, ShareError};
 use super::types::*;
 use super::{Broken, Events, Files, Names, Result, Watches};
+use crate::telemetry::Counters;
 use crate::wire::NtStatus;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -81,6 +82,7 @@ impl Default for Behaviour {
 #[derive(Debug)]
 pub(crate) struct MemoryShare {
     behaviour: Behaviour,
+    counters: Arc<Counters>,
     tree: Arc<Mutex<Tree>>,
     faults: Mutex<Vec<Fault>>,
     log: Mutex<Vec<(&'static str, String)>>,
@@ -159,6 +161,7 @@ impl MemoryShare {
         Arc::new(MemoryShare {
             tree: Arc::new(Mutex::new(Tree::new(behaviour.clone()))),
             behaviour,
+            counters: Arc::default(),
             faults: Mutex::default(),
             log: Mutex::default(),
             leases: Arc::default(),
@@ -401,6 +404,10 @@ impl MemoryShare {
 
 impl Files for MemoryShare {
     type File = MemoryFile;
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
 
     fn limits(&self) -> IoLimits {
         self.behaviour.limits

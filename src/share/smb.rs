@@ -13,6 +13,7 @@ use super::records::Records;
 use super::slices::Slices;
 use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
+use crate::telemetry::Counters;
 use crate::wire::NtStatus;
 use crate::wire::connect::{ConnectConfig, Terms, Tree};
 use crate::wire::connection::{Pending, session_is_gone};
@@ -32,6 +33,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub struct SmbShare {
     pub(super) link: Link,
+    /// What is counted of this share.
+    pub(super) counters: Arc<Counters>,
     /// For what another client has to ask.
     pub(super) auxiliary: Auxiliary,
     pub(super) leases: Arc<Leases>,
@@ -92,12 +95,14 @@ impl SmbShare {
         let leases = Arc::<Leases>::default();
         // A server that has gone is noticed before operations give up a second time.
         config.echo_interval = config.echo_interval.min((request_timeout / 2).max(LEAST_ECHO_INTERVAL));
+        let counters = Arc::clone(&config.counters);
         let link = Link::connect(config, Arc::clone(&leases), request_timeout).await?;
         let limits = limits(&link.current().terms);
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
         Ok(SmbShare {
             link,
+            counters,
             auxiliary: Auxiliary::default(),
             leases,
             limits,
@@ -271,6 +276,7 @@ impl Failure {
             },
             Failure::Wire(error) => return Err(task.wire(error)),
         };
+        tree.channels.counters().retries.count();
         allowed.map_err(|cause| task.fail(cause))
     }
 

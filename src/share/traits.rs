@@ -5,8 +5,10 @@ use super::types::{
     LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
 };
 use super::{Broken, Events, Result};
+use crate::telemetry::Counters;
 use bytes::Bytes;
 use std::future::Future;
+use std::sync::Arc;
 
 /// A remote share. Every operation ends: each network wait has a deadline.
 ///
@@ -38,6 +40,9 @@ impl<S: Files + Names + Watches + Leases> Share for S {}
 pub trait Files: Send + Sync + 'static {
     /// An open file. Dropping it without [`Files::close`] closes it in the background.
     type File: Send + Sync + 'static;
+
+    /// What is counted of this share, and by those who use it.
+    fn counters(&self) -> &Arc<Counters>;
 
     /// How much one READ or WRITE may carry.
     fn limits(&self) -> IoLimits;

@@ -81,6 +81,7 @@ pub(crate) mod tests;
 
 use crate::cache::PageCache;
 use crate::share::{RemotePath, Share, ShareError};
+use crate::telemetry::Counters;
 use file::driver::{Files, Nodes};
 use handles::Handles;
 use kernel_view::KernelView;
@@ -112,7 +113,7 @@ impl<S: Share> Vfs<S> {
     /// A file system that shows what is below `root` on the share. Nothing is asked of the server.
     pub fn new(share: Arc<S>, options: VfsOptions, root: RemotePath) -> Vfs<S> {
         let limits = share.limits();
-        let cache = Arc::new(PageCache::new(limits.read, options.cache_size));
+        let cache = Arc::new(PageCache::new(limits.read, options.cache_size, Arc::clone(share.counters())));
         let terms = Terms::new(options, root, limits.read);
         let namespace = Arc::new(Mutex::new(Namespace::new(terms.policy, terms.show)));
         let kernel_view = Arc::new(KernelView::new());
@@ -138,6 +139,11 @@ impl<S: Share> Vfs<S> {
     /// What the kernel is to forget, once, for the threads that notify it.
     pub fn forgotten(&self) -> Option<Lanes> {
         self.kernel_view.listen()
+    }
+
+    /// What is counted of this mount.
+    pub fn counters(&self) -> &Arc<Counters> {
+        self.share.counters()
     }
 
     /// The options that this was made with.

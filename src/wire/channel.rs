@@ -94,6 +94,11 @@ pub struct Ready {
 }
 
 impl Ready {
+    /// The message id of the first request of the chain.
+    pub fn first_id(&self) -> u64 {
+        self.address.first_id
+    }
+
     /// The segments of its frame, signed or encrypted.
     pub fn assemble(&self, chain: &Chain) -> Vec<Bytes> {
         frame::assemble(chain, self.address, &self.protect)

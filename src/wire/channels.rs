@@ -18,6 +18,7 @@ use super::connection::{Answer, Connection, Pending};
 use super::credits::Lane;
 use super::error::WireError;
 use super::frame::{Chain, Reply};
+use crate::telemetry::Counters;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -88,6 +89,11 @@ impl Channels {
     fn for_lane(&self, lane: Lane) -> &Connection {
         let in_flight = self.connections.iter().map(|connection| connection.credits().1);
         &self.connections[choose(lane, in_flight)]
+    }
+
+    /// What is counted of these connections.
+    pub fn counters(&self) -> &Counters {
+        self.connections[0].counters()
     }
 
     /// The server's address.

@@ -13,7 +13,9 @@ use super::signin::{self, SessionKind, Wish};
 use super::status::NtStatus;
 use super::{netbios, transport};
 use crate::config::{Dialect, DialectRange, Identity, Protection, Transport};
+use crate::telemetry::Counters;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -43,6 +45,8 @@ pub struct ConnectConfig {
     pub connect_timeout: Duration,
     /// A line that is quiet for so long is probed.
     pub echo_interval: Duration,
+    /// Counts what is sent and received, for the mount that this is part of.
+    pub counters: Arc<Counters>,
 }
 
 /// A session with a tree: a share, ready for use.
@@ -234,7 +238,7 @@ async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instan
         Transport::DirectTcp => transport::connect(addresses, deadline).await?,
         Transport::NetBios => netbios::connect(addresses, deadline).await?,
     };
-    Connection::start(stream, config.echo_interval)
+    Connection::start(stream, config.echo_interval, Arc::clone(&config.counters))
         .map_err(|error| ConnectError::new(Stage::Connect, error.to_string()))
 }
 

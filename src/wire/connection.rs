@@ -25,6 +25,7 @@ use super::protection::{Unverified, is_long_work};
 use super::status::NtStatus;
 use super::table::Ticket;
 use super::transport::{FrameReader, Sink};
+use crate::telemetry::Counters;
 use parking_lot::Mutex;
 use pieces::Pieces;
 use shared::{Shared, now};
@@ -56,10 +57,10 @@ pub type Answer = Result<Vec<Reply>, WireError>;
 
 impl Connection {
     /// Starts to talk on a stream. A line that is quiet for `echo_interval` is probed with an ECHO.
-    pub fn start(stream: TcpStream, echo_interval: Duration) -> io::Result<Connection> {
+    pub fn start(stream: TcpStream, echo_interval: Duration, counters: Arc<Counters>) -> io::Result<Connection> {
         let peer = stream.peer_addr()?;
         let (read_half, write_half) = stream.into_split();
-        Ok(Connection::over(read_half, write_half, peer, echo_interval))
+        Ok(Connection::over(read_half, write_half, peer, echo_interval, counters))
     }
 
     /// The same on any two halves of a stream.
@@ -68,14 +69,20 @@ impl Connection {
         write_half: impl Sink + 'static,
         peer: SocketAddr,
         echo_interval: Duration,
+        counters: Arc<Counters>,
     ) -> Connection {
         let (breaks_in, breaks_out) = mpsc::channel(BREAKS);
-        let shared = Shared::new(write_half, breaks_in, peer, echo_interval);
+        let shared = Shared::new(write_half, breaks_in, peer, echo_interval, counters);
         let receiving = tokio::spawn(receive(shared.clone(), FrameReader::new(read_half)));
         let transmitting = tokio::spawn(transmit(shared.clone()));
         let timing = tokio::spawn(keep_time(shared.clone()));
         shared.own([receiving.abort_handle(), transmitting.abort_handle(), timing.abort_handle()]);
         Connection { shared, breaks: Mutex::new(Some(breaks_out)) }
+    }
+
+    /// What is counted of this connection, with the others of its mount.
+    pub fn counters(&self) -> &Counters {
+        &self.shared.counters
     }
 
     /// The server's address.
@@ -204,10 +211,11 @@ impl Connection {
         let chain = Chain::single(request);
         let protect = signer.map_or(Protect::Plain, |signer| Protect::Sign(Arc::clone(signer)));
         let (waiter, answer) = oneshot::channel();
-        let waiter = Some((waiter, now() + deadline));
+        let began = now();
+        let waiter = Some((waiter, began + deadline));
         let ready = self.shared.with(|channel, _| channel.submit_now(&chain, Some(protect), waiter))?;
         let sent = self.shared.send_recorded(&ready, &chain);
-        let mut waiting = Waiting::new(&self.shared, ready.ticket, answer);
+        let mut waiting = Waiting::new(&self.shared, &chain, began, ready.ticket, answer);
         let reply = waiting.unverified().await?.unchecked().pop().ok_or(Malformed("no reply"))?;
         Ok((sent, reply))
     }
@@ -218,13 +226,14 @@ impl Connection {
         let (last, head) = chain.requests.split_last().ok_or(Malformed("no request"))?;
         let ((first, answer), (waiter, last_answer)) = (oneshot::channel(), oneshot::channel());
         let waiters = Waiters { head: (!head.is_empty()).then_some(first), last: Some(waiter) };
-        let ticket = self.submit(chain, waiters, now() + deadline).await?;
+        let began = now();
+        let ticket = self.submit(chain, waiters, began + deadline).await?;
         let shared = Arc::clone(&self.shared);
         let pending =
             Pending { shared, request: last.clone(), ticket: ticket.last(), answer: last_answer, answered: false };
         let replies = match head {
             [] => Vec::new(),
-            head => Waiting::new(&self.shared, ticket, answer).replies(head).await?,
+            head => Waiting::new(&self.shared, chain, began, ticket, answer).replies(head).await?,
         };
         Ok((replies, pending))
     }
@@ -240,8 +249,9 @@ impl Connection {
 
     async fn exchange(&self, chain: &Chain, deadline: Instant) -> Answer {
         let (waiter, answer) = oneshot::channel();
+        let began = now();
         let ticket = self.submit(chain, Waiters { head: Some(waiter), last: None }, deadline).await?;
-        Waiting::new(&self.shared, ticket, answer).replies(&chain.requests).await
+        Waiting::new(&self.shared, chain, began, ticket, answer).replies(&chain.requests).await
     }
 
     async fn submit(&self, chain: &Chain, waiters: Waiters<shared::Waiter>, by: Instant) -> Result<Ticket, WireError> {
@@ -273,6 +283,12 @@ struct Waiting<'a> {
     ticket: Ticket,
     answer: oneshot::Receiver<Result<Unverified, WireError>>,
     answered: bool,
+    /// The first command of the chain, for the counters.
+    command: u16,
+    /// When the chain was submitted.
+    began: Instant,
+    /// When its replies arrived.
+    arrived: Option<Instant>,
     /// Replies that have come and are going to be checked.
     held: Option<Unverified>,
 }
@@ -280,16 +296,20 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn new(
         shared: &'a Arc<Shared>,
+        chain: &Chain,
+        began: Instant,
         ticket: Ticket,
         answer: oneshot::Receiver<Result<Unverified, WireError>>,
     ) -> Waiting<'a> {
-        Waiting { shared, ticket, answer, answered: false, held: None }
+        let command = chain.requests.first().map_or(u16::MAX, |request| request.command as u16);
+        Waiting { shared, ticket, answer, answered: false, command, began, arrived: None, held: None }
     }
 
     /// The replies as they have come.
     async fn unverified(&mut self) -> Result<Unverified, WireError> {
         let answer = (&mut self.answer).await;
         self.answered = true;
+        self.arrived = matches!(answer, Ok(Ok(_))).then(now);
         answer.unwrap_or_else(|_| Err(self.shared.why_ended()))
     }
 
@@ -307,6 +327,8 @@ impl<'a> Waiting<'a> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        let took = self.arrived.map(|arrived| arrived.saturating_duration_since(self.began));
+        self.shared.counters.round_trip(self.command, took);
         if !self.answered {
             self.shared.with(|channel, _| channel.cancel(self.ticket));
         }

@@ -7,6 +7,7 @@ use super::transport::Sink;
 use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
@@ -71,7 +72,7 @@ pub(crate) async fn pair() -> (Connection, Scripted) {
     let (to_client, read_half) = tokio::io::duplex(1 << 20);
     let (write_half, from_client) = mpsc::unbounded_channel();
     let peer = ([192, 0, 2, 1], 445).into();
-    let client = Connection::over(read_half, ToServer(write_half), peer, Duration::from_secs(60));
+    let client = Connection::over(read_half, ToServer(write_half), peer, Duration::from_secs(60), Arc::default());
     (client, Scripted { to_client, from_client, received: BytesMut::new() })
 }
 

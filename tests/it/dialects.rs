@@ -5,8 +5,10 @@ use crate::support::frames::command;
 use crate::support::mount::{Mount, Request};
 use crate::support::proxy::Proxy;
 use crate::support::server::{Demand, Kind, Server, Settings, both_servers, url};
+use crate::support::wait_until;
 use cifs_fuse::config::Dialect;
 use std::fs;
+use std::time::Duration;
 
 both_servers!(
     each_dialect_can_be_asked_for,
@@ -24,6 +26,8 @@ both_servers!(
     small_buffers_of_the_server_are_kept_to,
 );
 
+const SOON: Duration = Duration::from_secs(20);
+
 /// Copies files there and back; what they are on the server's disk must be what was written.
 fn works(mount: &Mount, server: &Server) {
     for length in [10, 100_000, 2_500_001] {
@@ -32,6 +36,8 @@ fn works(mount: &Mount, server: &Server) {
         assert!(fs::read(server.folder().join("file")).unwrap() == data);
         let other = format!("file of {length}");
         fs::write(server.folder().join(&other), noise(length as u64 + 1, length)).unwrap();
+        // No client made it, so its name is known when the server has reported it.
+        assert!(wait_until(SOON, || mount.join(&other).exists()), "{other} does not turn up");
         assert!(fs::read(mount.join(&other)).unwrap() == noise(length as u64 + 1, length));
         fs::remove_file(mount.join(&other)).unwrap();
     }

@@ -30,6 +30,7 @@ fn config(port: u16, dialects: DialectRange) -> ConnectConfig {
         connections: 2,
         connect_timeout: Duration::from_secs(10),
         echo_interval: Duration::from_secs(30),
+        counters: Default::default(),
     }
 }
 

@@ -55,6 +55,7 @@ mod signals;
 mod stacked;
 mod storms;
 mod systemd;
+mod telemetry;
 mod times;
 mod together;
 mod unmounting;

@@ -50,7 +50,7 @@ impl Source for Disk {
 }
 
 fn cache() -> PageCache<&'static str> {
-    PageCache::new(CHUNK, 64 << 20)
+    PageCache::new(CHUNK, 64 << 20, Arc::default())
 }
 
 fn request(offset: u64, length: u64, size: u64) -> Request {
@@ -91,7 +91,7 @@ async fn a_stream_fetches_what_is_missing_of_a_chunk() {
 #[tokio::test]
 async fn without_room_for_chunks_nothing_is_read_that_was_not_asked_for() {
     for budget in [0, u64::from(CHUNK) * 2] {
-        let (cache, disk) = (PageCache::new(CHUNK, budget), Disk::new(10 << 20));
+        let (cache, disk) = (PageCache::new(CHUNK, budget, Arc::default()), Disk::new(10 << 20));
         let whole = Request { whole: true, ..request(1 << 20, 4096, disk.size) };
         cache.read(whole, &disk).await.unwrap();
         cache.fetch_ahead(FILE, 2, disk.size, &disk).await;

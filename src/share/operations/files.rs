@@ -10,6 +10,7 @@ use crate::share::smb::{CLOSES_WAIT, SmbShare, WRITTEN_CLOSE_WAIT};
 use crate::share::task::{Task, metadata};
 use crate::share::types::*;
 use crate::share::{Files, Result};
+use crate::telemetry::Counters;
 use crate::wire::NtStatus;
 use crate::wire::frame::{RELATED_FILE, Request};
 use crate::wire::messages::create::{self, access, options};
@@ -21,6 +22,10 @@ use tokio::time::Instant;
 
 impl Files for SmbShare {
     type File = SmbFile;
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
 
     fn limits(&self) -> IoLimits {
         self.limits

@@ -7,12 +7,16 @@
 //! only looked at (how the connection ended, its credits, how large a frame may be) is mirrored and needs none.
 
 use super::super::channel::{Channel, Ended, Event, Ready, Submitted, Transmit, Waiters};
+use super::super::codec::Malformed;
 use super::super::error::WireError;
-use super::super::frame::Chain;
+use super::super::frame::{Chain, Reply};
+use super::super::header::Command;
 use super::super::messages::lease::Break;
 use super::super::protection::{self, Security, Unverified};
 use super::super::table::Ticket;
 use super::super::transport::{Outbox, Sink};
+use crate::telemetry::Counters;
+use crate::telemetry::counters::command_name;
 use bytes::{Bytes, BytesMut};
 use parking_lot::Mutex;
 use std::io;
@@ -49,6 +53,7 @@ pub(super) struct Shared {
     frame_limit: AtomicU64,
     tasks: OnceLock<[AbortHandle; 3]>,
     runtime: Handle,
+    pub(super) counters: Arc<Counters>,
     pub(super) started: Instant,
     pub(super) peer: SocketAddr,
 }
@@ -79,6 +84,7 @@ impl Shared {
         breaks: mpsc::Sender<Break>,
         peer: SocketAddr,
         echo_interval: Duration,
+        counters: Arc<Counters>,
     ) -> Arc<Shared> {
         let started = now();
         let channel = Channel::new(echo_interval, started);
@@ -95,6 +101,7 @@ impl Shared {
             frame_limit: AtomicU64::default(),
             tasks: OnceLock::new(),
             runtime: Handle::current(),
+            counters,
             started,
             peer,
             state: Mutex::new(State { channel, armed: None }),
@@ -170,6 +177,14 @@ impl Shared {
     /// Sends what has waited for its turn. What takes long to sign or to encrypt has a task of its own: this may be the
     /// task that receives, or the kernel's thread.
     fn transmit(self: &Arc<Self>, transmit: Transmit) {
+        match &transmit {
+            Transmit::Chain(chain, ready) => self.record_sent(chain, ready),
+            Transmit::Cancel { message_id, .. } => {
+                self.counters.frames_sent.count();
+                self.counters.message(Command::Cancel as u16);
+                tracing::trace!(peer = %self.peer, message_id, "sent CANCEL");
+            }
+        }
         if !transmit.is_long_work() {
             return self.push(transmit.assemble());
         }
@@ -195,6 +210,7 @@ impl Shared {
             // A break that was lost would leave a lease in use that the server has taken back, so a queue that is full is
             // the end: then all leases are given up. Without a receiver there are no leases.
             Event::Broken(broken) => {
+                self.counters.breaks.count();
                 if let Err(TrySendError::Full(_)) = self.breaks.try_send(broken) {
                     self.end("the server sent more lease breaks than can be kept");
                 }
@@ -252,12 +268,14 @@ impl Shared {
 
     /// Sends a chain that has its ids.
     pub(super) fn send(self: &Arc<Self>, ready: &Ready, chain: &Chain) -> Ticket {
+        self.record_sent(chain, ready);
         self.push(ready.assemble(chain));
         ready.ticket
     }
 
     /// The same for a chain of a sign-in, whose bytes are wanted as they were sent, without the transport's prefix.
     pub(super) fn send_recorded(self: &Arc<Self>, ready: &Ready, chain: &Chain) -> Vec<u8> {
+        self.record_sent(chain, ready);
         let segments = ready.assemble(chain);
         let sent = segments.concat().split_off(PREFIX_SIZE);
         self.push(segments);
@@ -267,7 +285,41 @@ impl Shared {
     /// A frame has come. It is decrypted before the lock is taken.
     pub(super) fn take_frame(self: &Arc<Self>, frame: BytesMut) {
         let frame = protection::open(self.security.get(), frame);
+        self.record_received(&frame);
         self.with(|channel, now| channel.on_frame(frame, now));
+    }
+
+    /// Counts a frame, and logs its headers at the level `trace`. No payload is logged: it may hold secrets.
+    fn record_sent(&self, chain: &Chain, ready: &Ready) {
+        self.counters.frames_sent.count();
+        for request in &chain.requests {
+            self.counters.message(request.command as u16);
+        }
+        tracing::trace!(
+            peer = %self.peer,
+            message_id = ready.first_id(),
+            tree_id = chain.tree_id,
+            payload = chain.payload(),
+            "sent {}",
+            chain.requests.iter().map(|request| command_name(request.command as u16)).collect::<Vec<_>>().join("+")
+        );
+    }
+
+    /// The same for a frame that was received.
+    fn record_received(&self, frame: &Result<Vec<Reply>, Malformed>) {
+        self.counters.frames_received.count();
+        for reply in frame.iter().flatten() {
+            let header = &reply.header;
+            tracing::trace!(
+                peer = %self.peer,
+                message_id = header.message_id,
+                status = %header.status,
+                credits = header.credits,
+                length = reply.message.len(),
+                "received {}",
+                command_name(header.command)
+            );
+        }
     }
 
     /// Whether a frame of this length may come now.

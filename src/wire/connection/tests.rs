@@ -312,7 +312,7 @@ async fn what_a_socket_does_not_take_at_once_is_sent_on() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
-    let client = Connection::start(client, Duration::from_secs(60)).unwrap();
+    let client = Connection::start(client, Duration::from_secs(60), Arc::default()).unwrap();
     let serve = async {
         let header = receive(&mut server).await.0;
         send(&mut server, &response(&header, NtStatus::SUCCESS, 512, 0, &[4, 0, 0, 0])).await;

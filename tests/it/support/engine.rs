@@ -25,6 +25,7 @@ pub(crate) async fn connect(port: u16, connections: u8, request_timeout: Duratio
         connections,
         connect_timeout: Duration::from_secs(10),
         echo_interval: Duration::from_secs(30),
+        counters: Default::default(),
     };
     let limits = |_: &_| IoLimits { read: 1 << 20, write: 1 << 20 };
     SmbShare::connect(config, request_timeout, RemotePath::root(), limits).await.expect("the server is up")

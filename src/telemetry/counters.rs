@@ -1,0 +1,251 @@
+//! All counters of a mount, and their names.
+//!
+//! A value is an atomic number or a histogram, so that any thread counts at any time. The numbers are no snapshot of one
+//! moment: a request that is being counted can be missing in one sample and present in the next.
+
+use super::latency::{Latency, Summary};
+use super::operation::Operation;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The commands of SMB2 by their numbers (MS-SMB2 2.2.1.2).
+const COMMANDS: [&str; 19] = [
+    "NEGOTIATE",
+    "SESSION_SETUP",
+    "LOGOFF",
+    "TREE_CONNECT",
+    "TREE_DISCONNECT",
+    "CREATE",
+    "CLOSE",
+    "FLUSH",
+    "READ",
+    "WRITE",
+    "LOCK",
+    "IOCTL",
+    "CANCEL",
+    "ECHO",
+    "QUERY_DIRECTORY",
+    "CHANGE_NOTIFY",
+    "QUERY_INFO",
+    "SET_INFO",
+    "OPLOCK_BREAK",
+];
+
+/// The name of a command; `?` where MS-SMB2 has none with this number.
+pub fn command_name(command: u16) -> &'static str {
+    COMMANDS.get(usize::from(command)).copied().unwrap_or("?")
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn count(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that grows and shrinks.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicU64);
+
+impl Gauge {
+    /// The number is this now.
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Requests of the kernel, of one operation.
+#[derive(Debug, Default)]
+pub struct Requests {
+    /// From the request to its reply.
+    pub latency: Latency,
+    /// Requests that could not be answered from what was cached or known: each waited for the server or for another
+    /// request. All others are cache hits.
+    pub waited: Counter,
+    /// Requests that were answered with an errno.
+    pub failed: Counter,
+}
+
+/// Frames that were sent, of which the first request has one command.
+#[derive(Debug, Default)]
+pub struct RoundTrips {
+    /// From the caller's submission, waiting for credits included, to all replies. CHANGE_NOTIFY, which waits for a
+    /// change, is not timed.
+    pub latency: Latency,
+    /// Frames whose replies did not arrive: deadline, cancellation, or the end of the connection.
+    pub failed: Counter,
+}
+
+/// The counters of a mount.
+#[derive(Debug, Default)]
+pub struct Counters {
+    requests: [Requests; Operation::ALL.len()],
+    round_trips: [RoundTrips; COMMANDS.len()],
+    messages: [Counter; COMMANDS.len()],
+    /// Frames that were sent. A compound is one frame.
+    pub frames_sent: Counter,
+    /// Frames that were received.
+    pub frames_received: Counter,
+    /// Bytes that were written by programs and that the server has not confirmed yet.
+    pub dirty_bytes: Gauge,
+    /// Lease and oplock breaks that were received.
+    pub breaks: Counter,
+    /// Connections that were lost.
+    pub losses: Counter,
+    /// Sessions that were made again after a loss.
+    pub reconnects: Counter,
+    /// Operations that were sent again, or verified, after a loss.
+    pub retries: Counter,
+    /// Sign-ins that the server refused.
+    pub refused_sign_ins: Counter,
+}
+
+/// A value and its name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sample {
+    /// The name, as in the field of the same name or as [`Counters::samples`] gives it.
+    pub name: &'static str,
+    /// The operation or the command, where a name has one value for each.
+    pub of: Option<&'static str>,
+    /// The value.
+    pub value: Value,
+}
+
+/// The kinds of values.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Value {
+    /// A number that only grows.
+    Count(u64),
+    /// A number that grows and shrinks.
+    Level(u64),
+    /// How long something took.
+    Latency(Summary),
+}
+
+impl Counters {
+    /// The requests of this operation.
+    pub fn requests(&self, operation: Operation) -> &Requests {
+        &self.requests[operation as usize]
+    }
+
+    /// The frames that begin with this command; `None` where MS-SMB2 has none with this number.
+    pub fn round_trips(&self, command: u16) -> Option<&RoundTrips> {
+        self.round_trips.get(usize::from(command))
+    }
+
+    /// A request with this command is sent, alone or in a compound.
+    pub fn message(&self, command: u16) {
+        self.messages.get(usize::from(command)).iter().for_each(|messages| messages.count());
+    }
+
+    /// A frame that begins with this command was sent, and its replies took this long, or did not arrive (`None`).
+    pub fn round_trip(&self, command: u16, took: Option<Duration>) {
+        match (self.round_trips(command), took) {
+            (Some(trips), Some(took)) => trips.latency.record(took),
+            (Some(trips), None) => trips.failed.count(),
+            (None, _) => {}
+        }
+    }
+
+    /// All values that are not zero, with their names.
+    pub fn samples(&self) -> Vec<Sample> {
+        let mut samples = Vec::new();
+        let mut add = |name, of, value| {
+            if !matches!(value, Value::Count(0) | Value::Level(0) | Value::Latency(Summary { count: 0, .. })) {
+                samples.push(Sample { name, of, value });
+            }
+        };
+        for (operation, requests) in Operation::ALL.into_iter().zip(&self.requests) {
+            let of = Some(operation.name());
+            add("requests", of, Value::Latency(requests.latency.summary()));
+            add("requests_waited", of, Value::Count(requests.waited.get()));
+            add("requests_failed", of, Value::Count(requests.failed.get()));
+        }
+        for ((command, trips), messages) in COMMANDS.into_iter().zip(&self.round_trips).zip(&self.messages) {
+            add("messages", Some(command), Value::Count(messages.get()));
+            add("round_trips", Some(command), Value::Latency(trips.latency.summary()));
+            add("round_trips_failed", Some(command), Value::Count(trips.failed.get()));
+        }
+        add("frames_sent", None, Value::Count(self.frames_sent.get()));
+        add("frames_received", None, Value::Count(self.frames_received.get()));
+        add("dirty_bytes", None, Value::Level(self.dirty_bytes.get()));
+        add("breaks", None, Value::Count(self.breaks.get()));
+        add("losses", None, Value::Count(self.losses.get()));
+        add("reconnects", None, Value::Count(self.reconnects.get()));
+        add("retries", None, Value::Count(self.retries.get()));
+        add("refused_sign_ins", None, Value::Count(self.refused_sign_ins.get()));
+        samples
+    }
+}
+
+impl std::fmt::Display for Sample {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Sample { name, of, value } = self;
+        let of = of.map(|of| format!("{{{of}}}")).unwrap_or_default();
+        match value {
+            Value::Count(count) | Value::Level(count) => write!(f, "{name}{of} {count}"),
+            Value::Latency(Summary { count, median, p99, longest }) => {
+                write!(f, "{name}{of} {count}, median {median:?}, 99 % {p99:?}, longest {longest:?}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_counted_is_shown_and_by_its_name() {
+        let counters = Counters::default();
+        assert_eq!(counters.samples(), []);
+        counters.requests(Operation::Read).latency.record(Duration::from_micros(8));
+        counters.requests(Operation::Read).waited.count();
+        counters.message(5);
+        counters.message(6);
+        counters.round_trip(5, Some(Duration::from_micros(16)));
+        counters.round_trip(8, None);
+        counters.dirty_bytes.set(7);
+        let shown: Vec<_> = counters.samples().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [
+                "requests{read} 1, median 8µs, 99 % 8µs, longest 8µs",
+                "requests_waited{read} 1",
+                "messages{CREATE} 1",
+                "round_trips{CREATE} 1, median 16µs, 99 % 16µs, longest 16µs",
+                "messages{CLOSE} 1",
+                "round_trips_failed{READ} 1",
+                "dirty_bytes 7",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_command_that_does_not_exist_is_not_counted() {
+        let counters = Counters::default();
+        counters.message(19);
+        counters.round_trip(u16::MAX, None);
+        assert_eq!(counters.samples(), []);
+        assert_eq!((command_name(18), command_name(19)), ("OPLOCK_BREAK", "?"));
+    }
+}

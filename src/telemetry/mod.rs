@@ -1,0 +1,18 @@
+//! What a mount measures of itself: a leaf that every room may use.
+//!
+//! - [`counters`]: all counters and histograms of a mount, with their names. The only file that names them.
+//! - [`latency`]: how long something took, as a histogram with percentiles.
+//! - [`operation`]: the kernel's requests by name.
+//!
+//! One [`Counters`] belongs to a mount and is shared by its rooms: `fuse` counts requests of the kernel, `cache` dirty bytes,
+//! `share` sessions and retries, `wire` frames and round trips. Whoever shows them (the log at the end of a mount) reads
+//! [`Counters::samples`]. The span of a kernel request is opened in `fuse` (`fuse/call.rs`).
+//!
+//! Invariant: counting never fails, waits for no I/O, and keeps a bounded amount of memory (some 200 KiB a mount).
+
+pub mod counters;
+pub mod latency;
+pub mod operation;
+
+pub use counters::{Counters, Sample};
+pub use operation::Operation;

@@ -1,0 +1,67 @@
+//! The requests of the kernel that are counted, by the name of their FUSE operation.
+
+use std::fmt;
+
+/// One list for the variants, their names and their number.
+macro_rules! operations {
+    ($($variant:ident => $name:literal,)*) => {
+        /// A request of the kernel (FUSE opcode).
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub enum Operation {
+            $(#[doc = concat!("`", $name, "`")] $variant,)*
+        }
+
+        impl Operation {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Operation; [$($name),*].len()] = [$(Operation::$variant),*];
+
+            /// The name, as in `fuser::Filesystem`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Operation::$variant => $name,)* }
+            }
+        }
+    };
+}
+
+operations! {
+    CopyFileRange => "copy_file_range",
+    Create => "create",
+    Flush => "flush",
+    Forget => "forget",
+    Fsync => "fsync",
+    Getattr => "getattr",
+    Lookup => "lookup",
+    Mkdir => "mkdir",
+    Mknod => "mknod",
+    Open => "open",
+    Opendir => "opendir",
+    Read => "read",
+    Readdir => "readdir",
+    Readdirplus => "readdirplus",
+    Release => "release",
+    Releasedir => "releasedir",
+    Rename => "rename",
+    Rmdir => "rmdir",
+    Setattr => "setattr",
+    Statfs => "statfs",
+    Unlink => "unlink",
+    Write => "write",
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_an_operation_is_its_place_in_the_list() {
+        for (number, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(operation as usize, number, "{operation}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! What the log shows of a mount at work: requests, frames, failures, losses, and what was counted.
+
+use crate::support::files::{fails_with, noise};
+use crate::support::line::Line;
+use crate::support::scratch;
+use crate::support::server::{Kind, PASSWORD, Server, both_servers};
+use crate::support::wait_until;
+use rustix::io::Errno;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+both_servers!(
+    trace_shows_the_requests_of_the_kernel_and_the_frames_for_them,
+    a_failure_names_the_request_that_it_belongs_to,
+    loss_and_recovery_of_the_connection_are_logged_at_the_same_level,
+    what_a_mount_has_counted_is_logged_at_its_end,
+);
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A mount through a proxy that logs to a file.
+struct Logged {
+    line: Line,
+    log: PathBuf,
+}
+
+impl Logged {
+    fn at(kind: Kind, level: &str, options: &[&str]) -> Logged {
+        let log = scratch::folder("log").join("log");
+        let (level, target) = (format!("--log-level={level}"), format!("--log-target=file:{}", log.display()));
+        let options: Vec<&str> = options.iter().copied().chain([level.as_str(), target.as_str()]).collect();
+        Logged { line: Line::to(Server::shared(kind), &options), log }
+    }
+
+    /// All lines that hold each of these words.
+    fn lines(&self, words: &[&str]) -> Vec<String> {
+        let log = fs::read_to_string(&self.log).unwrap();
+        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
+    }
+
+    #[track_caller]
+    fn shows(&self, words: &[&str]) {
+        assert!(
+            wait_until(LIMIT, || !self.lines(words).is_empty()),
+            "no line with {words:?} in {}",
+            self.log.display()
+        );
+    }
+}
+
+fn trace_shows_the_requests_of_the_kernel_and_the_frames_for_them(kind: Kind) {
+    let logged = Logged::at(kind, "trace", &[]);
+    let secret = "what the file holds is nobody else's business";
+    fs::write(logged.line.mount.join("file"), secret).unwrap();
+    fs::rename(logged.line.mount.join("file"), logged.line.mount.join("renamed")).unwrap();
+    let thread = format!("pid={}", nix::unistd::gettid());
+    logged.shows(&["request{operation=create ino=1", &thread, "cifs_fuse::wire", "sent CREATE"]);
+    logged.shows(&["received CREATE", "status=STATUS_SUCCESS", "message_id="]);
+    logged.shows(&["replied", "operation=rename ino=1", &thread, "took="]);
+    logged.shows(&["sent", "SET_INFO"]);
+    for hidden in [PASSWORD, secret] {
+        assert_eq!(logged.lines(&[hidden]), Vec::<String>::new());
+    }
+    logged.line.mount.unmount();
+}
+
+fn a_failure_names_the_request_that_it_belongs_to(kind: Kind) {
+    let logged = Logged::at(kind, "warn", &["--request-timeout=2"]);
+    fs::write(logged.line.mount.join("file"), "x").unwrap();
+    logged.line.proxy.stall();
+    fails_with(fs::create_dir(logged.line.mount.join("folder")), Errno::TIMEDOUT);
+    let thread = format!("pid={}", nix::unistd::gettid());
+    logged.shows(&["WARN request{operation=mkdir ino=1 fh=0 unique=", &thread, "errno=110", "folder"]);
+    logged.line.proxy.forward();
+    logged.line.mount.unmount();
+}
+
+/// Whoever reads a log of warnings sees that the server was away, and also that it is back.
+fn loss_and_recovery_of_the_connection_are_logged_at_the_same_level(kind: Kind) {
+    let logged = Logged::at(kind, "warn", &[]);
+    fs::write(logged.line.mount.join("before"), "x").unwrap();
+    logged.line.proxy.cut();
+    fs::write(logged.line.mount.join("after"), "x").unwrap();
+    logged.shows(&[" WARN ", "the connection is lost"]);
+    logged.shows(&[" WARN ", "connected again"]);
+    logged.line.mount.unmount();
+}
+
+fn what_a_mount_has_counted_is_logged_at_its_end(kind: Kind) {
+    let logged = Logged::at(kind, "debug", &[]);
+    let path = logged.line.mount.join("file");
+    fs::write(&path, noise(1, 300_000)).unwrap();
+    logged.line.proxy.cut();
+    assert!(wait_until(LIMIT, || fs::create_dir(logged.line.mount.join("folder")).is_ok()));
+    for _ in 0..20 {
+        fails_with(fs::create_dir(logged.line.mount.join("folder")), Errno::EXIST);
+    }
+    let Logged { line, log } = logged;
+    line.mount.unmount();
+    let log = fs::read_to_string(log).unwrap();
+    let counted = |what: &str| -> u64 {
+        let begin = format!("counted: {what} ");
+        let value = log.lines().find_map(|line| line.split_once(&begin)).map(|(_, value)| value);
+        let digits = value.map(|value| value.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+        digits.unwrap_or("0").parse().unwrap()
+    };
+    assert_eq!(counted("requests{create}"), 1);
+    assert!(counted("requests{write}") >= 1 && counted("round_trips{CREATE}") >= 2, "{log}");
+    // The kernel looks the name up first, and fails by itself where it is there.
+    assert!(counted("requests{lookup}") + counted("requests_failed{mkdir}") >= 1, "{log}");
+    assert!(counted("messages{WRITE}") >= 1 && counted("messages{NEGOTIATE}") >= 2, "{log}");
+    assert_eq!((counted("losses"), counted("reconnects")), (1, 1), "{log}");
+    assert_eq!(counted("dirty_bytes"), 0, "nothing is dirty at the end");
+    let (sent, received) = (counted("frames_sent"), counted("frames_received"));
+    assert!(sent >= 10 && received >= 10, "{sent} sent, {received} received");
+    assert!(counted("messages{CREATE}") >= counted("round_trips{CREATE}"), "{log}");
+}
