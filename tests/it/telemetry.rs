@@ -41,11 +41,8 @@ impl Logged {
 
     #[track_caller]
     fn shows(&self, words: &[&str]) {
-        assert!(
-            wait_until(LIMIT, || !self.lines(words).is_empty()),
-            "no line with {words:?} in {}",
-            self.log.display()
-        );
+        let is_shown = wait_until(LIMIT, || !self.lines(words).is_empty());
+        assert!(is_shown, "no line with {words:?} in\n{}", fs::read_to_string(&self.log).unwrap());
     }
 }
 
@@ -71,7 +68,7 @@ fn a_failure_names_the_request_that_it_belongs_to(kind: Kind) {
     logged.line.proxy.stall();
     fails_with(fs::create_dir(logged.line.mount.join("folder")), Errno::TIMEDOUT);
     let thread = format!("pid={}", nix::unistd::gettid());
-    logged.shows(&["WARN request{operation=mkdir ino=1 fh=0 unique=", &thread, "errno=110", "folder"]);
+    logged.shows(&["WARN request{operation=lookup ino=1 fh=0 unique=", &thread, "errno=110", "folder"]);
     logged.line.proxy.forward();
     logged.line.mount.unmount();
 }
