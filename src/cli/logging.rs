@@ -5,6 +5,7 @@
 //! whatever the filter says, since its traces show the messages of the sign-in.
 
 use super::error::CliError;
+use crate::telemetry;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
@@ -12,9 +13,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Metadata};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::{Context, Filter, Layer, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
@@ -137,7 +141,10 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let problem = |what: String| CliError::System(format!("the log can't be opened: {what}"));
     let (asked, filter) = reload::Layer::new(settings.level.filter().map_err(problem)?);
     let discreet = filter_fn(|event| !event.target().starts_with("sspi") || *event.level() <= Level::INFO);
-    let layer = tracing_subscriber::fmt::layer().with_target(true).with_ansi(std::io::stderr().is_terminal());
+    let layer = tracing_subscriber::fmt::layer()
+        .with_target(true)
+        .with_ansi(std::io::stderr().is_terminal())
+        .map_event_format(WithSpan);
     let mut opened = None;
     let layer = match &settings.target {
         LogTarget::Stderr => layer.with_writer(std::io::stderr).boxed(),
@@ -152,6 +159,23 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet).and(Relevant)));
     registry.try_init().map_err(|error| problem(error.to_string()))?;
     Ok(Log { level: settings.level.clone(), filter, file: opened })
+}
+
+/// Lines of another format, with the request of the kernel that they belong to at their end.
+struct WithSpan<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithSpan<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let Some(span) = telemetry::span::current() else { return self.0.format_event(context, writer, event) };
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        writeln!(writer, "{} {span}", line.trim_end_matches('\n'))
+    }
 }
 
 /// Leaves out what only looks like an error.
@@ -231,12 +255,17 @@ fn appending(path: &Path) -> Result<File, String> {
 /// Lines for syslog(3), which adds time and level by itself. Nobody else in this process calls it.
 fn system_log<S>() -> impl Layer<S>
 where
-    S: tracing::Subscriber + for<'a> tracing_subscriber::registry::LookupSpan<'a>,
+    S: Subscriber + for<'a> LookupSpan<'a>,
 {
     use syslog_tracing::{Facility, Options, Syslog};
     let syslog = Syslog::new(c"cifs-fuse", Options::LOG_PID, Facility::Daemon);
     syslog.map(|writer| {
-        tracing_subscriber::fmt::layer().with_ansi(false).without_time().with_level(false).with_writer(writer)
+        tracing_subscriber::fmt::layer()
+            .with_ansi(false)
+            .without_time()
+            .with_level(false)
+            .map_event_format(WithSpan)
+            .with_writer(writer)
     })
 }
 

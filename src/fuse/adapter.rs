@@ -24,7 +24,6 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
-use tracing::Instrument;
 
 /// How long the end of a session waits for open files to be closed. Each close has a deadline of its
 /// own; this one holds if there is no runtime left to keep it.
@@ -51,24 +50,26 @@ impl<S: Share> Adapter<S> {
 
     /// Runs what needs waiting. The reply goes with it; if it were dropped unanswered, fuser would
     /// answer `EIO`. What can be done at once is done here: so the server has the request before another thread is awake.
-    fn spawn<F, W>(&self, mut call: Call, work: W)
+    fn spawn<F, W>(&self, call: Call, work: W)
     where
         W: FnOnce(Arc<Vfs<S>>, Call) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        let span = call.waits();
-        begin(&self.runtime, work(Arc::clone(&self.vfs), call).instrument(span));
+        call.waits();
+        let span = call.span;
+        begin(&self.runtime, span.run(work(Arc::clone(&self.vfs), call)));
     }
 
     /// The same for a request that is given up when its program is killed. The claim says what its work needs for itself.
-    fn answer<T, R, F, W>(&self, mut call: Call, claim: Claim, reply: R, work: W)
+    fn answer<T, R, F, W>(&self, call: Call, claim: Claim, reply: R, work: W)
     where
         T: Send + 'static,
         R: Respond<S, T>,
         F: Future<Output = Result<T>> + Send + 'static,
         W: FnOnce(Arc<Vfs<S>>) -> F,
     {
-        let span = call.waits();
+        call.waits();
+        let span = call.span;
         let asked = Asked {
             call,
             claim,
@@ -76,7 +77,7 @@ impl<S: Share> Adapter<S> {
             watch: Arc::clone(&self.watch),
             claims: Arc::clone(&self.claims),
         };
-        begin(&self.runtime, asked.answer(work(Arc::clone(&self.vfs)), reply).instrument(span));
+        begin(&self.runtime, span.run(asked.answer(work(Arc::clone(&self.vfs)), reply)));
     }
 }
 

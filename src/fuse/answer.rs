@@ -70,11 +70,11 @@ impl<S: Share> Asked<S> {
     pub(super) async fn answer<T, R: Respond<S, T>>(self, work: impl Future<Output = Result<T>> + Send, reply: R) {
         let Asked { call, claim, vfs, watch, claims } = self;
         let killed = VfsError::interrupted();
-        if !claims.admit(&claim) && watch.unless_killed(call.thread, pin!(claims.wait(&claim))).await.is_none() {
+        if !claims.admit(&claim) && watch.unless_killed(call.span.thread, pin!(claims.wait(&claim))).await.is_none() {
             return refuse(&call, reply, &killed);
         }
         let mut work = pin!(work);
-        if let Some(result) = watch.unless_killed(call.thread, work.as_mut()).await {
+        if let Some(result) = watch.unless_killed(call.span.thread, work.as_mut()).await {
             return respond(&call, reply, result);
         }
         let kept = claims.keep(claim);

@@ -1,70 +1,50 @@
 //! One request of the kernel: its span, its errors and its counters.
 //!
-//! A [`Call`] is made when the request is decoded and ends with the reply. The span carries operation, inode, handle, the
-//! request's unique number and the thread that waits, so that each line which the rooms below log while they work for the
-//! request names it. A request that is answered without waiting has a span only if it fails: opening one for each read of
-//! cached data would cost more than the read.
+//! A [`Call`] is made when the request is decoded and ends with the reply. All work for the request runs in its span
+//! ([`crate::telemetry::span`]).
 
-use crate::telemetry::{Counters, Operation};
+use crate::telemetry::counters::Requests;
+use crate::telemetry::{Counters, Operation, Span};
 use crate::vfs::{ErrorSource, VfsError};
 use fuser::{Errno, Request};
 use std::sync::Arc;
 use std::time::Instant;
-use tracing::{Level, Span};
+use tracing::Level;
 
 /// A request of the kernel.
 pub(super) struct Call {
-    operation: Operation,
-    ino: u64,
-    /// 0 where the request is for no open file.
-    handle: u64,
-    /// The kernel's number of the request.
-    unique: u64,
-    /// The thread that waits for the reply; 0 where the kernel names none.
-    pub(super) thread: u32,
+    pub(super) span: Span,
     began: Instant,
     counters: Arc<Counters>,
-    span: Span,
 }
 
 impl Call {
-    /// A request that is about this inode, or for a name in this directory.
+    /// A request that is about this inode, or about a name in this directory.
     pub(super) fn new(counters: &Arc<Counters>, operation: Operation, request: &Request, ino: u64) -> Call {
-        Call {
-            operation,
-            ino,
-            handle: 0,
-            unique: request.unique().0,
-            thread: request.pid(),
-            began: Instant::now(),
-            counters: Arc::clone(counters),
-            span: Span::none(),
-        }
+        let span = Span { operation, ino, handle: 0, unique: request.unique().0, thread: request.pid() };
+        Call { span, began: Instant::now(), counters: Arc::clone(counters) }
     }
 
     /// The same for a request on an open file or directory.
-    pub(super) fn on(self, handle: u64) -> Call {
-        Call { handle, ..self }
+    pub(super) fn on(mut self, handle: u64) -> Call {
+        self.span.handle = handle;
+        self
     }
 
-    /// The request cannot be answered at once: counts that, and returns the span that its work runs in.
-    pub(super) fn waits(&mut self) -> Span {
-        self.counters.requests(self.operation).waited.count();
-        self.span = self.open_span();
-        self.span.in_scope(|| tracing::trace!("waits"));
-        self.span.clone()
+    fn requests(&self) -> &Requests {
+        self.counters.requests(self.span.operation)
     }
 
-    fn open_span(&self) -> Span {
-        let Call { operation, ino, handle, unique, thread, .. } = self;
-        // At the level of errors, so that it is there for every line that is logged.
-        tracing::error_span!("request", %operation, ino, fh = handle, unique, pid = thread)
+    /// The request cannot be answered at once.
+    pub(super) fn waits(&self) {
+        self.requests().waited.count();
+        let _entered = self.span.enter();
+        tracing::trace!("waits");
     }
 
     /// The errno for the kernel, after the error was logged with its cause.
     pub(super) fn report(&self, error: &VfsError) -> Errno {
-        let span = if self.span.is_none() { self.open_span() } else { self.span.clone() };
-        let _entered = span.enter();
+        let _entered = self.span.enter();
         let errno = error.errno;
         // The cause of an error from the share says itself what failed on which path.
         let by = match error.source {
@@ -86,15 +66,14 @@ impl Call {
 
     /// The reply was sent, and was this errno.
     pub(super) fn refused(&self, errno: Errno) {
-        self.counters.requests(self.operation).failed.count();
-        self.end(Some(errno));
+        self.requests().failed.count();
+        self.end(Some(errno.code()));
     }
 
-    fn end(&self, errno: Option<Errno>) {
+    fn end(&self, errno: Option<i32>) {
         let took = self.began.elapsed();
-        self.counters.requests(self.operation).latency.record(took);
-        let Call { operation, ino, handle, unique, thread, .. } = self;
-        let errno = errno.map(Errno::code);
-        tracing::trace!(%operation, ino, fh = handle, unique, pid = thread, errno, ?took, "replied");
+        self.requests().latency.record(took);
+        let _entered = self.span.enter();
+        tracing::trace!(errno, ?took, "replied");
     }
 }

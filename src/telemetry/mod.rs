@@ -3,16 +3,19 @@
 //! - [`counters`]: all counters and histograms of a mount, with their names. The only file that names them.
 //! - [`latency`]: how long something took, as a histogram with percentiles.
 //! - [`operation`]: the kernel's requests by name.
+//! - [`span`]: the request that the running code works for; the log adds it to each line.
 //!
 //! One [`Counters`] belongs to a mount and is shared by its rooms: `fuse` counts requests of the kernel, `cache` dirty bytes,
 //! `share` sessions and retries, `wire` frames and round trips. Whoever shows them (the log at the end of a mount) reads
-//! [`Counters::samples`]. The span of a kernel request is opened in `fuse` (`fuse/call.rs`).
+//! [`Counters::samples`]. `fuse/call.rs` begins and ends the span of a request.
 //!
 //! Invariant: counting never fails, waits for no I/O, and keeps a bounded amount of memory (some 200 KiB a mount).
 
 pub mod counters;
 pub mod latency;
 pub mod operation;
+pub mod span;
 
 pub use counters::{Counters, Sample};
 pub use operation::Operation;
+pub use span::Span;

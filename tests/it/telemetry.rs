@@ -52,9 +52,9 @@ fn trace_shows_the_requests_of_the_kernel_and_the_frames_for_them(kind: Kind) {
     fs::write(logged.line.mount.join("file"), secret).unwrap();
     fs::rename(logged.line.mount.join("file"), logged.line.mount.join("renamed")).unwrap();
     let thread = format!("pid={}", nix::unistd::gettid());
-    logged.shows(&["request{operation=create ino=1", &thread, "cifs_fuse::wire", "sent CREATE"]);
+    logged.shows(&["request{operation=create ino=1 fh=0 unique=", &thread, "cifs_fuse::wire", "sent CREATE"]);
     logged.shows(&["received CREATE", "status=STATUS_SUCCESS", "message_id="]);
-    logged.shows(&["replied", "operation=rename ino=1", &thread, "took="]);
+    logged.shows(&["replied", "request{operation=rename ino=1", &thread, "took="]);
     logged.shows(&["sent", "SET_INFO"]);
     for hidden in [PASSWORD, secret] {
         assert_eq!(logged.lines(&[hidden]), Vec::<String>::new());
@@ -68,7 +68,7 @@ fn a_failure_names_the_request_that_it_belongs_to(kind: Kind) {
     logged.line.proxy.stall();
     fails_with(fs::create_dir(logged.line.mount.join("folder")), Errno::TIMEDOUT);
     let thread = format!("pid={}", nix::unistd::gettid());
-    logged.shows(&["WARN request{operation=lookup ino=1 fh=0 unique=", &thread, "errno=110", "folder"]);
+    logged.shows(&[" WARN ", "request{operation=lookup ino=1 fh=0 unique=", &thread, "errno=110", "folder"]);
     logged.line.proxy.forward();
     logged.line.mount.unmount();
 }
