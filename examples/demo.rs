@@ -1,11 +1,11 @@
-//! Shows what the program does, with nothing to set up: a server of its own on a free loopback port,
-//! a few sample files, a mount of them, a file copied there and back.
+//! Shows what the program does, without any setup: starts a server on a free loopback port, shares a few sample files,
+//! mounts them, and copies a file there and back.
 //!
 //!     cargo run --release --example demo            stays mounted until Ctrl-C
 //!     cargo run --release --example demo -- --once  ends at once
 //!
-//! The server is the crate `smb-server`, inside this process. The mount is made by a second process
-//! of this very program, which then is nothing but `cifs-fuse`: see [`mount`].
+//! The server is the crate `smb-server`, inside this process. The mount is made by a second process of this program,
+//! which then behaves as `cifs-fuse`: see [`mount`].
 
 use sha2::{Digest, Sha256};
 use smb_server::{Access, LocalFsBackend, Share, ShutdownHandle, SmbServer};
@@ -24,11 +24,11 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 const USER: &str = "demo";
 const SHARE: &str = "demo";
-/// Set for the process that mounts.
+/// The environment variable that marks the process that mounts.
 const MOUNTING: &str = "CIFS_FUSE_DEMO_MOUNTS";
-/// What is copied there and back, in bytes.
+/// Size of the copied file, in bytes.
 const COPIED: usize = 64 << 20;
-/// Everything here takes less, on any machine.
+/// Time limit of every step. Each one takes less on any machine.
 const LIMIT: Duration = Duration::from_secs(30);
 
 fn main() -> ExitCode {
@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 fn show(once: bool) -> Result<()> {
     let runtime = Runtime::new()?;
-    // Installed first: from here on, Ctrl-C ends this program in order.
+    // Installed first, so that Ctrl-C ends this program cleanly from here on.
     let mut interrupts = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};
         io::Result::Ok((signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?))
@@ -117,19 +117,19 @@ struct Mount {
     log: PathBuf,
 }
 
-/// Mounts as a user would, by a command line, in a second process of this program: a process that
-/// serves a mount must not be the one that reads and writes it.
+/// Mounts as a user would, with a command line, in a second process of this program: a process that serves a mount must
+/// not read or write in it.
 fn mount(url: &str, mountpoint: &Path, password: &str, log: &Path) -> Result<Mount> {
     let mut command = Command::new(env::current_exe()?);
     command.arg(url).arg(mountpoint).args(["--foreground", "--log-level=info"]);
     command.arg(format!("--log-target=file:{}", log.display()));
     command.env(MOUNTING, "1").env("AUTH_USERNAME", USER).env("AUTH_PASSWORD", password);
-    // Out of the reach of the terminal's Ctrl-C, which is for this process.
+    // In a process group of its own, since the terminal's Ctrl-C is meant for this process.
     let mut mount = Mount { process: command.process_group(0).spawn()?, log: log.to_owned() };
     let start = Instant::now();
     while !is_mounted(mountpoint)? {
         if mount.process.try_wait()?.is_some() || start.elapsed() > LIMIT {
-            return Err("there is no mount".into());
+            return Err("the share was not mounted".into());
         }
         thread::sleep(Duration::from_millis(10));
     }
@@ -142,16 +142,16 @@ fn is_mounted(mountpoint: &Path) -> Result<bool> {
 }
 
 impl Mount {
-    /// What the mount's log says about the connection and the buffers.
+    /// The lines of the mount's log about the connection and the buffers.
     fn terms(&self) -> Vec<String> {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines = log.lines().filter(|line| line.contains("connected") || line.contains("buffer"));
-        // Without the time and the module in front, and without what was printed before.
+        // Without the time and the module at the beginning, and without messages printed before.
         let said = |line: &str| line.split_once(": ").map_or(line, |(_, said)| said).to_owned();
         lines.map(|line| line.split_once("terms=").map_or_else(|| said(line), |(_, terms)| terms.to_owned())).collect()
     }
 
-    /// Unmounts, by the signal that systemd sends, too; all data is on the server then.
+    /// Unmounts, with the signal that systemd sends as well. All data is on the server afterwards.
     fn end(mut self) -> Result<()> {
         let pid = rustix::process::Pid::from_child(&self.process);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM)?;
@@ -167,7 +167,7 @@ impl Mount {
     }
 }
 
-/// An error on the way must not leave a mount behind.
+/// An error in one of the steps must not leave a mount behind.
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Ok(None) = self.process.try_wait() {
@@ -178,7 +178,7 @@ impl Drop for Mount {
     }
 }
 
-/// Fills the folder of the share.
+/// Creates the sample files in the share's folder.
 fn samples(files: &Path) -> Result<()> {
     fs::create_dir_all(files.join("photos"))?;
     fs::write(files.join("hello.txt"), "Hello from a share.\n")?;
@@ -208,7 +208,7 @@ fn list(mountpoint: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Copies a file there and back, and compares it with what the server has on its disk.
+/// Copies a file there and back, and compares it with the file on the server's disk.
 fn copy(mountpoint: &Path, files: &Path) -> Result<()> {
     let mut data = vec![0; COPIED];
     File::open("/dev/urandom")?.read_exact(&mut data)?;
@@ -241,7 +241,7 @@ fn checksum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A password for this one run, since everybody on this machine can reach the server.
+/// A password for this run only, since every user of this machine can reach the server.
 fn random_word() -> Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -1,9 +1,10 @@
-# Sourced by the scripts that need programs: says what this machine cannot do, and installs what a bare Debian or Ubuntu lacks without
-# starting any of it. Everything here comes before the build: what is missing is said at once.
+# Sourced by the scripts that need programs. Reports what the host cannot do, and installs the packages that a
+# bare Debian or Ubuntu lacks, without starting their services. All of this is done before the build, so that
+# missing parts are reported at once.
 
-# A shell of an ordinary user may lack these.
+# The PATH of an ordinary user's shell may lack these folders.
 PATH="$PATH:/usr/sbin:/sbin"
-# Asking for a version must not make rustup download a toolchain.
+# A query of the version must not make rustup download a toolchain.
 export RUSTUP_AUTO_INSTALL=0
 
 # as_root COMMAND...: runs it as root.
@@ -11,12 +12,13 @@ as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"
   elif command -v sudo >/dev/null; then sudo "$@"
   else
-    echo "this needs root, and there is no sudo: $*" >&2
+    echo "this command needs root, and sudo is missing: run it as root: $*" >&2
     return 1
   fi
 }
 
-# need WHAT=PACKAGES...: installs the packages of everything that is missing. WHAT is a program, or a pattern of files if it has a slash.
+# need WHAT=PACKAGES...: installs the packages of every WHAT that is missing. WHAT is a program, or a glob of
+# files if it contains a slash.
 need() {
   local pair packages=()
   for pair in "$@"; do
@@ -24,7 +26,7 @@ need() {
   done
   [ ${#packages[@]} -gt 0 ] || return 0
   if ! command -v apt-get >/dev/null; then
-    echo "please install what Debian calls: ${packages[*]}" >&2
+    echo "apt-get is missing: install these packages (Debian's names): ${packages[*]}" >&2
     return 1
   fi
   echo "== installing ${packages[*]}"
@@ -38,7 +40,8 @@ is_there() {
   esac
 }
 
-# install_quietly PACKAGES...: without starting their services (a policy-rc.d that is there for the moment).
+# install_quietly PACKAGES...: installs packages without starting their services. A temporary policy-rc.d
+# prevents the start.
 install_quietly() (
   policy=/usr/sbin/policy-rc.d
   if [ ! -e $policy ]; then
@@ -50,11 +53,11 @@ install_quietly() (
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "$@"
 )
 
-# need_rust: puts a Rust that is new enough first on PATH. Where there is none, says how to get one.
+# need_rust: puts a Rust that is new enough first on PATH. Without one, prints how to install it and fails.
 need_rust() {
   local least folder found=() problem
   least=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
-  # rustup's folder is on the PATH of shells that were started after its installation only.
+  # rustup's folder is on the PATH only of shells that were started after its installation.
   for folder in "$(dirname "$(command -v cargo || echo /none)")" "${CARGO_HOME:-$HOME/.cargo}/bin"; do
     [ -x "$folder/cargo" ] || continue
     problem=$(PATH="$folder:$PATH" rust_problem "$least")
@@ -66,12 +69,13 @@ need_rust() {
   done
   [ ${#found[@]} -gt 0 ] || found=("cargo is missing")
   printf '%s\n' "${found[@]}" | sort -u >&2
-  echo "Rust $least or newer is needed. This line installs it for you, in your home folder:" >&2
+  echo "Rust $least or newer is needed. This line installs it in your home folder:" >&2
   echo "  $(rust_installation)" >&2
   return 1
 }
 
-# rust_problem LEAST: what is wrong with the cargo and the rustc on PATH; nothing if both are new enough.
+# rust_problem LEAST: prints what is wrong with the cargo and the rustc on PATH; nothing if both are new
+# enough.
 rust_problem() {
   local program said version
   for program in cargo rustc; do
@@ -87,7 +91,7 @@ rust_problem() {
   done
 }
 
-# rust_installation: one line that installs a Rust that is new enough.
+# rust_installation: prints one line that installs a Rust that is new enough.
 rust_installation() {
   local rustup sudo="" curl=""
   rustup=$(PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin" command -v rustup) || rustup=
@@ -100,10 +104,10 @@ rust_installation() {
   echo "${curl}curl --proto '=https' -sSf https://sh.rustup.rs | sh -s -- -y --profile minimal"
 }
 
-# need_fuse: makes /dev/fuse usable for every user, as udev does.
+# need_fuse: makes /dev/fuse usable for every user, as udev does. Fails with the remedy if that is impossible.
 need_fuse() {
   if [ ! -e /dev/fuse ] && ! { command -v modprobe >/dev/null && as_root modprobe fuse && [ -e /dev/fuse ]; }; then
-    echo "there is no /dev/fuse. On a machine of its own: modprobe fuse. A container must be given it: --device /dev/fuse --cap-add SYS_ADMIN" >&2
+    echo "/dev/fuse is missing. On a host, run: modprobe fuse. Start a container with: --device /dev/fuse --cap-add SYS_ADMIN" >&2
     return 1
   fi
   if [ "$(stat -c %a /dev/fuse)" != 666 ]; then
@@ -111,17 +115,17 @@ need_fuse() {
     as_root chmod 666 /dev/fuse
   fi
   if ! (: <>/dev/fuse) 2>/dev/null; then
-    echo "/dev/fuse is there and cannot be opened: the kernel has no FUSE (modprobe fuse), or a container may not use it (--device /dev/fuse)" >&2
+    echo "/dev/fuse cannot be opened. If the kernel has no FUSE, run: modprobe fuse. Start a container with: --device /dev/fuse" >&2
     return 1
   fi
-  # CAP_SYS_ADMIN is capability 21; where even root cannot have it, nothing can be mounted.
+  # CAP_SYS_ADMIN is capability 21. If it is not in the bounding set, even root cannot mount.
   if (((0x$(sed -n 's/^CapBnd:\s*//p' /proc/self/status) >> 21 & 1) == 0)); then
-    echo "nothing can be mounted here: CAP_SYS_ADMIN is missing. A container must be given it: --cap-add SYS_ADMIN" >&2
+    echo "mounting is impossible: CAP_SYS_ADMIN is missing. Start a container with: --cap-add SYS_ADMIN" >&2
     return 1
   fi
 }
 
-# need_fuse_control: makes FUSE connections abortable, as systemd does.
+# need_fuse_control: mounts the FUSE control file system, as systemd does, so that connections can be aborted.
 need_fuse_control() {
   if ! mountpoint -q /sys/fs/fuse/connections; then
     echo "== mount -t fusectl /sys/fs/fuse/connections"
@@ -129,7 +133,7 @@ need_fuse_control() {
   fi
 }
 
-# need_open_folder: makes temporary files where every user can reach them, since some tests run as another user.
+# need_open_folder: sets TMPDIR to a folder that every user can enter, because some tests run as another user.
 need_open_folder() {
   local folder
   for folder in "${TMPDIR:-/tmp}" /tmp /var/tmp; do
@@ -142,7 +146,7 @@ need_open_folder() {
   return 1
 }
 
-# every_user_may_enter FOLDER: whether every user may enter it and all above it.
+# every_user_may_enter FOLDER: succeeds if every user may enter the folder and all folders above it.
 every_user_may_enter() {
   local folder
   folder=$(readlink -e "$1") || return 1

@@ -1,27 +1,28 @@
-//! The C library's allocator, kept from holding much more than is in use.
+//! Limits on the C library's allocator, so that it holds little more memory than is in use.
 //!
-//! What glibc does by itself is made for other programs: each thread gets an arena, and what is freed in one is of no use
-//! for another, so that a cache that is filled by one thread and then by another takes twice its size. And holes in the
-//! middle of an arena go back to the system only when that is asked for.
+//! The defaults of glibc suit other programs. Each thread gets an arena, and memory freed in one arena is not reused by
+//! another: a cache filled first by one thread and then by another would need twice its size. Holes in the middle of an
+//! arena return to the system only on request.
 
 use std::time::Duration;
 
-/// How often it is looked at.
+/// Time between two checks of the free memory.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// Free memory that is left to it, in bytes: it is about to be used again.
+/// Free memory, in bytes, above which the allocator is trimmed. Up to this much is expected to be used again soon;
+/// trimming leaves half of it.
 const SPARE: u32 = 16 << 20;
 
-/// One arena for all threads: to be called before there are others. The large majority of allocations is small and comes
-/// from a thread's own list; the others are as many as there are frames, for which one lock is enough.
+/// Limits the allocator to one arena for all threads. Must be called before the first thread is started. One arena is
+/// enough: most allocations are small and come from a per-thread cache, and the others are as rare as frames.
 pub fn use_one_arena() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it sets a parameter of the allocator, and touches no memory of anybody.
+    // SAFETY: it sets a parameter of the allocator and touches no other memory.
     if unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) } == 0 {
-        tracing::debug!("the allocator takes no limit for its arenas");
+        tracing::debug!("the allocator does not support a limit of its arenas");
     }
 }
 
-/// Gives back free memory that is more than is going to be used soon, for ever.
+/// Returns free memory above 16 MiB to the system, twice a second. Never ends.
 pub async fn give_back() {
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -31,10 +32,10 @@ pub async fn give_back() {
     }
 }
 
-/// Free memory that the allocator holds, in bytes, up to 4 GiB.
+/// Free memory that the allocator holds, in bytes, modulo 4 GiB; 0 on other C libraries than glibc.
 fn free() -> u32 {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it only counts. `mallinfo2`, which has wider fields, is not in every glibc that is in use.
+    // SAFETY: it only counts. `mallinfo2`, whose fields are wider, is missing from older glibc versions still in use.
     return unsafe { libc::mallinfo() }.fordblks.cast_unsigned();
     #[cfg(not(target_env = "gnu"))]
     return 0;
@@ -42,7 +43,7 @@ fn free() -> u32 {
 
 fn trim() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: only memory that is free is given back.
+    // SAFETY: only free memory is returned to the system.
     unsafe {
         libc::malloc_trim(SPARE as usize / 2)
     };

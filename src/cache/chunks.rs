@@ -1,9 +1,9 @@
-//! What is kept: chunks of files, each with the segments of it that were read.
+//! The clean data of all files: chunks, each with the segments of it that were read.
 //!
-//! A small piece of data is kept in pages of its own, one segment each: so it keeps nothing alive that it came with,
-//! and what it takes is known.
+//! Data of up to 64 KiB is copied into pages of a pool, one segment per page. So a small segment does not keep the
+//! frame alive that it arrived in, and its memory is known exactly.
 //!
-//! Invariant: [`ChunkMap::used`] is the sum of what all segments and their chunks are charged.
+//! Invariant: [`ChunkMap::used`] is the sum of the charges of all segments and chunks.
 
 use super::pool::{PAGE, PagePool};
 use bytes::Bytes;
@@ -11,36 +11,36 @@ use lru::LruCache;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// A segment's charge beyond its bytes: its place in the map, and what counts its users.
+/// Charge of a segment beyond its data, in bytes: its entry in the map and its reference count.
 const SEGMENT_OVERHEAD: u64 = 128;
-/// A chunk's charge beyond its segments: its places in the maps, and room for some segments.
+/// Charge of a chunk beyond its segments, in bytes: its entries in the maps, and room for a few segments.
 const CHUNK_OVERHEAD: u64 = 640;
-/// Data up to this size is kept in pages, in bytes.
+/// Data up to this size is copied into pages of the pool, in bytes.
 const SMALL: usize = 64 * 1024;
-/// A piece up to this size is kept by itself, rather than in a page of which most is empty.
+/// A piece up to this size gets an allocation of its own, in bytes: a pool page would stay mostly empty.
 const TINY: usize = 1024;
 
-/// A file, by a number that no other file ever has.
+/// A file, by a number that is never used for another file.
 pub type FileKey = u64;
 type ChunkKey = (FileKey, u64);
 
-/// The segments of one chunk by the offset in the file where they begin. They do not overlap.
+/// The segments of one chunk, by the file offset where they begin. They do not overlap.
 type Segments = BTreeMap<u64, Bytes>;
 
-/// Cached bytes of all files.
+/// The cached bytes of all files.
 #[derive(Debug)]
 pub struct ChunkMap {
-    /// The grid, in bytes.
+    /// Size of a grid cell, in bytes.
     chunk: u64,
     used: u64,
     chunks: LruCache<ChunkKey, Segments>,
-    /// The same keys in order, to find those of a file.
+    /// The same keys in order, to find the chunks of a file.
     keys: BTreeSet<ChunkKey>,
     pool: PagePool,
 }
 
 impl ChunkMap {
-    /// An empty map on a grid of `chunk` bytes, for about `limit` bytes.
+    /// An empty map on a grid of `chunk` bytes. `limit`, in bytes, is the address space reserved for pool pages.
     pub fn new(chunk: u32, limit: u64) -> ChunkMap {
         ChunkMap {
             chunk: u64::from(chunk.max(1)),
@@ -51,7 +51,7 @@ impl ChunkMap {
         }
     }
 
-    /// The most that keeping this data is charged, in bytes.
+    /// Upper bound of the charge for caching this data, in bytes.
     pub fn most(offset: u64, data: &Bytes) -> u64 {
         CHUNK_OVERHEAD + pieces(offset, data.len()).map(|piece| charge_for(piece.len())).sum::<u64>()
     }
@@ -61,13 +61,13 @@ impl ChunkMap {
         self.chunk
     }
 
-    /// What is kept at present, in bytes with their overhead.
+    /// The charge of everything cached at present, in bytes: data and overhead.
     pub fn used(&self) -> u64 {
         self.used
     }
 
-    /// The cached bytes at `offset`, at most up to `end` and to the end of their segment; `None` if
-    /// the byte at `offset` is not cached. The chunk counts as used.
+    /// The cached bytes at `offset`, up to `end` or the end of their segment; `None` if the byte at `offset` is not
+    /// cached. Marks the chunk as recently used.
     pub fn get(&mut self, file: FileKey, offset: u64, end: u64) -> Option<Bytes> {
         let segments = self.chunks.get(&(file, offset / self.chunk))?;
         let (start, data) = segments.range(..=offset).next_back()?;
@@ -76,13 +76,13 @@ impl ChunkMap {
         (from < until).then(|| data.slice(from as usize..until as usize))
     }
 
-    /// Where the next segment begins in the chunk of `offset`, after `offset`.
+    /// The start of the next segment after `offset`, within the chunk of `offset`.
     pub fn next_segment(&self, file: FileKey, offset: u64) -> Option<u64> {
         let segments = self.chunks.peek(&(file, offset / self.chunk))?;
         segments.range(offset + 1..).next().map(|(start, _)| *start)
     }
 
-    /// Keeps bytes that lie within one chunk, small ones as a copy. Segments that they overlap are dropped.
+    /// Caches bytes that lie within one chunk, small ones as a copy. Segments that overlap them are dropped.
     pub fn insert(&mut self, file: FileKey, offset: u64, data: Bytes) {
         if data.is_empty() {
             return;
@@ -102,7 +102,7 @@ impl ChunkMap {
         }
     }
 
-    /// Drops the chunk that was not used for longest; whether there was one.
+    /// Drops the chunk that is first in eviction order. Returns whether there was one.
     pub fn evict(&mut self) -> bool {
         let Some((key, segments)) = self.chunks.pop_lru() else { return false };
         self.keys.remove(&key);
@@ -110,14 +110,14 @@ impl ChunkMap {
         true
     }
 
-    /// These chunks were read to their end, and go before any other.
+    /// Moves chunks that were read to their end to the front of the eviction order.
     pub fn pass(&mut self, file: FileKey, chunks: Range<u64>) {
         for index in chunks {
             self.chunks.demote(&(file, index));
         }
     }
 
-    /// Drops every segment that has a byte in `range`.
+    /// Drops every segment that overlaps `range`.
     pub fn invalidate(&mut self, file: FileKey, range: Range<u64>) {
         if range.is_empty() {
             return;
@@ -146,13 +146,14 @@ fn charge_of(segments: &Segments) -> u64 {
     segments.values().map(|data| charge_for(data.len())).sum()
 }
 
-/// What a segment of so many bytes is charged.
+/// The charge of a segment of `length` bytes, in bytes.
 fn charge_for(length: usize) -> u64 {
     let taken = if (TINY + 1..PAGE).contains(&length) { PAGE } else { length };
     taken as u64 + SEGMENT_OVERHEAD
 }
 
-/// How `length` bytes at `offset` of a file are cut into segments: a small piece at the boundaries of pages.
+/// How `length` bytes at `offset` of a file are cut into segments: small data at page boundaries, large data not at
+/// all.
 fn pieces(offset: u64, length: usize) -> impl Iterator<Item = Range<usize>> {
     let page = PAGE as u64;
     let first = if length <= SMALL { (page - offset % page) as usize } else { length };
@@ -164,7 +165,7 @@ fn pieces(offset: u64, length: usize) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// A copy of a piece that is no longer than a page.
+/// A copy of a piece that is no longer than a page, in an allocation of its own or in a pool page.
 fn small(pool: &PagePool, piece: &Bytes) -> Bytes {
     if piece.len() <= TINY { Bytes::copy_from_slice(piece) } else { pool.copy(piece) }
 }
@@ -186,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_kept_is_found() {
+    fn inserted_bytes_are_found_again() {
         let mut chunks = map();
         let kept = data(50, 7);
         chunks.insert(1, 120, kept.clone());
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn much_data_is_kept_without_a_copy_and_a_little_does_not_keep_what_it_came_with() {
+    fn large_data_is_not_copied_and_small_data_does_not_keep_its_frame_alive() {
         let mut chunks = ChunkMap::new(1 << 20, 1 << 20);
         let much = data(SMALL + 1, 7);
         chunks.insert(1, 0, much.clone());
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chunk_not_used_for_longest_goes_first() {
+    fn the_least_recently_used_chunk_is_evicted_first() {
         let mut chunks = map();
         for index in 0..3 {
             chunks.insert(1, index * 100, data(100, 0));
@@ -241,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stream_has_passed_goes_before_what_is_older() {
+    fn a_chunk_that_a_stream_has_passed_is_evicted_before_older_ones() {
         let mut chunks = map();
         for index in 0..4 {
             chunks.insert(1, index * 100, data(100, 0));
@@ -252,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_when_all_is_evicted() {
+    fn nothing_is_charged_when_all_chunks_are_evicted() {
         let mut chunks = map();
         chunks.insert(1, 0, data(100, 0));
         assert!(chunks.evict() && !chunks.evict());
@@ -260,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_drops_what_it_touches_and_no_more() {
+    fn a_write_drops_the_segments_it_overlaps_and_no_others() {
         let mut chunks = map();
         chunks.insert(1, 0, data(50, 0));
         chunks.insert(1, 50, data(50, 0));
@@ -298,9 +299,9 @@ mod tests {
     }
 
     proptest! {
-        /// Each byte that is found is the byte that was put there last, and the sum is right.
+        /// Each byte found is the byte inserted last, and the total charge is correct.
         #[test]
-        fn nothing_wrong_is_found_and_all_is_counted(operations in proptest::collection::vec(operation(), 1..200)) {
+        fn only_inserted_bytes_are_found_and_all_charged(operations in proptest::collection::vec(operation(), 1..200)) {
             let mut chunks = map();
             let mut model: HashMap<(u64, u64), u8> = HashMap::new();
             for (number, operation) in operations.into_iter().enumerate() {

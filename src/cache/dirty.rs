@@ -1,33 +1,32 @@
-//! What programs wrote to one file and the server does not have yet.
+//! The dirty bytes of one file: written by programs, not yet on the server.
 //!
-//! Written bytes are put together to extents on the grid of the write buffer size. An extent that
-//! reaches the end of its chunk is complete and can be sent; the others are when somebody asks for all
-//! ([`Dirty::send_all`]). What was taken to be sent is in flight until [`Dirty::done`], and stays readable.
+//! Written bytes are merged into extents on the grid of the write buffer size. An extent that reaches the end of its
+//! chunk is complete and can be sent; an incomplete one is sent only after [`Dirty::send_all`]. Bytes returned by
+//! [`Dirty::take`] are in flight until [`Dirty::done`], and can be read until then.
 //!
-//! Invariants: extents do not overlap each other. Nothing is sent that overlaps what is in flight, so
-//! that the server has the last written bytes in the end. Each byte counts once while it is an extent
-//! and once while it is in flight.
+//! Invariants: extents do not overlap each other. No bytes are sent while older bytes of the same range are in flight,
+//! so the server ends with the bytes written last. Each byte counts once while in an extent and once while in flight.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-/// The dirty bytes of one file. `K` is what they were written through.
+/// The dirty bytes of one file. `K` identifies what they were written through.
 #[derive(Debug)]
 pub struct Dirty<K> {
-    /// The grid, in bytes.
+    /// Size of a grid cell, in bytes.
     chunk: u64,
-    /// By the offset in the file. None crosses a chunk's boundary.
+    /// The extents by file offset. None crosses a chunk boundary.
     extents: BTreeMap<u64, Extent<K>>,
     flights: Vec<Flight>,
-    /// Chunks with an extent that reaches their end.
+    /// Chunks with an extent that reaches the end of the chunk.
     complete: BTreeSet<u64>,
     extent_bytes: u64,
     flight_bytes: u64,
     next_job: u64,
-    /// Raised by [`Dirty::send_all`].
+    /// Generation of new extents; incremented by [`Dirty::send_all`].
     generation: u64,
-    /// Extents of generations before this are sent, complete or not.
+    /// Extents of generations below this are sent, complete or not.
     due: u64,
     /// The number of extents by the generation of their oldest byte.
     generations: BTreeMap<u64, usize>,
@@ -48,23 +47,23 @@ struct Flight {
     generation: u64,
 }
 
-/// Bytes to send now.
+/// Bytes to send in one WRITE.
 #[derive(Debug)]
 pub struct Job<K> {
-    /// For [`Dirty::done`].
+    /// The number to pass to [`Dirty::done`].
     pub number: u64,
-    /// Where they belong in the file.
+    /// Offset in the file, in bytes.
     pub offset: u64,
-    /// The bytes: no more than a chunk.
+    /// The bytes, at most one chunk.
     pub data: Bytes,
-    /// What they were written through last.
+    /// What the last of the bytes were written through.
     pub by: K,
-    /// Nothing else is dirty.
+    /// Whether these are the only dirty bytes of the file.
     pub last: bool,
 }
 
 impl<K: Clone> Dirty<K> {
-    /// Nothing dirty, on a grid of `chunk` bytes.
+    /// An empty map on a grid of `chunk` bytes.
     pub fn new(chunk: u32) -> Dirty<K> {
         Dirty {
             chunk: u64::from(chunk.max(1)),
@@ -80,24 +79,24 @@ impl<K: Clone> Dirty<K> {
         }
     }
 
-    /// All dirty bytes, those in flight among them.
+    /// The number of dirty bytes, including those in flight.
     pub fn bytes(&self) -> u64 {
         self.extent_bytes + self.flight_bytes
     }
 
-    /// Whether the server has everything.
+    /// Whether the server has everything: nothing is dirty or in flight.
     pub fn is_clean(&self) -> bool {
         self.extents.is_empty() && self.flights.is_empty()
     }
 
-    /// Whether a byte of `range` is dirty.
+    /// Whether a byte of `range` is dirty or in flight.
     pub fn touches(&self, range: &Range<u64>) -> bool {
         let before_end = self.extents.range(..range.end).next_back();
         before_end.is_some_and(|(start, extent)| start + extent.data.len() as u64 > range.start)
             || self.flights.iter().any(|flight| flight.overlaps(range))
     }
 
-    /// The bytes of `range`, if all of them are dirty, and in one piece.
+    /// The bytes of `range`, if all of them are dirty in one extent or in one flight.
     pub fn covered(&self, range: &Range<u64>) -> Option<Bytes> {
         let slice = |start: u64, range: &Range<u64>| (range.start - start) as usize..(range.end - start) as usize;
         if let Some((start, extent)) = self.extents.range(..range.end).next_back()
@@ -113,7 +112,7 @@ impl<K: Clone> Dirty<K> {
         Some(flight.data.slice(slice(flight.offset, range)))
     }
 
-    /// A program wrote. Answers by how many bytes there is more that is dirty.
+    /// Adds bytes that a program wrote. Returns by how many bytes the extents grew.
     pub fn write(&mut self, offset: u64, data: &[u8], by: &K) -> u64 {
         let before = self.extent_bytes;
         let mut at = 0;
@@ -127,7 +126,7 @@ impl<K: Clone> Dirty<K> {
         self.extent_bytes - before
     }
 
-    /// All that is dirty now is to be sent, complete or not. The mark is for [`Dirty::is_sent`].
+    /// Marks everything dirty at present as due, complete or not. The returned mark is for [`Dirty::is_sent`].
     pub fn send_all(&mut self) -> u64 {
         let mark = self.generation;
         self.generation += 1;
@@ -135,13 +134,13 @@ impl<K: Clone> Dirty<K> {
         mark
     }
 
-    /// Whether the server has answered for all that was dirty at the mark.
+    /// Whether the server has answered for everything that was dirty at the mark.
     pub fn is_sent(&self, mark: u64) -> bool {
         self.generations.range(..=mark).next().is_none() && self.flights.iter().all(|flight| flight.generation > mark)
     }
 
-    /// The next bytes to send, if any may be while no more than `window` bytes are in flight. One job is
-    /// always possible.
+    /// The next bytes to send, if there are any and no more than `window` bytes would be in flight. With nothing in
+    /// flight, one job is returned whatever its size.
     pub fn take(&mut self, window: u64) -> Option<Job<K>> {
         let start = self.next_start()?;
         let run = self.run_from(start);
@@ -158,7 +157,8 @@ impl<K: Clone> Dirty<K> {
         Some(Job { number, offset: run.start, data, by, last })
     }
 
-    /// The server has answered a job, in whatever way. The bytes that are no longer dirty.
+    /// Removes a job from flight when the server has answered it, with success or not. Returns the number of bytes that
+    /// are no longer dirty; 0 if the job is unknown.
     pub fn done(&mut self, number: u64) -> u64 {
         let Some(index) = self.flights.iter().position(|flight| flight.number == number) else { return 0 };
         let flight = self.flights.swap_remove(index);
@@ -195,7 +195,7 @@ impl<K: Clone> Dirty<K> {
         }
     }
 
-    /// Takes from the extents after the one at `own` what lies before `end`.
+    /// Removes the bytes before `end` from the extents that begin after `own`.
     fn cut(&mut self, own: u64, end: u64) {
         while let Some((start, length)) =
             self.extents.range(own + 1..end).next().map(|(start, extent)| (*start, extent.data.len() as u64))
@@ -204,7 +204,7 @@ impl<K: Clone> Dirty<K> {
             self.uncount(extent.generation);
             self.extent_bytes -= length.min(end - start);
             if start + length > end {
-                // A copy, since a part would keep the whole.
+                // A copy, since a slice would keep the whole allocation.
                 extent.data = BytesMut::from(&extent.data[(end - start) as usize..]);
                 self.count(extent.generation);
                 self.extents.insert(end, extent);
@@ -212,7 +212,7 @@ impl<K: Clone> Dirty<K> {
         }
     }
 
-    /// Where the next extent begins that may be sent.
+    /// The start of the next run of extents that may be sent.
     fn next_start(&self) -> Option<u64> {
         let free = |start: u64| {
             let run = self.run_from(start);
@@ -227,7 +227,7 @@ impl<K: Clone> Dirty<K> {
         complete.chain(due.map(|(start, _)| *start)).find(|start| free(*start))
     }
 
-    /// The first of the adjacent extents in the chunk that end with the one at `start`.
+    /// The start of the run of adjacent extents in the chunk that ends with the extent at `start`.
     fn run_start(&self, start: u64) -> u64 {
         let mut first = start;
         for (at, extent) in self.extents.range(start / self.chunk * self.chunk..start).rev() {
@@ -239,7 +239,7 @@ impl<K: Clone> Dirty<K> {
         first
     }
 
-    /// The adjacent extents in one chunk that begin with the one at `start`.
+    /// The range of the run of adjacent extents in one chunk that begins with the extent at `start`.
     fn run_from(&self, start: u64) -> Range<u64> {
         let mut end = start;
         for (at, extent) in self.extents.range(start..(start / self.chunk + 1) * self.chunk) {
@@ -251,7 +251,8 @@ impl<K: Clone> Dirty<K> {
         start..end
     }
 
-    /// Takes the extents of a run out: their bytes, what wrote the last of them, and the oldest generation.
+    /// Removes the extents of a run. Returns their bytes, what the last extent was written through, and the oldest
+    /// generation.
     fn gather(&mut self, run: Range<u64>) -> Option<(Bytes, K, u64)> {
         let first = self.extents.remove(&run.start)?;
         self.uncount(first.generation);
@@ -266,7 +267,8 @@ impl<K: Clone> Dirty<K> {
         if run.end.is_multiple_of(self.chunk) {
             self.complete.remove(&(run.start / self.chunk));
         }
-        // What is in flight is charged for its copy in the frame, and leaves no room to grow into.
+        // The second charged byte of a byte in flight is for its copy in the frame, so the buffer must have no unused
+        // capacity.
         let is_tight = data.capacity() - data.len() <= data.len() / 8;
         let data = if is_tight { data.freeze() } else { Bytes::copy_from_slice(&data) };
         Some((data, by, generation))
@@ -287,13 +289,14 @@ impl<K: Clone> Dirty<K> {
 }
 
 impl<K> Extent<K> {
-    /// Overwrites from `at` on, and grows as far as need be. `room` is what it can become at most.
+    /// Overwrites from `at` on and grows as needed. `room` is the maximum length, in bytes.
     fn put(&mut self, at: usize, data: &[u8], room: usize) {
         let (inside, beyond) = data.split_at(data.len().min(self.data.len() - at));
         self.data[at..at + inside.len()].copy_from_slice(inside);
         let needed = at + data.len();
         if self.data.capacity() < needed {
-            // Twice as much, for the next appends: as much as a dirty byte is charged. Never beyond the chunk's end.
+            // Doubles the buffer for the next appends, as the charge of a dirty byte allows, but never beyond the
+            // chunk's end.
             self.data.reserve((2 * needed).min(room) - self.data.len());
         }
         self.data.extend_from_slice(beyond);

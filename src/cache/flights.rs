@@ -1,8 +1,8 @@
-//! What is being read at this moment.
+//! The READs in flight of a cache.
 //!
-//! A flight is one READ under way. Whoever begins it leads it; others who want bytes of its range
-//! wait for its outcome. When a range is invalidated, the flights over it are no longer joined and
-//! what they bring is not kept, since it may have been read before the change.
+//! A flight is one READ. The reader that begins it leads it; other readers of bytes in its range wait for its outcome.
+//! When a range is invalidated, the flights over it leave the list: no reader joins them any more, and their data is
+//! not cached, since it may have been read before the change.
 //!
 //! Invariant: a flight is listed from [`Flights::begin`] until it ends, is abandoned or is invalidated.
 
@@ -12,10 +12,10 @@ use std::collections::HashMap;
 use std::ops::Range;
 use tokio::sync::watch;
 
-/// What a flight brought. `None` until it has.
+/// The result of a flight; `None` while it is in flight.
 pub type Outcome<E> = Option<Result<Bytes, E>>;
 
-/// Flights by file.
+/// The flights of all files, by file.
 #[derive(Debug)]
 pub struct Flights<E> {
     files: HashMap<FileKey, Vec<Flight<E>>>,
@@ -29,19 +29,20 @@ struct Flight<E> {
     outcome: watch::Receiver<Outcome<E>>,
 }
 
-/// A flight as its leader has it.
+/// A flight as its leader holds it.
 #[derive(Debug)]
 pub struct Lead<E> {
-    /// Whose data is read.
+    /// The file that is read.
     pub file: FileKey,
-    /// What is read.
+    /// The range that is read, in bytes.
     pub range: Range<u64>,
     number: u64,
     outcome: watch::Sender<Outcome<E>>,
 }
 
 impl<E> Lead<E> {
-    /// Tells all who wait. Without it they learn from the drop that the flight was abandoned.
+    /// Sends the outcome to all waiters. If the lead is dropped instead, they see the closed channel: the flight was
+    /// abandoned.
     pub fn tell(self, outcome: Result<Bytes, E>) {
         self.outcome.send_replace(Some(outcome));
     }
@@ -54,18 +55,18 @@ impl<E> Default for Flights<E> {
 }
 
 impl<E> Flights<E> {
-    /// The flight that will bring the byte at `offset`: where it began, and where its outcome comes.
+    /// The flight whose range contains `offset`: the offset where it begins, and the receiver of its outcome.
     pub fn over(&self, file: FileKey, offset: u64) -> Option<(u64, watch::Receiver<Outcome<E>>)> {
         let flight = self.files.get(&file)?.iter().find(|flight| flight.range.contains(&offset))?;
         Some((flight.range.start, flight.outcome.clone()))
     }
 
-    /// Where the next flight begins after `offset`.
+    /// The start of the first flight that begins after `offset`.
     pub fn next_after(&self, file: FileKey, offset: u64) -> Option<u64> {
         self.files.get(&file)?.iter().map(|flight| flight.range.start).filter(|start| *start > offset).min()
     }
 
-    /// A new flight.
+    /// Lists a new flight and returns its lead.
     pub fn begin(&mut self, file: FileKey, range: Range<u64>) -> Lead<E> {
         let (sender, outcome) = watch::channel(None);
         self.next += 1;
@@ -73,8 +74,7 @@ impl<E> Flights<E> {
         Lead { file, range, number: self.next, outcome: sender }
     }
 
-    /// Takes a flight off the list. Says whether it was still there, so that what it brought is as
-    /// the file is now.
+    /// Removes a flight from the list. Returns whether it was still listed: only then its data is current.
     pub fn end(&mut self, lead: &Lead<E>) -> bool {
         let Some(flights) = self.files.get_mut(&lead.file) else { return false };
         let before = flights.len();
@@ -86,7 +86,7 @@ impl<E> Flights<E> {
         was_there
     }
 
-    /// What flights over `range` bring is out of date.
+    /// Removes the flights that overlap `range`: their data is out of date.
     pub fn invalidate(&mut self, file: FileKey, range: &Range<u64>) {
         if let Some(flights) = self.files.get_mut(&file) {
             flights.retain(|flight| flight.range.end <= range.start || range.end <= flight.range.start);
@@ -96,7 +96,7 @@ impl<E> Flights<E> {
         }
     }
 
-    /// Whether nothing is being read.
+    /// Whether no READ is in flight.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalidated_flight_is_joined_by_nobody_and_ends_unkept() {
+    fn an_invalidated_flight_is_not_joined_and_its_data_is_not_cached() {
         let mut flights = Flights::<()>::default();
         let touched = flights.begin(1, 100..200);
         let beside = flights.begin(1, 200..300);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_wait_learn_that_their_leader_is_gone() {
+    fn waiters_are_woken_when_the_leader_of_their_flight_is_dropped() {
         let mut flights = Flights::<()>::default();
         let lead = flights.begin(1, 0..10);
         let (_, outcome) = flights.over(1, 0).unwrap();

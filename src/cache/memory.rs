@@ -1,38 +1,38 @@
-//! The memory of the cache under one limit: what is kept, what is dirty, and what is in flight.
+//! The memory of the cache under one limit: clean, dirty and in-flight bytes.
 //!
-//! Clean data gives way to the rest. READs that somebody waits for, READs ahead and writes each find
-//! room or not; who finds none waits until something lands, or does without.
+//! Clean data is evicted for the rest. READs that a reader waits for, READs ahead, and writes each reserve memory
+//! before they begin. A caller that gets none waits until memory is released, or continues without caching.
 //!
-//! Invariant: clean, dirty and in-flight bytes together never exceed the limit.
+//! Invariant: the charges of clean, dirty and in-flight bytes together never exceed the limit.
 
 use super::chunks::{ChunkMap, FileKey};
 use bytes::Bytes;
 
-/// What a dirty byte is charged: while it waits to be sent, for the room that its extent has to grow; and in flight, for
-/// the copy of it in the frame that is signed or encrypted.
+/// Charge per dirty byte, in bytes. While it waits to be sent, the second byte covers the room its extent has to grow;
+/// in flight, the copy in the frame that is signed or encrypted.
 const DIRTY_CHARGE: u64 = 2;
 
 /// The memory of a cache.
 #[derive(Debug)]
 pub struct Memory {
     limit: u64,
-    /// The charge of bytes that were written by programs, and that the server has not confirmed yet.
+    /// Charge of the bytes that programs wrote and the server has not acknowledged yet.
     dirty: u64,
-    /// Bytes that READs under way will bring.
+    /// Bytes reserved for READs in flight.
     flying: u64,
-    /// Bytes that are in use elsewhere, no more than half of the limit.
+    /// Bytes in use elsewhere in the process that count against the limit; at most half of it.
     elsewhere: u64,
-    /// What is kept.
+    /// The clean data.
     pub chunks: ChunkMap,
 }
 
 impl Memory {
-    /// Empty, with chunks of `chunk` bytes and room for `limit` bytes.
+    /// An empty budget of `limit` bytes, with chunks of `chunk` bytes.
     pub fn new(chunk: u32, limit: u64) -> Memory {
         Memory { limit, dirty: 0, flying: 0, elsewhere: 0, chunks: ChunkMap::new(chunk, limit) }
     }
 
-    /// All that is in use, in bytes.
+    /// The charge of everything in use, in bytes.
     pub fn used(&self) -> u64 {
         self.chunks.used() + self.dirty + self.flying
     }
@@ -42,19 +42,20 @@ impl Memory {
         self.dirty / DIRTY_CHARGE
     }
 
-    /// So many bytes are in use elsewhere in the process: clean data gives way to them, down to half of the limit.
+    /// Sets the number of bytes in use elsewhere in the process. Clean data is evicted for them, down to half of the
+    /// limit.
     pub fn share_with(&mut self, bytes: u64) {
         self.elsewhere = bytes.min(self.limit / 2);
         while self.used() > self.room() && self.chunks.evict() {}
     }
 
-    /// What there is room for here.
+    /// The bytes available to the cache.
     fn room(&self) -> u64 {
         self.limit - self.elsewhere
     }
 
-    /// A READ begins that somebody waits for: whether there is room. One READ alone always has it, so
-    /// that a small limit makes things slow rather than impossible.
+    /// Reserves memory for a READ that a reader waits for. Returns whether there was enough. With nothing dirty or in
+    /// flight a READ always gets its memory, so that a small limit makes reading slow but not impossible.
     #[must_use]
     pub fn take_off(&mut self, bytes: u64) -> bool {
         let bytes = self.bounded(bytes);
@@ -64,34 +65,34 @@ impl Memory {
         }
     }
 
-    /// A READ begins that nobody waits for yet: whether there is room, with half of the limit left to
+    /// Reserves memory for a READ ahead. Returns whether there was enough while half of the limit stays free for
     /// others.
     #[must_use]
     pub fn take_off_ahead(&mut self, bytes: u64) -> bool {
         self.flying + self.dirty + bytes <= self.limit / 2 && self.take_off(bytes)
     }
 
-    /// A READ of so many bytes has ended.
+    /// Releases the memory of a READ of `bytes` bytes that has ended.
     pub fn land(&mut self, bytes: u64) {
         self.flying = self.flying.saturating_sub(self.bounded(bytes));
     }
 
-    /// What one READ counts for: no more than half of the limit, so that each finds room in the end.
+    /// The charge of one READ, in bytes: at most half of the limit, so that every READ fits in the end.
     fn bounded(&self, bytes: u64) -> u64 {
         bytes.min(self.limit / 2)
     }
 
-    /// Whether there can ever be room for a write of so many bytes.
+    /// Whether a write of `bytes` bytes can ever get its memory.
     pub fn could_hold_dirty(&self, bytes: u64) -> bool {
         bytes.saturating_mul(DIRTY_CHARGE) <= self.dirty_limit().min(self.room())
     }
 
-    /// Writes leave a quarter of the limit to reads.
+    /// The limit for dirty bytes: a quarter of the memory is left to reads.
     fn dirty_limit(&self) -> u64 {
         self.limit - self.limit / 4
     }
 
-    /// A program writes: whether there is room for it.
+    /// Reserves memory for bytes that become dirty. Returns whether there was enough.
     #[must_use]
     pub fn reserve_dirty(&mut self, bytes: u64) -> bool {
         let bytes = bytes.saturating_mul(DIRTY_CHARGE);
@@ -101,21 +102,21 @@ impl Memory {
         }
     }
 
-    /// So many bytes are no longer dirty.
+    /// Releases the memory of `bytes` bytes that are no longer dirty.
     pub fn release_dirty(&mut self, bytes: u64) {
         self.dirty = self.dirty.saturating_sub(bytes.saturating_mul(DIRTY_CHARGE));
     }
 
-    /// Keeps clean bytes that lie within one chunk, if there is room.
+    /// Caches clean bytes that lie within one chunk, if there is memory.
     pub fn keep(&mut self, file: FileKey, offset: u64, data: Bytes) {
         if self.make_room(ChunkMap::most(offset, &data)) {
             self.chunks.insert(file, offset, data);
         }
     }
 
-    /// Lets go of clean data until so many bytes are free; whether they are.
+    /// Evicts clean data until `bytes` bytes are free. Returns whether they are.
     fn make_room(&mut self, bytes: u64) -> bool {
-        // Nothing is given up for what will not fit anyway.
+        // Nothing is evicted for a reservation that would not fit anyway.
         if self.dirty + self.flying + bytes > self.room() {
             return false;
         }
@@ -138,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_data_gives_way_to_what_is_needed_now() {
+    fn clean_data_is_evicted_for_reads_and_writes() {
         let mut memory = Memory::new(100_000, 400_000);
         memory.keep(1, 0, data(100_000));
         memory.keep(1, 100_000, data(100_000));
@@ -160,14 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn clean_data_gives_way_to_what_is_in_use_elsewhere_but_for_half() {
+    fn clean_data_is_evicted_for_memory_used_elsewhere_down_to_half() {
         let mut memory = Memory::new(100_000, 400_000);
         (0..3).for_each(|chunk| memory.keep(1, chunk * 100_000, data(100_000)));
         memory.share_with(150_000);
         assert!(memory.used() <= 250_000 && memory.used() > 200_000);
         memory.share_with(u64::MAX);
         assert!(memory.used() <= 200_000 && memory.used() > 100_000);
-        assert!(memory.take_off(300_000), "a READ alone has its turn");
+        assert!(memory.take_off(300_000), "a READ alone always gets its memory");
         memory.land(300_000);
         assert!(!memory.could_hold_dirty(100_001));
         memory.share_with(0);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_larger_than_the_limit_has_its_turn() {
+    fn a_read_larger_than_the_limit_gets_its_memory() {
         let mut memory = Memory::new(1000, 100);
         assert!(memory.take_off(1000));
         memory.land(1000);
@@ -202,7 +203,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens, the limit holds, and what has ended is not counted.
+        /// After any operations the limit holds, and reservations that were released are not counted.
         #[test]
         fn the_limit_holds(operations in proptest::collection::vec(operation(), 1..200)) {
             const LIMIT: u64 = 8000;

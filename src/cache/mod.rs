@@ -1,26 +1,30 @@
-//! The page cache: data of files that was read or is to be written, within one memory budget.
+//! The page cache: file data that was read or that is waiting to be written, within one memory budget.
 //!
-//! The actors:
+//! The files, and what is decided in each:
 //!
-//! - [`ChunkMap`](chunks::ChunkMap): what is kept. Files are cut on a grid of the read buffer size;
-//!   a chunk holds the segments of it that were read, small ones in pages of a pool (`pool`). The chunk that was not used for longest goes
-//!   first, but for those that a stream has gone through: they go before.
-//! - [`allocator`]: keeps the C library from holding much more than that.
-//! - [`Memory`](memory::Memory): the budget over what is kept, what is dirty and what is in flight.
-//! - [`Flights`](flights::Flights): what is being read, so that two readers of the same bytes cause one READ.
-//! - [`ReadAhead`], one per open file: tells sequential readers, for whom whole chunks are read before
-//!   they are asked for, from random ones, for whom only the pages asked for are.
-//! - [`Pace`](pace::Pace): how much in flight is of use, as measured.
-//! - [`PageCache`]: the short piece around them that waits for [`Source::read`].
-//! - [`Dirty`](dirty::Dirty): what was written to one file, on a grid of the write buffer size.
+//! - `pages`: [`PageCache`] answers a read from cached data, joins a READ in flight, or starts one through
+//!   [`Source::read`]. It is the only part that waits.
+//! - `chunks`: [`ChunkMap`](chunks::ChunkMap), the clean data. Files are cut on a grid of the read buffer size; a chunk
+//!   holds the segments of it that were read. Decides what is evicted: chunks that a stream has read to their end
+//!   first, then the least recently used.
+//! - `pool`: memory for small segments, in pages of one region.
+//! - `memory`: [`Memory`](memory::Memory), the budget over clean, dirty and in-flight bytes. Decides whether a READ or
+//!   a write gets memory now.
+//! - `flights`: [`Flights`](flights::Flights), the READs in flight. Two readers of the same bytes cause one READ.
+//! - `readahead`: [`ReadAhead`], one per open file. Separates sequential readers, for which whole chunks are read
+//!   ahead, from random readers, for which only the requested pages are read.
+//! - `pace`: [`Pace`](pace::Pace), the measured number of bytes worth having in flight.
+//! - `dirty`: [`Dirty`](dirty::Dirty), the bytes written to one file, on a grid of the write buffer size. Decides which
+//!   are sent next.
+//! - [`allocator`]: keeps the C library's allocator from holding much more memory than the cache uses.
 //!
-//! It knows only "read this range" and "write this range". Which data may still be used, and which
-//! writes may wait, is for the caller to know, who drops what is not to be used any more:
-//! [`PageCache::invalidate`] after a write, [`PageCache::drop_file`] when a file was changed by somebody else.
+//! The cache knows only "read this range" and "write this range". The caller decides which data is still valid and
+//! which writes may wait. It drops data that is out of date: [`PageCache::invalidate`] after a write,
+//! [`PageCache::drop_file`] when another client changed the file.
 //!
-//! Invariants: the bytes kept, dirty and in flight never exceed the budget. Nothing is kept that was
-//! read before the range was invalidated. Nothing is kept of a READ that failed, nor beyond the end
-//! of a short one. A reader that goes away leaves nobody waiting.
+//! Invariants: the bytes cached, dirty and in flight never exceed the budget. Data that was read before its range was
+//! invalidated is not cached. Nothing is cached from a READ that failed, nor beyond the end of a short one. A reader
+//! that is dropped leaves no other reader waiting.
 
 pub mod allocator;
 pub mod chunks;

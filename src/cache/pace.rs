@@ -1,28 +1,29 @@
-//! How much may usefully be in flight: the bandwidth-delay product, measured from what arrives.
+//! How many bytes should be in flight: the bandwidth-delay product, measured from the answers.
 //!
-//! Less in flight than the bandwidth times the round trip leaves the line idle; much more only fills
-//! queues and memory. Neither number is known beforehand. Both show in the answers: the shortest time
-//! that one took, and the most bytes that came per second while one was awaited (the sample of
-//! draft-cardwell-iccrg-bbr, "delivery rate"). While the window is what limits the rate, each round
-//! trip finds twice the rate, and the window doubles.
+//! With less in flight than bandwidth times round trip, the line is idle at times; much more only fills queues and
+//! memory. Both factors are measured: the round trip is the shortest time from a request to its answer, the bandwidth
+//! is the highest number of bytes per second that arrived while an answer was awaited (the "delivery rate" sample of
+//! draft-cardwell-iccrg-bbr). While the window limits the rate, each round trip measures twice the rate, and the window
+//! doubles.
 //!
-//! Invariant: the window lies between [`FLOOR`], or what the line carries in four seconds where that is
-//! less, and [`CEILING`].
+//! Invariant: the window is at most [`CEILING`], and at least the smaller of [`FLOOR`] and what the line carries in
+//! four seconds.
 
 use std::time::{Duration, Instant};
 
-/// The window of a line on which the round trip costs next to nothing, in bytes: enough that client and
-/// server work at the same time, and little enough to stay in the processor's caches.
+/// Smallest window of a fast line, in bytes: enough to keep client and server busy at the same time, and small enough
+/// to stay in the processor's caches.
 pub const FLOOR: u64 = 4 << 20;
-/// The most that is ever in flight for one file, in bytes: 600 MB/s over 50 ms.
+/// Largest number of bytes in flight for one file: 600 MB/s at a round trip of 50 ms.
 pub const CEILING: u64 = 32 << 20;
-/// On a slow line no more is in flight than it carries in this time, so that no answer misses its
-/// deadline for the queue alone.
+/// On a slow line no more is in flight than it carries in this time, so that waiting in the queue alone does not make
+/// an answer miss its deadline.
 const PATIENCE: Duration = Duration::from_secs(4);
-/// How long a measurement is believed, at least; at most twice as long.
+/// Length of an epoch. A measurement counts during its own epoch and the next; an epoch ends with the first answer
+/// after this time.
 const EPOCH: Duration = Duration::from_secs(60);
 
-/// What was measured of one direction.
+/// The measurements of one direction.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     delivered: u64,
@@ -31,7 +32,7 @@ pub struct Pace {
     since: Option<Instant>,
 }
 
-/// The extremes of one span of time.
+/// The extreme values of one epoch.
 #[derive(Clone, Copy, Debug, Default)]
 struct Epoch {
     /// The shortest time from a request to its answer.
@@ -40,21 +41,21 @@ struct Epoch {
     rate: f64,
 }
 
-/// A request that was sent.
+/// A request in flight, as [`Pace::arrive`] needs it.
 #[derive(Clone, Copy, Debug)]
 pub struct Departure {
     at: Instant,
-    /// What had arrived by then.
+    /// The bytes delivered when it was sent.
     delivered: u64,
 }
 
 impl Pace {
-    /// A request leaves.
+    /// Records that a request is sent.
     pub fn depart(&self, now: Instant) -> Departure {
         Departure { at: now, delivered: self.delivered }
     }
 
-    /// It was answered, and carried so many bytes.
+    /// Records that it was answered, with `bytes` bytes of data.
     pub fn arrive(&mut self, departure: Departure, bytes: u64, now: Instant) {
         self.delivered = self.delivered.saturating_add(bytes);
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= EPOCH) {
@@ -68,12 +69,12 @@ impl Pace {
         epoch.rate = epoch.rate.max(rate);
     }
 
-    /// How many bytes to have in flight.
+    /// The number of bytes to have in flight.
     pub fn window(&self) -> u64 {
         let delay = [self.current.delay, self.previous.delay].into_iter().flatten().min();
         let Some(delay) = delay else { return FLOOR };
         let rate = self.current.rate.max(self.previous.rate);
-        // Twice the product: one half is on the line while the other is being asked for.
+        // Twice the product: one half is on the line while the next half is being requested.
         let wanted = (2.0 * rate * delay.as_secs_f64()) as u64;
         wanted.clamp(FLOOR, CEILING).min((rate * PATIENCE.as_secs_f64()) as u64)
     }
@@ -84,8 +85,8 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A line on which each request of `CHUNK` bytes takes `delay` and its turn at `rate` bytes a second,
-    /// always as full as the window allows: the window after `rounds` answers.
+    /// Simulates a line that answers each request of `CHUNK` bytes after `delay`, at `rate` bytes a second, and that is
+    /// always filled to the window. Returns the window after `rounds` answers.
     fn after(rounds: usize, delay: Duration, rate: f64) -> u64 {
         const CHUNK: u64 = 1 << 20;
         let mut pace = Pace::default();
@@ -105,30 +106,30 @@ mod tests {
     }
 
     #[test]
-    fn nothing_measured_is_the_floor() {
+    fn the_window_without_measurements_is_the_floor() {
         assert_eq!(Pace::default().window(), FLOOR);
     }
 
     #[test]
-    fn a_short_way_stays_at_the_floor() {
+    fn a_short_round_trip_keeps_the_window_at_the_floor() {
         assert_eq!(after(1000, Duration::from_micros(300), 1e9), FLOOR);
     }
 
     #[test]
-    fn a_long_way_is_filled_within_a_few_round_trips() {
+    fn a_line_with_a_long_round_trip_is_filled_within_a_few_of_them() {
         let window = after(64, Duration::from_millis(20), 600e6);
         assert!(window as f64 >= 600e6 * 0.020, "{window}");
         assert!(window <= CEILING);
     }
 
     #[test]
-    fn a_slow_line_is_not_given_more_than_it_carries_in_time() {
+    fn a_slow_line_gets_no_more_than_it_carries_before_the_deadline() {
         let window = after(32, Duration::from_millis(50), 100e3);
         assert!((50_000..=400_000).contains(&window), "{window}");
     }
 
     #[test]
-    fn what_was_measured_long_ago_is_forgotten() {
+    fn old_measurements_expire_after_two_epochs() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
         let fast = pace.depart(at(0));

@@ -1,4 +1,4 @@
-//! [`PageCache`]: reads through what is kept and what is under way.
+//! [`PageCache`]: answers reads from cached data and from READs in flight, and starts the READs that are missing.
 
 use super::chunks::FileKey;
 use super::flights::{Flights, Lead, Outcome};
@@ -15,56 +15,59 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
-/// A random read is widened to pages of this size, in bytes: what the kernel asks for.
+/// A random read is widened to pages of this size, in bytes, which is the kernel's page size.
 const PAGE: u64 = 4096;
-/// A file up to this size is read as a whole, in bytes: that costs no more than a part of it.
+/// A file up to this size is read as a whole, in bytes: that costs no more than reading a part.
 const SMALL_FILE: u64 = 64 * 1024;
-/// With room for fewer chunks than this, what is read ahead would push out what is being read.
+/// With a budget of fewer chunks than this, read-ahead would evict the data being read.
 const LEAST_CHUNKS: u64 = 4;
 
-/// Where data comes from that is not cached.
+/// The source of data that is not cached.
 pub trait Source: Sync {
-    /// Why a read failed. All who waited for it get it.
+    /// Why a read failed. All readers that wait for the READ get a copy.
     type Error: Clone + Send + Sync;
 
-    /// Reads up to `length` bytes. Fewer mean that the file ended there.
+    /// Reads up to `length` bytes at `offset`. Fewer bytes mean that the file ended there.
+    ///
+    /// # Errors
+    /// If the source cannot read the range.
     fn read(&self, offset: u64, length: u32) -> impl Future<Output = Result<Bytes, Self::Error>> + Send;
 }
 
-/// What to read of a file.
+/// The part of a file to read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Request {
     /// The file.
     pub file: FileKey,
-    /// Where to begin, in bytes.
+    /// Start of the range, in bytes.
     pub offset: u64,
-    /// How many bytes.
+    /// Length of the range, in bytes.
     pub length: u64,
-    /// The file's size as far as known: nothing is asked from the source beyond it.
+    /// The size of the file as far as known, in bytes: nothing is read beyond it.
     pub size: u64,
     /// Whether to read whole chunks, not only the pages that hold the range.
     pub whole: bool,
 }
 
 impl Request {
-    /// Where the range ends: within the file.
+    /// End of the range, within the file.
     fn end(&self) -> u64 {
         self.offset.saturating_add(self.length).min(self.size)
     }
 }
 
-/// The page cache of a mount. `E` is why a read failed.
+/// The page cache of a mount. `E` is the error of a failed read.
 #[derive(Debug)]
 pub struct PageCache<E> {
     state: Mutex<State<E>>,
-    /// Memory became free.
+    /// Notified when memory was released.
     room: Notify,
-    /// How many bytes to have in flight, in each direction, as the pace was last measured.
+    /// The windows of both directions, in bytes, as last measured.
     read_window: AtomicU64,
     write_window: AtomicU64,
     chunk: u64,
-    /// There is room for chunks. Without it nothing is read beyond what was asked for, since it would
-    /// be gone before it is used.
+    /// The budget has room for [`LEAST_CHUNKS`]. Otherwise only the requested pages are read, since more would be
+    /// evicted before its use.
     roomy: bool,
     counters: Arc<Counters>,
 }
@@ -77,28 +80,27 @@ struct State<E> {
     writes: Pace,
 }
 
-/// How to come by the next bytes.
+/// How to get the next bytes.
 enum Step<E> {
     Cached(Bytes),
-    /// Somebody reads them: the offset where that begins, and the outcome.
+    /// They are in flight: the offset where that READ begins, and its outcome.
     Wait(u64, watch::Receiver<Outcome<E>>),
     Lead(Lead<E>, Departure),
-    /// There is no memory for them before something else has landed.
+    /// There is no memory until another READ or write has ended.
     NoRoom,
 }
 
-/// What became of a chunk that was to be read ahead.
+/// The result of a read ahead.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ahead {
-    /// It was read, or is known, or being read by somebody else, or of no use.
+    /// Nothing is left to do: the chunk was read, is cached, is in flight, is of no use, or could not be read.
     Done,
-    /// Memory is short.
+    /// There was no memory for it.
     NoRoom,
 }
 
 impl<E: Clone + Send + Sync> PageCache<E> {
-    /// A cache on a grid of `chunk` bytes that uses at most `budget` bytes, for clean, dirty and
-    /// in-flight data together.
+    /// A cache on a grid of `chunk` bytes with a budget of `budget` bytes for clean, dirty and in-flight data together.
     pub fn new(chunk: u32, budget: u64, counters: Arc<Counters>) -> PageCache<E> {
         let memory = Memory::new(chunk, budget);
         let chunk = memory.chunks.chunk();
@@ -119,44 +121,44 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         self.chunk
     }
 
-    /// What is in use at present, in bytes with their overhead.
+    /// The charge of everything in use, in bytes: data and overhead.
     pub fn used(&self) -> u64 {
         self.state.lock().memory.used()
     }
 
-    /// How many bytes to have in flight for one reader.
+    /// The number of bytes to have in flight for one reader.
     pub fn read_window(&self) -> u64 {
         self.read_window.load(Ordering::Relaxed)
     }
 
-    /// How many bytes to have in flight for one writer.
+    /// The number of bytes to have in flight for one writer.
     pub fn write_window(&self) -> u64 {
         self.write_window.load(Ordering::Relaxed)
     }
 
-    /// A WRITE leaves.
+    /// Records that a WRITE is sent. Pass the result to [`PageCache::write_arrives`].
     pub fn write_departs(&self) -> Departure {
         self.state.lock().writes.depart(Instant::now())
     }
 
-    /// It was answered, and carried so many bytes.
+    /// Records that the WRITE was answered, at `now`, and carried `bytes` bytes.
     pub fn write_arrives(&self, departure: Departure, bytes: u64, now: Instant) {
         let mut state = self.state.lock();
         state.writes.arrive(departure, bytes, now);
         self.write_window.store(state.writes.window(), Ordering::Relaxed);
     }
 
-    /// So many bytes are in use elsewhere in the process, and count here.
+    /// Sets the number of bytes in use elsewhere in the process, which count against the budget.
     pub fn share_with(&self, bytes: u64) {
         self.state.lock().memory.share_with(bytes);
     }
 
-    /// Whether there can ever be room for so many dirty bytes.
+    /// Whether a write of `bytes` bytes can ever get its memory.
     pub fn could_hold_dirty(&self, bytes: u64) -> bool {
         self.state.lock().memory.could_hold_dirty(bytes)
     }
 
-    /// Reserves memory for bytes that are about to become dirty: whether there is room.
+    /// Reserves memory for bytes that are about to become dirty. Returns whether there was enough.
     #[must_use]
     pub fn reserve_dirty(&self, bytes: u64) -> bool {
         let mut state = self.state.lock();
@@ -165,7 +167,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         has_room
     }
 
-    /// So many bytes are no longer dirty.
+    /// Releases the memory of `bytes` bytes that are no longer dirty.
     pub fn release_dirty(&self, bytes: u64) {
         if bytes > 0 {
             let mut state = self.state.lock();
@@ -176,7 +178,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         }
     }
 
-    /// Told when memory became free.
+    /// Notified when memory was released.
     pub fn room(&self) -> &Notify {
         &self.room
     }
@@ -196,10 +198,10 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         Some(parts.gather())
     }
 
-    /// The range, or what there is of it before the end of the file.
+    /// Reads the range, or the part of it before the end of the file.
     ///
     /// # Errors
-    /// The first error that the source gave for a part of it.
+    /// The source's error for the first part, in file order, that could not be read.
     pub async fn read<S: Source<Error = E>>(&self, request: Request, source: &S) -> Result<Bytes, E> {
         let end = request.end();
         let mut pieces = Vec::with_capacity(2);
@@ -218,8 +220,8 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         Ok(parts.gather())
     }
 
-    /// Reads a chunk of which the reader is not waiting for a byte yet. Errors are nobody's: whoever
-    /// waits meanwhile asks for himself.
+    /// Reads a chunk before a program requests it. An error is dropped: a reader that waits for this READ starts its
+    /// own.
     pub async fn fetch_ahead<S: Source<Error = E>>(&self, file: FileKey, index: u64, size: u64, source: &S) -> Ahead {
         let offset = index.saturating_mul(self.chunk);
         if offset >= size || !self.roomy {
@@ -239,23 +241,22 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         }
     }
 
-    /// Keeps the whole of a file that is no longer than a chunk: it has just been read, and nothing was
-    /// written since.
+    /// Caches a whole file that is no longer than a chunk. The caller has just read it and knows of no write since.
     pub fn fill(&self, file: FileKey, data: Bytes) {
         if data.len() as u64 <= self.chunk {
             self.state.lock().memory.keep(file, 0, data);
         }
     }
 
-    /// What is cached of this range is out of date, as is what is being read of it.
+    /// Drops the cached bytes of a range, and excludes READs of it in flight from the cache.
     pub fn invalidate(&self, file: FileKey, range: Range<u64>) {
         let mut state = self.state.lock();
         state.flights.invalidate(file, &range);
         state.memory.chunks.invalidate(file, range);
     }
 
-    /// A stream has read the chunks with the indices in `passed` to their end, which therefore go first,
-    /// and has left those in `behind` for good.
+    /// Records that a stream has read the chunks with the indices in `passed` to their end, so that they are evicted
+    /// first, and drops the chunks in `behind`.
     pub fn let_go(&self, file: FileKey, passed: Range<u64>, behind: Range<u64>) {
         if !passed.is_empty() || !behind.is_empty() {
             let bytes = behind.start.saturating_mul(self.chunk)..behind.end.saturating_mul(self.chunk);
@@ -265,12 +266,12 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         }
     }
 
-    /// All that is cached of a file is out of date, or not wanted any more.
+    /// Drops everything cached of a file.
     pub fn drop_file(&self, file: FileKey) {
         self.invalidate(file, 0..u64::MAX);
     }
 
-    /// A part of the request that lies in one chunk.
+    /// Reads a part of the request that lies in one chunk.
     async fn read_piece<S: Source<Error = E>>(
         &self,
         request: Request,
@@ -282,7 +283,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         while at < range.end {
             let room = self.room.notified();
             tokio::pin!(room);
-            // From here on no room that becomes free is missed.
+            // From here on no notification is missed.
             room.as_mut().enable();
             let part = match self.step(&request, at, range.end, Memory::take_off) {
                 Step::Cached(data) => data,
@@ -291,7 +292,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
                     continue;
                 }
                 Step::Wait(start, mut outcome) => {
-                    // An error means that the leader is gone without an outcome: then look again.
+                    // An error means that the leader was dropped without an outcome: look again.
                     let landed = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
                     match landed {
                         Some(data) => within(&data?, start, at..range.end),
@@ -315,8 +316,8 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         Ok(piece)
     }
 
-    /// How to come by the byte at `at`, for a reader who wants all up to `end`, in the same chunk.
-    /// `take_off` says whether there is memory for it.
+    /// How to get the byte at `at`, for a reader that wants all bytes up to `end`, in the same chunk. `take_off`
+    /// reserves the memory.
     fn step(&self, request: &Request, at: u64, end: u64, take_off: fn(&mut Memory, u64) -> bool) -> Step<E> {
         let file = request.file;
         let mut state = self.state.lock();
@@ -344,7 +345,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         Step::Lead(state.flights.begin(file, range), departure)
     }
 
-    /// A flight has ended, in whatever way: its memory is free.
+    /// Ends a flight, with data or without: releases its memory, and caches the data if it is still current.
     fn landed(&self, lead: &Lead<E>, data: Option<(Bytes, Departure)>) {
         let mut state = self.state.lock();
         state.memory.land(lead.range.end - lead.range.start);
@@ -361,7 +362,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     }
 }
 
-/// A flight that is led: whatever becomes of the leader, it does not stay on the list.
+/// A flight and its leader. When it is dropped, the flight leaves the list.
 struct Flying<'a, E: Clone + Send + Sync> {
     cache: &'a PageCache<E>,
     lead: Option<Lead<E>>,
@@ -372,7 +373,7 @@ impl<E: Clone + Send + Sync> Flying<'_, E> {
     async fn fetch<S: Source<Error = E>>(&self, source: &S) -> Result<Bytes, E> {
         let Some(range) = self.lead.as_ref().map(|lead| lead.range.clone()) else { return Ok(Bytes::new()) };
         let length = range.end - range.start;
-        // A chunk is no longer than one READ may be.
+        // A chunk is no longer than the largest READ.
         let mut data = source.read(range.start, u32::try_from(length).unwrap_or(u32::MAX)).await?;
         data.truncate(usize::try_from(length).unwrap_or(usize::MAX));
         Ok(data)
@@ -401,14 +402,14 @@ fn within(data: &Bytes, start: u64, range: Range<u64>) -> Bytes {
     data.slice(from as usize..until as usize)
 }
 
-/// What was read of one chunk.
+/// The bytes read of one chunk.
 struct Piece {
     parts: Vec<Bytes>,
     wanted: u64,
 }
 
 impl Piece {
-    /// Says whether it was complete.
+    /// Appends the parts. Returns whether the piece was complete.
     fn append_to(self, parts: &mut Parts) -> bool {
         let got: u64 = self.parts.iter().map(|part| part.len() as u64).sum();
         self.parts.into_iter().for_each(|part| parts.push(part));
@@ -416,7 +417,7 @@ impl Piece {
     }
 }
 
-/// Bytes in a row.
+/// Adjacent bytes in several parts.
 #[derive(Default)]
 struct Parts(Vec<Bytes>);
 
@@ -425,7 +426,7 @@ impl Parts {
         self.0.push(part);
     }
 
-    /// All of them as one; a copy only if there are several.
+    /// All parts as one; copied only if there are several.
     fn gather(mut self) -> Bytes {
         match self.0.len() {
             0 => Bytes::new(),

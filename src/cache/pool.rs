@@ -1,94 +1,97 @@
-//! Memory for small pieces of cached data: pages of one region.
+//! Memory for small pieces of cached data: pages of one mapped region.
 //!
-//! Small pieces come and go one by one, so that in the allocator's memory the holes that they leave are of no use for
-//! chunks, and neither go back to the system: after a while the process would be larger than what is kept. Here each
-//! piece has a page of its own, and what is not used any more is given back, but for [`WARM`] pages.
+//! Small pieces are allocated and freed one by one. In the allocator's memory the holes they leave are too small for
+//! chunks and do not return to the system, so the process would grow larger than the cache. Here each piece has a page
+//! of its own, and free pages beyond [`WARM`] are returned to the system.
 //!
-//! Invariants: a page belongs to one [`Page`], or is free. It is written before anybody else can see it, and never after.
+//! Invariants: a page belongs to exactly one [`Page`], or is free. Its bytes are written before the page is shared, and
+//! never after.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// The size of a page of the pool, in bytes: one of the machine's or several.
+/// Size of a pool page, in bytes. Must be a multiple of the machine's page size.
 pub(super) const PAGE: usize = 4096;
-/// Free pages that are kept, since they are about to be used again: 8 MiB.
+/// Free pages that are not returned to the system (8 MiB), since they are about to be used again.
 const WARM: usize = 2048;
-/// Pages that are given back at a time.
+/// Pages returned to the system at a time.
 const BATCH: usize = 64;
 
-/// The pages.
+/// The pool; `None` if the region could not be mapped or has no pages.
 #[derive(Debug)]
 pub(super) struct PagePool(Option<Arc<Region>>);
 
 #[derive(Debug)]
 struct Region {
     base: NonNull<u8>,
-    /// How many pages it has.
+    /// Number of pages in the region.
     pages: u32,
     free: Mutex<Free>,
 }
 
 #[derive(Debug, Default)]
 struct Free {
-    /// The first page that was never used.
+    /// Index of the first page that was never used.
     unused: u32,
     warm: Vec<u32>,
-    /// Free pages that the system has back.
+    /// Free pages that were returned to the system.
     cold: Vec<u32>,
 }
 
-/// The page of a piece, with as many bytes as it has.
+/// The page of one piece, and the length of the piece in bytes.
 struct Page {
     region: Arc<Region>,
     index: u32,
     length: usize,
 }
 
-// SAFETY: the region is plain memory that belongs to no thread. What is in it is only touched through pages, each of
-// which is written by `PagePool::copy` alone, before it is shared.
+// SAFETY: the region is plain memory that belongs to no thread. Its bytes are accessed only through pages, and each
+// page is written by `PagePool::copy` alone, before it is shared.
 unsafe impl Send for Region {}
 // SAFETY: as above; the list of free pages has a lock.
 unsafe impl Sync for Region {}
 
 impl PagePool {
-    /// Room for `bytes` bytes, none of which is taken from the system before it is used.
+    /// A region of up to `bytes` bytes of address space. No page uses memory before it is written.
     pub(super) fn new(bytes: u64) -> PagePool {
         let pages = u32::try_from(bytes / PAGE as u64).unwrap_or(u32::MAX);
         PagePool(Region::new(pages).map(Arc::new))
     }
 
-    /// A copy of at most [`PAGE`] bytes.
+    /// A copy of the data: in a page if it has at most [`PAGE`] bytes and a page is free, else in an allocation of its
+    /// own.
     pub(super) fn copy(&self, data: &[u8]) -> Bytes {
         let taken = self.0.as_ref().filter(|_| data.len() <= PAGE).and_then(|region| Some((region, region.take()?)));
-        // Pages that were let go may still be on their way to the kernel; or the system has no address space.
+        // No page is free: evicted pieces may still be referenced by replies to the kernel. Or there is no region.
         let Some((region, index)) = taken else { return Bytes::copy_from_slice(data) };
         let page = Page { region: Arc::clone(region), index, length: data.len() };
-        // SAFETY: the page lies within the region, has room for the data, and nobody else has it: see `Region::take`.
+        // SAFETY: the page lies within the region, has room for the data, and has no other owner: see `Region::take`.
         unsafe { page.start().copy_from_nonoverlapping(NonNull::from(data).cast(), data.len()) };
         Bytes::from_owner(page)
     }
 }
 
 impl Region {
-    /// `None` if there is nothing to map, or the system refuses.
+    /// `None` if there are no pages to map, or if the system refuses.
     fn new(pages: u32) -> Option<Region> {
         let length = usize::try_from(u64::from(pages) * PAGE as u64).ok().filter(|length| *length > 0)?;
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-        // SAFETY: a new mapping at an address that the system chooses touches no other memory.
+        // SAFETY: a new mapping at an address chosen by the system touches no other memory.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, -1, 0) };
         if base == libc::MAP_FAILED {
             return None;
         }
-        // With large pages a single small one would take 2 MiB. It is a wish: older kernels have none to forgo.
-        // SAFETY: the whole of the mapping that was just made; the advice changes nothing of what is in it.
+        // With transparent huge pages a single 4 KiB piece would use 2 MiB. A failure is ignored: such a kernel has no
+        // huge pages.
+        // SAFETY: the range is the mapping just made; the advice does not change its content.
         unsafe { libc::madvise(base, length, libc::MADV_NOHUGEPAGE) };
         Some(Region { base: NonNull::new(base.cast())?, pages, free: Mutex::default() })
     }
 
-    /// A page that nobody has.
+    /// A free page, preferably one that still has its memory.
     fn take(&self) -> Option<u32> {
         let mut free = self.free.lock();
         if let Some(index) = free.warm.pop().or_else(|| free.cold.pop()) {
@@ -99,7 +102,7 @@ impl Region {
         Some(index)
     }
 
-    /// A page has become free.
+    /// Marks a page as free. Returns a batch of free pages to the system when there are too many.
     fn put_back(&self, index: u32) {
         let mut surplus: Vec<u32> = {
             let mut free = self.free.lock();
@@ -107,14 +110,14 @@ impl Region {
             if free.warm.len() < WARM + BATCH {
                 return;
             }
-            // Those that were free for longest.
+            // The pages that have been free for longest.
             free.warm.drain(..BATCH).collect()
         };
         surplus.sort_unstable();
         for run in surplus.chunk_by(|page, next| page + 1 == *next) {
             let start = self.start_of(run[0]).as_ptr().cast();
-            // SAFETY: these pages are in no list at this moment and belong to no `Page`, so nobody reads them; whoever
-            // takes one later writes it first.
+            // SAFETY: these pages are in no list now and belong to no `Page`, so they are not read; the next `Page`
+            // that gets one writes it first.
             unsafe { libc::madvise(start, run.len() * PAGE, libc::MADV_DONTNEED) };
         }
         self.free.lock().cold.extend(surplus);
@@ -128,7 +131,7 @@ impl Region {
 
 impl Drop for Region {
     fn drop(&mut self) {
-        // SAFETY: the mapping of `Region::new`, with its length. Each `Page` holds the region, so there is none.
+        // SAFETY: this is the mapping of `Region::new` with its length. Each `Page` holds the region, so none is left.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.pages as usize * PAGE) };
     }
 }
@@ -141,8 +144,8 @@ impl Page {
 
 impl AsRef<[u8]> for Page {
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: these bytes were written by `PagePool::copy` before anybody got the page, and are not written again
-        // as long as it lives.
+        // SAFETY: `PagePool::copy` wrote these bytes before it returned the page, and they are not written again while
+        // the page lives.
         unsafe { NonNull::slice_from_raw_parts(self.start(), self.length).as_ref() }
     }
 }
@@ -170,12 +173,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_let_go_goes_back_to_the_system() {
+    fn freed_pages_are_returned_to_the_system() {
         let pages = 3 * WARM;
         let pool = PagePool::new((pages * PAGE) as u64);
         let kept: Vec<Bytes> = (0..pages).map(|number| pool.copy(&[number as u8; PAGE])).collect();
         assert_eq!(resident(&pool), pages);
-        // Every other one first, so that no two free pages lie side by side.
+        // Every second page first, so that no two free pages are adjacent.
         let (odd, even): (Vec<_>, Vec<_>) = kept.into_iter().enumerate().partition(|(number, _)| number % 2 == 1);
         drop(odd);
         assert!(resident(&pool) <= even.len() + WARM + BATCH, "{}", resident(&pool));
@@ -204,7 +207,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is taken and let go, in whatever order: each copy stays as it was made.
+        /// In any order of allocating and freeing, each copy keeps its content.
         #[test]
         fn no_two_copies_share_a_page(steps in proptest::collection::vec((any::<bool>(), 1usize..=PAGE, any::<u8>()), 1..300)) {
             let pool = PagePool::new(100 * PAGE as u64);

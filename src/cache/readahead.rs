@@ -1,67 +1,67 @@
-//! What to read before it is asked for: the sequential readers of one open file.
+//! Read-ahead: which chunks to read before a program requests them, for the sequential readers of one open file.
 //!
-//! The kernel sends the reads of one sequential reader in several requests at a time, and they may
-//! arrive out of order; a program may read a file at several places in turn. So a handle has a few
-//! streams, and a read belongs to the one whose position it is near to, not only exactly at.
+//! The kernel splits the reads of one sequential reader into several requests in flight, which may arrive out of order;
+//! and a program may read a file at several places in turn. So a handle has a few streams, and a read belongs to the
+//! stream whose position is nearest, within a limit.
 //!
-//! A stream reads ahead of its position by a window that begins small, doubles with each chunk that
-//! the reader goes through, up to a limit that the caller measures ([`super::pace`]), and is halved
-//! when memory is short. A stream that is read no more is told to stop.
+//! A stream reads ahead of its position by a window. The window starts small, doubles with each chunk that the reader
+//! passes, up to a limit that the caller measures ([`super::pace`]), and is halved when memory is short. A stream that
+//! is no longer read ends.
 //!
-//! Invariants: each chunk of a stream is asked for ahead at most once, none beyond the file's end and
-//! none further ahead than the window; the number of streams is bounded.
+//! Invariants: each chunk of a stream is requested ahead at most once (again only if there was no memory for it), none
+//! beyond the end of the file, and none further ahead than the window. The number of streams is bounded.
 
 use std::ops::Range;
 
-/// Reads this close to the expected position belong to the same stream, in requests of the same
-/// size, and in bytes. A few of the kernel's requests are on their way at a time, each 128 KiB long
-/// unless its read-ahead was raised; small requests this far apart are those of a random reader.
+/// A read within this distance of a stream's position belongs to the stream: the smaller of this many requests of the
+/// same size, and this many bytes. The kernel has a few requests in flight at a time, each of 128 KiB unless its
+/// read-ahead was raised. Small requests further apart than this come from a random reader.
 const REORDERED_REQUESTS: u64 = 4;
 const REORDERED_BYTES: u64 = 4 << 20;
-/// So many sequential reads make a stream, the first at the head of the file counted. One alone says
-/// little: many programs look at the head of a file and go.
+/// Sequential reads after which a stream is read ahead; a first read at offset 0 counts. A single read says little:
+/// many programs read the head of a file and nothing more.
 const STREAM: u32 = 2;
-/// The window that a stream begins with, in chunks.
+/// Window of a new stream, in chunks.
 const FIRST_WINDOW: u64 = 2;
-/// Places at which a program may read one file in turn.
+/// Most streams of one handle: places at which a program may read the file in turn.
 const STREAMS: usize = 4;
-/// A stream that had none of so many reads is over.
+/// A stream ends after this many reads of the handle of which none was its own.
 const PATIENCE: u64 = 16;
 
-/// What lies so far behind a stream will not be asked for again by requests that were overtaken, in
-/// bytes: twice what the kernel reads ahead.
+/// Distance behind a stream's position, in bytes, beyond which no overtaken request is expected: twice the kernel's
+/// read-ahead of 4 MiB.
 const LEFT_BEHIND: u64 = 8 << 20;
 
 /// The sequential readers of one open file.
 #[derive(Debug, Default)]
 pub struct ReadAhead {
     streams: Vec<Stream>,
-    /// Reads so far.
+    /// Number of reads so far.
     clock: u64,
 }
 
 /// One sequential reader.
 #[derive(Debug)]
 struct Stream {
-    /// The read that began it, which names it.
+    /// The stream's name: the number of the read that began it.
     id: u64,
-    /// Where the reader has come to.
+    /// The file offset up to which the reader has read.
     position: u64,
-    /// Sequential reads in a row.
+    /// Number of sequential reads in a row.
     run: u32,
-    /// How far ahead of the position is read, in bytes.
+    /// How far to read ahead of the position, in bytes.
     window: u64,
-    /// The first chunk that was not asked for ahead.
+    /// The first chunk that was not requested ahead yet.
     next: u64,
-    /// The first chunk that the reader has not gone through.
+    /// The first chunk that the reader has not passed.
     passed: u64,
-    /// The first chunk of the stream that was not let go yet.
+    /// The first chunk of the stream that may still be cached; those before it were dropped.
     kept: u64,
-    /// When it had its last read.
+    /// The number of its last read.
     used: u64,
 }
 
-/// The file and what may be in flight for it.
+/// The file's grid and size, and the limit of the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Terms {
     /// The size of a chunk, in bytes.
@@ -72,25 +72,26 @@ pub struct Terms {
     pub limit: u64,
 }
 
-/// What to read for a request. Chunks are given by their indices.
+/// What to do for a read. Chunks are given by index.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Advice {
     /// The stream that this read belongs to.
     pub stream: u64,
-    /// Whole chunks, not only what was asked for.
+    /// Read whole chunks, not only the requested pages.
     pub whole: bool,
-    /// To be read ahead.
+    /// Chunks to read ahead.
     pub ahead: Range<u64>,
-    /// Read to their end: they go first when room is needed.
+    /// Chunks that were read to their end: first to be evicted.
     pub passed: Range<u64>,
-    /// Left far behind. The kernel has their data; a copy here would push out what is wanted more.
+    /// Chunks far behind the position, to be dropped. The kernel has their data; a copy here would evict data that is
+    /// needed more.
     pub behind: Range<u64>,
-    /// Streams whose reads ahead nobody waits for any more.
+    /// Streams that have ended: no reader waits for their reads ahead any more.
     pub over: Vec<u64>,
 }
 
 impl ReadAhead {
-    /// A program asks for `length` bytes at `offset`.
+    /// Records that a program reads `length` bytes at `offset`, and returns what to do for it.
     pub fn observe(&mut self, offset: u64, length: u64, terms: Terms) -> Advice {
         self.clock += 1;
         let over = self.end_streams();
@@ -106,7 +107,8 @@ impl ReadAhead {
         Advice { over, ..stream.advance(terms) }
     }
 
-    /// There was no room for a chunk that a stream wanted ahead: it asks for less, and again for this.
+    /// Records that there was no memory for a chunk that `stream` wanted ahead: halves the window, and requests the
+    /// chunk again later. `chunk_size` is in bytes.
     pub fn pressed(&mut self, stream: u64, chunk: u64, chunk_size: u64) {
         if let Some(stream) = self.streams.iter_mut().find(|candidate| candidate.id == stream) {
             stream.window = (stream.window / 2).max(chunk_size);
@@ -114,7 +116,7 @@ impl ReadAhead {
         }
     }
 
-    /// Ends the streams that are read no more.
+    /// Ends the streams that are no longer read.
     fn end_streams(&mut self) -> Vec<u64> {
         let clock = self.clock;
         let over = self.streams.extract_if(.., |stream| clock - stream.used > PATIENCE);
@@ -140,7 +142,7 @@ impl Stream {
         Stream { id, position, run, window: FIRST_WINDOW * chunk, next: 0, passed: index, kept: index, used: id }
     }
 
-    /// The stream has come to its position: what follows from that.
+    /// The advice for the stream's new position.
     fn advance(&mut self, Terms { chunk, size, limit }: Terms) -> Advice {
         let stream = self.id;
         if self.run < STREAM {
@@ -151,7 +153,7 @@ impl Stream {
         for _ in passed.clone() {
             self.window = self.window.saturating_mul(2).min(limit);
         }
-        // The reader waits for the chunk he is in, so that is not ahead.
+        // The reader already waits for the chunk at its position, so that one is not ahead.
         let first = (self.position.saturating_sub(1) / chunk + 1).max(self.next);
         let window = self.window.min(limit).max(chunk);
         let end = self.position.saturating_add(window).min(size).div_ceil(chunk);
@@ -171,13 +173,13 @@ mod tests {
     const STEP: u64 = 128 << 10;
     const TERMS: Terms = Terms { chunk: CHUNK, size: 1 << 30, limit: 16 * CHUNK };
 
-    /// What is read ahead for each of these offsets.
+    /// The chunks read ahead for reads at these offsets.
     fn ahead(readers: &mut ReadAhead, offsets: impl IntoIterator<Item = u64>) -> Vec<u64> {
         offsets.into_iter().flat_map(|offset| readers.observe(offset, STEP, TERMS).ahead).collect()
     }
 
     #[test]
-    fn the_second_read_that_goes_on_makes_a_stream() {
+    fn the_second_sequential_read_makes_a_stream() {
         let mut readers = ReadAhead::default();
         assert!(!readers.observe(5 * STEP, STEP, TERMS).whole);
         assert!(!readers.observe(6 * STEP, STEP, TERMS).whole);
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_begins_at_the_head_is_a_stream_with_the_next_read() {
+    fn a_reader_that_begins_at_the_head_is_a_stream_with_its_next_read() {
         let mut readers = ReadAhead::default();
         assert!(!readers.observe(0, STEP, TERMS).whole);
         assert_eq!(readers.observe(STEP, STEP, TERMS).ahead, 1..3);
@@ -206,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn each_chunk_is_asked_for_once_and_none_beyond_the_end() {
+    fn each_chunk_is_requested_once_and_none_beyond_the_end() {
         let mut readers = ReadAhead::default();
         let terms = Terms { size: 20 * CHUNK + 1, ..TERMS };
         let asked: Vec<u64> = (0..160).flat_map(|index| readers.observe(index * STEP, STEP, terms).ahead).collect();
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_lets_go_of_each_chunk_once_and_well_behind_itself() {
+    fn a_stream_drops_each_chunk_once_and_far_behind_its_position() {
         let mut readers = ReadAhead::default();
         let (mut gone, mut passed) = (0, 0);
         for index in 0..256 {
@@ -235,7 +237,7 @@ mod tests {
         let mut readers = ReadAhead::default();
         let order = [1, 0, 2, 4, 3, 5, 6, 8, 7, 9, 10].map(|index| index * STEP);
         let asked = ahead(&mut readers, order);
-        assert_eq!(asked, (1..=asked.len() as u64).collect::<Vec<_>>(), "and nothing is asked for twice");
+        assert_eq!(asked, (1..=asked.len() as u64).collect::<Vec<_>>(), "no chunk is requested twice");
     }
 
     #[test]
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn random_reads_ask_for_nothing_more() {
+    fn random_reads_cause_no_read_ahead() {
         let mut readers = ReadAhead::default();
         for offset in [50 << 20, 3 << 20, (3 << 20) + 100_000, (3 << 20) + 50_000, 90 << 20] {
             let advice = readers.observe(offset, 4096, TERMS);
@@ -264,18 +266,18 @@ mod tests {
     }
 
     #[test]
-    fn after_a_seek_the_stream_that_was_left_is_over() {
+    fn after_a_seek_the_old_stream_ends() {
         let mut readers = ReadAhead::default();
         readers.observe(0, STEP, TERMS);
         let first = readers.observe(STEP, STEP, TERMS).stream;
         let over: Vec<u64> =
             (0..2 * PATIENCE).flat_map(|index| readers.observe(100 * CHUNK + index * STEP, STEP, TERMS).over).collect();
         assert_eq!(over, [first]);
-        assert!(!readers.observe(2 * STEP, STEP, TERMS).whole, "it has to prove itself again");
+        assert!(!readers.observe(2 * STEP, STEP, TERMS).whole, "the ended stream begins again");
     }
 
     #[test]
-    fn short_memory_halves_the_window_and_the_chunk_is_asked_for_again() {
+    fn short_memory_halves_the_window_and_the_chunk_is_requested_again() {
         let mut readers = ReadAhead::default();
         ahead(&mut readers, (0..32).map(|index| index * STEP));
         let advice = readers.observe(32 * STEP, STEP, TERMS);

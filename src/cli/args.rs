@@ -1,8 +1,8 @@
-//! Every option, defined once: the long form, the `-o` form, the URL's query, the help and the
-//! README's table all come from [`Args`].
+//! Every option, defined once: [`Args`] is the source of the long options, the `-o` options, the URL's query, the help
+//! and the README's table.
 //!
-//! The options of a mount stand under the headings below; each is also `-o name=value`, with `_` or
-//! `-`. What stands under [`COMMAND`] says how this one command runs, and has a long or a short form only.
+//! Mount options are under the headings below; each is also accepted as `-o name=value`, with `_` or `-`. Options under
+//! [`COMMAND`] control this one call and have a long or a short form only.
 
 use super::values::{self, BufferSize};
 use crate::config::options::MOST_CONNECTIONS;
@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The heading of what is no option of a mount.
+/// The heading of the options that are not mount options.
 pub(super) const COMMAND: &str = "Command";
 
 const SIGNING_IN: &str = "Signing in";
@@ -23,40 +23,40 @@ const CACHE: &str = "Cache and buffers";
 const PROCESS: &str = "Process";
 const LOG: &str = "Log";
 
-/// How to call the program, in one line.
+/// The usage line.
 pub(super) const USAGE: &str = "cifs-fuse URL DIR [options]";
 
-const AFTER_HELP: &str = "Try --help for all the rest: sources of the password, examples, exit codes.";
+const AFTER_HELP: &str = "Use --help for more: sources of the password, examples, signals, exit codes.";
 
 const AFTER_LONG_HELP: &str = "\
 URL:
   cifs://[user[:password]@]host[:port]/share[/path][?key=value&...]
 
-  smb:// is the same. Without a path it is the root of the share that is mounted. The query takes
-  auth-username, auth-password, auth-domain and transport, and every option of a mount under its long
-  name (read-buffer-size=65536); its word overrides the command line. Special characters are
-  percent-encoded (& is %26, + is %2B, % is %25); in the query, + is a space. Put the URL in 'single
-  quotes': a shell ends the command at an & that is not quoted.
+  smb:// is the same. Without a path, the root of the share is mounted. The query may contain
+  auth-username, auth-password, auth-domain, transport, and every mount option under its long name
+  (read-buffer-size=65536); these override the command line. Special characters are percent-encoded
+  (& is %26, + is %2B, % is %25); in the query, + is a space. Put the URL in 'single quotes': a shell
+  ends the command at an & that is not quoted.
 
 -o OPTIONS:
-  Every option of a mount is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in
-  a value is written \\, or the value is put in \"double quotes\". The words of mount(8) and fstab(5) that
-  mean nothing to a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize, actimeo;
-  its pass as well, with a warning, since everyone can read /etc/fstab. Of an option given more than
-  once, the last one counts.
+  Every mount option is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in a
+  value is written \\, or the value is put in \"double quotes\". Options of mount(8) and fstab(5) that
+  have no meaning for a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize and
+  actimeo; its pass is accepted with a warning, since every user can read /etc/fstab. If an option is
+  given more than once, the last one counts.
 
-Where the name and the password come from, the strongest word first:
+Sources of the name and the password, highest priority first:
   1. the URL: auth-username, auth-password, auth-domain; then user:password@
   2. --username and --domain
   3. --credentials FILE, with lines of username=, password=, domain= as for mount.cifs
   4. --password-fd N
   5. $CREDENTIALS_DIRECTORY (systemd): the files username, password, domain, or one file credentials
   6. AUTH_USERNAME, AUTH_PASSWORD and AUTH_DOMAIN in the environment
-  7. a question on the terminal, for the password only
-  Each of name, password and domain is taken from the first place that has it; a place that names
-  another user is left out. If no place names a user, the guest account signs in. DOMAIN\\name,
-  DOMAIN/name and name@example.org are names, too; in front of a URL's @, the separator is written %5C
-  or %2F. For a moment, other users can see a URL's password in ps.
+  7. a prompt on the terminal, for the password only
+  Name, password and domain are each read from the first source that has them; a source that names
+  another user is skipped. If no source names a user, the guest account signs in. DOMAIN\\name,
+  DOMAIN/name and name@example.org are valid names; before a URL's @ the separator is written %5C
+  or %2F. Until the program has started, other users can see a URL's password in ps.
 
 Examples:
   cifs-fuse 'cifs://nas/media/films?auth-username=ann' /mnt/films
@@ -68,21 +68,21 @@ Examples:
   cifs://nas/media /mnt/media fuse.cifs-fuse credentials=/etc/nas,uid=1000,_netdev,nofail 0 0
 
 Signals:
-  SIGTERM, SIGINT, SIGQUIT   unmount in order; so does closing the terminal of a --foreground mount
-  SIGHUP                     reads the credentials and the --log-level file again, and opens the log file again
+  SIGTERM, SIGINT, SIGQUIT   unmount cleanly; so does closing the terminal of a --foreground mount
+  SIGHUP                     read the credentials and the --log-level file again, and reopen the log file
 
 Exit codes:
-  0   the share is mounted (with --foreground: was mounted, and has been unmounted)
+  0   the share is mounted (with --foreground: it was mounted, and has been unmounted)
   1   wrong usage: the URL, an option, or the credentials
   2   the system refused something: a file, a process, memory
-  8   a signal came before the share was mounted
+  8   a signal arrived before the share was mounted
   32  the share could not be mounted
-  33  the same, because the server refused the sign-in: trying again does not help, and can lock the account";
+  33  the server refused the sign-in: trying again does not help, and can lock the account";
 
 /// Mounts an SMB share as a local directory
 ///
-/// Mounts the share, or the folder on it, that the URL names on the directory DIR, and goes to the
-/// background once it works. Unmount it with fusermount3 -u DIR or umount DIR.
+/// Mounts the share, or a folder on it, on the directory DIR, and continues in the background. Unmount it with
+/// fusermount3 -u DIR or umount DIR.
 #[derive(Parser, Debug)]
 #[command(
     name = "cifs-fuse",
@@ -104,19 +104,19 @@ pub(super) struct Args {
     #[arg(value_name = "DIR")]
     pub(super) mountpoint: Option<PathBuf>,
 
-    /// Who signs in; DOMAIN\name and DOMAIN/name are allowed
+    /// The user to sign in as; DOMAIN\name and DOMAIN/name are allowed
     #[arg(long, value_name = "NAME", help_heading = SIGNING_IN, aliases = ["auth-username", "user"])]
     pub(super) username: Option<String>,
 
-    /// The domain or workgroup of the user
+    /// The user's domain or workgroup
     #[arg(long, value_name = "NAME", help_heading = SIGNING_IN, aliases = ["auth-domain", "dom", "workgroup"])]
     pub(super) domain: Option<String>,
 
-    /// A file with lines of username=, password=, domain=
+    /// Read name, password and domain from a file with lines of username=, password=, domain=
     #[arg(long, value_name = "FILE", help_heading = SIGNING_IN, alias = "cred")]
     pub(super) credentials: Option<PathBuf>,
 
-    /// Read the password from this open descriptor, to its end
+    /// Read the password from this open file descriptor, up to its end
     #[arg(long, value_name = "N", help_heading = SIGNING_IN, hide_short_help = true)]
     pub(super) password_fd: Option<u32>,
 
@@ -124,62 +124,62 @@ pub(super) struct Args {
     #[arg(long, help_heading = SIGNING_IN)]
     pub(super) guest: bool,
 
-    /// Sign in as nobody, unless the URL names a user
+    /// Sign in anonymously, unless the URL names a user
     #[arg(long, help_heading = SIGNING_IN, hide_short_help = true)]
     pub(super) anonymous: bool,
 
-    /// How messages travel: directtcp (port 445) or netbios (port 139)
+    /// The transport: directtcp (port 445) or netbios (port 139)
     #[arg(long, value_name = "TRANSPORT", help_heading = CONNECTION, default_value = "directtcp")]
     pub(super) transport: Transport,
 
-    /// The oldest dialect to offer: 2.0.2, 2.1, 3.0, 3.0.2 or 3.1.1
+    /// The oldest SMB dialect to offer: 2.0.2, 2.1, 3.0, 3.0.2 or 3.1.1
     #[arg(long, value_name = "DIALECT", help_heading = CONNECTION, hide_short_help = true)]
     pub(super) min_dialect: Option<Dialect>,
 
-    /// The newest dialect to offer
+    /// The newest SMB dialect to offer
     #[arg(long, value_name = "DIALECT", help_heading = CONNECTION, hide_short_help = true)]
     pub(super) max_dialect: Option<Dialect>,
 
-    /// Both at once, as for mount.cifs: one dialect, 3 (3.0 and newer) or default (all)
+    /// Oldest and newest dialect at once, as in mount.cifs: one dialect, 3 (3.0 and newer) or default (all)
     #[arg(long, value_name = "VERSION", help_heading = CONNECTION, default_value = "default", hide_short_help = true)]
     pub(super) vers: DialectRange,
 
-    /// Sign messages: required, auto (whenever somebody signed in) or off (only if the server insists)
+    /// Sign messages: required, auto (except for guest and anonymous sessions) or off (only if the server requires it)
     #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
     pub(super) signing: Protection,
 
-    /// Encrypt messages: required, auto (where the server asks for it) or off (never: not even offered)
+    /// Encrypt messages: required, auto (if the server requires it) or off (not offered)
     #[arg(long, value_name = "WHEN", help_heading = CONNECTION, default_value = "auto")]
     pub(super) encryption: Protection,
 
-    /// How many connections to use, 1 to 16, where the server offers SMB 3 multichannel; one elsewhere
+    /// The largest number of connections, 1 to 16; more than one needs SMB 3 multichannel on the server
     #[arg(long, value_name = "N", help_heading = CONNECTION, default_value = "2",
         value_parser = clap::value_parser!(u8).range(1..=i64::from(MOST_CONNECTIONS)), hide_short_help = true)]
     pub(super) connections: u8,
 
-    /// How long connecting and signing in may take
+    /// Time limit for connecting and signing in
     #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "10",
         value_parser = values::timeout, hide_short_help = true)]
     pub(super) connect_timeout: Duration,
 
-    /// How long the server may take to answer a request, and how long operations wait for one that is away
+    /// Time limit for an answer of the server; operations also wait this long for a server that is away
     #[arg(long, value_name = "SECONDS", help_heading = CONNECTION, default_value = "30",
         value_parser = values::timeout, hide_short_help = true)]
     pub(super) request_timeout: Duration,
 
-    /// The owner that files show, by number or name; the caller by default
+    /// Owner of all files, by number or name; by default the user who mounts
     #[arg(long, value_name = "USER", help_heading = FILES, value_parser = values::user)]
     pub(super) uid: Option<u32>,
 
-    /// The group that files show, by number or name; the caller's by default
+    /// Group of all files, by number or name; by default the group of the user who mounts
     #[arg(long, value_name = "GROUP", help_heading = FILES, value_parser = values::group)]
     pub(super) gid: Option<u32>,
 
-    /// The permissions that files show
+    /// Permissions of files
     #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0755", value_parser = values::mode)]
     pub(super) file_mode: u32,
 
-    /// The permissions that directories show
+    /// Permissions of directories
     #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0755", value_parser = values::mode)]
     pub(super) dir_mode: u32,
 
@@ -187,53 +187,54 @@ pub(super) struct Args {
     #[arg(long, help_heading = FILES, alias = "read-only")]
     pub(super) ro: bool,
 
-    /// Run no programs from the mount
+    /// Do not run programs from the mount
     #[arg(long, help_heading = FILES, hide_short_help = true)]
     pub(super) noexec: bool,
 
-    /// Let users other than the caller in (an ordinary user needs user_allow_other in /etc/fuse.conf)
+    /// Let other users access the mount (an ordinary user needs user_allow_other in /etc/fuse.conf)
     #[arg(long, help_heading = FILES)]
     pub(super) allow_other: bool,
 
-    /// What is cached: strict (what the server vouches for), none, or loose (for shares nobody else writes to)
+    /// What to cache: strict (what the server guarantees to be current), none, or loose (for shares without other
+    /// writers)
     #[arg(long, value_name = "MODE", help_heading = CACHE, default_value = "strict")]
     pub(super) cache: CacheMode,
 
-    /// Memory for cached data, such as 64M or 1GiB; by default 256M or an eighth of the memory
+    /// Memory for cached data, such as 64M or 1GiB; by default an eighth of the memory, at most 256M
     #[arg(long, value_name = "SIZE", help_heading = CACHE, value_parser = values::cache_size)]
     pub(super) cache_size: Option<u64>,
 
-    /// How long names and attributes are believed, such as 0.5; by default 1, or 0 with --cache none, 30 with loose
+    /// How long names and attributes are cached, such as 0.5; by default 1, with --cache none 0, with loose 30
     #[arg(long, value_name = "SECONDS", help_heading = CACHE, alias = "actimeo", value_parser = values::seconds,
         hide_short_help = true)]
     pub(super) attr_timeout: Option<Duration>,
 
-    /// The read buffer; less than 10000 is ignored, more than the server takes is capped. Rarely needed
+    /// Size of reads; below 10000 it is ignored, above the server's maximum it is reduced. Rarely needed
     #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "rsize", allow_negative_numbers = true,
         hide_short_help = true)]
     pub(super) read_buffer_size: Option<BufferSize>,
 
-    /// The write buffer, likewise
+    /// Size of writes, with the same limits. Rarely needed
     #[arg(long, value_name = "BYTES", help_heading = CACHE, alias = "wsize", allow_negative_numbers = true,
         hide_short_help = true)]
     pub(super) write_buffer_size: Option<BufferSize>,
 
-    /// Mount again when the process that serves the mount is killed or crashes. The password has to come from a file; not with
-    /// --foreground: there, what started the program restarts it
+    /// Mount again when the process that serves the mount is killed or crashes. The password must come from a file. Not
+    /// with --foreground, where the program that started this one restarts it
     #[arg(long, help_heading = PROCESS, hide_short_help = true)]
     pub(super) restart: bool,
 
     /// How much to log: off, error, warn, info, debug or trace; a filter such as cifs_fuse::wire=trace; or file:PATH, a
-    /// file that holds either
+    /// file that contains one of these
     #[arg(long, value_name = "LEVEL", help_heading = LOG)]
     pub(super) log_level: Option<String>,
 
-    /// Where the log goes: stderr, syslog or file:PATH; by default stderr, and syslog from the background
+    /// Where to log: stderr, syslog or file:PATH; by default stderr, and in the background syslog
     #[arg(long, value_name = "TARGET", help_heading = LOG)]
     pub(super) log_target: Option<String>,
 
-    /// Options of a mount, separated by commas
-    // Taken apart before this parser sees it; it stands here for the help.
+    /// Mount options, separated by commas
+    // Split before this parser runs; the field exists for the help.
     #[arg(short = 'o', value_name = "OPTIONS", help_heading = COMMAND)]
     pub(super) o: Option<String>,
 
@@ -241,15 +242,15 @@ pub(super) struct Args {
     #[arg(short = 'F', long, help_heading = COMMAND)]
     pub(super) foreground: bool,
 
-    /// Say more about what happens
+    /// Print and log more
     #[arg(short = 'v', long, help_heading = COMMAND)]
     pub(super) verbose: bool,
 
-    /// Check the URL, the options and the credentials; connect to nothing and mount nothing
+    /// Check the URL, the options and the credentials; do not connect or mount
     #[arg(short = 'f', long, help_heading = COMMAND, hide_short_help = true)]
     pub(super) fake: bool,
 
-    /// Accept unknown -o options
+    /// Ignore unknown -o options
     #[arg(short = 's', help_heading = COMMAND, hide_short_help = true)]
     pub(super) sloppy: bool,
 
@@ -257,11 +258,11 @@ pub(super) struct Args {
     #[arg(short = 'n', help_heading = COMMAND, hide = true)]
     pub(super) no_mtab: bool,
 
-    /// Refused: another mount namespace
+    /// Not supported: another mount namespace
     #[arg(short = 'N', value_name = "NAMESPACE", help_heading = COMMAND, hide = true)]
     pub(super) namespace: Option<String>,
 
-    /// The type that mount(8) was asked for
+    /// The file system type that mount(8) passes
     #[arg(short = 't', value_name = "TYPE", help_heading = COMMAND, hide = true)]
     pub(super) fs_type: Option<String>,
 
@@ -269,7 +270,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = COMMAND, hide = true)]
     pub(super) print_options_table: bool,
 
-    /// Print help; -h is shorter
+    /// Print help (-h prints less)
     #[arg(short = 'h', long, help_heading = COMMAND, action = ArgAction::Help)]
     help: Option<bool>,
 
@@ -279,14 +280,14 @@ pub(super) struct Args {
 }
 
 impl Args {
-    /// Reads the words of a command line, the program's name first.
+    /// Parses the words of a command line, the program's name first.
     pub(super) fn read(words: Vec<OsString>) -> Result<Args, clap::Error> {
         Args::from_arg_matches(&command().try_get_matches_from(words)?)
     }
 }
 
-/// The definition, in which what is on or off about a mount can also be said as `--ro=true` and
-/// `--ro=false`: a URL's query has to be able to override either with the other.
+/// The definition, in which mount options without a value also accept `--ro=true` and `--ro=false`, so that a URL's
+/// query can override either.
 fn command() -> Command {
     Args::command().mut_args(|arg| match arg.get_action() {
         ArgAction::SetTrue if is_mount_option(&arg) => arg
@@ -307,12 +308,12 @@ fn is_mount_option(arg: &Arg) -> bool {
     arg.get_help_heading().is_some_and(|heading| heading != COMMAND)
 }
 
-/// The options of a mount, in the order of the help.
+/// The mount options, in the order of the help.
 pub(super) fn mount_options() -> Vec<Arg> {
     command().get_arguments().filter(|arg| is_mount_option(arg)).cloned().collect()
 }
 
-/// The names of the options of a mount, aliases among them.
+/// The names of the mount options, including aliases.
 pub(super) fn mount_option_names() -> Vec<String> {
     let names = |arg: &Arg| {
         let aliases = arg.get_all_aliases().unwrap_or_default();
@@ -321,7 +322,7 @@ pub(super) fn mount_option_names() -> Vec<String> {
     mount_options().iter().flat_map(names).collect()
 }
 
-/// Whether an option is on or off, and so needs no value.
+/// Whether an option needs no value.
 pub(super) fn is_switch(arg: &Arg) -> bool {
     arg.get_num_args().is_some_and(|range| range.min_values() == 0)
 }
@@ -336,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn every_visible_option_has_a_heading_and_a_sentence() {
+    fn every_option_has_a_heading_and_a_help_text() {
         for arg in command().get_arguments().filter(|arg| !arg.is_positional()) {
             assert!(arg.get_help_heading().is_some(), "{} has no heading", arg.get_id());
             assert!(arg.get_help().is_some(), "{} has no help", arg.get_id());

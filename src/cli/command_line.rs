@@ -1,11 +1,11 @@
-//! The arguments as they came, made ready for the parser of options.
+//! The arguments of the process, prepared for the parser of options.
 //!
-//! The program is called in three ways: by hand (`cifs-fuse URL DIR [options]`), as a mount helper
-//! (`mount.TYPE URL DIR [-sfnv] [-N ns] [-o opts] [-t type]`), and by mount.fuse3 (`cifs-fuse URL DIR
-//! -o opts`). All three are one grammar here; only the helper's name says which it was. Options with one dash
-//! are taken apart as getopt(3) does, and `-o` becomes the long options that it means, in its place.
+//! The program is called in three ways: by hand (`cifs-fuse URL DIR [options]`), as a mount helper (`mount.TYPE URL DIR
+//! [-sfnv] [-N ns] [-o opts] [-t type]`), and by mount.fuse3 (`cifs-fuse URL DIR -o opts`). All three have one grammar;
+//! only the helper's name shows which way it was. Options with one dash are split as getopt(3) does, and `-o` is
+//! replaced by the long options with the same meaning, in its place.
 //!
-//! The invariant: no word that goes on to the parser holds a password, since the parser keeps copies.
+//! The invariant: no word that is passed to the parser contains a password, since the parser keeps copies.
 
 use super::error::CliError;
 use super::mount_options::MountWords;
@@ -18,29 +18,30 @@ use zeroize::{Zeroize, Zeroizing};
 /// The arguments of one call.
 #[derive(Default)]
 pub(super) struct CommandLine {
-    /// The type that the mount helper is called for, if this is one: `fuse.cifs` of `mount.fuse.cifs`.
+    /// The file system type of the mount helper, if the program runs as one: `fuse.cifs` of `mount.fuse.cifs`.
     pub(super) helper_for: Option<String>,
     /// The words for the parser, the program's name first.
     words: Vec<OsString>,
-    /// The words behind `--`, which are no options.
+    /// The words after `--`, which are not options.
     plain_words: Vec<OsString>,
-    /// What the `-o` options say.
+    /// What the `-o` options request.
     pub(super) mount_words: MountWords,
-    /// The words that were redacted, as they came.
+    /// The original words of those that were redacted.
     originals: Vec<Zeroizing<String>>,
 }
 
 const NO_PASSWORD_HERE: &str = "a password does not belong on the command line, where ps shows it to everyone; \
     give it in a file with --credentials FILE, in AUTH_PASSWORD, or on a descriptor with --password-fd N";
 
-/// A word of the command line, before `-o` is looked into.
+/// A word of the command line, before `-o` is parsed.
 enum Word {
     Other(OsString),
     MountOptions(Zeroizing<String>),
 }
 
 impl CommandLine {
-    /// Takes the arguments of the process, the program's name first, and wipes them.
+    /// Reads the arguments of the process, the program's name first. Words with a password are kept in memory that is
+    /// wiped.
     pub(super) fn read(arguments: Vec<OsString>) -> Result<CommandLine, CliError> {
         let mut line = CommandLine::default();
         let mut arguments = arguments.into_iter();
@@ -79,7 +80,7 @@ impl CommandLine {
         Ok(line)
     }
 
-    /// The words for the parser, with `overrides` as the last and so the strongest options.
+    /// The words for the parser. `overrides` are added as the last options, so they have priority.
     pub(super) fn words(&self, overrides: impl IntoIterator<Item = String>) -> Vec<OsString> {
         let mut words = self.words.clone();
         words.extend(overrides.into_iter().map(OsString::from));
@@ -90,25 +91,25 @@ impl CommandLine {
         words
     }
 
-    /// The word as it came, for one that the parser has seen without its password.
+    /// The original of a word that the parser got without its password.
     pub(super) fn original<'a>(&'a self, word: &'a str) -> &'a str {
         self.originals.iter().find(|original| redacted(original) == word).map_or(word, |original| original.as_str())
     }
 }
 
-/// `--password` and its like, with a value behind it or not.
+/// Whether the argument is `--password` or an alias of it, with or without a value.
 fn is_password_option(argument: &OsString) -> bool {
     let name = argument.to_str().and_then(|text| text.strip_prefix("--")?.split('=').next());
     name.is_some_and(|name| PASSWORD_NAMES.contains(&option_name(name).as_str()))
 }
 
-/// `-sfnv` and the like: the letters behind a single dash, unless they are a number.
+/// The letters after a single dash, as in `-sfnv`; `None` if a number follows the dash.
 fn short_options(argument: &OsString) -> Option<&str> {
     let letters = argument.to_str()?.strip_prefix('-')?;
     letters.starts_with(|first: char| first.is_ascii_alphabetic()).then_some(letters)
 }
 
-/// One word for each letter; the value of `-o`, `-N` and `-t` is the rest or the next argument.
+/// Adds one word for each letter. The value of `-o`, `-N` and `-t` is the rest of the letters, or the next argument.
 fn split_letters(
     letters: &str,
     arguments: &mut impl Iterator<Item = OsString>,
@@ -140,7 +141,7 @@ fn split_letters(
     Ok(())
 }
 
-/// The word without its passwords; the word itself is kept among `originals` if it has any.
+/// The word without its passwords. A word with passwords is added to `originals`.
 fn hide_passwords(word: OsString, originals: &mut Vec<Zeroizing<String>>) -> OsString {
     match word.into_string() {
         Ok(text) if secret_ranges(&text).is_empty() => text.into(),
@@ -167,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_dash_is_read_as_getopt_does() {
+    fn options_with_one_dash_are_read_as_getopt_does() {
         assert_eq!(
             words(&["p", "URL", "DIR", "-sfnv", "-o", "ro,uid=5", "-Nns"]),
             ["p", "URL", "DIR", "-s", "-f", "-n", "-v", "--ro", "--uid=5", "-N", "ns"]
@@ -187,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_helper_is_known_by_its_name() {
+    fn a_mount_helper_is_recognized_by_its_name() {
         assert_eq!(read(&["/sbin/mount.fuse.cifs", "URL", "DIR"]).helper_for.as_deref(), Some("fuse.cifs"));
         assert_eq!(read(&["/usr/bin/cifs-fuse", "URL", "DIR"]).helper_for, None);
     }
 
     #[test]
-    fn an_s_anywhere_makes_unknown_options_pass() {
+    fn unknown_options_are_ignored_with_an_s_in_any_place() {
         assert_eq!(words(&["p", "-o", "zzz,ro", "-s"]), ["p", "--ro", "-s"]);
         assert!(CommandLine::read(["p", "-o", "zzz"].map(OsString::from).into()).is_err());
     }
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn no_password_goes_on_to_the_parser() {
+    fn no_password_is_passed_to_the_parser() {
         let url = "cifs://ann:hunter2@nas/m?auth-password=hunter2";
         let line = read(&["p", url, "DIR", "-o", "ro,password=hunter2", "--", "cifs://x/y?auth-password=hunter2"]);
         let words = line.words([]);

@@ -1,4 +1,4 @@
-//! What the process finds around it, as a plain value, so that the rest can be tested without it.
+//! The environment of the process, as a plain value, so that parsing can be tested without it.
 
 use super::process_memory;
 use crate::config::Credentials;
@@ -7,7 +7,7 @@ use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// What a command line is read against.
+/// What a command line is parsed with.
 #[derive(Default)]
 pub struct Environment {
     /// `AUTH_USERNAME`, `AUTH_PASSWORD`, `AUTH_DOMAIN`.
@@ -16,16 +16,16 @@ pub struct Environment {
     pub credentials_directory: Option<PathBuf>,
     /// `RUST_LOG`.
     pub log_filter: Option<String>,
-    /// What relative paths are relative to.
+    /// The directory that relative paths refer to.
     pub current_directory: PathBuf,
-    /// systemd manages this machine (sd_booted(3)).
+    /// Whether systemd manages this machine (sd_booted(3)).
     pub systemd: bool,
     /// Asks a question on the terminal, if there is one.
     pub ask: Option<fn(&str) -> io::Result<SecretString>>,
 }
 
 impl Environment {
-    /// The environment of this process. The password is taken out of it: neither a child nor
+    /// Reads the environment of this process, and removes the password from it: neither a child process nor
     /// /proc/PID/environ shows it afterwards.
     pub fn of_this_process() -> Environment {
         let text = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());

@@ -2,10 +2,10 @@
 
 use std::process::ExitCode;
 
-/// Why nothing is mounted; each shows what to print.
+/// Why nothing is mounted; the text is what to print.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CliError {
-    /// It was asked for something else than a mount: help, the version.
+    /// Help, the version or the table of options was requested instead of a mount.
     #[error("{0}")]
     Answer(String),
     /// The command line, the URL or the credentials are wrong.
@@ -14,13 +14,13 @@ pub enum CliError {
     /// The system refused something.
     #[error("{0}")]
     System(String),
-    /// What was asked for can't be done to a mount.
+    /// The requested operation is not possible on a mount.
     #[error("{0}")]
     Mount(String),
 }
 
 impl CliError {
-    /// 0, 1, 2 or 32.
+    /// The exit code: 0, 1, 2 or 32.
     pub fn exit_code(&self) -> u8 {
         match self {
             CliError::Answer(_) => 0,
@@ -30,10 +30,10 @@ impl CliError {
         }
     }
 
-    /// Prints it to where it belongs.
+    /// Prints the text to standard output (an answer) or standard error, and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         match self {
-            // Whoever closed the pipe has seen enough.
+            // An error means that the reader has closed the pipe.
             CliError::Answer(text) => drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())),
             other => eprintln!("cifs-fuse: {other}"),
         }

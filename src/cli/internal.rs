@@ -1,9 +1,9 @@
-//! Subcommands that the program itself and its systemd units use. Users need none of them.
+//! Subcommands for the program itself and its systemd units. Users do not need them.
 //!
-//! | command | who calls it | what it does |
+//! | command | caller | what it does |
 //! |---|---|---|
-//! | `guard PID` | the program | watches the process PID, and ends its mount when that one is killed |
-//! | `cleanup DIR [URL]` | `ExecStopPost=` of the service | ends the mount on DIR that a killed process has left behind |
+//! | `guard PID` | the program | ends the mount of process PID if that is killed; mounts again with `--restart` |
+//! | `cleanup DIR [URL]` | `ExecStopPost=` of the service | ends the mount on DIR that a killed process has left |
 
 use super::logging::{self, LogLevel, LogSettings, LogTarget};
 use crate::config::ShareUrl;
@@ -12,14 +12,14 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Runs the subcommand, if the arguments, the program's name first, are one.
+/// Runs the subcommand in the arguments, the program's name first; `None` if they contain none.
 pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let words = arguments.get(1..)?;
     let result = match words.first()?.to_str()? {
         mount::GUARD => {
             start_log(LogTarget::Syslog);
             let process = words.get(1).and_then(|word| word.to_str()?.parse().ok())?;
-            mount::guard(process).inspect_err(|error| tracing::error!(%error, "the guardian"))
+            mount::guard(process).inspect_err(|error| tracing::error!(%error, "the guardian has failed"))
         }
         "cleanup" => {
             start_log(LogTarget::Stderr);
@@ -31,14 +31,14 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     Some(report(result))
 }
 
-/// A log that cannot be had stops neither: there is a mount to be ended.
+/// Starts a log. A failure is ignored: ending the mount is more important.
 fn start_log(target: LogTarget) {
     if let Ok(level) = LogLevel::parse("warn", Path::new("/")) {
         let _ = logging::start(&LogSettings { level, target });
     }
 }
 
-/// What a mount of this URL shows in the kernel's table.
+/// The source that a mount of this URL shows in the kernel's table.
 fn source(url: &OsStr) -> Option<String> {
     ShareUrl::parse(url.to_str()?, &super::args::mount_option_names().iter().map(String::as_str).collect::<Vec<_>>())
         .ok()

@@ -1,8 +1,8 @@
-//! The log: how much of it, and where it goes.
+//! The log: what is logged, and where.
 //!
-//! Nothing here needs a thread, so a log that was begun before the process goes to the background
-//! goes on there. The invariant: below `info`, nothing of the authentication library is logged,
-//! whatever the filter says, since its traces show the messages of the sign-in.
+//! Logging needs no thread of its own, so a log that was started before the process goes to the background continues
+//! there. The invariant: no `debug` or `trace` event of the authentication library (`sspi`) is logged, whatever the
+//! filter, since those show the messages of the sign-in.
 
 use super::error::CliError;
 use crate::telemetry;
@@ -27,21 +27,21 @@ use tracing_subscriber::{EnvFilter, Registry, reload};
 pub struct LogSettings {
     /// What is logged.
     pub level: LogLevel,
-    /// Where it goes.
+    /// Where it is logged.
     pub target: LogTarget,
 }
 
 /// What is logged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogLevel {
-    /// This, in the language of `tracing_subscriber::EnvFilter`.
+    /// A fixed filter, in the syntax of `tracing_subscriber::EnvFilter`.
     Fixed(String),
-    /// What this file says, as the user writes it; an absolute path.
+    /// The level or filter in this file, as a user writes it; an absolute path.
     File(PathBuf),
 }
 
 impl LogLevel {
-    /// A level, a filter, or `file:PATH`; a relative path is one from `directory`. The file is not read yet.
+    /// Parses a level, a filter, or `file:PATH`; a relative path refers to `directory`. The file is not read yet.
     pub(super) fn parse(text: &str, directory: &Path) -> Result<LogLevel, String> {
         match text.strip_prefix("file:") {
             Some(path) if !path.is_empty() => Ok(LogLevel::File(directory.join(path))),
@@ -49,7 +49,7 @@ impl LogLevel {
         }
     }
 
-    /// The filter now.
+    /// The filter at present.
     fn filter(&self) -> Result<EnvFilter, String> {
         let text = match self {
             LogLevel::Fixed(text) => text.clone(),
@@ -65,27 +65,27 @@ impl LogLevel {
     }
 }
 
-/// Where the log goes.
+/// Where it is logged.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum LogTarget {
-    /// The standard error output, for as long as the process has one.
+    /// The standard error output, as long as the process has one.
     Stderr,
-    /// The system's log (syslog(3)), which is the journal where systemd runs.
+    /// The system's log (syslog(3)), which is the journal under systemd.
     Syslog,
-    /// Both: what a mount in the background does when it is not told otherwise. Its user sees the
-    /// beginning, and the administrator the rest.
+    /// Both, which is the default of a mount in the background: its user sees the first messages, the administrator the
+    /// others.
     StderrAndSyslog,
     /// A file, which is appended to; an absolute path.
     File(PathBuf),
 }
 
-/// More than this, in bytes, is no level.
+/// The most that is read of a level file, in bytes.
 const LONGEST_LEVEL: u64 = 4096;
 
 const PLAIN_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The filter for a level or a filter as the user writes it. A plain level is about this program;
-/// of the libraries it uses, warnings are enough.
+/// The filter for a level or a filter as a user writes it. A plain level applies to this program; its libraries log
+/// warnings.
 pub(super) fn filter(text: &str) -> Result<String, String> {
     let level = text.trim().to_ascii_lowercase();
     if PLAIN_LEVELS.contains(&level.as_str()) {
@@ -102,7 +102,7 @@ pub(super) fn filter(text: &str) -> Result<String, String> {
     ))
 }
 
-/// `stderr`, `syslog` or `file:PATH`; a relative path is one from `directory`.
+/// Parses `stderr`, `syslog` or `file:PATH`; a relative path refers to `directory`.
 pub(super) fn target(text: &str, directory: &Path) -> Result<LogTarget, String> {
     match text.strip_prefix("file:") {
         _ if text == "stderr" => Ok(LogTarget::Stderr),
@@ -120,10 +120,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Reads the level anew, and opens the log file anew, which was perhaps moved away.
+    /// Reads the level again, and opens the log file again, which may have been moved.
     ///
     /// # Errors
-    /// The log goes on as it was; with the reason.
+    /// The log file cannot be opened, or the level file cannot be read or parsed. What failed stays as it was.
     pub(super) fn renew(&self) -> Result<(), String> {
         if let Some(file) = &self.file {
             file.open_again()?;
@@ -133,10 +133,10 @@ impl Log {
     }
 }
 
-/// Begins to log.
+/// Starts the log.
 ///
 /// # Errors
-/// A file can't be opened, or something else in this process logs already.
+/// The log file cannot be opened, the level file cannot be read or parsed, or a log has been started already.
 pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let problem = |what: String| CliError::System(format!("the log can't be opened: {what}"));
     let (asked, filter) = reload::Layer::new(settings.level.filter().map_err(problem)?);
@@ -178,7 +178,7 @@ where
     }
 }
 
-/// Leaves out what only looks like an error.
+/// Omits events that are not errors although they look like one.
 struct Relevant;
 
 impl<S> Filter<S> for Relevant {
@@ -187,7 +187,7 @@ impl<S> Filter<S> for Relevant {
     }
 
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        // fuser logs by way of the crate `log`, whose records keep their target in a field.
+        // fuser logs through the crate `log`, whose records keep their target in a field.
         if event.metadata().target() != "log" {
             return true;
         }
@@ -218,7 +218,7 @@ impl Visit for Record {
     }
 }
 
-/// A log file that can be opened anew where it is written to.
+/// A log file that can be opened again while it is in use.
 #[derive(Clone)]
 struct LogFile {
     path: PathBuf,
@@ -252,7 +252,7 @@ fn appending(path: &Path) -> Result<File, String> {
     file.map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Lines for syslog(3), which adds time and level by itself. Nobody else in this process calls it.
+/// A layer for syslog(3), which adds time and level itself. It can be created only once in a process.
 fn system_log<S>() -> impl Layer<S>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plain_level_is_about_this_program() {
+    fn a_plain_level_applies_to_this_program() {
         assert_eq!(filter("WARN").as_deref(), Ok("warn"));
         assert_eq!(filter("off").as_deref(), Ok("off"));
         assert_eq!(filter("debug").as_deref(), Ok("warn,cifs_fuse=debug"));
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_from_a_file_is_what_the_file_says_now() {
+    fn a_level_file_is_read_again_each_time() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("level");
         let level = LogLevel::parse("file:level", folder.path()).unwrap();
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_file_that_was_moved_away_is_begun_anew() {
+    fn a_log_file_that_was_moved_is_created_again() {
         let folder = tempfile::tempdir().unwrap();
         let (path, old) = (folder.path().join("log"), folder.path().join("log.1"));
         let mut file = LogFile::open(&path).unwrap();

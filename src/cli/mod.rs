@@ -1,14 +1,25 @@
 //! The command line: the forms of the arguments, the messages, the exit codes.
 //!
-//! [`parse`] turns the arguments into an [`Invocation`]: `command_line` makes them one form, `args`
-//! defines the options, `mount_options` reads `-o`, [`crate::config::credentials`] finds who signs in.
-//! [`run`] is what the program does: read, begin the log, mount.
+//! [`parse`] turns the arguments into an [`Invocation`]. [`run`] is the whole program: parse, start the log, mount.
 //!
-//! The first word is a URL. Any other word that may stand there is a subcommand, which can't be mistaken for one:
-//! `internal` has those that the program and its systemd units use.
+//! The files, and what is decided in each:
 //!
-//! The invariant: by the time anything is read from a file or sent anywhere, the passwords are gone
-//! from this process's arguments and environment as others see them.
+//! - `command_line`: splits the arguments, for a call by hand, by mount(8) and by mount.fuse3, and removes passwords.
+//! - `args`: the definition of every option, and the help text.
+//! - `mount_options`: the meaning of `-o`, and which of its words are accepted without effect.
+//! - `values`: which texts are valid values of options.
+//! - `secrets`: where an argument contains a password.
+//! - `process_memory`: how passwords are removed from what the kernel shows of the process.
+//! - `environment`: what is read from the process's environment.
+//! - `logging`: what is logged, and where.
+//! - `internal`: the subcommands that the program and its systemd units use. A subcommand cannot be mistaken for a URL,
+//!   which is the first argument of every other call.
+//! - `error`: the exit codes. `table`: the README's table of options.
+//!
+//! Which account signs in is decided in [`crate::config::credentials`].
+//!
+//! The invariant: before a file that the user named is read, and before anything is sent, the passwords are removed
+//! from the arguments and the environment that other processes can see.
 
 mod args;
 mod command_line;
@@ -41,28 +52,28 @@ pub use logging::{LogLevel, LogSettings, LogTarget};
 pub use table::options_table;
 
 const WITHOUT_NETDEV: &str =
-    "without _netdev in its options, systemd takes this mount for a local one, and a missing server stops the boot";
+    "systemd treats a mount without _netdev as local, and a missing server stops the boot: add _netdev to the options";
 
-/// What a command line asks for.
+/// What a command line requests.
 #[derive(Clone, Debug)]
 pub struct Invocation {
-    /// The mount.
+    /// What to mount, where, as which account and how.
     pub spec: MountSpec,
-    /// Do not go to the background.
+    /// Stay in the foreground.
     pub foreground: bool,
-    /// Stop once everything has been checked that can be checked without the server.
+    /// Check everything that can be checked without the server, and stop.
     pub fake: bool,
-    /// Say more.
+    /// Print and log more.
     pub verbose: bool,
-    /// The log.
+    /// What is logged, and where.
     pub log: LogSettings,
-    /// Where the identity was found, for another reading.
+    /// Where the identity was found, for a later reading.
     pub sources: Sources,
-    /// What the user should be told, although it stops nothing.
+    /// Warnings for the user. They do not stop the mount.
     pub warnings: Vec<String>,
 }
 
-/// What the program does.
+/// Runs the program.
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     process_memory::cover_arguments();
@@ -84,7 +95,7 @@ fn start(invocation: Invocation) -> ExitCode {
     if fake {
         if verbose {
             eprintln!(
-                "cifs-fuse: {} on {}: nothing is wrong so far, and nothing was mounted",
+                "cifs-fuse: {} on {}: no error was found, and nothing was mounted",
                 spec.url,
                 spec.mountpoint.display()
             );
@@ -105,10 +116,10 @@ fn start(invocation: Invocation) -> ExitCode {
     }
 }
 
-/// Reads a command line, the program's name first. The files it names for credentials are read, too.
+/// Parses a command line, the program's name first, and reads the files of credentials that it names.
 ///
 /// # Errors
-/// Whatever stops the mount before anything is connected to, as a message for the user.
+/// The first problem that prevents the mount before a connection is made, as a message for the user.
 pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invocation, CliError> {
     let mut line = CommandLine::read(arguments)?;
     if line.mount_words.remount {
@@ -140,7 +151,7 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
     let (identity, more) = credentials::identity(sources.clone()).map_err(|error| unidentified(error, &args))?;
     let sources = sources.read_again(&identity);
     warnings.extend(more);
-    // From here on, the identity holds what is needed of it.
+    // The identity and the sources have the password; the URL does not need it any more.
     url.password = None;
     let log = log_settings(&args, environment, &mut warnings)?;
     let options = options(&args, &url, &mut warnings)?;
@@ -185,8 +196,8 @@ fn unidentified(error: CredentialsError, args: &Args) -> CliError {
     }
 }
 
-/// Whether systemd would order this mount among the local ones: a helper was called, and neither
-/// `_netdev` nor the type says that there is a network behind (`fstype_is_network()` of systemd).
+/// Whether systemd would order this mount among the local ones: the program runs as a mount helper, and neither
+/// `_netdev` nor the type marks the mount as a network file system (`fstype_is_network()` of systemd).
 fn needs_netdev(args: &Args, line: &CommandLine) -> bool {
     let Some(helper_for) = &line.helper_for else { return false };
     let fs_type = args.fs_type.as_ref().unwrap_or(helper_for);
@@ -225,7 +236,7 @@ fn sources(
     })
 }
 
-/// How to mount again, if that is wanted.
+/// The command line for mounting again; `None` if the mount is not to be restarted.
 fn restart(
     args: &Args,
     line: &CommandLine,

@@ -1,8 +1,8 @@
-//! `-o a,b=c`: taken apart, and turned into the long options that they mean.
+//! `-o a,b=c`: split, and turned into the long options with the same meaning.
 //!
-//! mount(8) passes the text as it was written, so quoting is ours: a backslash in front of a comma,
-//! a quote or a backslash makes that an ordinary character (in front of anything else it is one
-//! itself, as in `WORKGROUP\ann`), and so does a pair of double quotes with everything in it.
+//! mount(8) passes the text unchanged, so quoting is done here. A backslash before a comma, a quote or a backslash
+//! makes that an ordinary character; before anything else the backslash is one itself, as in `WORKGROUP\ann`. A pair of
+//! double quotes does the same for everything between them.
 
 use super::args::{is_switch, mount_option_names, mount_options};
 use super::error::CliError;
@@ -13,8 +13,8 @@ use secrecy::SecretString;
 use std::ops::Range;
 use zeroize::Zeroizing;
 
-/// The words of mount(8) and fstab(5) that are accepted and mean nothing here: what the kernel or
-/// mount(8) does by itself, and what a share has none of.
+/// Words of mount(8) and fstab(5) that are accepted without effect: those that the kernel or mount(8) handles, and
+/// those that have no meaning for a share.
 const TOLERATED: [&str; 34] = [
     "defaults",
     "suid",
@@ -52,21 +52,21 @@ const TOLERATED: [&str; 34] = [
     "loud",
 ];
 
-/// What the `-o` options of a command line say together.
+/// What all the `-o` options of a command line request.
 #[derive(Default)]
 pub(super) struct MountWords {
-    /// As long options, in their order.
+    /// The long options, in their order.
     pub(super) long: Vec<String>,
-    /// A password, which no long option takes.
+    /// The password, for which there is no long option.
     pub(super) password: Option<SecretString>,
-    /// A mount that is there is to be changed.
+    /// Whether an existing mount is to be changed.
     pub(super) remount: bool,
-    /// The mount needs the network (systemd.mount(5)).
+    /// Whether the mount needs the network (systemd.mount(5)).
     pub(super) netdev: bool,
 }
 
 impl MountWords {
-    /// Adds the options in `text`; `sloppy` passes over unknown ones.
+    /// Adds the options in `text`. With `sloppy`, unknown ones are ignored.
     pub(super) fn add(&mut self, text: &str, sloppy: bool) -> Result<(), CliError> {
         for item in items(text) {
             let item = unquoted(&text[item])?;
@@ -100,7 +100,7 @@ impl MountWords {
     }
 }
 
-/// `--name=value`. An option that needs a value and has an empty one, or none, says nothing.
+/// The option as `--name=value`; `None` for an option that needs a value and has none, or an empty one.
 pub(super) fn long_option(name: &str, value: Option<&str>) -> Option<String> {
     match value {
         Some("") => None,
@@ -122,7 +122,7 @@ fn unknown(name: &str, spelled: &str) -> CliError {
     CliError::Usage(format!("unknown option '{name}' in -o{hint}"))
 }
 
-/// The options in a text, as ranges of bytes, separated by the commas that are not quoted.
+/// The ranges of the options in a text, in bytes. They are separated by commas that are not quoted.
 pub(super) fn items(text: &str) -> Vec<Range<usize>> {
     let mut items = Vec::new();
     let (mut start, mut quoted, mut escaped) = (0, false, false);
@@ -142,7 +142,7 @@ pub(super) fn items(text: &str) -> Vec<Range<usize>> {
     items
 }
 
-/// An option without the marks of its quoting.
+/// An option without its quotes and backslashes.
 fn unquoted(item: &str) -> Result<Zeroizing<String>, CliError> {
     let mut plain = Zeroizing::new(String::with_capacity(item.len()));
     let mut quoted = false;
@@ -177,12 +177,12 @@ mod tests {
         assert_eq!(long("rw,exec"), ["--ro=false", "--noexec=false"]);
         assert_eq!(long("vers=3.0,cred=/etc/nas,user=ann"), ["--vers=3.0", "--cred=/etc/nas", "--user=ann"]);
         assert_eq!(long("ro,,"), ["--ro"]);
-        // Nothing, or an empty value, leaves an option that takes a value as it is.
+        // An option that needs a value is ignored if the value is missing or empty.
         assert_eq!(long("transport=,username,uid="), Vec::<String>::new());
     }
 
     #[test]
-    fn what_mount_and_fstab_pass_is_tolerated() {
+    fn the_words_of_mount_and_fstab_are_accepted() {
         for text in [
             "",
             "rw,noexec,nosuid,nodev,uid=1000,read-buffer-size=65536,_netdev,nofail,user",
@@ -220,7 +220,7 @@ mod tests {
     fn an_unknown_option_is_an_error_that_names_it_and_the_nearest() {
         let error = MountWords::default().add("ro,file_mod=0600", false).unwrap_err();
         assert_eq!(error, CliError::Usage("unknown option 'file_mod' in -o; did you mean 'file-mode'?".to_owned()));
-        // How the command runs is no option of a mount.
+        // Options that control the call are not mount options.
         assert!(MountWords::default().add("foreground", false).is_err());
         let mut words = MountWords::default();
         words.add("file_mod=0600,zzz,ro", true).unwrap();

@@ -1,13 +1,11 @@
-//! Takes passwords out of what the kernel shows of this process: /proc/PID/cmdline, which `ps` prints
-//! to every user, and /proc/PID/environ.
+//! Removes passwords from what the kernel shows of this process: /proc/PID/cmdline, which `ps` prints for every user,
+//! and /proc/PID/environ.
 //!
-//! Both show memory of the process itself, at the top of its first stack, so overwriting it there
-//! is what helps. Whoever looked before that has seen it; only a file, a descriptor or a prompt has
-//! no such moment.
+//! Both files show memory of the process itself, at the top of its first stack, so the passwords are overwritten there.
+//! Until then they can be read; only a file, a descriptor or a prompt avoids this moment.
 //!
-//! The invariant: bytes are overwritten in place, none of them a NUL before or after, so whoever
-//! holds a pointer to such a string still holds one to a string of the same length. Nothing is
-//! touched while the process has more than one thread.
+//! The invariant: bytes are overwritten in place, and no NUL is added or removed, so a pointer to such a string still
+//! points to a string of the same length. Nothing is changed while the process has more than one thread.
 
 use super::secrets::secret_ranges;
 use std::{fs, slice};
@@ -21,12 +19,11 @@ pub(super) fn cover_arguments() {
     if !is_single_threaded() {
         return;
     }
-    // SAFETY: proc(5) gives [start, end) as where the kernel put the argument strings: readable and
-    // writable memory of this process that lives as long as it does. Nothing in a Rust program
-    // holds a reference into it (the standard library keeps a raw pointer and copies), and there is no
-    // second thread that could read it in between.
+    // SAFETY: proc(5) gives [start, end) as the place of the argument strings: readable and writable memory of this
+    // process that lives as long as it does. No Rust reference points into it (the standard library keeps a raw pointer
+    // and copies), and no second thread can read it meanwhile.
     let area = unsafe { slice::from_raw_parts_mut(std::ptr::with_exposed_provenance_mut::<u8>(start), end - start) };
-    // Should the area not be what it is said to be, it is left alone.
+    // If the area does not hold the arguments, it is left unchanged.
     let is_ours = area.split(|byte| *byte == 0).zip(std::env::args_os()).all(|(found, expected)| {
         let expected = Zeroizing::new(expected.into_encoded_bytes());
         found == expected.as_slice()
@@ -45,22 +42,21 @@ pub(super) fn cover_arguments() {
 /// `arg_start` and `arg_end` of proc_pid_stat(5): the addresses of the argument strings.
 fn argument_area() -> Option<(usize, usize)> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The second field may hold spaces, and ends at the last parenthesis; state is the third.
+    // The second field can contain spaces and ends at the last parenthesis; the third is the state.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(48 - 3);
     let start = fields.next()?.parse().ok()?;
     let end = fields.next()?.parse().ok()?;
     (start != 0 && start < end).then_some((start, end))
 }
 
-/// Overwrites an environment variable's value where it stands, then removes the variable.
+/// Overwrites the value of an environment variable in place, then removes the variable.
 pub(super) fn wipe_variable(name: &str) {
     if std::env::var_os(name).is_none() || !is_single_threaded() {
         return;
     }
-    // SAFETY: there is no second thread that could read or change the environment. `environ` is
-    // null or points to an array of pointers to NUL-terminated strings that ends with a null pointer
-    // (environ(7)). They are in writable memory: the kernel's, or a copy made by setenv(3). Only
-    // bytes up to the NUL are written.
+    // SAFETY: no second thread can read or change the environment. `environ` is null or points to an array of pointers
+    // to NUL-terminated strings that ends with a null pointer (environ(7)). The strings are in writable memory: the
+    // kernel's, or a copy made by setenv(3). Only bytes before the NUL are written.
     unsafe {
         let mut entry = libc::environ;
         while !entry.is_null() && !(*entry).is_null() {

@@ -1,14 +1,14 @@
-//! Where in an argument a password stands.
+//! Finds the passwords in an argument.
 
 use crate::config::url::option_name;
 use percent_encoding::percent_decode_str;
 use std::ops::Range;
 
-/// The names of a password, in a URL's query and among `-o` options.
+/// The names of the password option, in a URL's query and in `-o`.
 pub(super) const PASSWORD_NAMES: [&str; 3] = ["auth-password", "password", "pass"];
 
-/// The passwords in an argument, in a URL as well as in a list of `-o` options, as ranges of bytes.
-/// A malformed argument is searched all the more generously.
+/// The ranges of the passwords in an argument, in bytes: in a URL and in a list of `-o` options. In a malformed
+/// argument more is treated as a password rather than less.
 pub(super) fn secret_ranges(argument: &str) -> Vec<Range<usize>> {
     match argument.split_once("://") {
         Some((scheme, _)) if !scheme.contains(['=', ',']) => in_url(argument, scheme.len() + "://".len()),
@@ -17,7 +17,7 @@ pub(super) fn secret_ranges(argument: &str) -> Vec<Range<usize>> {
     }
 }
 
-/// The argument as it may be shown.
+/// The argument with its passwords replaced by `***`.
 pub(super) fn redacted(argument: &str) -> String {
     let mut shown = argument.to_owned();
     for range in secret_ranges(argument).into_iter().rev() {
@@ -33,8 +33,8 @@ fn in_url(url: &str, start: usize) -> Vec<Range<usize>> {
     userinfo.into_iter().chain(query).collect()
 }
 
-/// Between the first `:` and the last `@` of the authority. Where that has no `@` and no port either,
-/// a separator in the password has ended it too early, and the last `@` of all counts.
+/// The range between the first `:` and the last `@` of the authority. If the authority has neither an `@` nor a port, a
+/// separator in the password has ended it too early, and the last `@` of the whole text counts.
 fn in_userinfo(url: &str, start: usize) -> Option<Range<usize>> {
     let end = url[start..].find(['/', '\\', '?']).map_or(url.len(), |length| start + length);
     let authority = &url[start..end];
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn passwords_are_found_wherever_they_may_stand() {
+    fn passwords_are_found_in_every_form_of_argument() {
         for (argument, shown) in [
             ("cifs://nas/m", "cifs://nas/m"),
             ("cifs://nas:445/m/x@y", "cifs://nas:445/m/x@y"),

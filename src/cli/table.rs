@@ -1,9 +1,9 @@
-//! The table of options in the README, made from their definition.
+//! The README's table of options, made from their definition.
 
 use super::args::{is_switch, mount_options};
 use clap::Arg;
 
-/// The options of a mount as a table in Markdown, in the order and under the headings of the help.
+/// The mount options as a table in Markdown, in the order and under the headings of the help.
 pub fn options_table() -> String {
     let mut table = String::from("| option | default | meaning |\n|---|---|---|\n");
     let mount_options = mount_options();
@@ -46,7 +46,7 @@ mod tests {
         }
         assert!(table.contains("| **Signing in** | | |"));
         assert!(table.contains("| `--ro` |  | Mount read-only |"));
-        assert!(table.contains("| `--file-mode OCTAL` | `0755` | The permissions that files show |"));
+        assert!(table.contains("| `--file-mode OCTAL` | `0755` | Permissions of files |"));
         assert!(table.lines().all(|line| line.starts_with('|') && line.ends_with('|')));
     }
 
@@ -54,8 +54,8 @@ mod tests {
     fn the_readme_holds_this_table() {
         let readme = include_str!("../../README.md");
         let (_, rest) =
-            readme.split_once("<!-- options: begin -->\n").expect("the README marks where the table begins");
-        let (table, _) = rest.split_once("<!-- options: end -->").expect("and where it ends");
-        assert_eq!(table, options_table(), "cifs-fuse --print-options-table prints what belongs there");
+            readme.split_once("<!-- options: begin -->\n").expect("the README must mark the beginning of the table");
+        let (table, _) = rest.split_once("<!-- options: end -->").expect("the README must mark the end of the table");
+        assert_eq!(table, options_table(), "replace the table by the output of cifs-fuse --print-options-table");
     }
 }

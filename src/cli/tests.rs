@@ -16,7 +16,7 @@ fn parse_in(environment: &Environment, arguments: &[&str]) -> Result<Invocation,
     parse(arguments.iter().map(OsString::from).collect(), environment)
 }
 
-/// By hand, with what comes behind the program's name.
+/// Parses a call by hand, with these arguments after the program's name.
 fn parsed(arguments: &[&str]) -> Invocation {
     let all = [&["cifs-fuse"], arguments].concat();
     parse_in(&environment(), &all).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
@@ -26,7 +26,7 @@ fn options_of(more: &[&str]) -> MountOptions {
     parsed(&[&["cifs://nas/media", "/mnt"], more].concat()).spec.options
 }
 
-/// The error that comes of `arguments`, behind the program's name.
+/// The exit code and the message for a call with these arguments after the program's name.
 fn refused(arguments: &[&str]) -> (u8, String) {
     let error = parse_in(&environment(), &[&["cifs-fuse"], arguments].concat()).expect_err("this must be refused");
     (error.exit_code(), error.to_string())
@@ -34,7 +34,7 @@ fn refused(arguments: &[&str]) -> (u8, String) {
 
 fn password_of(invocation: &Invocation) -> (String, String) {
     match &invocation.spec.identity {
-        Identity::Anonymous => panic!("nobody signs in"),
+        Identity::Anonymous => panic!("the session is anonymous"),
         Identity::User { username, password, .. } => (username.clone(), password.expose_secret().to_owned()),
     }
 }
@@ -55,7 +55,7 @@ fn a_url_and_a_directory_are_enough_and_leave_the_defaults() {
 }
 
 #[test]
-fn how_long_attributes_are_believed_depends_on_the_cache_mode_unless_it_is_said() {
+fn the_attribute_timeout_depends_on_the_cache_mode_unless_it_is_set() {
     let timeout = |options: &[&str]| options_of(options).attr_timeout;
     assert_eq!(timeout(&[]), Duration::from_secs(1));
     assert_eq!(timeout(&["--cache=none"]), Duration::ZERO);
@@ -64,7 +64,7 @@ fn how_long_attributes_are_believed_depends_on_the_cache_mode_unless_it_is_said(
 }
 
 #[test]
-fn every_long_option_is_heard() {
+fn every_long_option_has_an_effect() {
     let options = options_of(&[
         "--uid=5",
         "--gid=6",
@@ -112,8 +112,8 @@ fn every_long_option_is_heard() {
 }
 
 #[test]
-fn every_option_of_a_mount_is_heard_in_all_three_places() {
-    // A value for each option other than its default, and one that stands in for names and files.
+fn every_mount_option_has_the_same_effect_in_all_three_places() {
+    // A value for each option other than its default.
     let file = tempfile::NamedTempFile::new().unwrap();
     let value = |name: &str| match name {
         "username" | "domain" => "ann".to_owned(),
@@ -130,14 +130,14 @@ fn every_option_of_a_mount_is_heard_in_all_three_places() {
         "connections" => "9".to_owned(),
         "uid" | "gid" | "connect-timeout" | "request-timeout" | "attr-timeout" => "77".to_owned(),
         "guest" | "anonymous" | "ro" | "noexec" | "allow-other" | "restart" => "true".to_owned(),
-        other => panic!("say what to try for {other}"),
+        other => panic!("no value is defined for {other}"),
     };
-    // The debug form shows everything that an option can change, except what reads a descriptor.
+    // The debug form shows everything that an option can change. An option that reads a descriptor is skipped.
     let shown = |url: &str, more: &[&str]| {
         let invocation = parsed(&[&[url, "/mnt", "-f"], more].concat());
         let mut spec = invocation.spec;
         spec.url.overrides.clear();
-        // The command line as it came, which is what differs.
+        // The command line itself differs, so it is not compared.
         spec.restart = spec.restart.map(|_| Restart::default());
         format!("{spec:?} {:?} {:?}", invocation.log, invocation.warnings)
     };
@@ -153,13 +153,13 @@ fn every_option_of_a_mount_is_heard_in_all_three_places() {
         if name != "transport" {
             assert_eq!(shown(&format!("cifs://nas/m?{name}={value}"), &[]), long, "{name}");
         }
-        // A guest is what signs in anyway, a file without a word changes nothing, a domain is one of a user.
+        // These are the exceptions: a guest signs in anyway, and an empty credentials file changes nothing.
         assert!(long != plain || ["guest", "credentials"].contains(&name), "{name} changes nothing");
     }
 }
 
 #[test]
-fn the_urls_word_overrides_the_command_line() {
+fn options_in_the_url_override_the_command_line() {
     let url = "cifs://nas/media?transport=netbios&read-buffer-size=65536&ro=false&file_mode=0600&uid=";
     let options =
         parsed(&[url, "/mnt", "--transport=directtcp", "--read-buffer-size=20000", "--ro", "--uid=5"]).spec.options;
@@ -167,13 +167,13 @@ fn the_urls_word_overrides_the_command_line() {
     assert_eq!(options.read_buffer_size, Some(65536));
     assert_eq!(options.file_mode, 0o600);
     assert!(!options.read_only);
-    // An empty value says nothing.
+    // An empty value is ignored.
     assert_eq!(options.uid, 5);
     assert!(parsed(&["cifs://nas/media?ro", "--", "/mnt"]).spec.options.read_only);
 }
 
 #[test]
-fn the_last_word_counts() {
+fn the_last_of_several_options_counts() {
     assert!(!options_of(&["-o", "ro", "-o", "rw"]).read_only);
     assert!(options_of(&["-o", "rw,ro"]).read_only);
     assert_eq!(options_of(&["--uid=1", "-o", "uid=2"]).uid, 2);
@@ -191,8 +191,8 @@ fn vers_is_a_range_that_the_bounds_refine() {
 }
 
 #[test]
-fn a_mount_helper_takes_what_mount_passes() {
-    // As util-linux 2.38 was seen to call helpers.
+fn a_mount_helper_accepts_the_arguments_of_mount() {
+    // Calls of helpers by util-linux 2.38.
     for arguments in [
         &["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-o", "rw"][..],
         &["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-s", "-f", "-n", "-v", "-o", "rw,zzz"],
@@ -212,7 +212,7 @@ fn a_mount_helper_takes_what_mount_passes() {
 }
 
 #[test]
-fn suid_and_dev_are_tolerated_and_change_nothing() {
+fn suid_and_dev_are_accepted_without_effect() {
     assert_eq!(options_of(&["-o", "rw,dev,suid"]).kernel, KernelFlags::default());
     assert!(!options_of(&["-o", "noexec,exec"]).kernel.no_exec);
 }
@@ -227,7 +227,7 @@ fn a_remount_and_another_namespace_are_refused() {
 }
 
 #[test]
-fn a_helper_under_systemd_warns_of_a_mount_that_it_would_take_for_a_local_one() {
+fn a_helper_under_systemd_warns_of_a_mount_that_systemd_treats_as_local() {
     let environment = Environment { systemd: true, ..environment() };
     let warned = |arguments: &[&str]| !parse_in(&environment, arguments).unwrap().warnings.is_empty();
     assert!(warned(&["/sbin/mount.cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw"]));
@@ -238,7 +238,7 @@ fn a_helper_under_systemd_warns_of_a_mount_that_it_would_take_for_a_local_one() 
 }
 
 #[test]
-fn what_is_wrong_is_usage_and_is_said() {
+fn a_wrong_command_line_is_a_usage_error_that_names_the_problem() {
     for (arguments, said) in [
         (&[][..], "nothing to mount"),
         (&["statsu", "/mnt"], "'statsu': this is not a URL"),
@@ -274,7 +274,7 @@ fn what_is_wrong_is_usage_and_is_said() {
 }
 
 #[test]
-fn a_credentials_file_that_is_not_there_is_the_systems_refusal() {
+fn a_missing_credentials_file_is_a_system_error() {
     let (code, said) = refused(&["cifs://nas/m", "/mnt", "--credentials=/nowhere/nas"]);
     assert_eq!(code, 2);
     assert!(said.contains("/nowhere/nas"), "{said}");
@@ -293,7 +293,7 @@ fn help_and_version_are_answers() {
 }
 
 #[test]
-fn a_password_comes_from_the_strongest_place() {
+fn a_password_comes_from_the_place_of_highest_priority() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nas");
     fs::write(&file, "username=ann\npassword=from file\n").unwrap();
@@ -326,7 +326,7 @@ fn a_mount_that_restarts_keeps_its_command_line_without_a_password() {
     let kept = restart(&words).unwrap();
     assert_eq!(kept.directory, Path::new("/here"));
     assert_eq!(kept.words, ["cifs-fuse", "cifs://nas/m", "mnt", "--guest", "--ro", "--restart"]);
-    // Read again, it means the same.
+    // Parsed again, the words mean the same.
     let again: Vec<&str> = kept.words.iter().map(|word| word.to_str().unwrap()).collect();
     assert_eq!(parse_in(&environment(), &again).unwrap().spec.restart, Some(kept.clone()));
 
@@ -344,7 +344,7 @@ fn a_mount_that_restarts_keeps_its_command_line_without_a_password() {
 }
 
 #[test]
-fn a_domain_may_stand_in_front_of_the_name_wherever_a_name_may_stand() {
+fn a_domain_is_accepted_before_the_name_in_every_source() {
     let folder = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {
         let path = folder.path().join(name);
@@ -367,7 +367,7 @@ fn a_domain_may_stand_in_front_of_the_name_wherever_a_name_may_stand() {
             vec!["cifs://nas/m".to_owned()],
         ];
         for words in arguments {
-            // The environment names a user for the last of them, and completes the others.
+            // The environment names a user for the last call, and adds a password to the others.
             let environment = Environment {
                 credentials: Credentials {
                     username: (words.len() == 1 && !words[0].contains("ann")).then(|| ann.clone()),
@@ -390,7 +390,7 @@ fn a_domain_may_stand_in_front_of_the_name_wherever_a_name_may_stand() {
 
 #[test]
 fn a_fake_mount_asks_for_no_password() {
-    let environment = Environment { ask: Some(|_| panic!("nobody is to be asked")), ..environment() };
+    let environment = Environment { ask: Some(|_| panic!("the terminal must not be used")), ..environment() };
     parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt", "-f"]).unwrap();
     let environment = Environment { ask: Some(|_| Ok(SecretString::from("typed"))), ..environment };
     let invocation = parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt"]).unwrap();
@@ -398,7 +398,7 @@ fn a_fake_mount_asks_for_no_password() {
 }
 
 #[test]
-fn a_relative_mountpoint_is_one_from_the_current_directory() {
+fn a_relative_mountpoint_refers_to_the_current_directory() {
     assert_eq!(parsed(&["cifs://nas/m", "films"]).spec.mountpoint, Path::new("/here/films"));
 }
 
@@ -406,7 +406,7 @@ fn a_relative_mountpoint_is_one_from_the_current_directory() {
 fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
     let filter = |environment: &Environment, more: &[&str]| {
         let invocation = parse_in(environment, &[&["cifs-fuse", "cifs://nas/m", "/mnt"], more].concat()).unwrap();
-        let LogLevel::Fixed(filter) = invocation.log.level else { panic!("no file was named") };
+        let LogLevel::Fixed(filter) = invocation.log.level else { panic!("the level is not in a file") };
         (filter, invocation.warnings.len())
     };
     let said = |text: &str| Environment { log_filter: Some(text.to_owned()), ..environment() };
@@ -417,7 +417,7 @@ fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
 }
 
 #[test]
-fn a_negative_buffer_size_is_ignored_with_a_warning_and_a_small_one_is_left_to_be() {
+fn a_negative_buffer_size_is_ignored_with_a_warning_and_a_small_one_is_passed_on() {
     let invocation = parsed(&["cifs://nas/m", "/mnt", "--read-buffer-size=-5", "--write-buffer-size=4096"]);
     assert_eq!(invocation.spec.options.read_buffer_size, None);
     assert_eq!(invocation.spec.options.write_buffer_size, Some(4096));

@@ -1,4 +1,4 @@
-//! The values of options, read from text; the errors are the ends of sentences that name the option.
+//! The values of options, parsed from text. The errors are the ends of sentences that name the option.
 
 use crate::config::options::SMALLEST_CACHE;
 use crate::config::size::{parse_size, show_size};
@@ -6,7 +6,7 @@ use nix::unistd::{Group, User};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A buffer size as it was written: any whole number, so that what is wrong with it can be said.
+/// A requested buffer size: any whole number, so that a warning can name what is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct BufferSize(i128);
 
@@ -19,19 +19,18 @@ impl FromStr for BufferSize {
 }
 
 impl BufferSize {
-    /// The size in bytes; beyond `u32` the nearest value. A negative number is no size: the error
-    /// is the sentence to warn with.
+    /// The size in bytes, limited to `u32`. A negative number is ignored: the error is the warning for the user.
     pub(super) fn bytes(self, option: &str) -> Result<u32, String> {
         match self.0 {
             size if size < 0 => {
-                Err(format!("{option}={size} is ignored; the size is chosen from what the server takes"))
+                Err(format!("{option}={size} is ignored; the size is chosen from the server's maximum"))
             }
             size => Ok(u32::try_from(size).unwrap_or(u32::MAX)),
         }
     }
 }
 
-/// Whole or fractional seconds, an `s` behind them or not.
+/// Whole or fractional seconds, with or without an `s` after them.
 pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     const PROBLEM: &str = "it must be a number of seconds, such as 30 or 0.5";
     let number = text.strip_suffix('s').unwrap_or(text);
@@ -39,7 +38,7 @@ pub(super) fn seconds(text: &str) -> Result<Duration, &'static str> {
     Duration::try_from_secs_f64(seconds).map_err(|_| PROBLEM)
 }
 
-/// A time limit in seconds: none at all would let nothing happen.
+/// A time limit in seconds. It must not be zero, since every operation would fail.
 pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
     match seconds(text)? {
         Duration::ZERO => Err("it must be more than 0 seconds"),
@@ -47,7 +46,7 @@ pub(super) fn timeout(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Permission bits in octal.
+/// Permission bits, in octal.
 pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     match u32::from_str_radix(digits, 8) {
@@ -56,19 +55,19 @@ pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
     }
 }
 
-/// A user by number or name.
+/// The number of a user, from a number or a name.
 pub(super) fn user(text: &str) -> Result<u32, &'static str> {
     let by_name = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
     text.parse().ok().or_else(by_name).ok_or("there is no such user")
 }
 
-/// A group by number or name.
+/// The number of a group, from a number or a name.
 pub(super) fn group(text: &str) -> Result<u32, &'static str> {
     let by_name = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
     text.parse().ok().or_else(by_name).ok_or("there is no such group")
 }
 
-/// A size of the page cache in bytes.
+/// The budget of the page cache, in bytes.
 pub(super) fn cache_size(text: &str) -> Result<u64, String> {
     match parse_size(text) {
         Ok(size) if size < SMALLEST_CACHE => Err(format!("it must be at least {}", show_size(SMALLEST_CACHE))),
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_size_is_any_whole_number_and_a_negative_one_says_nothing() {
+    fn a_buffer_size_is_any_whole_number_and_a_negative_one_is_ignored() {
         let bytes = |text: &str| text.parse::<BufferSize>().unwrap().bytes("read-buffer-size");
         assert_eq!(bytes("65536"), Ok(65536));
         assert_eq!(bytes("99999999999"), Ok(u32::MAX));

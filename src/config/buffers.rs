@@ -1,70 +1,70 @@
-//! The effective buffer size: what was asked for, what the server takes, and the reason for the result.
+//! The effective buffer size: the requested size, the server's limit, and the reason for the result.
 //!
-//! The same rule holds for reading and for writing. The invariant: the result is never zero, never
-//! more than the server takes (unless what it announces is no size at all), and never more than [`LARGEST`].
+//! The same rule holds for reading and for writing. The invariant: the result is never zero, never above the server's
+//! limit (unless that limit is implausible), and never above [`LARGEST`].
 
 use super::size::show_size;
 use std::fmt;
 
-/// A setting below this many bytes is ignored.
+/// A requested size below this is ignored, in bytes.
 pub const MINIMUM_SETTING: u32 = 10_000;
 
-/// What is used when nothing was asked for, if the server takes as much. A kernel request carries no
-/// more than 1 MiB, so a larger chunk would only make the first byte wait longer.
+/// The size used if none was requested and the server's limit allows it, in bytes. A kernel request carries at most 1
+/// MiB, so a larger chunk would only delay its first byte.
 pub const DEFAULT_BUFFER: u32 = 1 << 20;
 
-/// The most that is used whatever a server announces: the maximum of Windows and of Samba. It bounds
-/// the memory that one request in flight can take.
+/// The largest size used, in bytes, whatever the server announces: the maximum of Windows and of Samba. It bounds the
+/// memory of one request in flight.
 pub const LARGEST: u32 = 8 << 20;
 
-/// What is used when the server announces less than a page, which no server means. Every dialect
-/// carries this much for a single credit (MS-SMB2 3.1.5.2).
+/// The size used if the server announces an implausible one, in bytes. Every dialect carries this much for a single
+/// credit (MS-SMB2 3.1.5.2).
 const FALLBACK: u32 = 64 << 10;
+/// The smallest announced size that is plausible, in bytes: a page.
 const SMALLEST_BELIEVED: u32 = 4096;
 
-/// A buffer size in use, and why. It is shown as `1 MiB: chosen, the server takes up to 8 MiB`.
+/// A buffer size in use, and its reason. It is shown as `1 MiB: chosen, the server supports up to 8 MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Effective {
     /// The size in use, in bytes.
     pub bytes: u32,
-    /// Why it is this size.
+    /// The reason for this size.
     pub reason: Reason,
 }
 
-/// Why a buffer size is what it is. Sizes are in bytes.
+/// The reason for a buffer size. Sizes are in bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reason {
-    /// Nothing was asked for.
+    /// No size was requested.
     Chosen {
-        /// What the server announced.
+        /// The size that the server announced.
         negotiated: u32,
     },
-    /// The setting is used as it is.
+    /// The requested size is used unchanged.
     AsAsked,
-    /// The setting is more than the server takes.
+    /// The requested size is above the server's limit.
     CappedByServer {
-        /// The setting.
+        /// The requested size.
         asked: u32,
     },
-    /// The setting, and what the server takes, are more than [`LARGEST`].
+    /// The requested size and the server's limit are above [`LARGEST`].
     CappedHere {
-        /// The setting.
+        /// The requested size.
         asked: u32,
     },
-    /// The setting is less than [`MINIMUM_SETTING`] and was ignored.
+    /// The requested size is below [`MINIMUM_SETTING`] and was ignored.
     BelowMinimum {
-        /// The setting.
+        /// The requested size.
         asked: u32,
     },
-    /// The server announced a size that it can't mean, and the setting does not say less.
+    /// The server announced an implausible size, and no smaller one was requested.
     Implausible {
-        /// What the server announced.
+        /// The size that the server announced.
         negotiated: u32,
     },
 }
 
-/// The buffer size to use for a setting of `requested` bytes where the connection carries up to
-/// `negotiated` bytes.
+/// The buffer size for a request of `requested` bytes, if the connection carries up to `negotiated` bytes.
 pub fn effective(requested: Option<u32>, negotiated: u32) -> Effective {
     let plausible = negotiated >= SMALLEST_BELIEVED;
     let limit = if plausible { negotiated.min(LARGEST) } else { FALLBACK };
@@ -81,7 +81,7 @@ pub fn effective(requested: Option<u32>, negotiated: u32) -> Effective {
 }
 
 impl Effective {
-    /// The sentence to warn with when the setting of `option` was ignored, if it was.
+    /// The warning to show if the requested size of `option` was ignored.
     pub fn warning(&self, option: &str) -> Option<String> {
         match self.reason {
             Reason::BelowMinimum { asked } => Some(format!(
@@ -98,19 +98,19 @@ impl fmt::Display for Effective {
         let show = |bytes: u32| show_size(bytes.into());
         write!(f, "{}: ", show(self.bytes))?;
         match self.reason {
-            Reason::Chosen { negotiated } => write!(f, "chosen, the server takes up to {}", show(negotiated)),
-            Reason::AsAsked => f.write_str("as asked"),
+            Reason::Chosen { negotiated } => write!(f, "chosen, the server supports up to {}", show(negotiated)),
+            Reason::AsAsked => f.write_str("as requested"),
             Reason::CappedByServer { asked } => {
-                write!(f, "asked for {}, capped to what the server takes", show(asked))
+                write!(f, "{} requested, capped at the server's maximum", show(asked))
             }
             Reason::CappedHere { asked } => {
-                write!(f, "asked for {}, capped to the most that is sent at once", show(asked))
+                write!(f, "{} requested, capped at the largest size in use", show(asked))
             }
             Reason::BelowMinimum { asked } => {
-                write!(f, "chosen, since the {} asked for are below {MINIMUM_SETTING} bytes", show(asked))
+                write!(f, "chosen, since the requested {} are below {MINIMUM_SETTING} bytes", show(asked))
             }
             Reason::Implausible { negotiated } => {
-                write!(f, "chosen, since the server's maximum of {} can't be meant", show(negotiated))
+                write!(f, "chosen, since the server's maximum of {} is implausible", show(negotiated))
             }
         }
     }
@@ -125,19 +125,19 @@ mod tests {
     #[test]
     fn the_size_in_use_and_its_reason() {
         for (requested, negotiated, shown) in [
-            (None, 8 * MIB, "1 MiB: chosen, the server takes up to 8 MiB"),
-            (None, 65536, "64 KiB: chosen, the server takes up to 64 KiB"),
-            (Some(65536), 8 * MIB, "64 KiB: as asked"),
-            (Some(4 * MIB), 8 * MIB, "4 MiB: as asked"),
-            (Some(10_000), 8 * MIB, "10000 bytes: as asked"),
-            (Some(MIB), 65536, "64 KiB: asked for 1 MiB, capped to what the server takes"),
-            (Some(u32::MAX), MIB, "1 MiB: asked for 4294967295 bytes, capped to what the server takes"),
-            (Some(16 * MIB), u32::MAX, "8 MiB: asked for 16 MiB, capped to the most that is sent at once"),
-            (Some(9_999), 8 * MIB, "1 MiB: chosen, since the 9999 bytes asked for are below 10000 bytes"),
-            (Some(0), 65536, "64 KiB: chosen, since the 0 bytes asked for are below 10000 bytes"),
-            (None, 0, "64 KiB: chosen, since the server's maximum of 0 bytes can't be meant"),
-            (Some(MIB), 1, "64 KiB: chosen, since the server's maximum of 1 byte can't be meant"),
-            (Some(16384), 0, "16 KiB: as asked"),
+            (None, 8 * MIB, "1 MiB: chosen, the server supports up to 8 MiB"),
+            (None, 65536, "64 KiB: chosen, the server supports up to 64 KiB"),
+            (Some(65536), 8 * MIB, "64 KiB: as requested"),
+            (Some(4 * MIB), 8 * MIB, "4 MiB: as requested"),
+            (Some(10_000), 8 * MIB, "10000 bytes: as requested"),
+            (Some(MIB), 65536, "64 KiB: 1 MiB requested, capped at the server's maximum"),
+            (Some(u32::MAX), MIB, "1 MiB: 4294967295 bytes requested, capped at the server's maximum"),
+            (Some(16 * MIB), u32::MAX, "8 MiB: 16 MiB requested, capped at the largest size in use"),
+            (Some(9_999), 8 * MIB, "1 MiB: chosen, since the requested 9999 bytes are below 10000 bytes"),
+            (Some(0), 65536, "64 KiB: chosen, since the requested 0 bytes are below 10000 bytes"),
+            (None, 0, "64 KiB: chosen, since the server's maximum of 0 bytes is implausible"),
+            (Some(MIB), 1, "64 KiB: chosen, since the server's maximum of 1 byte is implausible"),
+            (Some(16384), 0, "16 KiB: as requested"),
         ] {
             assert_eq!(effective(requested, negotiated).to_string(), shown);
         }
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_a_server_announces_the_size_is_usable() {
+    fn the_size_is_usable_whatever_the_server_announces() {
         for negotiated in [0, 1, 4095, 4096, 65536, MIB, 8 * MIB, u32::MAX] {
             for requested in [None, Some(0), Some(9_999), Some(10_000), Some(MIB), Some(u32::MAX)] {
                 let bytes = effective(requested, negotiated).bytes;

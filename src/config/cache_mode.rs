@@ -1,24 +1,25 @@
-//! What is believed of a file without asking the server each time.
+//! The cache modes: which data and attributes are used without asking the server each time.
 
 use super::connection::NotOneOf;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// How much is cached, and on whose word.
+/// What is cached, and what keeps it valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CacheMode {
-    /// What the server vouches for (leases, oplocks, watches), as long as it does; the rest is asked for again and again.
+    /// Data that the server guarantees to be current by a lease, an oplock or a watch, for as long as it does.
+    /// Everything else is revalidated.
     #[default]
     Strict,
-    /// Nothing: each read and each write is the server's.
+    /// Nothing: each read and each write is a request to the server.
     None,
-    /// Everything, for the attribute timeout, as if nobody else wrote to the share.
+    /// Everything, for the attribute timeout, as if no other client changed the share.
     Loose,
 }
 
 impl CacheMode {
-    /// How long names and attributes are believed unless the user says otherwise.
+    /// How long names and attributes are used without revalidation, unless the user sets it.
     pub fn attr_timeout(self) -> Duration {
         match self {
             CacheMode::Strict => Duration::from_secs(1),

@@ -1,10 +1,10 @@
-//! The settings of a connection and of the session on it.
+//! The settings of a connection and of its session.
 
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::str::FromStr;
 
-/// How SMB2 messages travel.
+/// The transport of SMB2 messages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Transport {
     /// Direct TCP, port 445 (MS-SMB2 2.1).
@@ -15,7 +15,7 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// The port that is used when the URL names none.
+    /// The TCP port that is used if the URL has none.
     pub fn default_port(self) -> u16 {
         match self {
             Transport::DirectTcp => 445,
@@ -24,7 +24,7 @@ impl Transport {
     }
 }
 
-/// A word that is not one of the words that a setting takes; it shows the sentence for the user.
+/// A word that a setting does not accept; its text is the message for the user.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotOneOf(pub(super) &'static str);
@@ -133,15 +133,15 @@ impl DialectRange {
     }
 }
 
-/// The values of mount.cifs's `vers=`: one dialect, `3` for 3.0 and everything newer, or `default`
-/// for all of them. What means SMB 1 there is refused with a word of its own.
+/// The values of mount.cifs's `vers=`: one dialect, `3` for 3.0 and newer, or `default` for all. The values that mean
+/// SMB 1 there are refused with a message of their own.
 impl FromStr for DialectRange {
     type Err = NotOneOf;
 
     fn from_str(text: &str) -> Result<DialectRange, NotOneOf> {
         let (lowest, highest) = match text {
             "default" => return Ok(DialectRange::default()),
-            "1" | "1.0" => return Err(NotOneOf("SMB 1 is not spoken; the oldest dialect is 2.0.2")),
+            "1" | "1.0" => return Err(NotOneOf("SMB 1 is not supported; the oldest dialect is 2.0.2")),
             "2.0" => (Dialect::Smb202, Dialect::Smb202),
             "3" => (Dialect::Smb300, Dialect::Smb311),
             "3.02" => (Dialect::Smb302, Dialect::Smb302),
@@ -155,12 +155,12 @@ impl FromStr for DialectRange {
 /// Whether messages are signed, or encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Protection {
-    /// Without it there is no mount.
+    /// Without it the mount fails.
     Required,
-    /// Signing: with every session that has a key. Encryption: where the server asks for it.
+    /// Signing: in every session that has a key. Encryption: if the server requires it.
     #[default]
     Auto,
-    /// Signing: only where the server insists. Encryption: not even offered.
+    /// Signing: only if the server requires it. Encryption: not offered.
     Off,
 }
 
@@ -188,10 +188,10 @@ impl fmt::Display for Protection {
     }
 }
 
-/// Who signs in.
+/// The account to sign in with.
 #[derive(Clone, Debug)]
 pub enum Identity {
-    /// Nobody: an anonymous session.
+    /// No account: an anonymous session.
     Anonymous,
     /// A user with a password; the guest account is the user `guest` with an empty one.
     User {
@@ -199,13 +199,13 @@ pub enum Identity {
         username: String,
         /// The account's domain or workgroup; `None` leaves it to the server.
         domain: Option<String>,
-        /// Never shown, wiped when dropped.
+        /// The password. It is never shown, and wiped when dropped.
         password: SecretString,
     },
 }
 
 impl Identity {
-    /// Whether both are the same account of the same domain.
+    /// Whether both are the same account of the same domain, or both anonymous.
     pub fn is_same_account(&self, other: &Identity) -> bool {
         match (self, other) {
             (Identity::Anonymous, Identity::Anonymous) => true,
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_transport_is_taken_in_any_case_and_empty_means_direct_tcp() {
+    fn a_transport_is_read_in_any_case_and_empty_means_direct_tcp() {
         for (text, transport) in
             [("", Transport::DirectTcp), ("DirectTCP", Transport::DirectTcp), ("NETBIOS", Transport::NetBios)]
         {
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn vers_takes_what_mount_cifs_takes_except_smb_1() {
+    fn vers_accepts_the_values_of_mount_cifs_except_smb_1() {
         let range = |text: &str| text.parse::<DialectRange>().map(|range| (range.lowest, range.highest));
         assert_eq!(range("default"), Ok((Dialect::Smb202, Dialect::Smb311)));
         assert_eq!(range("2.0"), Ok((Dialect::Smb202, Dialect::Smb202)));

@@ -1,16 +1,15 @@
-//! Who signs in: the one answer out of all the places where a user may have said it.
+//! Which account signs in, out of all the places where a user can name it.
 //!
-//! The places, from the strongest word to the weakest: the URL (its query before its `user:password@`),
-//! the options (`username`, `domain`, and `password` from an fstab line), the credentials file, the
-//! password descriptor, systemd's `$CREDENTIALS_DIRECTORY`, the environment (`AUTH_USERNAME`,
-//! `AUTH_PASSWORD`, `AUTH_DOMAIN`), and last a prompt on the terminal, which asks for a password only.
+//! The places, in order of priority: the URL (its query before its `user:password@`), the options (`username`,
+//! `domain`, and `password` from an fstab line), the credentials file, the password descriptor, systemd's
+//! `$CREDENTIALS_DIRECTORY`, the environment (`AUTH_USERNAME`, `AUTH_PASSWORD`, `AUTH_DOMAIN`), and last a prompt on
+//! the terminal, which asks for a password only.
 //!
-//! Each of name, password and domain is taken from the strongest place that has it. A place that
-//! names another user than the one already found is left out altogether ([`Credentials::or`]), so
-//! that nobody's password is sent under someone else's name. When no place names a user, the guest
-//! account signs in; nobody is asked anything.
+//! Each of name, password and domain is used from the first place that has it. A place that names another user than the
+//! one already found is skipped ([`Credentials::or`]), so that no password is sent with another user's name. If no
+//! place names a user, the guest account signs in, without a prompt.
 //!
-//! The invariant: what a password passes through on its way into its [`SecretString`] is wiped.
+//! The invariant: every copy of a password on its way into its [`SecretString`] is wiped.
 
 mod file;
 #[cfg(test)]
@@ -23,19 +22,19 @@ use std::path::{Path, PathBuf};
 
 pub use file::CredentialsFile;
 
-/// What one place says about who signs in; or what several say together.
+/// The credentials that one place contains, or several together.
 #[derive(Clone, Debug, Default)]
 pub struct Credentials {
     /// The account's name; `DOMAIN\name` and `DOMAIN/name` are allowed.
     pub username: Option<String>,
-    /// The password. An empty one is a password, too.
+    /// The password. An empty one is a password too.
     pub password: Option<SecretString>,
     /// The account's domain or workgroup.
     pub domain: Option<String>,
 }
 
 impl Credentials {
-    /// These credentials, completed from a weaker place. A place that names another user adds nothing.
+    /// These credentials, completed from a place of lower priority. If that place names another user, it is skipped.
     pub fn or(self, weaker: Credentials) -> Credentials {
         if let (Some(mine), Some(theirs)) = (&self.username, &weaker.username)
             && !same_account(mine, theirs)
@@ -54,8 +53,8 @@ fn same_account(a: &str, b: &str) -> bool {
     split_domain(a).1.to_lowercase() == split_domain(b).1.to_lowercase()
 }
 
-/// `DOMAIN\name` or `DOMAIN/name` taken apart; no account's name holds either separator. `name@example.org` is a user principal
-/// name, which servers take whole.
+/// Splits `DOMAIN\name` or `DOMAIN/name`; no account name contains either separator. `name@example.org` is a user
+/// principal name, which servers accept as it is.
 fn split_domain(username: &str) -> (Option<&str>, &str) {
     match username.split_once(['\\', '/']) {
         Some((domain, name)) => ((!domain.is_empty()).then_some(domain), name),
@@ -63,57 +62,59 @@ fn split_domain(username: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// As what kind of user to sign in.
+/// The kind of account to sign in with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum SignInAs {
-    /// As the user who is named somewhere; as guest if none is.
+    /// The user that a place names; the guest account if none does.
     #[default]
     Named,
-    /// As guest, unless the URL names a user.
+    /// The guest account, unless the URL names a user.
     Guest,
-    /// As nobody, unless the URL names a user.
+    /// Anonymously, unless the URL names a user.
     Anonymous,
 }
 
-/// What there is to do when a user is named, and no password is given.
+/// What to do if a user is named and no place has a password.
 #[derive(Clone, Copy, Debug)]
 pub enum WithoutPassword {
-    /// Ask on the terminal: the question goes in, the password comes out.
+    /// Ask on the terminal. The function gets the question and returns the password.
     Ask(fn(&str) -> io::Result<SecretString>),
-    /// Give up with an error.
+    /// Fail with an error.
     Refuse,
-    /// Carry on with an empty one, since nobody is going to sign in.
+    /// Continue with an empty password, since no sign-in follows.
     Ignore,
 }
 
-/// All the places to look at.
+/// All the places to read.
 #[derive(Clone, Debug)]
 pub struct Sources {
-    /// What the URL says.
+    /// The credentials in the URL.
     pub url: Credentials,
-    /// What the options say.
+    /// The credentials in the options.
     pub options: Credentials,
     /// A file in the format of mount.cifs.
     pub file: Option<PathBuf>,
-    /// A descriptor to read the password from, to its end.
+    /// A descriptor from which the password is read, to its end.
     pub password_fd: Option<u32>,
     /// systemd's `$CREDENTIALS_DIRECTORY`, with the files `username`, `password`, `domain`, `credentials`.
     pub directory: Option<PathBuf>,
-    /// What the environment says.
+    /// The credentials in the environment.
     pub environment: Credentials,
-    /// As what kind of user to sign in.
+    /// The kind of account to sign in with.
     pub sign_in_as: SignInAs,
-    /// What to do without a password.
+    /// What to do if there is no password.
     pub without_password: WithoutPassword,
-    /// What an earlier reading found, if it was in a place that can be read only once.
+    /// The password of an earlier reading, if it came from a place that can be read only once.
     pub remembered: Option<Credentials>,
 }
 
 impl Sources {
-    /// Checks that a process that is started later finds the same password without what this one was given. The terminal is not asked.
+    /// Checks that a process started later finds the same password without the arguments and variables of this one.
+    /// Does not use the terminal.
     ///
     /// # Errors
-    /// The password is in a place that only this process can read, or where a later one must not find it; or a place can't be read.
+    /// [`CredentialsError::NotLasting`] if only this process can read the password, or if a later one must not find it
+    /// where it is; any other error if a place cannot be read or has too little.
     pub fn check_lasting(&self) -> Result<(), CredentialsError> {
         let is_once = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| !file.is_file());
         let place = match self {
@@ -136,8 +137,9 @@ impl Sources {
         Err(CredentialsError::NotLasting { place })
     }
 
-    /// The same places for another reading, after `identity` was found in them. A descriptor is at its end by then, and
-    /// no question is asked again: what either of them said is the weakest of all, under the name that it was said for.
+    /// The places for a second reading, after `identity` was found in them. A descriptor has been read to its end, and
+    /// the terminal is not used again: a password from either of them is remembered, with lowest priority and for the
+    /// same user.
     #[must_use]
     pub fn read_again(mut self, identity: &Identity) -> Sources {
         let once = self.password_fd.take().is_some() || matches!(self.without_password, WithoutPassword::Ask(_));
@@ -152,38 +154,38 @@ impl Sources {
     }
 }
 
-/// Why it can't be said who signs in.
+/// Why it cannot be determined which account signs in.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialsError {
-    /// A file or descriptor can't be read.
+    /// A file or descriptor cannot be read.
     #[error("{what}: {error}")]
     Unreadable {
-        /// Which one.
+        /// The file or descriptor.
         what: String,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// A file or descriptor holds what can't be credentials.
+    /// The content of a file or descriptor cannot be credentials.
     #[error("{what} {problem}")]
     Unusable {
-        /// Which one.
+        /// The file or descriptor.
         what: String,
-        /// What is wrong with it.
+        /// The problem with its content.
         problem: &'static str,
     },
-    /// A password for nobody.
+    /// There is a password, but no user.
     #[error("a password is given, but no user name; add auth-username=NAME to the URL, or --username NAME")]
     NoUser,
-    /// A password that a mount with `restart` would not have again.
+    /// A mount with `restart` could not read the password a second time.
     #[error(
         "--restart needs a password that can be read again, not one {place}: put it in a file, and name that with \
          --credentials FILE"
     )]
     NotLasting {
-        /// Where it is.
+        /// The place of the password.
         place: &'static str,
     },
-    /// Nothing to prove who the user is.
+    /// There is no password for the user.
     #[error(
         "there is no password for the user '{username}'; give it in a file with --credentials FILE, in AUTH_PASSWORD, \
          on a descriptor with --password-fd N, or as auth-password in the URL"
@@ -194,10 +196,10 @@ pub enum CredentialsError {
     },
 }
 
-/// Who signs in, and what the user should be warned of.
+/// The account that signs in, and warnings for the user.
 ///
 /// # Errors
-/// A place that was named can't be read, or what was found is not enough.
+/// A named place cannot be read, or the places together have too little.
 pub fn identity(sources: Sources) -> Result<(Identity, Vec<String>), CredentialsError> {
     let url_names_user = sources.url.username.is_some();
     match sources.sign_in_as {
@@ -246,7 +248,7 @@ fn named(found: Credentials, without_password: WithoutPassword) -> Result<Identi
     Ok(Identity::User { username, domain, password })
 }
 
-/// systemd's credentials (systemd.exec(5), LoadCredential=): one file a value, or a file of all.
+/// systemd's credentials (systemd.exec(5), LoadCredential=): one file per value, or one file with all of them.
 fn from_directory(directory: &Path) -> Result<Credentials, CredentialsError> {
     let text = |name: &str| -> Result<Option<String>, CredentialsError> {
         Ok(file::value_if_present(&directory.join(name))?.map(|value| value.trim().to_owned()))
@@ -257,6 +259,6 @@ fn from_directory(directory: &Path) -> Result<Credentials, CredentialsError> {
         domain: text("domain")?.filter(|domain| !domain.is_empty()),
     };
     let all = directory.join("credentials");
-    // Only systemd's manager and the service can come to this folder, whatever the file's mode says.
+    // Whatever the file's mode, only systemd and the service can enter this directory.
     Ok(if all.is_file() { values.or(CredentialsFile::read(&all)?.credentials) } else { values })
 }

@@ -1,12 +1,17 @@
-//! What the user asked for, as plain values: a leaf that every room may use.
+//! What the user requested, as plain values: a leaf that every room may import.
 //!
-//! [`ShareUrl`] says which share, [`MountOptions`] how to mount it, [`Identity`] who signs in, and
-//! [`MountSpec`] holds all three with the mountpoint. [`credentials`] finds the identity among the
-//! places a user may have put it; [`buffers`] turns an asked and a negotiated buffer size into the
-//! one that is used.
+//! The files, and what is decided in each:
 //!
-//! The invariant: a password lives in a [`secrecy::SecretString`] only, from the moment it was
-//! read. Neither `Display` nor `Debug` of anything here shows it, and no error quotes it.
+//! - [`url`]: what a URL may say; [`ShareUrl`].
+//! - [`options`]: how to mount, and the defaults; [`MountOptions`], and [`MountSpec`], which adds share, directory and
+//!   identity.
+//! - [`connection`]: transport, dialects, signing and encryption; [`Identity`], the account to sign in with.
+//! - [`credentials`]: which of the places where a user can put name and password counts.
+//! - [`buffers`]: which buffer size is used for a requested and a negotiated size.
+//! - [`cache_mode`]: what is cached in each mode. [`size`]: sizes in bytes as text.
+//!
+//! The invariant: from the moment it is read, a password is kept only in a [`secrecy::SecretString`] or in memory that
+//! is wiped. Neither `Display` nor `Debug` of anything here shows it, and no error quotes it.
 
 pub mod buffers;
 pub mod cache_mode;
@@ -23,7 +28,7 @@ pub use credentials::Credentials;
 pub use options::{KernelFlags, MountOptions, MountSpec, Restart};
 pub use url::ShareUrl;
 
-/// The known name that a mistyped one most likely means, if any is near.
+/// The known name that is most similar to a mistyped one, if any is similar enough.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()

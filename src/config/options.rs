@@ -1,31 +1,31 @@
-//! How to mount, as plain values, with the defaults that hold when nothing is said.
+//! How to mount, as plain values, and the defaults.
 
 use super::{CacheMode, DialectRange, Identity, Protection, ShareUrl, Transport};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Everything a mount needs to know: what, where, as whom and how.
+/// Everything that a mount needs: share, directory, identity and options.
 #[derive(Clone, Debug)]
 pub struct MountSpec {
     /// The share and the folder on it.
     pub url: ShareUrl,
-    /// The directory to mount on: an absolute path, not looked at yet.
+    /// The directory to mount on, as an absolute path. It has not been checked yet.
     pub mountpoint: PathBuf,
-    /// Who signs in.
+    /// The account to sign in with.
     pub identity: Identity,
     /// How to mount.
     pub options: MountOptions,
-    /// How to mount again when the process that serves the mount is killed, if that is wanted.
+    /// How to mount again when the process that serves the mount is killed; `None` if the mount is not to be restarted.
     pub restart: Option<Restart>,
 }
 
-/// The command line of a mount, for another process that is to make it again. It holds no password.
+/// The command line of a mount, with which another process mounts again. It contains no password.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Restart {
-    /// The working directory, to which relative paths refer.
+    /// The working directory, which relative paths refer to.
     pub directory: PathBuf,
-    /// The words, the program's name first.
+    /// The arguments, the program's name first.
     pub words: Vec<OsString>,
 }
 
@@ -36,38 +36,38 @@ impl MountSpec {
     }
 }
 
-/// How to mount. Where the URL says otherwise than the command line, its word is in here.
+/// How to mount. Options in the URL have already replaced those of the command line.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MountOptions {
-    /// The owner that files show; by default the user who mounts.
+    /// The owner of all files; by default the user who mounts.
     pub uid: u32,
-    /// The group that files show; by default the group of the user who mounts.
+    /// The group of all files; by default the group of the user who mounts.
     pub gid: u32,
-    /// The permission bits that files show, at most `0o777`.
+    /// The permission bits of files, at most `0o777`.
     pub file_mode: u32,
-    /// The permission bits that directories show, at most `0o777`.
+    /// The permission bits of directories, at most `0o777`.
     pub dir_mode: u32,
-    /// Nothing on the share is changed.
+    /// Whether the share is mounted read-only.
     pub read_only: bool,
-    /// Users other than the one who mounts may come in.
+    /// Whether users other than the one who mounts may use the mount.
     pub allow_other: bool,
-    /// What the kernel is to forbid on the mount.
+    /// What the kernel forbids on the mount.
     pub kernel: KernelFlags,
     /// The memory budget of the page cache, in bytes.
     pub cache_size: u64,
-    /// What is cached.
+    /// What is cached, and how it is kept valid.
     pub cache: CacheMode,
-    /// How long names and attributes are believed without asking the server.
+    /// How long names and attributes are used without revalidation.
     pub attr_timeout: Duration,
-    /// The read buffer size that was asked for, in bytes; see [`super::buffers::effective`].
+    /// The requested read buffer size, in bytes; see [`super::buffers::effective`].
     pub read_buffer_size: Option<u32>,
-    /// The write buffer size that was asked for, in bytes; see [`super::buffers::effective`].
+    /// The requested write buffer size, in bytes; see [`super::buffers::effective`].
     pub write_buffer_size: Option<u32>,
-    /// The most connections to the server, 1 to [`MOST_CONNECTIONS`].
+    /// The largest number of connections to the server, 1 to [`MOST_CONNECTIONS`].
     pub connections: u8,
-    /// How long connecting and signing in may take.
+    /// Time limit for connecting and signing in.
     pub connect_timeout: Duration,
-    /// How long the server may take to answer a request.
+    /// Time limit for the answer to a request.
     pub request_timeout: Duration,
     /// The dialects to offer.
     pub dialects: DialectRange,
@@ -75,14 +75,14 @@ pub struct MountOptions {
     pub signing: Protection,
     /// Whether messages are encrypted.
     pub encryption: Protection,
-    /// How messages travel.
+    /// The transport of SMB2 messages.
     pub transport: Transport,
 }
 
 /// What the kernel forbids on the mount (mount(2)).
 ///
-/// `no_suid` and `no_dev` are always set: a share holds neither set-user-id programs nor device
-/// nodes that this client could show, so `suid` and `dev` are tolerated as options without effect.
+/// `no_suid` and `no_dev` are always set: this client shows neither set-user-id programs nor device nodes of a share.
+/// The options `suid` and `dev` are accepted and have no effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelFlags {
     /// `MS_NOSUID`
@@ -99,12 +99,13 @@ impl Default for KernelFlags {
     }
 }
 
-/// The most connections that a mount may have.
+/// The largest number of connections of a mount.
 pub const MOST_CONNECTIONS: u8 = 16;
 
-/// The smallest page cache that still holds a few chunks in each direction, in bytes.
+/// The smallest budget of the page cache, in bytes: it still holds a few chunks in each direction.
 pub const SMALLEST_CACHE: u64 = 16 << 20;
 
+/// The largest budget that is chosen by default, in bytes.
 const LARGEST_DEFAULT_CACHE: u64 = 256 << 20;
 
 impl Default for MountOptions {
@@ -133,7 +134,8 @@ impl Default for MountOptions {
     }
 }
 
-/// 256 MiB, or an eighth of the machine's memory where that is less; in bytes.
+/// An eighth of the machine's memory, in bytes, but at least 16 MiB and at most 256 MiB; 256 MiB if the memory is
+/// unknown.
 fn default_cache_size() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     match total_memory(&meminfo) {
@@ -161,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_cache_is_bounded_whatever_the_machine() {
+    fn the_default_cache_size_is_bounded_on_every_machine() {
         assert!((SMALLEST_CACHE..=LARGEST_DEFAULT_CACHE).contains(&MountOptions::default().cache_size));
     }
 

@@ -1,11 +1,14 @@
-//! Sizes in bytes as people write and read them.
+//! Sizes in bytes, as text.
 
-/// A text that is not a size.
+/// The text is not a size.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("a size is a number of bytes, or a number with K, M, G or T (1024-fold: 64M, 1GiB)")]
 pub struct NotASize;
 
-/// Bytes from `65536`, `64K`, `64KiB`, `1.5G`. `K` and `KiB` are 1024 bytes, `KB` is 1000.
+/// The bytes of `65536`, `64K`, `64KiB`, `1.5G`. `K` and `KiB` are 1024 bytes, `KB` is 1000.
+///
+/// # Errors
+/// If the text is not a number with a known unit, or is negative or above 9e15.
 pub fn parse_size(text: &str) -> Result<u64, NotASize> {
     let text = text.trim();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -28,14 +31,14 @@ pub fn parse_size(text: &str) -> Result<u64, NotASize> {
     };
     let number: f64 = number.trim_end().parse().map_err(|_| NotASize)?;
     let bytes = number * f64::powi(base, power);
-    // Beyond 2^53 a fraction of a byte can no longer be told from none; no memory is that large.
+    // Above 2^53 an `f64` cannot represent single bytes; no memory is that large.
     if !(0.0..=9e15).contains(&bytes) {
         return Err(NotASize);
     }
     Ok(bytes as u64)
 }
 
-/// A size for people: in MiB or KiB where that is exact, else in bytes.
+/// A size for users: in MiB or KiB if that is exact, else in bytes.
 pub fn show_size(bytes: u64) -> String {
     const KIB: u64 = 1 << 10;
     const MIB: u64 = 1 << 20;

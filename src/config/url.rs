@@ -1,12 +1,12 @@
 //! The URL that names a share: `cifs://[user[:password]@]host[:port]/share[/path][?key=value&…]`.
 //!
-//! [`ShareUrl::parse`] walks it from left to right: scheme, authority (`authority.rs`), path, query
-//! (`query.rs`). Everything may be percent-encoded (`decode.rs`); in the query a `+` is a space.
-//! `\` separates like `/`, and `#` is an ordinary character, since file names and passwords hold it.
-//! A `%5C` separates nothing: it is part of a name, as any character is that a mount shows in one.
+//! [`ShareUrl::parse`] reads it from left to right: scheme, authority (`authority.rs`), path, query (`query.rs`). Every
+//! part may be percent-encoded (`decode.rs`); in the query a `+` is a space. `\` separates like `/`, and `#` is an
+//! ordinary character, since file names and passwords contain it. `%5C` is not a separator but part of a name, like
+//! every character that a mount can show in one.
 //!
-//! The invariant: no error here quotes anything that could be a part of a password, and what a
-//! [`ShareUrl`] shows, by `Display` or `Debug`, holds none.
+//! The invariant: no error here quotes text that could be part of a password, and neither `Display` nor `Debug` of a
+//! [`ShareUrl`] shows one.
 
 mod authority;
 mod decode;
@@ -26,33 +26,34 @@ use std::fmt;
 pub use error::UrlError;
 pub(crate) use query::option_name;
 
-/// A share, a folder on it, and what else the URL said.
+/// A share, a folder on it, and the options of the URL.
 #[derive(Clone, Debug)]
 pub struct ShareUrl {
-    /// How messages travel, if the URL says.
+    /// The transport, if the URL has one.
     pub transport: Option<Transport>,
-    /// A host name or an address; an IPv6 address without brackets, its zone behind a `%`.
+    /// A host name or an address; an IPv6 address is without brackets, and its zone follows a `%`.
     pub host: String,
-    /// The TCP port, if the URL says.
+    /// The TCP port, if the URL has one.
     pub port: Option<u16>,
     /// The name of the share.
     pub share: String,
-    /// The folder on the share, with `/` between its components and none at the ends; empty for the share's root. Its names
-    /// are those that a mount shows: what SMB reserves has not been encoded.
+    /// The folder on the share, with `/` between its components and none at the ends; empty for the share's root. The
+    /// names are those that a mount shows: characters that SMB reserves are not mapped yet.
     pub path: String,
-    /// Who signs in: `auth-username`, or else the name before the `@`.
+    /// The user name: `auth-username`, or else the name before the `@`.
     pub username: Option<String>,
     /// The password: `auth-password`, or else the one before the `@`.
     pub password: Option<SecretString>,
-    /// The domain: `auth-domain`, or else the one before a `;` in front of the name.
+    /// The domain: `auth-domain`, or else the one before a `;` in front of the user name.
     pub domain: Option<String>,
-    /// Other options in the query, by their long names, in the URL's order. They override the command
-    /// line. A key that stands there without `=` has no value.
+    /// The other options in the query, by their long names, in the order of the URL. They replace those of the command
+    /// line. A key without `=` has no value.
     pub overrides: Vec<(String, Option<String>)>,
 }
 
-/// What stays as it is when a host, share or path is written into a URL (RFC 3986 3.3), except `&`,
-/// which shells would take.
+/// The characters that are percent-encoded when a host, share or path is written into a URL: all but letters, digits
+/// and the other characters of a path segment (RFC 3986 3.3). Also `&`, at which a shell ends an unquoted command, and
+/// `'`.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -71,17 +72,17 @@ const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'@');
 
 impl ShareUrl {
-    /// Reads a URL. `options` are the long names of the options that its query may hold beside the
-    /// URL's own keys.
+    /// Parses a URL. `options` are the long names of the options that its query may contain in addition to the URL's
+    /// own keys.
     ///
     /// # Errors
-    /// Whatever is wrong with the URL, in a sentence for the user.
+    /// The first problem with the URL, as a message for the user.
     pub fn parse(text: &str, options: &[&str]) -> Result<ShareUrl, UrlError> {
         let rest = after_scheme(text)?;
         let (place, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = place.split_at(place.find(['/', '\\']).unwrap_or(place.len()));
         let authority = Authority::parse(authority).map_err(|error| match error {
-            // The authority ended too early if an `@` is still to come.
+            // The authority ended too early if an `@` follows later.
             UrlError::Port | UrlError::Address if rest[authority.len()..].contains('@') => UrlError::UserinfoNotEncoded,
             error => error,
         })?;
@@ -101,19 +102,18 @@ impl ShareUrl {
         })
     }
 
-    /// What the URL says about who signs in.
+    /// The credentials in the URL.
     pub fn credentials(&self) -> Credentials {
         Credentials { username: self.username.clone(), password: self.password.clone(), domain: self.domain.clone() }
     }
 }
 
-/// Whether a text is a URL of ours rather than something else, judged by its scheme.
+/// Whether a text is a URL of this program, by its scheme.
 pub fn has_our_scheme(text: &str) -> bool {
     after_scheme(text).is_ok()
 }
 
-/// A sentence for the user if the text may be a URL that a shell has cut at an unquoted `&`: its query
-/// holds one key and no more.
+/// A hint for the user if the text may be a URL that a shell has cut at an unquoted `&`: its query has exactly one key.
 pub fn cut_hint(text: &str) -> Option<&'static str> {
     let (_, query) = text.split_once('?')?;
     (!query.is_empty() && !query.contains('&')).then_some(
@@ -129,9 +129,9 @@ fn after_scheme(text: &str) -> Result<&str, UrlError> {
     }
 }
 
-/// The first component names the share, the rest is the path on it.
+/// The first component is the share, the rest is the path on it.
 fn share_and_path(text: &str) -> Result<(String, String), UrlError> {
-    // Separated first and decoded then, so that a name may hold a `\`. None holds a `/`, however that is written.
+    // The path is split before it is decoded, so that a name can contain a `\`. No name contains a `/`, encoded or not.
     let parts =
         text.split(['/', '\\']).map(|part| decode("path", part, Plus::IsPlus)).collect::<Result<Vec<_>, _>>()?;
     let mut components =
@@ -150,7 +150,7 @@ fn share_and_path(text: &str) -> Result<(String, String), UrlError> {
     Ok((share, path.join("/")))
 }
 
-/// `cifs://host[:port]/share[/path]`, percent-encoded, and nothing about who signs in.
+/// `cifs://host[:port]/share[/path]`, percent-encoded, without credentials.
 impl fmt::Display for ShareUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("cifs://")?;

@@ -1,11 +1,11 @@
-//! Requests whose program was killed while they wait.
+//! Requests whose program is killed while they wait.
 //!
-//! fuser answers FUSE_INTERRUPT itself, so the kernel keeps a killed program until its request is answered (state D). So a
-//! request that waits is looked at once a second: where SIGKILL is pending for its thread, it is answered EINTR, and the
-//! operation goes on without it ([`super::answer`]).
+//! fuser answers FUSE_INTERRUPT itself, so the kernel keeps a killed program until its request is answered (state D).
+//! Therefore a waiting request is checked once a second: if SIGKILL is pending for its thread, the request is answered
+//! EINTR, and the operation continues without it ([`super::answer`]).
 //!
-//! A request that is answered at once costs nothing here. [`Requests`], a plain value, says which are looked at. One task
-//! looks, and only while a request waits; the number of looks a second is bounded.
+//! A request that is answered at once costs nothing here. [`Requests`], a plain value, decides which requests are
+//! checked. One task makes the checks, and runs only while a request waits. The number of checks per second is bounded.
 
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
@@ -19,12 +19,12 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// How often the requests that wait are looked at, and how long one waits before it is.
+/// Interval between checks of the waiting requests; a request waits at least this long before its first check.
 const EVERY: Duration = Duration::from_secs(1);
-/// The most requests that are looked at each time. A look costs some 30 microseconds.
+/// Largest number of requests per check. Reading the state of one thread costs about 30 microseconds.
 const LOOKS: usize = 256;
 
-/// A request that waits.
+/// A waiting request.
 #[derive(Debug)]
 struct Waiting {
     /// The thread that waits for its answer.
@@ -33,16 +33,16 @@ struct Waiting {
     waker: AtomicWaker,
 }
 
-/// The requests that wait, by numbers that grow. A plain value.
+/// The waiting requests by number, in the order of their arrival. A plain value.
 #[derive(Debug, Default)]
 struct Requests {
     next: u64,
     waiting: BTreeMap<u64, Arc<Waiting>>,
-    /// Requests below this number waited already when they were looked at last.
+    /// Requests below this number were already waiting at the last check.
     old: u64,
-    /// The next request to be looked at.
+    /// The next request to check.
     cursor: u64,
-    /// A task looks at them.
+    /// Whether a task makes the checks.
     is_watched: bool,
 }
 
@@ -53,8 +53,8 @@ impl Requests {
         self.next
     }
 
-    /// The requests to be looked at, once every [`EVERY`]: those that have waited since the last time, in turn. `None` ends
-    /// the watch: no request waits.
+    /// The requests to check now; called once every [`EVERY`]. Returns requests that have waited since the last check,
+    /// in rotation. `None` means that no request waits, and ends the task.
     fn due(&mut self) -> Option<Vec<Arc<Waiting>>> {
         if self.waiting.is_empty() {
             self.is_watched = false;
@@ -69,7 +69,7 @@ impl Requests {
     }
 }
 
-/// Watches the requests of one mount.
+/// Checks the waiting requests of one mount.
 pub(super) struct Watch {
     requests: Mutex<Requests>,
     is_killed: Box<dyn Fn(u32) -> bool + Send + Sync>,
@@ -77,7 +77,8 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Looks at threads in /proc. Where that shows another namespace of processes than this one's, nothing is looked at.
+    /// A watch that reads the state of threads from /proc. If /proc shows another PID namespace than that of this
+    /// process, no thread counts as killed.
     pub(super) fn of_processes(runtime: Handle) -> Arc<Watch> {
         let sees_own =
             fs::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()));
@@ -88,8 +89,8 @@ impl Watch {
         Arc::new(Watch { requests: Mutex::default(), is_killed: Box::new(is_killed), runtime })
     }
 
-    /// Works for a thread, until that is killed: `None` then, and the work can go on. A thread of 0 is none of this
-    /// namespace, or the kernel's own, and is never taken for killed.
+    /// Polls `work` until it is done or `thread` is killed. Returns `None` in the second case; the caller can continue
+    /// to poll `work`. Thread 0 belongs to another PID namespace or to the kernel, and never counts as killed.
     pub(super) async fn unless_killed<F: Future>(
         self: &Arc<Self>,
         thread: u32,
@@ -110,7 +111,7 @@ impl Watch {
         .await
     }
 
-    /// A request begins to wait.
+    /// Adds a request to those that wait, and starts the task if none runs.
     fn wait(self: &Arc<Self>, thread: u32) -> Place {
         let waiting = Arc::new(Waiting { thread, is_abandoned: AtomicBool::new(false), waker: AtomicWaker::new() });
         let (number, was_watched) = {
@@ -130,7 +131,7 @@ impl Watch {
             let Some(due) = self.requests.lock().due() else { return };
             if !due.is_empty() {
                 let this = Arc::clone(&self);
-                // Without an answer the runtime ends.
+                // An error means that the runtime is shutting down.
                 let _ = tokio::task::spawn_blocking(move || this.look(&due)).await;
             }
         }
@@ -147,7 +148,7 @@ impl Watch {
     }
 }
 
-/// The place of a request among those that wait, until dropped.
+/// The entry of a request among those that wait; removed when dropped.
 struct Place {
     watch: Arc<Watch>,
     number: u64,
@@ -160,13 +161,13 @@ impl Drop for Place {
     }
 }
 
-/// Whether a thread was killed and is held up in the kernel. One that /proc does not show is not known to be.
+/// Whether a thread was killed and waits in the kernel. `false` for a thread that /proc does not show.
 fn is_killed(thread: u32) -> bool {
     fs::read_to_string(format!("/proc/{thread}/status")).is_ok_and(|status| says_killed(&status))
 }
 
-/// The same, from its /proc/TID/status (proc(5)). A thread that has ended waits for nothing, and one in another state than D
-/// does not wait for an answer of ours: the number may mean another thread than the kernel's request did.
+/// The same, from the text of /proc/TID/status (proc(5)). A thread in another state than D does not wait for an answer
+/// from this program: it has ended, or its number now belongs to another thread than the one that made the request.
 fn says_killed(status: &str) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let signals = |name| field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
@@ -191,7 +192,7 @@ mod tests {
     const KILL: &str = "0000000000000100";
 
     #[test]
-    fn sigkill_counts_wherever_it_is_pending() {
+    fn sigkill_counts_whether_pending_for_thread_or_process() {
         assert!(says_killed(&status("D (disk sleep)", KILL, NONE)));
         assert!(says_killed(&status("D (disk sleep)", NONE, KILL)));
         assert!(says_killed(&status("D (disk sleep)", "0000000000004102", NONE)));
@@ -204,21 +205,21 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_does_not_wait_in_the_kernel_is_another_one() {
+    fn a_thread_that_does_not_wait_in_the_kernel_does_not_count_as_killed() {
         for state in ["Z (zombie)", "X (dead)", "S (sleeping)", "R (running)", "T (stopped)"] {
             assert!(!says_killed(&status(state, KILL, KILL)), "{state}");
         }
     }
 
     #[test]
-    fn what_is_not_understood_is_not_a_kill() {
+    fn a_malformed_status_does_not_count_as_killed() {
         for text in ["", "State:\tD (disk sleep)", "State:\nSigPnd:\t100", "State:\tD\nSigPnd:\tx\nShdPnd:\t-100"] {
             assert!(!says_killed(text), "{text}");
         }
     }
 
     #[test]
-    fn a_thread_that_is_gone_is_not_known_to_be_killed() {
+    fn a_thread_that_has_ended_does_not_count_as_killed() {
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         assert!(!is_killed(pid), "alive or a zombie");
@@ -235,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_looked_at_when_it_has_waited_since_the_last_time() {
+    fn a_request_is_checked_once_it_has_waited_since_the_last_check() {
         let mut requests = Requests { is_watched: true, ..Requests::default() };
         let first = requests.add(request(1));
         assert_eq!(threads(requests.due()), []);
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn many_requests_are_looked_at_in_turn() {
+    fn many_requests_are_checked_in_rotation() {
         let mut requests = Requests::default();
         let count = 2 * LOOKS as u32 + 10;
         for thread in 0..count {
@@ -260,11 +261,11 @@ mod tests {
         assert_eq!(looks.len(), 3 * LOOKS);
         let mut seen = looks[..count as usize].to_vec();
         seen.sort_unstable();
-        assert_eq!(seen, (0..count).collect::<Vec<_>>(), "each once before any twice");
+        assert_eq!(seen, (0..count).collect::<Vec<_>>(), "each request once before any a second time");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_killed_thread_is_let_go_and_its_work_can_go_on() {
+    async fn a_killed_thread_is_not_waited_for_and_its_work_can_continue() {
         let watch = Watch::new(Handle::current(), |thread| thread == 7);
         let (done, wait) = oneshot::channel::<u32>();
         let mut work = pin!(wait);
@@ -284,7 +285,7 @@ mod tests {
         for thread in [0, 8] {
             assert_eq!(watch.unless_killed(thread, pin!(slow())).await, Some(3), "{thread}");
         }
-        assert_eq!(watch.unless_killed(7, pin!(async { 4 })).await, Some(4), "what need not wait is done");
+        assert_eq!(watch.unless_killed(7, pin!(async { 4 })).await, Some(4), "work that need not wait completes");
         tokio::time::sleep(2 * EVERY).await;
         assert!(!watch.requests.lock().is_watched, "no task is left");
     }

@@ -1,4 +1,4 @@
-//! The kernel's requests, each in a few lines: decode, call the file system, reply.
+//! [`Adapter`]: the kernel's requests, each in a few lines: decode, call the file system, reply.
 
 use super::abandoned::Watch;
 use super::answer::{Asked, Filled, Respond, refuse, respond};
@@ -25,11 +25,11 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
-/// How long the end of a session waits for open files to be closed. Each close has a deadline of its
-/// own; this one holds if there is no runtime left to keep it.
+/// How long the end of a session waits for open files to be closed. Each CLOSE has a deadline of its own; this one
+/// applies if the runtime that enforces it is gone.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A file system on a share as fuser wants it.
+/// The file system of a share, as fuser calls it.
 pub struct Adapter<S: Share> {
     vfs: Arc<Vfs<S>>,
     runtime: Handle,
@@ -38,7 +38,7 @@ pub struct Adapter<S: Share> {
 }
 
 impl<S: Share> Adapter<S> {
-    /// Answers requests on `runtime` where an answer needs waiting.
+    /// An adapter that continues on `runtime` every request that cannot be answered at once.
     pub fn new(vfs: Arc<Vfs<S>>, runtime: Handle) -> Adapter<S> {
         Adapter { vfs, watch: Watch::of_processes(runtime.clone()), runtime, claims: Arc::default() }
     }
@@ -48,8 +48,8 @@ impl<S: Share> Adapter<S> {
         Call::new(self.vfs.counters(), operation, request, ino.0)
     }
 
-    /// Runs what needs waiting. The reply goes with it; if it were dropped unanswered, fuser would
-    /// answer `EIO`. What can be done at once is done here: so the server has the request before another thread is awake.
+    /// Starts work that may wait, and that sends the reply. (If the reply were dropped, fuser would answer `EIO`.) The
+    /// first poll happens here, so the request is sent to the server without waiting for another thread to wake up.
     fn spawn<F, W>(&self, call: Call, work: W)
     where
         W: FnOnce(Arc<Vfs<S>>, Call) -> F,
@@ -60,7 +60,8 @@ impl<S: Share> Adapter<S> {
         begin(&self.runtime, span.run(work(Arc::clone(&self.vfs), call)));
     }
 
-    /// The same for a request that is given up when its program is killed. The claim says what its work needs for itself.
+    /// Starts the work of a request that is answered EINTR when its program is killed. The claim says what the work
+    /// needs exclusively.
     fn answer<T, R, F, W>(&self, call: Call, claim: Claim, reply: R, work: W)
     where
         T: Send + 'static,
@@ -303,7 +304,7 @@ impl<S: Share> Filesystem for Adapter<S> {
         self.answer(call, claim, reply, |vfs| async move { operations::finish_write(&vfs, writing, data).await });
     }
 
-    /// If the server cannot copy, `EOPNOTSUPP` makes the kernel copy by reading and writing (fs/fuse/file.c).
+    /// `EOPNOTSUPP`, if the server cannot copy, makes the kernel copy by reading and writing (fs/fuse/file.c).
     fn copy_file_range(
         &self,
         request: &Request,
@@ -357,7 +358,7 @@ impl<S: Share> Filesystem for Adapter<S> {
                 respond::<S, _>(&call, reply, Ok(()));
             });
         }
-        // The handle is off the table before the next request is looked at.
+        // The handle leaves the table before the next request is decoded.
         let released = operations::release(&self.vfs, handle.0);
         self.spawn(call, |_, call| async move {
             released.await;
@@ -401,7 +402,7 @@ impl<S: Share> Filesystem for Adapter<S> {
         respond::<S, _>(&call, reply, Ok(()));
     }
 
-    /// Changes of names are on the server when they are answered.
+    /// Changes of names are on the server when their requests are answered, so there is nothing to do.
     fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         reply.ok();
     }
@@ -411,7 +412,7 @@ impl<S: Share> Filesystem for Adapter<S> {
         self.answer(call, Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs).await });
     }
 
-    // ENOSYS: the kernel does not ask again.
+    // Unsupported operations. After ENOSYS the kernel does not send the same kind of request again.
 
     fn setxattr(
         &self,

@@ -1,10 +1,12 @@
-//! How a request is answered: with what its operation returned, or with EINTR as soon as its program was killed.
+//! How a request is answered: with the result of its operation, or with EINTR as soon as its program was killed.
 //!
-//! An operation is never dropped half-way: a server would be left with an open file, a name of this mount's own or a change
-//! of which nothing here knows. It goes on without its request, to its own deadline, keeps its claim until it ends
-//! ([`super::claims`]), and what it found, made or opened is taken back then, since the kernel does not know of it.
+//! An operation is never dropped half-way: the server would keep an open file, a temporary name or a change that this
+//! mount knows nothing of. It continues without its request, up to its own deadline, and keeps its claim until it ends
+//! ([`super::claims`]). Then its result (a looked-up entry, a created or opened file) is undone, since the kernel did
+//! not get it.
 //!
-//! FLUSH, FSYNC and RELEASE are not answered here: a close of an exiting program reports, and waits for, what was written.
+//! FLUSH, FSYNC and RELEASE are not answered this way: the close of an exiting program waits for its writes and reports
+//! their errors.
 
 use super::abandoned::Watch;
 use super::call::Call;
@@ -22,23 +24,23 @@ use parking_lot::Mutex;
 use std::pin::pin;
 use std::sync::Arc;
 
-/// The longest name, in bytes: what Linux allows. Names of 255 UTF-16 units can be longer in UTF-8,
-/// but no program could ask for them.
+/// The longest file name, in bytes: the limit of Linux. Names of 255 UTF-16 units can be longer in UTF-8, but no
+/// program could use them.
 const NAME_MAX: u32 = 255;
 
-/// A reply to the kernel that takes a value of this type.
+/// A reply to the kernel that carries a value of type `T`.
 pub(super) trait Respond<S: Share, T>: Sized + Send + 'static {
     fn send(self, value: T);
 
     fn fail(self, errno: Errno);
 
-    /// The value came after the program was killed.
+    /// Undoes the result of an operation whose program was killed before it was answered.
     fn take_back(_vfs: &Arc<Vfs<S>>, _value: T) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
 
-/// Replies with what an operation returned. The error is logged.
+/// Replies with the result of an operation. An error is logged.
 pub(super) fn respond<S: Share, T>(call: &Call, reply: impl Respond<S, T>, result: Result<T>) {
     match result {
         Ok(value) => {
@@ -56,7 +58,7 @@ pub(super) fn refuse<S: Share, T>(call: &Call, reply: impl Respond<S, T>, error:
     call.refused(errno);
 }
 
-/// A request that has to wait.
+/// A request that may have to wait.
 pub(super) struct Asked<S: Share> {
     pub call: Call,
     pub claim: Claim,
@@ -66,7 +68,7 @@ pub(super) struct Asked<S: Share> {
 }
 
 impl<S: Share> Asked<S> {
-    /// Does the work, when nothing older is in conflict with it, and replies.
+    /// Does the work, once no older operation conflicts with it, and replies.
     pub(super) async fn answer<T, R: Respond<S, T>>(self, work: impl Future<Output = Result<T>> + Send, reply: R) {
         let Asked { call, claim, vfs, watch, claims } = self;
         let killed = VfsError::interrupted();
@@ -192,17 +194,17 @@ impl<S: Share> Respond<S, Space> for ReplyStatfs {
 
 /// The reply to a listing, which is filled entry by entry.
 pub(super) trait ListingReply: Send + 'static {
-    /// Says whether there was no room for it.
+    /// Adds an entry. Returns true if there was no room for it.
     fn add(&mut self, entry: &Listed<'_>) -> bool;
     fn ok(self);
     fn error(self, errno: Errno);
 }
 
-/// A listing that is being filled, and the reply to its request: whichever is first ends both.
+/// A listing being filled, and the reply to its request. Sending the reply, as a success or a failure, ends both.
 pub(super) struct Filled<R>(Arc<Mutex<Option<(R, bool)>>>);
 
 impl<R: ListingReply> Filled<R> {
-    /// Both halves: the second one adds entries, and says whether there was no room.
+    /// Both halves. The second one adds entries, and returns true if there was no room.
     pub(super) fn new(reply: R) -> (Filled<R>, impl FnMut(Listed<'_>) -> bool + Send) {
         let shared = Arc::new(Mutex::new(Some((reply, false))));
         let filled = Arc::clone(&shared);
@@ -212,7 +214,7 @@ impl<R: ListingReply> Filled<R> {
                 *any |= !is_full;
                 is_full
             }
-            // The program was killed: nothing more is counted as looked up.
+            // The program was killed: no further entry counts as looked up.
             None => true,
         };
         (Filled(shared), add)
@@ -226,7 +228,7 @@ impl<S: Share, R: ListingReply> Respond<S, ()> for Filled<R> {
         }
     }
 
-    /// Entries that are in the reply count as looked up, so the kernel has to get them.
+    /// Entries already in the reply count as looked up by the kernel, so the kernel must get them.
     fn fail(self, errno: Errno) {
         match self.0.lock().take() {
             Some((reply, true)) => reply.ok(),

@@ -1,9 +1,10 @@
-//! Work that begins on the thread which asks for it, and goes on in the runtime.
+//! Starts work on the calling thread and continues it in the runtime.
 //!
-//! A task would have to wait until another thread is awake. So a future is polled once where it is made: what it sends is
-//! on its way then. It becomes a task when what it waits for is there, on the thread that has brought it.
+//! A spawned task would have to wait until another thread wakes up. So a future is polled once by the caller, which
+//! puts what it sends on the wire at once. It becomes a task when it is woken, on the thread that wakes it.
 //!
-//! Invariant: a future is with one owner, who polls it, keeps it here until it is woken, or has spawned it.
+//! Invariant: a future has one owner at a time: the call that polls it first, the state here until it is woken, or the
+//! runtime.
 
 use futures_util::future::BoxFuture;
 use futures_util::task::{ArcWake, Context, Poll, waker};
@@ -12,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use tokio::runtime::Handle;
 
-/// A future that has begun.
+/// A future that has started.
 struct Begun {
     state: Mutex<State>,
     runtime: Handle,
@@ -21,21 +22,21 @@ struct Begun {
 enum State {
     /// It is being polled for the first time.
     Polled,
-    /// It was woken meanwhile.
+    /// It was woken during the first poll.
     Woken,
-    /// It waits.
+    /// It waits to be woken.
     Waits(BoxFuture<'static, ()>),
-    /// It has ended, or is a task.
+    /// It has ended, or was spawned as a task.
     Gone,
 }
 
-/// Polls a future once, and leaves the rest to the runtime. A future that panics is dropped.
+/// Polls a future once and leaves the rest to the runtime. A future that panics is dropped.
 pub(super) fn begin(runtime: &Handle, future: impl Future<Output = ()> + Send + 'static) {
     let _context = runtime.enter();
     let mut future: BoxFuture<'static, ()> = Box::pin(future);
     let begun = Arc::new(Begun { state: Mutex::new(State::Polled), runtime: runtime.clone() });
     let waker = waker(Arc::clone(&begun));
-    // Nobody polls it again after a panic.
+    // A future that panicked is not polled again.
     let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
     let mut state = begun.state.lock();
     let was_woken = matches!(*state, State::Woken);
@@ -71,7 +72,7 @@ mod tests {
     use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
     use tokio::sync::oneshot;
 
-    /// Says where it is, waits for `go` and says where it is then.
+    /// Sends the id of its thread, waits for `go`, and sends it again.
     async fn work(go: oneshot::Receiver<()>, at: UnboundedSender<ThreadId>) {
         let _ = at.send(thread::current().id());
         let _ = go.await;
@@ -79,17 +80,17 @@ mod tests {
     }
 
     async fn next(at: &mut UnboundedReceiver<ThreadId>) -> Option<ThreadId> {
-        tokio::time::timeout(Duration::from_secs(10), at.recv()).await.expect("it goes on")
+        tokio::time::timeout(Duration::from_secs(10), at.recv()).await.expect("the future continues")
     }
 
-    /// Runs a test on a runtime of two threads, from a third one.
+    /// Runs a test on a runtime of two threads, from a third thread.
     fn with_runtime<F: Future<Output = ()>>(test: impl FnOnce(Handle) -> F) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         runtime.block_on(test(runtime.handle().clone()));
     }
 
     #[test]
-    fn it_begins_here_and_goes_on_in_the_runtime_when_it_is_woken() {
+    fn a_future_starts_on_the_caller_and_continues_in_the_runtime_when_woken() {
         with_runtime(async |runtime| {
             let ((go, wait), (sender, mut at)) = (oneshot::channel(), unbounded_channel());
             begin(&runtime, work(wait, sender));
@@ -97,12 +98,12 @@ mod tests {
             assert!(at.try_recv().is_err());
             go.send(()).unwrap();
             assert_ne!(next(&mut at).await, Some(thread::current().id()));
-            assert_eq!(next(&mut at).await, None, "it has been dropped");
+            assert_eq!(next(&mut at).await, None, "the future has been dropped");
         });
     }
 
     #[test]
-    fn what_need_not_wait_ends_here() {
+    fn a_future_that_need_not_wait_ends_on_the_caller() {
         with_runtime(async |runtime| {
             let ((go, wait), (sender, mut at)) = (oneshot::channel(), unbounded_channel());
             go.send(()).unwrap();
@@ -113,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_woken_while_it_begins_goes_on() {
+    fn a_future_woken_during_its_first_poll_continues() {
         with_runtime(async |runtime| {
             let (sender, mut at) = unbounded_channel();
             begin(&runtime, async move {
@@ -137,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_panics_is_dropped_and_harms_nobody() {
+    fn a_future_that_panics_is_dropped_and_the_caller_continues() {
         with_runtime(async |runtime| {
             let (sender, mut at) = unbounded_channel::<ThreadId>();
             begin(&runtime, async move {

@@ -1,9 +1,11 @@
-//! What operations need for themselves that go on after their program was killed.
+//! Claims of operations that continue after their program was killed.
 //!
-//! While the kernel waits for an answer, it holds locks: no other request changes the same file, or names in the same
-//! directory, and no handle in use is released. When it is answered EINTR it lets them go, though the operation is still
-//! under way. If the next change were begun then, the older one could come to the server after it. So the claims of such
-//! operations are kept here until they end, and what comes into conflict with one waits for that.
+//! While the kernel waits for an answer it holds locks: no other request changes the same file, or names in the same
+//! directory, and no handle in use is released. When a request is answered EINTR the kernel releases these locks,
+//! although the operation is still in flight. A later change could then reach the server before the older one. So the
+//! claims of such operations are kept here until the operations end, and a request that conflicts with one waits.
+//!
+//! Invariant: a claim is kept from before its request is answered EINTR until its operation has ended.
 
 use crate::waiting::until;
 use parking_lot::Mutex;
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// What one operation needs for itself: up to two inodes that it changes, and two handles that it uses.
+/// What one operation needs exclusively: up to two inodes that it changes, and up to two handles that it uses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Claim {
     inodes: [Option<u64>; 2],
@@ -19,7 +21,7 @@ pub(super) struct Claim {
 }
 
 impl Claim {
-    /// Nothing.
+    /// Needs nothing.
     pub(super) const NONE: Claim = Claim { inodes: [None; 2], handles: [None; 2] };
 
     /// Changes this file, or names in this directory.
@@ -27,40 +29,40 @@ impl Claim {
         Claim { inodes: [Some(ino), None], ..Claim::NONE }
     }
 
-    /// Changes names in both directories.
+    /// Changes names in two directories.
     pub(super) fn changes_both(one: u64, other: u64) -> Claim {
         Claim { inodes: [Some(one), Some(other)], ..Claim::NONE }
     }
 
-    /// Uses a handle besides.
+    /// Also uses this handle.
     pub(super) fn uses(mut self, handle: u64) -> Claim {
         self.handles = [Some(handle), self.handles[0]];
         self
     }
 
-    /// Whether an operation with this claim has to wait for an older one with the other.
+    /// Whether an operation with this claim must wait for an older one with the claim `older`.
     fn waits_for(&self, older: &Claim) -> bool {
         self.inodes.iter().flatten().any(|ino| older.inodes.contains(&Some(*ino)))
     }
 }
 
-/// The claims of operations that go on after their program was killed.
+/// The claims of operations that continue after their program was killed.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
-    /// With numbers that grow. There are few.
+    /// The last number used, and the claims by number. There are few.
     kept: Mutex<(u64, Vec<(u64, Claim)>)>,
     count: AtomicUsize,
     ended: Notify,
 }
 
-/// A claim that is kept, until dropped.
+/// A kept claim; removed when dropped.
 pub(super) struct Kept {
     claims: Arc<Claims>,
     number: u64,
 }
 
 impl Claims {
-    /// Keeps a claim: to be called before the request is answered.
+    /// Keeps a claim. Must be called before the request is answered.
     pub(super) fn keep(self: &Arc<Self>, claim: Claim) -> Kept {
         let mut kept = self.kept.lock();
         kept.0 += 1;
@@ -75,12 +77,12 @@ impl Claims {
         self.is_free_of(|older| claim.waits_for(older))
     }
 
-    /// Waits until it can begin.
+    /// Waits until an operation with this claim can begin.
     pub(super) async fn wait(&self, claim: &Claim) {
         until(&self.ended, || self.admit(claim)).await;
     }
 
-    /// Whether no operation uses a handle any more: it can be released.
+    /// Whether no operation uses the handle any more, so that it can be released.
     pub(super) fn is_unused(&self, handle: u64) -> bool {
         self.is_free_of(|older| older.handles.contains(&Some(handle)))
     }
@@ -111,11 +113,11 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn a_change_waits_for_an_older_one_of_the_same_inode() {
+    fn a_change_waits_for_an_older_change_of_the_same_inode() {
         let claims = Arc::new(Claims::default());
         let renaming = claims.keep(Claim::changes_both(1, 2));
         assert!(!claims.admit(&Claim::changes(2)) && !claims.admit(&Claim::changes_both(3, 1)));
-        assert!(claims.admit(&Claim::changes(3)) && claims.admit(&Claim::NONE), "reading is not held up");
+        assert!(claims.admit(&Claim::changes(3)) && claims.admit(&Claim::NONE), "a read does not wait");
         let mut waiting = Box::pin(async { claims.wait(&Claim::changes(1)).await });
         assert_eq!(waiting.as_mut().now_or_never(), None);
         drop(renaming);
@@ -128,7 +130,7 @@ mod tests {
         let claims = Arc::new(Claims::default());
         let reading = claims.keep(Claim::NONE.uses(7));
         let copying = claims.keep(Claim::changes(1).uses(7).uses(8));
-        assert!(claims.admit(&Claim::changes(7)), "numbers of handles are no inodes");
+        assert!(claims.admit(&Claim::changes(7)), "a handle number is not an inode number");
         assert!(claims.is_unused(1) && !claims.is_unused(8));
         let mut waiting = Box::pin(async { claims.unused(7).await });
         assert_eq!(waiting.as_mut().now_or_never(), None);

@@ -1,4 +1,4 @@
-//! Types of fuser in ours, and back.
+//! Conversions between types of fuser and types of this program, and the log line of an error.
 
 use crate::share::{FileKind, FileTime};
 use crate::vfs::Attr;
@@ -33,14 +33,14 @@ pub(super) fn file_attr(attr: &Attr) -> FileAttr {
     }
 }
 
-/// Adds a name to the reply. Says whether there was no room for it.
+/// Adds a name to the reply. Returns true if there was no room for it.
 pub(super) fn add_name(reply: &mut ReplyDirectory, entry: &Listed<'_>) -> bool {
     reply.add(INodeNo(entry.ino), entry.next, file_type(entry.kind), entry.name)
 }
 
-/// The same with attributes.
+/// The same, with attributes.
 pub(super) fn add_entry(reply: &mut ReplyDirectoryPlus, entry: &Listed<'_>) -> bool {
-    // Only `.` and `..` come without attributes, and of these the kernel takes number and kind alone.
+    // Only `.` and `..` have no attributes, and of these the kernel uses only the inode number and the kind.
     let attr = entry.attr.as_ref().map_or_else(|| bare_attr(entry), file_attr);
     let (ttl, generation) = entry.attr.as_ref().map_or((Duration::ZERO, 0), |attr| (attr.name_ttl, attr.generation));
     reply.add(INodeNo(entry.ino), entry.next, entry.name, &ttl, &attr, Generation(generation))
@@ -80,8 +80,8 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
     }
 }
 
-/// A time that fuser decoded. Of one before 1970 it takes the nanoseconds, which count forward, to
-/// count backward like the seconds; what the kernel sent can still be told from the result.
+/// A time as fuser decoded it. For a time before 1970 fuser counts the nanoseconds backward, like the seconds, although
+/// they count forward. The result still determines the time that the kernel sent, which is returned.
 fn requested_time(time: SystemTime) -> FileTime {
     match UNIX_EPOCH.duration_since(time) {
         Ok(before) if !before.is_zero() => {
@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn times_before_1970_arrive_as_the_program_set_them() {
-        // utimensat with tv_sec -2 and tv_nsec 999999900, as fuser 0.18 hands it on.
+        // utimensat with tv_sec -2 and tv_nsec 999999900, as fuser 0.18 decodes it.
         let decoded = UNIX_EPOCH - Duration::new(2, 999_999_900);
         assert_eq!(requested_time(decoded).to_unix(), (-2, 999_999_900));
         let after = UNIX_EPOCH + Duration::new(1_700_000_000, 123_456_700);

@@ -1,27 +1,27 @@
-//! What is agreed on with the kernel when the mount begins.
+//! The features that are negotiated with the kernel when the mount begins (FUSE_INIT).
 
 use fuser::{InitFlags, KernelConfig};
 
-/// The largest write request, in bytes. The kernel's limit unless root has raised it
-/// (`fs.fuse.max_pages_limit`), and by measurement a larger one gains nothing.
+/// The largest write request, in bytes. It is the kernel's limit unless root has raised it (`fs.fuse.max_pages_limit`);
+/// measurements show no gain from larger requests.
 const MAX_WRITE: u32 = 1 << 20;
-/// Requests in the background (read-ahead, and direct I/O that is not waited for) at a time.
+/// The largest number of background requests (read-ahead, and asynchronous direct I/O) at a time.
 const MAX_BACKGROUND: u16 = 64;
 
-/// What is asked for, one by one, since a set is refused as a whole. Everything else stays off: of
-/// some of the rest fuser 0.18 does not keep the promise.
+/// The requested flags, added one by one because a set is refused as a whole. All others stay off: fuser 0.18 does not
+/// implement some of them completely.
 const WANTED: [InitFlags; 7] = [
-    // The kernel drops its pages when size or time of a file have changed.
+    // The kernel drops its pages when the size or modification time of a file has changed.
     InitFlags::FUSE_AUTO_INVAL_DATA,
-    // Listings bring attributes along, as long as somebody looks at them.
+    // Listings carry attributes, as long as the program uses them.
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
-    // Lookups and listings in one directory at the same time.
+    // Lookups and listings in one directory run in parallel.
     InitFlags::FUSE_PARALLEL_DIROPS,
-    // O_TRUNC comes with the open, which saves a round trip.
+    // O_TRUNC is part of the OPEN request, which saves a round trip.
     InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_ASYNC_DIO,
-    // Files of which the kernel keeps no pages can be mapped all the same.
+    // Files opened with direct I/O can still be mapped.
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 

@@ -1,17 +1,23 @@
 //! The only room that names fuser: between the kernel's FUSE requests and [`vfs`](crate::vfs).
 //!
-//! - [`adapter`]: decodes each request, calls the file system, sends the reply. What needs no
-//!   waiting is answered on fuser's thread at once; the rest begins there and goes on in the runtime, with the reply.
-//! - `begin`: how that is done. `answer`: how it is answered; `abandoned`: that its program was killed meanwhile; `claims`: what
-//!   an operation whose program is gone keeps for itself.
-//! - `call`: one request, with its span, its errors and its counters.
-//! - `convert`: types and flags of fuser in ours, and back.
-//! - `init`: what is agreed on with the kernel at the beginning.
-//! - `late`: replies whose requests are gone.
+//! The files, and what is decided in each:
+//!
+//! - [`adapter`]: decodes each request, calls the file system, sends the reply. A request that needs no waiting is
+//!   answered on fuser's thread at once; any other starts there and continues in the runtime, which also sends the
+//!   reply.
+//! - `begin`: how an operation starts on fuser's thread and continues in the runtime.
+//! - `answer`: how a request is answered, with its result or with EINTR, and how an unanswered result is undone.
+//! - `abandoned`: whether the program of a waiting request was killed.
+//! - `claims`: which requests must wait for an operation that continues after its program was killed.
+//! - `call`: one request of the kernel, with its span, its counters and the log line of its error.
+//! - `convert`: types and flags of fuser to types of this program, and back.
+//! - `init`: which FUSE features are negotiated at the start.
+//! - `notify`: the threads that make the kernel drop cached names, attributes and pages.
+//! - `late`: which log lines of fuser are only replies to requests that are gone.
 //! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
 //!
-//! Invariants: a fuser thread never waits for the share and never panics (fuser would silently lose
-//! the thread). Each request gets exactly one reply. An error is logged once, here, with its cause.
+//! Invariants: fuser's thread never waits for the share and never panics (fuser would lose the thread silently). Each
+//! request gets exactly one reply. An error is logged once, here, with its cause.
 
 mod abandoned;
 pub mod adapter;

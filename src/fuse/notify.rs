@@ -1,8 +1,8 @@
-//! The threads that tell the kernel what to forget. Nothing else may call the notifier: the kernel makes it wait for locks
-//! that are held by requests under way.
+//! The threads that make the kernel drop what it keeps: entries, attributes and pages. Only these threads may call the
+//! notifier, because a notification waits in the kernel for locks that requests in flight hold.
 //!
-//! A lane begins with one thread and starts another when the last idle one gets work, so that a notification which the
-//! kernel holds up holds up no other inode's.
+//! A lane starts with one thread, and starts another whenever its last idle thread gets work. So a notification that
+//! blocks in the kernel does not delay those for other inodes.
 
 use crate::vfs::{Forgotten, Lane, Lanes};
 use fuser::{INodeNo, Notifier};
@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::thread;
 
-/// What forgets.
+/// The receiver of notifications.
 pub(super) trait Kernel: Clone + Send + 'static {
     fn forget(&self, what: &Forgotten) -> io::Result<()>;
 }
@@ -19,14 +19,14 @@ impl Kernel for Notifier {
     fn forget(&self, what: &Forgotten) -> io::Result<()> {
         match what {
             Forgotten::Entry { parent, name } => self.inval_entry(INodeNo(*parent), name),
-            // A negative offset means attributes alone (fs/fuse/inode.c).
+            // A negative offset means attributes only (fs/fuse/inode.c).
             Forgotten::Attributes(ino) => self.inval_inode(INodeNo(*ino), -1, 0),
             Forgotten::Pages(ino) => self.inval_inode(INodeNo(*ino), 0, 0),
         }
     }
 }
 
-/// Starts the first thread of each lane. They end with the file system.
+/// Starts the first thread of each lane. The threads end when the file system is dropped.
 pub(super) fn start(kernel: &impl Kernel, lanes: &Lanes) -> io::Result<()> {
     start_thread("fuse-names", kernel, &lanes.names)?;
     start_thread("fuse-pages", kernel, &lanes.pages)
@@ -40,11 +40,11 @@ fn start_thread(name: &'static str, kernel: &impl Kernel, lane: &Arc<Lane>) -> i
 fn work(name: &'static str, kernel: &impl Kernel, lane: &Arc<Lane>) {
     while let Some((task, starts_another)) = lane.wait() {
         if starts_another && let Err(error) = start_thread(name, kernel, lane) {
-            tracing::debug!(%error, name, "no further thread");
+            tracing::debug!(%error, name, "cannot start another thread for kernel notifications");
             lane.not_started();
         }
         if let Err(error) = kernel.forget(task.what()) {
-            tracing::debug!(%error, what = ?task.what(), "the kernel was not told what to forget");
+            tracing::debug!(%error, what = ?task.what(), "the kernel did not accept a request to forget");
         }
         lane.done(task);
     }
@@ -57,7 +57,7 @@ mod tests {
     use parking_lot::{Condvar, Mutex};
     use std::time::Duration;
 
-    /// The kernel, where the pages of some files are read and the READs are not answered.
+    /// A kernel that reads the pages of some files, whose READs are not answered.
     #[derive(Clone, Default)]
     struct Recording(Arc<(Mutex<Record>, Condvar)>);
 
@@ -97,13 +97,13 @@ mod tests {
             let mut record = self.0.0.lock();
             while !record.forgotten.contains(what) {
                 let waited = self.0.1.wait_for(&mut record, Duration::from_secs(20));
-                assert!(!waited.timed_out(), "{what:?} is held up");
+                assert!(!waited.timed_out(), "{what:?} does not reach the kernel");
             }
         }
     }
 
     #[tokio::test]
-    async fn a_read_under_way_holds_up_no_other_file() {
+    async fn a_read_in_flight_does_not_delay_notifications_of_other_files() {
         let (user, kernel) = (User::new(), Recording::default());
         kernel.stick(1..6);
         start(&kernel, &user.vfs.forgotten().unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! One mounted file system, from the descriptor of `/dev/fuse` to its end.
+//! [`Session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
 
 use super::adapter::Adapter;
 use super::notify;
@@ -13,8 +13,8 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
-/// Threads that read requests. One, so that requests are taken in the kernel's order: a close is known
-/// before the open that follows it. Nothing that waits is done on it, and more of them gained little.
+/// Number of threads that read requests. With one, requests are decoded in the kernel's order: a close is known before
+/// the open that follows it. Nothing blocks this thread, and measurements show little gain from more.
 const THREADS: usize = 1;
 
 /// A file system that answers the kernel.
@@ -23,18 +23,18 @@ pub struct Session {
     ended: oneshot::Receiver<io::Result<()>>,
 }
 
-/// Answers the requests that come from `fd`, a descriptor of `/dev/fuse` with which the file system
-/// has been mounted. When this returns, the kernel and the file system have agreed on how to talk.
+/// Answers the requests that come from `fd`, a descriptor of `/dev/fuse` with which the file system has been mounted.
+/// When this returns, FUSE_INIT has been answered and the session runs.
 ///
-/// The kernel checks permissions: it has to be mounted with `default_permissions`, and without
-/// `allow_other` it lets nobody but the mounting user in.
+/// The kernel checks permissions: the file system must be mounted with `default_permissions`. Without `allow_other` the
+/// kernel admits only the user who mounted it.
 ///
 /// # Errors
-/// If the mount is gone, or the kernel's FUSE is too old.
+/// If the mount is gone, the kernel's FUSE version is too old, or a thread cannot be started.
 pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, runtime: Handle) -> io::Result<Session> {
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
-    // fuser's own check would refuse the kernel's requests that carry no user.
+    // fuser's own check would refuse requests of the kernel that carry no user.
     config.acl = SessionACL::All;
     let forgotten = vfs.forgotten();
     let session = fuser::Session::from_fd(Adapter::new(vfs, runtime), fd, SessionACL::All, config)?;
@@ -43,36 +43,37 @@ pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, runtime: Handle) -> io::Re
     }
     let (sender, ended) = oneshot::channel();
     thread::Builder::new().name("fuse".into()).spawn(move || {
-        // Nobody listening means that nobody wants to know.
+        // An error means that the session was dropped: the result is not needed.
         let _ = sender.send(as_end(session.run()));
     })?;
     Ok(Session { ended })
 }
 
 impl Session {
-    /// Waits until the file system has been unmounted and all that was open is closed.
+    /// Waits until the file system is unmounted and all open files are closed.
     ///
     /// # Errors
-    /// What ended the session, if it was not an unmount; `TimedOut` if it did not end in `deadline`:
-    /// a thread that the kernel does not let go cannot be waited for, and must not hold up the exit.
+    /// The cause if the session ended other than by an unmount or an abort. `TimedOut` if it did not end within
+    /// `deadline`: a thread that is blocked in the kernel must not delay the exit.
     pub async fn join(&mut self, deadline: Duration) -> io::Result<()> {
         tokio::time::timeout(deadline, self.ended())
             .await
             .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the FUSE session has not ended")))
     }
 
-    /// As [`Session::join`], however long it takes. To be awaited to its end once only.
+    /// Like [`Session::join`], without a deadline. Must not be awaited again after it has returned.
     ///
     /// # Errors
-    /// What ended the session, if it was not an unmount.
+    /// The cause if the session ended other than by an unmount or an abort.
     pub async fn ended(&mut self) -> io::Result<()> {
         (&mut self.ended).await.unwrap_or_else(|_| Err(io::Error::other("the FUSE session's thread is gone")))
     }
 }
 
-/// How a session ended, given what its loop returned. ECONNABORTED is an ordinary end. An abort causes it, which is how a stuck mount is
-/// taken down. So does an unmount that overtakes a request: the kernel says so instead of ENODEV when a read has taken a request from
-/// the queue, a RELEASE of the last open file for instance, and the connection ends before the request is handed over.
+/// The result of a session, given the result of its loop. ECONNABORTED is an ordinary end. An abort causes it, and an
+/// abort is how a stuck mount is ended. An unmount that overtakes a request causes it too: the kernel returns it
+/// instead of ENODEV if a read has removed a request from the queue (the RELEASE of the last open file, for instance)
+/// and the connection ends before the request is copied out.
 pub(crate) fn as_end(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),

@@ -1,13 +1,13 @@
 //! Ends FUSE connections through the kernel's control file system (fusectl).
 //!
-//! An [`Abort`] is the open control file of one connection. The kernel names these files after the minor
-//! number of the file system's device, and uses the numbers again; but when a connection ends, it
-//! takes the connection out of the files that are open (`fuse_ctl_remove_conn`), so that writing to one does nothing.
-//! The invariant follows: an [`Abort`] that was opened while the connection lived ends that one or none.
+//! An [`Abort`] is the open control file of one connection. The kernel names these files by the minor number of the
+//! file system's device, and reuses the numbers. But when a connection ends, the kernel detaches it from the files that
+//! are open (`fuse_ctl_remove_conn`), so that writing to such a file does nothing. The invariant follows: an [`Abort`]
+//! that was opened while the connection existed ends that connection or none.
 //!
-//! Root opens the file through an instance of fusectl of its own, without a path: that works where the system
-//! has mounted none, and does not keep the system's from being unmounted. An ordinary user owns the files
-//! of its own mounts, and reaches them only where the system has mounted fusectl.
+//! Root opens the file through an instance of fusectl of its own, without a path. That works if the system has not
+//! mounted fusectl, and does not keep the system's instance from being unmounted. An ordinary user owns the files of
+//! its own mounts, and reaches them only if the system has mounted fusectl.
 
 use super::mountinfo::DeviceId;
 use nix::errno::Errno;
@@ -22,16 +22,16 @@ use std::ptr;
 /// Where systems mount fusectl.
 const CONTROL: &str = "/sys/fs/fuse/connections";
 
-/// The way to end one connection.
+/// The means to end one connection.
 #[derive(Debug)]
 pub(super) struct Abort(File);
 
 impl Abort {
-    /// The control file of the connection that has this device number now.
+    /// Opens the control file of the connection that has this device number now.
     ///
     /// # Errors
     ///
-    /// fusectl is not to be had, the connection belongs to another user, or there is none.
+    /// fusectl is not accessible, the connection belongs to another user, or there is none.
     pub(super) fn open(device: DeviceId) -> io::Result<Abort> {
         let name = format!("{}/abort", device.minor);
         if geteuid().is_root()
@@ -43,30 +43,30 @@ impl Abort {
         OpenOptions::new().write(true).open(format!("{CONTROL}/{name}")).map(Abort)
     }
 
-    /// Ends the connection: each call that waits for the file system fails, and the mount is dead. Does nothing
-    /// when the connection has ended already.
+    /// Ends the connection: each call that waits for the file system fails, and the mount is dead. Does nothing if the
+    /// connection has ended already.
     ///
     /// # Errors
     ///
-    /// The kernel knows none.
+    /// None are known: the kernel accepts every write.
     pub(super) fn now(&self) -> io::Result<()> {
         (&self.0).write_all(b"1")
     }
 }
 
-/// An instance of fusectl that is mounted nowhere. It ends when the last descriptor in it is closed.
+/// An instance of fusectl that is not mounted anywhere. It ends when the last descriptor in it is closed.
 fn own_instance() -> io::Result<OwnedFd> {
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;
     const FSMOUNT_CLOEXEC: libc::c_uint = 1;
-    // SAFETY: the name is a C string that outlives the call; a descriptor comes back, or -1.
+    // SAFETY: the name is a C string that outlives the call; the result is a descriptor, or -1.
     let context = owned(unsafe { libc::syscall(libc::SYS_fsopen, c"fusectl".as_ptr(), FSOPEN_CLOEXEC) })?;
     let nothing = ptr::null::<libc::c_char>();
-    // SAFETY: this command takes neither a key nor a value, and touches no memory of ours.
+    // SAFETY: this command has neither a key nor a value, and touches no memory of this process.
     let created =
         unsafe { libc::syscall(libc::SYS_fsconfig, context.as_raw_fd(), FSCONFIG_CMD_CREATE, nothing, nothing, 0) };
     Errno::result(created)?;
-    // SAFETY: numbers go in, and a descriptor comes back, or -1.
+    // SAFETY: all arguments are numbers; the result is a descriptor, or -1.
     owned(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), FSMOUNT_CLOEXEC, 0) })
 }
 
@@ -74,7 +74,7 @@ fn own_instance() -> io::Result<OwnedFd> {
 fn owned(returned: libc::c_long) -> io::Result<OwnedFd> {
     let number = Errno::result(returned)?;
     let number = RawFd::try_from(number).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for this call, and nothing else knows of it.
+    // SAFETY: the kernel has just created this descriptor for this call, and it has no other owner.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
@@ -86,7 +86,7 @@ mod tests {
     use crate::mount::testing::{Watchdog, needs_root, scratch_directory, serve};
     use std::fs;
 
-    /// The kernel gives freed numbers out again, so that the second mount may look just like the first one.
+    /// The kernel reuses freed numbers, so the second mount may look just like the first one.
     #[test]
     fn the_control_file_of_a_connection_that_has_ended_does_nothing_to_another() {
         needs_root();
@@ -99,11 +99,11 @@ mod tests {
         let mut second = mount();
         let session = serve(&mut second);
         abort.now().unwrap();
-        assert!(fs::metadata(folder.path()).unwrap().is_dir(), "it still answers");
+        assert!(fs::metadata(folder.path()).unwrap().is_dir(), "the second mount still answers");
         Abort::open(second.entry().device).unwrap().now().unwrap();
         assert!(fs::metadata(folder.path()).is_err());
         drop(second);
-        // The session's end is that of an aborted connection.
+        // The session ends as that of an aborted connection does.
         let _ = session.join();
     }
 }

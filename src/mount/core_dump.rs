@@ -1,25 +1,25 @@
 //! Keeps passwords and session keys out of core dumps.
 //!
-//! Two locks, because neither is enough. `RLIMIT_CORE` of zero keeps the kernel from writing a core
-//! file, but is not heeded where cores are piped to a program (systemd-coredump, apport). A process
-//! that is not dumpable (`PR_SET_DUMPABLE`, prctl(2)) gives no core either way.
+//! Two measures, because neither is enough. `RLIMIT_CORE` of zero keeps the kernel from writing a core file, but is
+//! ignored if cores are piped to a program (systemd-coredump, apport). A process that is not dumpable
+//! (`PR_SET_DUMPABLE`, prctl(2)) produces no core in either case.
 //!
-//! Not being dumpable has a price and a use. /proc/PID then belongs to root, and no process of the
-//! same user may attach to this one (ptrace(2)) or read its memory, its environment
-//! (`AUTH_PASSWORD`) or its open files: a debugger needs root. That is what a process that holds a
-//! password wants. The process itself, and `fusermount3` as its child, notice nothing.
+//! A process that is not dumpable is also protected from others of the same user: /proc/PID belongs to root, so they
+//! cannot attach to it (ptrace(2)) or read its memory, its environment (`AUTH_PASSWORD`) or its open files. A debugger
+//! therefore needs root. The process itself, and `fusermount3` as its child, are not affected.
 //!
-//! The invariant: this is done before the first secret is read, and a fork inherits both locks.
+//! The invariant: this is done before the process connects or forks, and a fork inherits both. (The command line and
+//! the credentials have been read by then.)
 
 use super::error::{MountError, Stage};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Turns core dumps of this process and its children off.
+/// Disables core dumps of this process and its children.
 ///
 /// # Errors
 ///
-/// With stage [`Stage::System`]; the kernel refuses neither to anybody.
+/// With stage [`Stage::System`]; the kernel allows both to every user.
 pub fn disable() -> Result<(), MountError> {
     set_dumpable(false)
         .and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0))

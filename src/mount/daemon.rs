@@ -1,16 +1,15 @@
-//! Goes to the background, and comes back with a verdict.
+//! Goes to the background, and reports to the caller whether the mount works.
 //!
-//! The actors: the parent, which the user or mount(8) started and which only waits; the child, which
-//! mounts and serves; a pipe between them, which carries the child's verdict. Until the verdict the
-//! child keeps its parent's terminal, so what it says early is seen, and Ctrl-C reaches both.
+//! The actors: the parent, which the user or mount(8) started, and which only waits; the child, which mounts and
+//! serves; a pipe from the child to the parent, which carries the result. Until then the child keeps its parent's
+//! terminal, so its early messages are visible and Ctrl-C reaches both.
 //!
-//! The child leaves its session only when the mount works, and not earlier: the kernel lets a
-//! process pass an automount point that is being mounted only if it is in the process group of the
-//! one who serves the automount (systemd starts mount(8) in its own for that reason). A child that
-//! left the group before it mounted would wait for its own mount.
+//! The child leaves its session only when the mount works. While an automount point is being mounted, the kernel lets a
+//! process pass it only if it is in the process group of the process that serves the automount (for that reason systemd
+//! starts mount(8) in its own group). A child that left the group before it mounted would wait for its own mount.
 //!
-//! The invariant: the parent always ends, by the deadline at the latest, with the child's verdict
-//! or with what became of the child. A child that outlives its parent's patience is ended.
+//! The invariant: the parent always ends, by the deadline at the latest, with the child's result or with the way the
+//! child ended. A child that has not reported by the deadline is ended.
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -25,25 +24,25 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The first byte of a good verdict; in a bad one it is the exit code.
+/// The first byte of a success. In a failure, the first byte is the exit code.
 const READY: u8 = 0;
 
-/// The exit code for a child that came to nothing without a word of its own: a system error.
+/// The exit code if the child ends without a report: a system error.
 const SYSTEM_ERROR: u8 = 2;
 
-/// The exit code for a mount that did not come about in time.
+/// The exit code if the mount does not work in time.
 const MOUNT_FAILURE: u8 = 32;
 
-/// The longest message that is taken from the child.
+/// The longest message that is accepted from the child, in bytes.
 const MESSAGE_LIMIT: u64 = 64 * 1024;
 
-/// How long a child may take to die of SIGTERM; then it is killed.
+/// How long a child may take to end after SIGTERM, and again after SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How often a child is asked whether it has ended, and the kernel how many threads we have.
+/// Interval between checks of whether the child has ended, and of the number of threads.
 const TICK: Duration = Duration::from_millis(5);
 
-/// What the parent ends with when the mount does not work.
+/// The result of the parent if the mount does not work.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failure {
     /// The exit code.
@@ -58,19 +57,18 @@ impl Failure {
     }
 }
 
-/// The child's end of the pipe. Dropped without a verdict, it tells the parent to see what became
-/// of the child.
+/// The child's end of the pipe. If it is dropped without a report, the parent finds out how the child ended.
 #[derive(Debug)]
 pub struct Ready(File);
 
 impl Ready {
-    /// The mount works: leaves the session, the directory and the terminal, then lets the parent end
-    /// with success.
+    /// Reports success: leaves the session, the working directory and the terminal, then lets the parent end with
+    /// success.
     ///
     /// # Errors
     ///
-    /// The parent has given up already or this process cannot be detached. Nobody counts on the
-    /// mount then, so it should be ended.
+    /// The parent has ended already, or this process cannot be detached. The caller must then end the mount, since
+    /// success was not reported.
     pub fn ok(mut self) -> io::Result<()> {
         if let Err(error) = detach() {
             self.failed(SYSTEM_ERROR, &format!("system: going to the background failed: {error}"));
@@ -79,12 +77,12 @@ impl Ready {
         self.0.write_all(&[READY])
     }
 
-    /// The mount does not work: lets the parent end with `code`, and `message` on its standard error.
-    /// To be called when nothing is left behind, since the user acts on it at once.
+    /// Reports a failure: the parent ends with `code`, and writes `message` to its standard error. Must be called after
+    /// everything has been cleaned up, since the user may try again at once.
     pub fn failed(mut self, code: u8, message: &str) {
         let verdict = [&[code.max(1)], message.as_bytes()].concat();
         if self.0.write_all(&verdict).is_err() {
-            // The parent is gone, but the terminal may still be there.
+            // The parent has ended, but the terminal may still exist.
             eprintln!("{message}");
         }
     }
@@ -100,13 +98,13 @@ fn detach() -> io::Result<()> {
     Ok(())
 }
 
-/// Forks. In the child, `child` runs and its result becomes the exit code; in the parent, this
-/// returns with the child's verdict. It must be called while the process has one thread.
+/// Forks. In the child, `child` runs, and its result becomes the exit code. In the parent, this returns the child's
+/// result. Must be called while the process has one thread.
 ///
 /// # Errors
 ///
-/// The child's own failure; or its silent death; or that it said nothing within `limit`, and was
-/// ended for it; or that the process has several threads or cannot fork.
+/// The failure that the child reported; the way it ended, if it reported nothing; a timeout, if it did not report
+/// within `limit` (it is ended then); a system error, if the process has several threads or cannot fork.
 pub fn background(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(), Failure> {
     match threads() {
         Ok(1) => {}
@@ -116,7 +114,8 @@ pub fn background(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<()
     fork_and_wait(limit, child)
 }
 
-/// How many threads there are. One that was joined may be listed for another moment.
+/// The number of threads. A thread that was just joined may still be listed, so this waits up to 200 ms for a single
+/// one.
 fn threads() -> io::Result<usize> {
     let patience = Instant::now() + Duration::from_millis(200);
     loop {
@@ -130,15 +129,15 @@ fn threads() -> io::Result<usize> {
 
 fn fork_and_wait(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(), Failure> {
     let (read, write) =
-        pipe2(OFlag::O_CLOEXEC).map_err(|errno| Failure::system(format!("system: no pipe to be had: {errno}")))?;
-    // SAFETY: `background` has made sure that this is the only thread, so no lock and no allocator
-    // state can be in the hands of a thread that the child does not have. (The tests of this file
-    // call it in a process whose one other thread does nothing but wait.)
+        pipe2(OFlag::O_CLOEXEC).map_err(|errno| Failure::system(format!("system: no pipe can be created: {errno}")))?;
+    // SAFETY: `background` has checked that this is the only thread, so no lock and no allocator state is held by a
+    // thread that the child does not have. (The tests of this file call it in a process whose one other thread only
+    // waits.)
     match unsafe { fork() } {
         Err(errno) => Err(Failure::system(format!("system: forking failed: {errno}"))),
         Ok(ForkResult::Child) => {
             drop(read);
-            // A panic must not unwind into what the parent does after this call.
+            // A panic must not unwind into the parent's code after this call.
             let code = catch_unwind(AssertUnwindSafe(|| child(Ready(File::from(write))))).unwrap_or(101);
             std::process::exit(code.into());
         }
@@ -148,24 +147,24 @@ fn fork_and_wait(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(),
                 end(child);
                 Err(Failure {
                     code: MOUNT_FAILURE,
-                    message: format!("mount: it did not come about within {} s", limit.as_secs_f32()),
+                    message: format!("mount: the share was not mounted within {} s", limit.as_secs_f32()),
                 })
             })
         }
     }
 }
 
-/// What the child says before the deadline, or what became of it; `None` after the deadline.
+/// The child's result, or the way it ended; `None` after the deadline.
 fn verdict(mut pipe: File, child: Pid, deadline: Instant) -> Option<Result<(), Failure>> {
     let mut first = [0];
     wait_readable(&pipe, deadline)?;
     match pipe.read(&mut first) {
         Ok(1) if first[0] == READY => Some(Ok(())),
         Ok(1) => {
-            // It is written in one go, but a long one fills the pipe in several.
+            // The message is written in one call, but a long one fills the pipe several times.
             let mut message = Vec::new();
             let rest = super::deadline::within(deadline.saturating_duration_since(Instant::now()), move || {
-                // What came is shown, whatever comes after it.
+                // A partial message is shown, whatever error follows it.
                 let _ = pipe.take(MESSAGE_LIMIT).read_to_end(&mut message);
                 String::from_utf8_lossy(&message).into_owned()
             });
@@ -173,7 +172,7 @@ fn verdict(mut pipe: File, child: Pid, deadline: Instant) -> Option<Result<(), F
         }
         _ => {
             let fate = wait_for_end(child, deadline)?;
-            Some(Err(Failure::system(format!("system: the process that was to mount {fate} without a word"))))
+            Some(Err(Failure::system(format!("system: the background process {fate} without a message"))))
         }
     }
 }
@@ -190,7 +189,7 @@ fn wait_readable(pipe: &File, deadline: Instant) -> Option<()> {
     }
 }
 
-/// How the child ended, in words that follow "the process".
+/// How the child ended, as the end of a sentence that begins with "the process".
 fn wait_for_end(child: Pid, deadline: Instant) -> Option<String> {
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
@@ -198,12 +197,12 @@ fn wait_for_end(child: Pid, deadline: Instant) -> Option<String> {
             Ok(WaitStatus::Signaled(_, signal, _)) => return Some(format!("was killed by {signal}")),
             Ok(_) | Err(Errno::EINTR) if Instant::now() < deadline => thread::sleep(TICK),
             Ok(_) | Err(Errno::EINTR) => return None,
-            Err(errno) => return Some(format!("ended unseen ({errno})")),
+            Err(errno) => return Some(format!("ended in an unknown way ({errno})")),
         }
     }
 }
 
-/// Ends a child that took too long: politely, so that it can unmount, then not.
+/// Ends a child that did not report in time: with SIGTERM, so that it can unmount, then with SIGKILL.
 fn end(child: Pid) {
     for (signal, patience) in [(Signal::SIGTERM, GRACE), (Signal::SIGKILL, GRACE)] {
         // It may have ended by itself just now.
@@ -234,8 +233,8 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(30);
 
     #[test]
-    fn a_ready_child_releases_its_parent_and_lives_on_without_its_terminal() {
-        let name = "mount::daemon::tests::a_ready_child_releases_its_parent_and_lives_on_without_its_terminal";
+    fn a_ready_child_releases_its_parent_and_continues_without_its_terminal() {
+        let name = "mount::daemon::tests::a_ready_child_releases_its_parent_and_continues_without_its_terminal";
         let (output, folder) = in_own_process(name, |folder| {
             report(fork_and_wait(PATIENCE, |ready| {
                 eprintln!("an early message");
@@ -266,11 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_comes_out_of_the_parent() {
-        let name = "mount::daemon::tests::a_failure_comes_out_of_the_parent";
+    fn the_parent_fails_with_the_failure_of_its_child() {
+        let name = "mount::daemon::tests::the_parent_fails_with_the_failure_of_its_child";
         let (output, _folder) = in_own_process(name, |_| {
             report(fork_and_wait(PATIENCE, |ready| {
-                // More than a pipe holds.
+                // More than the pipe can hold.
                 ready.failed(32, &format!("share: there is none\n{}", "x".repeat(100_000)));
                 32
             }))
@@ -280,26 +279,26 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_dies_without_a_word_is_reported_with_its_signal() {
-        let name = "mount::daemon::tests::a_child_that_dies_without_a_word_is_reported_with_its_signal";
+    fn a_child_that_dies_without_a_report_is_reported_with_its_signal() {
+        let name = "mount::daemon::tests::a_child_that_dies_without_a_report_is_reported_with_its_signal";
         let (output, _folder) =
             in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| std::process::abort())));
         assert_eq!(output.status.code(), Some(SYSTEM_ERROR.into()));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("was killed by SIGABRT without a word"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("was killed by SIGABRT without a message"));
     }
 
     #[test]
-    fn a_child_that_panics_ends_there() {
-        let name = "mount::daemon::tests::a_child_that_panics_ends_there";
+    fn a_child_that_panics_does_not_run_the_code_of_its_parent() {
+        let name = "mount::daemon::tests::a_child_that_panics_does_not_run_the_code_of_its_parent";
         let (output, _folder) =
             in_own_process(name, |_| report(fork_and_wait(PATIENCE, |_ready| panic!("out of luck"))));
         let said = String::from_utf8_lossy(&output.stderr);
-        assert!(said.contains("out of luck") && said.contains("ended with exit code 101 without a word"), "{said}");
+        assert!(said.contains("out of luck") && said.contains("ended with exit code 101 without a message"), "{said}");
     }
 
     #[test]
-    fn a_child_that_says_nothing_in_time_is_ended() {
-        let name = "mount::daemon::tests::a_child_that_says_nothing_in_time_is_ended";
+    fn a_child_that_does_not_report_in_time_is_ended() {
+        let name = "mount::daemon::tests::a_child_that_does_not_report_in_time_is_ended";
         let (output, folder) = in_own_process(name, |folder| {
             report(fork_and_wait(Duration::from_secs(2), |_ready| {
                 std::fs::write(folder.join("child"), std::process::id().to_string()).unwrap();
@@ -309,7 +308,7 @@ mod tests {
             }))
         });
         assert_eq!(output.status.code(), Some(MOUNT_FAILURE.into()));
-        assert!(String::from_utf8_lossy(&output.stderr).contains("did not come about within 2 s"));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("was not mounted within 2 s"));
         let child = std::fs::read_to_string(folder.path().join("child")).unwrap();
         assert!(!Path::new("/proc").join(child).exists());
     }

@@ -1,12 +1,11 @@
-//! Steps that may meet a file system that does not answer, bounded in time.
+//! Bounds the time of steps that may meet a file system that does not answer.
 //!
-//! A process that waits in a system call for a hung FUSE or network file system cannot be woken by
-//! anyone but that file system. So the wait is left to a thread, and the caller goes on without it.
-//! The invariant: [`within`] returns by its deadline, whatever the step does.
+//! A process that waits in a system call for a hung FUSE or network file system can be woken only by that file system.
+//! So the step runs in a thread of its own, and the caller continues without it. The invariant: [`within`] returns by
+//! its deadline, whatever the step does.
 //!
-//! What remains is that a process ends only when all of its threads have. A thread that is stuck
-//! keeps the process from ending until the file system answers or its connection is aborted, which
-//! is why everything that needs no answer (the table of mounts) is asked first.
+//! The process still ends only when all of its threads have. A stuck thread keeps it from ending until the file system
+//! answers or its connection is aborted. Therefore the table of mounts, which needs no answer, is always checked first.
 
 use std::sync::mpsc;
 use std::thread;
@@ -16,11 +15,12 @@ use std::time::Duration;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TimedOut;
 
-/// Runs `step` in a thread of its own, and returns its result if that comes within `limit`.
+/// Runs `step` in a thread of its own, and returns its result if it ends within `limit`. A panic of `step` is passed
+/// on.
 ///
 /// # Errors
 ///
-/// [`TimedOut`]: the step goes on in its thread, and nobody takes its result.
+/// [`TimedOut`]: the step continues in its thread, and its result is dropped.
 pub fn within<T: Send + 'static>(limit: Duration, step: impl FnOnce() -> T + Send + 'static) -> Result<T, TimedOut> {
     let (sender, receiver) = mpsc::sync_channel(1);
     let thread = thread::spawn(move || {
@@ -29,7 +29,7 @@ pub fn within<T: Send + 'static>(limit: Duration, step: impl FnOnce() -> T + Sen
     });
     match receiver.recv_timeout(limit) {
         Ok(result) => {
-            // It has nothing left to do, and a fork must not find it still there.
+            // The thread has nothing left to do, and must be gone before a fork.
             let _ = thread.join();
             Ok(result)
         }
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_that_never_ends_does_not_hold_its_caller() {
+    fn a_step_that_never_ends_does_not_block_its_caller() {
         let (_open, never) = mpsc::channel::<()>();
         assert_eq!(within(Duration::from_millis(20), move || never.recv().is_ok()), Err(TimedOut));
         assert_eq!(within(Duration::from_secs(60), || 7), Ok(7));

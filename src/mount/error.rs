@@ -1,37 +1,37 @@
-//! Why there is no mount, in the words that the user reads.
+//! Why a mount failed, as the message for the user.
 //!
-//! A [`MountError`] names the stage that failed, what happened there and, where something can be
-//! done, what. It is the last thing that a failed command prints, so it never carries a secret.
+//! A [`MountError`] names the stage that failed, what happened, and the remedy if there is one. It is the last output
+//! of a failed command, so it never contains a secret.
 
 use crate::wire::NtStatus;
 use std::fmt;
 
-/// The steps on the way to a working mount, in their order.
+/// What failed: a step of mounting, or a signal, or the system.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Stage {
     /// Reading the URL and the options.
     Url,
-    /// Finding the host's addresses.
+    /// Resolving the host's name.
     Resolve,
     /// Opening a connection to one of them.
     Connect,
-    /// Agreeing on a dialect, signing and encryption.
+    /// Negotiating a dialect, signing and encryption.
     Dialect,
     /// Signing in.
     SignIn,
-    /// Signing in, too: the server refused the account or its password, which trying again does not cure.
+    /// Signing in as well: the server refused the account or its password, so trying again does not help.
     Refused,
     /// Connecting to the share.
     Share,
-    /// Finding the folder within the share.
+    /// Finding the folder on the share.
     Path,
-    /// Looking at the directory to mount on.
+    /// Checking the directory to mount on, before any connection is made.
     MountPoint,
     /// Mounting.
     Mount,
-    /// A signal came before the mount worked.
+    /// A signal arrived before the mount worked.
     Interrupted,
-    /// Anything that this machine refuses: processes, memory, descriptors.
+    /// The system refused something: processes, memory, descriptors.
     System,
 }
 
@@ -53,47 +53,47 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Why there is no mount. Shown as one line, and a second one if there is something to do about it.
+/// Why a mount failed. Shown as one line, and a second one with the remedy if there is one.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MountError {
     /// The step that failed.
     pub stage: Stage,
     /// What happened, as a clause that can follow a colon.
     pub message: String,
-    /// The server's status, if it was the server that refused.
+    /// The server's status, if the server refused.
     pub status: Option<NtStatus>,
-    /// What the user can do about it.
+    /// What the user can do.
     pub remedy: Option<String>,
 }
 
 impl MountError {
-    /// An error that nobody can say more about.
+    /// An error without a status and without a remedy.
     pub fn new(stage: Stage, message: impl Into<String>) -> MountError {
         MountError { stage, message: message.into(), status: None, remedy: None }
     }
 
-    /// An error of this machine: what could not be done, and why.
+    /// An error of this machine: the clause `what`, and its cause.
     pub fn system(what: &str, error: impl fmt::Display) -> MountError {
         MountError::new(Stage::System, format!("{what}: {error}"))
     }
 
-    /// Adds what the user can do about it.
+    /// Adds what the user can do.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<String>) -> MountError {
         self.remedy = Some(remedy.into());
         self
     }
 
-    /// Adds the status that the server answered.
+    /// Adds the status in the server's answer.
     #[must_use]
     pub fn status(mut self, status: NtStatus) -> MountError {
         self.status = Some(status);
         self
     }
 
-    /// The exit code for it, of those that mount(8) knows: 1 for incorrect invocation or permissions, 2 for a system
-    /// error, 8 for an interruption, 32 for a mount that failed. They are bits, which can be combined: a refused sign-in is a mount
-    /// that failed for want of permissions. systemd/cifs-fuse@.service relies on it.
+    /// The exit code, as mount(8) defines it: 1 for incorrect invocation or permissions, 2 for a system error, 8 for an
+    /// interruption, 32 for a failed mount. They are bits, which can be combined: a refused sign-in is a mount that
+    /// failed for lack of permissions. systemd/cifs-fuse@.service depends on it.
     pub fn exit_code(&self) -> u8 {
         match self.stage {
             Stage::Url => 1,
@@ -125,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_line_says_the_stage_and_the_status_and_the_second_what_to_do() {
+    fn the_first_line_names_stage_and_status_and_the_second_the_remedy() {
         let refused = MountError::new(Stage::SignIn, "the server refused the password of ann")
             .status(NtStatus::LOGON_FAILURE)
             .remedy("check the user name and the password");

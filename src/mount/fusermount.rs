@@ -1,9 +1,8 @@
-//! The way to a mount for an ordinary user: the set-user-id program `fusermount3` of libfuse.
+//! Mounting for an ordinary user, through the set-user-id program `fusermount3` of libfuse.
 //!
-//! It opens /dev/fuse and mounts with its own rights, then sends the descriptor back over a socket
-//! (`_FUSE_COMMFD`, which here is its standard input). What it says on standard error becomes part
-//! of the error message. The invariant: no call outlives its deadline by more than a moment, and
-//! nothing in a source can become an option of its own.
+//! It opens /dev/fuse and mounts with its own rights, then sends the descriptor back over a socket (`_FUSE_COMMFD`,
+//! which here is its standard input). Its output on standard error becomes part of the error message. The invariant: no
+//! call exceeds its deadline by more than a moment, and no part of a source can become an option.
 
 use super::deadline::within;
 use super::error::{MountError, Stage};
@@ -19,23 +18,23 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long mounting may take: the program does nothing that waits for a server.
+/// Time limit for mounting: the program does nothing that waits for a server.
 const MOUNT_LIMIT: Duration = Duration::from_secs(10);
 
-/// How often a running program is looked at.
+/// Interval between checks of whether the program has ended.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Where the program is looked for, unless `FUSERMOUNT_PATH` names it. A mount helper may have been
-/// started without a PATH.
+/// Where the program is searched, unless `FUSERMOUNT_PATH` names it. A mount helper may have been started without a
+/// PATH.
 const PROGRAMS: [&str; 4] = ["fusermount3", "/usr/bin/fusermount3", "/bin/fusermount3", "/usr/local/bin/fusermount3"];
 
 /// Mounts, and returns the descriptor of the FUSE device.
 ///
 /// # Errors
 ///
-/// The program is missing, refuses, or does not end in time.
+/// The program is missing, refuses, or does not end within 10 s; or it sends no descriptor.
 pub fn mount(request: &MountRequest) -> Result<OwnedFd, MountError> {
-    let failed = |error: io::Error| MountError::new(Stage::System, format!("talking to fusermount3 failed: {error}"));
+    let failed = |error: io::Error| MountError::new(Stage::System, format!("the fusermount3 socket failed: {error}"));
     let (ours, theirs) = UnixStream::pair().map_err(failed)?;
     let arguments = [OsStr::new("-o"), &options(request), OsStr::new("--"), request.mountpoint.path().as_os_str()];
     let answer = run(&arguments, Some(theirs.into()), MOUNT_LIMIT)?;
@@ -45,18 +44,18 @@ pub fn mount(request: &MountRequest) -> Result<OwnedFd, MountError> {
     receive_descriptor(&ours).map_err(failed)
 }
 
-/// Unmounts, at once if `lazy`, otherwise when what the kernel still holds is written.
+/// Unmounts: at once if `lazy`, otherwise after the kernel has written its dirty pages.
 ///
 /// # Errors
 ///
-/// The program is missing, refuses (busy, not mounted, somebody else's), or does not end within `limit`.
+/// The program is missing, refuses (busy, not mounted, another user's mount), or does not end within `limit`.
 pub fn unmount(mountpoint: &Path, lazy: bool, limit: Duration) -> Result<(), MountError> {
     let how = if lazy { "-uz" } else { "-u" };
     let answer = run(&[OsStr::new(how), OsStr::new("--"), mountpoint.as_os_str()], None, limit)?;
     if answer.status.success() { Ok(()) } else { Err(refusal(&answer)) }
 }
 
-/// What follows `-o`: every byte of the source that ends an option is escaped.
+/// The value of `-o`: every byte of the source that would end an option is escaped.
 fn options(request: &MountRequest) -> OsString {
     let mut options = String::from("fsname=");
     for c in request.source.chars() {
@@ -76,7 +75,7 @@ fn options(request: &MountRequest) -> OsString {
     options.into()
 }
 
-/// What the program answered.
+/// The result of the program.
 struct Answer {
     status: ExitStatus,
     stderr: String,
@@ -131,31 +130,31 @@ fn spawn(arguments: &[&OsStr], stdin: Option<OwnedFd>) -> Result<Child, MountErr
     })
 }
 
-/// What the program said. Bounded in time, since a child of its own could keep the pipe open.
+/// The program's error output. Bounded in time, since a child of the program could keep the pipe open.
 fn stderr_of(child: &mut Child) -> String {
     let Some(mut pipe) = child.stderr.take() else { return String::new() };
     let read = move || {
         let mut text = Vec::new();
-        // Whatever came before an error is worth showing.
+        // The output before an error is shown as well.
         let _ = pipe.by_ref().take(4096).read_to_end(&mut text);
         String::from_utf8_lossy(&text).trim().to_owned()
     };
     within(Duration::from_secs(1), read).unwrap_or_default()
 }
 
-/// Ends a program that took too long, without waiting for its end.
+/// Kills a program that took too long, without waiting for its end.
 fn give_up(mut child: Child) {
     // It may have ended by itself just now.
     let _ = child.kill();
     thread::spawn(move || child.wait());
 }
 
-/// The program's refusal, with what can be done about those that a user can change.
+/// The error for a refusal of the program, with a remedy for those that a user can change.
 fn refusal(answer: &Answer) -> MountError {
     let said = answer.stderr.strip_prefix("fusermount3: ").unwrap_or(&answer.stderr);
     let message = match said {
         "" => format!("fusermount3 ended with {}", answer.status),
-        _ => format!("fusermount3 said: {said}"),
+        _ => format!("fusermount3 failed: {said}"),
     };
     let error = MountError::new(Stage::Mount, message);
     let has = |text| said.contains(text);
@@ -178,20 +177,20 @@ fn refusal(answer: &Answer) -> MountError {
     }
 }
 
-/// Takes the descriptor that the program sent before it ended.
+/// Receives the descriptor that the program sent before it ended.
 fn receive_descriptor(socket: &UnixStream) -> io::Result<OwnedFd> {
     let mut byte = [0u8];
     let mut parts = [IoSliceMut::new(&mut byte)];
     let mut space = cmsg_space!(RawFd);
-    // What was sent is there by now, or never comes.
+    // The program has ended, so the message is there or never arrives.
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut parts, Some(&mut space), flags)?;
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(descriptors) = control
             && let [descriptor] = descriptors[..]
         {
-            // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
-            // The buffer has room for one, so there are no others to leak.
+            // SAFETY: the kernel has just created this descriptor for this process, and it has no other owner. The
+            // buffer has room for one, so no others can leak.
             return Ok(unsafe { OwnedFd::from_raw_fd(descriptor) });
         }
     }
@@ -219,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_says_what_to_do() {
+    fn a_refusal_contains_its_remedy() {
         let answer = |stderr: &str| Answer { status: ExitStatus::from_raw(256), stderr: stderr.into() };
         let said =
             "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf".to_owned();

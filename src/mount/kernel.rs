@@ -1,16 +1,16 @@
-//! Mounts and unmounts, and knows whether the mount is still ours.
+//! Mounts and unmounts, and checks whether a mount is still this program's.
 //!
-//! As root by mount(2) on a descriptor of /dev/fuse, as anybody else through [`fusermount`]. Either
-//! way the kernel shows the type `fuse.cifs`, which systemd takes for a network file system.
+//! Root mounts by mount(2) on a descriptor of /dev/fuse, any other user through [`fusermount`]. In both cases the
+//! kernel shows the type `fuse.cifs`, which systemd treats as a network file system.
 //!
-//! The actors: a [`MountRequest`] says what to mount; [`mount`] turns it into a [`Mounted`], which
-//! gives the descriptor away to whoever serves it and stays behind to end the mount.
+//! The actors: a [`MountRequest`] says what to mount; [`mount`] turns it into a [`Mounted`], which hands out the
+//! descriptor for serving and is kept to end the mount.
 //!
-//! The invariant: only our own mount is ever unmounted. Mount ids and device numbers are used again
-//! as soon as they are free, so these alone prove nothing. A second descriptor of the connection
-//! does: while the kernel calls it connected, the file system exists and its numbers are its own.
-//! A mount is unmounted by its path, which may lead to another mount by then; so `unmount` and
-//! `force`, the only functions that do so, look at the kernel's table right before.
+//! The invariant: only this program's own mount is ever unmounted. Mount ids and device numbers are reused as soon as
+//! they are free, so they alone prove nothing. A second descriptor of the connection does: while the kernel reports it
+//! as connected, the file system exists and its numbers are its own. A mount is unmounted by its path, which may lead
+//! to another mount by then; so `unmount` and `force`, the only functions that unmount, check the kernel's table right
+//! before.
 
 use super::control::Abort;
 use super::deadline::within;
@@ -28,38 +28,38 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// What the kernel shows after `fuse.`.
+/// The subtype, which the kernel shows after `fuse.`.
 pub const SUBTYPE: &str = "cifs";
 
-/// The type of our mounts in the kernel's table.
+/// The type of this program's mounts in the kernel's table.
 pub const FS_TYPE: &str = "fuse.cifs";
 
-/// How long a lazy unmount may take: it waits for nobody.
+/// Time limit of a lazy unmount, which does not wait for any program.
 const DETACH_LIMIT: Duration = Duration::from_secs(10);
 
-/// How long a mount may take to say that it is dead.
+/// Time limit for finding out that a mount is dead.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
 
 /// What to mount, and where.
 #[derive(Clone, Debug)]
 pub struct MountRequest {
-    /// Where.
+    /// The directory to mount on.
     pub mountpoint: MountPoint,
-    /// What everybody sees in /proc/mounts: the URL without its secrets. A NUL in it, or more than
-    /// 4095 bytes, make the mount fail.
+    /// The source in /proc/mounts, visible to every user: the URL without its secrets. The mount fails if it contains a
+    /// NUL or has more than 4095 bytes.
     pub source: String,
-    /// Without write access.
+    /// Whether the mount is read-only.
     pub read_only: bool,
-    /// Without running programs from it.
+    /// Whether no programs can be run from it.
     pub no_exec: bool,
-    /// For all users, and not only for the one who mounts.
+    /// Whether all users may use it, and not only the one who mounts.
     pub allow_other: bool,
-    /// The most bytes in one READ of the kernel; `None` leaves it to the FUSE handshake.
+    /// The largest READ of the kernel, in bytes; `None` leaves it to the FUSE handshake.
     pub max_read: Option<u32>,
 }
 
 impl MountRequest {
-    /// A mount that can be written to, by the user who mounts alone.
+    /// A writable mount for the user who mounts only.
     pub fn new(mountpoint: MountPoint, source: impl Into<String>) -> MountRequest {
         MountRequest {
             mountpoint,
@@ -71,8 +71,8 @@ impl MountRequest {
         }
     }
 
-    /// The options that the FUSE file system itself takes, each after a comma. The kernel checks
-    /// permissions, since the mode bits we show would otherwise be decoration.
+    /// The options of the FUSE file system itself, each after a comma. `default_permissions` makes the kernel check
+    /// permissions; otherwise the mode bits would have no effect.
     pub(super) fn kernel_options(&self) -> String {
         let mut options = String::from(",default_permissions");
         if self.allow_other {
@@ -92,11 +92,13 @@ impl MountRequest {
     }
 }
 
-/// Mounts. The mount answers once somebody serves the descriptor.
+/// Mounts. The mount answers once the descriptor is served.
 ///
 /// # Errors
 ///
-/// With stage [`Stage::Mount`] or [`Stage::System`], and the remedy where there is one. Nothing is mounted then.
+/// [`Stage::Mount`] or [`Stage::System`], with a remedy if there is one. If the device could not be mounted, nothing is
+/// left. If a later step fails (the table cannot be read, or another mount covers the new one), a dead mount can be
+/// left.
 pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
     let unreadable = |error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}"));
     let before = MountTable::read().map_err(unreadable)?;
@@ -113,18 +115,18 @@ pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
         }
         _ => Err(MountError::new(
             Stage::Mount,
-            format!("{} was mounted, and unmounted or covered by somebody else at once", mountpoint.display()),
+            format!("{} was mounted, but another program unmounted or covered it at once", mountpoint.display()),
         )),
     }
 }
 
-/// Mounts, and returns the descriptor of the FUSE device. When it and its copies are closed, the
-/// mount is dead but still there.
+/// Mounts, and returns the descriptor of the FUSE device. When it and its copies are closed, the mount is dead but
+/// still in the table.
 pub(super) fn mount_device(request: &MountRequest) -> Result<OwnedFd, MountError> {
     if geteuid().is_root() { mount_directly(request) } else { fusermount::mount(request) }
 }
 
-/// By mount(2). The source is an argument of its own, so nothing in it can be taken for an option.
+/// Mounts with mount(2). The source is a separate argument, so no part of it can become an option.
 fn mount_directly(request: &MountRequest) -> Result<OwnedFd, MountError> {
     let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").map_err(|error| {
         MountError::new(Stage::Mount, format!("/dev/fuse cannot be opened: {error}"))
@@ -156,64 +158,63 @@ fn mount_directly(request: &MountRequest) -> Result<OwnedFd, MountError> {
     Ok(device.into())
 }
 
-/// A mount of ours. When it goes out of scope, the mount is detached.
+/// A mount of this program. It is detached when dropped.
 #[derive(Debug)]
 pub struct Mounted {
     descriptor: Option<OwnedFd>,
-    /// A copy that is only asked whether the connection lives. It also keeps the connection from
-    /// ending when the server's copy is closed, so the one who serves must not forget to unmount.
+    /// A copy of the descriptor, used only to check whether the connection exists. It also keeps the connection open
+    /// after the serving side has closed its copy, so the mount must be unmounted explicitly.
     watch: OwnedFd,
-    /// `None` where the control file system is out of reach.
+    /// `None` if the control file system is not accessible.
     abort: Option<Abort>,
-    /// As it was when it was mounted; somebody may have moved it since.
+    /// The mount's entry when it was made. It may have been moved since.
     entry: MountEntry,
 }
 
-/// Where our mount is now.
+/// Where the mount is now.
 enum Presence {
-    /// Nowhere.
+    /// It is not mounted.
     Gone,
-    /// Where a path lookup finds it.
+    /// A path lookup finds it.
     OnTop(MountEntry),
-    /// Out of reach, below another mount.
+    /// Another mount covers it.
     Covered(PathBuf),
 }
 
 impl Mounted {
-    /// The descriptor of the FUSE device for the one who serves it; `None` the second time.
+    /// The descriptor of the FUSE device, for serving the mount; `None` at the second call.
     pub fn take_descriptor(&mut self) -> Option<OwnedFd> {
         self.descriptor.take()
     }
 
-    /// Where it was mounted: absolute, without symbolic links.
+    /// The directory it was mounted on: absolute, without symbolic links.
     pub fn mountpoint(&self) -> &Path {
         &self.entry.mountpoint
     }
 
-    /// As the kernel showed it when it was mounted.
+    /// Its entry in the kernel's table when it was made.
     pub(super) fn entry(&self) -> &MountEntry {
         &self.entry
     }
 
-    /// Whether the connection can be ended although no thread of this process gets a word in: through the control
-    /// file system, or by root.
+    /// Whether the connection can be ended even if all threads of this process are stuck: through the control file
+    /// system, or as root.
     pub fn can_be_aborted(&self) -> bool {
         self.abort.is_some() || geteuid().is_root()
     }
 
-    /// Whether it is still mounted. False when in doubt.
+    /// Whether it is still mounted; `false` if the table cannot be read.
     pub fn is_mounted(&self) -> bool {
         matches!(self.presence(), Ok(Presence::OnTop(_) | Presence::Covered(_)))
     }
 
-    /// Unmounts, after the kernel has written out what it still holds, within `limit`. This waits for
-    /// the one who serves the mount, so it must not be called by a thread that serves. It is no
-    /// error if nothing is mounted any more.
+    /// Unmounts, within `limit`, after the kernel has written its dirty pages. The kernel waits for the thread that
+    /// serves the mount, so this must not be called by that thread. Succeeds if it is not mounted any more.
     ///
     /// # Errors
     ///
-    /// Busy, covered by another mount, refused, or not done in time; it is still mounted then, but
-    /// after a timeout the unmounting goes on.
+    /// The mount is busy, covered by another mount, or the unmount is refused or not done within `limit`. It is still
+    /// mounted then; after a timeout the unmount continues.
     pub fn unmount(&self, limit: Duration) -> Result<(), MountError> {
         match self.presence().map_err(|error| self.failed(error))? {
             Presence::Gone => Ok(()),
@@ -225,12 +226,12 @@ impl Mounted {
         }
     }
 
-    /// Takes the mount out of the tree at once, open files or not: these go on until they are
-    /// closed. It is no error if nothing is mounted any more.
+    /// Removes the mount from the tree at once. Files that are open can be used until they are closed. Succeeds if it
+    /// is not mounted any more.
     ///
     /// # Errors
     ///
-    /// Covered by another mount, or refused.
+    /// The mount is covered by another one, or the unmount is refused.
     pub fn detach(&self) -> Result<(), MountError> {
         match self.presence().map_err(|error| self.failed(error))? {
             Presence::OnTop(entry) => unmount(&entry, true, DETACH_LIMIT),
@@ -241,12 +242,13 @@ impl Mounted {
         }
     }
 
-    /// Ends the connection between kernel and server at once: everyone who waits for the mount gets
-    /// an error. What the kernel still held is lost.
+    /// Ends the connection between the kernel and this process at once: every call that waits for the mount fails.
+    /// Dirty pages in the kernel are lost.
     ///
     /// # Errors
     ///
-    /// The control file system is out of reach, and we are not root or the mount is not where its path leads.
+    /// The control file system is not accessible, and either the user is not root or the mount's path leads to another
+    /// mount.
     pub fn abort(&self) -> io::Result<()> {
         match &self.abort {
             _ if !self.is_connected() => Ok(()),
@@ -255,12 +257,12 @@ impl Mounted {
         }
     }
 
-    /// Sets how far the kernel reads ahead of a sequential reader, in KiB.
+    /// Sets the kernel's read-ahead for a sequential reader, in KiB.
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotConnected`] after the end of the connection, when the device number may be another mount's;
-    /// refused to others than root; and a container's /sys may be read-only.
+    /// [`io::ErrorKind::NotConnected`] if the connection has ended, since its device number may belong to another mount
+    /// by then. Otherwise the error of writing to /sys: only root may, and a container's /sys may be read-only.
     pub fn set_read_ahead(&self, kib: u32) -> io::Result<()> {
         if !self.is_connected() {
             return Err(io::ErrorKind::NotConnected.into());
@@ -271,8 +273,8 @@ impl Mounted {
     fn presence(&self) -> io::Result<Presence> {
         let table = MountTable::read()?;
         let Some(entry) = table.find(&self.entry) else { return Ok(Presence::Gone) };
-        // A connection ends when its mount is gone, and by an abort, after which the mount is still
-        // there and dead. A live mount with our numbers has got them from us.
+        // A connection ends when its mount is gone, or by an abort, which leaves the mount in the table, dead. So if
+        // the connection has ended, a live mount with these numbers is another one that reuses them.
         if !self.is_connected() && point::probe(&entry.mountpoint, PROBE_LIMIT) != Probe::Dead {
             return Ok(Presence::Gone);
         }
@@ -280,7 +282,7 @@ impl Mounted {
         Ok(if on_top { Presence::OnTop(entry.clone()) } else { Presence::Covered(entry.mountpoint.clone()) })
     }
 
-    /// Whether the file system behind our descriptor still exists.
+    /// Whether the file system of the descriptor still exists.
     fn is_connected(&self) -> bool {
         is_connected(self.watch.as_fd())
     }
@@ -294,15 +296,15 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         if self.is_mounted() {
-            tracing::warn!(mountpoint = %self.mountpoint().display(), "detaching a mount that nobody unmounted");
+            tracing::warn!(mountpoint = %self.mountpoint().display(), "detaching a mount that was not unmounted");
             if let Err(error) = self.detach() {
-                tracing::error!(%error, "it stays behind");
+                tracing::error!(%error, "the mount cannot be detached");
             }
         }
     }
 }
 
-/// The kernel reports an error condition on a FUSE device whose connection has ended.
+/// Whether the connection exists. The kernel reports an error condition on a FUSE device whose connection has ended.
 fn is_connected(descriptor: BorrowedFd<'_>) -> bool {
     let mut polled = [PollFd::new(descriptor, PollFlags::POLLIN)];
     match poll(&mut polled, PollTimeout::ZERO) {
@@ -311,7 +313,7 @@ fn is_connected(descriptor: BorrowedFd<'_>) -> bool {
     }
 }
 
-/// Unmounts this mount, and no other that may be at its path by now.
+/// Unmounts this mount, and not another one that may be at its path by now.
 pub(super) fn unmount(entry: &MountEntry, lazy: bool, limit: Duration) -> Result<(), MountError> {
     let place = entry.mountpoint.display();
     let failed = |what: String| MountError::new(Stage::Mount, format!("{place} cannot be unmounted: {what}"));
@@ -332,17 +334,17 @@ pub(super) fn unmount(entry: &MountEntry, lazy: bool, limit: Duration) -> Result
             Err(failed(Errno::EBUSY.to_string()).remedy("a program still uses it: fuser -vm shows which"))
         }
         Ok(Err(error)) => Err(failed(error.to_string())),
-        Err(_) => Err(failed(format!("the kernel is still at it after {limit:?}"))),
+        Err(_) => Err(failed(format!("the kernel has not finished after {limit:?}"))),
     }
 }
 
-/// Ends the connection of this mount, and of no other, without the control file system: by a forced unmount, which
-/// root may do. If no program uses the mount, it is gone afterwards as well.
+/// Ends the connection of this mount, and of no other, without the control file system: by a forced unmount, which only
+/// root may do. If no program uses the mount, it is unmounted as well.
 pub(super) fn force(entry: &MountEntry) -> io::Result<()> {
     if !geteuid().is_root() {
         return Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            "fusectl is not mounted, and only root can do without",
+            "fusectl is not mounted, and without it only root can end a connection",
         ));
     }
     let entry = entry.clone();
@@ -357,6 +359,7 @@ pub(super) fn force(entry: &MountEntry) -> io::Result<()> {
     within(DETACH_LIMIT, forcing).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
+/// Checks that a path lookup of the mountpoint finds this mount.
 fn is_where_its_path_leads(entry: &MountEntry) -> io::Result<()> {
     match MountTable::read()?.is_on_top(entry) {
         true => Ok(()),

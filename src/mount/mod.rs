@@ -1,27 +1,28 @@
-//! Puts the parts together: checks the mountpoint, mounts, goes to the background, unmounts.
+//! Puts the parts together: checks the mountpoint, connects, mounts, goes to the background, unmounts.
 //!
-//! The actors, in the order in which a mount meets them:
+//! The files, in the order in which a mount uses them, and what is decided in each:
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`daemon`] | forks first, while the process has one thread; the parent waits for the child's verdict |
 //! | [`core_dump`] | keeps passwords and keys out of core dumps |
-//! | [`run`] | takes the next ones in their order, with the server's part between them |
-//! | `signals` | takes the signals that would end the process, and says what each means |
-//! | [`point`] | says whether the directory can be mounted on, and cleans a dead mount of ours away |
-//! | `guardian` | a second process, which ends the mount if this one is killed, and mounts again if asked to |
+//! | [`daemon`] | forks while the process has one thread; the parent waits for the child's result |
+//! | [`run`] | runs the following steps in their order, and connects to the server between them |
+//! | `signals` | receives the signals that would end the process, and decides what each means |
+//! | [`point`] | decides whether the directory can be mounted on, and unmounts a dead mount of this program there |
+//! | `guardian` | a second process, which ends the mount if this one is killed, and mounts again if requested |
 //! | [`kernel`] | mounts, with mount(2) or through [`fusermount`], and owns the mount until it is gone |
-//! | `serving` | serves the mount, heeds signals, and unmounts |
-//! | [`notify`] | tells systemd how far we are |
-//! | `renewal` | what SIGHUP reads anew |
+//! | `serving` | serves the mount, handles signals, and unmounts |
+//! | [`notify`] | reports the state of the mount to systemd |
+//! | `renewal` | decides what SIGHUP reads again |
+//! | `remains` | ends a mount whose process is dead or stuck |
+//! | `control` | ends a FUSE connection through the kernel's control file system |
+//! | [`mountinfo`] | the kernel's table of mounts, and which of them a path leads to |
+//! | [`deadline`] | bounds every step that may meet a file system that does not answer |
+//! | [`error`] | the one error type of this room: stage, message, remedy, exit code |
 //!
-//! `remains` ends a mount whose process is dead or stuck, and `control` the connection of one; [`mountinfo`] is the
-//! kernel's own word on what is mounted; [`deadline`] bounds every step that may
-//! meet a file system that does not answer; [`error`] is the one error type of this room.
-//!
-//! The invariant: nothing stale stays. A [`kernel::Mounted`] that goes out of scope is unmounted,
-//! and no mount but our own is ever touched: before each unmount the kernel is asked whether the
-//! mount on top of the directory is still ours.
+//! The invariant: no stale mount is left behind, and no mount of another program is unmounted. A [`kernel::Mounted`]
+//! that is dropped is unmounted, and before each unmount the kernel's table is checked: the mount on top of the
+//! directory must be this program's.
 
 mod control;
 pub mod core_dump;
@@ -50,12 +51,12 @@ pub use remains::clear_away;
 pub use renewal::{RenewLog, Renewal};
 pub use run::run;
 
-/// Where the process serves the mount.
+/// Which process serves the mount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RunMode {
-    /// In the process that was started, until the mount ends.
+    /// The calling process, until the mount ends.
     Foreground,
-    /// In a child that outlives the process that was started; that one ends when the mount works.
+    /// A child process. The calling process returns when the mount works.
     #[default]
     Background,
 }

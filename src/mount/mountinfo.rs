@@ -1,7 +1,7 @@
-//! What the kernel says is mounted, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+//! The kernel's table of mounts, from `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
 //!
-//! Reading it touches no file system, so it never hangs. The invariant: a [`MountTable`] is what the
-//! kernel said at one moment; nothing in it is guessed, and it is read again for every decision.
+//! Reading it touches no file system, so it never hangs. The invariant: a [`MountTable`] is the kernel's table at one
+//! moment, without guesses, and it is read again for every decision.
 
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 pub struct DeviceId {
     /// 0 for file systems without a block device, such as FUSE.
     pub major: u32,
-    /// For FUSE also the name of its folder in `/sys/fs/fuse/connections`.
+    /// For FUSE also the name of its directory in `/sys/fs/fuse/connections`.
     pub minor: u32,
 }
 
@@ -28,19 +28,19 @@ impl fmt::Display for DeviceId {
 /// One mount.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct MountEntry {
-    /// Unique among the mounts of a moment; used again after an unmount.
+    /// The mount id. Unique among the mounts of one moment; reused after an unmount.
     pub id: u32,
-    /// The mount that this one is mounted on.
+    /// The id of the mount that this one is mounted on.
     pub parent: u32,
     /// The device number of the file system.
     pub device: DeviceId,
-    /// Where it is mounted: an absolute path without symbolic links.
+    /// The directory it is mounted on: an absolute path without symbolic links.
     pub mountpoint: PathBuf,
     /// The options of the mount: `rw`, `nosuid`, …
     pub options: String,
     /// The type, with the subtype: `fuse.cifs`.
     pub fs_type: String,
-    /// What is mounted, as the file system calls it.
+    /// The source, as the file system names it.
     pub source: OsString,
     /// The options of the file system itself: `user_id=0`, `default_permissions`, …
     pub super_options: String,
@@ -51,7 +51,7 @@ pub struct MountEntry {
 pub struct MountTable(Vec<MountEntry>);
 
 impl MountTable {
-    /// What is mounted now.
+    /// The mounts at present.
     ///
     /// # Errors
     ///
@@ -69,13 +69,14 @@ impl MountTable {
         self.0.iter()
     }
 
-    /// What a path lookup finds mounted at `mountpoint`, which is absolute and without symbolic links. Other mounts
-    /// may be there too: below that one, or out of reach because a folder above was mounted on later.
+    /// The mount that a path lookup of `mountpoint` finds. The path is absolute and without symbolic links. Other
+    /// mounts may be at the same path: below the one that is found, or covered because a folder above was mounted on
+    /// later.
     pub fn topmost(&self, mountpoint: &Path) -> Option<&MountEntry> {
         let listed: HashSet<u32> = self.entries().map(|entry| entry.id).collect();
         let mut found: Option<&MountEntry> = None;
-        // As the kernel walks: onto the first mount on the way, and from there to what is mounted on it. No step
-        // leads to a mount a second time, so there are no more steps than mounts.
+        // Follows the kernel's walk: to the first mount on the way, and from there to the mounts on it. No step leads
+        // to the same mount twice, so there are no more steps than mounts.
         for _ in self.entries() {
             let is_on = |entry: &&MountEntry| match found {
                 Some(below) => entry.parent == below.id && entry.id != below.id,
@@ -88,18 +89,18 @@ impl MountTable {
         found.filter(|entry| entry.mountpoint == mountpoint)
     }
 
-    /// The mount that was `entry` at another moment, where it is now.
+    /// The mount that was `entry` at another moment, in its present place.
     pub fn find(&self, entry: &MountEntry) -> Option<&MountEntry> {
         self.entries().find(|other| other.is_same(entry))
     }
 
-    /// Whether this very mount was at this very place. An unmount by anybody frees its numbers for the next mount, so
-    /// a mount elsewhere that had the numbers of `entry` proves nothing.
+    /// Whether the same mount is listed at the same place. Any unmount frees numbers for the next mount, so a mount
+    /// elsewhere with the numbers of `entry` proves nothing.
     pub fn has(&self, entry: &MountEntry) -> bool {
         self.entries().any(|other| other.is_same(entry) && other.mountpoint == entry.mountpoint)
     }
 
-    /// Whether a path lookup of its mountpoint finds this very mount.
+    /// Whether a path lookup of its mountpoint finds this mount.
     pub fn is_on_top(&self, entry: &MountEntry) -> bool {
         self.topmost(&entry.mountpoint).is_some_and(|top| top.is_same(entry))
     }
@@ -119,7 +120,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     let _root = next()?;
     let mountpoint = PathBuf::from(OsString::from_vec(unescape(next()?)));
     let options = text(next()?);
-    // Optional fields, as many as there are, up to a single hyphen.
+    // Any number of optional fields, up to a single hyphen.
     while next()? != b"-" {}
     let fs_type = text(next()?);
     let source = OsString::from_vec(unescape(next()?));
@@ -127,7 +128,7 @@ fn parse_line(line: &[u8]) -> Option<MountEntry> {
     Some(MountEntry { id, parent, device, mountpoint, options, fs_type, source, super_options })
 }
 
-/// Undoes the kernel's escapes: a backslash and three octal digits stand for one byte.
+/// Decodes the kernel's escapes: a backslash and three octal digits stand for one byte.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -147,13 +148,13 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 }
 
 impl MountEntry {
-    /// Whether both are one mount, at two moments. Numbers are used again, so two mounts that were never there at
-    /// the same time can look the same.
+    /// Whether both are the same mount, at two moments. Numbers are reused, so two mounts that never existed at the
+    /// same time can look the same.
     pub fn is_same(&self, other: &MountEntry) -> bool {
         self.id == other.id && self.device == other.device && self.fs_type == other.fs_type
     }
 
-    /// What is mounted, for people: control characters and bytes that are not UTF-8 are replaced.
+    /// The source for users: control characters and bytes that are not UTF-8 are replaced.
     pub fn shown_source(&self) -> String {
         show(&self.source)
     }
@@ -200,7 +201,7 @@ not a mount at all
 
     /// Two mounts at one path, neither on the other: a folder above was mounted on in between.
     #[test]
-    fn a_mount_below_a_folder_that_was_mounted_on_is_out_of_reach() {
+    fn a_mount_below_a_folder_that_was_mounted_on_is_not_found() {
         let hidden = "22 1 254:0 / / rw - ext4 /dev/root rw\n\
                       45 22 0:41 / /mnt/nas rw - fuse.cifs cifs://nas/a rw\n\
                       46 22 0:42 / /mnt rw - tmpfs none rw\n";
@@ -215,7 +216,7 @@ not a mount at all
         assert_eq!(table.find(hidden), Some(hidden));
     }
 
-    /// Another mount is unmounted while this one is made, and the kernel uses its numbers again.
+    /// Another mount is unmounted while this one is made, and the kernel reuses its numbers.
     #[test]
     fn a_mount_that_got_the_numbers_of_another_one_is_new() {
         let table = |mountpoint: &str| {
@@ -229,7 +230,7 @@ not a mount at all
     }
 
     #[test]
-    fn what_is_mounted_here_now_is_read() {
+    fn the_table_of_this_system_is_read() {
         let table = MountTable::read().unwrap();
         assert_eq!(table.topmost(Path::new("/proc")).unwrap().fs_type, "proc");
     }

@@ -1,12 +1,12 @@
-//! The state of the directory to mount on, and what is wrong with it.
+//! The state of the directory to mount on, and whether it can be mounted on.
 //!
-//! The actors: the table of mounts, which is asked first because it never hangs, and [`probe`],
-//! which touches a file system under a deadline. The invariant: [`check`] always returns, and what
-//! it returns is an empty directory that nothing is mounted on.
+//! The actors: the table of mounts, which is checked first because it never hangs, and [`probe`], which accesses a file
+//! system under a deadline. The invariant: [`check`] always returns; the directory that it returns is empty and not
+//! mounted on, or an automount point.
 //!
-//! A mount whose server has died ("Transport endpoint is not connected") is cleaned away if it is
-//! one of ours, so that a crash does not need a person to clean up after it. An automount point
-//! (autofs) counts as free: it is there to be mounted on, and looking into it would trigger it.
+//! A mount whose server has died ("Transport endpoint is not connected") is unmounted if it is this program's, so that
+//! no manual cleanup is needed after a crash. An automount point (autofs) counts as free: it exists to be mounted on,
+//! and listing it would trigger it.
 
 use super::deadline::{TimedOut, within};
 use super::error::{MountError, Stage};
@@ -19,10 +19,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// How long a file system may take to say what is in a directory.
+/// Time limit for each access to a file system.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// How many dead mounts on top of one another are cleaned away.
+/// The most mounts, on top of one another, that are processed before giving up.
 pub(super) const DEAD_MOUNTS: usize = 8;
 
 /// A directory that can be mounted on: absolute, without symbolic links, free.
@@ -44,15 +44,15 @@ impl MountPoint {
 /// How a mounted file system answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Probe {
-    /// It answers, be it with a refusal.
+    /// It answers, with success or an error.
     Alive,
     /// Its server is gone.
     Dead,
-    /// Nothing came in time.
+    /// It did not answer in time.
     Silent,
 }
 
-/// Asks the file system at `path` for its statistics, which no cache answers.
+/// Requests the statistics of the file system at `path`, which no cache answers.
 pub fn probe(path: &Path, limit: Duration) -> Probe {
     let path = path.to_owned();
     match within(limit, move || statvfs(&path)) {
@@ -62,19 +62,19 @@ pub fn probe(path: &Path, limit: Duration) -> Probe {
     }
 }
 
-/// Says whether `path` can be mounted on. Takes a few seconds at most.
+/// Checks whether `path` can be mounted on. Each access to a file system takes at most 5 s.
 ///
 /// # Errors
 ///
-/// With stage [`Stage::MountPoint`]: missing, not a directory, not readable, not empty, already a
-/// mountpoint, dead and not ours, or silent; each with its own text.
+/// [`Stage::MountPoint`], with a message for each case: missing, not a directory, not readable, not empty, already a
+/// mountpoint, a dead mount of another program, or no answer. [`Stage::System`] if the table of mounts cannot be read.
 pub fn check(path: &Path) -> Result<MountPoint, MountError> {
     check_within(path, LIMIT)
 }
 
 fn check_within(path: &Path, limit: Duration) -> Result<MountPoint, MountError> {
     let named = std::path::absolute(path).map_err(|error| refused(path, error))?;
-    // As it was named first, since resolving the name of a hung mount may hang too.
+    // The given path first, since resolving the path of a hung mount may hang as well.
     clear(&named, limit)?;
     let resolved = bounded(path, limit, move || named.canonicalize())?;
     if clear(&resolved, limit)? == Ground::Bare {
@@ -88,7 +88,7 @@ fn check_within(path: &Path, limit: Duration) -> Result<MountPoint, MountError> 
     Ok(MountPoint(resolved))
 }
 
-/// What is under the mount to be.
+/// What the new mount would cover.
 #[derive(PartialEq, Eq)]
 enum Ground {
     /// A plain directory.
@@ -97,7 +97,7 @@ enum Ground {
     Automount,
 }
 
-/// Looks at what is mounted at `path`, and cleans dead mounts of ours away.
+/// Checks what is mounted at `path`, and unmounts dead mounts of this program.
 fn clear(path: &Path, limit: Duration) -> Result<Ground, MountError> {
     for _ in 0..DEAD_MOUNTS {
         let table = MountTable::read()
@@ -108,14 +108,14 @@ fn clear(path: &Path, limit: Duration) -> Result<Ground, MountError> {
         }
         clean_away(entry, limit)?;
     }
-    Err(MountError::new(Stage::MountPoint, format!("{} keeps being mounted on", path.display())))
+    Err(MountError::new(Stage::MountPoint, format!("too many mounts are on top of one another on {}", path.display())))
 }
 
-/// Unmounts a dead mount of ours; anything else that is mounted is an error.
+/// Unmounts a dead mount of this program; any other mount is an error.
 fn clean_away(entry: &MountEntry, limit: Duration) -> Result<(), MountError> {
     let place = entry.mountpoint.display();
     let error = |what: String| Err(MountError::new(Stage::MountPoint, what));
-    // Only FUSE has dead mounts, and asking another file system could only take time.
+    // Only FUSE mounts can be dead, and asking another file system would only take time.
     let is_fuse = entry.fs_type == "fuse" || entry.fs_type.starts_with("fuse.");
     match if is_fuse { probe(&entry.mountpoint, limit) } else { Probe::Alive } {
         Probe::Alive => {
@@ -149,13 +149,13 @@ fn unmount_by_hand(entry: &MountEntry, error: &MountError) -> String {
     format!("unmount it: fusermount3 -u {} (tried: {})", entry.mountpoint.display(), error.message)
 }
 
-/// Whether a mount is of this program, and of this user or one that root may clean up after.
+/// Whether a mount is of this program, and either of this user or the user is root.
 pub(super) fn is_ours(entry: &MountEntry) -> bool {
     let owner = format!("user_id={}", getuid());
     entry.fs_type == FS_TYPE && (getuid().is_root() || entry.super_options.split(',').any(|option| option == owner))
 }
 
-/// Runs one look at the directory under the deadline.
+/// Runs one access to the directory under the deadline.
 fn bounded<T: Send + 'static>(
     path: &Path,
     limit: Duration,
@@ -179,9 +179,9 @@ fn refused(path: &Path, error: io::Error) -> MountError {
         }
         io::ErrorKind::NotADirectory => with(format!("{place} is not a directory")),
         io::ErrorKind::PermissionDenied => {
-            with(format!("{place} may not be read by this user")).remedy("mount on a directory that belongs to you")
+            with(format!("{place} cannot be read by this user")).remedy("mount on a directory that belongs to you")
         }
-        io::ErrorKind::NotConnected => with(format!("{place} lies in a stale mount: its server is gone"))
+        io::ErrorKind::NotConnected => with(format!("{place} is in a stale mount: its server is gone"))
             .remedy("unmount that one: fusermount3 -u and its mountpoint"),
         _ => with(format!("{place} cannot be used: {error}")),
     }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_free_directory_is_refused_each_with_its_own_text() {
+    fn a_path_that_is_no_free_directory_is_refused_with_a_text_for_each_case() {
         let folder = scratch_directory();
         let file = folder.path().join("file");
         assert!(text(check(&file)).contains("does not exist\ncreate it: mkdir -p"));
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_mount_of_ours_is_cleaned_away() {
+    fn a_dead_mount_of_ours_is_unmounted() {
         let folder = scratch_directory();
         let _watchdog = Watchdog::over(folder.path());
         let point = check(folder.path()).unwrap();
@@ -237,11 +237,11 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_does_not_answer_is_refused_in_time_and_left_alone() {
+    fn a_mount_that_does_not_answer_is_refused_in_time_and_not_unmounted() {
         let folder = scratch_directory();
         let _watchdog = Watchdog::over(folder.path());
         let point = check(folder.path()).unwrap();
-        // Nobody serves the descriptor, so every request waits.
+        // The descriptor is not served, so every request waits.
         let mounted = kernel::mount(&MountRequest::new(point, "cifs://nas/hung")).unwrap();
         let refusal = text(check_within(folder.path(), Duration::from_millis(200)));
         assert!(refusal.contains("does not answer (type fuse.cifs)\nend its server"), "{refusal}");

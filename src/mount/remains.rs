@@ -1,12 +1,12 @@
 //! Ends a mount that its process can no longer end: **abort, wait, detach**, in this order.
 //!
-//! A process that is killed while the kernel invalidates pages for it does not end: its thread waits in the kernel for a READ
-//! that nothing answers any more, and holds the FUSE device and the superblock. An unmount in this state waits for
-//! the superblock, and so does each `sync` on the machine. Only the abort of the connection fails the READ and frees
-//! all of them. So nothing is detached here before the connection has ended.
+//! A process that is killed while the kernel invalidates pages for it does not end: its thread waits in the kernel for
+//! a READ that is no longer answered, and holds the FUSE device and the superblock. An unmount in this state waits for
+//! the superblock, and so does each `sync` on the machine. Only an abort of the connection fails the READ and frees all
+//! of them. So nothing is detached here before the connection has ended.
 //!
-//! The invariant: every step is bounded in time, and each looks for the mount's identity anew. A mount that answers has a
-//! living process, and is left alone.
+//! The invariant: every step is bounded in time, and checks again that the mount is still the same. A mount that
+//! answers has a living process, and is not touched.
 
 use super::control::Abort;
 use super::deadline::within;
@@ -18,21 +18,21 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long the process may take to end once its connection is aborted.
+/// How long the process may take to end after its connection was aborted.
 const END_LIMIT: Duration = Duration::from_secs(5);
-/// How long a dead mount may take to say so.
+/// Time limit for finding out that a mount is dead.
 const PROBE_LIMIT: Duration = Duration::from_secs(2);
-/// How long one detaching may take: it waits for no program.
+/// Time limit for one detach, which does not wait for any program.
 const DETACH_LIMIT: Duration = Duration::from_secs(10);
-/// How often detaching is tried, and the pause between two tries: another mount may cover this one for a while.
+/// Attempts to detach, and the pause between two of them: another mount may cover this one for a while.
 const TRIES: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(500);
-/// How long a mount that was being made when its process was killed may take to appear.
+/// How long a mount may take to appear that was being made when its process was killed.
 const UNSERVED_LIMIT: Duration = Duration::from_secs(1);
-/// How often the process, and such a mount, is looked for.
+/// Interval between checks for the end of the process, and for such a mount.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What a process has left mounted, or will leave.
+/// A mount that a process has left, or will leave.
 #[derive(Debug)]
 pub(super) struct Remains {
     entry: MountEntry,
@@ -40,14 +40,14 @@ pub(super) struct Remains {
 }
 
 impl Remains {
-    /// This mount, if it is still there. Its control file is opened now, while the mount's number is known to be its own.
+    /// This mount, if it still exists. Its control file is opened now, while its device number is known to be its own.
     pub(super) fn of(entry: &MountEntry) -> Option<Remains> {
         let abort = Abort::open(entry.device).inspect_err(|error| tracing::debug!(%error, "no control file")).ok();
         let table = MountTable::read().ok()?;
         Some(Remains { entry: table.find(entry)?.clone(), abort })
     }
 
-    /// Where it is, or was.
+    /// Its mountpoint when it was found.
     pub(super) fn mountpoint(&self) -> &Path {
         &self.entry.mountpoint
     }
@@ -57,15 +57,15 @@ impl Remains {
         MountTable::read().is_ok_and(|table| table.find(&self.entry).is_some())
     }
 
-    /// Ends it. `is_over` says whether the mount's process has ended.
+    /// Ends the mount. `is_over` returns whether the mount's process has ended.
     ///
     /// # Errors
     ///
-    /// It is still there, or its connection is; with what is left to be done by hand.
+    /// The mount or its connection still exists; the remedy says what to do by hand.
     pub(super) fn clear(&self, is_over: impl FnMut() -> bool) -> Result<(), MountError> {
         let aborted = self.abort();
         if !wait(END_LIMIT, is_over) && !aborted {
-            // Detaching would wait for the superblock without end, and hide what is to be aborted.
+            // A detach would wait for the superblock without end, and hide the mount that has to be aborted.
             let what = format!("the process of {} is stuck in the kernel", self.entry.mountpoint.display());
             return Err(MountError::new(Stage::Mount, what).remedy(format!(
                 "as root: mount -t fusectl none /sys/fs/fuse/connections; echo 1 > /sys/fs/fuse/connections/{}/abort",
@@ -83,7 +83,7 @@ impl Remains {
         result
     }
 
-    /// Whether the connection has been told to end.
+    /// Aborts the connection. Returns whether that succeeded.
     fn abort(&self) -> bool {
         let done = match &self.abort {
             Some(abort) => abort.now(),
@@ -92,7 +92,7 @@ impl Remains {
         done.inspect_err(|error| tracing::debug!(%error, "the connection was not aborted")).is_ok()
     }
 
-    /// Detaches the dead mount where it is now. It is no error if there is none any more.
+    /// Detaches the dead mount where it is now. Succeeds if it does not exist any more.
     fn detach(&self) -> Result<(), MountError> {
         let failed = |why: &str| {
             let place = self.entry.mountpoint.display();
@@ -113,15 +113,16 @@ impl Remains {
     }
 }
 
-/// Ends the mounts on `mountpoint` that are of this user, show `source` if one is given, and do not answer. To be called
-/// when their process is known to have been killed: one that lives and waits for its server looks the same.
+/// Ends the mounts on `mountpoint` that belong to this user, show `source` if one is given, and do not answer. Must be
+/// called only if their process was killed: a living one that waits for its server looks the same.
 ///
 /// # Errors
 ///
-/// As `Remains::clear`.
+/// [`Stage::System`] if the kernel's table cannot be read; [`Stage::Mount`] if a mount or its connection still exists,
+/// with what to do by hand as the remedy.
 pub fn clear_away(mountpoint: &Path, source: Option<&str>) -> Result<(), MountError> {
     let mountpoint = resolved(mountpoint);
-    // Dead mounts can lie on top of one another.
+    // Dead mounts can be mounted on top of one another.
     for _ in 0..point::DEAD_MOUNTS {
         let table = MountTable::read()
             .map_err(|error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}")))?;
@@ -137,8 +138,8 @@ pub fn clear_away(mountpoint: &Path, source: Option<&str>) -> Result<(), MountEr
     Ok(())
 }
 
-/// Ends the mount that a process was about to make on `mountpoint` when it was killed, if there is one. It was served by no
-/// process, so it is dead. fusermount3 may still be at work.
+/// Ends the mount that a process was about to make on `mountpoint` when it was killed, if there is one. No process
+/// served it, so it is dead. fusermount3 may still be running, so this waits for the mount for [`UNSERVED_LIMIT`].
 pub(super) fn clear_unserved(mountpoint: &Path) -> Result<(), MountError> {
     let deadline = Instant::now() + UNSERVED_LIMIT;
     while Instant::now() < deadline {
@@ -154,7 +155,7 @@ pub(super) fn clear_unserved(mountpoint: &Path) -> Result<(), MountError> {
     Ok(())
 }
 
-/// The path as the kernel's table has it. The mount itself is not touched: it may be stuck.
+/// The path as the kernel's table has it. The mount itself is not accessed: it may be stuck.
 fn resolved(mountpoint: &Path) -> PathBuf {
     let Ok(named) = std::path::absolute(mountpoint) else { return mountpoint.to_owned() };
     let (Some(parent), Some(name)) = (named.parent().map(Path::to_owned), named.file_name()) else { return named };

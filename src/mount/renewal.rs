@@ -1,32 +1,33 @@
-//! What SIGHUP reads anew: who signs in, and how much is logged.
+//! What SIGHUP reads again: credentials, log level and log file.
 //!
-//! The sources are those of the start. A source that cannot be read, or no longer says enough, changes nothing: the mount
-//! goes on as it was, and the log says why.
+//! The sources are those of the start. If a source cannot be read, or has too little, the mount continues unchanged,
+//! and the log gives the reason.
 
 use super::deadline::within;
 use crate::config::Identity;
 use crate::config::credentials::{self, Sources};
 use std::time::Duration;
 
-/// How long reading may take. A file may lie on a file system that does not answer.
+/// Time limit for reading. A file may be on a file system that does not answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads the log's settings anew, and begins a log file anew where it was moved away; an error is a sentence.
+/// Reads the log level again, and opens the log file again, in case it was moved. An error is a message for the log.
 pub type RenewLog = Box<dyn Fn() -> Result<(), String> + Send>;
 
-/// Where configuration comes from while the mount is served.
+/// The sources of the configuration while the mount is served.
 pub struct Renewal {
-    /// Who signs in.
+    /// The sources of the credentials.
     pub sources: Sources,
-    /// The log.
+    /// Renews the log.
     pub log: RenewLog,
 }
 
 impl Renewal {
-    /// What SIGHUP asks for: renews the log, and returns who signs in from now on; `None` if that cannot be read.
+    /// Handles SIGHUP: renews the log, and returns the identity to sign in with from now on; `None` if it cannot be
+    /// read.
     pub(super) fn renew(&self) -> Option<Identity> {
         if let Err(error) = (self.log)() {
-            tracing::error!(%error, "SIGHUP: the log goes on as it was");
+            tracing::error!(%error, "SIGHUP: the log continues unchanged");
         }
         let found = identity(&self.sources);
         match &found {
@@ -37,11 +38,11 @@ impl Renewal {
     }
 }
 
-/// Who signs in, as the sources say now. It blocks.
+/// The identity in the sources at present. Blocks, at most [`LIMIT`].
 ///
 /// # Errors
 ///
-/// Why they say nothing.
+/// Why there is no identity: a source cannot be read, or not within [`LIMIT`], or the sources have too little.
 pub(super) fn identity(sources: &Sources) -> Result<Identity, String> {
     let sources = sources.clone();
     match within(LIMIT, move || credentials::identity(sources)) {
@@ -50,6 +51,6 @@ pub(super) fn identity(sources: &Sources) -> Result<Identity, String> {
             Ok(identity)
         }
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("reading them takes longer than {LIMIT:?}")),
+        Err(_) => Err(format!("reading them took longer than {LIMIT:?}")),
     }
 }

@@ -1,7 +1,7 @@
-//! The way to a mount: the mountpoint, the server, the folder.
+//! The steps up to a mount: the mountpoint, the server, the folder.
 //!
-//! The order matters: the mountpoint is looked at before the server is bothered, the server and the
-//! folder before anything is mounted. What comes then is in [`super::serving`].
+//! The order matters: the mountpoint is checked before the server is contacted, and the server and the folder before
+//! anything is mounted. What follows the mount is in [`super::serving`].
 
 use super::daemon::{self, Failure, Ready};
 use super::kernel::MountRequest;
@@ -17,16 +17,17 @@ use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A line that is quiet for so long is probed.
+/// Time without traffic after which a connection is probed with an ECHO request.
 const ECHO_INTERVAL: Duration = Duration::from_secs(10);
-/// What looking at the mountpoint, mounting and the FUSE handshake may take, beside connecting.
+/// Time limit for the local steps (checking the mountpoint, mounting and the FUSE handshake), in addition to
+/// connecting.
 const LOCAL_STEPS: Duration = Duration::from_secs(30);
-/// Mounts and serves the mount until it is unmounted or a signal ends it. In the background, this
-/// returns as soon as the mount works.
+/// Mounts, and serves the mount until it is unmounted or a signal ends it. In the background, this returns as soon as
+/// the mount works.
 ///
 /// # Errors
 ///
-/// The one message for the user, with the exit code.
+/// The message for the user and the exit code.
 pub fn run(spec: MountSpec, mode: RunMode, renewal: &Renewal) -> Result<(), Failure> {
     core_dump::disable()?;
     match mode {
@@ -43,7 +44,7 @@ fn in_background(spec: &MountSpec, renewal: &Renewal, ready: Ready) -> u8 {
     let Err(error) = serve(spec, renewal, Some(&mut ready)) else { return 0 };
     match ready {
         Some(ready) => ready.failed(error.exit_code(), &error.to_string()),
-        // The parent has gone long ago: only the log is left.
+        // The parent has already ended, so only the log is left.
         None => tracing::error!(%error, "the mount has ended"),
     }
     error.exit_code()
@@ -55,7 +56,7 @@ impl From<MountError> for Failure {
     }
 }
 
-/// From the mountpoint to the end of the mount. `ready` is taken when the mount works.
+/// Runs all steps, up to the end of the mount. `ready` becomes `None` when the mount works.
 fn serve(spec: &MountSpec, renewal: &Renewal, ready: Option<&mut Option<Ready>>) -> Result<(), MountError> {
     let blocked = signals::block().map_err(|error| MountError::system("signals cannot be blocked", error))?;
     let mountpoint = point::check(&spec.mountpoint)?;
@@ -96,7 +97,7 @@ fn root_of(spec: &MountSpec) -> Result<RemotePath, MountError> {
         .map_err(|error| MountError::new(Stage::Path, format!("{path:?}: {error}")))
 }
 
-/// Connects to the share, and looks at the folder that is to be mounted.
+/// Connects to the share, and checks that the folder to mount exists.
 async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
     let options = &spec.options;
     let config = ConnectConfig {
@@ -147,10 +148,10 @@ fn no_folder(spec: &MountSpec, error: &ShareError) -> MountError {
         Some(status @ (NtStatus::OBJECT_NAME_NOT_FOUND | NtStatus::OBJECT_PATH_NOT_FOUND)) => {
             MountError::new(Stage::Path, format!("the share {:?} has no folder {path:?}", spec.url.share))
                 .status(status)
-                .remedy("check the path behind the share's name in the URL")
+                .remedy("check the path after the share's name in the URL")
         }
         Some(status @ NtStatus::ACCESS_DENIED) => {
-            MountError::new(Stage::Path, format!("this user may not look at {path:?}"))
+            MountError::new(Stage::Path, format!("this user has no access to {path:?}"))
                 .status(status)
                 .remedy("check the folder's permissions on the server")
         }
@@ -158,7 +159,7 @@ fn no_folder(spec: &MountSpec, error: &ShareError) -> MountError {
     }
 }
 
-/// A failure to connect, with what the user can do about it.
+/// The error for a failed connection, with its remedy.
 fn explain(error: ConnectError) -> MountError {
     let (stage, remedy) = match error.stage {
         wire::Stage::Resolve => (Stage::Resolve, "check the host's name, or give its address"),

@@ -1,8 +1,8 @@
-//! A mount from the moment it is made to its end.
+//! A mount, from its making to its end.
 //!
-//! The order matters: the guardian is there before the mount, and is dismissed after it; only when the kernel has an answering
-//! file system is the user told that it works. At the end it goes backwards: unmounted, everything closed on the server,
-//! the session left. Every step is bounded, so that a server that has gone cannot keep the process.
+//! The order matters. The guardian starts before the mount is made, and is dismissed after its end. Success is reported
+//! to the user only when the file system answers the kernel. The end runs in reverse: unmount, close all files at the
+//! server, log off. Every step has a time limit, so that an unreachable server cannot keep the process alive.
 
 use super::daemon::Ready;
 use super::guardian::Guardian;
@@ -18,11 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long an unmount may wait for users of the mount to finish.
+/// How long an unmount waits for the programs that use the mount.
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(10);
-/// How long the end of the FUSE session and the farewell to the server may take.
+/// Time limit for the end of the FUSE session, and again for closing the open files at the server.
 const FAREWELL: Duration = Duration::from_secs(10);
-/// How far the kernel reads ahead of a sequential reader, in KiB.
+/// Read-ahead of the kernel for a sequential reader, in KiB.
 const KERNEL_READ_AHEAD: u32 = 4096;
 
 /// A mount, and the guardian that ends it if this process cannot.
@@ -34,11 +34,11 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    /// Mounts, with a guardian if the system has one; `restarts` if that one may have to mount again.
+    /// Mounts, with a guardian if one can be started. `restarts` says that it may have to mount again.
     pub(super) fn mount(request: &MountRequest, restarts: bool) -> Result<Guarded, MountError> {
         let mut guardian = Guardian::start(restarts)
             .inspect_err(|error| {
-                tracing::warn!(%error, "no guardian can be started: if this process is killed, the mount stays behind, dead");
+                tracing::warn!(%error, "no guardian can be started: if this process is killed, a dead mount is left behind");
             })
             .ok();
         if let Some(guardian) = &mut guardian {
@@ -51,8 +51,8 @@ impl Guarded {
                 }
                 if !mounted.can_be_aborted() {
                     tracing::warn!(
-                        "the FUSE control file system is not mounted: if this process is killed at a bad moment, only root can free \
-                         what waits for the mount\nas root, once: mount -t fusectl none /sys/fs/fuse/connections"
+                        "the FUSE control file system is not mounted: if this process is killed, only root can free \
+                         programs that wait for the mount\nas root, once: mount -t fusectl none /sys/fs/fuse/connections"
                     );
                 }
                 Ok(Guarded { mounted, guardian, is_over: true })
@@ -66,27 +66,27 @@ impl Guarded {
         }
     }
 
-    /// The mount works: from now on it is made again, in this way, if this process is killed.
+    /// Reports that the mount works: from now on the guardian mounts again, in this way, if this process is killed.
     fn working(&mut self, restart: &Restart) {
         if let Some(guardian) = &mut self.guardian {
             guardian.working(restart);
         }
     }
 
-    /// The mount is being ended, and is not made again whatever happens.
+    /// Reports that the mount is being ended: it is not made again in any case.
     fn ending(&mut self) {
         if let Some(guardian) = &mut self.guardian {
             guardian.ending();
         }
     }
 
-    /// Dismisses the guardian if nothing is left for it to end.
+    /// Detaches the mount if it is still there, and dismisses the guardian if nothing is left to end.
     pub(super) fn end(self) {
         let Guarded { mounted, guardian, is_over } = self;
         if mounted.is_mounted() {
-            tracing::warn!(mountpoint = %mounted.mountpoint().display(), "detaching a mount that nobody unmounted");
+            tracing::warn!(mountpoint = %mounted.mountpoint().display(), "detaching a mount that was not unmounted");
             if let Err(error) = mounted.detach() {
-                tracing::error!(%error, "it stays behind");
+                tracing::error!(%error, "the mount cannot be detached");
             }
         }
         if let Some(guardian) = guardian
@@ -98,10 +98,10 @@ impl Guarded {
     }
 }
 
-/// What serves a mount.
+/// The parts that serve a mount.
 pub(super) struct Service<'a> {
     pub(super) spec: &'a MountSpec,
-    /// The folder that is mounted.
+    /// The folder on the share that is mounted.
     pub(super) root: RemotePath,
     pub(super) renewal: &'a Renewal,
     pub(super) share: Arc<SmbShare>,
@@ -109,7 +109,7 @@ pub(super) struct Service<'a> {
 }
 
 impl Service<'_> {
-    /// Serves the mount to its end. `ready` is taken when the mount works.
+    /// Serves the mount until its end. `ready` becomes `None` when the mount works.
     pub(super) fn run(
         &self,
         guarded: &mut Guarded,
@@ -135,7 +135,7 @@ impl Service<'_> {
         runtime.block_on(async {
             let drained = tokio::time::timeout(FAREWELL, operations::drain(&vfs)).await;
             if drained.is_err() {
-                tracing::error!("the server did not let open files be closed in time");
+                tracing::error!("the open files could not be closed at the server in time");
             }
             share.leave(Duration::from_secs(2)).await;
         });
@@ -145,7 +145,7 @@ impl Service<'_> {
         outcome
     }
 
-    /// The mount works: says so, and goes to the background if `ready` is given.
+    /// Reports that the mount works, and goes to the background if `ready` is given.
     fn announce(
         &self,
         guarded: &mut Guarded,
@@ -163,12 +163,12 @@ impl Service<'_> {
             if let Some(restart) = &self.spec.restart {
                 guarded.working(restart);
             }
-            ready.ok().map_err(|error| MountError::system("going to the background", error))?;
+            ready.ok().map_err(|error| MountError::system("going to the background failed", error))?;
         }
         Ok(())
     }
 
-    /// Waits for what ends the mount, and heeds SIGHUP meanwhile.
+    /// Waits until the mount has to end, and handles SIGHUP meanwhile.
     async fn until_end(&self, signals: &mut Signals, session: &mut fuse::Session) -> Ending {
         loop {
             let meaning = tokio::select! {
@@ -178,7 +178,7 @@ impl Service<'_> {
             match meaning {
                 Meaning::End(name) => return Ending::Signal(name),
                 Meaning::Reload => {
-                    // Reading files blocks. Answers to the kernel do not wait for this task.
+                    // Reading files blocks. Replies to the kernel do not wait for this task.
                     if let Some(identity) = tokio::task::block_in_place(|| self.renewal.renew()) {
                         self.share.renew_identity(identity);
                     }
@@ -189,14 +189,14 @@ impl Service<'_> {
     }
 }
 
-/// What ended a mount.
+/// Why a mount ends.
 enum Ending {
     Signal(&'static str),
-    /// It was unmounted, or something broke.
+    /// It was unmounted, or the session failed.
     Session(std::io::Result<()>),
 }
 
-/// Ends the mount, if it has not ended by itself.
+/// Ends the mount, unless it has ended already.
 fn end(
     ending: Ending,
     guarded: &mut Guarded,
@@ -206,7 +206,7 @@ fn end(
     match ending {
         Ending::Session(result) => {
             guarded.is_over = true;
-            result.map_err(|error| MountError::system("the FUSE session broke off", error))
+            result.map_err(|error| MountError::system("the FUSE session failed", error))
         }
         Ending::Signal(name) => {
             guarded.ending();
@@ -219,7 +219,7 @@ fn end(
     }
 }
 
-/// Unmounts, and detaches what is still in use.
+/// Unmounts. A mount that is still in use is detached.
 fn unmount(mounted: &Mounted) -> Result<(), MountError> {
     mounted.unmount(UNMOUNT_LIMIT).or_else(|error| {
         tracing::warn!(%error, "the mount is still in use: detaching it");
@@ -227,12 +227,13 @@ fn unmount(mounted: &Mounted) -> Result<(), MountError> {
     })
 }
 
-/// Waits for the session's end; programs that keep files of the mount open are cut off. Whether it has ended.
+/// Waits for the end of the session. If programs keep files of the mount open, the connection is aborted. Returns
+/// whether the session has ended.
 fn join(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> bool {
     if runtime.block_on(session.join(FAREWELL)).is_ok() {
         return true;
     }
-    tracing::warn!("programs still have files of the mount open: cutting them off");
+    tracing::warn!("programs still have files of the mount open: aborting the FUSE connection");
     if let Err(error) = mounted.abort() {
         // The end of this process closes the device, which has the same effect.
         tracing::info!(%error, "the FUSE connection cannot be aborted; it ends with this process");
@@ -245,7 +246,8 @@ fn join(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> bo
     result.is_ok()
 }
 
-/// More read-ahead lets one sequential reader keep several READs in flight. It is a wish: only root may.
+/// Raises the kernel's read-ahead, so that one sequential reader keeps several READs in flight. Only root may do it; a
+/// failure is ignored.
 fn raise_read_ahead(mounted: &Mounted) {
     match mounted.set_read_ahead(KERNEL_READ_AHEAD) {
         Ok(()) => tracing::debug!(kib = KERNEL_READ_AHEAD, "the kernel's read-ahead is raised"),

@@ -1,16 +1,16 @@
 //! What signals mean to a mount.
 //!
-//! A signal that would end the process by default must not: written data would be lost, and the mount would be left behind
-//! dead. So all of them are blocked, and taken from a descriptor one by one ([`Signals`]); what each means is a plain
-//! function ([`meaning`]). Programs that are started from here have none blocked: the standard library sees to it.
+//! A signal that ends the process by default must not do so: written data would be lost, and a dead mount would be
+//! left. So these signals are blocked, and read from a descriptor one by one ([`Signals`]); a plain function decides
+//! what each means ([`meaning`]). The standard library unblocks them for programs that are started from here.
 //!
-//! The invariant: of the signals that end a process, only SIGKILL and those of a crash (SIGSEGV and its like) end this one
-//! without an unmount.
+//! The invariant: of the signals that end a process, only SIGKILL and those of a crash (SIGSEGV and similar ones) end
+//! this one without an unmount.
 //!
-//! SIGHUP has two meanings. Sent by a program, such as logrotate or `systemctl reload`, it says: read the configuration anew. Sent
-//! because the controlling terminal was closed, it ends a mount in the foreground in order. The kernel sends the
-//! second one itself, and a shell passes it on to its jobs, when the terminal is gone already. A process that was started
-//! with SIGHUP ignored (nohup) outlives its terminal.
+//! SIGHUP has two meanings. Sent by a program, such as logrotate or `systemctl reload`, it means: read the
+//! configuration again. Sent because the controlling terminal was closed, it ends a mount in the foreground cleanly.
+//! The second one is sent by the kernel, and a shell passes it on to its jobs after the terminal is gone. A process
+//! that was started with SIGHUP ignored (nohup) continues without its terminal.
 
 use super::error::MountError;
 use nix::errno::Errno;
@@ -23,8 +23,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
 use tokio::io::unix::AsyncFd;
 
-/// The signals that keep what they do by default: no one can block the first two; the next ones stop the process and
-/// continue it, or do nothing; the rest tell of a crash, after which nothing can go on in order.
+/// The signals that keep their default action. The first two cannot be blocked; the following ones stop or continue the
+/// process, or do nothing; the rest are those of a crash, after which no clean end is possible.
 const LEFT_ALONE: [libc::c_int; 16] = [
     libc::SIGKILL,
     libc::SIGSTOP,
@@ -44,18 +44,18 @@ const LEFT_ALONE: [libc::c_int; 16] = [
     libc::SIGSYS,
 ];
 
-/// Blocks all signals but those in [`LEFT_ALONE`], in this thread and those that it starts.
+/// Blocks all signals except those in [`LEFT_ALONE`], in this thread and those that it starts.
 ///
-/// The Rust runtime's handler of SIGSEGV and SIGBUS lets the first one pass that is not a fault of the process; one that was sent
-/// by hand would do nothing. They get their default action back.
+/// SIGSEGV and SIGBUS get their default action back. The Rust runtime's handler would ignore the first one that was
+/// sent by another process and is not a fault of this one.
 ///
 /// # Errors
 ///
-/// The kernel knows none.
+/// None in practice: the arguments of the system call are always valid.
 pub(super) fn block() -> io::Result<SigSet> {
     let mut set = MaybeUninit::uninit();
-    // SAFETY: sigfillset initializes the set that it is given; sigdelset changes one that is initialized. The default
-    // action runs no code of the process.
+    // SAFETY: sigfillset initializes the set that it gets; sigdelset changes an initialized one. The default action
+    // runs no code of the process.
     let set = unsafe {
         libc::sigfillset(set.as_mut_ptr());
         for signal in LEFT_ALONE {
@@ -69,24 +69,24 @@ pub(super) fn block() -> io::Result<SigSet> {
     Ok(set)
 }
 
-/// What a signal asks for.
+/// What a signal requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Meaning {
-    /// Unmount in order; with the signal's name.
+    /// Unmount cleanly; with the signal's name.
     End(&'static str),
-    /// Read credentials and log level anew.
+    /// Read credentials and log level again.
     Reload,
     /// Nothing.
     Ignored,
 }
 
-/// What a signal means. `is_hangup` says that the terminal was closed which this process is to end with.
+/// What a signal means. `is_hangup` says that the terminal was closed with which this process is to end.
 fn meaning(signal: libc::c_int, is_hangup: bool) -> Meaning {
     match signal {
         libc::SIGINT => Meaning::End("SIGINT"),
         libc::SIGTERM => Meaning::End("SIGTERM"),
         libc::SIGQUIT => Meaning::End("SIGQUIT"),
-        // The limit of processor time: SIGKILL is next.
+        // The limit of processor time; SIGKILL follows.
         libc::SIGXCPU => Meaning::End("SIGXCPU"),
         libc::SIGHUP if is_hangup => Meaning::End("SIGHUP, the terminal was closed"),
         libc::SIGHUP => Meaning::Reload,
@@ -94,26 +94,26 @@ fn meaning(signal: libc::c_int, is_hangup: bool) -> Meaning {
     }
 }
 
-/// The signals of this process, as they come.
+/// The signals that arrive at this process.
 #[derive(Debug)]
 pub(super) struct Signals {
     descriptor: AsyncFd<SignalFd>,
-    /// There is a controlling terminal, and the process is to end with it.
+    /// Whether there is a controlling terminal with which the process is to end.
     ends_with_terminal: bool,
 }
 
 impl Signals {
-    /// Takes the signals from now on. To be called before the process has a second thread: that one would be ended by them.
-    /// The runtime's context is needed for [`Signals::next`] only.
+    /// Receives the signals in `blocked` from now on. Must be called in the context of the runtime. [`block`] must have
+    /// run before the process has a second thread: a signal would end the process through that thread.
     ///
     /// # Errors
     ///
-    /// The system has no descriptor for it.
+    /// The system cannot create the descriptor.
     pub(super) fn listen(blocked: &SigSet) -> Result<Signals, MountError> {
         let listen = || {
             let descriptor = SignalFd::with_flags(blocked, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
-            // SAFETY: the descriptor is that of the `SignalFd`, which owns it, never shows another one, and is moved
-            // into the result: it stays open and the same as long as it is registered.
+            // SAFETY: the descriptor is that of the `SignalFd`, which owns it, never changes it, and is moved into the
+            // result: it stays open and the same while it is registered.
             Ok(unsafe { AsyncFd::register(descriptor) }?)
         };
         let descriptor =
@@ -121,12 +121,12 @@ impl Signals {
         Ok(Signals { descriptor, ends_with_terminal: has_terminal() && !is_hangup_ignored() })
     }
 
-    /// The process has left its terminal on purpose.
+    /// Records that the process has left its terminal on purpose.
     pub(super) fn forget_terminal(&mut self) {
         self.ends_with_terminal = false;
     }
 
-    /// Waits for a signal that means something.
+    /// Waits for a signal that is not ignored.
     pub(super) async fn next(&mut self) -> Meaning {
         loop {
             let meaning = match self.receive().await {
@@ -145,7 +145,7 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal that ends the process; the others are dropped.
+    /// Waits for a signal that ends the process; others are dropped.
     pub(super) async fn end(&mut self) -> &'static str {
         loop {
             if let Meaning::End(name) = self.next().await {
@@ -174,8 +174,8 @@ fn has_terminal() -> bool {
 
 fn is_hangup_ignored() -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: with a null pointer for the new action, sigaction only writes the current one to `action`, which is all zeros
-    // before: a valid value either way.
+    // SAFETY: with a null pointer for the new action, sigaction only writes the current one to `action`, which is all
+    // zeros before: a valid value either way.
     let action = unsafe {
         libc::sigaction(libc::SIGHUP, ptr::null(), action.as_mut_ptr());
         action.assume_init()
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_user_sends_ends_the_mount_in_order_or_does_nothing() {
+    fn a_signal_from_a_user_ends_the_mount_cleanly_or_does_nothing() {
         for (signal, is_hangup, expected) in [
             (libc::SIGINT, false, Some("SIGINT")),
             (libc::SIGTERM, false, Some("SIGTERM")),
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(meaning(libc::SIGHUP, false), Meaning::Reload);
     }
 
-    /// The kernel's own list of what ends a process by default (signal(7)), and all real-time signals.
+    /// The list of signal(7) of what ends a process by default, and all real-time signals.
     #[test]
     fn every_signal_that_ends_a_process_is_blocked_except_those_of_a_crash() {
         let blocked = std::thread::spawn(|| block().unwrap()).join().unwrap();

@@ -1,5 +1,5 @@
-//! What the tests of this room share: real mounts that cannot hang the test run, and processes of
-//! their own for what a threaded test binary cannot do.
+//! Shared parts of this room's tests: real mounts that cannot hang the test run, and separate processes for what a
+//! threaded test binary cannot do.
 
 use super::control::Abort;
 use super::kernel::Mounted;
@@ -15,10 +15,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, UNIX_EPOCH};
 use tempfile::TempDir;
 
-/// How long a test may wait for its mounts.
+/// Time limit for the mounts of a test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A fresh directory, as an absolute path without symbolic links.
+/// A new directory, as an absolute path without symbolic links.
 pub(crate) fn scratch_directory() -> TempDir {
     tempfile::Builder::new()
         .prefix("cifs-fuse-mount-")
@@ -26,13 +26,13 @@ pub(crate) fn scratch_directory() -> TempDir {
         .unwrap()
 }
 
-/// Fails, with the reason, where these tests cannot run.
+/// Fails, with the reason, if the tests cannot run here.
 pub(crate) fn needs_root() {
     assert!(geteuid().is_root(), "this test mounts with mount(2): it must run as root");
     assert!(Path::new("/dev/fuse").exists(), "this test mounts: it needs /dev/fuse (modprobe fuse)");
 }
 
-/// Aborts every FUSE mount under a directory, and says so, if the test does not end in time.
+/// Aborts every FUSE mount under a directory, with a message, if the test does not end in time.
 pub(crate) struct Watchdog {
     done: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -108,9 +108,9 @@ pub(crate) fn serve(mounted: &mut Mounted) -> BackgroundSession {
         .unwrap()
 }
 
-/// Runs `body` in a process of its own, and returns what that did, with the folder that the body
-/// was given. `name` is the full name of the test that calls this: the process is this very test
-/// binary, which runs that test again and comes here a second time.
+/// Runs `body` in a process of its own, and returns its output and the folder that `body` got. `name` is the full name
+/// of the calling test: the new process is the same test binary, which runs that test again and calls this function a
+/// second time.
 pub(crate) fn in_own_process(name: &str, body: impl FnOnce(PathBuf)) -> (Output, TempDir) {
     const FOLDER: &str = "CIFS_FUSE_TEST_FOLDER";
     if let Some(folder) = std::env::var_os(FOLDER) {
@@ -127,8 +127,8 @@ fn this_test(name: &str) -> Command {
     command
 }
 
-/// Runs the rest of the test `name` as the user nobody, in a process of its own, unless the tests
-/// run as an ordinary user anyway. Returns whether the caller is to go on.
+/// Runs the test `name` as the user nobody, in a process of its own, unless the tests run as an ordinary user already.
+/// Returns whether the caller is to continue.
 pub(crate) fn as_ordinary_user(name: &str) -> bool {
     if !geteuid().is_root() {
         return true;
@@ -153,7 +153,7 @@ pub(crate) fn as_ordinary_user(name: &str) -> bool {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    // A wrong name would run no test, and succeed.
+    // With a wrong name no test would run, and the process would succeed.
     assert!(output.status.success() && said.contains("1 passed"), "as nobody: {said}");
     false
 }

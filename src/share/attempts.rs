@@ -1,25 +1,26 @@
-//! How often one operation is sent again when connections are lost under it: a plain value.
+//! How often one operation is sent again when its connections are lost: a plain value.
 //!
-//! Two bounds. An operation whose connection is lost again and again is given up, since it may be the cause. And what
-//! changes the share is sent again, or verified, only where the server is known to have ended the session that it was sent
-//! on before: a process that hangs at the server can still do what lies in its socket.
+//! Two bounds. An operation whose connection is lost again and again is given up, since it may be the cause of the
+//! losses. And a change is sent again, or verified, only if the server is known to have ended the session that it was
+//! sent on before: a process that hangs at the server can still carry out what lies in its socket. Sessions that end
+//! like this have one *lineage*.
 
 use super::error::Cause;
 use crate::wire::frame::{self, Request};
 use tokio::time::Instant;
 
-/// How many lost connections an operation outlives.
+/// The lost connection at which an operation is given up.
 const LOSSES: u32 = 5;
 
-/// The tries of one operation.
+/// The attempts of one operation.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    /// When the operation must have ended.
+    /// The deadline of the operation.
     pub(super) deadline: Instant,
     losses: u32,
-    /// The lineage of the session that a change was sent on, without an answer.
+    /// The lineage of the session on which a change was sent and not answered.
     unanswered: Option<u32>,
-    /// The change may have been made, and is verified before it is sent again.
+    /// The change may have been made. It is verified before it is sent again.
     is_doubtful: bool,
 }
 
@@ -28,12 +29,19 @@ impl Attempts {
         Attempts { deadline, losses: 0, unanswered: None, is_doubtful: false }
     }
 
-    /// Before these requests are sent on a session of this lineage.
+    /// Call it before these requests are sent on a session of this lineage.
+    ///
+    /// # Errors
+    /// Those of [`Attempts::change`], if the requests change anything.
     pub(super) fn send(&mut self, requests: &[Request], lineage: u32) -> Result<(), Cause> {
         if frame::changes(requests) { self.change(lineage) } else { Ok(()) }
     }
 
-    /// Before a change is sent on a session of this lineage.
+    /// Call it before a change is sent on a session of this lineage.
+    ///
+    /// # Errors
+    /// [`Cause::Uncertain`], if the change was sent before on a session of another lineage, which may still carry it
+    /// out.
     pub(super) fn change(&mut self, lineage: u32) -> Result<(), Cause> {
         match self.unanswered.replace(lineage) {
             Some(before) if before != lineage => Err(Cause::Uncertain),
@@ -41,7 +49,11 @@ impl Attempts {
         }
     }
 
-    /// Whether a change is to be verified on a session of this lineage before it is sent again.
+    /// Whether a change has to be verified on a session of this lineage before it is sent again.
+    ///
+    /// # Errors
+    /// [`Cause::Uncertain`], if the change was sent before on a session of another lineage, which may still carry it
+    /// out.
     pub(super) fn must_verify(&self, lineage: u32) -> Result<bool, Cause> {
         match self.unanswered {
             Some(before) if before != lineage && self.is_doubtful => Err(Cause::Uncertain),
@@ -54,19 +66,28 @@ impl Attempts {
         (self.unanswered, self.is_doubtful) = (None, false);
     }
 
-    /// The server said that it has ended the session, and so has not done what was sent.
+    /// The server answered that it has ended the session, so it did not carry out what was sent.
+    ///
+    /// # Errors
+    /// Those of [`Attempts::lost`].
     pub(super) fn refused(&mut self, why: &str) -> Result<(), Cause> {
         self.verified();
         self.lost(why)
     }
 
-    /// The connection was lost under a change that is verified before it is sent again.
+    /// The connection was lost during a change that is verified before it is sent again.
+    ///
+    /// # Errors
+    /// Those of [`Attempts::lost`].
     pub(super) fn lost_in_doubt(&mut self, why: &str) -> Result<(), Cause> {
         self.is_doubtful = true;
         self.lost(why)
     }
 
     /// The connection was lost.
+    ///
+    /// # Errors
+    /// [`Cause::LostAgain`] at loss number [`LOSSES`].
     pub(super) fn lost(&mut self, why: &str) -> Result<(), Cause> {
         self.losses += 1;
         if self.losses < LOSSES {
@@ -110,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_the_server_has_refused_with_its_session_is_sent_again() {
+    fn a_write_on_a_session_that_the_server_no_longer_knew_is_sent_again() {
         let mut attempts = attempts();
         attempts.send(&write(), 7).unwrap();
         attempts.refused("ended").unwrap();
@@ -131,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_the_server_has_refused_with_its_session_is_not_verified() {
+    fn a_change_on_a_session_that_the_server_no_longer_knew_is_not_verified() {
         let mut attempts = attempts();
         attempts.change(7).unwrap();
         attempts.refused("ended").unwrap();
@@ -139,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_is_sent_again_anywhere() {
+    fn a_read_is_sent_again_on_a_session_of_any_lineage() {
         let mut attempts = attempts();
         let read = vec![io::read([1; 16], 0, 10)];
         attempts.send(&read, 7).unwrap();

@@ -1,10 +1,12 @@
 //! A second session of this mount, which is another client to the server.
 //!
-//! A server judges some requests by what the same client has open ([`super::operations`]). The few that need another client
-//! go over this session. It has one connection and a ClientGuid of its own, is made when it is needed, and ended when it was
-//! not used for [`IDLE`]. Nothing depends on it: where it cannot be had, there is another way.
+//! A server judges some requests by what the same client has open ([`super::operations`]). The few that need another
+//! client go over this session. It has one connection and a ClientGuid of its own. It is made when it is needed, and
+//! ended when it was not used for [`IDLE`]. No operation depends on it: there is another way where it is not
+//! available.
 //!
-//! Invariant: at most one sign-in is made at a time, and after one that failed none for a while: servers count them.
+//! Invariant: at most one sign-in is in flight, and after a failed one none is made for a while, because servers
+//! count them.
 
 use super::error::Cause;
 use super::link::Link;
@@ -17,36 +19,35 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-/// How long it is kept without use: a program that saves one file often saves more. A server ends the process of a session
-/// with it.
+/// How long the session is kept without use: a program that saves one file often saves more. The server ends the
+/// process of a session with it.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long a program waits for it. The other way takes two round trips.
+/// How long an operation waits for the session. The other way takes two round trips.
 const LIMIT: Duration = Duration::from_secs(3);
-/// How long no other one is tried after one that failed, and after one for which the credentials were refused: as long as
-/// servers count refused passwords.
+/// The pause after a failed attempt, and the one after refused credentials: as long as servers count refused passwords.
 const PAUSE: Duration = Duration::from_secs(60);
 const REFUSED_PAUSE: Duration = Duration::from_secs(30 * 60);
-/// How long the server may take to end it.
+/// How long the server may take to end the session.
 const LEAVE: Duration = Duration::from_secs(1);
 
-/// The session, if there is one, and what was learnt about it.
+/// The session, if there is one, and the state of attempts to make one.
 #[derive(Debug)]
 pub(super) struct Auxiliary {
     state: Arc<Mutex<State>>,
-    /// One at a time connects.
+    /// One connect at a time.
     turn: Semaphore,
-    /// The server refuses over it what it refuses otherwise.
+    /// The server refuses over this session what it refuses over the main one, or the share is being left.
     is_useless: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
     tree: Option<Arc<Tree>>,
-    /// Requests that use it now.
+    /// Requests that use the session now.
     users: usize,
-    /// Counts its uses: whether it was used meanwhile.
+    /// Counts its uses, to find out whether it was used in the meantime.
     uses: u64,
-    /// Not before this time.
+    /// No attempt to connect before this time.
     not_before: Option<Instant>,
 }
 
@@ -57,21 +58,21 @@ impl Default for Auxiliary {
 }
 
 impl Auxiliary {
-    /// Whether it is worth a try.
+    /// Whether the session is worth an attempt.
     pub(super) fn may_help(&self) -> bool {
         let state = self.state.lock();
         !self.is_useless.load(Ordering::Acquire) && state.may_connect(Instant::now())
     }
 
-    /// The server refused over it what it refuses over the session itself.
+    /// The server refused over this session what it refuses over the main one: it is not used again.
     pub(super) fn is_refused(&self) {
         self.is_useless.store(true, Ordering::Release);
     }
 
-    /// The tree of the session, whose connection works as far as is known.
+    /// The tree of the session, which is live as far as is known.
     ///
     /// # Errors
-    /// [`Cause::Disconnected`], if it cannot be had now.
+    /// [`Cause::Disconnected`], if the session is not available now.
     pub(super) async fn tree(&self, link: &Link, deadline: Instant) -> Result<Arc<Tree>, Cause> {
         let deadline = deadline.min(Instant::now() + LIMIT);
         let gone = |why: &str| Cause::Disconnected(format!("no auxiliary session: {why}"));
@@ -85,11 +86,11 @@ impl Auxiliary {
             }
         };
         if !may_connect {
-            return Err(gone("the last try failed"));
+            return Err(gone("the last attempt failed"));
         }
         let left = deadline.saturating_duration_since(Instant::now());
         let config = ConnectConfig { connections: 1, connect_timeout: left, ..link.config_now() };
-        // What was sent on the one before has ended with it, when this succeeds.
+        // What was sent on the previous session has ended with it once this succeeds.
         let previous =
             lost.as_ref().map_or(Previous::Unnamed, |lost| Previous::Named(lost.channels.session_id(), left));
         let connected = connect::connect(&config, previous, || ()).await;
@@ -113,7 +114,8 @@ impl Auxiliary {
         }
     }
 
-    /// It is used until what is returned is dropped, and ended if it is not used again soon.
+    /// Begins a use of the session, which lasts until the returned value is dropped. An unused session is ended after
+    /// [`IDLE`].
     pub(super) fn begin_use(&self) -> Use {
         let mut state = self.state.lock();
         state.users += 1;
@@ -122,7 +124,7 @@ impl Auxiliary {
         Use(Arc::clone(&self.state))
     }
 
-    /// Ends it, and makes no other one.
+    /// Ends the session. No other one is made.
     pub(super) async fn leave(&self) {
         self.is_refused();
         let tree = self.state.lock().tree.take();
@@ -142,7 +144,7 @@ impl Drop for Use {
             state.uses
         };
         let state = Arc::downgrade(&self.0);
-        // Without a runtime there is no session any more.
+        // Without a runtime there is no session.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             tokio::time::sleep(IDLE).await;
@@ -174,7 +176,7 @@ mod tests {
     use crate::wire::error::Stage;
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_refused_sign_in_none_is_made_for_as_long_as_servers_count() {
+    async fn after_a_refused_sign_in_none_is_made_while_servers_count_it() {
         let auxiliary = Auxiliary::default();
         assert!(auxiliary.may_help());
         let refused = ConnectError::refused(Stage::SignIn, "refused", NtStatus::LOGON_FAILURE);
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_server_refuses_the_same_it_is_not_tried_again() {
+    fn a_session_over_which_the_server_refuses_the_same_is_not_used_again() {
         let auxiliary = Auxiliary::default();
         auxiliary.is_refused();
         assert!(!auxiliary.may_help());

@@ -1,45 +1,47 @@
-//! How long to wait before the next try to reach a server: a plain value.
+//! The pause before the next attempt to reach a server: a plain value.
 //!
-//! It outlives operations and connections. A server that is away is tried again every two seconds at the latest. A
-//! connection that was made and soon lost, again and again, costs the server a sign-in each time: there the pauses grow
-//! further, until a connection has proved good. Where a sign-in leads to nothing at all they grow longest.
+//! It outlives operations and connections. A server that is away is tried again every two seconds at the latest.
+//! Connections that are lost soon after they were made cost the server a sign-in each: there the pauses grow longer,
+//! until a connection has proved good. They grow longest where sign-ins have no result at all.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
+/// The first pause. Each further failure doubles it.
 const FIRST: Duration = Duration::from_millis(100);
-/// The longest pause before a server that is away is tried again.
+/// The longest pause while the server cannot be reached.
 const LONGEST_AWAY: Duration = Duration::from_secs(2);
-/// The longest pause before the next connection, where those before were soon lost. Bad lines are mended within it, and
-/// operations that wait for the server outlive it.
+/// The longest pause after connections that were soon lost. A bad line is usually repaired within it, and it is
+/// shorter than the wait of an operation.
 const LONGEST_BRIEF: Duration = Duration::from_secs(4);
-/// The longest pause before another sign-in, where those before had no result.
+/// The longest pause after sign-ins that had no result.
 const LONGEST_FRUITLESS: Duration = Duration::from_secs(30);
-/// Sign-ins without a result, and connections that were soon lost, after which nobody connects until an operation comes.
+/// After this many sign-ins without a result and soon lost connections, the next attempt waits for an operation.
 const UNASKED: u32 = 10;
-/// A connection on which the server still answers so long after it was made is good: its loss is repaired at once.
+/// A connection on which the server still answers this long after it was made is good: its loss is repaired at once.
 const PROVEN: Duration = Duration::from_secs(5);
 
-/// Failures in a row, and when the next try may be made.
+/// Counts of consecutive failures, and the time of the next attempt.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Backoff {
-    /// Tries that did not get as far as a sign-in.
+    /// Attempts that did not get as far as a sign-in.
     away: u32,
-    /// Sign-ins that led to nothing, and connections that were soon lost.
+    /// Sign-ins without a result, and connections that were soon lost.
     brief: u32,
-    /// Sign-ins that led to nothing since a connection was made: a bad line must not bring their long pauses.
+    /// Sign-ins without a result since the last connection. Counted apart, so that a bad line does not cause their
+    /// long pauses.
     fruitless: u32,
     not_before: Option<Instant>,
 }
 
 impl Backoff {
-    /// The server was not reached.
+    /// The server could not be reached.
     pub(super) fn unreachable(&mut self, now: Instant) {
         self.away = self.away.saturating_add(1);
         self.not_before = Some(now + pause(self.away, LONGEST_AWAY));
     }
 
-    /// The server was reached, and something behind the sign-in, or the sign-in itself, had no result.
+    /// The server was reached, and the sign-in or a step after it had no result.
     pub(super) fn fruitless(&mut self, now: Instant) {
         (self.brief, self.fruitless) = (self.brief.saturating_add(1), self.fruitless.saturating_add(1));
         self.not_before = Some(now + pause(self.fruitless, LONGEST_FRUITLESS));
@@ -51,8 +53,8 @@ impl Backoff {
         self.not_before = None;
     }
 
-    /// A connection was lost, on which the server had answered for so long. The first loss is repaired at once, whatever
-    /// the age of the connection.
+    /// A connection was lost on which the server answered for `active_for` after it was made. The first loss is
+    /// repaired at once, whatever the age of the connection.
     pub(super) fn lost(&mut self, active_for: Duration, now: Instant) {
         if active_for >= PROVEN {
             self.brief = 0;
@@ -63,19 +65,19 @@ impl Backoff {
         self.brief = self.brief.saturating_add(1);
     }
 
-    /// Whether the next try is left to an operation. A server may count a sign-in that it does not answer, and lock the
-    /// account.
+    /// Whether the next attempt waits for an operation. A server may count a sign-in that it does not answer, and
+    /// lock the account.
     pub(super) fn is_for_operations(&self) -> bool {
         self.brief >= UNASKED
     }
 
-    /// When the next try may be made, if not now.
+    /// The time of the next attempt; `None` if it may be made now.
     pub(super) fn not_before(&self, now: Instant) -> Option<Instant> {
         self.not_before.filter(|at| *at > now)
     }
 }
 
-/// The pause after so many failures: doubles from a tenth of a second.
+/// The pause after this many failures: it doubles from [`FIRST`] up to `longest`.
 fn pause(failures: u32, longest: Duration) -> Duration {
     let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
     FIRST.saturating_mul(doubled).min(longest)
@@ -85,7 +87,7 @@ fn pause(failures: u32, longest: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    /// The pauses that `fail` causes one after the other, in milliseconds.
+    /// The pauses after each of `count` failures, in milliseconds.
     fn pauses(backoff: &mut Backoff, count: usize, fail: impl Fn(&mut Backoff, Instant)) -> Vec<u128> {
         let mut now = Instant::now();
         let mut pauses = Vec::new();
@@ -110,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_that_are_soon_lost_are_made_ever_more_seldom() {
+    fn pauses_grow_while_connections_are_soon_lost() {
         let waits = pauses(&mut Backoff::default(), 11, made_and_lost);
         assert_eq!(waits, [0, 100, 200, 400, 800, 1600, 3200, 4000, 4000, 4000, 4000]);
     }
@@ -127,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn sign_ins_without_a_result_are_not_repeated_all_night() {
+    fn an_idle_mount_does_not_repeat_fruitless_sign_ins_all_night() {
         let mut backoff = Backoff::default();
         pauses(&mut backoff, 60, Backoff::unreachable);
         assert!(!backoff.is_for_operations(), "a server that is away costs no sign-in");
@@ -141,21 +143,21 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_in_without_a_result_on_a_bad_line_is_soon_repeated() {
+    fn a_fruitless_sign_in_on_a_bad_line_is_soon_repeated() {
         let mut backoff = Backoff::default();
         pauses(&mut backoff, 12, made_and_lost);
         assert_eq!(pauses(&mut backoff, 3, Backoff::fruitless), [100, 200, 400]);
     }
 
     #[test]
-    fn a_long_absence_does_not_count_against_a_connection() {
+    fn a_long_absence_of_the_server_does_not_count_against_a_connection() {
         let mut backoff = Backoff::default();
         pauses(&mut backoff, 60, Backoff::unreachable);
         assert_eq!(pauses(&mut backoff, 2, made_and_lost), [0, 100]);
     }
 
     #[test]
-    fn sign_ins_without_a_result_count_as_connections_that_are_soon_lost() {
+    fn sign_ins_without_a_result_count_as_soon_lost_connections() {
         let mut backoff = Backoff::default();
         assert_eq!(pauses(&mut backoff, 4, Backoff::fruitless), [100, 200, 400, 800]);
         assert_eq!(pauses(&mut backoff, 2, made_and_lost), [1600 / 2, 1600]);

@@ -1,9 +1,11 @@
-//! The table of leases at work: opens are announced to it, connections bring their breaks.
+//! The lease table at work: opens are announced to it, and connections deliver breaks to it.
 //!
-//! The breaks of a connection wait in a queue of its own. Whoever looks at the table first takes all that
-//! is in these queues, and forgets the sessions whose connection has ended: so a break that came before an
-//! answer on the same connection counts before that answer, and nothing is believed that is known to be
-//! over. A task for each connection does the same when nobody looks.
+//! The breaks of a connection wait in a queue of its own. Every access to the table first processes what is in these
+//! queues, and removes the sessions whose connection has ended. So a break that came before an answer on the same
+//! connection counts before that answer, and nothing that is known to have ended is still used. A task for each
+//! session does the same when there is no access.
+//!
+//! Invariant: what [`Leases::granted`] returns covers every break and every end of a session received so far.
 
 use super::closing_alone::ClosingAlone;
 use super::events::{Event, SessionNews};
@@ -26,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     state: Mutex<State>,
-    /// An event waits to be read.
+    /// Notified when an event waits to be read.
     news: Arc<Notify>,
     taken: AtomicBool,
 }
@@ -52,7 +54,7 @@ impl Events {
         Events { leases: Arc::downgrade(leases), news }
     }
 
-    /// The next event; `None` when the share has gone.
+    /// The next event; `None` when the share no longer exists.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.leases.upgrade()?.next_event() {
@@ -63,7 +65,7 @@ impl Events {
     }
 }
 
-/// A session that breaks come from, on any of its connections.
+/// A session, with the queues of breaks of its connections.
 #[derive(Debug)]
 struct Line {
     session: u64,
@@ -71,7 +73,7 @@ struct Line {
     breaks: Vec<mpsc::Receiver<Break>>,
 }
 
-/// An open that was announced; dropping it says that nothing came of it.
+/// An open that was announced. Dropping it means that the open failed or was given up.
 #[derive(Debug)]
 pub(super) struct Announced {
     leases: Arc<Leases>,
@@ -80,7 +82,7 @@ pub(super) struct Announced {
     answered: bool,
 }
 
-/// A live open; dropping it says that it is being closed.
+/// A live open. Dropping it means that it is being closed.
 #[derive(Debug)]
 pub(super) struct Holding {
     leases: Arc<Leases>,
@@ -111,8 +113,8 @@ impl Leases {
         self.settled().table.granted(key)
     }
 
-    /// An open with this lease is about to be closed: until what is returned is dropped, [`Leases::is_alone`] remembers that no
-    /// other client could open the file without a break.
+    /// An open with this lease is about to be closed. Until the returned value is dropped, [`Leases::is_alone`]
+    /// remembers that no other client can open the file without a break.
     pub(super) fn begin_to_close(self: &Arc<Self>, key: LeaseKey) -> Option<BeingClosed> {
         let mut state = self.settled();
         state.table.granted(key).caching.writes().then(|| {
@@ -139,7 +141,7 @@ impl Leases {
         session.next(|| table.next_broken())
     }
 
-    /// A new session: its breaks are taken from now on.
+    /// There is a new session: its breaks are processed from now on.
     pub(super) fn listen(self: &Arc<Self>, tree: &Arc<Tree>) {
         let breaks = tree.channels.connections().iter().filter_map(Connection::breaks).collect();
         let ending = tree.channels.ending();
@@ -159,13 +161,13 @@ impl Leases {
         });
     }
 
-    /// Before an open is sent.
+    /// Call it before an open is sent.
     pub(super) fn announce(self: &Arc<Self>, lease: Lease) -> Announced {
         let number = self.settled().table.begin(lease);
         Announced { leases: Arc::clone(self), lease, number, answered: false }
     }
 
-    /// Tells the server which breaks were obeyed: what is to be sent, and where to.
+    /// A break was carried out. Returns the acknowledgements to be sent, with the tree of each.
     pub(super) fn obeyed(&self, broken: &Broken) -> Vec<(Arc<Tree>, Chain)> {
         let mut state = self.settled();
         state.table.obeyed(broken);
@@ -177,14 +179,14 @@ impl Leases {
         sent.collect()
     }
 
-    /// The server did not want such an acknowledgement.
+    /// The server refused an acknowledgement under this key.
     pub(super) fn refused(&self, key: LeaseKey) {
         let mut state = self.settled();
         state.table.refused(key);
         self.tell(&state);
     }
 
-    /// The state as all that has come so far makes it.
+    /// The state after everything received so far.
     fn settled(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         let mut at = 0;
@@ -197,7 +199,7 @@ impl Leases {
         state
     }
 
-    /// Takes the breaks of a session; ready when it has ended.
+    /// Processes the breaks of a session. Ready when the session has ended.
     fn poll(&self, session: u64, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         let at = state.lines.iter().position(|line| line.session == session);
@@ -218,8 +220,8 @@ impl State {
         self.lines.iter().find(|line| line.session == session)?.tree.upgrade()
     }
 
-    /// Takes all breaks of a line that have come. A line that has ended goes, and takes all that was granted
-    /// with it; whether it goes on. With a context, its task is woken for the next break.
+    /// Processes all breaks received in a session. Removes a session that has ended, with all that was granted in it.
+    /// Returns whether the session continues. With a context, its task is woken for the next break.
     fn settle(&mut self, at: usize, mut context: Option<&mut Context<'_>>) -> bool {
         let session = self.lines[at].session;
         loop {
@@ -266,29 +268,29 @@ impl State {
         self.give_up(given_up);
     }
 
-    /// Acknowledges that nothing is cached, without waiting for what the server says to that.
+    /// Acknowledges these breaks with nothing cached, without waiting for the server's answer.
     fn give_up(&self, given_up: impl IntoIterator<Item = Owed>) {
         for owed in given_up {
             let Some(tree) = self.tree(owed.session) else { continue };
             if !tree.channels.post(&acknowledgement(&tree, owed.holder, Caching::NONE)) {
-                tracing::debug!(holder = ?owed.holder, "no credit to acknowledge a break that nobody here is concerned by");
+                tracing::debug!(holder = ?owed.holder, "no credit to acknowledge the break of an unknown lease");
             }
         }
     }
 }
 
 impl Announced {
-    /// What to ask for on this connection, in a directory with this lease.
+    /// What to request on this connection, in a directory that has the lease `parent`.
     pub(super) fn wanted(&self, terms: &Terms, parent: Option<LeaseKey>) -> Wanted {
         wanted(terms, self.lease, parent)
     }
 
-    /// What to ask for on this connection for a directory, which has no oplocks (MS-SMB2 3.3.5.9.11).
+    /// What to request on this connection for a directory. Directories have no oplocks (MS-SMB2 3.3.5.9.11).
     pub(super) fn wanted_on_directory(&self, terms: &Terms, parent: Option<LeaseKey>) -> Wanted {
         if terms.directory_leasing { self.wanted(terms, parent) } else { Wanted::Nothing }
     }
 
-    /// The answer has come; `None` if its connection has ended meanwhile.
+    /// The answer to the open has come. `None` if its connection has ended by now.
     pub(super) fn opened(self, tree: &Arc<Tree>, created: &Created) -> Option<Holding> {
         let leases = Arc::clone(&self.leases);
         let mut state = leases.settled();
@@ -306,7 +308,7 @@ impl Announced {
     }
 }
 
-/// For a server that is not reached by a connection.
+/// For a server without a connection.
 #[cfg(test)]
 impl Announced {
     pub(super) fn granted(self, session: u64, grant: Grant) -> Holding {
@@ -321,7 +323,7 @@ impl Announced {
 
 #[cfg(test)]
 impl Leases {
-    /// A break has come; whether the server waits, and nobody here is concerned by it.
+    /// A break has come. Returns whether the server waits although this client does not have the lease.
     pub(super) fn broken(&self, session: u64, broken: LeaseBreak) -> bool {
         let mut state = self.state.lock();
         let given_up = state.table.lease_broken(session, broken);
@@ -358,7 +360,7 @@ impl Drop for Holding {
     }
 }
 
-/// What to ask for on a connection, in a directory with this lease.
+/// What to request on a connection for this lease, in a directory that has the lease `parent`.
 pub(super) fn wanted(terms: &Terms, lease: Lease, parent: Option<LeaseKey>) -> Wanted {
     let (key, state) = (lease.key.0, lease.caching.bits());
     match (terms.leasing, has_epochs(terms)) {
@@ -368,12 +370,12 @@ pub(super) fn wanted(terms: &Terms, lease: Lease, parent: Option<LeaseKey>) -> W
     }
 }
 
-/// Only the leases of SMB 3 have epochs, and version 2 of the context.
+/// Epochs exist only in the leases of SMB 3, with version 2 of the context (MS-SMB2 2.2.13.2.10).
 fn has_epochs(terms: &Terms) -> bool {
     terms.dialect >= Dialect::Smb300
 }
 
-/// The oplock that comes nearest.
+/// The oplock level that comes nearest to this caching.
 fn wanted_level(caching: Caching) -> u8 {
     match (caching.writes(), caching.handles(), caching.reads()) {
         (true, true, _) => level::BATCH,

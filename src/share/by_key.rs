@@ -1,6 +1,6 @@
-//! Opens by the key of a file's lease that ask for no right of it.
+//! Opens under the key of a file's lease that request no caching.
 //!
-//! Without the key, the server would break the lease of another open of the file, and what this client has to send before
+//! Without the key the server would break the lease of another open of the file. What this client has to send before
 //! it acknowledges that break may be waiting for this very open.
 
 use super::breaks::Holding;
@@ -14,17 +14,18 @@ use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What came of such an open.
+/// The result of such an open.
 pub(super) struct ByKey {
     pub(super) answer: Answer,
-    /// Its part in the lease, while it is open.
+    /// Its share in the lease, while it is open.
     pub(super) holding: Option<Holding>,
-    /// The replies to the requests behind the CREATE.
+    /// The replies to the requests after the CREATE.
     pub(super) behind: Vec<Reply>,
 }
 
 impl SmbShare {
-    /// Opens a file, with these requests behind the CREATE in its compound.
+    /// Opens a file, with these requests after the CREATE in the same compound. If the key belongs to another name,
+    /// opens it without the key.
     pub(super) async fn open_by_key(
         &self,
         tree: &Arc<Tree>,

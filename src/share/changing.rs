@@ -1,8 +1,8 @@
-//! Changes of an open file, each noted in the file's record from before it is sent until it is answered.
+//! Changes of an open file. Each is noted in the file's record from before it is sent until it is answered.
 //!
-//! All that is done on open files can be done twice: writes at given places, times and sizes. So a change whose
-//! connection was lost is sent again when the file was opened again, unless another client has changed the file meanwhile
-//! ([`super::record`]) and the change is from before that.
+//! Every change of an open file can be made twice: writes at given offsets, times and sizes. So a change whose
+//! connection was lost is sent again when the file was opened again, unless another client has changed the file
+//! meanwhile ([`super::record`]) and the change is from before that.
 
 use super::error::Cause;
 use super::file::{Open, SmbFile};
@@ -14,24 +14,30 @@ use super::{Result, records::UnderWay};
 use crate::wire::NtStatus;
 use crate::wire::frame::{Reply, Request};
 
-/// A change that is to be made.
+/// A change to be made.
 pub(super) struct Changing {
     pub(super) change: OwnChange,
-    /// A program was told that this is done already, since the server granted a lease under which no other client has the file open.
+    /// The write was held back: its program's write(2) has returned already, under a lease that excludes other opens.
     pub(super) held: bool,
-    /// The FLUSH that follows in the same compound.
+    /// The mark of the FLUSH that follows in the same compound.
     pub(super) mark: Option<u64>,
 }
 
 impl Changing {
-    /// One that a program is waiting for.
+    /// A change that a program is waiting for.
     pub(super) fn now(change: OwnChange) -> Changing {
         Changing { change, held: false, mark: None }
     }
 }
 
 impl SmbShare {
-    /// Sends requests that change an open file; the first reply says whether it was done.
+    /// Sends requests that change an open file. The first reply says whether the change was made; the replies are not
+    /// checked.
+    ///
+    /// # Errors
+    /// [`Cause::Conflict`] if another client has changed the file and the change is from before; the status with
+    /// which the server refuses writing since the file was opened again; those of opening it again
+    /// ([`SmbShare::live`]); [`Cause::Uncertain`] and those of every operation.
     pub(super) async fn change_on(
         &self,
         file: &SmbFile,
@@ -66,9 +72,9 @@ impl SmbShare {
         }
     }
 
-    /// How many conflicts of the file a change is indifferent to. One that begins while no other client can have the file open
-    /// must not go over what another client writes when that has ended. Where files are shared openly, each client writes
-    /// what it writes.
+    /// How many conflicts of the file a change tolerates. A change that begins while no other client can have the
+    /// file open must not overwrite what another client writes after that has ended. Without such a lease the file is
+    /// shared openly, and each client's writes go through.
     fn conflicts_tolerated(&self, file: &SmbFile, held: bool) -> u64 {
         if held {
             return file.conflicts;
@@ -77,14 +83,17 @@ impl SmbShare {
         if still_true { file.record.lock().conflicts() } else { u64::MAX }
     }
 
-    /// Flushes a file of which too much is not flushed to remember its checksums.
+    /// Flushes a file that has more unflushed data than checksums can be kept of.
+    ///
+    /// # Errors
+    /// Those of [`Files::flush`](super::Files::flush).
     pub(super) async fn flush_if_full(&self, file: &SmbFile) -> Result<()> {
         let is_full = file.record.lock().unflushed.is_full();
         if is_full { super::Files::flush(self, file).await } else { Ok(()) }
     }
 }
 
-/// Notes what the server answered. A change that was refused may have been done in part.
+/// Notes the server's answer. A change that was refused may have been made in part.
 fn note(under_way: UnderWay, open: &Open, replies: &[Reply], data: Option<Sent>) {
     if replies.first().is_some_and(|reply| reply.status() == NtStatus::SUCCESS) {
         under_way.answered(&open.tree, data);

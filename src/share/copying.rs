@@ -1,11 +1,11 @@
-//! Copies on the server, of which nothing but the requests goes over the wire.
+//! Copies on the server: only the requests go over the wire, not the data.
 //!
-//! Where the server's volume lets files share blocks, they are shared: that takes no time, whatever the
-//! length ([`Extents`]). Otherwise, and for what is no whole block, the server copies chunks ([`Slices`]).
-//! Each call copies one slice in one request.
+//! Where the server's volume lets files share blocks, blocks are shared, which takes no time whatever the length
+//! ([`Extents`]). Otherwise, and for parts that are no whole blocks, the server copies chunks ([`Slices`]). Each call
+//! copies one slice in one request.
 //!
-//! Invariant: a request that names two opens is sent only on the one session that both belong to. A
-//! key of another session could mean any file.
+//! Invariant: a request that names two opens is sent only on the one session that both belong to. A key of another
+//! session could mean any file.
 //!
 //! [`Slices`]: super::slices::Slices
 
@@ -28,29 +28,32 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Limits may be learnt, and that the source has become shorter, before a slice can be copied.
+/// Attempts per slice: the server's limits may have to be learnt first, and that the source has become shorter.
 const ATTEMPTS: usize = 4;
 
 /// How the server copies.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// In chunks of so many bytes.
+    /// In chunks of this many bytes.
     Chunks(u32),
     /// By sharing blocks.
     Extents,
 }
 
-/// What became of a slice.
+/// The result of one slice.
 enum Outcome {
     Copied(u32),
-    /// Smaller ones are to be tried.
+    /// The server's limits are smaller: try a smaller slice.
     Limited,
     /// The source ends before the end of the slice.
     SourceEnded(NtStatus),
 }
 
 impl SmbShare {
-    /// Copies the beginning of `range`; how much of it.
+    /// Copies the beginning of `range`. Returns how many bytes were copied.
+    ///
+    /// # Errors
+    /// Those of [`Files::copy`].
     pub(super) async fn copy_slice(&self, from: &SmbFile, to: &SmbFile, mut range: CopyRange) -> Result<u32> {
         let task = Task { operation: "COPYCHUNK", path: &to.path };
         if let Some(blocks) = self.extents_of(to).await?.whole(range)
@@ -76,7 +79,7 @@ impl SmbShare {
                 }
             }
         }
-        Err(task.fail(Cause::Malformed("each answer to a copy has other limits".into())))
+        Err(task.fail(Cause::Malformed("every answer to a copy request names other limits".into())))
     }
 
     async fn copy_chunks(
@@ -110,7 +113,7 @@ impl SmbShare {
         };
         match status {
             NtStatus::SUCCESS if copied == 0 => task.parsed(Err(Malformed("a copy that succeeded and copied nothing"))),
-            // Of a failure in the middle the next slice will tell.
+            // If the copy failed in the middle, the next slice reports it.
             _ if copied > 0 => {
                 self.slices.lock().copied(copied, started.elapsed());
                 Ok(Outcome::Copied(copied))
@@ -126,11 +129,11 @@ impl SmbShare {
         }
     }
 
-    /// Whether the server shared the blocks of a range that suits it.
+    /// Whether the server shared the blocks of an aligned range.
     async fn share_extents(&self, from: &SmbFile, to: &SmbFile, range: CopyRange) -> Result<bool> {
         let task = Task { operation: "DUPLICATE_EXTENTS", path: &to.path };
-        // The target is made as long as it will be before its source's blocks are there. If there are
-        // none, it must not be: so this has to be known, and not believed.
+        // The target gets its new length before the source's blocks are in it. It must not if the source has no such
+        // blocks, so the source's length is queried here and not assumed.
         if self.metadata(from).await?.size < range.from.saturating_add(u64::from(range.length)) {
             return Ok(false);
         }
@@ -146,7 +149,7 @@ impl SmbShare {
         Ok(shared)
     }
 
-    /// What the volume of a file does about sharing blocks, which is asked once.
+    /// Whether the volume of a file shares blocks. The server is asked once.
     async fn extents_of(&self, file: &SmbFile) -> Result<Extents> {
         let known = *self.extents.lock();
         if known != Extents::Unknown {
@@ -165,8 +168,8 @@ impl SmbShare {
         Ok(found)
     }
 
-    /// Sends a request that works with two files, both open on the same connection. It can be sent again
-    /// if that is lost, since the ranges do not overlap.
+    /// Sends a request that works on two files, both open in the same session. It is sent again if the session is
+    /// lost, because the ranges do not overlap.
     async fn ask_with_both(
         &self,
         task: Task<'_>,
@@ -183,7 +186,7 @@ impl SmbShare {
             let source = self.live(from, Task { path: &from.path, ..task }, attempts.deadline).await?;
             let target = self.live(to, task, attempts.deadline).await?;
             if !Arc::ptr_eq(&source.tree, &target.tree) {
-                // The connection of one of them has ended meanwhile: that one is opened again.
+                // The session of one of them has ended meanwhile: that file is opened again.
                 attempts.lost("it was lost while files were opened again").map_err(fail)?;
                 continue;
             }
@@ -201,7 +204,7 @@ impl SmbShare {
     }
 }
 
-/// The answer that decides: of the request for a key, if that was refused.
+/// The reply that decides: the last one, or the refusal of the key.
 async fn ask(
     source: &Open,
     target: &Open,
@@ -215,8 +218,8 @@ async fn ask(
             Err(refusal) => return Ok(refusal),
         },
         Way::Extents => {
-            // Blocks are shared within the target's size only. A byte within the range makes it long enough
-            // and can never make it shorter, as setting the size could while somebody else writes.
+            // Blocks are shared only within the target's size. A byte in the range makes the target long enough and
+            // can never make it shorter; setting the size could, while another client writes.
             let last = range.to.saturating_add(u64::from(range.length)).saturating_sub(1);
             let lengthen = io::write(target.file, last, Bytes::from_static(&[0]));
             vec![lengthen, ioctl::duplicate_extents(target.file, source.file, range)]
@@ -225,7 +228,7 @@ async fn ask(
     last(send(&target.tree, requests, deadline).await?)
 }
 
-/// The key of an open, or the answer that refuses it.
+/// The key of an open, or the reply that refuses it.
 async fn resume_key(
     source: &Open,
     deadline: Instant,
@@ -245,7 +248,7 @@ fn last(mut replies: Vec<Reply>) -> std::result::Result<Reply, Failure> {
     replies.pop().ok_or(Failure::Wire(WireError::Malformed(Malformed("a reply is missing"))))
 }
 
-/// Whether a server that answers this does not know the request.
+/// Whether this status means that the server does not know the request.
 fn is_inability(status: NtStatus) -> bool {
     matches!(
         status,
@@ -256,8 +259,8 @@ fn is_inability(status: NtStatus) -> bool {
     )
 }
 
-/// Whether the answer is about the request, and the data may still be copied by reading and writing it. If
-/// it may not, that will say why.
+/// Whether the refusal concerns the request, so that the data may still be copied by reading and writing it. If it
+/// may not, the READ or WRITE fails with the reason.
 fn is_refusal(status: NtStatus) -> bool {
     is_inability(status) || matches!(status, NtStatus::ACCESS_DENIED | NtStatus::OBJECT_NAME_NOT_FOUND)
 }

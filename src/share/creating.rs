@@ -1,4 +1,4 @@
-//! Making a file that must not exist before, also where the session is lost over it.
+//! Creating a file that must not exist before, even if the session is lost before the answer comes.
 
 use super::Files;
 use super::Result;
@@ -14,8 +14,12 @@ use crate::wire::frame::{Reply, Request};
 use std::sync::Arc;
 
 impl SmbShare {
-    /// Makes and opens a file with what `requests` builds for one way to open it. If the answer is lost, and the server has
-    /// made the file, it is opened.
+    /// Creates and opens a file with the requests that `requests` builds for one way to open it. If the answer is
+    /// lost and the server has created the file, the file is opened.
+    ///
+    /// # Errors
+    /// Those of [`SmbShare::carry_out`]; OBJECT_NAME_COLLISION if another file has the name by then; those of opening
+    /// the file.
     pub(super) async fn create_new(
         &self,
         task: Task<'_>,
@@ -31,7 +35,7 @@ impl SmbShare {
         }
     }
 
-    /// Opens a file that was just made here.
+    /// Opens a file that this client has just created.
     async fn open_made(
         &self,
         task: Task<'_>,
@@ -39,7 +43,7 @@ impl SmbShare {
         made: Metadata,
         requests: impl Fn(&Tree, OpenHow) -> Vec<Request>,
     ) -> Result<(Arc<Tree>, Vec<Reply>)> {
-        // Only the open that makes a read-only file may write it.
+        // Only the open that creates a read-only file may write it.
         if how.readonly {
             self.set(Target::Path(task.path), &attributes(Attributes::NORMAL)).await?;
         }

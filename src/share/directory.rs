@@ -1,9 +1,9 @@
-//! A directory that is open at the server, for listings and watches.
+//! A directory that is open at the server. Its listing and its watch share the open; the last of them closes it.
 
 use super::file::Open;
 use std::sync::Arc;
 
-/// An open directory; closed when dropped.
+/// An open directory. It is closed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Directory(Option<Open>);
 
@@ -12,12 +12,12 @@ impl Directory {
         Arc::new(Directory(Some(open)))
     }
 
-    /// Takes the open out of it: it is not closed then.
+    /// Removes the open, which is then not closed.
     pub(super) fn take(&mut self) -> Option<Open> {
         self.0.take()
     }
 
-    /// It is open until it is dropped.
+    /// The open; `None` once it was removed.
     pub(super) fn open(&self) -> Option<&Open> {
         self.0.as_ref()
     }

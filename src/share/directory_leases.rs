@@ -1,9 +1,10 @@
 //! The leases that this client has on directories (MS-SMB2 3.2.4.3.8).
 //!
-//! Whatever changes in a directory breaks the leases of others on it, and also our own, unless the CREATE that it was
-//! done by names the directory's lease as its parent. So each open of something in a leased directory does.
+//! Every change in a directory breaks the leases on it, this client's own included, unless the CREATE of the change
+//! names the key of the directory's lease as its parent. So each open in a leased directory names it.
 //!
-//! Invariant: a lease is in here as long as its directory is open under it.
+//! Invariant: an entry exists only while its directory is open under that lease. If a directory is open under two
+//! leases, the later one has the entry.
 
 use super::breaks::Holding;
 use super::types::{LeaseKey, RemotePath};
@@ -11,12 +12,12 @@ use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// The keys of the leases, by the paths of their directories.
+/// The lease keys, by the paths of their directories.
 #[derive(Debug, Default)]
 pub(super) struct DirectoryLeases(Mutex<HashMap<RemotePath, LeaseKey>>);
 
 impl DirectoryLeases {
-    /// The lease on the directory that something is in.
+    /// The lease on the directory that contains this path.
     pub(super) fn on_parent_of(&self, path: &RemotePath) -> Option<LeaseKey> {
         let leases = self.0.lock();
         if leases.is_empty() {
@@ -26,7 +27,7 @@ impl DirectoryLeases {
     }
 }
 
-/// A lease on a directory that is open; dropping it says that it is being closed.
+/// A lease on an open directory. Dropping it means that the directory is being closed.
 #[derive(Debug)]
 pub(super) struct DirectoryLease {
     pub(super) key: LeaseKey,
@@ -50,7 +51,7 @@ impl DirectoryLease {
 impl Drop for DirectoryLease {
     fn drop(&mut self) {
         let mut leases = self.leases.0.lock();
-        // The directory may have been opened once more meanwhile.
+        // The directory may have been opened again under another lease.
         if leases.get(&self.path) == Some(&self.key) {
             leases.remove(&self.path);
         }
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_directly_in_a_leased_directory_names_its_lease() {
+    fn an_open_directly_in_a_leased_directory_names_its_lease() {
         let all = Arc::<DirectoryLeases>::default();
         let leases = [lease(&all, "", 1), lease(&all, "a/b", 2)];
         let parent = |path: &str| all.on_parent_of(&RemotePath::parse(path)).map(|key| key.0);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_that_goes_leaves_the_one_that_came_after_it() {
+    fn an_ended_lease_leaves_the_later_one_in_place() {
         let all = Arc::<DirectoryLeases>::default();
         let (first, _second) = (lease(&all, "a", 1), lease(&all, "a", 2));
         drop(first);

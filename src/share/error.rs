@@ -1,4 +1,7 @@
-//! The one error type of this room.
+//! The error type of this room: which operation failed, on which path, and why.
+//!
+//! [`Cause`] says what kept the operation from succeeding; [`ShareError::refusal`] says what the server's own refusal
+//! means. The sentences of [`Display`](fmt::Display) are for the log.
 
 use super::refusal::Refusal;
 use super::types::RemotePath;
@@ -9,77 +12,78 @@ use std::fmt;
 /// Why an operation on the share failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareError {
-    /// What was being done, in the words of the protocol: "CREATE", "WRITE", …
+    /// The operation, by its name in the protocol: "CREATE", "WRITE", …
     pub operation: &'static str,
-    /// What it was done to.
+    /// The path that it worked on.
     pub path: RemotePath,
     /// Why it failed.
     pub cause: Cause,
 }
 
-/// The causes that callers tell apart.
+/// The causes that callers distinguish.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The server answered with this status.
     Status(NtStatus),
-    /// The server cannot do this at all, or not to this file; it said so with this status, now or earlier.
-    /// Nothing was changed.
+    /// The server cannot do this at all, or not with this file. It answered this status, now or earlier. Nothing was
+    /// changed.
     Unsupported(NtStatus),
-    /// No answer came in time.
+    /// No answer came before the deadline.
     TimedOut,
-    /// The connection is gone, and could not be made again in time; with the reason.
+    /// The connection has ended and the request is not sent again, or the share was left; with the reason.
     Disconnected(String),
-    /// The session was lost, and the server is away for longer than operations wait.
+    /// The session was lost, and the server has been away for longer than operations wait.
     Away(Away),
-    /// The server is there, and does not let us in: it refused the sign-in, or the share.
+    /// The server answers and refuses access: it refused the sign-in, or the share.
     NotLetIn(Refused),
-    /// The connection was lost so many times while this was being done; with the last reason.
+    /// The connection was lost too often during this operation.
     LostAgain {
-        /// How many times.
+        /// How often it was lost.
         times: u32,
-        /// Why it was lost the last time.
+        /// The reason of the last loss.
         why: String,
     },
     /// The session that a change was sent on hangs at the server, which may still make the change.
     Uncertain,
-    /// The connection was lost while this was being done, and nothing shows whether the server has done it.
+    /// The connection was lost during this operation, and nothing shows whether the server has done it.
     Unverified,
-    /// The file was open on a connection that was lost, and what its name names now is another file.
+    /// The file was open on a connection that was lost, and its name now means another file or nothing. Or: the open,
+    /// or the watch, was closed by this client during the operation.
     Stale,
-    /// Another client changed the file while the connection was lost, and this is from before.
+    /// Another client changed the file while the connection was lost, and this change is from before.
     Conflict,
-    /// The server took data, and does not have it any more since the connection was lost.
+    /// The server acknowledged data and lost it when the connection was lost.
     Lost,
-    /// The server's answer broke the protocol; with what was wrong.
+    /// The server's answer broke the protocol; with the fault.
     Malformed(String),
-    /// The protocol has no room for this; nothing was sent.
+    /// The request does not fit into the protocol's fields. Nothing was sent.
     TooLong(TooLong),
 }
 
-/// A server that is away.
+/// An outage that lasts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Away {
-    /// For so many seconds.
+    /// Its duration so far, in seconds.
     pub seconds: u64,
-    /// How far the last try to come back has got; `None` if none has ended.
+    /// The stage that the last attempt to reconnect reached; `None` if no attempt has ended.
     pub stage: Option<Stage>,
-    /// Why the session was lost, and why the last try failed.
+    /// Why the session was lost, and why the last attempt failed.
     pub why: String,
 }
 
-/// What the server refused when it was connected to again.
+/// What the server refused when this client reconnected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// The sign-in, or the share.
+    /// The sign-in or the share.
     pub stage: Stage,
-    /// The server's status; none for a guest session that nobody asked for.
+    /// The server's status; `None` for a guest session that was not requested.
     pub status: Option<NtStatus>,
-    /// A sentence with the remedy, for the log.
+    /// The sentence for the log, with the remedy.
     pub message: String,
 }
 
 impl Refused {
-    /// The refusal that a failed connect is; `None` if it is trouble that may pass.
+    /// The refusal in a failed connect; `None` if the failure may pass by itself.
     pub(super) fn of(error: &ConnectError) -> Option<Refused> {
         let refused = match error.stage {
             Stage::SignIn => error.refusal().is_some(),
@@ -90,7 +94,7 @@ impl Refused {
         refused.then_some(Refused { stage: error.stage, status: error.status, message })
     }
 
-    /// Whether there is no such share any more, rather than one that this user may not use.
+    /// Whether the share no longer exists, as opposed to a share that this user may not use.
     pub fn is_share_missing(&self) -> bool {
         let refusal = self.status.map(|status| Refusal::of("TREE_CONNECT", status));
         self.stage == Stage::Share
@@ -98,7 +102,7 @@ impl Refused {
     }
 }
 
-/// Whether this answer to a TREE_CONNECT is about the share, and not about trouble of the server.
+/// Whether this answer to a TREE_CONNECT refuses the share, and is no failure of the server.
 fn is_refusal_of_share(status: NtStatus) -> bool {
     matches!(
         status,
@@ -113,12 +117,12 @@ fn is_refusal_of_share(status: NtStatus) -> bool {
 }
 
 impl ShareError {
-    /// An error with the status that the server answered.
+    /// An error with this status as the server's answer.
     pub fn status(operation: &'static str, path: &RemotePath, status: NtStatus) -> ShareError {
         ShareError { operation, path: path.clone(), cause: Cause::Status(status) }
     }
 
-    /// What the server's refusal means, if it was the server that refused.
+    /// The meaning of the server's refusal; `None` if the server did not refuse.
     pub fn refusal(&self) -> Option<Refusal> {
         match self.cause {
             Cause::Status(status) => Some(Refusal::of(self.operation, status)),
@@ -127,7 +131,8 @@ impl ShareError {
         }
     }
 
-    /// The server's status, if it was the server that refused.
+    /// The status that the server answered to this operation; `None` for any other cause, [`Cause::Unsupported`]
+    /// included.
     pub fn nt_status(&self) -> Option<NtStatus> {
         match self.cause {
             Cause::Status(status) => Some(status),
@@ -147,17 +152,17 @@ impl fmt::Display for ShareError {
             Cause::Away(away) => write!(f, "no connection to the server for {} s ({})", away.seconds, away.why),
             Cause::NotLetIn(refused) => f.write_str(&refused.message),
             Cause::LostAgain { times, why } => {
-                write!(f, "given up after the connection was lost {times} times (last: {why})")
+                write!(f, "the operation was given up after the connection was lost {times} times (last: {why})")
             }
             Cause::Uncertain => f.write_str(
-                "the session that it was sent on hangs at the server, which may still do it: not sent again",
+                "the session of this request hangs at the server, which may still carry it out: it is not sent again",
             ),
             Cause::Unverified => f.write_str(
-                "the connection was lost while this was being done, and what the server has now does not show whether it was",
+                "the connection was lost before the answer came, and the share does not show whether the server did it",
             ),
-            Cause::Stale => f.write_str("the connection was lost, and the name now names another file"),
+            Cause::Stale => f.write_str("the connection was lost, and the name now means another file"),
             Cause::Conflict => f.write_str("another client changed the file while the connection was lost"),
-            Cause::Lost => f.write_str("the server has lost data that it had taken before the connection was lost"),
+            Cause::Lost => f.write_str("the server lost data that it had acknowledged before the connection was lost"),
             Cause::Malformed(what) => write!(f, "the server's answer is malformed ({what})"),
             Cause::TooLong(what) => write!(f, "{what}"),
         }
@@ -171,7 +176,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_that_has_gone_is_not_one_that_is_denied() {
+    fn a_share_that_no_longer_exists_is_not_a_share_that_is_denied() {
         let is_missing = |stage, status| Refused { stage, status, message: String::new() }.is_share_missing();
         assert!(is_missing(Stage::Share, Some(NtStatus::BAD_NETWORK_NAME)));
         assert!(!is_missing(Stage::Share, Some(NtStatus::ACCESS_DENIED)));
@@ -182,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_server_refuses() {
+    fn only_an_answer_of_the_server_is_a_refusal() {
         let refusal = |cause| ShareError { operation: "CREATE", path: RemotePath::root(), cause }.refusal();
         assert_eq!(refusal(Cause::Status(NtStatus::SHARING_VIOLATION)), Some(Refusal::Busy));
         assert_eq!(refusal(Cause::Unsupported(NtStatus::INVALID_DEVICE_REQUEST)), Some(Refusal::Unsupported));

@@ -1,20 +1,20 @@
-//! What the share reports of its own accord: leases that the server takes away, and the session's loss and return.
+//! The events that the share reports unasked: breaks of leases, and the loss and the return of the session.
 //!
-//! Order: the loss of a session comes before the breaks of the leases that were lost with it, and its return behind them.
-//! Breaks are in the order of the server. The queue is bounded without dropping anything: breaks of one lease are one
-//! event until it is read, and so are losses of the session.
+//! Order: the loss of a session comes before the breaks of the leases that were lost with it, and its return comes
+//! after them. Breaks keep the order of the server. The queue is bounded without dropping anything: until they are
+//! read, all breaks of one lease are one event, and so are all losses of the session.
 
 use super::leases::Broken;
 
-/// Something that nobody here asked for.
+/// An event that no operation asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The server took something from a lease.
+    /// The server broke a lease.
     Broken(Broken),
-    /// The session was lost: every open, lease, watch and byte-range lock of it has ended at the server. Reported once
-    /// more if the session was restored and lost again before that was read.
+    /// The session was lost: all its opens, leases, watches and byte-range locks have ended at the server. Reported
+    /// again if the session was restored and lost again before the return was read.
     SessionLost,
-    /// There is a session again. Each open is made again when it is used next.
+    /// There is a session again. Each open file is opened again when it is used next.
     SessionRestored,
 }
 
@@ -37,7 +37,7 @@ impl SessionNews {
         self.return_after = None;
     }
 
-    /// There is a session; so many breaks wait to be read. The first session restores nothing.
+    /// There is a session, and this number of breaks waits to be read. The first session restores nothing.
     pub(super) fn connected(&mut self, breaks: usize) {
         if std::mem::take(&mut self.is_lost) {
             self.return_after = Some(breaks);
@@ -49,7 +49,7 @@ impl SessionNews {
         self.loss || self.return_after.is_some()
     }
 
-    /// The next event, where `broken` takes the next break.
+    /// The next event; `broken` removes and returns the next break.
     pub(super) fn next(&mut self, broken: impl FnOnce() -> Option<Broken>) -> Option<Event> {
         if std::mem::take(&mut self.loss) {
             return Some(Event::SessionLost);
@@ -73,7 +73,7 @@ mod tests {
     use crate::share::leases::{Grant, LeaseTable};
     use crate::share::types::{Caching, Lease, LeaseKey};
 
-    /// A table with a lease in each of these sessions.
+    /// A table with one lease in each of these sessions.
     fn leases(sessions: &[u64]) -> LeaseTable {
         let mut table = LeaseTable::default();
         for session in sessions {
@@ -85,7 +85,7 @@ mod tests {
         table
     }
 
-    /// All that waits: `-` for a loss, `+` for a return, the number of the lease for a break.
+    /// All waiting events: `-` for a loss, `+` for a return, the number of the lease for a break.
     fn all(news: &mut SessionNews, table: &mut LeaseTable) -> String {
         let events = std::iter::from_fn(|| news.next(|| table.next_broken()));
         let words = events.map(|event| match event {
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_comes_before_its_breaks_and_the_return_behind_them() {
+    fn a_loss_comes_before_its_breaks_and_the_return_after_them() {
         let (mut news, mut table) = (SessionNews::default(), leases(&[1, 2]));
         news.connected(0);
         assert!(!news.is_waiting());
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn losses_that_nobody_has_read_are_one() {
+    fn losses_that_were_not_read_are_reported_as_one() {
         let (mut news, mut table) = (SessionNews::default(), leases(&[1]));
         for _ in 0..3 {
             news.lost();
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loss_is_reported_though_the_return_before_it_was_not() {
+    fn a_loss_is_reported_even_if_the_return_before_it_was_not() {
         let (mut news, mut table) = (SessionNews::default(), leases(&[]));
         news.lost();
         assert_eq!(all(&mut news, &mut table), "-");
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_break_that_is_no_longer_there_does_not_hold_up_the_return() {
+    fn a_break_that_no_longer_exists_does_not_delay_the_return() {
         let (mut news, mut table) = (SessionNews::default(), leases(&[]));
         news.lost();
         news.connected(3);

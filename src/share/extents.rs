@@ -1,11 +1,12 @@
-//! Whether files on the server can share blocks, and which part of a copy may be done so: a plain value.
+//! Whether files on the server can share blocks, and which part of a copy can be shared: a plain value.
 
 use crate::wire::messages::ioctl::CopyRange;
 
-/// Servers do not always tell the real size of a block. No file system that shares them has smaller ones.
+/// The smallest block size, in bytes. Servers do not always report the real size; no file system that shares blocks
+/// has smaller ones.
 const SMALLEST_BLOCK: u32 = 4096;
-/// The most that is shared by one request, so that it ends in time however scattered the file's blocks are.
-/// Windows wants less than 4 GiB (MS-FSCC 2.3.8).
+/// The most that one request shares, in bytes, so that it ends in time however scattered the file's blocks are.
+/// Windows accepts less than 4 GiB (MS-FSCC 2.3.8).
 const LONGEST: u32 = 256 << 20;
 
 /// What is known of a volume.
@@ -15,17 +16,17 @@ pub(super) enum Extents {
     Unknown,
     /// Files do not share blocks.
     NotShared,
-    /// Files may share blocks of so many bytes.
+    /// Files may share blocks.
     Shared {
-        /// Bytes.
+        /// The size of a block, in bytes.
         block: u32,
-        /// They have done so.
+        /// Sharing has worked.
         proven: bool,
     },
 }
 
 impl Extents {
-    /// By what the server says of its volume.
+    /// From what the server reports about its volume: whether it shares blocks, and its allocation unit in bytes.
     pub(super) fn of(shares_blocks: bool, block: u32) -> Extents {
         if shares_blocks {
             Extents::Shared { block: block.max(SMALLEST_BLOCK), proven: false }
@@ -34,7 +35,7 @@ impl Extents {
         }
     }
 
-    /// The beginning of `range` that is made of whole blocks.
+    /// The beginning of `range` that consists of whole blocks; `None` if there is none.
     pub(super) fn whole(self, range: CopyRange) -> Option<CopyRange> {
         let Extents::Shared { block, .. } = self else { return None };
         let length = range.length.min(LONGEST);
@@ -43,7 +44,7 @@ impl Extents {
         (length > 0 && aligned(range.from) && aligned(range.to)).then_some(CopyRange { length, ..range })
     }
 
-    /// Blocks were shared, or that was refused. If it never worked, it is not tried again.
+    /// Blocks were shared, or the server refused. If sharing has never worked, it is not tried again.
     pub(super) fn answered(&mut self, shared: bool) {
         if let Extents::Shared { proven, .. } = self {
             *proven |= shared;
@@ -53,7 +54,7 @@ impl Extents {
         }
     }
 
-    /// No answer came in time: from now on chunks are copied, whose number is fitted to the deadline.
+    /// No answer came in time: from now on chunks are copied, whose number is adapted to the deadline.
     pub(super) fn timed_out(&mut self) {
         *self = Extents::NotShared;
     }
@@ -81,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_worked_is_not_tried_again() {
+    fn sharing_that_never_worked_is_not_tried_again() {
         let mut never = Extents::of(true, 4096);
         never.answered(false);
         assert_eq!(never, Extents::NotShared);

@@ -1,8 +1,9 @@
-//! An open file, which outlives the connection it was opened on.
+//! An open file. It outlives the connection that it was opened on.
 //!
-//! A lost connection closes every open at the server. An open is then made again by the path that the file has by then
-//! ([`super::places`], [`super::reopen`]), but only continues if that names the same file ([`Identity::is_same`]). What was
-//! written before the loss goes there only if no other client has changed it.
+//! A lost connection closes every open at the server. The file is then opened again by the path that it has by that
+//! time ([`super::places`], [`super::reopen`]), and continues only if the path names the same file
+//! ([`Identity::is_same`]). Data that was held back before the loss is written only if no other client has changed
+//! the file.
 
 use super::breaks::Holding;
 use super::identity::Identity;
@@ -18,23 +19,23 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// An open file.
 #[derive(Debug)]
 pub struct SmbFile {
-    /// The path that it was opened by, for messages.
+    /// The path at the time of the open, for messages.
     pub(super) path: RemotePath,
     pub(super) how: OpenHow,
     pub(super) identity: Identity,
-    /// The path that it has now.
+    /// The path that the file has now.
     pub(super) place: Arc<Place>,
-    /// What is known of the file, shared by all opens of it.
+    /// The record of the file, shared by all opens of it.
     pub(super) record: Arc<Record>,
-    /// The conflicts of the file before this open.
+    /// The number of conflicts of the file when it was opened.
     pub(super) conflicts: u64,
-    /// A change through this open was refused because of a conflict: all later ones are.
+    /// A change through this open was refused because of a conflict. All later changes are refused too.
     refuses: AtomicBool,
     open: Mutex<Open>,
-    /// Its part in a lease, while it is open at the server.
+    /// Its share in a lease, while it is open at the server.
     holding: Mutex<Option<Holding>>,
     closed: AtomicBool,
-    /// Something was written, or cut off: the server may take the time of its CLOSE for that of the last write.
+    /// Data was written or truncated. The server may use the time of the CLOSE as the time of the last write.
     written: AtomicBool,
 }
 
@@ -43,9 +44,9 @@ pub struct SmbFile {
 pub(super) struct Open {
     pub(super) tree: Arc<Tree>,
     pub(super) file: FileId,
-    /// It could be opened for reading only, though the program writes: why the server refuses that.
+    /// The status with which the server refused to open the file again for writing, if it is now open for reading only.
     pub(super) refuses_writes: Option<NtStatus>,
-    /// By what it is the source of copies, once it was asked for.
+    /// The key that names this open as the source of copies, once the server was asked for it (MS-SMB2 2.2.32.3).
     pub(super) resume_key: Arc<OnceLock<ResumeKey>>,
 }
 
@@ -68,12 +69,12 @@ impl SmbFile {
         }
     }
 
-    /// Its data is about to be changed.
+    /// The file's data is about to be changed through this open.
     pub(super) fn writes(&self) {
         self.written.store(true, Ordering::Release);
     }
 
-    /// Whether its data was changed.
+    /// Whether the file's data was changed through this open.
     pub(super) fn is_written(&self) -> bool {
         self.written.load(Ordering::Acquire)
     }
@@ -82,36 +83,37 @@ impl SmbFile {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a change may be made that is indifferent to so many conflicts of the file.
+    /// Whether a change may be made that tolerates this number of conflicts of the file. Once it may not, no later
+    /// change may.
     pub(super) fn may_change(&self, tolerates: u64) -> bool {
         if self.record.lock().conflicts() > tolerates && !self.refuses.swap(true, Ordering::AcqRel) {
-            tracing::error!(path = %self.path, "another client changed the file while the connection was lost: what was written \
-                here before, and had not reached the server, is not written over that; write(2), fsync(2) and close(2) answer EIO");
+            tracing::error!(path = %self.path, "another client changed the file while the connection was lost: data that was \
+                written here before and had not reached the server is not written; write(2), fsync(2) and close(2) answer EIO");
         }
         !self.refuses.load(Ordering::Acquire)
     }
 
-    /// It was opened with a lease.
+    /// Sets the share in a lease that this open has, or ends it (`None`).
     pub(super) fn hold(&self, holding: Option<Holding>) {
         *self.holding.lock().unwrap_or_else(PoisonError::into_inner) = holding;
     }
 
-    /// It was opened again, and holds its part in a lease by that.
+    /// The file was opened again: requests go through this open from now on.
     pub(super) fn replace(&self, open: Open) {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
-    /// The key of the lease that it was opened with.
+    /// The lease key that the file was opened with.
     pub(super) fn key(&self) -> Option<LeaseKey> {
         self.how.lease.map(|lease| lease.key)
     }
 
-    /// Whether its program has closed it.
+    /// Whether the file was closed by its user.
     pub(super) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Marks it closed, and its part in a lease given up; whether it was open until now.
+    /// Marks the file closed and gives up its share in a lease. Returns whether it was open until now.
     pub(super) fn take(&self) -> bool {
         self.hold(None);
         !self.closed.swap(true, Ordering::AcqRel)
@@ -131,7 +133,7 @@ impl Open {
         Open { tree, file, refuses_writes: None, resume_key: Arc::default() }
     }
 
-    /// Closes it without waiting for the answer.
+    /// Sends the CLOSE without waiting for the answer.
     pub(super) fn post_close(&self) {
         let mut chain = crate::wire::frame::Chain::single(crate::wire::messages::create::close(self.file));
         (chain.tree_id, chain.seal) = (self.tree.id, self.tree.seal);

@@ -1,11 +1,11 @@
 //! Requests that are gathered: none of them is urgent, so many of them share a frame.
 //!
-//! They are unrelated requests in one compound, each on an open of its own (MS-SMB2 3.2.4.1.4). A frame is sent when it is
-//! full, when one of its requests has waited for as long as it may, or when it is asked for ([`Gathering::send`]), because
+//! They are unrelated requests in one compound, each on an open of its own (MS-SMB2 3.2.4.1.4). A frame is sent when
+//! it is full, when one of its requests has waited as long as it may, or on demand ([`Gathering::send`]), because
 //! what is sent next must come after them. Or they travel behind the requests of another frame ([`Gathering::take`]).
 //!
-//! Invariant: what was sent goes on the wire before anything that is sent after [`Gathering::send`] on the
-//! same connection, as long as there are credits for it.
+//! Invariant: gathered requests go on the wire before anything that is sent after [`Gathering::send`] on the same
+//! connection, if there are credits for them.
 
 use crate::wire::connect::Tree;
 use crate::wire::frame::{Chain, Reply, Request, UNRELATED};
@@ -16,21 +16,22 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// What is gathered.
+/// The requests that wait, and when they are sent.
 #[derive(Debug)]
 pub(super) struct Gathering {
     state: Mutex<State>,
-    /// So many are a frame.
+    /// The number of requests in a full frame.
     full: usize,
     /// How long a request waits for others.
     patience: Duration,
+    /// How long a frame may take to be answered.
     deadline: Duration,
 }
 
 #[derive(Debug, Default)]
 struct State {
     gathered: Vec<Gathered>,
-    /// Of the last request that was gathered.
+    /// The number of the last addition. Requests that were added together have the same number.
     number: u64,
 }
 
@@ -42,34 +43,35 @@ struct Gathered {
     answer: oneshot::Sender<Reply>,
 }
 
-/// Who waits for the answers to what was taken along.
+/// The receivers of the answers to requests that travel behind another frame.
 #[derive(Debug)]
 pub(super) struct Waiting(Vec<oneshot::Sender<Reply>>);
 
 impl Waiting {
-    /// Hands them their answers: these from the index `at` on, which are taken away.
+    /// Hands out the answers: the replies from index `at` on, which are removed from `replies`.
     pub(super) fn answer(self, replies: &mut Vec<Reply>, at: usize) {
         let theirs = at.min(replies.len())..(at + self.0.len()).min(replies.len());
         for (answer, reply) in self.0.into_iter().zip(replies.drain(theirs)) {
-            // Nobody has to wait for it.
+            // The receiver may have been dropped.
             let _ = answer.send(reply);
         }
     }
 }
 
 impl Gathering {
-    /// So many requests are a frame; each waits for others this long; each frame may take until its deadline.
+    /// `full` requests make a frame; each request waits `patience` for others; each frame may take `deadline` to be
+    /// answered.
     pub(super) fn new(full: usize, patience: Duration, deadline: Duration) -> Arc<Gathering> {
         Arc::new(Gathering { state: Mutex::default(), full, patience, deadline })
     }
 
-    /// Sends a request with others. The answer ends without a reply if the connection does. To be called within
-    /// the runtime.
+    /// Adds a request. The receiver ends without a reply if the connection ends or no answer comes. Must be called
+    /// within the runtime.
     pub(super) fn gather(self: &Arc<Self>, tree: Arc<Tree>, request: Request) -> oneshot::Receiver<Reply> {
         self.gather_within(self.patience, tree, request)
     }
 
-    /// The same for a request that waits this long at the most.
+    /// The same, for a request that waits at most `patience`.
     pub(super) fn gather_within(
         self: &Arc<Self>,
         patience: Duration,
@@ -81,7 +83,7 @@ impl Gathering {
         receiver
     }
 
-    /// The same for several requests, in one frame; `None` if the connection ends.
+    /// The same, for several requests in one frame; `None` if the connection ends or no answer comes.
     pub(super) fn gather_all(
         self: &Arc<Self>,
         tree: &Arc<Tree>,
@@ -124,13 +126,14 @@ impl Gathering {
         }
     }
 
-    /// Whether what was gathered under this number, or later, is still here. Requests leave in the order in which they
-    /// came, so the first one tells.
+    /// Whether the addition of this number, or an earlier one, is still waiting. Requests leave in the order in which
+    /// they came, so the first one decides.
     fn waits_for(&self, number: u64) -> bool {
         self.state.lock().gathered.first().is_some_and(|first| first.number <= number)
     }
 
-    /// Takes what is gathered for a tree, to go behind the requests of another frame: less than a frame full.
+    /// Removes the waiting requests of a tree, to send them behind the requests of another frame: fewer than a full
+    /// frame.
     pub(super) fn take(&self, tree: &Arc<Tree>) -> (Vec<Request>, Waiting) {
         let mut state = self.state.lock();
         let (taken, rest) = of_tree(std::mem::take(&mut state.gathered), tree);
@@ -139,7 +142,7 @@ impl Gathering {
         (requests, Waiting(answers))
     }
 
-    /// Sends what is gathered now. To be called within the runtime.
+    /// Sends everything that is waiting. Must be called within the runtime.
     pub(super) fn send(&self) {
         let mut gathered = std::mem::take(&mut self.state.lock().gathered);
         while let Some(first) = gathered.first() {
@@ -147,7 +150,7 @@ impl Gathering {
             let (frame, rest) = of_tree(gathered, &tree);
             gathered = rest;
             let mut exchange = Box::pin(exchange(tree, frame, self.deadline));
-            // What can go at once does, before whoever called this goes on.
+            // What can be sent at once is, before the caller continues.
             if exchange.as_mut().now_or_never().is_none() {
                 tokio::spawn(exchange);
             }
@@ -155,7 +158,7 @@ impl Gathering {
     }
 }
 
-/// What is for this tree, and the rest.
+/// The requests of this tree, and the rest.
 fn of_tree(gathered: Vec<Gathered>, tree: &Arc<Tree>) -> (Vec<Gathered>, Vec<Gathered>) {
     gathered.into_iter().partition(|one| Arc::ptr_eq(&one.tree, tree))
 }

@@ -1,10 +1,13 @@
-//! Whether a file that is found by name is the one that was open before. Plain values.
+//! Whether a file that is found by name is the one that was open before: plain values.
+//!
+//! The file id decides, checked against the time of creation because servers use ids again; without ids the time of
+//! creation decides alone.
 
 use super::record::INEXACT;
 use super::types::FileTime;
 use crate::wire::messages::create::Created;
 
-/// What makes a file the same file.
+/// What identifies a file: the server's file id (0 where it gives none) and the time of creation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Identity {
     pub(super) disk_id: u64,
@@ -12,14 +15,14 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// Of the file that a CREATE opened.
+    /// The identity of the file that a CREATE opened.
     pub(super) fn of(created: &Created) -> Identity {
         Identity { disk_id: created.disk_id, created: created.info.created }
     }
 
-    /// Whether a file that is found by name in a later session is this one. Its id says so, unless its time of creation
-    /// speaks against that: file systems give the id of a file that is gone to a new one. Where the server has no ids the
-    /// time of creation has to be the same.
+    /// Whether a file that is found by name in a later session is this one. The id decides, unless the time of
+    /// creation contradicts it: file systems give the id of a deleted file to a new one. Where the server has no ids,
+    /// the time of creation must be the same.
     pub(super) fn is_same(self, found: Identity, birth: Birth) -> bool {
         let is_born_alike = self.created == found.created;
         if self.disk_id == 0 && found.disk_id == 0 {
@@ -29,18 +32,18 @@ impl Identity {
     }
 }
 
-/// What the time of creation tells about a file. Samba takes the earliest of the other times for it where it cannot keep it,
-/// and then it may become later.
+/// What is known about a file's time of creation. Where Samba cannot store it, it reports the earliest of the other
+/// times, which may move forward later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Birth {
-    /// It was seen to be earlier than all other times of the file: the server keeps it.
+    /// The time of creation was seen to be earlier than all other times of the file: the server stores it.
     pub(super) is_kept: bool,
-    /// When the last session was lost, by the server's clock, if that is known.
+    /// When the last session was lost, by the server's clock; `None` if that is not known.
     pub(super) lost: Option<FileTime>,
 }
 
 impl Birth {
-    /// Whether another time of creation may be that of the same file.
+    /// Whether a different time of creation may belong to the same file.
     fn may_move(self, found: u64) -> bool {
         !self.is_kept && self.lost.is_none_or(|lost| found <= lost.0.saturating_add(INEXACT))
     }
@@ -57,7 +60,7 @@ mod tests {
     const UNKNOWN: Birth = Birth { is_kept: false, lost: None };
 
     #[test]
-    fn a_file_is_the_same_by_its_id_or_else_by_its_creation() {
+    fn a_file_is_the_same_by_its_id_or_without_ids_by_its_time_of_creation() {
         assert!(identity(7, 1).is_same(identity(7, 2), UNKNOWN));
         assert!(!identity(7, 1).is_same(identity(8, 1), UNKNOWN));
         assert!(!identity(7, 1).is_same(identity(0, 1), UNKNOWN) && !identity(0, 1).is_same(identity(7, 1), UNKNOWN));
@@ -66,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_with_the_id_of_one_that_is_gone_is_another_one() {
+    fn a_new_file_with_the_id_of_a_deleted_one_is_another_file() {
         let kept = Birth { is_kept: true, lost: None };
         assert!(!identity(7, 1).is_same(identity(7, 2), kept), "the server keeps times of creation");
         let lost = Birth { is_kept: false, lost: Some(FileTime(100)) };

@@ -1,27 +1,27 @@
-//! What the server lets this client cache, and what it took away again: a plain value without I/O.
+//! What the server lets this client cache, and what breaks took away: a plain value without I/O.
 //!
-//! A lease belongs to a key and holds for all opens under it (MS-SMB2 3.2.1.5); an oplock belongs to one
-//! open, and what may be cached under the key is what all of its opens may. Opens are announced before
-//! they are sent ([`LeaseTable::begin`]), since a break can be seen before the answer of the open that it
-//! is about: they travel different ways. Where the answers carry epochs, a grant that is older than a
-//! break gives nothing back that the break took; without epochs every break that is seen while an open is
-//! pending limits what that open can give (MS-SMB2 3.2.5.7.5, 3.2.5.19).
+//! A lease belongs to a key and holds for all opens under it (MS-SMB2 3.2.1.5). An oplock belongs to one open; under
+//! its key only what all of the key's opens may cache may be cached. Opens are announced before they are sent
+//! ([`LeaseTable::begin`]), because a break and the answer of the open that it concerns travel separately, and the
+//! break can be seen first. Where answers carry epochs, a grant that is older than a break restores nothing that the
+//! break took away. Without epochs every break that is seen while an open is pending limits what that open can be
+//! granted (MS-SMB2 3.2.5.7.5, 3.2.5.19).
 //!
-//! The invariant: never is more allowed than the server believes to have granted. What was taken away
-//! stays taken away at least until whoever reads the breaks has been told. The table is bounded by the
-//! opens, and what waits to be told by the keys that were opened since somebody read.
+//! Invariant: the table never allows more than the server counts as granted. What was taken away stays away at
+//! least until the reader of the events has received the break. The table is bounded by the number of opens; the
+//! waiting breaks are bounded by the keys that were opened since the last read.
 
 use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::wire::messages::FileId;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// What was taken away, until all of it was acknowledged.
+/// A break that the reader of the events received: what was taken away, until all of it was acknowledged.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the server waits for the acknowledgement"]
 pub struct Broken {
-    /// Whose lease. It may have no open any more: then only the acknowledgement is missing.
+    /// The key of the lease. It may have no open any more; then only the acknowledgement is missing.
     pub key: LeaseKey,
-    /// What may still be cached. Can be lowered before it is acknowledged.
+    /// What may still be cached. The reader may lower it before it acknowledges.
     pub left: Caching,
     /// See [`Granted::serial`].
     pub serial: u64,
@@ -31,7 +31,7 @@ pub struct Broken {
 }
 
 impl Broken {
-    /// What is to be acknowledged: what is kept, but no more than what the server left.
+    /// What to acknowledge: the caching that is kept, but no more than the server left.
     pub(super) fn kept(&self) -> Caching {
         self.left.and(self.offered)
     }
@@ -40,12 +40,12 @@ impl Broken {
 /// An acknowledgement that the server waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Owed {
-    /// The session that the break came in.
+    /// The session in which the break came.
     pub(super) session: u64,
     pub(super) holder: Holder,
 }
 
-/// Who has what is broken.
+/// The owner of a broken grant: the key of a lease, or the open of an oplock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Holder {
     Lease(LeaseKey),
@@ -83,17 +83,18 @@ pub(super) struct LeaseBreak {
 #[derive(Debug, Default)]
 pub(super) struct LeaseTable {
     keys: HashMap<LeaseKey, Held>,
-    /// Opens that were sent and not answered yet.
+    /// Opens that were sent and not answered yet, by number.
     pending: BTreeMap<u64, Pending>,
-    /// The keys of live opens.
+    /// The keys of live opens, by number of the open.
     opens: HashMap<u64, LeaseKey>,
-    /// Breaks of oplocks of which no open is known: one of the pending opens may be meant.
+    /// Breaks of oplocks whose open is not known: one of the pending opens may be concerned.
     early: Vec<Early>,
+    /// What was taken away and not read yet.
     broken: HashMap<LeaseKey, Broken>,
-    /// The order in which `broken` is told.
+    /// The order in which `broken` is read.
     order: VecDeque<LeaseKey>,
     last: u64,
-    /// Counts what is granted, broken and lost.
+    /// Counts grants, breaks and losses.
     serial: u64,
 }
 
@@ -101,10 +102,10 @@ pub(super) struct LeaseTable {
 #[derive(Debug)]
 struct Held {
     session: u64,
-    /// Of the lease; opens with oplocks have their own.
+    /// The state of the lease. Opens with oplocks have their own.
     state: Caching,
     epoch: Option<u16>,
-    /// All that was ever asked for: a server that grants more is not believed.
+    /// Everything that was ever requested. A grant beyond it is ignored.
     asked: Caching,
     opens: HashMap<u64, Option<Oplock>>,
 }
@@ -118,7 +119,7 @@ struct Oplock {
 #[derive(Clone, Copy, Debug)]
 struct Pending {
     lease: Lease,
-    /// What breaks have left since it was sent.
+    /// What breaks have left since the open was sent.
     limit: Option<Caching>,
     /// The newest epoch of those breaks.
     epoch: Option<u16>,
@@ -129,7 +130,7 @@ struct Early {
     session: u64,
     file: FileId,
     left: Caching,
-    /// The last open that was announced before.
+    /// The number of the last open that was announced before.
     newest: u64,
 }
 
@@ -140,7 +141,7 @@ impl Held {
     }
 }
 
-/// Whether an epoch comes after another one, of which there are 2^16, going round.
+/// Whether one epoch comes after another. Epochs are 16 bits and wrap around.
 fn is_newer(epoch: u16, than: u16) -> bool {
     epoch != than && epoch.wrapping_sub(than) < 0x8000
 }
@@ -159,20 +160,19 @@ impl LeaseTable {
         self.broken.get(&key).map_or(held, |broken| held.and(broken.left))
     }
 
-    /// The same, with when it was so.
+    /// The same, with a serial number.
     pub(super) fn granted(&self, key: LeaseKey) -> Granted {
         Granted { caching: self.caching(key), serial: self.serial }
     }
 
-    /// An open with this lease is about to be sent: its number from now on.
+    /// An open with this lease is about to be sent. Returns its number.
     pub(super) fn begin(&mut self, lease: Lease) -> u64 {
         self.last += 1;
         self.pending.insert(self.last, Pending { lease, limit: None, epoch: None });
         self.last
     }
 
-    /// Nobody waits for the answer to an open any more, or it failed. Answers what is to be acknowledged
-    /// as given up.
+    /// An open has failed, or its answer is no longer waited for. Returns what is to be acknowledged as given up.
     pub(super) fn abandon(&mut self, open: u64) -> Vec<Owed> {
         let Some(pending) = self.pending.remove(&open) else { return Vec::new() };
         let mut owed = self.forget(pending.lease.key);
@@ -180,7 +180,7 @@ impl LeaseTable {
         owed
     }
 
-    /// The answer to an open has come. Answers what is to be acknowledged as given up.
+    /// The answer to an open has come. Returns what is to be acknowledged as given up.
     pub(super) fn opened(&mut self, open: u64, session: u64, grant: Grant) -> Vec<Owed> {
         let Some(pending) = self.pending.remove(&open) else { return Vec::new() };
         self.serial += 1;
@@ -205,7 +205,7 @@ impl LeaseTable {
                 held.epoch = newest(newest(held.epoch, pending.epoch), epoch);
                 held.opens.insert(open, None);
             }
-            // What was not asked for is not believed.
+            // A grant that was not requested is ignored.
             Grant::Nothing | Grant::Lease { .. } | Grant::Oplock { .. } => {
                 held.state = Caching::NONE;
                 held.opens.insert(open, None);
@@ -222,14 +222,14 @@ impl LeaseTable {
         self.settle_early()
     }
 
-    /// An open is being closed, or was lost before. The last one of a key takes everything with it.
+    /// An open is being closed, or was lost before. With the last open of a key everything granted under it ends.
     pub(super) fn closed(&mut self, open: u64) {
         let Some(key) = self.opens.remove(&open) else { return };
         let Some(held) = self.keys.get_mut(&key) else { return };
         if let Some(Some(oplock)) = held.opens.remove(&open)
             && let Some(broken) = self.broken.get_mut(&key)
         {
-            // The close is the acknowledgement.
+            // The CLOSE is the acknowledgement.
             broken.owed.retain(|owed| owed.holder != Holder::Oplock(oplock.file));
         }
         if held.opens.is_empty() {
@@ -238,7 +238,7 @@ impl LeaseTable {
         }
     }
 
-    /// A lease is broken. Answers what is to be acknowledged as given up, if nobody here has the lease.
+    /// A lease is broken. Returns what is to be acknowledged as given up, if this client does not have the lease.
     pub(super) fn lease_broken(&mut self, session: u64, broken: LeaseBreak) -> Option<Owed> {
         let LeaseBreak { key, left, epoch, acknowledge } = broken;
         let owed = acknowledge.then_some(Owed { session, holder: Holder::Lease(key) });
@@ -250,8 +250,8 @@ impl LeaseTable {
         None
     }
 
-    /// The oplock of an open is broken: at most reading is left (MS-SMB2 2.2.23.1). Answers what is to be
-    /// acknowledged as given up, if nobody here has it.
+    /// The oplock of an open is broken: at most reading is left (MS-SMB2 2.2.23.1). Returns what is to be
+    /// acknowledged as given up, if this client does not have the oplock.
     pub(super) fn oplock_broken(&mut self, session: u64, file: FileId, left: Caching) -> Option<Owed> {
         let left = left.and(Caching::READ);
         let owed = Owed { session, holder: Holder::Oplock(file) };
@@ -264,7 +264,7 @@ impl LeaseTable {
             self.tell(key, told, exclusive.then_some(owed));
             return None;
         }
-        // Each pending open can have one.
+        // Each pending open can have one oplock.
         if self.early.len() >= self.pending.len() {
             return Some(owed);
         }
@@ -283,13 +283,13 @@ impl LeaseTable {
         }
     }
 
-    /// How many keys wait to be told of.
+    /// The number of keys whose break waits to be read.
     pub(super) fn waiting(&self) -> usize {
         self.order.len()
     }
 
-    /// The next key that something was taken from. What is about to be acknowledged is not exceeded any more,
-    /// whatever was granted since.
+    /// The next break to be read. If it has to be acknowledged, what it leaves is a limit from now on, whatever was
+    /// granted since.
     pub(super) fn next_broken(&mut self) -> Option<Broken> {
         let mut broken = self.broken.remove(&self.order.pop_front()?)?;
         self.serial += 1;
@@ -300,22 +300,22 @@ impl LeaseTable {
         Some(broken)
     }
 
-    /// A break was obeyed. What was given up beyond what the server took is no longer used either.
+    /// A break was carried out. What the reader gave up beyond the break is no longer used either.
     pub(super) fn obeyed(&mut self, broken: &Broken) {
         if broken.kept() != broken.offered {
             self.limit(broken.key, broken.kept(), None);
         }
     }
 
-    /// The server did not take an acknowledgement: it has stopped to wait, or waits for another one. What it
-    /// believes to have left is not known then.
+    /// The server refused an acknowledgement: it no longer waits, or waits for another one. What it believes to have
+    /// left is then unknown.
     pub(super) fn refused(&mut self, key: LeaseKey) {
         if self.limit(key, Caching::NONE, None) {
             self.tell(key, Caching::NONE, None);
         }
     }
 
-    /// Leaves at most `left` under a key, to its pending opens as well; whether it has any open.
+    /// Limits a key, and its pending opens, to `left`. Returns whether the key has any open.
     fn limit(&mut self, key: LeaseKey, left: Caching, epoch: Option<u16>) -> bool {
         let mut known = false;
         for pending in self.pending.values_mut().filter(|pending| pending.lease.key == key) {
@@ -342,7 +342,7 @@ impl LeaseTable {
         }
     }
 
-    /// Has the reader of the breaks told that only `left` is left under this key.
+    /// Reports to the reader of the events that at most `left` is left under this key.
     fn tell(&mut self, key: LeaseKey, left: Caching, owed: Option<Owed>) {
         let broken = self.broken.entry(key).or_insert_with(|| {
             self.order.push_back(key);
@@ -355,8 +355,8 @@ impl LeaseTable {
         }
     }
 
-    /// What is still to be acknowledged for a key that has neither opens nor pending ones. That something
-    /// was taken from it is told all the same.
+    /// What still has to be acknowledged for a key that has neither live nor pending opens. The break itself is still
+    /// reported.
     fn forget(&mut self, key: LeaseKey) -> Vec<Owed> {
         let used = self.keys.contains_key(&key) || self.pending.values().any(|pending| pending.lease.key == key);
         match self.broken.get_mut(&key) {
@@ -365,7 +365,7 @@ impl LeaseTable {
         }
     }
 
-    /// The early breaks that no open can be meant by any more.
+    /// The early breaks that can no longer concern any pending open.
     fn settle_early(&mut self) -> Vec<Owed> {
         let oldest = self.pending.keys().next().copied().unwrap_or(u64::MAX);
         let settled = self.early.extract_if(.., |early| early.newest < oldest);
@@ -373,7 +373,7 @@ impl LeaseTable {
     }
 }
 
-/// The state of a lease after one more answer about it.
+/// The state of a lease after one more answer under its key.
 fn merge(held: &Held, pending: &Pending, granted: Caching, breaking: bool, epoch: Option<u16>) -> Caching {
     let live = !held.opens.is_empty();
     let known = newest(held.epoch, pending.epoch);
@@ -389,8 +389,8 @@ fn merge(held: &Held, pending: &Pending, granted: Caching, breaking: bool, epoch
         };
         return granted.and(current).and(pending.limit.unwrap_or(Caching::ALL));
     }
-    // More than one change since the last that is known: a break is on its way, and data that it is about
-    // must not be taken for good.
+    // The epoch advanced by more than one since the last known change: a break is in flight, and the data that it
+    // concerns must not stay cached.
     let missed = live
         && held.state != Caching::NONE
         && held.epoch.zip(epoch).is_some_and(|(known, epoch)| epoch.wrapping_sub(known) > 1);

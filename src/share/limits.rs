@@ -1,24 +1,25 @@
-//! What refusals mean that a server has no status of its own for.
+//! Refusals that servers express by a status of another meaning.
 //!
-//! A share that can only be read, as its maximal access tells (MS-SMB2 2.2.10), denies access to whatever would change
-//! something, as it does for one file that this user may not change. Here it becomes [`NtStatus::MEDIA_WRITE_PROTECTED`].
+//! On a share that is read-only for this user, as its maximal access shows (MS-SMB2 2.2.10), the server denies access
+//! to every change, as it does for one file that the user may not change. Here such a refusal becomes
+//! [`NtStatus::MEDIA_WRITE_PROTECTED`].
 //!
-//! A server has no status of its own for a file that would be longer than its file system allows: Samba says that the disk is
-//! full when a size is set, and that a parameter is invalid when data is written. Here it becomes
-//! [`NtStatus::FILE_SYSTEM_LIMITATION`].
+//! Servers have no common status for a file that would be longer than its file system allows. Samba answers that the
+//! disk is full when a size is set, and that a parameter is invalid when data is written. Here such an
+//! answer becomes [`NtStatus::FILE_SYSTEM_LIMITATION`] if the length explains it.
 
 use super::Names;
 use super::error::{Cause, ShareError};
 use super::smb::SmbShare;
 use crate::wire::NtStatus;
 
-/// No file system allows less, in bytes: FAT.
+/// The smallest maximum length of a file among file systems, in bytes: FAT's.
 const LEAST: u64 = u32::MAX as u64;
-/// Most allow this much, in bytes, and not much more: ext4, and NTFS with its usual clusters.
+/// The usual maximum length, in bytes: ext4, and NTFS with its usual clusters. Hardly any file system allows much more.
 const USUAL: u64 = (1 << 44) - (1 << 16);
 
 impl SmbShare {
-    /// Why something was not changed.
+    /// The error of a refused change, with WRITE_PROTECTED for a denial on a read-only share.
     pub(super) fn refused_change(&self, error: ShareError) -> ShareError {
         match error.nt_status() {
             Some(NtStatus::ACCESS_DENIED) if self.tree().terms.read_only => {
@@ -28,7 +29,8 @@ impl SmbShare {
         }
     }
 
-    /// Why a file was not made as long as `end`.
+    /// The error of a refused change that would have made the file `end` bytes long, with FILE_SYSTEM_LIMITATION if
+    /// that is too long.
     pub(super) async fn refused_size(&self, error: ShareError, end: u64) -> ShareError {
         let is_too_long = match error.nt_status() {
             Some(NtStatus::INVALID_PARAMETER) => end > LEAST,

@@ -1,14 +1,17 @@
-//! The session that all operations share, and how it comes back when it is lost.
+//! The session that all operations share, and the task that restores it.
 //!
-//! There is one [`Tree`] at a time. When its connections end, one task in the background tries to make a new one whenever
-//! [`Session`] allows it; so does an operation that comes meanwhile, and the others wait for the result. A try runs to its
-//! end though the operation that began it has given up: no answer to a sign-in is missed.
+//! There is one [`Tree`] at a time. When its connections end, a background task connects again whenever [`Session`]
+//! allows it. An operation that needs the session may begin an attempt too; other operations wait for its result. An
+//! attempt runs to its end even if the operation that began it has given up, so that no answer to a sign-in is
+//! missed.
 //!
-//! The new session names the old one, which the server then ends first: nothing that is still on its way to the old
-//! one can be done after what is sent on the new one. A process that hangs at the server does not end; smbd waits for
-//! it. After a while the next session begins without naming it, and a new *lineage* with it. The hung process may do
-//! what lies in its socket when it goes on, so a change that was sent on a session of another lineage, and not answered,
-//! is not sent again and fails ([`Cause::Uncertain`]): the program is told that its data is not certain.
+//! The new session names the old one, which the server then ends first: nothing still in flight on the old session
+//! can be carried out after what is sent on the new one. A process that hangs at the server does not end, and smbd
+//! waits for it. After a while the next session begins without naming the old one, and with it a new *lineage*. The
+//! hung process may carry out what lies in its socket when it continues. So a change that was sent on a session of
+//! another lineage and not answered is not sent again but fails ([`Cause::Uncertain`]).
+//!
+//! Invariant: at most one attempt to connect is in flight.
 
 use super::breaks::Leases;
 use super::error::Cause;
@@ -23,16 +26,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The least time that the server is given to end a session before the next one.
+/// The shortest time that the server has to end the previous session before the next one.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
-/// How often the source of credentials is looked at while they are refused, at the most; and how long an operation waits
-/// for that.
+/// The shortest interval between two reads of the source of credentials while they are refused, and the longest wait
+/// of an operation for one read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reads the credentials anew; `None` if they cannot be read now. It may block.
+/// Reads the credentials again; `None` if they cannot be read now. It may block.
 pub type IdentitySource = Box<dyn Fn() -> Option<Identity> + Send + Sync>;
 
-/// The current tree, and the way to the next one.
+/// The current tree, and what makes the next one.
 pub(super) struct Link(Arc<Inner>);
 
 struct Inner {
@@ -40,38 +43,41 @@ struct Inner {
     leases: Arc<Leases>,
     /// How long operations wait for a session, from the beginning of an outage.
     request_timeout: Duration,
-    /// How long the server may take to end the session before.
+    /// How long the server may take to end the previous session.
     patience: Duration,
     state: Mutex<State>,
-    /// Something in the state has changed that operations may wait for.
+    /// Notified when a change of the state may concern waiting operations.
     news: watch::Sender<()>,
     source: OnceLock<IdentitySource>,
     /// The source is being read.
     looking: AtomicBool,
-    /// No new connection is made any more: the share is being left.
+    /// No new connection is made: the share is being left.
     leaving: AtomicBool,
 }
 
 struct State {
     tree: Arc<Tree>,
-    /// Who has signed in for it.
+    /// The identity that the tree's session signed in with.
     signed_in: Identity,
-    /// Who signs in the next time.
+    /// The identity for the next sign-in.
     identity: Identity,
     last_look: Option<Instant>,
     session: Session,
 }
 
-/// What an operation that wants a tree does.
+/// What an operation that wants a tree does next.
 enum Step {
     Takes(Arc<Tree>),
     Fails(Cause),
-    /// It waits for news; until this time at the latest, if there is something to do then.
+    /// It waits for news, but not beyond this time, when an attempt may be made.
     Waits(Option<Instant>),
 }
 
 impl Link {
     /// Connects. An operation may take `request_timeout`, the wait for a new session included.
+    ///
+    /// # Errors
+    /// The stage at which connecting failed, with the server's status if it answered one.
     pub(super) async fn connect(
         config: ConnectConfig,
         leases: Arc<Leases>,
@@ -100,23 +106,27 @@ impl Link {
         Ok(Link(inner))
     }
 
-    /// Where the session stands.
+    /// The state of the session.
     pub(super) fn state(&self) -> SessionState {
         self.0.lock().session.state()
     }
 
-    /// A repair goes on until what is returned is dropped.
+    /// Begins a repair, which ends when the returned value is dropped.
     pub(super) fn repairing(&self, repair: Repair) -> Repairing<'_> {
         self.0.lock().session.begins(repair);
         Repairing { link: self, repair }
     }
 
-    /// The current tree, whether its connection works or not.
+    /// The current tree. Its session may have ended.
     pub(super) fn current(&self) -> Arc<Tree> {
         self.0.lock().tree.clone()
     }
 
-    /// A tree whose connection works as far as is known; a new one if need be.
+    /// A tree whose session is live as far as is known; waits for a new one if necessary.
+    ///
+    /// # Errors
+    /// [`Cause::NotLetIn`] if the server refuses the sign-in or the share, [`Cause::Away`] if there is no session in
+    /// time, [`Cause::Disconnected`] once the share was left.
     pub(super) async fn tree(&self, deadline: Instant) -> Result<Arc<Tree>, Cause> {
         let mut news = self.0.news.subscribe();
         loop {
@@ -132,28 +142,28 @@ impl Link {
             if until.is_some_and(|until| until >= deadline) || now >= deadline {
                 return Err(self.0.lock().session.why(now));
             }
-            // The sender lives as long as this does.
+            // The sender lives as long as this value.
             let _ = tokio::time::timeout_at(until.unwrap_or(deadline), news.changed()).await;
         }
     }
 
-    /// How a session is made now.
+    /// The configuration for a session that is made now.
     pub(super) fn config_now(&self) -> ConnectConfig {
         ConnectConfig { identity: self.0.lock().identity.clone(), ..self.0.config.clone() }
     }
 
-    /// Who signs in the next time. What was refused before is tried at once, also if nothing has changed.
+    /// Sets the identity for the next sign-in. A refused sign-in is tried again at once, even if nothing has changed.
     pub(super) fn renew_identity(&self, identity: Identity) {
         self.0.renew_identity(identity);
     }
 
-    /// Where credentials are read from while they are refused. To be called once.
+    /// Sets the source of credentials, which is read while they are refused. Call it once.
     pub(super) fn read_identity_from(&self, source: IdentitySource) {
-        // A second source is never given.
+        // There is never a second source.
         let _ = self.0.source.set(source);
     }
 
-    /// Leaves the share; nothing connects again.
+    /// Leaves the share. Nothing connects again.
     pub(super) async fn leave(&self, deadline: Duration) {
         self.0.leaving.store(true, Ordering::Release);
         let tree = self.current();
@@ -168,7 +178,7 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The tree, or what is to be done to get one; begins a try if one may be made now.
+    /// The tree, or what to wait for. Begins an attempt if one may be made now.
     fn step(self: &Arc<Self>, wanted: For, now: Instant) -> Step {
         let mut state = self.lock();
         let Some(reason) = state.tree.channels.ended() else { return Step::Takes(state.tree.clone()) };
@@ -194,7 +204,7 @@ impl Inner {
         }
     }
 
-    /// Begins a try. It runs on its own: whoever wanted it may be gone before it ends.
+    /// Begins an attempt. It runs in a task of its own: the operation that wanted it may end sooner.
     fn begin(self: &Arc<Self>, state: &State, name_previous: bool, now: Instant) {
         let mut config = ConnectConfig { identity: state.identity.clone(), ..self.config.clone() };
         if !state.session.allow_binding(now) {
@@ -209,7 +219,7 @@ impl Inner {
         let this = Arc::clone(self);
         tokio::spawn(async move {
             let identity = config.identity.clone();
-            // A task of its own, so that nobody waits for a try that has panicked.
+            // A task of its own, so that a panic in it ends the attempt and not the wait for it.
             let link = Arc::downgrade(&this);
             let answered = move || {
                 if let Some(link) = link.upgrade() {
@@ -223,7 +233,7 @@ impl Inner {
         });
     }
 
-    /// A try has ended.
+    /// An attempt has ended.
     fn end(&self, tried: Result<Tree, ConnectError>, identity: Identity, named: bool) {
         let now = Instant::now();
         let mut state = self.lock();
@@ -245,8 +255,8 @@ impl Inner {
         tree.lineage = state.tree.lineage;
         if !named {
             tree.lineage = tree.lineage.wrapping_add(1);
-            tracing::warn!(server = %self.config.host, "the server did not end the session before, which may hang \
-                there: what was being written when it was lost fails, and may still be done when it goes on");
+            tracing::warn!(server = %self.config.host, "the server did not end the previous session, which may hang \
+                there: writes that were in flight when it was lost fail, and the server may still carry them out");
         }
         self.config.counters.reconnects.count();
         // As loud as the loss: a log that shows one shows both.
@@ -263,7 +273,7 @@ impl Inner {
             (Some(_), _) if is_news => tracing::error!(%server, %error, "the server refuses the sign-in, and all \
                 operations fail: {}; then send SIGHUP to this process", signin::remedy(error.status)),
             (None, Stage::Share) if is_news => tracing::error!(%server, share = %self.config.share, %error,
-                "the server does not give the share: check that it exists and that this user may use it"),
+                "the server refuses the share: check that it exists and that this user may use it"),
             _ if is_news => {
                 tracing::warn!(%server, %error, "connecting again failed: it is tried again in the background, and \
                 operations fail meanwhile with EHOSTDOWN")
@@ -280,13 +290,13 @@ impl Inner {
         self.news.send_replace(());
     }
 
-    /// Looks whether there are other credentials, if those at hand were refused.
+    /// Reads the source for other credentials, if the current ones were refused.
     async fn look_for_credentials(self: &Arc<Self>) {
         if self.source.get().is_none() || !self.may_look(Instant::now()) {
             return;
         }
         let this = Arc::clone(self);
-        // The file may be on a file system that does not answer: this waits for a moment only.
+        // The source may be a file on a file system that does not answer: wait only for a moment.
         let look = tokio::task::spawn_blocking(move || {
             if let Some(identity) = this.source.get().and_then(|source| source()) {
                 this.found(identity);
@@ -296,7 +306,7 @@ impl Inner {
         let _ = tokio::time::timeout(LOOK_INTERVAL, look).await;
     }
 
-    /// Whether the source is to be looked at now; by one at a time.
+    /// Whether the source is to be read now; true for one caller at a time.
     fn may_look(&self, now: Instant) -> bool {
         let mut state = self.lock();
         let wanted = state.session.state() == SessionState::Lost && state.session.has_refused_credentials();
@@ -310,16 +320,16 @@ impl Inner {
         true
     }
 
-    /// The source holds this.
+    /// The source has returned this identity.
     fn found(&self, identity: Identity) {
         if !identity.is_same(&self.lock().identity) {
-            tracing::info!(server = %self.config.host, "there are other credentials: trying them");
+            tracing::info!(server = %self.config.host, "the source has other credentials: trying them");
             self.renew_identity(identity);
         }
     }
 }
 
-/// Comes back from every loss, though no operation wants it. It ends with the link.
+/// Restores the session after every loss, even if no operation needs it. It ends with the link.
 async fn keep(link: Weak<Inner>, mut news: watch::Receiver<()>) {
     while let Some(ending) = link.upgrade().map(|link| link.lock().tree.channels.ending()) {
         ending.await;
@@ -329,7 +339,7 @@ async fn keep(link: Weak<Inner>, mut news: watch::Receiver<()>) {
             let until = match link.step(For::Later, Instant::now()) {
                 Step::Takes(_) => break,
                 Step::Waits(until) => until,
-                // Until an operation tries again, or there are other credentials.
+                // Wait until an operation tries again, or there are other credentials.
                 Step::Fails(_) => None,
             };
             drop(link);
@@ -345,7 +355,7 @@ async fn keep(link: Weak<Inner>, mut news: watch::Receiver<()>) {
     }
 }
 
-/// A repair in the new session, which ends when this is dropped.
+/// A repair in the new session. It ends when this is dropped.
 pub(super) struct Repairing<'a> {
     link: &'a Link,
     repair: Repair,

@@ -1,9 +1,8 @@
 //! Listing a directory.
 //!
-//! Most directories are small: open, two queries and close travel as one compound, and the second
-//! query says that there is nothing more. A directory that does not end there is opened anew and
-//! listed through that open, a large buffer at a time. One that is watched stays open anyway, and is listed on
-//! through the same open.
+//! Most directories are small: open, two queries and close go as one compound, and the second query reports the end.
+//! A directory that does not end there is opened again and listed through that open, one large buffer at a time. A
+//! watched directory stays open anyway, and its listing continues through the same open.
 
 use super::Result;
 use super::directory::Directory;
@@ -23,9 +22,9 @@ use crate::wire::messages::lease::Wanted;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// Takes some 8,000 entries.
+/// The size of the buffer for a query, in bytes: about 8,000 entries.
 const BUFFER: u32 = 1 << 20;
-/// In the first compound.
+/// The number of queries in the first compound.
 const QUERIES: usize = 2;
 
 /// A listing in progress.
@@ -34,29 +33,29 @@ pub struct SmbListing {
     path: RemotePath,
     /// The directory itself.
     itself: Metadata,
-    /// Entries that came and were not taken yet.
+    /// Entries that were received and not returned yet, by answer.
     ready: VecDeque<Vec<DirEntry>>,
-    /// Where the rest comes from; `None` when there is no rest.
+    /// The open through which the rest is listed; `None` when there is no rest.
     directory: Option<Arc<Directory>>,
 }
 
-/// The compound that lists a directory if it is small.
+/// The compound that lists a small directory.
 pub(super) struct Whole;
 
 impl Whole {
-    /// CREATE and two queries; what comes after is the caller's to add.
+    /// CREATE and two queries. The caller adds what follows.
     pub(super) fn requests(tree: &Tree, path: &RemotePath, wanted: Wanted) -> Vec<Request> {
         let queries: [u32; QUERIES] = [buffer(tree), CREDIT_PAYLOAD.min(buffer(tree))];
         let queries = queries.map(|buffer| info::query_directory(RELATED_FILE, buffer, Scan::Continues));
         std::iter::once(open_request(path, wanted)).chain(queries).collect()
     }
 
-    /// The queries for all that is in a directory which is open and short: a credit each.
+    /// The queries for all entries of a short directory that is open. They cost one credit each.
     pub(super) fn again(directory: FileId) -> [Request; QUERIES] {
         [Scan::Restarts, Scan::Continues].map(|scan| info::query_directory(directory, CREDIT_PAYLOAD, scan))
     }
 
-    /// What was answered to them; `None` if it was not everything.
+    /// All entries, from the answers to [`Whole::again`]; `None` if the answers do not reach the end.
     pub(super) fn everything(task: Task<'_>, replies: &[Reply]) -> Result<Option<Vec<DirEntry>>> {
         let mut everything = Vec::new();
         for reply in replies {
@@ -70,6 +69,10 @@ impl Whole {
 }
 
 impl SmbListing {
+    /// Begins to list a directory.
+    ///
+    /// # Errors
+    /// Those of [`Names::list`](super::Names::list).
     pub(super) async fn begin(share: &SmbShare, path: &RemotePath) -> Result<SmbListing> {
         let task = Task { operation: "QUERY_DIRECTORY", path };
         let whole = |tree: &Tree| {
@@ -93,14 +96,14 @@ impl SmbListing {
         Ok(listing)
     }
 
-    /// What was answered to [`Whole::requests`], and goes on in `directory` if that was not everything.
+    /// The listing in the answers to [`Whole::requests`], which continues in `directory` if that was not everything.
     pub(super) fn from_whole(task: Task<'_>, replies: &[Reply], directory: Arc<Directory>) -> Result<SmbListing> {
         let mut listing = SmbListing::of(task, replies)?;
         listing.directory = (listing.ready.len() == QUERIES).then_some(directory);
         Ok(listing)
     }
 
-    /// What came with the first frame: less than [`QUERIES`] answers if that is everything.
+    /// The listing in the answers of the first frame. Fewer than [`QUERIES`] answers mean that it is complete.
     pub(super) fn of(task: Task<'_>, replies: &[Reply]) -> Result<SmbListing> {
         let created = task.created(replies)?;
         let itself = metadata(created.info, created.disk_id, 0);
@@ -118,12 +121,15 @@ impl SmbListing {
         self.itself
     }
 
-    /// Whether there are no more entries than these.
+    /// Whether the listing is complete with at most this many entries.
     pub(super) fn is_within(&self, most: usize) -> bool {
         self.directory.is_none() && self.ready.iter().map(Vec::len).sum::<usize>() <= most
     }
 
-    /// The next entries that came, or that come now; none at the end.
+    /// The next entries, received before or now; none at the end.
+    ///
+    /// # Errors
+    /// Those of [`Names::next_entries`](super::Names::next_entries).
     pub(super) async fn next(&mut self, share: &SmbShare) -> Result<Vec<DirEntry>> {
         loop {
             match self.ready.pop_front() {
@@ -139,7 +145,7 @@ impl SmbListing {
         }
     }
 
-    /// The next entries have come, or there are none.
+    /// The next entries have come, or there are no more.
     fn take(&mut self, entries: Option<Vec<DirEntry>>) {
         match entries {
             Some(entries) => self.ready.push_back(entries),
@@ -148,7 +154,10 @@ impl SmbListing {
     }
 }
 
-/// The next entries of a directory that is open; `None` if there are no more.
+/// The next entries of an open directory; `None` if there are no more.
+///
+/// # Errors
+/// The server's refusal; [`Cause::Disconnected`], [`Cause::TimedOut`], [`Cause::Malformed`].
 pub(super) async fn query(
     share: &SmbShare,
     task: Task<'_>,
@@ -176,11 +185,11 @@ fn buffer(tree: &Tree) -> u32 {
     BUFFER.min(tree.terms.max_transact).min(credits)
 }
 
-/// The entries of a response; `None` if it says that there are no more.
+/// The entries in a response; `None` if it reports the end.
 fn entries(task: Task<'_>, reply: Option<&Reply>) -> Result<Option<Vec<DirEntry>>> {
     const DOT: u16 = b'.' as u16;
     let reply = reply.ok_or_else(|| task.fail(Cause::Malformed("a reply is missing".into())))?;
-    // An empty directory without even "." and ".." is "no such file" on some servers.
+    // Some servers answer NO_SUCH_FILE for an empty directory without "." and "..".
     if matches!(reply.status(), NtStatus::NO_MORE_FILES | NtStatus::NO_SUCH_FILE) {
         return Ok(None);
     }
@@ -189,7 +198,7 @@ fn entries(task: Task<'_>, reply: Option<&Reply>) -> Result<Option<Vec<DirEntry>
     }
     let found = task.parsed(info::parse_entries(reply))?;
     if found.is_empty() {
-        // A listing that succeeds without an entry, again and again, would never end.
+        // A listing that keeps succeeding without an entry would never end.
         return Err(task.fail(Cause::Malformed("a listing response without an entry".into())));
     }
     let found = found.into_iter().filter(|entry| !matches!(entry.name[..], [DOT] | [DOT, DOT]));

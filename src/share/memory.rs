@@ -1,13 +1,16 @@
 //! A share in memory, for the tests of the rooms above.
 //!
-//! It behaves as a Windows server does where that differs from POSIX: an open file that is removed
-//! keeps its name until it is closed; read-only files are neither removed, replaced nor opened for
-//! writing; open files are not replaced; directories never are. Its clock goes on with each change.
+//! It behaves as a Windows server does where that differs from POSIX: a removed file that is open keeps its name
+//! until it is closed; read-only files are neither removed, replaced nor opened for writing; open files are not
+//! replaced; directories are never replaced. Its clock advances with each change.
 //!
-//! Tests give it faults ([`MemoryShare::fail`], [`MemoryShare::hold`]), count what was asked of it
-//! ([`MemoryShare::count`]), and change files behind the back of whoever uses it ([`MemoryShare::put`]).
-//! With [`Behaviour::leases`] it grants leases. What strangers do breaks them; `put` and its kin do it at
-//! once, as if the server had lost its patience, and `…_as_stranger` waits for the acknowledgement.
+//! Tests give it faults ([`MemoryShare::fail`], [`MemoryShare::hold`]), count its operations
+//! ([`MemoryShare::count`]), and change files as another client does ([`MemoryShare::put`]). With
+//! [`Behaviour::leases`] it grants leases, which the operations of other clients break. `put` and similar functions
+//! do not wait for the acknowledgement, as after the server's timeout; the functions `…_as_stranger` wait for it.
+//!
+//! `tree.rs` has the files, `tree/removal.rs` removing and renaming, `grants.rs` the leases at the server,
+//! `watches.rs` the watches, `tests.rs` what this share promises about leases.
 
 mod grants;
 mod tests;
@@ -35,29 +38,29 @@ pub(crate) use watches::MemoryWatch;
 pub(crate) struct Behaviour {
     pub ignores_case: bool,
     pub limits: IoLimits,
-    /// Entries in one answer to a listing.
+    /// The maximum number of entries in one answer to a listing.
     pub batch: usize,
     pub ids: Ids,
     /// CLOSE answers with metadata.
     pub close_answers: bool,
-    /// The most that the server copies at once, if it can copy.
+    /// The largest copy in one request, in bytes; `None` if the server cannot copy.
     pub copies: Option<u32>,
     /// Leases are granted.
     pub leases: bool,
-    /// What is opened can be read in the same round trip.
+    /// An open can return the first bytes of the file in the same round trip.
     pub reads_at_open: bool,
     /// Directories are watched.
     pub watches: bool,
-    /// READ answers end of file from here on, whatever the size.
+    /// READs report the end of the file from this offset on, whatever the size.
     pub reads_end_at: u64,
 }
 
-/// What the server does about file ids.
+/// How the server reports file ids.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Ids {
     Stable,
     None,
-    /// Another one with each answer.
+    /// A different one in each answer.
     Unstable,
 }
 
@@ -88,12 +91,12 @@ pub(crate) struct MemoryShare {
     log: Mutex<Vec<(&'static str, String)>>,
     /// The client's side of the leases.
     leases: Arc<Leases>,
-    /// A lease was acknowledged or closed: who waits for it looks again.
+    /// Notified when a lease was acknowledged or closed: operations that wait for it check again.
     given_back: Notify,
     has_session: AtomicBool,
 }
 
-/// The one session of the client.
+/// The client's only session.
 const SESSION: u64 = 1;
 
 /// An open file.
@@ -115,7 +118,7 @@ pub(crate) struct MemoryListing {
 #[derive(Debug)]
 struct Fault {
     operation: &'static str,
-    /// How many operations of this name pass before.
+    /// The number of operations of this name that pass before the fault takes effect.
     after: usize,
     effect: Effect,
 }
@@ -127,7 +130,7 @@ enum Effect {
     HoldAnswer(Arc<Gate>),
 }
 
-/// Holds one operation up.
+/// Holds up one operation.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     reached: Notify,
@@ -135,13 +138,13 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    /// Waits until the operation is there.
+    /// Waits until the operation has come.
     pub(crate) async fn reached(&self) {
         let reached = tokio::time::timeout(Duration::from_secs(60), self.reached.notified());
-        reached.await.expect("an operation that was to be held up never came");
+        reached.await.expect("the operation that was to be held up never came");
     }
 
-    /// Lets it go on.
+    /// Lets the operation continue.
     pub(crate) fn open(&self) {
         self.opened.notify_one();
     }
@@ -180,14 +183,14 @@ impl MemoryShare {
         self.fail(operation, nth, Cause::Status(status));
     }
 
-    /// The next operation of this name is held up before it is done.
+    /// The next operation of this name is held up before it is carried out.
     pub(crate) fn hold(&self, operation: &'static str) -> Arc<Gate> {
         let gate = Arc::<Gate>::default();
         self.add_fault(operation, 1, Effect::HoldRequest(Arc::clone(&gate)));
         gate
     }
 
-    /// The next operation of this name is done at once, and its answer is held up.
+    /// The next operation of this name is carried out at once, and its answer is held up.
     pub(crate) fn hold_answer(&self, operation: &'static str) -> Arc<Gate> {
         let gate = Arc::<Gate>::default();
         self.add_fault(operation, 1, Effect::HoldAnswer(Arc::clone(&gate)));
@@ -198,17 +201,17 @@ impl MemoryShare {
         self.faults.lock().push(Fault { operation, after: nth - 1, effect });
     }
 
-    /// How many operations of this name there were since [`MemoryShare::forget_log`].
+    /// The number of operations of this name since [`MemoryShare::forget_log`].
     pub(crate) fn count(&self, operation: &str) -> usize {
         self.log.lock().iter().filter(|(name, _)| *name == operation).count()
     }
 
-    /// How many operations there were.
+    /// The number of all operations since then.
     pub(crate) fn total(&self) -> usize {
         self.log.lock().len()
     }
 
-    /// What was asked, and about which path.
+    /// The operations since then, each with its path.
     pub(crate) fn log(&self) -> Vec<(&'static str, String)> {
         self.log.lock().clone()
     }
@@ -217,19 +220,19 @@ impl MemoryShare {
         self.log.lock().clear();
     }
 
-    /// Somebody else writes a file, which keeps its id if it was there.
+    /// Another client writes a file. A file that exists keeps its id.
     pub(crate) fn put(&self, path: &str, data: &[u8]) {
         self.change(|tree| tree.put(&RemotePath::parse(path), data));
     }
 
-    /// Somebody else writes a file that is there, as soon as nobody holds back what he has written to it.
+    /// Another client writes an existing file, as soon as no client holds back data that was written to it.
     pub(crate) async fn write_as_stranger(&self, path: &str, data: &[u8]) {
         let file = self.open_as_stranger(path).await;
         self.put(path, data);
         self.close_stranger(file);
     }
 
-    /// Somebody else opens a file that is there, for reading and writing.
+    /// Another client opens an existing file for reading and writing.
     pub(crate) async fn open_as_stranger(&self, path: &str) -> u64 {
         let path = RemotePath::parse(path);
         self.contend(&path, None).await;
@@ -237,25 +240,26 @@ impl MemoryShare {
         self.change(|tree| tree.open(&path, how)).unwrap().0
     }
 
-    /// Another client opens a file that is there, and lets no other open read, write, rename or delete it.
+    /// Another client opens an existing file without sharing anything: no other open may read, write, rename or
+    /// delete it.
     pub(crate) async fn open_alone_as_stranger(&self, path: &str) -> u64 {
         let file = self.open_as_stranger(path).await;
         self.change(|tree| tree.share_nothing(file));
         file
     }
 
-    /// He closes it.
+    /// The other client closes it.
     pub(crate) fn close_stranger(&self, file: u64) {
         self.change(|tree| tree.close(file)).unwrap();
     }
 
-    /// Somebody else removes a file.
+    /// Another client removes a file.
     pub(crate) async fn remove_as_stranger(&self, path: &str) {
         self.contend(&RemotePath::parse(path), None).await;
         self.take_away(path);
     }
 
-    /// Somebody else renames a file.
+    /// Another client renames a file.
     pub(crate) async fn rename_as_stranger(&self, from: &str, to: &str) {
         let (from, to) = (RemotePath::parse(from), RemotePath::parse(to));
         self.contend(&from, None).await;
@@ -267,7 +271,7 @@ impl MemoryShare {
         self.change(|tree| tree.add_name(&RemotePath::parse(from), &RemotePath::parse(to)));
     }
 
-    /// How many breaks the client has not acknowledged yet.
+    /// The number of breaks that this client has not acknowledged yet.
     pub(crate) fn unacknowledged(&self) -> usize {
         self.tree.lock().grants.unacknowledged()
     }
@@ -280,7 +284,7 @@ impl MemoryShare {
         self.given_back.notify_waiters();
     }
 
-    /// There is a session again; open files are opened again.
+    /// There is a session again. Open files are opened again.
     pub(crate) fn restore_session(&self) {
         self.has_session.store(true, Ordering::Release);
         self.leases.connected();
@@ -292,49 +296,49 @@ impl MemoryShare {
         self.restore_session();
     }
 
-    /// Somebody else makes a directory.
+    /// Another client creates a directory.
     pub(crate) fn put_directory(&self, path: &str) {
         self.tree.lock().create_directory(&RemotePath::parse(path)).unwrap();
     }
 
-    /// Somebody else gives a directory an entry with just this name.
+    /// Another client gives a directory an entry of exactly this name.
     pub(crate) fn put_name(&self, directory: &str, name: &[u16]) {
         let path = RemotePath::parse(directory);
         self.tree.lock().put_name(&path, name);
     }
 
-    /// Somebody else removes a file.
+    /// Another client removes a file, without waiting for an acknowledgement.
     pub(crate) fn take_away(&self, path: &str) {
         self.change(|tree| tree.remove(&RemotePath::parse(path), FileKind::File)).unwrap();
     }
 
-    /// Somebody else sets attributes.
+    /// Another client sets attributes.
     pub(crate) fn mark(&self, path: &str, attributes: u32) {
         self.tree.lock().mark(&RemotePath::parse(path), Attributes(attributes));
     }
 
-    /// What is on the server, if it is there.
+    /// The content of a file; `None` if there is none.
     pub(crate) fn data(&self, path: &str) -> Option<Vec<u8>> {
         self.tree.lock().data(&RemotePath::parse(path))
     }
 
-    /// What the server says of a path.
+    /// The metadata of a path; `None` if it names nothing.
     pub(crate) fn look(&self, path: &str) -> Option<Metadata> {
         self.tree.lock().stat(&RemotePath::parse(path)).ok()
     }
 
-    /// Names in a directory, in their order on the server.
+    /// The names in a directory, in the order of the server.
     pub(crate) fn names(&self, path: &str) -> Vec<String> {
         let entries = self.tree.lock().list(&RemotePath::parse(path)).unwrap();
         entries.iter().map(|entry| String::from_utf16_lossy(&entry.name)).collect()
     }
 
-    /// Files that are open.
+    /// The number of open files.
     pub(crate) fn open_files(&self) -> usize {
         self.tree.lock().open_files()
     }
 
-    /// Directories that are watched.
+    /// The number of watched directories.
     pub(crate) fn watches(&self) -> usize {
         self.tree.lock().watchers.count()
     }
@@ -363,7 +367,7 @@ impl MemoryShare {
         result
     }
 
-    /// Works on the server, and delivers the breaks that this leads to.
+    /// Works on the server, and delivers the breaks that this causes.
     fn change<R>(&self, work: impl FnOnce(&mut Tree) -> R) -> R {
         let mut tree = self.tree.lock();
         let result = work(&mut tree);
@@ -376,7 +380,7 @@ impl MemoryShare {
         result
     }
 
-    /// Waits until nobody with another key holds back what he has written to a file.
+    /// Waits until no client with another key holds back data that was written to the file.
     async fn contend(&self, path: &RemotePath, key: Option<LeaseKey>) {
         loop {
             let mut given_back = std::pin::pin!(self.given_back.notified());
@@ -388,7 +392,7 @@ impl MemoryShare {
         }
     }
 
-    /// The effect of the first fault that is due, which is then used up.
+    /// The effect of the first fault that is due. The fault is then used up.
     fn effect(&self, operation: &str) -> Option<Effect> {
         let mut faults = self.faults.lock();
         let mut due = None;

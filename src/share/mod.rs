@@ -1,8 +1,84 @@
 //! The remote share as typed operations.
 //!
-//! [`Share`] is what the rooms above see: paths and handles in, metadata and bytes out, an
-//! [`ShareError`] with its NTSTATUS otherwise. It knows no inode and no errno. Each operation is one
-//! round trip wherever the protocol allows.
+//! The rooms above see [`Share`]: paths and handles in, metadata and bytes out, or a [`ShareError`] with the server's
+//! NTSTATUS. This room knows no inode and no errno. Each operation is one round trip wherever the protocol allows.
+//!
+//! Actors: [`SmbShare`] has all operations of one mount. Its link owns the session and reconnects in the background.
+//! The lease table receives breaks and answers what may be cached. An [`SmbFile`] is one open and outlives its
+//! connection. A record per file, shared by all opens of it, survives the session.
+//!
+//! Invariant: after a lost session a change is reported as done only if the server's answer or the state of the share
+//! shows it, it is sent again only if that does no harm, and held-back data is not written over another client's data.
+//!
+//! What is decided where:
+//!
+//! The contract
+//!
+//! - `traits.rs`: the four traits of a share, and the errors of each operation.
+//! - `types.rs`: paths, times, attributes, leases, changes and limits: the plain values of the traits.
+//! - `refusal.rs`: which [`Refusal`] an NTSTATUS means.
+//! - `error.rs`: the error type, its causes and their sentences for the log.
+//! - `limits.rs`: which refusals mean a read-only share or a file that would be too long.
+//!
+//! Sending
+//!
+//! - `smb.rs`: how a compound is sent, and sent again on the next session; the access that an open requests.
+//! - `operations.rs`: the compound of each operation, in the files below it.
+//! - `task.rs`: operation and path of an error; which status of a reply fails an operation.
+//! - `gathering.rs`: which requests share a frame, and when it is sent.
+//! - `pieces.rs`: how a read is split into READs.
+//! - `auxiliary.rs`: when there is a second session, for requests that another client has to send.
+//!
+//! The session
+//!
+//! - `session.rs`: the state of the session, what may be done after a loss, and how long operations wait.
+//! - `backoff.rs`: the pause before the next attempt to connect.
+//! - `refusals.rs`: when refused credentials may be sent again.
+//! - `link.rs`: how the session is restored, whether the new one names the old one, and its lineage.
+//! - `attempts.rs`: how often one operation is sent again, and when that is unsafe.
+//!
+//! Open files
+//!
+//! - `opening.rs`: the compound of an open.
+//! - `creating.rs`: how a new file is opened if the answer to its creation was lost.
+//! - `file.rs`: the state of one open, and whether it may still be written after a conflict.
+//! - `by_key.rs`: opens under a lease key that request no caching.
+//! - `reopen.rs`: whether a file that is opened again may continue, and be written.
+//! - `identity.rs`: whether a file that is found by name is the one from before.
+//! - `readonly.rs`: how a read-only file is opened again for writing.
+//! - `places.rs`: the paths under which an open file may be after renames.
+//! - `records.rs`: which record a file has, and how long it is kept after the last close.
+//! - `record.rs`: whether another client changed a file while the session was lost.
+//! - `changing.rs`: whether a change of an open file is sent again.
+//! - `unflushed.rs`: which data is not flushed, and its checksums.
+//! - `read_back.rs`: whether the server still has the data that it acknowledged.
+//! - `copying.rs`: whether blocks are shared or chunks copied on the server.
+//! - `slices.rs`: how much of a copy one request carries.
+//! - `extents.rs`: which part of a copy can be done by sharing blocks.
+//!
+//! Changes without an answer
+//!
+//! - `replay.rs`: when a change is verified, sent again or given up.
+//! - `verify.rs`: whether it was made, from what the names mean now.
+//!
+//! Leases and events
+//!
+//! - `leases.rs`: what may be cached under a key, whatever the order of grants and breaks.
+//! - `breaks.rs`: how breaks reach that table; what an open requests in each dialect.
+//! - `events.rs`: the order of breaks, and of losses and returns of the session.
+//! - `closing_alone.rs`: whether another client can have a file open while its CLOSE is in flight.
+//! - `directory_leases.rs`: which parent key an open names, to keep the lease on its directory.
+//!
+//! Directories
+//!
+//! - `listing.rs`: how a directory is listed.
+//! - `watch.rs`: whether a lease or CHANGE_NOTIFY watches a directory, and what a second look means.
+//! - `directory.rs`: when the open of a listing and its watch is closed.
+//!
+//! Tests only
+//!
+//! - `memory.rs`: a share in memory, for the rooms above.
+//! - `model.rs`: the plain values of this room, for models of the rooms above.
 
 mod attempts;
 mod auxiliary;

@@ -1,5 +1,5 @@
-//! The plain values of this room for the model of a file's life ([`crate::vfs::file`]): what a client does between the
-//! server's messages and the file, without connections.
+//! The plain values of this room, public within the crate for the model of a file's life ([`crate::vfs::file`]): what
+//! a client does between the server's messages and the file, without connections.
 
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
 use super::record::{FileRecord, Judgement, Known, Loss, OwnChange, Sent};
@@ -17,7 +17,7 @@ pub(crate) struct Acknowledgement {
     pub kept: Caching,
 }
 
-/// A lease as the answer to a CREATE has it.
+/// A lease as the answer to a CREATE grants it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Given {
     pub key: LeaseKey,
@@ -88,7 +88,7 @@ impl Leases {
         self.0.waiting() > 0
     }
 
-    /// What is to be sent when a break was obeyed.
+    /// The acknowledgements to be sent after a break was carried out.
     pub(crate) fn obeyed(&mut self, broken: &Broken) -> Vec<Acknowledgement> {
         self.0.obeyed(broken);
         let kept = broken.kept();
@@ -108,14 +108,14 @@ impl Leases {
 #[derive(Debug)]
 pub(crate) struct Record(FileRecord);
 
-/// What a file's size and change time are.
+/// A file's size and change time at the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Found {
     pub size: u64,
     pub changed: FileTime,
 }
 
-/// A change by this client, and the mark of the FLUSH behind it.
+/// A change by this client, with the mark of the FLUSH behind it.
 #[derive(Clone, Debug)]
 pub(crate) enum Own {
     Write { offset: u64, data: Bytes, mark: Option<u64> },
@@ -123,7 +123,7 @@ pub(crate) enum Own {
     Attributes,
 }
 
-/// When a session ended, and its successor was there, by the server's clock.
+/// When a session ended and when its successor was made, by the server's clock.
 #[derive(Clone, Debug)]
 pub(crate) struct Between {
     pub lost: FileTime,
@@ -179,7 +179,7 @@ impl Record {
         self.0.under_way()
     }
 
-    /// Whether the file is unchanged by others; `None` if the data of the WRITEs under way has to be read.
+    /// Whether no other client changed the file; `None` if the data of the WRITEs in flight has to be read first.
     pub(crate) fn judge(&self, found: Found, between: &Between) -> Option<bool> {
         match self.0.judge(found.into(), &between.into()) {
             Judgement::Unchanged => Some(true),
@@ -208,7 +208,7 @@ impl Record {
         self.0.unflushed.begin_flush()
     }
 
-    /// The server has answered the FLUSH of this mark: what is to be read back before that counts.
+    /// The server has answered the FLUSH of this mark. Returns what has to be read back before the flush counts.
     pub(crate) fn flushed(&mut self, mark: u64) -> Option<Vec<Range<u64>>> {
         if !self.0.is_doubtful() {
             self.0.unflushed.flushed(mark);

@@ -1,4 +1,7 @@
-//! Opening a file: the compound that carries it, and the record that the file gets.
+//! Opening a file: the compound of the open, and the record that the file gets.
+//!
+//! One compound opens the file and, where requested, truncates it and reads its first bytes. Gathered CLOSE requests
+//! go with it where the open may create a file.
 
 use super::Result;
 use super::file::{Open, SmbFile};
@@ -24,7 +27,10 @@ const OPENED: u32 = 1;
 const CREATED: u32 = 2;
 
 impl SmbShare {
-    /// Opens a file, and reads as many of its first bytes, if any are wanted.
+    /// Opens a file, and reads up to `wanted` of its first bytes.
+    ///
+    /// # Errors
+    /// Those of [`Files::open`].
     pub(super) async fn open_with(
         &self,
         path: &RemotePath,
@@ -33,7 +39,8 @@ impl SmbShare {
     ) -> Result<(SmbFile, Metadata, CreateAction, Bytes)> {
         let task = Task { operation: "CREATE", path };
         let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
-        // To truncate, the size is set: overwriting would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
+        // To truncate, the size is set: a disposition that overwrites would also reset the file's attributes (MS-FSA
+        // 2.1.5.1.2.1).
         let announced = how.lease.map(|lease| self.leases.announce(lease));
         let requests_as = |tree: &Tree, how: OpenHow| {
             let parent = self.directory_leases.on_parent_of(path);
@@ -45,7 +52,8 @@ impl SmbShare {
         };
         let asked = std::time::Instant::now();
         let requests = |tree: &Tree| requests_as(tree, how);
-        // A new file breaks no lease, for whose end the CLOSEs would have to wait.
+        // An open that may create a file can carry the CLOSE requests along: a new file breaks no lease, for which
+        // they would wait.
         let (tree, mut replies) = match how.disposition {
             Disposition::Create => self.create_new(task, how, requests_as).await?,
             Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,
@@ -69,17 +77,17 @@ impl SmbShare {
         let data = data.and_then(|reply| io::parse_read(&reply, wanted).ok()).unwrap_or_default();
         let mut found = metadata(created.info, created.disk_id, 0);
         let action = match (created.action, truncates) {
-            // Also if it had to be opened once more for that.
+            // Also if the file had to be opened once more after a lost answer.
             _ if how.disposition == Disposition::Create => CreateAction::Created,
             (CREATED, _) => CreateAction::Created,
             (_, true) => CreateAction::Overwritten,
             _ => CreateAction::Opened,
         };
         if truncates && created.action == OPENED && created.info.size == 0 {
-            // Servers leave the time of the last write alone where the size stays as it is.
+            // Servers do not change the time of the last write if the size stays the same.
             let now = self.clock();
             let touch = Change { modified: Some(now), ..Change::default() };
-            // By path: a time that is set through a handle is the last one that its writes move.
+            // Set by path: a time that is set through a handle is not changed by later writes through it.
             match self.set(Target::Path(path), &touch).await {
                 Ok(()) => (found.modified, found.changed) = (now, now),
                 Err(error) => tracing::debug!(%error, "the time of an empty file that was truncated stays as it was"),
@@ -91,7 +99,7 @@ impl SmbShare {
         Ok((file, found, action, data))
     }
 
-    /// A file that was just opened, with its record. From here on the open is closed when it is dropped.
+    /// A file that was just opened, with its record. From here on dropping the file closes the open.
     async fn opened(
         &self,
         path: &RemotePath,
@@ -110,7 +118,7 @@ impl SmbShare {
         {
             let (key, deadline) = (file.key(), Instant::now() + self.request_timeout);
             self.judge((&record, key), &tree, (found, false), path, deadline).await;
-            // What this open will write is from after that.
+            // What this open will write is from after the conflict.
             file.conflicts = record.lock().conflicts();
         }
         record.reported(&tree, &created.info, asked);

@@ -1,19 +1,22 @@
-//! A read in as many READs as the server needs for it.
+//! One read as the READs that the server needs for it.
 //!
-//! A READ may carry less than it was asked for, and a server may answer with less than it could. Only an
-//! answer without a byte says that the file has ended (MS-SMB2 3.3.5.12: STATUS_END_OF_FILE).
+//! A READ may carry less than a read asks for, and a server may return less than it could. Only an answer without a
+//! byte means that the file has ended (MS-SMB2 3.3.5.12: STATUS_END_OF_FILE).
 
 use super::Result;
 use bytes::{Bytes, BytesMut};
 
-/// Reads `length` bytes, or what there is of them, in READs of at most `piece` bytes. `read` is told how
-/// many bytes are there already, and how many it may answer.
+/// Reads `length` bytes, or up to the end of the file, in READs of at most `piece` bytes. `read` gets the number of
+/// bytes read so far and the number that it may return.
+///
+/// # Errors
+/// The first error of `read`.
 pub(super) async fn gather<R>(length: u32, piece: u32, read: impl Fn(u32, u32) -> R) -> Result<Bytes>
 where
     R: Future<Output = Result<Bytes>>,
 {
     let first = read(0, length.min(piece)).await?;
-    // The usual case, in which nothing is copied.
+    // The usual case: nothing is copied.
     if first.is_empty() || first.len() >= length as usize {
         return Ok(first);
     }
@@ -39,7 +42,7 @@ mod tests {
 
     const FILE: &[u8] = b"0123456789";
 
-    /// Reads from a server that answers at most `most` bytes; what was asked of it.
+    /// Reads from a server that returns at most `most` bytes per READ. Returns the data and the READs.
     async fn read(length: u32, piece: u32, most: usize) -> (Bytes, Vec<(u32, u32)>) {
         let asked = Mutex::default();
         let answer = |there: u32, wanted: u32| {
@@ -53,7 +56,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_full_answer_is_all_there_is_to_it() {
+    async fn a_full_answer_needs_no_second_read() {
         assert_eq!(read(8, 100, 100).await, (Bytes::from("01234567"), vec![(0, 8)]));
     }
 
@@ -63,12 +66,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_answers_less_is_asked_for_the_rest() {
+    async fn a_server_that_returns_less_is_asked_for_the_rest() {
         assert_eq!(read(8, 100, 5).await, (Bytes::from("01234567"), vec![(0, 8), (5, 3)]));
     }
 
     #[tokio::test]
-    async fn the_end_of_the_file_is_where_nothing_comes() {
+    async fn an_answer_without_a_byte_is_the_end_of_the_file() {
         assert_eq!(read(20, 100, 100).await, (Bytes::from("0123456789"), vec![(0, 20), (10, 10)]));
         assert_eq!(read(20, 100, 0).await, (Bytes::new(), vec![(0, 20)]));
     }

@@ -1,29 +1,29 @@
-//! Under which paths open files are at the server: plain values without I/O.
+//! The paths under which open files are at the server: plain values without I/O.
 //!
-//! An open keeps the path that it has at the server, and is opened again by it when its session is lost. A rename by this
-//! client moves the opens of what is renamed, and of all files below it. Until a rename is answered a file may have either
-//! path; which of them is its own, the file's identity decides when it is opened again.
+//! An open keeps its path at the server and is opened again by it after a lost session. A rename by this client moves
+//! the opens of the renamed file or folder and of everything below it. Until a rename is answered a file may have
+//! either path; its identity decides which one when it is opened again.
 //!
-//! Invariant: a place is found by each path that it may have, unless what was there was replaced.
+//! Invariant: a place is found by each path that it may have, unless the file at that path was replaced.
 
 use super::types::RemotePath;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
-/// The most paths that one open may have: each rename that was not answered adds one.
+/// The maximum number of paths of one open. Each rename without an answer adds one.
 const MOST: usize = 4;
 
-/// Where one open is, and what is there.
+/// The paths of one open, and what is known about its file.
 #[derive(Debug)]
 pub(super) struct Place<T> {
     pub(super) about: T,
-    /// The most likely one first.
+    /// The most likely path first.
     paths: Mutex<Vec<RemotePath>>,
 }
 
 impl<T> Place<T> {
-    /// The paths that it may have, the most likely one first.
+    /// The paths that the open may have, the most likely one first.
     pub(super) fn paths(&self) -> Vec<RemotePath> {
         self.paths.lock().clone()
     }
@@ -51,13 +51,13 @@ impl<T> Places<T> {
         place
     }
 
-    /// The open that this path is most likely of: the last one that came there.
+    /// The open that most likely has this path: the last one that got it.
     pub(super) fn at(&self, path: &RemotePath) -> Option<Arc<Place<T>>> {
         let here = || self.0.get(path).into_iter().flatten().rev().filter_map(Weak::upgrade);
         here().find(|place| place.is_most_likely(path)).or_else(|| here().next())
     }
 
-    /// A rename is about to be sent: what is at or below `from` may be at or below `to` from now on.
+    /// A rename is about to be sent: opens at or below `from` may be at or below `to` from now on.
     pub(super) fn may_move(&mut self, from: &RemotePath, to: &RemotePath) {
         for (path, place) in self.below(from) {
             let Some(moved) = path.moved(from, to) else { continue };
@@ -74,7 +74,7 @@ impl<T> Places<T> {
         }
     }
 
-    /// A rename was done.
+    /// A rename was carried out.
     pub(super) fn moved(&mut self, from: &RemotePath, to: &RemotePath) {
         for (path, place) in self.below(from) {
             let Some(moved) = path.moved(from, to) else { continue };
@@ -91,8 +91,8 @@ impl<T> Places<T> {
         }
     }
 
-    /// What was at a path was replaced: the path leads to it no longer, also where it is open. Opened again by that path it turns
-    /// out to be another file.
+    /// The file at a path was replaced: the path no longer leads to its opens, even if they continue. An open that is
+    /// made again by that path finds another file.
     pub(super) fn replaced(&mut self, path: &RemotePath) {
         self.0.remove(path);
     }
@@ -105,7 +105,7 @@ impl<T> Places<T> {
         }
     }
 
-    /// Drops what is closed.
+    /// Removes closed opens.
     pub(super) fn sweep(&mut self) {
         self.0.retain(|_, places| {
             places.retain(|place| place.strong_count() > 0);
@@ -113,7 +113,7 @@ impl<T> Places<T> {
         });
     }
 
-    /// The number of paths that are known.
+    /// The number of known paths.
     pub(super) fn len(&self) -> usize {
         self.0.len()
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_replaced_is_not_found_by_its_path() {
+    fn a_replaced_file_is_not_found_by_its_path() {
         let [new, old] = ["new", "old"].map(RemotePath::parse);
         let mut places = Places::default();
         let replaced = places.opened(&old, 1);
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_moves_the_opens_of_the_file_and_of_all_below() {
+    fn a_rename_moves_the_opens_of_the_file_and_of_everything_below_it() {
         let mut places = Places::default();
         let file = places.opened(&path("a/log"), 1);
         let (deep, beside) = (places.opened(&path("a/b/c"), 2), places.opened(&path("a.b"), 3));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rename_without_an_answer_leaves_both_names_and_the_one_that_is_found_counts() {
+    fn a_rename_without_an_answer_leaves_both_names_until_one_is_found() {
         let mut places = Places::default();
         let file = places.opened(&path("a"), 1);
         places.may_move(&path("a"), &path("b"));
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn names_without_answers_are_bounded_and_the_likely_one_stays() {
+    fn names_from_unanswered_renames_are_bounded_and_the_likely_one_stays() {
         let mut places = Places::default();
         let file = places.opened(&path("a"), 1);
         (0..20).for_each(|number| places.may_move(&path("a"), &path(&format!("to/{number}"))));
@@ -208,17 +208,17 @@ mod tests {
     }
 
     #[test]
-    fn what_replaces_a_file_is_what_its_name_stands_for() {
+    fn the_name_of_a_replaced_file_leads_to_the_file_that_replaced_it() {
         let mut places = Places::default();
         let (_replaced, _moved) = (places.opened(&path("new"), 1), places.opened(&path("old"), 2));
         places.may_move(&path("old"), &path("new"));
-        assert_eq!(places.at(&path("new")).unwrap().about, 1, "not before it is known");
+        assert_eq!(places.at(&path("new")).unwrap().about, 1, "not before the answer");
         places.moved(&path("old"), &path("new"));
         assert_eq!(places.at(&path("new")).unwrap().about, 2);
     }
 
     #[test]
-    fn what_is_closed_is_forgotten() {
+    fn a_closed_file_is_no_longer_found() {
         let mut places = Places::default();
         drop(places.opened(&path("a"), 1));
         let kept = places.opened(&path("b"), 2);
@@ -228,9 +228,9 @@ mod tests {
     }
 
     proptest! {
-        /// Files that are renamed, each rename answered or not, against a tree of names.
+        /// Files that are renamed, with or without an answer, compared with a tree of names.
         #[test]
-        fn the_true_path_is_always_among_those_that_are_tried(
+        fn the_true_path_is_always_among_the_paths_that_are_tried(
             renames in prop::collection::vec((0..6usize, 0..6usize, any::<bool>(), any::<bool>()), 1..4),
         ) {
             let names = ["a", "a/x", "b", "b/x", "c", "c/x/y"].map(path);

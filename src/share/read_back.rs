@@ -1,4 +1,4 @@
-//! Whether the server has the data that it had answered for: read back and compared after a lost session.
+//! Whether the server still has data that it had acknowledged: after a lost session the data is read back and compared.
 
 use super::Result;
 use super::breaks::Holding;
@@ -23,11 +23,12 @@ use tokio::time::Instant;
 const LOOKS: usize = 3;
 
 impl SmbShare {
-    /// Compares what was answered and not flushed, in a session that was lost, with what the server has now: to be called
-    /// after a FLUSH of the mark.
+    /// Compares the data that was acknowledged and not flushed in a lost session with what the server has now. Called
+    /// after a FLUSH of this mark.
     ///
     /// # Errors
-    /// [`Cause::Lost`] if the server does not have all of it; what a READ answered.
+    /// [`Cause::Lost`] if the server does not have all of it, or does not let it be read; those of opening the file
+    /// again ([`SmbShare::live`]).
     pub(super) async fn verify_flushed(&self, file: &SmbFile, task: Task<'_>, mark: u64) -> Result<()> {
         let (ranges, is_unknown) = {
             let mut record = file.record.lock();
@@ -43,8 +44,8 @@ impl SmbShare {
         if is_there {
             return Ok(());
         }
-        tracing::error!(path = %file.path, "the server has lost data that it had taken before the connection was lost: \
-            fsync(2) answers EIO; what the file holds now has to be checked");
+        tracing::error!(path = %file.path, "the server lost data that it had acknowledged before the connection was lost: \
+            fsync(2) answers EIO; check the content of the file");
         Err(task.fail(Cause::Lost))
     }
 
@@ -76,7 +77,7 @@ impl SmbShare {
                 break;
             }
         }
-        // What may not be read cannot be called safe.
+        // Data that may not be read cannot be called safe.
         let Some(reader) = reader else { return Ok(false) };
         for range in ranges {
             if !self.range_agrees(file, &reader, range.clone()).await? {
@@ -86,8 +87,8 @@ impl SmbShare {
         Ok(true)
     }
 
-    /// Whether the server has what was written to a range. A WRITE that is answered between reading and comparing makes a
-    /// difference that the next look does not find.
+    /// Whether the server has what was written to a range. A WRITE that is acknowledged between reading and comparing
+    /// causes a difference, which the next look does not find.
     async fn range_agrees(
         &self,
         file: &SmbFile,
@@ -97,7 +98,7 @@ impl SmbShare {
         for _ in 0..LOOKS {
             let deadline = Instant::now() + self.request_timeout;
             let Some(data) = reader.read(range.clone(), self.limits.read, deadline).await? else { return Ok(false) };
-            // Nothing to compare is left where the file was cut here meanwhile.
+            // If the file was truncated here meanwhile, nothing is left to compare.
             if file.record.lock().unflushed.agrees(range.clone(), &data) != Some(false) {
                 return Ok(true);
             }
@@ -107,7 +108,7 @@ impl SmbShare {
 }
 
 impl SmbShare {
-    /// Opens a file for looking at its data. `None` if the server refuses, or has another file at this path.
+    /// Opens a file for reading its data. `None` if the server refuses, or has another file at this path.
     pub(super) async fn reader(
         &self,
         tree: &Arc<Tree>,
@@ -123,15 +124,15 @@ impl SmbShare {
     }
 }
 
-/// An open for looking at a file's data: that of the program may be for writing only.
+/// An open for reading a file's data. The program's own open may be for writing only.
 pub(super) struct Reader {
     open: Open,
     _holding: Option<Holding>,
 }
 
 impl Reader {
-    /// A range, or as much of it as there is before the end of the file; in READs of at most `most` bytes. `None` if the
-    /// server refuses one.
+    /// Reads a range up to the end of the file, in READs of at most `most` bytes. `None` if the server refuses one of
+    /// them.
     pub(super) async fn read(
         &self,
         range: Range<u64>,

@@ -1,10 +1,11 @@
 //! Files that have the read-only attribute and are open for writing: created with it, or given it later.
 //!
-//! Only the open that creates such a file may write it; once that is lost with its session, a server refuses another one. So
-//! the attribute is taken off until the file is open again, and the request that opens it puts the attribute on again.
+//! Only the open that creates such a file may write it. Once that open is lost with its session, the server refuses
+//! another one. So the attribute is taken off until the file is open again, and the request that opens it puts the
+//! attribute on again.
 //!
-//! Invariant: from before the attribute is taken off until the server says that it is on again, the file's record holds the
-//! attributes. If a session is lost in between, the next open puts them on.
+//! Invariant: from before the attribute is taken off until the server answers that it is on again, the file's record
+//! holds the attributes. If a session is lost in between, the next open puts them on.
 
 use super::file::{Open, SmbFile};
 use super::identity::Identity;
@@ -21,8 +22,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl SmbShare {
-    /// Opens a read-only file for writing once more, and judges it before its attributes change. `None` if the attribute is
-    /// not the reason why the server refuses, or may not be changed.
+    /// Opens a read-only file for writing again, and judges it before its attributes change. `None` if the attribute
+    /// is not the reason of the server's refusal, or may not be changed.
     pub(super) async fn open_read_only_file(
         &self,
         file: &SmbFile,

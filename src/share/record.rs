@@ -1,18 +1,22 @@
-//! What this client knows of a file at the server, and whether another client has changed it while the session was lost: a
-//! plain value without I/O.
+//! What this client knows of a file at the server, and whether another client changed the file while the session was
+//! lost: a plain value without I/O.
 //!
-//! A lease vouches for a file until the session is lost. What a program wrote before, and the server does not have, may go
-//! there afterwards only if nobody else has changed the file. The evidence is the file's size and change time when it is
-//! opened again, and the data of the WRITEs that were under way. A file is unchanged by others if
+//! A lease guarantees the state of a file until the session is lost. Data that a program wrote before, and that the
+//! server does not have, may be written afterwards only if no other client has changed the file. The evidence is the
+//! file's size and change time when it is opened again, and the data of the WRITEs that were in flight. A file is
+//! unchanged by others if
 //!
 //! - size and change time are as the server reported them last, or
-//! - this client's own changes explain both. The size can result from them. The change time is not later than the answer to
-//!   the last change, by the server's clock; or, if a change under way was done, than the loss; or it is the moment when the
-//!   server closed the file because the session was lost (Samba sets the time of the last write then). Or the data of every
-//!   WRITE under way is there, or what was there before, and the change time is of before the new session.
+//! - this client's own changes explain both. The size can result from them. The change time is not earlier than the
+//!   last reported one, unless this client sets times. And it is not later than the answer to the last change, by the
+//!   server's clock; or, if a change in flight was carried out, than the loss; or it is the moment when the server
+//!   closed the file because the session was lost (Samba sets the time of the last write then), or when Samba noted a
+//!   WRITE with its delay of two seconds. Or the data of every WRITE in flight is there, or what was there before,
+//!   and the change time is from before the new session.
 //!
-//! Anything else is a conflict, and so is a file that another client has open for writing by then ([`super::reopen`]).
-//! Invariant: a conflict counts for every open from before it ([`FileRecord::conflicts`]).
+//! Anything else is a conflict, and so is a file that another client has open for writing by that time
+//! ([`super::reopen`]).
+//! Invariant: a conflict counts for every open that is older than it ([`FileRecord::conflicts`]).
 
 use super::types::FileTime;
 use super::unflushed::{Checksums, PAGE, Unflushed};
@@ -21,18 +25,18 @@ use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
 use std::time::Instant;
 
-/// Clocks and timestamps of file systems are this inexact, in units of 100 ns: 100 ms.
+/// The inexactness of clocks and file system timestamps, in units of 100 ns: 100 ms.
 pub(super) const INEXACT: u64 = 1_000_000;
-/// smbd notes the time of the last write this long after the first WRITE that it has not noted (WRITE_TIME_UPDATE_USEC_DELAY in
-/// source3/include/smb.h), in units of 100 ns.
+/// smbd notes the time of the last write this long after the first WRITE that it has not noted
+/// (WRITE_TIME_UPDATE_USEC_DELAY in source3/include/smb.h), in units of 100 ns: 2 s.
 const DELAYED: u64 = 20_000_000;
-/// The most changes of the size that had no answer and are remembered.
+/// The maximum number of size changes without an answer that are remembered.
 const SIZES: usize = 16;
 
-/// What the server tells of a file.
+/// What the server reports about a file's version.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Known {
-    /// Bytes.
+    /// Size, in bytes.
     pub(super) size: u64,
     /// The change time, or the time of the last write where the server keeps no change time.
     pub(super) changed: FileTime,
@@ -43,47 +47,47 @@ pub(super) struct Known {
 pub(super) enum OwnChange {
     /// A WRITE.
     Write { offset: u64, data: Bytes },
-    /// A copy on the server, up to this offset.
+    /// A copy by the server, which ends at this offset.
     Copy { end: u64 },
-    /// A size.
+    /// A new size, in bytes.
     Resize(u64),
-    /// Times or attributes, or the name.
+    /// Times, attributes or the name.
     Attributes,
 }
 
-/// The data of a WRITE.
+/// The data of an acknowledged WRITE.
 #[derive(Debug)]
 pub(super) struct Sent {
     pub(super) sums: Checksums,
-    /// The FLUSH that follows in the same compound.
+    /// The mark of the FLUSH that follows in the same compound.
     pub(super) mark: Option<u64>,
 }
 
 /// When the server may have closed the opens of a lost session, by its own clock.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Loss {
-    /// When the connection was lost, where the server tells its clock.
+    /// When the connection was lost, where the server reports its clock.
     pub(super) lost: Option<FileTime>,
-    /// From before the new session began, which ended the old one, until it was there.
+    /// From before the new session began, which ended the old one, until it was made.
     pub(super) renewed: Option<RangeInclusive<FileTime>>,
 }
 
 impl Loss {
-    /// Whether a change time is of before the new session, as far as is known.
+    /// Whether a change time is from before the new session, as far as is known.
     fn is_before_renewal(&self, changed: FileTime) -> bool {
         let end = self.renewed.as_ref().map(|renewed| *renewed.end()).or(self.lost);
         end.is_none_or(|end| changed.0 <= end.0.saturating_add(INEXACT))
     }
 }
 
-/// What is found when a file is opened again.
+/// The verdict about a file that is opened again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Judgement {
-    /// Nobody else has changed it.
+    /// No other client has changed it.
     Unchanged,
-    /// Somebody else has.
+    /// Another client has changed it.
     Conflict,
-    /// The data of the WRITEs under way decides: [`FileRecord::under_way`], [`FileRecord::weigh`].
+    /// The data of the WRITEs in flight decides: see [`FileRecord::under_way`] and [`FileRecord::weigh`].
     ReadBack,
 }
 
@@ -95,34 +99,34 @@ pub(super) struct FileRecord {
     changed: Option<FileTime>,
     /// The change time that the server reported last.
     last_reported: FileTime,
-    /// This client may have set the times since then.
+    /// This client may have set times since then.
     has_set_times: bool,
-    /// The server's clock when it answered the last change by this client.
+    /// The server's clock at its answer to this client's last change.
     answered: Option<FileTime>,
-    /// The server's clock at the first WRITE whose time it may note with a delay.
+    /// The server's clock at the first WRITE whose time the server may note with a delay.
     delayed: Option<FileTime>,
     /// This client has changed the file in this session.
     has_changed: bool,
-    /// When the last change by this client was answered, or given up.
+    /// When this client's last change was answered or given up.
     last_change: Option<Instant>,
     under_way: BTreeMap<u64, OwnChange>,
     next: u64,
-    /// Where WRITEs end that were given up without an answer.
+    /// The end of the longest write or copy that was given up without an answer.
     given_up: u64,
-    /// Sizes that were set without an answer.
+    /// Sizes that were set and not answered.
     given_up_sizes: Vec<u64>,
-    /// Times, attributes or the name were changed without an answer.
+    /// Times, attributes or the name were changed, and the change was not answered.
     given_up_attributes: bool,
     conflicts: u64,
     pub(super) unflushed: Unflushed,
-    /// What is not flushed was answered in a session that was lost.
+    /// The unflushed data was acknowledged in a session that was lost.
     is_doubtful: bool,
-    /// The file was found shorter than answers had made it.
+    /// The file was found shorter than acknowledged changes had made it.
     is_short: bool,
 }
 
 impl FileRecord {
-    /// As the server tells it.
+    /// A file as the server reports it.
     pub(super) fn new(known: Known) -> FileRecord {
         FileRecord {
             size: known.size,
@@ -145,8 +149,8 @@ impl FileRecord {
         }
     }
 
-    /// The server tells how the file is, in the same session. It was asked at `asked`: what this client has changed since, it
-    /// may not know.
+    /// The server reports the file in the same session. It was asked at `asked`, so the report may not include what
+    /// this client has changed since.
     pub(super) fn reported(&mut self, known: Known, asked: Instant) {
         if self.under_way.is_empty() && self.last_change.is_none_or(|change| change < asked) {
             (self.size, self.changed, self.answered) = (known.size, Some(known.changed), None);
@@ -155,8 +159,8 @@ impl FileRecord {
         }
     }
 
-    /// The file is opened again, of which this client had closed all opens. What another client may have written meanwhile is
-    /// not asked for when it is flushed.
+    /// The file is opened again after this client had closed all its opens. If another client has written it
+    /// meanwhile, a later flush does not verify this client's earlier data.
     pub(super) fn resumed(&mut self, found: Known) {
         let latest = self.changed.max(self.answered).map_or(self.last_reported, |known| known.max(self.last_reported));
         if found.changed.0 > latest.0.saturating_add(INEXACT) {
@@ -165,7 +169,7 @@ impl FileRecord {
         }
     }
 
-    /// A change is about to be sent. Ends by [`FileRecord::answered`] or [`FileRecord::give_up`].
+    /// A change is about to be sent. It ends by [`FileRecord::answered`] or [`FileRecord::give_up`].
     pub(super) fn begin(&mut self, change: OwnChange) -> u64 {
         self.has_set_times |= matches!(change, OwnChange::Attributes);
         self.next += 1;
@@ -173,7 +177,7 @@ impl FileRecord {
         self.next
     }
 
-    /// The server has done a change; with its clock.
+    /// The server has carried out a change; `clock` is its clock.
     pub(super) fn answered(&mut self, number: u64, data: Option<Sent>, clock: Option<FileTime>, now: Instant) {
         let Some(change) = self.under_way.remove(&number) else { return };
         match change {
@@ -202,7 +206,7 @@ impl FileRecord {
         (self.has_changed, self.last_change) = (true, Some(now));
     }
 
-    /// Nobody waits for the answer to a change any more, or it was refused: it may have been done in part.
+    /// The answer to a change is no longer waited for, or the change was refused: it may have been carried out in part.
     pub(super) fn give_up(&mut self, number: u64, now: Instant) {
         match self.under_way.remove(&number) {
             Some(OwnChange::Write { offset, data }) => {
@@ -216,12 +220,13 @@ impl FileRecord {
         self.last_change = Some(now);
     }
 
-    /// How many conflicts there were: an open from before the last one must not write what it held.
+    /// The number of conflicts so far. Data that was held back through an open that is older than the last conflict
+    /// must not be written.
     pub(super) fn conflicts(&self) -> u64 {
         self.conflicts
     }
 
-    /// The WRITEs that are under way, by their numbers.
+    /// The WRITEs in flight, by number.
     pub(super) fn under_way(&self) -> Vec<(u64, Range<u64>)> {
         let range = |change: &OwnChange| match change {
             OwnChange::Write { offset, data } => Some(*offset..offset.saturating_add(data.len() as u64)),
@@ -230,7 +235,7 @@ impl FileRecord {
         self.under_way.iter().filter_map(|(number, change)| Some((*number, range(change)?))).collect()
     }
 
-    /// The file was opened again in a new session.
+    /// The verdict about the file, which was opened again in a new session.
     pub(super) fn judge(&self, found: Known, loss: &Loss) -> Judgement {
         if self.changed == Some(found.changed) && self.size == found.size {
             Judgement::Unchanged
@@ -245,8 +250,8 @@ impl FileRecord {
         }
     }
 
-    /// The same, with the data of WRITEs that were under way: what the pages hold that each goes to, and no more than up to
-    /// the file's end. A range that could not be read is left out.
+    /// The verdict with the data of the WRITEs in flight. `read` has, for each of them, the content of the pages that
+    /// it writes to, up to the end of the file at most. A range that could not be read is left out.
     pub(super) fn weigh(&self, found: Known, read: &[(u64, Bytes)], loss: &Loss) -> Judgement {
         let mut evidence = Evidence::default();
         for (number, there) in read {
@@ -276,7 +281,7 @@ impl FileRecord {
             let found = &there[from..((stop - origin) as usize).min(there.len())];
             let page = &there[((at / PAGE * PAGE - origin) as usize).min(there.len())..];
             if found.is_empty() {
-                // The file ends before.
+                // The file ends before this page.
             } else if found == &mine[..found.len()] {
                 evidence.arrived = true;
             } else if at >= self.size && found.iter().all(|byte| *byte == 0) {
@@ -284,7 +289,7 @@ impl FileRecord {
             } else {
                 match self.unflushed.page_agrees(at / PAGE, page) {
                     Some(true) => {}
-                    // Neither what was sent nor what was there before.
+                    // Neither the data that was sent nor the data from before.
                     Some(false) if !self.is_shared(number, at / PAGE) => evidence.foreign = true,
                     _ => evidence.unknown = true,
                 }
@@ -293,15 +298,15 @@ impl FileRecord {
         }
     }
 
-    /// Whether another WRITE under way goes to the same page.
+    /// Whether another WRITE in flight writes to the same page.
     fn is_shared(&self, number: u64, page: u64) -> bool {
         let touches = |range: &Range<u64>| range.start < (page + 1) * PAGE && page * PAGE < range.end;
         self.under_way().iter().any(|(other, range)| *other != number && touches(range))
     }
 
-    /// The verdict: from now on the file is as it was found.
+    /// Applies the verdict: from now on the file is as it was found.
     pub(super) fn adopt(&mut self, found: Known, judgement: Judgement) {
-        // A size that was set without an answer may have cut what was written before.
+        // A size that was set without an answer may have cut off what was written before.
         let resized = self.under_way.values().filter_map(|change| match change {
             OwnChange::Resize(size) => Some(*size),
             _ => None,
@@ -322,23 +327,24 @@ impl FileRecord {
         self.given_up_attributes = false;
     }
 
-    /// What is not flushed was answered in a session that was lost.
+    /// The unflushed data was acknowledged in a session that was lost.
     pub(super) fn is_doubtful(&self) -> bool {
         self.is_doubtful
     }
 
-    /// Bytes that the server had answered for are not there.
+    /// Bytes that the server had acknowledged are missing.
     pub(super) fn is_short(&self) -> bool {
         self.is_doubtful && self.is_short
     }
 
-    /// What was doubtful was looked at: it is flushed, or lost, and one program call answers so.
+    /// The doubtful data was verified: it is flushed, or lost and reported by one call.
     pub(super) fn resolve(&mut self, mark: u64) {
         self.unflushed.flushed(mark);
         (self.is_doubtful, self.is_short) = (false, false);
     }
 
-    /// Whether own changes can have made the file this long. A server that is killed may have done a part of a WRITE.
+    /// Whether own changes can have given the file this size. A server that was killed may have carried out a part of
+    /// a WRITE.
     fn can_have(&self, size: u64) -> bool {
         let (mut shortest, mut longest) = (self.size, self.size.max(self.given_up));
         for change in self.under_way.values() {
@@ -352,20 +358,20 @@ impl FileRecord {
         (shortest..=longest).contains(&size) || self.given_up_sizes.contains(&size)
     }
 
-    /// Whether own changes, or the end of the session they were made in, explain this change time. A WRITE under way may be
-    /// known to have arrived.
+    /// Whether own changes, or the end of the session in which they were made, explain this change time. `arrived`: a
+    /// WRITE in flight is known to have arrived.
     fn is_own_time(&self, changed: FileTime, arrived: bool, loss: &Loss) -> bool {
         if self.changed == Some(changed) {
             return true;
         }
-        // Some servers tell the time of the last write as the change time: another client can set that back, and an own WRITE
-        // does not.
+        // Some servers report the time of the last write as the change time. Another client can set that time back,
+        // which an own WRITE does not do.
         let touches = |change: &OwnChange| matches!(change, OwnChange::Attributes);
         let is_touched = arrived || self.given_up_attributes || self.under_way.values().any(touches);
         if !(self.has_changed || is_touched) || (changed < self.last_reported && !self.has_set_times) {
             return false;
         }
-        // A server that does not tell its clock leaves nothing but sizes and data.
+        // Without the server's clock only sizes and data are evidence.
         let Some(lost) = loss.lost else { return true };
         let around = |from: FileTime, until: FileTime| {
             (from.0.saturating_sub(INEXACT / 2)..=until.0.saturating_add(INEXACT)).contains(&changed.0)
@@ -380,14 +386,14 @@ impl FileRecord {
     }
 }
 
-/// What the data of WRITEs that were under way tells.
+/// What the data of the WRITEs in flight shows.
 #[derive(Default)]
 struct Evidence {
-    /// One of them is there.
+    /// One of them has arrived.
     arrived: bool,
-    /// There is data that is neither of them nor from before.
+    /// There is data that is neither one of them nor from before.
     foreign: bool,
-    /// There is data that may be from before: nothing is known of that.
+    /// There is data whose origin is not known: it may be from before.
     unknown: bool,
 }
 

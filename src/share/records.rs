@@ -1,4 +1,7 @@
-//! The records of all files that are open, each found by the file's identity: all opens of a file share one.
+//! The records of all open files, found by the file's identity. All opens of a file share one record.
+//!
+//! Records of closed files with unflushed data are kept for a while, because a program may open the file again to
+//! flush it. Invariant: a record is judged once per session, before anything is written in it ([`super::reopen`]).
 
 use super::identity::{Birth, Identity};
 use super::places::{self, Places};
@@ -13,31 +16,31 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
-/// The number of records at which those of closed files are swept out first.
+/// The table is first cleaned of closed files at this number of entries.
 const SMALLEST_SWEEP: usize = 256;
 
-/// The most files that are closed and have unflushed data, of which the checksums are kept; and the most groups of checksums
-/// of all of them, which take 5 MiB.
+/// The maximum number of closed files with unflushed data whose checksums are kept, and the maximum number of groups
+/// of checksums of all of them together (5 MiB).
 const MOST_CLOSED: usize = 256;
 const MOST_GROUPS: usize = 32 * 1024;
 
-/// The record of a file, with the session that it is of.
+/// The record of a file, with the session in which it is valid.
 #[derive(Debug)]
 pub(super) struct Record {
     pub(super) identity: Identity,
     state: Mutex<FileRecord>,
-    /// Where what is known was learnt.
+    /// The tree in which the current knowledge was obtained.
     tree: Mutex<Arc<Tree>>,
     /// The file's time of creation was seen to be earlier than its other times.
     keeps_birth: AtomicBool,
-    /// The file's attributes while the read-only one is taken off, so that it can be opened again for writing.
+    /// The file's attributes while the read-only attribute is off, so that the file can be opened again for writing.
     readonly: Mutex<Option<Attributes>>,
-    /// One open of the file is made again at a time, and the first one judges.
+    /// One open of the file is made again at a time; the first one judges the file.
     pub(super) turn: Semaphore,
 }
 
 impl Record {
-    /// Of a file that was just opened in this tree.
+    /// A record of a file that was just opened in this tree.
     pub(super) fn new(identity: Identity, tree: Arc<Tree>, known: Known) -> Record {
         Record {
             identity,
@@ -53,13 +56,13 @@ impl Record {
         self.state.lock()
     }
 
-    /// Whether what is known is of a session before this one, which lives.
+    /// Whether the record is from a session that has ended, and this tree's session is a live one after it.
     pub(super) fn is_older_than(&self, tree: &Arc<Tree>) -> bool {
         let own = self.tree.lock();
         !Arc::ptr_eq(&own, tree) && own.channels.ended().is_some() && tree.channels.ended().is_none()
     }
 
-    /// The end of the session that the record is of, and the beginning of this one, by the clock of each.
+    /// The end of the record's session and the beginning of this one, each by the clock of its session.
     pub(super) fn loss(&self, tree: &Tree) -> Loss {
         let own = self.tree.lock();
         let lost = own.channels.ended_at().and_then(|at| own.terms.clock.at(at)).map(FileTime);
@@ -68,27 +71,27 @@ impl Record {
         Loss { lost, renewed }
     }
 
-    /// What the file's time of creation tells in this session.
+    /// What the file's time of creation says about its identity in this session.
     pub(super) fn birth(&self, tree: &Tree) -> Birth {
         Birth { is_kept: self.keeps_birth.load(Ordering::Relaxed), lost: self.loss(tree).lost }
     }
 
-    /// The attributes that are to be put on again, once the file is open for writing.
+    /// The attributes that have to be restored once the file is open for writing.
     pub(super) fn readonly(&self) -> Option<Attributes> {
         *self.readonly.lock()
     }
 
-    /// The read-only attribute is about to be taken off a file with these attributes, or (`None`) is on again.
+    /// The read-only attribute is about to be taken off a file with these attributes; `None`: it is on again.
     pub(super) fn set_readonly(&self, attributes: Option<Attributes>) {
         *self.readonly.lock() = attributes;
     }
 
-    /// From now on the record is of this session.
+    /// From now on the record is valid in this session.
     pub(super) fn move_to(&self, tree: &Arc<Tree>) {
         *self.tree.lock() = Arc::clone(tree);
     }
 
-    /// The server reports how the file is, in this session; it was asked at `asked`.
+    /// The server reports the file in this session. It was asked at `asked`.
     pub(super) fn reported(&self, tree: &Arc<Tree>, info: &FileInfo, asked: Instant) {
         if is_born_before_all(info) {
             self.keeps_birth.store(true, Ordering::Relaxed);
@@ -105,7 +108,7 @@ impl Record {
     }
 }
 
-/// A change under way. Dropped without [`UnderWay::answered`], it may have been done or not.
+/// A change in flight. Dropped without [`UnderWay::answered`], it may or may not have been carried out.
 #[derive(Debug)]
 pub(super) struct UnderWay {
     record: Arc<Record>,
@@ -114,7 +117,7 @@ pub(super) struct UnderWay {
 }
 
 impl UnderWay {
-    /// The server has done it.
+    /// The server has carried out the change.
     pub(super) fn answered(mut self, tree: &Tree, data: Option<Sent>) {
         self.is_open = false;
         let clock = tree.terms.clock.now().map(FileTime);
@@ -130,22 +133,22 @@ impl Drop for UnderWay {
     }
 }
 
-/// Whether a file's time of creation is none of its other times.
+/// Whether a file's time of creation is earlier than all its other times.
 fn is_born_before_all(info: &FileInfo) -> bool {
     let others = [info.accessed, info.modified, info.changed].into_iter().filter(|time| *time != 0);
     info.created != 0 && others.min().is_some_and(|earliest| info.created < earliest)
 }
 
-/// What the server's answer says of a file's version.
+/// The file's version in the server's answer.
 pub(super) fn known(info: &FileInfo) -> Known {
     let changed = if info.changed == 0 { info.modified } else { info.changed };
     Known { size: info.size, changed: FileTime(changed) }
 }
 
-/// Where a file that is open is at the server.
+/// The path of an open at the server, with the file's record.
 pub(super) type Place = places::Place<Arc<Record>>;
 
-/// All of them.
+/// The records and places of all open files.
 #[derive(Debug, Default)]
 pub(super) struct Records(Mutex<Tables>);
 
@@ -153,14 +156,15 @@ pub(super) struct Records(Mutex<Tables>);
 struct Tables {
     by_identity: HashMap<Identity, Weak<Record>>,
     places: Places<Arc<Record>>,
-    /// Closed files with unflushed data, and how many groups of checksums each has. The first one was closed first.
+    /// Closed files with unflushed data, with the number of groups of checksums of each. The first one was closed
+    /// first.
     closed: VecDeque<(usize, Arc<Record>)>,
     sweep_at: usize,
 }
 
 impl Records {
-    /// The place of a file that was opened by this path, with the file's record: the one that there is, or a new one. Where
-    /// the server has no ids a file is known by its path only.
+    /// The place of a file that was opened by this path, with the file's existing record or a new one. Where the
+    /// server has no file ids, a file is known by its path only.
     pub(super) fn opened(
         &self,
         identity: Identity,
@@ -189,7 +193,7 @@ impl Records {
         place
     }
 
-    /// A file was closed. A program may open it again to have it flushed: what is to be verified then is kept for a while.
+    /// A file was closed. A program may open it again to flush it, so its checksums are kept for a while.
     pub(super) fn closed(&self, record: &Arc<Record>) {
         let groups = record.lock().unflushed.groups();
         let mut tables = self.0.lock();
@@ -204,10 +208,11 @@ impl Records {
         }
     }
 
-    /// A rename is about to be sent. It ends by [`Renaming::done`], or may have been done.
+    /// A rename is about to be sent. It ends by [`Renaming::done`]; without that it may or may not have been carried
+    /// out.
     pub(super) fn renaming<'a>(&'a self, from: &'a RemotePath, to: &'a RemotePath) -> Renaming<'a> {
         self.0.lock().places.may_move(from, to);
-        // A name counts as a change of the file, and moves its change time.
+        // A rename counts as a change of the file: it moves the change time.
         let under_way = self.at(from).map(|record| record.begin(OwnChange::Attributes));
         Renaming { records: self, from, to, under_way }
     }
@@ -217,13 +222,13 @@ impl Records {
         self.0.lock().places.found(place, path);
     }
 
-    /// The record of the file that is open at this path, and is about to be changed by it.
+    /// The record of the file that is open at this path.
     pub(super) fn at(&self, path: &RemotePath) -> Option<Arc<Record>> {
         self.0.lock().places.at(path).map(|place| Arc::clone(&place.about))
     }
 }
 
-/// A rename under way.
+/// A rename in flight.
 #[derive(Debug)]
 pub(super) struct Renaming<'a> {
     records: &'a Records,
@@ -233,7 +238,7 @@ pub(super) struct Renaming<'a> {
 }
 
 impl Renaming<'_> {
-    /// The server has done it.
+    /// The server has carried out the rename.
     pub(super) fn done(self, tree: &Tree) {
         {
             let places = &mut self.records.0.lock().places;
@@ -247,7 +252,7 @@ impl Renaming<'_> {
 }
 
 impl Tables {
-    /// Whether the file was among those that are closed.
+    /// Removes the file from the closed ones. Returns whether it was among them.
     fn forget_closed(&mut self, record: &Arc<Record>) -> bool {
         let index = self.closed.iter().position(|(_, other)| Arc::ptr_eq(other, record));
         index.and_then(|index| self.closed.remove(index)).is_some()

@@ -1,7 +1,7 @@
 //! What a server's refusal means: one table from NTSTATUS to [`Refusal`].
 //!
-//! The rooms above this one decide by [`Refusal`] and name no NTSTATUS; the status itself stays in the error, for the log.
-//! Every status that has a name in [`NtStatus::NAMED`] has a row, and a test holds the table to that.
+//! The rooms above decide by [`Refusal`] and name no NTSTATUS. The status itself stays in the error, for the log.
+//! Every status in [`NtStatus::NAMED`] has exactly one row; a test checks that.
 
 use crate::wire::NtStatus;
 
@@ -10,39 +10,39 @@ use crate::wire::NtStatus;
 pub enum Refusal {
     /// Nothing has the name, or a folder of its path is missing.
     Absent,
-    /// The name is taken.
+    /// The name exists.
     Exists,
-    /// The name's file is being deleted, and is still open at a client.
+    /// The file of this name is deleted and still open at a client.
     DeletePending,
-    /// Another open, of any client, does not share the file in the wanted way.
+    /// Another open, of any client, does not share the file in the requested way.
     Busy,
-    /// The access control list, the share, or an open of the same server process forbids it.
+    /// The access control list, the share, or an open in the same server process forbids it.
     Denied,
-    /// The read-only attribute of the file forbids to delete it.
+    /// The file's read-only attribute forbids its deletion.
     ReadOnly,
     /// The medium or the share is write-protected.
     WriteProtected,
-    /// A privilege is missing that no access right makes up for.
+    /// A privilege is missing that no access right replaces.
     NotPermitted,
     /// The user may not sign in, or the sign-in has expired.
     NotSignedIn,
     /// The directory is not empty.
     NotEmpty,
-    /// It is a directory.
+    /// The target is a directory.
     IsDirectory,
-    /// It, or a part of its path, is not a directory.
+    /// The target, or a part of its path, is not a directory.
     NotDirectory,
-    /// The server does not take the name.
+    /// The server does not accept the name.
     NameInvalid,
     /// The name or path is too long.
     NameTooLong,
     /// The path leads through a symbolic link or another reparse point.
     ReparsePoint,
-    /// It is no reparse point.
+    /// The file is no reparse point.
     NotReparsePoint,
-    /// Both names are on different volumes.
+    /// The two names are on different volumes.
     OtherVolume,
-    /// The file has as many names as it may have.
+    /// The file has the maximum number of names.
     TooManyLinks,
     /// The volume is full.
     NoSpace,
@@ -52,7 +52,7 @@ pub enum Refusal {
     FileTooLarge,
     /// The extended attributes are too large.
     AttributesTooLarge,
-    /// There is no extended attribute, or no data there.
+    /// The file has no extended attribute, or no data at this offset.
     NoData,
     /// The server has no room for one more open of this client.
     TooManyOpen,
@@ -62,17 +62,17 @@ pub enum Refusal {
     TooManySessions,
     /// A byte-range lock of another open forbids the access.
     Locked,
-    /// A byte-range lock cannot be had now.
+    /// A byte-range lock cannot be granted now.
     LockNotGranted,
     /// The range to be unlocked is not locked.
     NotLocked,
     /// The server cannot do this.
     Unsupported,
-    /// The server does not take an argument, or not with this file.
+    /// The server does not accept an argument, or not with this file.
     InvalidArgument,
     /// The server does not know the open.
     OpenGone,
-    /// The server itself waited too long.
+    /// A wait inside the server timed out.
     TimedOut,
     /// The share or the session is gone.
     Disconnected,
@@ -86,17 +86,17 @@ pub enum Refusal {
     ServerBusy,
     /// A pipe has no reader.
     PipeGone,
-    /// The status is no refusal: as one it breaks the protocol.
+    /// The status is no refusal. As the answer to a failed operation it breaks the protocol.
     NoRefusal,
-    /// Trouble without a better word, or a status without a name here.
+    /// A failure without a more specific meaning, or a status that has no row.
     Failed,
 }
 
 impl Refusal {
-    /// What this status means as the answer to this operation.
+    /// The meaning of this status as the answer to this operation.
     pub(super) fn of(operation: &str, status: NtStatus) -> Refusal {
         match status {
-            // The answer of smbd, and of Windows, to one open more than it has room for.
+            // smbd and Windows answer this to an open beyond the maximum number of opens.
             NtStatus::INSUFFICIENT_RESOURCES | NtStatus::INSUFF_SERVER_RESOURCES if opens_a_file(operation) => {
                 Refusal::TooManyOpen
             }
@@ -105,17 +105,18 @@ impl Refusal {
     }
 }
 
-/// Whether an operation begins with an open at the server.
+/// Whether an operation of this name begins with an open at the server. SET_INFO and QUERY_INFO, which may work on an
+/// open file, count as operations without one.
 fn opens_a_file(operation: &str) -> bool {
     matches!(operation, "CREATE" | "DELETE" | "RENAME" | "REPLACE" | "QUERY_DIRECTORY")
 }
 
-/// The table itself; `None` for a status that has no row.
+/// Looks the status up; `None` if it has no row.
 fn known(status: NtStatus) -> Option<Refusal> {
     of_name(status).or_else(|| of_access(status)).or_else(|| of_resources(status)).or_else(|| of_trouble(status))
 }
 
-/// What names mean, and what they may be.
+/// What names stand for, and which names are allowed.
 fn of_name(status: NtStatus) -> Option<Refusal> {
     Some(match status {
         NtStatus::NO_SUCH_FILE
@@ -143,7 +144,7 @@ fn of_name(status: NtStatus) -> Option<Refusal> {
     })
 }
 
-/// What may be done, and by whom.
+/// Access rights, sharing, byte-range locks and sign-in.
 fn of_access(status: NtStatus) -> Option<Refusal> {
     Some(match status {
         NtStatus::ACCESS_DENIED => Refusal::Denied,
@@ -193,7 +194,7 @@ fn of_access(status: NtStatus) -> Option<Refusal> {
     })
 }
 
-/// What there is no room for, and what the server cannot do.
+/// Missing space, memory and other resources, and requests that the server does not support.
 fn of_resources(status: NtStatus) -> Option<Refusal> {
     Some(match status {
         NtStatus::DISK_FULL => Refusal::NoSpace,
@@ -214,7 +215,7 @@ fn of_resources(status: NtStatus) -> Option<Refusal> {
     })
 }
 
-/// The way to the server, and trouble of its own.
+/// The connection, the open, and failures of the server itself.
 fn of_trouble(status: NtStatus) -> Option<Refusal> {
     Some(match status {
         NtStatus::INVALID_HANDLE | NtStatus::FILE_CLOSED => Refusal::OpenGone,

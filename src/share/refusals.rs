@@ -1,33 +1,34 @@
 //! Which sign-ins were refused, and when the next one may be tried: a plain value.
 //!
-//! Invariant: within [`WINDOW`] a password is refused [`TRIES`] times at the most, those by further connections
-//! included, however many operations wait. Servers count such tries and lock the account.
+//! Invariant: within [`WINDOW`] a password is refused at most [`TRIES`] times, refusals of further connections
+//! included, however many operations wait. Servers count refused passwords and lock the account.
 
 use crate::wire::Refusal;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How often a password may be refused within [`WINDOW`]: twice, since one refusal can be a domain controller that has
-/// not heard of a new password yet. The usual limits are three to ten within half an hour.
+/// How often a password may be refused within [`WINDOW`]. Twice, because the first refusal can come from a domain
+/// controller that does not know a new password yet. Servers usually lock an account after three to ten refusals.
 const TRIES: usize = 2;
+/// How long a refused password counts: servers usually count within half an hour.
 const WINDOW: Duration = Duration::from_secs(30 * 60);
-/// The pause between those tries, and between the tries of an account that is disabled, expired or locked.
+/// The pause between these attempts, and between attempts with an account that is disabled, expired or locked.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The refused sign-ins that still count.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
-    /// When the password was refused, oldest first.
+    /// The times of refused passwords, oldest first.
     passwords: VecDeque<Instant>,
     /// No sign-in before this time.
     sign_in: Option<Instant>,
-    /// No sign-in of further connections before this time. The session itself had been let in.
+    /// No sign-in of further connections before this time. The session itself was accepted.
     binding: Option<Instant>,
 }
 
 impl Refusals {
-    /// Until when no sign-in may be tried, if one was refused.
+    /// Until when no sign-in may be tried; `None` if one may be tried now.
     pub(super) fn refused_until(&self, now: Instant) -> Option<Instant> {
         self.sign_in.filter(|until| *until > now)
     }
@@ -37,7 +38,7 @@ impl Refusals {
         self.binding.is_none_or(|until| until <= now)
     }
 
-    /// Whether a sign-in was refused after the last one that was not.
+    /// Whether the last sign-in was refused.
     pub(super) fn has_refused(&self) -> bool {
         self.sign_in.is_some()
     }
@@ -67,12 +68,12 @@ impl Refusals {
         self.sign_in = None;
     }
 
-    /// Other credentials, or a user who wants them tried: nothing counts any more.
+    /// There are other credentials, or the user wants the old ones tried again: no earlier refusal counts.
     pub(super) fn forget(&mut self) {
         *self = Refusals::default();
     }
 
-    /// Counts a refused password; when the next one may be tried, if there were too many.
+    /// Counts a refused password. Returns when the next one may be tried, if [`TRIES`] are used up.
     fn password_refused(&mut self, now: Instant) -> Option<Instant> {
         self.passwords.push_back(now);
         while self.passwords.len() > TRIES {
@@ -91,7 +92,7 @@ mod tests {
         Duration::from_secs(60 * minutes)
     }
 
-    /// How many of the sign-ins that operations want, one a second for so long, are made, and when.
+    /// An operation wants a sign-in every second for this time: the seconds at which one is made.
     fn tried(refusals: &mut Refusals, start: Instant, time: Duration, refusal: Refusal) -> Vec<u64> {
         let seconds = 0..time.as_secs();
         let tried = seconds.filter(|second| {
@@ -106,20 +107,20 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_password_is_tried_twice_in_half_an_hour_whatever_the_time_since() {
+    fn a_wrong_password_is_tried_twice_in_any_half_hour() {
         let tried = tried(&mut Refusals::default(), Instant::now(), minutes(10 * 60), Refusal::Password);
         assert_eq!(tried[..4], [0, 60, 1800, 1860]);
         assert!(tried.windows(3).all(|three| three[2] - three[0] >= 1800), "{tried:?}");
     }
 
     #[test]
-    fn a_barred_account_is_tried_once_a_minute() {
+    fn a_disabled_account_is_tried_once_a_minute() {
         let tried = tried(&mut Refusals::default(), Instant::now(), minutes(5), Refusal::Account);
         assert_eq!(tried, [0, 60, 120, 180, 240]);
     }
 
     #[test]
-    fn an_account_that_is_barred_in_between_does_not_make_room_for_more_passwords() {
+    fn a_refused_account_in_between_allows_no_more_password_attempts() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         refusals.refused(Refusal::Password, start);
         refusals.refused(Refusal::Account, start + minutes(1));
@@ -128,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_further_connection_counts_and_does_not_bar_the_session() {
+    fn a_refused_further_connection_counts_but_does_not_stop_the_session() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         refusals.binding_refused(Refusal::Password, start);
         assert_eq!(refusals.refused_until(start), None);
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_is_let_in_does_not_let_further_connections_try_again() {
+    fn an_accepted_session_does_not_let_further_connections_try_again() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         refusals.binding_refused(Refusal::Password, start);
         refusals.accepted();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_success_and_other_credentials_begin_anew() {
+    fn a_success_and_other_credentials_reset_the_count() {
         let (mut refusals, now) = (Refusals::default(), Instant::now());
         for forget in [Refusals::accepted, Refusals::forget] {
             refusals.refused(Refusal::Password, now);

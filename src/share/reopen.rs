@@ -1,11 +1,12 @@
-//! Opens that outlive their connection: how a file is opened again, and whether it may be written then.
+//! Opening a file again after its connection was lost, and whether it may be written then.
 //!
-//! A lost connection closes every open at the server. An open is made again by the path that the file has by then, and goes
-//! on only if that still means the same file. What was made read-only, and what the server lets be read only, is in
-//! [`super::readonly`] and below. Whether another client has changed that file meanwhile is for [`FileRecord`] to judge, once for all
-//! opens of the file; here is what has to be asked for it.
+//! A lost connection closes every open at the server. The file is opened again by the path that it has by that time,
+//! and the open continues only if the path still means the same file. Files with the read-only attribute are handled
+//! in [`super::readonly`]; files that the server now opens for reading only, below. Whether another client has
+//! changed the file meanwhile is decided by [`FileRecord`], once for all opens of the file; this file gathers the
+//! evidence.
 //!
-//! Invariant: nothing is written through an open before the file was judged in the session that the open is in.
+//! Invariant: nothing is written through an open before the file was judged in the session of that open.
 //!
 //! [`FileRecord`]: super::record::FileRecord
 
@@ -32,7 +33,11 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl SmbShare {
-    /// The file's open on a connection that works.
+    /// The file's open on a live session. Opens the file again if its connection was lost.
+    ///
+    /// # Errors
+    /// [`Cause::Stale`] if the file's name means another file or nothing, or the file was closed meanwhile; the
+    /// server's refusal of the open; [`Cause::LostAgain`]; those of [`SmbShare::tree_by`].
     pub(super) async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
         let open = file.open();
         if open.tree.channels.ended().is_none() {
@@ -55,7 +60,7 @@ impl SmbShare {
             };
             file.replace(open.clone());
             if file.is_closed() {
-                // Closed by its program meanwhile: nothing else would close it at the server.
+                // Its program has closed it meanwhile, and nothing else would close it at the server.
                 file.hold(None);
                 open.post_close();
                 return Err(task.fail(Cause::Stale));
@@ -63,7 +68,7 @@ impl SmbShare {
         }
     }
 
-    /// Opens a file once more, by each path that it may have; `None` if that connection was lost as well.
+    /// Opens a file again, by each path that it may have. `None` if that session was lost too.
     async fn reopen(&self, file: &SmbFile, task: Task<'_>, tree: Arc<Tree>, deadline: Instant) -> Result<Option<Open>> {
         let _reclaiming = self.link.repairing(Repair::Reclaim);
         let mut refusal = None;
@@ -71,7 +76,7 @@ impl SmbShare {
             let opened = self.reopen_at(file, &path, &tree, deadline).await;
             match unless_lost(task, opened)? {
                 None => return Ok(None),
-                // Lost while the file was judged: that is for the next session.
+                // The session was lost while the file was judged: the next session judges it.
                 Some(Reopened::Open(open)) if open.tree.channels.ended().is_some() => return Ok(None),
                 Some(Reopened::Open(open)) => {
                     self.records.found(&file.place, &path);
@@ -85,7 +90,7 @@ impl SmbShare {
         Err(refusal.map_or_else(|| task.fail(Cause::Stale), |status| task.status(status)))
     }
 
-    /// Opens a file by a path, if that is the file's.
+    /// Opens a file by a path, if that path is the file's.
     async fn reopen_at(
         &self,
         file: &SmbFile,
@@ -117,7 +122,8 @@ impl SmbShare {
         Ok(Reopened::Open(open))
     }
 
-    /// Opens a file that the server does not open for writing: once the read-only attribute is off, or else for reading.
+    /// Opens a file that the server refuses to open for writing: with the read-only attribute taken off, or else for
+    /// reading.
     async fn reopen_refused(
         &self,
         file: &SmbFile,
@@ -147,12 +153,12 @@ impl SmbShare {
             open.post_close();
             return Ok(Err(Reopened::Another));
         }
-        tracing::warn!(%path, %refused, "the server lets the file be read only since the connection was lost: writes fail");
+        tracing::warn!(%path, %refused, "the server allows only reading since the connection was lost: writes fail");
         Ok(Ok((created.info, open)))
     }
 
-    /// The CREATE of an open that is made again. Where the read-only attribute was taken off for it, that is put on again
-    /// behind it.
+    /// Sends the CREATE of an open that is made again. If the read-only attribute was taken off for it, the same
+    /// compound puts the attribute on again.
     pub(super) async fn open_once_more(
         &self,
         file: &SmbFile,
@@ -171,9 +177,10 @@ impl SmbShare {
         Ok(opened.answer)
     }
 
-    /// Whether another client may be writing the file in the new session: an open that does not share writing is refused
-    /// then. It has other clients that hold data back send it, too, and Samba would tell the time of that only when they close.
-    /// No, if that was asked before for this file, or this open writes nothing.
+    /// Whether another client may be writing the file in the new session: an open that does not share writing is then
+    /// refused. Such an open also makes other clients send the data that they hold back; Samba would otherwise report
+    /// the time of that data only at their CLOSE. False without a query if the file was judged in this session, or
+    /// this open does not write.
     async fn is_being_written(
         &self,
         file: &SmbFile,
@@ -195,8 +202,8 @@ impl SmbShare {
         Ok(replies.first().is_some_and(|reply| reply.status() == NtStatus::SHARING_VIOLATION))
     }
 
-    /// Judges a file that was just opened in a session, if its record is of an earlier one. `is_written` says that another
-    /// client may be writing it. For the one who has the record's turn.
+    /// Judges a file that was just opened in a session, if its record is from an earlier one. `is_written` says that
+    /// another client may be writing it. The caller holds the record's turn.
     pub(super) async fn judge(
         &self,
         (record, key): (&Record, Option<LeaseKey>),
@@ -222,7 +229,7 @@ impl SmbShare {
                 }
             }
             if tree.channels.ended().is_some() {
-                // Nothing was found out: the next session judges.
+                // Nothing was found out: the next session judges the file.
                 return;
             }
             judgement = record.lock().weigh(found, &read, &loss);
@@ -235,16 +242,16 @@ impl SmbShare {
     }
 }
 
-/// What came of a request, unless its session was lost.
+/// The result of a request; `Err` if its session was lost or the exchange failed.
 pub(super) type Sent<T> = std::result::Result<T, Failure>;
 
-/// What a CREATE was answered.
+/// The answer to a CREATE.
 pub(super) enum Answer {
     Created(Created),
     Refused(NtStatus),
 }
 
-/// Reads the answer to the CREATE at the head of a compound.
+/// Parses the answer to the CREATE at the head of a compound.
 pub(super) fn answer(replies: &[Reply]) -> Sent<Answer> {
     let malformed = |malformed| Failure::Wire(WireError::Malformed(malformed));
     let reply = replies.first().ok_or_else(|| malformed(Malformed("a reply is missing")))?;
@@ -254,15 +261,15 @@ pub(super) fn answer(replies: &[Reply]) -> Sent<Answer> {
     }
 }
 
-/// What came of opening a file by one of its paths.
+/// The result of opening a file by one of its paths.
 enum Reopened {
     Open(Open),
-    /// Nothing is there, or another file.
+    /// The path names nothing, or another file.
     Another,
     Refused(NtStatus),
 }
 
-/// Whether a file's path names no file any more.
+/// Whether this status means that the file's path names no file any more.
 fn is_absent(status: NtStatus) -> bool {
     matches!(
         status,
@@ -273,12 +280,12 @@ fn is_absent(status: NtStatus) -> bool {
     )
 }
 
-/// Whether a server may have said this because a file, or all of the share, can only be read.
+/// Whether a server may answer this because a file, or the whole share, is read-only.
 fn refuses_writing(status: NtStatus) -> bool {
     matches!(status, NtStatus::ACCESS_DENIED | NtStatus::MEDIA_WRITE_PROTECTED)
 }
 
-/// What came of a request; `None` if its session was lost, too.
+/// The result of a request; `None` if its session was lost too.
 fn unless_lost<T>(task: Task<'_>, result: std::result::Result<T, Failure>) -> Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,8 +1,8 @@
 //! Changes that are verified instead of repeated when their session is lost: how the server is asked, and what follows.
 //!
-//! What was done is for [`super::verify`] to judge. A verification that loses its own session is made again, within the
-//! bounds of [`Attempts`](super::attempts::Attempts): so many losses in all, the deadline of the operation, and only on a
-//! session before whose beginning the server has ended the one that the change was sent on.
+//! Whether the change was made is judged by [`super::verify`]. A verification whose own session is lost is repeated
+//! within the bounds of [`Attempts`](super::attempts::Attempts): a number of losses in all, the deadline of the
+//! operation, and only on a session before whose beginning the server ended the session that the change was sent on.
 
 use super::Result;
 use super::error::Cause;
@@ -21,38 +21,39 @@ use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A change that is not repeated blindly.
+/// A change that must not be repeated without verification.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Change<'a> {
     pub(super) doubt: Doubt,
-    /// What is made, removed or renamed.
+    /// The file or directory that is created, removed or renamed.
     pub(super) path: &'a RemotePath,
-    /// The new name of what is renamed.
+    /// The new name of a rename; or the name to which a removed file is renamed until it is gone.
     pub(super) target: Option<&'a RemotePath>,
 }
 
-/// What came of a change.
+/// The result of a change.
 #[derive(Debug)]
 pub(super) enum Outcome<T> {
     /// The server answered this in this tree.
     Answered(Arc<Tree>, T),
-    /// The answer was lost, and the server has done it.
+    /// The answer was lost, and the server has made the change.
     Verified(Done),
 }
 
-/// A change whose answer was lost.
+/// The session on which a change was sent and not answered, and when it was sent.
 struct Lost {
     tree: Arc<Tree>,
     sent: Instant,
 }
 
 impl SmbShare {
-    /// Makes a change on whatever connection works. Where the answer of an `attempt` is lost, it is found out whether the
+    /// Makes a change on any live session. If the answer of an `attempt` is lost, the share is asked whether the
     /// server has made the change.
     ///
     /// # Errors
-    /// What the last attempt failed with; [`Cause::Unverified`] if nothing shows what became of it; [`Cause::Uncertain`] if
-    /// the lost session may still be at work.
+    /// What the last attempt failed with; the status that the change would be refused with now; [`Cause::Unverified`]
+    /// if nothing shows whether it was made; [`Cause::Uncertain`] if the lost session may still be at work;
+    /// [`Cause::LostAgain`].
     pub(super) async fn carry_out<T, F>(
         &self,
         task: Task<'_>,
@@ -65,7 +66,8 @@ impl SmbShare {
         self.carry_out_on(|deadline| self.tree_by(task, deadline), task, change, attempt).await
     }
 
-    /// The same on another session than the share's own: `session` gives a tree of it whose connection works.
+    /// As [`SmbShare::carry_out`], on another session than the share's own: `session` returns a tree of it whose
+    /// session is live.
     ///
     /// # Errors
     /// Those of [`SmbShare::carry_out`], and of `session`.
@@ -88,7 +90,7 @@ impl SmbShare {
             if let Some(lost) = lost.as_ref().filter(|_| must_verify) {
                 match self.verdict(task, change, lost, &tree, attempts.deadline).await? {
                     Ok(Verdict::Done(done)) => {
-                        tracing::debug!(path = %change.path, operation = task.operation, "done, though its answer was lost");
+                        tracing::debug!(path = %change.path, operation = task.operation, "done, although its answer was lost");
                         return Ok(Outcome::Verified(done));
                     }
                     Ok(Verdict::Again) => attempts.verified(),
@@ -110,7 +112,7 @@ impl SmbShare {
         }
     }
 
-    /// What is to be done about a change whose answer was lost; asked in one round trip.
+    /// The verdict about a change whose answer was lost, from one round trip.
     async fn verdict(
         &self,
         task: Task<'_>,
@@ -148,12 +150,12 @@ fn look_at(path: &RemotePath) -> crate::wire::frame::Request {
     existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing)
 }
 
-/// What the replies to a look say.
+/// What a look at a name found, from its replies.
 fn seen(task: Task<'_>, doubt: Doubt, replies: &[Reply]) -> Result<Seen> {
     match replies.first().map(Reply::status) {
         Some(NtStatus::OBJECT_NAME_NOT_FOUND | NtStatus::OBJECT_PATH_NOT_FOUND) => return Ok(Seen::Absent),
         Some(NtStatus::DELETE_PENDING) => return Ok(Seen::Pending),
-        // Only a directory is asked for as such.
+        // Only a directory is opened as a directory.
         Some(NtStatus::NOT_A_DIRECTORY) if doubt == Doubt::Directory => {
             return Ok(Seen::There(Default::default(), false));
         }

@@ -1,12 +1,13 @@
-//! The session as all operations share it, and what is to be done when it is lost: a plain value.
+//! The state of the session, and what may be done after it is lost: a plain value.
 //!
-//! It goes `Live → Lost → Reconnecting → Reclaiming → Verifying → Live`. It remembers what became of the tries to get a new
-//! session, over all operations that want one: pauses ([`Backoff`]), refused sign-ins ([`Refusals`]), a share that is
-//! refused, and a session at the server that does not end.
+//! The states are `Live → Lost → Reconnecting → Reclaiming → Verifying → Live`; a failed attempt to reconnect leads
+//! back to `Lost`. The value keeps the results of all attempts, whichever operation wanted them: pauses
+//! ([`Backoff`]), refused sign-ins ([`Refusals`]), a refused share, and a previous session that does not end at the
+//! server.
 //!
-//! An *outage* begins when the session is lost, or with the request that the server left unanswered until it was called
-//! lost. Operations wait for its end as long as one may take, counted from there and not from each of them. After that they
-//! fail at once, until there is a session again.
+//! An *outage* begins when the session is lost, or earlier: with the request whose missing answer caused the loss.
+//! Operations wait for the end of the outage for as long as one operation may take, counted from the beginning of the
+//! outage and not of each operation. After that they fail at once until there is a session again.
 
 use super::backoff::Backoff;
 use super::error::{Away, Cause, Refused};
@@ -15,68 +16,68 @@ use crate::wire::{ConnectError, NtStatus, Proof, Stage};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// The time that a server is given to answer the first try after a loss, however long the outage has been then: a line that
-/// has fallen silent is often mended by a new connection.
+/// The time that the server has to answer an attempt, however long the outage has lasted: a new connection often
+/// repairs a silent one.
 const FIRST_ANSWER: Duration = Duration::from_secs(2);
 
-/// What may be done now.
+/// What may be done about a lost session now.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Next {
-    /// A try to connect; whether it names the session before it.
+    /// Begin an attempt to connect; `name_previous` says whether it names the previous session.
     Try { name_previous: bool },
     /// Nothing before this time.
     Wait(Instant),
-    /// Nothing before a try that is under way has ended, or an operation wants one.
+    /// Nothing until the attempt in flight has ended, or an operation wants a session.
     WaitForNews,
-    /// Operations fail: the server does not let us in.
+    /// Operations fail: the server refuses the sign-in or the share.
     Refused(Refused),
 }
 
-/// Who wants a session.
+/// What a session is wanted for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum For {
     /// An operation of a program.
     Operation,
-    /// Nobody yet.
+    /// No operation waits for it: the background task wants it for later operations.
     Later,
 }
 
-/// Where the session stands.
+/// The state of the session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SessionState {
-    /// It works, as far as is known.
+    /// The session works, as far as is known.
     Live,
-    /// It was lost, and the next try waits for its time.
+    /// The session was lost, and no attempt to reconnect is in flight.
     Lost,
-    /// A try to get the next one is under way.
+    /// An attempt to reconnect is in flight.
     Reconnecting,
-    /// There is a new one, in which files are being opened again.
+    /// There is a new session, in which files are opened again.
     Reclaiming,
-    /// There is a new one, in which it is being found out what became of changes without an answer.
+    /// There is a new session, in which changes without an answer are verified.
     Verifying,
 }
 
-/// What takes place in a new session because of the loss of the one before.
+/// What is done in a new session because the previous one was lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Repair {
-    /// A file is opened again.
+    /// Opening a file again.
     Reclaim,
-    /// It is found out what became of a change.
+    /// Verifying a change without an answer.
     Verify,
 }
 
-/// The session.
+/// The session as all operations share it.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     backoff: Backoff,
     refusals: Refusals,
-    /// The loss of the last session, until there is the next.
+    /// The current outage.
     outage: Option<Outage>,
-    /// Why the last try failed, if one did since the session was lost.
+    /// Why the last attempt failed, if one failed since the session was lost.
     failure: Option<Failure>,
-    /// The server did not end the session before in time, when it was named the last time.
+    /// The last attempt named the previous session, and the server did not end that session in time.
     previous_hangs: bool,
-    /// Files that are being opened again, and changes that are being verified.
+    /// How many repairs of each kind are in progress, indexed by [`Repair`].
     repairs: [usize; 2],
 }
 
@@ -85,9 +86,9 @@ struct Outage {
     /// Why the session was lost.
     why: String,
     began: Instant,
-    /// Until when the server is given time to answer a try.
+    /// Until when the server has time to answer an attempt.
     hope: Instant,
-    /// What became of a try that is under way.
+    /// The attempt in flight.
     trying: Option<Trying>,
 }
 
@@ -105,7 +106,7 @@ enum Failure {
 }
 
 impl Session {
-    /// Where it stands.
+    /// The state.
     pub(super) fn state(&self) -> SessionState {
         match (&self.outage, self.repairs) {
             (Some(Outage { trying: None, .. }), _) => SessionState::Lost,
@@ -116,13 +117,13 @@ impl Session {
         }
     }
 
-    /// Whether there is none.
+    /// Whether there is no session.
     pub(super) fn is_lost(&self) -> bool {
         self.outage.is_some()
     }
 
-    /// What may be done about a session that is lost. Credentials that were refused, or led to nothing again and again, are
-    /// tried for an operation only: an idle mount must not lock an account.
+    /// What may be done about a lost session. After refused credentials, or repeated sign-ins without a result,
+    /// attempts are made for operations only: an idle mount must not lock an account.
     pub(super) fn next(&self, wanted: For, now: Instant) -> Next {
         let is_trying = self.outage.as_ref().is_some_and(|outage| outage.trying.is_some());
         let is_for_operations = self.has_refused_credentials() || self.backoff.is_for_operations();
@@ -137,17 +138,18 @@ impl Session {
         }
     }
 
-    /// Whether further connections may sign in.
+    /// Whether further connections of the session may sign in.
     pub(super) fn allow_binding(&self, now: Instant) -> bool {
         self.refusals.allow_binding(now)
     }
 
-    /// Whether the credentials were refused the last time.
+    /// Whether the server refused the credentials last time.
     pub(super) fn has_refused_credentials(&self) -> bool {
         self.refusals.has_refused()
     }
 
-    /// The session was lost, on which the server had answered for so long. The outage began then, or earlier.
+    /// The session was lost. The server answered on it for `active_for` after it was made. The outage began at
+    /// the earlier of `began` and `now`.
     pub(super) fn lost(&mut self, why: &str, active_for: Duration, began: Instant, now: Instant) {
         self.outage =
             Some(Outage { why: why.to_owned(), began: began.min(now), hope: now + FIRST_ANSWER, trying: None });
@@ -155,7 +157,7 @@ impl Session {
         self.backoff.lost(active_for, now);
     }
 
-    /// A try to connect begins. The operation that wants it gives the server time to answer.
+    /// An attempt to connect begins. If an operation wants it, the server gets time to answer.
     pub(super) fn tries(&mut self, wanted: For, now: Instant) {
         let Some(outage) = &mut self.outage else { return };
         outage.trying = Some(Trying::Asks);
@@ -164,15 +166,15 @@ impl Session {
         }
     }
 
-    /// The server has answered the try.
+    /// The server has answered the attempt.
     pub(super) fn answered(&mut self) {
         if let Some(outage) = &mut self.outage {
             outage.trying = outage.trying.map(|_| Trying::Answered);
         }
     }
 
-    /// Until when an operation waits for a session that is lost, which may itself take until `deadline` and
-    /// any operation so long.
+    /// Until when an operation waits for a lost session, if the operation may take until `deadline` and every
+    /// operation may take `patience`.
     pub(super) fn waits_until(&self, deadline: Instant, patience: Duration) -> Instant {
         let Some(outage) = &self.outage else { return deadline };
         match outage.trying {
@@ -181,8 +183,8 @@ impl Session {
         }
     }
 
-    /// A try failed, that named the session before or did not. Whether that is news, and not what the one before it
-    /// has said.
+    /// An attempt has failed; `named_previous` says whether it named the previous session. Returns whether the
+    /// failure differs from the one before it.
     pub(super) fn failed(&mut self, error: &ConnectError, named_previous: bool, now: Instant) -> bool {
         let failure = match Refused::of(error) {
             Some(refused) => Failure::Refused(refused),
@@ -190,7 +192,7 @@ impl Session {
         };
         let is_news = self.failure.as_ref() != Some(&failure);
         self.failure = Some(failure);
-        // Without naming it the next try shows whether it is the session before that hangs, or all of the server.
+        // The next attempt does not name the previous session: it shows whether that session hangs or the whole server.
         self.previous_hangs = named_previous && error.proof == Proof::Unanswered && error.status.is_none();
         if let Some(outage) = &mut self.outage {
             outage.trying = None;
@@ -217,25 +219,25 @@ impl Session {
         self.previous_hangs = false;
     }
 
-    /// A file begins to be opened again, or a change to be verified; once for each.
+    /// A repair begins: a file is opened again, or a change is verified. Call it once for each.
     pub(super) fn begins(&mut self, repair: Repair) {
         self.repairs[repair as usize] += 1;
     }
 
-    /// That has ended.
+    /// A repair has ended.
     pub(super) fn ends(&mut self, repair: Repair) {
         self.repairs[repair as usize] = self.repairs[repair as usize].saturating_sub(1);
     }
 
-    /// There are new credentials, or the user wants the old ones tried.
+    /// There are new credentials, or the user wants the old ones tried again.
     pub(super) fn renew(&mut self) {
         self.refusals.forget();
         self.backoff = Backoff::default();
-        // If it is refused again, that is said again.
+        // If the credentials are refused again, that is reported again.
         self.failure = None;
     }
 
-    /// Why there is no session.
+    /// The cause for operations that fail because there is no session.
     pub(super) fn why(&self, now: Instant) -> Cause {
         let (seconds, lost) = match &self.outage {
             Some(outage) => (now.saturating_duration_since(outage.began).as_secs(), &outage.why[..]),
@@ -245,13 +247,13 @@ impl Session {
         match &self.failure {
             Some(Failure::Refused(refused)) => Cause::NotLetIn(refused.clone()),
             Some(Failure::Trouble(stage, trouble)) => away(Some(*stage), format!("{lost}; {trouble}")),
-            None => away(None, format!("{lost}; it was not made again in time")),
+            None => away(None, format!("{lost}; no new session was made in time")),
         }
     }
 }
 
-/// Whether this user may not use the share. One that is missing may come with the disks of a server that has just
-/// begun to work: operations wait for it.
+/// Whether the user may not use the share. Operations wait for a share that is missing: it may appear with the disks
+/// of a server that has just started.
 fn is_denied(refused: &Refused) -> bool {
     refused.stage == Stage::Share
         && matches!(refused.status, Some(NtStatus::ACCESS_DENIED | NtStatus::NETWORK_ACCESS_DENIED))
@@ -280,13 +282,13 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_connection_is_made_again_at_once() {
+    fn after_a_loss_the_first_attempt_is_made_at_once() {
         let now = Instant::now();
         assert_eq!(lost(now).next(For::Operation, now), TRY);
     }
 
     #[test]
-    fn a_refused_password_fails_everything_until_it_may_be_tried_again() {
+    fn operations_fail_after_a_refused_password_until_it_may_be_tried_again() {
         let now = Instant::now();
         let mut session = lost(now);
         let error = refused(Stage::SignIn, NtStatus::LOGON_FAILURE);
@@ -298,11 +300,11 @@ mod tests {
         assert!(matches!(session.why(now), Cause::NotLetIn(_)));
         let again = now + Duration::from_secs(60);
         assert_eq!(session.next(For::Operation, again), TRY);
-        assert!(!session.failed(&error, true, again), "it was said before");
+        assert!(!session.failed(&error, true, again), "reported before");
         assert!(matches!(session.next(For::Operation, now + Duration::from_secs(1799)), Next::Refused(_)));
         session.renew();
         assert_eq!(session.next(For::Operation, again), TRY);
-        assert!(session.failed(&error, true, again), "the user has changed something, and it is not enough");
+        assert!(session.failed(&error, true, again), "the user changed something, which did not help");
     }
 
     #[test]
@@ -315,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_does_not_end_is_not_named_the_next_time() {
+    fn a_session_that_does_not_end_is_not_named_in_the_next_attempt() {
         let now = Instant::now();
         let mut session = lost(now);
         session.failed(&hangs(), true, now);
@@ -326,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_answers_no_sign_in_is_asked_to_end_the_session_every_other_time() {
+    fn while_sign_ins_have_no_answer_every_other_attempt_names_the_old_session() {
         let now = Instant::now();
         let mut session = lost(now);
         session.failed(&hangs(), true, now);
@@ -338,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_share_that_is_denied_fails_operations_and_one_that_is_missing_lets_them_wait() {
+    fn operations_fail_on_a_denied_share_and_wait_for_a_missing_one() {
         let now = Instant::now();
         let mut session = lost(now);
         session.failed(&refused(Stage::Share, NtStatus::ACCESS_DENIED), true, now);
@@ -350,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_of_the_server_refuses_nobody() {
+    fn a_failure_inside_the_server_is_not_a_refusal() {
         let now = Instant::now();
         let mut session = lost(now);
         session.failed(&refused(Stage::SignIn, NtStatus::NO_LOGON_SERVERS), true, now);
@@ -361,14 +363,14 @@ mod tests {
     }
 
     #[test]
-    fn further_connections_that_are_refused_are_not_tried_with_every_session() {
+    fn refused_further_connections_are_not_tried_again_with_every_session() {
         let now = Instant::now();
         let mut session = lost(now);
         assert!(session.allow_binding(now));
         session.connected(Some(&refused(Stage::SignIn, NtStatus::LOGON_FAILURE)), now);
         assert!(!session.allow_binding(now));
         session.lost("reset", Duration::from_secs(60), now, now);
-        assert_eq!(session.next(For::Operation, now), TRY, "the session itself was let in");
+        assert_eq!(session.next(For::Operation, now), TRY, "the session itself was accepted");
         session.connected(None, now);
         assert!(!session.allow_binding(now));
     }
@@ -384,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_waited_for_from_its_beginning_and_not_from_that_of_each_operation() {
+    fn operations_wait_from_the_beginning_of_the_outage_and_not_from_their_own() {
         let now = Instant::now();
         let mut session = lost(now);
         session.tries(For::Later, now);
@@ -392,20 +394,20 @@ mod tests {
         let waits = |began: u64| session.waits_until(now + seconds(began) + PATIENCE, PATIENCE);
         assert_eq!(waits(0), now + PATIENCE);
         assert_eq!(waits(20), now + PATIENCE);
-        assert_eq!(waits(500), now + PATIENCE, "it fails at once");
+        assert_eq!(waits(500), now + PATIENCE, "fails at once");
         let before = now - seconds(10);
-        assert_eq!(session.waits_until(before + PATIENCE, PATIENCE), before + PATIENCE, "its own time ends sooner");
+        assert_eq!(session.waits_until(before + PATIENCE, PATIENCE), before + PATIENCE, "its own deadline is earlier");
         let Cause::Away(away) = session.why(now + seconds(40)) else { panic!("another cause") };
         assert_eq!((away.seconds, away.stage), (40, Some(Stage::Connect)));
     }
 
     #[test]
-    fn an_outage_begins_with_the_request_that_had_no_answer() {
+    fn an_outage_begins_with_the_request_that_was_not_answered() {
         let now = Instant::now();
         let mut session = Session::default();
         session.lost("silent", seconds(60), now - PATIENCE, now);
         let later = now + PATIENCE;
-        assert_eq!(session.waits_until(later, PATIENCE), now + FIRST_ANSWER, "a new connection may mend it at once");
+        assert_eq!(session.waits_until(later, PATIENCE), now + FIRST_ANSWER, "a new connection may repair it at once");
         session.tries(For::Later, now);
         assert_eq!(session.waits_until(later, PATIENCE), now + FIRST_ANSWER);
         session.answered();
@@ -415,7 +417,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_that_hangs_at_the_server_is_no_server_that_is_away() {
+    fn a_session_that_hangs_at_the_server_does_not_mean_the_server_is_away() {
         let now = Instant::now();
         let mut session = Session::default();
         session.lost("silent", seconds(60), now - PATIENCE, now);
@@ -430,7 +432,7 @@ mod tests {
     }
 
     #[test]
-    fn the_next_outage_has_its_own_beginning() {
+    fn the_next_outage_has_a_beginning_of_its_own() {
         let now = Instant::now();
         let mut session = lost(now);
         session.failed(&unreachable(), true, now);
@@ -441,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn refused_credentials_are_not_tried_again_while_no_operation_wants_it() {
+    fn refused_credentials_are_not_tried_again_until_an_operation_needs_them() {
         let now = Instant::now();
         let mut session = lost(now);
         assert_eq!(session.next(For::Later, now), TRY);
@@ -452,13 +454,13 @@ mod tests {
         session.tries(For::Operation, tomorrow);
         assert_eq!(session.waits_until(tomorrow + PATIENCE, PATIENCE), tomorrow + FIRST_ANSWER);
         session.failed(&unreachable(), true, tomorrow);
-        assert_eq!(session.next(For::Later, tomorrow + seconds(10)), Next::WaitForNews, "the server is only away now");
+        assert_eq!(session.next(For::Later, tomorrow + seconds(10)), Next::WaitForNews, "now the server is only away");
         session.renew();
         assert_eq!(session.next(For::Later, now), TRY);
     }
 
     #[test]
-    fn sign_ins_that_lead_to_nothing_are_left_to_operations_in_the_end() {
+    fn sign_ins_without_a_result_are_in_the_end_made_for_operations_only() {
         let mut now = Instant::now();
         let mut session = lost(now);
         let mut tries = 0;
@@ -473,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_is_away_is_tried_again_though_no_operation_wants_it() {
+    fn an_idle_mount_tries_a_server_that_is_away_again() {
         let now = Instant::now();
         let mut session = lost(now);
         session.failed(&unreachable(), true, now);
@@ -482,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn its_states_come_in_order() {
+    fn the_states_of_the_session_come_in_order() {
         let now = Instant::now();
         let mut session = Session::default();
         assert_eq!(session.state(), SessionState::Live);
@@ -490,7 +492,7 @@ mod tests {
         assert_eq!(session.state(), SessionState::Lost);
         session.tries(For::Later, now);
         assert_eq!(session.state(), SessionState::Reconnecting);
-        assert_eq!(session.next(For::Operation, now), Next::WaitForNews, "one try at a time");
+        assert_eq!(session.next(For::Operation, now), Next::WaitForNews, "one attempt at a time");
         session.failed(&unreachable(), true, now);
         assert_eq!(session.state(), SessionState::Lost);
         session.tries(For::Later, now);

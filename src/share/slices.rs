@@ -1,29 +1,31 @@
-//! How much of a copy one request to the server carries, as a plain value.
+//! How much of a copy one request to the server carries: a plain value.
 //!
-//! Two things bound a slice: what the server takes in one request, and how much it copies well in time,
-//! since a request that takes longer than its deadline is lost. The latter is learnt: the first slice
-//! is small, and each one that took less time than a slice may makes the next one larger. So a disk may
-//! be slow, or become slow in the middle of a copy, and each slice still ends long before its deadline.
+//! Two things bound a slice: what the server accepts in one request, and how much it copies well before the deadline,
+//! because a request that takes longer than its deadline is lost. The second bound is learnt: the first slice is
+//! small, and each slice that took less than its share of the deadline makes the next one larger. So a disk may be
+//! slow, or become slow in the middle of a copy, and each slice still ends long before its deadline.
 //!
-//! Invariant: what was copied before is never in danger, since each slice is a request of its own.
+//! Invariant: what was copied before is never in danger, because each slice is a request of its own.
 
 use crate::wire::NtStatus;
 use crate::wire::messages::ioctl::Chunks;
 use std::time::Duration;
 
-/// What Windows and Samba take (MS-SMB2 3.3.3: ServerSideCopyMaxNumberofChunks, …MaxChunkSize, …MaxDataSize).
+/// What Windows and Samba accept (MS-SMB2 3.3.3: ServerSideCopyMaxNumberofChunks, …MaxChunkSize, …MaxDataSize):
+/// chunks per request, bytes per chunk, bytes per request.
 const DEFAULT_LIMITS: Chunks = Chunks { count: 256, bytes: 1 << 20, total: 16 << 20 };
+/// The first slice, in bytes.
 const FIRST: u32 = 1 << 20;
-/// Smaller ones cost more than they save.
+/// The smallest slice, in bytes. A smaller one costs more than it saves.
 const SMALLEST: u32 = 64 * 1024;
-/// The part of the deadline that a slice may take. What is left is for a disk that becomes slower.
+/// A slice may take this fraction of the deadline: one eighth. The rest is for a disk that becomes slower.
 const SHARE_OF_DEADLINE: u32 = 8;
 
 /// What is known of a server's copies.
 #[derive(Debug)]
 pub(super) struct Slices {
     limits: Chunks,
-    /// How many bytes are copied in time.
+    /// The largest slice that is copied in time, in bytes.
     pace: u32,
     /// How long a slice may take.
     patience: Duration,
@@ -34,16 +36,16 @@ pub(super) struct Slices {
 enum Ability {
     Unknown,
     Proven,
-    /// The server has said so.
+    /// The server has answered that it cannot copy.
     None(NtStatus),
 }
 
-/// The next slice.
+/// The next slice to be copied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Slice {
-    /// Bytes in all.
+    /// Its length, in bytes.
     pub(super) length: u32,
-    /// Bytes of each chunk.
+    /// The length of each chunk, in bytes.
     pub(super) chunk: u32,
 }
 
@@ -53,7 +55,10 @@ impl Slices {
         Slices { limits: DEFAULT_LIMITS, pace: FIRST, patience, ability: Ability::Unknown }
     }
 
-    /// The next slice of a copy of `length` bytes; the server's refusal, if it cannot copy.
+    /// The next slice of a copy of `length` bytes.
+    ///
+    /// # Errors
+    /// The server's status, if it cannot copy.
     pub(super) fn next(&self, length: u32) -> Result<Slice, NtStatus> {
         if let Ability::None(status) = self.ability {
             return Err(status);
@@ -75,12 +80,12 @@ impl Slices {
         }
     }
 
-    /// No answer came in time to a slice of `length` bytes.
+    /// A slice of `length` bytes was not answered in time.
     pub(super) fn timed_out(&mut self, length: u32) {
         self.pace = self.pace.min(length / SHARE_OF_DEADLINE).max(SMALLEST);
     }
 
-    /// The server says what it takes. Whether a slice is smaller now than this one was.
+    /// The server reports its limits. Returns whether the next slice is smaller than the refused one.
     pub(super) fn limited(&mut self, limits: Chunks, refused: Slice) -> bool {
         if limits.count == 0 || limits.bytes == 0 || limits.total == 0 {
             return false;
@@ -93,8 +98,8 @@ impl Slices {
         self.next(refused.length).is_ok_and(|slice| slice.length < refused.length || slice.chunk < refused.chunk)
     }
 
-    /// The server says that it cannot do this. Where it has copied before, that is about these files;
-    /// otherwise it is not asked again.
+    /// The server answers that it cannot do this. If it has copied before, the answer concerns these files; otherwise
+    /// it is not asked again.
     pub(super) fn refused(&mut self, status: NtStatus) {
         if self.ability == Ability::Unknown {
             self.ability = Ability::None(status);
@@ -117,7 +122,7 @@ mod tests {
         slices.next(u32::MAX).unwrap().length
     }
 
-    /// Copies on a disk of this speed, in bytes a second; the longest that a slice took.
+    /// Copies on a disk of this speed, in bytes per second. Returns the longest time of a slice.
     fn copy(slices: &mut Slices, speed: u64, rounds: usize) -> Duration {
         let mut longest = Duration::ZERO;
         for _ in 0..rounds {
@@ -130,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_grow_to_what_the_server_takes() {
+    fn slices_grow_to_what_the_server_accepts() {
         let mut slices = slices();
         assert_eq!(slices.next(u32::MAX), Ok(Slice { length: MIB, chunk: MIB }));
         copy(&mut slices, 1 << 30, 10);
@@ -143,7 +148,7 @@ mod tests {
         for speed in [1 << 30, 100 << 20, 1 << 20, 64 << 10, 40 << 10] {
             assert!(copy(&mut slices(), speed, 100) < DEADLINE, "{speed} bytes a second");
         }
-        // One that becomes a quarter as fast in the middle.
+        // A disk that becomes four times slower in the middle.
         let mut slices = slices();
         copy(&mut slices, 1 << 20, 100);
         assert!(copy(&mut slices, 256 << 10, 1) < DEADLINE);
@@ -175,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_limits_are_kept_to_and_remembered() {
+    fn the_limits_of_the_server_are_respected_and_remembered() {
         let mut slices = slices();
         copy(&mut slices, 1 << 30, 10);
         let refused = slices.next(u32::MAX).unwrap();
@@ -184,7 +189,7 @@ mod tests {
         assert!(!slices.limited(Chunks { count: 16, bytes: 65_536, total: MIB }, slices.next(u32::MAX).unwrap()));
         assert!(!slices.limited(Chunks { count: 0, bytes: 65_536, total: MIB }, slices.next(u32::MAX).unwrap()));
         let huge = Chunks { count: u32::MAX, bytes: u32::MAX, total: u32::MAX };
-        assert!(!slices.limited(huge, refused), "larger ones are of no use");
+        assert!(!slices.limited(huge, refused), "larger limits are not used");
         assert_eq!(slices.next(u32::MAX), Ok(Slice { length: 16 * MIB, chunk: MIB }));
     }
 
@@ -197,6 +202,6 @@ mod tests {
         let mut able = slices();
         able.copied(100, Duration::ZERO);
         able.refused(NtStatus::NOT_SUPPORTED);
-        assert!(able.next(100).is_ok(), "it cannot copy these files, and may others");
+        assert!(able.next(100).is_ok(), "it cannot copy these files, but may copy others");
     }
 }

@@ -1,4 +1,8 @@
-//! A share on a real server: the session under all operations, and how they are sent on it.
+//! A share on a real server: what all operations share, and how a compound is sent.
+//!
+//! Every operation is a compound that is built per attempt, because a new session has other ids. It is sent on the
+//! current session, and sent again on the next one if the session is lost ([`Attempts`]). Harmless requests are
+//! repeated; for changes that must not be repeated see [`SmbShare::carry_out`].
 
 use super::Result;
 use super::attempts::Attempts;
@@ -29,63 +33,69 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A share on a server, over one session.
+/// A share on a server, over one session at a time.
 #[derive(Debug)]
 pub struct SmbShare {
     pub(super) link: Link,
     /// What is counted of this share.
     pub(super) counters: Arc<Counters>,
-    /// For what another client has to ask.
+    /// The second session, for requests that another client has to send.
     pub(super) auxiliary: Auxiliary,
     pub(super) leases: Arc<Leases>,
     pub(super) limits: IoLimits,
-    /// What is being closed with others.
+    /// CLOSE requests that wait for others to share their frame.
     pub(super) closes: Arc<Gathering>,
-    /// What is asked together with others.
+    /// Queries that wait for others to share their frame.
     pub(super) questions: Arc<Gathering>,
-    /// Nothing speaks against watching directories so far.
+    /// False once the server has refused to watch directories.
     pub(super) can_watch: AtomicBool,
-    /// How long an operation may take, the wait for a server that is away included.
+    /// The leases on directories that this client has.
     pub(super) directory_leases: Arc<DirectoryLeases>,
+    /// How long an operation may take, the wait for a server that is away included.
     pub(super) request_timeout: Duration,
-    /// Where free space is asked for: the user may not be allowed to look at the root of the share.
+    /// The path at which free space is queried: the user may not be allowed to open the root of the share.
     pub(super) space_path: RemotePath,
-    /// What is known of files that are open.
+    /// The records of open files.
     pub(super) records: Records,
-    /// What was learnt about copies on the server.
+    /// How much one copy request carries on this server.
     pub(super) slices: Mutex<Slices>,
-    /// What was learnt about sharing blocks on the server.
+    /// Whether the server shares blocks between files.
     pub(super) extents: Mutex<Extents>,
 }
 
-/// A line is probed no sooner than after so long a silence, however short the request timeout is.
+/// The request timeout shortens the interval between echo requests on a silent connection, but not below this.
 const LEAST_ECHO_INTERVAL: Duration = Duration::from_secs(2);
-/// The least time that a request is given to be answered.
+/// The shortest time that a request has for its answer, however close the operation's deadline is.
 const GRACE: Duration = Duration::from_secs(1);
-/// CLOSEs are gathered: up to `CLOSES` are a frame, sent after `CLOSES_WAIT` at the latest, because another client may be
-/// waiting for the file.
+/// CLOSE requests are gathered: up to `CLOSES` per frame, sent after `CLOSES_WAIT` at the latest, because another
+/// client may be waiting for the file.
 pub(super) const CLOSES_WAIT: Duration = Duration::from_millis(100);
 const CLOSES: usize = 32;
-/// How long the CLOSE of a file that was written waits: Samba takes the time of the close for the time of the last write, so
-/// it must not be noticeably late. The next CREATE of a program that writes one file after the other comes sooner, and
-/// takes the CLOSE along, which keeps a new file at two frames.
+/// How long the CLOSE of a written file waits for others. Samba uses the time of the CLOSE as the time of the last
+/// write, so it must not be noticeably late. The next CREATE of a program that writes one file after another comes
+/// sooner and carries the CLOSE along, which keeps a new file at two frames.
 pub(super) const WRITTEN_CLOSE_WAIT: Duration = Duration::from_millis(10);
-/// The same for questions: nobody is held up by them.
+/// Queries are gathered too: up to `QUESTIONS` per frame, sent after `QUESTIONS_WAIT` at the latest. No other client
+/// waits for them.
 const QUESTIONS: usize = 192;
 const QUESTIONS_WAIT: Duration = Duration::from_millis(150);
 
-/// Whether an operation may be sent again when its connection was lost before the answer came.
+/// What to do with a request whose connection was lost before the answer came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Repeat {
-    /// Twice has the same effect as once.
+    /// It is sent again: twice has the same effect as once.
     Harmless,
-    /// It may have been done, and doing it again could fail or do harm: what the server has now tells
-    /// ([`super::verify`]).
+    /// It is verified first: the server may have done it, and a repetition could fail or do harm. The state of the
+    /// share shows what happened ([`super::verify`]).
     Verify,
 }
 
 impl SmbShare {
-    /// Connects. `limits` chooses the sizes of READ and WRITE from what was agreed on.
+    /// Connects. An operation may take `request_timeout`, the wait for a server that is away included. `limits`
+    /// chooses the sizes of READ and WRITE from the negotiated terms.
+    ///
+    /// # Errors
+    /// The stage at which connecting failed, with the server's status if it answered one.
     pub async fn connect(
         mut config: ConnectConfig,
         request_timeout: Duration,
@@ -93,7 +103,7 @@ impl SmbShare {
         limits: impl FnOnce(&Terms) -> IoLimits,
     ) -> std::result::Result<SmbShare, ConnectError> {
         let leases = Arc::<Leases>::default();
-        // A server that has gone is noticed before operations give up a second time.
+        // A server that has gone is noticed before operations time out a second time.
         config.echo_interval = config.echo_interval.min((request_timeout / 2).max(LEAST_ECHO_INTERVAL));
         let counters = Arc::clone(&config.counters);
         let link = Link::connect(config, Arc::clone(&leases), request_timeout).await?;
@@ -118,36 +128,39 @@ impl SmbShare {
         })
     }
 
-    /// The tree on the current connection, with what was agreed on for it.
+    /// The tree of the current session, with its negotiated terms. The session may have ended.
     pub fn tree(&self) -> Arc<Tree> {
         self.link.current()
     }
 
-    /// Where the session stands.
+    /// The state of the session.
     pub fn session_state(&self) -> super::SessionState {
         self.link.state()
     }
 
-    /// Leaves the share in order, within `deadline`; nothing connects again afterwards.
+    /// Leaves the share: logs off within `deadline` and ends the auxiliary session. Nothing connects again afterwards.
     pub async fn leave(&self, deadline: Duration) {
         let auxiliary = tokio::time::timeout(deadline, self.auxiliary.leave());
         let _ = tokio::join!(self.link.leave(deadline), auxiliary);
     }
 
-    /// Who signs in the next time. Sign-ins that were refused are tried again at once, also if nothing has changed;
-    /// a session that works goes on.
+    /// Sets the identity for the next sign-in. Refused sign-ins are tried again at once, even if the credentials are
+    /// the same. A live session continues.
     pub fn renew_identity(&self, identity: crate::config::Identity) {
         self.link.renew_identity(identity);
     }
 
-    /// Where to look for other credentials while the server refuses those at hand: when an operation comes, at most once
-    /// a second. To be called once.
+    /// Sets the source of other credentials, which is read while the server refuses the current ones: when an
+    /// operation needs a session, at most once a second. Call it once.
     pub fn read_identity_from(&self, source: IdentitySource) {
         self.link.read_identity_from(source);
     }
 
-    /// Sends a compound that opens what it works on, on whatever connection works. Twice must have the same effect as once;
-    /// for what has not there is [`SmbShare::carry_out`].
+    /// Sends a compound that opens what it works on, on any live session, and sends it again if the session is lost.
+    /// It must have the same effect twice as once; for others see [`SmbShare::carry_out`].
+    ///
+    /// # Errors
+    /// Those of every operation ([`Share`](super::Share)). The replies are not checked.
     pub(super) async fn run(
         &self,
         task: Task<'_>,
@@ -165,7 +178,11 @@ impl SmbShare {
         }
     }
 
-    /// The same for a compound that begins with a CREATE; see [`SmbShare::send_with_closes`].
+    /// As [`SmbShare::run`], for a compound that begins with a CREATE: gathered CLOSE requests go with it, see
+    /// [`SmbShare::send_with_closes`].
+    ///
+    /// # Errors
+    /// Those of [`SmbShare::run`].
     pub(super) async fn run_with_closes(
         &self,
         task: Task<'_>,
@@ -183,10 +200,13 @@ impl SmbShare {
         }
     }
 
-    /// Sends a compound that begins with a CREATE. CLOSEs that are gathered travel behind it, as unrelated requests, and are
-    /// answered when this returns. Never ahead of it: a CREATE that breaks a lease and is not the first request makes smbd
-    /// (4.17 to 4.22) answer the requests before it with stray bytes behind them, and with a wrong signature. `after` comes
-    /// behind them, and must not break a lease.
+    /// Sends a compound that begins with a CREATE. Gathered CLOSE requests follow it as unrelated requests of the
+    /// same frame, and are answered when this returns. They never precede it: a CREATE that breaks a lease and is not
+    /// the first request makes smbd (4.17 to 4.22) answer the requests before it with stray bytes behind them and a
+    /// wrong signature. `after` follows the CLOSE requests, and must not break a lease.
+    ///
+    /// # Errors
+    /// The loss of the session, or what kept the answer from coming.
     pub(super) async fn send_with_closes(
         &self,
         tree: &Arc<Tree>,
@@ -203,7 +223,10 @@ impl SmbShare {
         Ok(replies)
     }
 
-    /// The same as [`SmbShare::run`], with a last request that may be answered at any time. It may be sent again.
+    /// As [`SmbShare::run`], with a last request that may be answered at any time, and may be sent again.
+    ///
+    /// # Errors
+    /// Those of [`SmbShare::run`].
     pub(super) async fn run_open_ended(
         &self,
         task: Task<'_>,
@@ -219,8 +242,11 @@ impl SmbShare {
         }
     }
 
-    /// Sends requests that look at an open file, which is opened again if its connection was lost. Those that change it are
-    /// for [`SmbShare::change_on`].
+    /// Sends requests that read from an open file, which is opened again if its connection was lost. Changes go
+    /// through [`SmbShare::change_on`].
+    ///
+    /// # Errors
+    /// Those of every operation, and of opening the file again ([`Share`](super::Share)). The replies are not checked.
     pub(super) async fn run_on(
         &self,
         file: &SmbFile,
@@ -240,33 +266,44 @@ impl SmbShare {
         }
     }
 
-    /// The tree on a connection that works, within an operation's deadline.
+    /// The tree of a live session, by an operation's deadline.
+    ///
+    /// # Errors
+    /// [`Cause::Away`](super::error::Cause::Away), [`Cause::NotLetIn`](super::error::Cause::NotLetIn), or
+    /// [`Cause::Disconnected`](super::error::Cause::Disconnected) once the share was left.
     pub(super) async fn tree_by(&self, task: Task<'_>, deadline: Instant) -> Result<Arc<Tree>> {
         self.link.tree(deadline).await.map_err(|cause| task.fail(cause))
     }
 
-    /// The tries of an operation that begins now.
+    /// The attempts of an operation that begins now.
     pub(super) fn attempts(&self) -> Attempts {
         Attempts::until(Instant::now() + self.request_timeout)
     }
 
-    /// How much one READ or WRITE may carry now, whatever the limit: a server may grant few credits.
+    /// The largest READ or WRITE that can be sent now, in bytes: at most `limit`, and no more than the server's
+    /// credits and the negotiated sizes allow.
     pub(super) fn piece(&self, file: &SmbFile, limit: u32) -> u32 {
         let tree = file.open().tree;
         let credits = tree.channels.credit_capacity().saturating_mul(CREDIT_PAYLOAD).max(CREDIT_PAYLOAD);
-        // A connection that came back may have agreed on less.
+        // A new session may have negotiated smaller sizes.
         limit.min(credits).min(tree.terms.max_read.min(tree.terms.max_write))
     }
 }
 
+/// Why a frame has no answer.
 pub(super) enum Failure {
-    /// The server forgot the session before it did anything; its connection is ended here.
+    /// The server no longer knew the session and did nothing. The connection is ended here.
     SessionGone,
+    /// Any other failure of the connection or the exchange.
     Wire(WireError),
 }
 
 impl Failure {
-    /// Whether what failed on this tree may be sent again.
+    /// Counts the failure, and returns if the request may be sent again.
+    ///
+    /// # Errors
+    /// The failure itself, if it is not the loss of the session; [`Cause::LostAgain`](super::error::Cause::LostAgain)
+    /// if the session was lost too often.
     pub(super) fn allows(self, repeat: Repeat, task: Task<'_>, tree: &Tree, attempts: &mut Attempts) -> Result<()> {
         let allowed = match self {
             Failure::SessionGone => attempts.refused(&why_ended(tree)),
@@ -280,10 +317,10 @@ impl Failure {
         allowed.map_err(|cause| task.fail(cause))
     }
 
-    /// Why the session was lost.
+    /// The reason why the session was lost.
     ///
     /// # Errors
-    /// What failed, if that is not the loss of the session.
+    /// The failure itself, if it is not the loss of the session.
     pub(super) fn why(self, task: Task<'_>, tree: &Tree) -> Result<Arc<str>> {
         match self {
             Failure::SessionGone => Ok(why_ended(tree)),
@@ -315,24 +352,25 @@ async fn send_open_ended(
     Ok((checked(tree, replies)?, pending))
 }
 
-/// What is sent again after the connection was lost has a moment, however late it is: a WRITE that
-/// is given up takes the new session along.
+/// The time that a request has for its answer: until the operation's deadline, but at least [`GRACE`]. A repeated
+/// request may come late, and a WRITE that times out ends the new session too.
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(GRACE)
 }
 
-/// Replies of a server that still knows the session.
+/// The replies, if the server still knows the session. Otherwise the connection is ended.
 fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, Failure> {
     let Some(status) = gone(&replies) else { return Ok(replies) };
     let reason = format!("the server has ended the session ({status})");
     tree.channels.end(&reason);
-    // It has done nothing if it says so at the first request.
+    // If the first request got this answer, the server did nothing.
     let nothing_done = replies.first().is_some_and(|reply| session_is_gone(reply.status()));
     Err(if nothing_done { Failure::SessionGone } else { Failure::Wire(WireError::Closed(reason.into())) })
 }
 
-/// The status that says that the session or its tree is gone. What is related to a CREATE that failed does not say so: where
-/// the user may not enter the share's folder, smbd refuses the CREATE and answers the rest as if there were no tree.
+/// The status that says that the session or its tree is gone. Such a status does not count on requests related to a
+/// CREATE that failed: where the user may not enter the share's folder, smbd refuses the CREATE and answers the rest
+/// as if there were no tree.
 fn gone(replies: &[Reply]) -> Option<NtStatus> {
     let mut create_failed = false;
     replies.iter().find_map(|reply| {
@@ -344,7 +382,8 @@ fn gone(replies: &[Reply]) -> Option<NtStatus> {
     })
 }
 
-/// The CREATE of a file for reading and writing.
+/// The CREATE of a file with the access that `how` requests. Truncation is not part of it: the size is set after the
+/// open.
 pub(super) fn open_request(path: &RemotePath, how: OpenHow, wanted: Wanted) -> Request {
     let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
     let mut access = access::READ_ATTRIBUTES;

@@ -1,4 +1,4 @@
-//! One operation in words: what is done to what, for its errors; and its replies, checked.
+//! The operation and the path that errors name, and the checks of replies that fail with them.
 
 use super::error::{Cause, ShareError};
 use super::types::{Metadata, RemotePath};
@@ -10,7 +10,7 @@ use crate::wire::error::WireError;
 use crate::wire::frame::{Chain, Reply, Request};
 use crate::wire::messages::create::{Created, FileInfo};
 
-/// What is being done, and to what.
+/// An operation, and the path that it works on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task<'a> {
     pub(super) operation: &'static str,
@@ -36,12 +36,18 @@ impl Task<'_> {
         })
     }
 
-    /// What a parser says.
+    /// The result of a parser; its failure becomes [`Cause::Malformed`].
+    ///
+    /// # Errors
+    /// [`Cause::Malformed`].
     pub(super) fn parsed<T>(self, parsed: std::result::Result<T, Malformed>) -> Result<T> {
         parsed.map_err(|malformed| self.fail(Cause::Malformed(malformed.to_string())))
     }
 
     /// The reply to the request at `index`, if it succeeded.
+    ///
+    /// # Errors
+    /// The status of the reply; [`Cause::Malformed`] if there is none.
     pub(super) fn reply(self, replies: &[Reply], index: usize) -> Result<&Reply> {
         let reply = replies.get(index).ok_or_else(|| self.fail(Cause::Malformed("a reply is missing".into())))?;
         match reply.status() {
@@ -50,12 +56,18 @@ impl Task<'_> {
         }
     }
 
-    /// All replies, if all succeeded; the first failure otherwise.
+    /// Checks that all replies succeeded.
+    ///
+    /// # Errors
+    /// The status of the first reply that did not.
     pub(super) fn all(self, replies: &[Reply]) -> Result<()> {
         (0..replies.len()).try_for_each(|index| self.reply(replies, index).map(|_| ()))
     }
 
-    /// What the CREATE at the head of a compound answered.
+    /// The answer to the CREATE at the head of a compound.
+    ///
+    /// # Errors
+    /// The status of the reply; [`Cause::Malformed`].
     pub(super) fn created(self, replies: &[Reply]) -> Result<Created> {
         self.parsed(Created::parse(self.reply(replies, 0)?))
     }
@@ -66,7 +78,7 @@ pub(super) fn compound(tree: &Tree, requests: Vec<Request>) -> Chain {
     Chain { requests, related_from: 1, tree_id: tree.id, seal: tree.seal, force_signature: false }
 }
 
-/// A server's view of a file as ours.
+/// The metadata in the server's answer, as a plain value of this room.
 pub(super) fn metadata(info: FileInfo, file_id: u64, reparse_tag: u32) -> Metadata {
     Metadata {
         file_id,

@@ -1,4 +1,9 @@
-//! What the rooms above see of a share: four traits, and all of them together.
+//! What the rooms above see of a share: the traits [`Files`], [`Names`], [`Watches`] and [`Leases`], and [`Share`]
+//! for all four.
+//!
+//! Every fallible method says its errors by [`Refusal`](super::Refusal), as
+//! [`ShareError::refusal`](super::ShareError::refusal) returns it, and by [`Cause`](super::error::Cause). The errors
+//! that each operation can have are listed once, at [`Share`].
 
 use super::types::{
     After, Again, Change, CreateAction, DirChange, DirEntry, FileIdentity, FileKind, FileTime, Granted, IoLimits,
@@ -12,8 +17,40 @@ use std::sync::Arc;
 
 /// A remote share. Every operation ends: each network wait has a deadline.
 ///
-/// Futures may be dropped at any point; what the operation had begun is then finished or undone in
-/// the background (an open that nobody waits for any more is closed again).
+/// A future may be dropped at any point. What it had begun is then finished or undone in the background: an open
+/// whose caller is gone is closed again.
+///
+/// # Errors
+/// Each fallible method of the four traits can fail with a [`ShareError`](super::ShareError) of these causes, besides
+/// those that it lists itself:
+///
+/// - [`Cause::Status`]: the server refused the operation. The method lists the refusals that matter to a caller; the
+///   server may answer any other, for example [`Refusal::ServerBusy`], [`Refusal::NoMemory`] or [`Refusal::Failed`].
+/// - [`Cause::Away`]: there is no session, and it did not come back in the time that operations wait for it.
+/// - [`Cause::NotLetIn`]: there is no session, because the server refuses the sign-in or the share.
+/// - [`Cause::LostAgain`]: the session was lost too often during this operation.
+/// - [`Cause::Uncertain`]: the session that a change was sent on hangs at the server, which may still make the change.
+/// - [`Cause::TimedOut`]: no answer came before the deadline.
+/// - [`Cause::Malformed`]: the answer broke the protocol.
+/// - [`Cause::TooLong`]: the request does not fit into the protocol's fields. Nothing was sent.
+/// - [`Cause::Disconnected`]: the share was left, or a request that is not sent again lost its connection.
+///
+/// Methods that use an open file open it again after a lost session. They can fail with [`Cause::Stale`] if the
+/// file's name then means another file or nothing, and with the server's refusal of the new open.
+///
+/// [`Refusal::ServerBusy`]: super::Refusal::ServerBusy
+/// [`Refusal::NoMemory`]: super::Refusal::NoMemory
+/// [`Refusal::Failed`]: super::Refusal::Failed
+/// [`Cause::Status`]: super::error::Cause::Status
+/// [`Cause::Away`]: super::error::Cause::Away
+/// [`Cause::NotLetIn`]: super::error::Cause::NotLetIn
+/// [`Cause::LostAgain`]: super::error::Cause::LostAgain
+/// [`Cause::Uncertain`]: super::error::Cause::Uncertain
+/// [`Cause::TimedOut`]: super::error::Cause::TimedOut
+/// [`Cause::Malformed`]: super::error::Cause::Malformed
+/// [`Cause::TooLong`]: super::error::Cause::TooLong
+/// [`Cause::Disconnected`]: super::error::Cause::Disconnected
+/// [`Cause::Stale`]: super::error::Cause::Stale
 pub trait Share: Files + Names + Watches + Leases {}
 
 impl<S: Files + Names + Watches + Leases> Share for S {}
@@ -21,22 +58,7 @@ impl<S: Files + Names + Watches + Leases> Share for S {}
 /// Files that are opened, read, written and closed.
 ///
 /// # Errors
-/// [`ShareError`](super::ShareError) with the server's status; [`Cause::Stale`] where the name of an open file means another one after a lost
-/// session, [`Cause::Conflict`] where another client has changed it meanwhile, [`Cause::Lost`] where the server has lost what
-/// it had taken; [`Cause::Unverified`] where nothing shows whether a new file was made. All of them, as those of the other
-/// traits: [`Cause::Away`] and [`Cause::NotLetIn`] while there is no session, [`Cause::LostAgain`] and [`Cause::Uncertain`]
-/// where it is lost too often or hangs, [`Cause::TimedOut`], [`Cause::Malformed`].
-///
-/// [`Cause::Stale`]: super::error::Cause::Stale
-/// [`Cause::Conflict`]: super::error::Cause::Conflict
-/// [`Cause::Lost`]: super::error::Cause::Lost
-/// [`Cause::Unverified`]: super::error::Cause::Unverified
-/// [`Cause::Away`]: super::error::Cause::Away
-/// [`Cause::NotLetIn`]: super::error::Cause::NotLetIn
-/// [`Cause::LostAgain`]: super::error::Cause::LostAgain
-/// [`Cause::Uncertain`]: super::error::Cause::Uncertain
-/// [`Cause::TimedOut`]: super::error::Cause::TimedOut
-/// [`Cause::Malformed`]: super::error::Cause::Malformed
+/// Those of every operation are listed at [`Share`].
 pub trait Files: Send + Sync + 'static {
     /// An open file. Dropping it without [`Files::close`] closes it in the background.
     type File: Send + Sync + 'static;
@@ -44,20 +66,38 @@ pub trait Files: Send + Sync + 'static {
     /// What is counted of this share, and by those who use it.
     fn counters(&self) -> &Arc<Counters>;
 
-    /// How much one READ or WRITE may carry.
+    /// The largest READ and WRITE, in bytes. Callers align their requests to these sizes.
     fn limits(&self) -> IoLimits;
 
-    /// Opens (and, depending on `how`, creates or truncates) a file. What of the lease that `how` asks for
-    /// was granted, [`Leases::granted`] says. A file that had to be opened again after its connection was
-    /// lost has no lease any more.
+    /// Opens a file and, depending on `how`, creates or truncates it. [`Leases::granted`] says how much of the lease
+    /// that `how` requests was granted. A file that was opened again after a lost connection has no lease.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`: the file does not exist (dispositions that do not create), or a folder of its path does
+    ///   not.
+    /// - `Refusal::Exists`: the file exists and `how` says [`Disposition::Create`](super::Disposition::Create).
+    /// - `Refusal::IsDirectory`, `NotDirectory`, `ReparsePoint`, `NameInvalid`, `NameTooLong`: `path` names no file
+    ///   that can be opened.
+    /// - `Refusal::DeletePending`: the file is deleted and still open at a client.
+    /// - `Refusal::Busy`: another open does not share the file in the requested way.
+    /// - `Refusal::Denied`: the user, or the file's read-only attribute, does not allow it. `WriteProtected` instead
+    ///   if the whole share is read-only and `how` changes something.
+    /// - `Refusal::InvalidArgument`: among others, the lease key belongs to another name (MS-SMB2 3.3.5.9.8).
+    /// - `Refusal::NoSpace`, `Quota`, `TooManyOpen`: the server has no room.
+    /// - `Cause::Unverified`: the answer to a `Disposition::Create` was lost, and the server's state does not show
+    ///   whether the file was created.
+    /// - Those of [`Share`].
     fn open(
         &self,
         path: &RemotePath,
         how: OpenHow,
     ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction)>> + Send;
 
-    /// As [`Files::open`], for a file that exists, and reads up to `length` of its first bytes in the same round trip.
-    /// No bytes if the file is empty, or it could be opened and not be read.
+    /// As [`Files::open`], and reads up to `length` of the file's first bytes in the same round trip. The bytes are
+    /// empty if the file is, or if it could be opened but not read.
+    ///
+    /// # Errors
+    /// Those of [`Files::open`]. A READ that fails is no error.
     fn open_and_read(
         &self,
         path: &RemotePath,
@@ -65,16 +105,42 @@ pub trait Files: Send + Sync + 'static {
         length: u32,
     ) -> impl Future<Output = Result<(Self::File, Metadata, CreateAction, Bytes)>> + Send;
 
-    /// Metadata of an open file, asked from the server.
+    /// Asks the server for the metadata of an open file.
+    ///
+    /// # Errors
+    /// Those of [`Share`].
     fn metadata(&self, file: &Self::File) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Reads up to `length` bytes. Fewer bytes than asked for mean that the file ended there.
+    /// Reads up to `length` bytes at `offset`. Fewer bytes mean that the file ended there; a read past the end
+    /// returns none.
+    ///
+    /// # Errors
+    /// - `Refusal::Denied`: the file is not open for reading.
+    /// - `Refusal::Locked`: a byte-range lock of another open covers a part of the range.
+    /// - Those of [`Share`].
     fn read(&self, file: &Self::File, offset: u64, length: u32) -> impl Future<Output = Result<Bytes>> + Send;
 
-    /// Writes all of `data`, which is at most [`IoLimits::write`] long.
+    /// Writes all of `data`, at most [`IoLimits::write`] bytes, at `offset`.
+    ///
+    /// # Errors
+    /// A write that fails may have been done in part.
+    ///
+    /// - `Refusal::NoSpace`, `Quota`: the volume is full, or the user's quota is used up.
+    /// - `Refusal::FileTooLarge`: the file system does not allow so long a file.
+    /// - `Refusal::Denied`, `WriteProtected`: the file is not open for writing, or the server opened it for reading
+    ///   only after a lost session.
+    /// - `Refusal::Locked`: a byte-range lock of another open covers a part of the range.
+    /// - `Cause::Conflict`: another client changed the file while the session was lost, and this data is from before.
+    ///   Nothing was written. Every later change through this open fails in the same way.
+    /// - `Cause::Lost`: the write caused a FLUSH (see [`Files::flush`]), which found acknowledged data missing.
+    /// - Those of [`Share`].
     fn write(&self, file: &Self::File, offset: u64, data: Bytes) -> impl Future<Output = Result<()>> + Send;
 
-    /// As [`Files::write`], and then what is to come after it, in the same round trip.
+    /// As [`Files::write`], followed in the same round trip by the changes and the FLUSH that `after` requests.
+    ///
+    /// # Errors
+    /// Those of [`Files::write`], of [`Files::set`] if `after` changes something, and of [`Files::flush`] if it
+    /// flushes. The data may have been written although what follows failed.
     fn write_and(
         &self,
         file: &Self::File,
@@ -83,11 +149,17 @@ pub trait Files: Send + Sync + 'static {
         after: After,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Has the server copy up to `length` bytes from one file to another, or within one. How many it has
-    /// copied: as many as it does well in time in one request, since a long copy is to be made of several;
-    /// 0 where the source ends. `from` must be open for reading, `to` for writing; the ranges must not overlap.
+    /// Has the server copy up to `length` bytes from one file to another, or within one file. Returns how many bytes
+    /// it copied: as many as one request copies well before its deadline, so a long copy takes several calls; 0 where
+    /// the source ends. `from` must be open for reading, `to` for writing. The ranges must not overlap.
     ///
-    /// Fails with [`Cause::Unsupported`](super::error::Cause::Unsupported) where the server cannot do it; then nothing was copied.
+    /// # Errors
+    /// - `Cause::Unsupported` (as a refusal, `Refusal::Unsupported`): the server cannot copy, or not these files.
+    ///   Nothing was copied; the data may still be copied by reading and writing it.
+    /// - `Refusal::InvalidArgument`, `Cause::Malformed`: the server keeps refusing a range that its limits and the
+    ///   source's size allow.
+    /// - `Refusal::NoSpace`, `Quota`, `Locked`: as for [`Files::write`].
+    /// - Those of [`Share`].
     fn copy(
         &self,
         from: &Self::File,
@@ -97,54 +169,113 @@ pub trait Files: Send + Sync + 'static {
         length: u32,
     ) -> impl Future<Output = Result<u32>> + Send;
 
-    /// Asks the server to put the file's data on stable storage: when this succeeds, all that was written to the file before
-    /// is there. After a lost session that is checked, since the server may have lost what it had taken.
+    /// Asks the server to put the file's data on stable storage. After success everything that was written to the
+    /// file before is there. After a lost session the unflushed data is read back and compared, since the server may
+    /// have lost data that it had acknowledged.
+    ///
+    /// # Errors
+    /// - `Cause::Lost`: the server does not have all data that it had acknowledged. Reported once; the next flush
+    ///   covers what is written from then on.
+    /// - `Refusal::Denied`, `WriteProtected`: the server opened the file for reading only after a lost session, and
+    ///   unflushed data is left; or the file is not open for writing (MS-SMB2 3.3.5.11).
+    /// - `Refusal::NoSpace`, `Quota`: from servers that allocate space late.
+    /// - Those of [`Share`].
     fn flush(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
 
-    /// Whether the server may have lost data that it had taken: the session was lost in which that was answered.
+    /// Whether the server may have lost data that it had acknowledged: it acknowledged the data in a session that was
+    /// lost, and the data is not flushed.
     fn is_in_doubt(&self, file: &Self::File) -> bool;
 
-    /// Looks whether a file that is in doubt is still as long as what was written to it.
+    /// Checks whether a file that is in doubt is at least as long as acknowledged writes had made it. Opens the file
+    /// again if its connection was lost.
+    ///
+    /// # Errors
+    /// - `Cause::Lost`: the file is shorter.
+    /// - Those of [`Share`].
     fn confirm(&self, file: &Self::File) -> impl Future<Output = Result<()>> + Send;
 
-    /// Closes the file; the metadata that the server reports with the close, if it does. For a moment (a shorter one if it
-    /// was written) it waits for others to be closed in the same frame, unless [`Files::send_closes`] is called.
+    /// Closes the file. Returns the metadata that the server reports with the CLOSE, or `None` if it reports none,
+    /// the file was closed before, or the connection has ended, which closes the file too. The CLOSE waits up to 100
+    /// ms for others to share its frame (10 ms if the file was written), unless [`Files::send_closes`] is called.
+    ///
+    /// # Errors
+    /// - The server's refusal of the CLOSE, or `Cause::Malformed`. A lost connection and a missing answer are no
+    ///   errors.
     fn close(&self, file: &Self::File) -> impl Future<Output = Result<Option<Metadata>>> + Send;
 
-    /// Closes at once what waits to be closed with others: it is not open any more for whatever is asked of the
-    /// share after this call. To be called within the runtime.
+    /// Sends all CLOSE requests that wait for others to share their frame. Every request of the share after this call
+    /// finds these files closed. Must be called within the runtime.
     fn send_closes(&self);
 
     /// Changes size, times or attributes.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `NotDirectory`, `DeletePending`: the target is a path that names nothing.
+    /// - `Refusal::IsDirectory`: the size of a directory was to be set.
+    /// - `Refusal::Denied`: the user may not change this; `WriteProtected` instead if the whole share is read-only.
+    /// - `Refusal::Busy`: another open does not share the file in the requested way (target is a path).
+    /// - `Refusal::NoSpace`, `Quota`, `FileTooLarge`: the size cannot be set.
+    /// - `Cause::Conflict`: as for [`Files::write`] (target is an open file).
+    /// - Those of [`Share`].
     fn set(&self, target: Target<'_, Self::File>, change: &Change) -> impl Future<Output = Result<()>> + Send;
 }
 
-/// What names mean: they are looked up, listed, made, removed and renamed.
+/// Names: looked up, listed, created, removed and renamed.
 ///
 /// # Errors
-/// [`ShareError`](super::ShareError) with the server's status; where the answer to a change is lost with its session, and nothing shows whether
-/// it was made, [`Cause::Unverified`](super::error::Cause::Unverified). Those of every operation are named at [`Files`].
+/// Those of every operation are listed at [`Share`]. A change whose answer was lost with the session is verified by
+/// the state of the share; it fails with `Cause::Unverified` if that does not show whether the change was made.
 pub trait Names: Send + Sync + 'static {
     /// A directory listing in progress.
     type Listing: Send + Sync + 'static;
 
-    /// Metadata of what `path` names. A symbolic link or other reparse point is not followed.
+    /// Metadata of the file or directory at `path`. A symbolic link or other reparse point is not followed.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `NotDirectory`: nothing has the name, or a part of the path is no directory.
+    /// - `Refusal::DeletePending`: the file is deleted and still open at a client.
+    /// - `Refusal::Denied`: the user may not read its attributes.
+    /// - `Refusal::ReparsePoint`: the path leads through a symbolic link.
+    /// - `Refusal::NameInvalid`, `NameTooLong`, `TooManyOpen`.
+    /// - Those of [`Share`].
     fn stat(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Creates a directory that must not exist yet. Where the answer is lost with the session, what the server has then tells
-    /// whether it was made; the same holds for a file that must not exist yet, for [`Names::remove`] and [`Names::rename`].
+    /// Creates a directory that must not exist yet. If the answer is lost with the session, the state of the share
+    /// shows whether the directory was created. The same holds for a file that must not exist yet, for
+    /// [`Names::remove`] and for [`Names::rename`].
+    ///
+    /// # Errors
+    /// - `Refusal::Exists`: the name exists, or another client created it while the session was lost.
+    /// - `Refusal::Absent`, `NotDirectory`: the folder does not exist, or is no directory.
+    /// - `Refusal::DeletePending`: the name belongs to a deleted file that is still open at a client.
+    /// - `Refusal::Denied`, or `WriteProtected` if the whole share is read-only.
+    /// - `Refusal::NameInvalid`, `NameTooLong`, `NoSpace`, `Quota`.
+    /// - Those of [`Share`].
     fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Removes a file or an empty directory; which of both it must be is said. What waits to be closed is closed when this
-    /// returns, and before anything is renamed by [`Names::rename`]. A file that is being closed goes with its CLOSE;
-    /// `lease` is the one that it was opened with. `known` is the file that is meant: if the answer is lost, another file
-    /// that has the name then is left alone.
+    /// Removes a file, or an empty directory, as `kind` says. Returns whether the name is free.
     ///
-    /// `aside` is a name that nothing has, nor does its last part in the file's own directory, where the file stays if it
-    /// cannot be renamed out of it. A file that others have open is renamed so and is gone
-    /// when they close it; its own name is free at once. A file that nobody else has open is never renamed. Without
-    /// `aside` such a file, and a directory that another client has open, keeps its name until it is closed. Says whether
-    /// the name is free.
+    /// Files whose CLOSE is waiting are closed when this returns; [`Names::rename`] closes them before it renames. A
+    /// file that is being closed is deleted by its CLOSE. `lease` is the lease key that the file was opened with.
+    /// `known` identifies the file: if the answer is lost, a different file that has the name by then is left alone.
+    ///
+    /// `aside` is a name that nothing has; nor does anything in the file's own directory have its last component,
+    /// under which the file stays if it cannot be moved out of the directory. A file that other clients have open is
+    /// renamed to it: its own name is free at once, and the file is gone when they close it. A file that no other
+    /// client has open is never renamed. Without `aside` a file that is open keeps its name until it is closed; so
+    /// does a directory that another client has open.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`: nothing has the name.
+    /// - `Refusal::IsDirectory`, `NotDirectory`: `kind` is wrong.
+    /// - `Refusal::NotEmpty`: the directory is not empty.
+    /// - `Refusal::ReadOnly`: the file has the read-only attribute.
+    /// - `Refusal::Busy`: another open does not share deletion.
+    /// - `Refusal::DeletePending`: the file is already deleted and still open at a client.
+    /// - `Refusal::Denied`, or `WriteProtected` if the whole share is read-only.
+    /// - `Cause::Unverified`: the answer was lost, and whether the file under the name is the known one cannot be
+    ///   shown.
+    /// - Those of [`Share`].
     fn remove(
         &self,
         path: &RemotePath,
@@ -154,12 +285,29 @@ pub trait Names: Send + Sync + 'static {
         aside: Option<&RemotePath>,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Whether nobody has a file open, this client included. An open that a client keeps for its cache only is closed for
-    /// that.
+    /// Whether no client, this one included, has the file open. An open that a client keeps only under a handle lease
+    /// is closed by the question.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `IsDirectory`, `Denied`, as for [`Names::remove`]. A file that is being deleted is no
+    ///   error: it is in use.
+    /// - Those of [`Share`].
     fn is_unused(&self, path: &RemotePath) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Renames a file or directory; `replace` allows an existing target file to be replaced. `known` is the file that is
-    /// meant, as for [`Names::remove`].
+    /// Renames a file or directory; `replace` allows an existing target file to be replaced. `known` identifies the
+    /// source, as for [`Names::remove`].
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`: the source, or a folder of the target, does not exist; or, after a lost answer, another
+    ///   file has the source's name.
+    /// - `Refusal::Exists`: the target exists and `replace` is false.
+    /// - `Refusal::Denied`: the user may not do it, the target is a directory, read-only or open (on many servers),
+    ///   or the source is a folder with open files below it.
+    /// - `Refusal::Busy`: another open does not share deletion, or this client has the target open and its open was
+    ///   not made again yet after a lost session.
+    /// - `Refusal::OtherVolume`, `NameInvalid`, `NameTooLong`, `NoSpace`.
+    /// - `Cause::Unverified`: the answer was lost, and nothing shows whether the file was renamed.
+    /// - Those of [`Share`].
     fn rename(
         &self,
         from: &RemotePath,
@@ -168,12 +316,19 @@ pub trait Names: Send + Sync + 'static {
         known: Option<FileIdentity>,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Renames a file over one that this client has open, which [`Names::rename`] cannot do on many servers. The open goes
-    /// on, on a file without a name, until it is closed; once its session is lost it is stale. `known` is the file that is
-    /// renamed, as for [`Names::remove`].
+    /// Renames a file over one that this client has open, which [`Names::rename`] cannot do on many servers. The open
+    /// continues, on a file without a name, until it is closed; once its session is lost it is stale. `known`
+    /// identifies the file that is renamed, as for [`Names::remove`].
     ///
-    /// Where the server can do it the file is replaced atomically. Otherwise the one that is replaced gets the name
-    /// `aside` for as long as it is open, and for a moment, between two requests of one frame, `to` names nothing.
+    /// The file is replaced atomically where the server can do that. Otherwise the replaced file has the name `aside`
+    /// while it is open, and between two requests of one frame `to` names nothing.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `Busy`, `Denied`, `ReadOnly`, `IsDirectory`: as for [`Names::rename`] and
+    ///   [`Names::remove`]. `WriteProtected` instead of `Denied` if the whole share is read-only.
+    /// - `Cause::Unverified`, `Uncertain`: the answer was lost on the auxiliary session or on the share's own, and
+    ///   nothing shows whether the file was replaced.
+    /// - Those of [`Share`].
     fn replace(
         &self,
         from: &RemotePath,
@@ -183,56 +338,88 @@ pub trait Names: Send + Sync + 'static {
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Begins to list a directory. The listing may already hold its first entries.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `NotDirectory`: there is no such directory.
+    /// - `Refusal::Denied`: the user may not list it.
+    /// - `Refusal::DeletePending`, `ReparsePoint`, `NameInvalid`, `TooManyOpen`.
+    /// - Those of [`Share`].
     fn list(&self, path: &RemotePath) -> impl Future<Output = Result<Self::Listing>> + Send;
 
     /// The next entries in the server's order, without `.` and `..`; none when the listing has ended.
+    ///
+    /// # Errors
+    /// - `Cause::Disconnected`: the connection was lost. The listing does not continue; begin a new one.
+    /// - `Refusal::Denied`, `DeletePending`, `OpenGone`: the server's refusal of the query.
+    /// - `Cause::TimedOut`, `Malformed`.
     fn next_entries(&self, listing: &mut Self::Listing) -> impl Future<Output = Result<Vec<DirEntry>>> + Send;
 
-    /// Metadata of the directory itself, as it was when its listing began.
+    /// Metadata of the directory itself at the time when its listing began.
     fn listed(&self, listing: &Self::Listing) -> Metadata;
 
-    /// What the server's clock shows about now.
+    /// The current time by the server's clock, or by the local clock if the server does not report one.
     fn clock(&self) -> FileTime;
 
-    /// Size and free space of the file system behind the share.
+    /// Size and free space of the file system behind the share, in bytes.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `Denied`: the path at which the share asks for free space does not exist, or may not be
+    ///   opened.
+    /// - Those of [`Share`].
     fn space(&self) -> impl Future<Output = Result<Space>> + Send;
 }
 
 /// Directories that the server watches.
 ///
 /// # Errors
-/// [`ShareError`](super::ShareError) with the server's status: a watch that has ended says so at its next question. Those of every operation are
-/// named at [`Files`].
+/// Those of every operation are listed at [`Share`]. After [`Watches::unwatch`] every fallible method of the watch
+/// fails with `Cause::Stale`.
 pub trait Watches: Names {
-    /// A directory that the server watches. Dropping it ends that in the background.
+    /// A watched directory. Dropping it ends the watch in the background.
     type Watch: Send + Sync + 'static;
 
-    /// As [`Names::list`], and has the directory watched; `None` where the server does not. Unless it is watched
-    /// by a lease, the watch begins some time after the listing: see [`Watches::look_again`].
+    /// As [`Names::list`], and watches the directory; `None` if the server does not. Without a lease the watch begins
+    /// some time after the listing: see [`Watches::look_again`].
+    ///
+    /// # Errors
+    /// Those of [`Names::list`]. A server that cannot watch is no error.
     fn list_watched(
         &self,
         path: &RemotePath,
     ) -> impl Future<Output = Result<(Self::Listing, Option<Self::Watch>)>> + Send;
 
-    /// What is in a watched directory now, or whether that has changed since it was listed. To be asked once, when the
-    /// watch has begun for certain; many that ask at about the same time share a round trip.
+    /// Lists a watched directory again, or says whether it has changed since it was listed. Call it once, when the
+    /// watch is known to have begun. Calls of about the same time share a round trip.
+    ///
+    /// # Errors
+    /// - `Cause::Stale`: [`Watches::unwatch`] was called.
+    /// - `Cause::Disconnected`: the connection was lost, or no answer came in time.
+    /// - `Refusal::Denied`, `DeletePending`: the server's refusal to list it.
+    /// - `Cause::TimedOut`, `Malformed`.
     fn look_again(&self, watch: &Self::Watch) -> impl Future<Output = Result<Again>> + Send;
 
-    /// Whether the server is asked for the next change of the directory from its listing on: otherwise the first
-    /// [`Watches::changes`] does that.
+    /// Whether the watch is armed: the server reports the next change since the listing. If not, the first
+    /// [`Watches::changes`] arms it.
     fn is_armed(&self, watch: &Self::Watch) -> bool;
 
-    /// The lease by which a directory is watched, where the server grants leases on directories: the first change by
-    /// somebody else breaks it, and that is the end of the watch. Changes by this client are not told.
+    /// The key of the directory lease that the watch uses, where the server grants leases on directories. The first
+    /// change by another client breaks the lease, which ends the watch. Changes by this client are not reported.
     fn lease(&self, watch: &Self::Watch) -> Option<LeaseKey>;
 
-    /// Waits for the next changes of what is in the directory, those by this client among them: what changed since
-    /// [`Watches::list_watched`] or the last call. However long nobody calls this, nothing is lost, but `None` says that
-    /// the server lost count: anything may have changed. To be called by one at a time. `armed` is called when the server is
-    /// asked: from then on it reports a change as soon as it happens, and the report may be on its way.
+    /// Waits for the next changes in the directory, changes by this client included: everything since
+    /// [`Watches::list_watched`] or the last call. Changes between two calls are not lost, however long the pause;
+    /// but `None` says that the server lost count, and anything may have changed. Only one caller at a time. `armed`
+    /// is called when the request is at the server: from then on the server reports a change as soon as it happens,
+    /// and the report may already be in flight.
     ///
-    /// Fails when the directory is not watched any more: it was deleted, the connection was lost, or
-    /// [`Watches::unwatch`] was called.
+    /// A watch by a lease reports no changes. The break of its lease arrives by [`Leases::events`]. This call returns
+    /// when [`Watches::unwatch`] is called, or at once if the lease was broken before.
+    ///
+    /// # Errors
+    /// - `Cause::Stale`: [`Watches::unwatch`] was called, or the lease of the watch was broken.
+    /// - `Refusal::DeletePending`, or the status NOTIFY_CLEANUP (`Refusal::NoRefusal`): the directory was deleted.
+    /// - `Cause::Disconnected`: the connection was lost.
+    /// - `Cause::TimedOut`, `Malformed`: the watch cannot be armed, or its report is not valid.
     fn changes(
         &self,
         watch: &Self::Watch,
@@ -240,29 +427,37 @@ pub trait Watches: Names {
     ) -> impl Future<Output = Result<Option<Vec<DirChange>>>> + Send;
 
     /// Whether a watched directory is being removed.
+    ///
+    /// # Errors
+    /// - `Cause::Stale`: [`Watches::unwatch`] was called.
+    /// - `Cause::Disconnected`: the connection was lost, or no answer came in time.
+    /// - `Cause::Malformed`, or the server's refusal of the query.
     fn is_being_removed(&self, watch: &Self::Watch) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Ends a watch: its directory is not open any more for whatever is asked of the share after this call.
+    /// Ends a watch. Every request of the share after this call finds the directory closed.
     fn unwatch(&self, watch: &Self::Watch);
 }
 
-/// What this client may cache, and what the share reports of its own accord.
+/// What this client may cache, and the events that the share reports unasked.
 ///
 /// # Errors
-/// [`ShareError`](super::ShareError) with the server's status. The loss of the session is none: all leases go with it.
+/// Those of every operation are listed at [`Share`]. A lost session is no error here: all leases end with it.
 pub trait Leases: Send + Sync + 'static {
-    /// What may be cached under this key at this moment, as far as is known here: what the server granted to
-    /// the key's opens that are live now, without what it has taken away since. A break counts from when it
-    /// is received, which is before [`Events::next`] tells it; the end of the connection counts at once.
-    /// [`Caching::NONE`](super::Caching::NONE) for a key that has no open.
+    /// What may be cached under this key now, as far as is known: what the server granted to the key's live opens,
+    /// less what breaks took away since. A break counts from its receipt, which is before [`Events::next`] returns
+    /// it. The end of the connection counts at once. [`Caching::NONE`](super::Caching::NONE) for a key without an
+    /// open.
     fn granted(&self, key: LeaseKey) -> Granted;
 
-    /// What the share reports of its own accord, for the first caller; `None` afterwards. A caller that asks for
-    /// leases must read it, and acknowledge each break as soon as it is obeyed: another client waits for that at
-    /// the server.
+    /// The stream of events, for the first caller; `None` afterwards. A caller that requests leases must read it, and
+    /// must acknowledge each break as soon as it has been carried out, because another client waits for that at the
+    /// server.
     fn events(&self) -> Option<Events>;
 
-    /// Tells the server that a break was obeyed, if it wants to know: only [`Broken::left`] is cached now.
-    /// A server that did not want to know is no error.
+    /// Acknowledges a break, if the server waits for that: only [`Broken::left`] is cached from now on.
+    ///
+    /// # Errors
+    /// `Cause::TimedOut`, `Malformed`. Neither the server's refusal of the acknowledgement nor a lost connection is
+    /// an error.
     fn acknowledge(&self, broken: Broken) -> impl Future<Output = Result<()>> + Send;
 }

@@ -1,12 +1,13 @@
-//! Plain values that cross the boundary of this room.
+//! The plain values of this room's traits: paths, times, attributes, metadata, leases, changes and limits. They know
+//! no connection and no NTSTATUS.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A path on the share, relative to its root, in UTF-16 with `\` between components and none at
-/// either end. The empty path is the root. Names are as they go on the wire (MS-FSCC 2.1.5): what
-/// POSIX allows and SMB reserves has been mapped before.
+/// A path on the share, relative to its root: UTF-16 with `\` between components and none at either end. The empty
+/// path is the root. Names are in the form of the wire (MS-FSCC 2.1.5): characters that POSIX allows and SMB reserves
+/// were mapped before.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RemotePath(Vec<u16>);
 
@@ -36,7 +37,7 @@ impl RemotePath {
         RemotePath(path)
     }
 
-    /// The directory that it is in; `None` for the root.
+    /// The parent directory; `None` for the root.
     pub fn parent(&self) -> Option<RemotePath> {
         if self.is_root() {
             return None;
@@ -45,18 +46,18 @@ impl RemotePath {
         Some(RemotePath(self.0[..end].to_vec()))
     }
 
-    /// The last of its components; `None` for the root.
+    /// The last component; `None` for the root.
     pub fn name(&self) -> Option<&[u16]> {
         self.components().last()
     }
 
-    /// Whether this is below that folder, at any depth, and not the folder itself.
+    /// Whether this path is below that folder, at any depth. The folder itself is not below it.
     pub fn is_below(&self, folder: &RemotePath) -> bool {
         let Some(rest) = self.0.strip_prefix(&folder.0[..]) else { return false };
         if folder.is_root() { !rest.is_empty() } else { rest.first() == Some(&SEPARATOR) }
     }
 
-    /// Where this is when `from` has been renamed to `to`, if that moves it.
+    /// This path after `from` was renamed to `to`; `None` if the rename does not move it.
     pub(super) fn moved(&self, from: &RemotePath, to: &RemotePath) -> Option<RemotePath> {
         if self == from {
             return Some(to.clone());
@@ -75,7 +76,7 @@ impl RemotePath {
         &self.0
     }
 
-    /// Its components, from the root down.
+    /// The components, from the root down.
     pub fn components(&self) -> impl Iterator<Item = &[u16]> {
         self.0.split(|unit| *unit == SEPARATOR).filter(|component| !component.is_empty())
     }
@@ -93,26 +94,26 @@ impl fmt::Debug for RemotePath {
     }
 }
 
-/// 100-nanosecond intervals since 1601-01-01 UTC (MS-DTYP 2.3.3). 0 means "not given".
+/// Time in units of 100 ns since 1601-01-01 UTC (MS-DTYP 2.3.3). 0 means "not given".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct FileTime(pub u64);
 
-/// 1970-01-01 as a [`FileTime`].
+/// 1970-01-01 as a [`FileTime`], in units of 100 ns.
 const UNIX_EPOCH_TICKS: u64 = 116_444_736_000_000_000;
 const TICKS_PER_SECOND: u64 = 10_000_000;
 
 impl FileTime {
-    /// From seconds and nanoseconds since 1970, which may be negative as POSIX has it (nanoseconds
-    /// count forward always). What a [`FileTime`] cannot hold is clamped to its nearest value.
+    /// From seconds and nanoseconds since 1970. Seconds may be negative; nanoseconds always count forward, as in
+    /// POSIX. A time that a [`FileTime`] cannot hold becomes the nearest value that it can.
     pub fn from_unix(seconds: i64, nanoseconds: u32) -> FileTime {
         let ticks = i128::from(seconds) * i128::from(TICKS_PER_SECOND)
             + i128::from(nanoseconds / 100)
             + i128::from(UNIX_EPOCH_TICKS);
-        // The two top values mean "unchanged" in SET_INFO (MS-FSCC 2.4.7), and 0 "not given".
+        // -1 and -2 mean "unchanged" in SET_INFO (MS-FSCC 2.4.7), and 0 means "not given".
         FileTime(ticks.clamp(1, i64::MAX as i128) as u64)
     }
 
-    /// Seconds and nanoseconds since 1970.
+    /// Seconds and nanoseconds since 1970, in the form of [`FileTime::from_unix`].
     pub fn to_unix(self) -> (i64, u32) {
         let ticks = i128::from(self.0) - i128::from(UNIX_EPOCH_TICKS);
         let seconds = ticks.div_euclid(i128::from(TICKS_PER_SECOND));
@@ -173,8 +174,8 @@ impl Attributes {
         self.0 & bits == bits
     }
 
-    /// The same attributes with the read-only bit set or cleared. Attributes that would be none
-    /// become `NORMAL`, since 0 means "unchanged" in SET_INFO (MS-FSCC 2.4.7).
+    /// The same attributes with the read-only bit set or cleared. An empty set becomes `NORMAL`, because 0 means
+    /// "unchanged" in SET_INFO (MS-FSCC 2.4.7).
     pub fn with_readonly(self, readonly: bool) -> Attributes {
         let without = self.0 & !(Self::READONLY | Self::NORMAL);
         match without | if readonly { Self::READONLY } else { 0 } {
@@ -184,7 +185,7 @@ impl Attributes {
     }
 }
 
-/// What a directory entry or an open says about a file.
+/// What a directory entry or an open reports about a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Metadata {
     /// The server's 64-bit id of the file within its volume; 0 where the server gives none.
@@ -213,25 +214,25 @@ impl Metadata {
         if self.attributes.has(Attributes::DIRECTORY) { FileKind::Directory } else { FileKind::File }
     }
 
-    /// Which file it is.
+    /// The identity of this file.
     pub fn identity(&self) -> FileIdentity {
         FileIdentity { file_id: self.file_id, created: self.created }
     }
 }
 
-/// What tells a file from others that have its name before or after it.
+/// Distinguishes a file from others that had its name before, or have it later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct FileIdentity {
     /// The server's id of the file; 0 where the server gives none.
     pub file_id: u64,
-    /// Time of creation; 0 where the server has none.
+    /// Time of creation; 0 where the server reports none.
     pub created: FileTime,
 }
 
 /// A directory, or anything else.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum FileKind {
-    /// A file, whatever its data means.
+    /// Anything without the directory bit: files, and links and other reparse points to files.
     File,
     /// A directory.
     Directory,
@@ -240,18 +241,18 @@ pub enum FileKind {
 /// One entry of a listing.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirEntry {
-    /// The name as the server has it, without any separator.
+    /// The name as the server stores it, without any separator.
     pub name: Vec<u16>,
-    /// What the listing says of it.
+    /// What the listing reports about it.
     pub metadata: Metadata,
 }
 
 /// What happened to an entry of a watched directory (MS-FSCC 2.7.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum ChangeKind {
-    /// It came: made, renamed or moved here.
+    /// It appeared: created, renamed to this name or moved here.
     Added,
-    /// It went: deleted, renamed or moved away.
+    /// It disappeared: deleted, renamed to another name or moved away.
     Removed,
     /// Its size, times or attributes changed.
     Modified,
@@ -260,25 +261,26 @@ pub enum ChangeKind {
 /// A change in a watched directory.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DirChange {
-    /// The entry's name as the server has it, without any separator.
+    /// The entry's name as the server stores it, without any separator.
     pub name: Vec<u16>,
     /// What happened.
     pub kind: ChangeKind,
 }
 
-/// What a second look at a watched directory found.
+/// What a second look at a watched directory found ([`Watches::look_again`](super::Watches::look_again)).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Again {
-    /// All of it as it is now.
+    /// The whole directory as it is now.
     Everything {
-        /// The directory.
+        /// The directory itself.
         itself: Metadata,
-        /// What is in it.
+        /// Its entries.
         entries: Vec<DirEntry>,
     },
-    /// It is too long to be listed again, and no entry has come or gone since it was; some may have changed.
+    /// The directory is too long to be listed again. No entry was added or removed since it was listed; entries may
+    /// have been modified.
     Same,
-    /// It is too long for that, and entries have come or gone, or may have.
+    /// The directory is too long to be listed again, and entries were, or may have been, added or removed.
     Changed,
 }
 
@@ -304,16 +306,16 @@ pub struct Caching(u8);
 impl Caching {
     /// Nothing.
     pub const NONE: Caching = Caching(0);
-    /// Data that was read: nobody else writes.
+    /// Data that was read: no other client writes the file.
     pub const READ: Caching = Caching(1);
-    /// The open itself: a close may be put off.
+    /// The open itself: its CLOSE may be delayed.
     pub const HANDLE: Caching = Caching(2);
-    /// Data that is to be written: nobody else reads.
+    /// Data that is not written yet: no other client reads or writes the file.
     pub const WRITE: Caching = Caching(4);
     /// All of them.
     pub const ALL: Caching = Caching(7);
 
-    /// From LeaseState bits; those without meaning are dropped.
+    /// From LeaseState bits; bits without a meaning are dropped.
     pub(super) fn from_bits(bits: u32) -> Caching {
         Caching((bits & 7) as u8)
     }
@@ -339,12 +341,12 @@ impl Caching {
         self.covers(Caching::READ)
     }
 
-    /// Whether a close may be put off.
+    /// Whether a CLOSE may be delayed.
     pub fn handles(self) -> bool {
         self.covers(Caching::HANDLE)
     }
 
-    /// Whether data that is to be written may be kept back.
+    /// Whether written data may be held back.
     pub fn writes(self) -> bool {
         self.covers(Caching::WRITE)
     }
@@ -358,40 +360,41 @@ impl std::ops::BitOr for Caching {
     }
 }
 
-/// What is granted under a lease, and when that was so: of two reports about one key the one with the higher serial number is
-/// the newer, and a break reports its own.
+/// What is granted under a lease, with a serial number: of two reports about one key the one with the higher number
+/// is the newer. A break has a serial number of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Granted {
     /// What may be cached.
     pub caching: Caching,
-    /// Counts the changes of all leases of the share.
+    /// Counts the changes of all leases of the share: grants, breaks and losses.
     pub serial: u64,
 }
 
 impl Granted {
-    /// Before anything was granted.
+    /// The value before anything was granted.
     pub const NOTHING: Granted = Granted { caching: Caching::NONE, serial: 0 };
 }
 
-/// Names a lease: one for each file of this client.
+/// The key that names a lease (MS-SMB2 2.2.13.2.8). A key belongs to one file or directory of this client.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct LeaseKey(pub u128);
 
 impl LeaseKey {
-    /// A key that no lease has, here or on another machine.
+    /// A random key, which no other lease has, here or at another client.
     pub fn random() -> LeaseKey {
-        // Each RandomState has keys of its own, from the system's source of randomness.
+        // A thread's first RandomState has two random keys from the system; each later one adds 1 to the first of
+        // them. So the two hashes have different keys, and neither is predictable.
         let half = |salt: u64| u128::from(RandomState::new().hash_one(salt));
         LeaseKey(half(1) << 64 | half(2))
     }
 }
 
-/// A lease to ask for with an open.
+/// The lease to request with an open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Lease {
-    /// All opens of one file have the same key: they never break each other's lease.
+    /// All opens of one file have the same key, so that they never break each other's lease.
     pub key: LeaseKey,
-    /// What to ask for. [`Caching::NONE`] makes the open one of the key's and asks for nothing more.
+    /// The caching to request. [`Caching::NONE`] adds the open to the key's opens and requests nothing more.
     pub caching: Caching,
 }
 
@@ -402,11 +405,11 @@ pub struct OpenHow {
     pub read: bool,
     /// Data will be written.
     pub write: bool,
-    /// What happens when the file exists, or does not.
+    /// What to do if the file exists, or does not.
     pub disposition: Disposition,
-    /// A file that is created gets the read-only attribute; the open itself may still write.
+    /// A file that is created gets the read-only attribute. The open that creates it may still write.
     pub readonly: bool,
-    /// The lease, or a plain oplock where the server has no leases, to ask for.
+    /// The lease to request, or the nearest oplock where the server has no leases.
     pub lease: Option<Lease>,
 }
 
@@ -415,16 +418,16 @@ pub struct OpenHow {
 pub enum CreateAction {
     /// An existing file was opened.
     Opened,
-    /// A new file was made.
+    /// A new file was created.
     Created,
     /// An existing file was truncated.
     Overwritten,
 }
 
-/// What to change about a file; `None` leaves it as it is.
+/// What to change about a file; `None` leaves a field as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Change {
-    /// New size in bytes; new space reads as zeros.
+    /// New size in bytes. Added space reads as zeros.
     pub size: Option<u64>,
     /// New time of creation.
     pub created: Option<FileTime>,
@@ -436,44 +439,45 @@ pub struct Change {
     pub attributes: Option<Attributes>,
 }
 
-/// What a write carries with it.
+/// How a write is done, and what follows it in the same round trip.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct After {
-    /// The program was told long ago that this is written. It does not go over what another client has written since the
-    /// session was lost ([`Cause::Conflict`](super::error::Cause::Conflict)).
+    /// The write was held back under a lease: the program's write(2) has already returned. Such data is not written
+    /// over data that another client wrote since the session was lost
+    /// ([`Cause::Conflict`](super::error::Cause::Conflict)).
     pub held: bool,
-    /// What to change about the file after it.
+    /// What to change about the file after the write.
     pub change: Change,
-    /// Whether the server is to put the file's data on stable storage then.
+    /// Whether the server then puts the file's data on stable storage.
     pub flush: bool,
 }
 
-/// What an operation that works either way is applied to.
+/// The target of an operation that works on a path or on an open file.
 #[derive(Debug)]
 pub enum Target<'a, F> {
-    /// What this path names, opened for the occasion.
+    /// The file or directory at this path, which is opened for the operation.
     Path(&'a RemotePath),
     /// A file that is open for writing.
     File(&'a F),
 }
 
-/// The largest READ and WRITE that the share takes, in bytes.
+/// The largest READ and WRITE, in bytes, and the chunk grid that reads and writes keep to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct IoLimits {
-    /// The read chunk: data is read in multiples of this grid.
+    /// The read chunk: reads are cut at multiples of this size.
     pub read: u32,
-    /// The write chunk: data is written in multiples of this grid.
+    /// The write chunk: writes are cut at multiples of this size.
     pub write: u32,
 }
 
-/// Size and free space, in bytes.
+/// Size and free space of a file system.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
-    /// Bytes in all.
+    /// Total size, in bytes.
     pub total: u64,
-    /// Bytes free.
+    /// Free space, in bytes.
     pub free: u64,
-    /// Bytes that this user may still fill (a quota can make it less than `free`).
+    /// Bytes that this user may still write; less than `free` under a quota.
     pub available: u64,
     /// The allocation unit, in bytes.
     pub unit: u32,

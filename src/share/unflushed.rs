@@ -1,39 +1,40 @@
-//! Checksums of the data that the server has answered for and not flushed: a plain value without I/O.
+//! Checksums of data that the server has acknowledged and not flushed: a plain value without I/O.
 //!
-//! A server that loses its power loses what it had not flushed, and does not say so when it is back. With these checksums
-//! [`fsync`](super::Files::flush) finds out: it reads the ranges back and compares.
+//! A server that loses its power loses unflushed data, and does not say so when it is back.
+//! [`fsync`](super::Files::flush) finds out with these checksums: it reads the ranges back and compares.
 //!
-//! The unit is the page of 4 KiB, the unit in which servers cache and write files. Of each page the range that was written
-//! last is kept, with what went before it without a gap: if that is there, the page reached the disk with everything that
-//! had been written to it before.
+//! The unit is the page of 4 KiB, in which servers cache and write files. For each page the last written range is
+//! kept, together with earlier writes that it continues without a gap. If that range is there, the page reached the
+//! disk with everything that was written to it before.
 //!
-//! Invariant: what [`Unflushed::flushed`] drops was recorded before the FLUSH was sent.
+//! Invariant: [`Unflushed::flushed`] drops only data that was recorded before the FLUSH was sent, or whose WRITE
+//! preceded the FLUSH in the same compound.
 
 use crc32fast::{Hasher, hash};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Bytes of a page.
+/// Size of a page, in bytes.
 pub(super) const PAGE: u64 = 4096;
-/// Pages of a group, which share an entry of the map.
+/// Pages per group. A group is one entry of the map.
 const PAGES: usize = 16;
-/// The most groups of one file: 2 GiB written in sequence, 5 MiB of memory. A file with more is flushed.
+/// The maximum number of groups of one file: 2 GiB of sequential writes, 5 MiB of memory. A file with more is flushed.
 const MOST: usize = 32 * 1024;
-/// Ranges with a gap up to this many bytes are read back in one READ.
+/// Ranges with a gap of up to this many bytes between them are read back in one READ.
 const GAP: u64 = 64 * 1024;
 
-/// What was written to one page last: nothing if the range is empty.
+/// What was last written to one page. An empty range means nothing.
 #[derive(Clone, Copy, Default, Debug)]
 struct Piece {
-    /// Within the page, in bytes.
+    /// Offsets within the page, in bytes.
     start: u16,
     end: u16,
     checksum: u32,
 }
 
 impl Piece {
-    /// What is known of a page after one more write. A write that goes on where the last one ended is one piece with it: a
-    /// server that was started anew in between may have the second part and not the first.
+    /// The piece of a page after one more write. A write that continues where the last one ended forms one piece with
+    /// it: a server that was restarted in between may have the second part and not the first.
     fn followed_by(self, next: Piece) -> Piece {
         if self.start == self.end || self.end != next.start {
             return next;
@@ -52,22 +53,22 @@ struct Group {
     pieces: [Piece; PAGES],
 }
 
-/// The data of one file that was answered and not flushed.
+/// The acknowledged and unflushed data of one file.
 #[derive(Default, Debug)]
 pub(super) struct Unflushed {
     groups: BTreeMap<u64, Group>,
-    /// Raised by each FLUSH that is sent.
+    /// Incremented by each FLUSH that is sent.
     generation: u64,
-    /// The generation of the youngest range that the server copied by itself, which no checksum is known of.
+    /// The generation of the youngest range that the server copied by itself. Such ranges have no checksum.
     copied: Option<u64>,
 }
 
-/// The checksums of one WRITE, made outside of any lock.
+/// The checksums of one WRITE, computed outside of any lock.
 #[derive(Debug)]
 pub(super) struct Checksums(Vec<(u64, Piece)>);
 
 impl Checksums {
-    /// Of `data` at `offset` of the file.
+    /// The checksums of `data` at `offset` of the file.
     pub(super) fn of(offset: u64, data: &[u8]) -> Checksums {
         let mut pieces = Vec::with_capacity(data.len() / PAGE as usize + 2);
         let mut rest = data;
@@ -85,7 +86,7 @@ impl Checksums {
 }
 
 impl Unflushed {
-    /// The server has answered a WRITE. With a mark, the WRITE went before that FLUSH in one compound.
+    /// The server has acknowledged a WRITE. With a mark, the WRITE preceded the FLUSH of that mark in one compound.
     pub(super) fn wrote(&mut self, sums: Checksums, mark: Option<u64>) {
         for (page, piece) in sums.0 {
             let group = self.groups.entry(page / PAGES as u64).or_default();
@@ -114,7 +115,7 @@ impl Unflushed {
         }
     }
 
-    /// A FLUSH is about to be sent. The mark is for [`Unflushed::flushed`].
+    /// A FLUSH is about to be sent. The returned mark is for [`Unflushed::flushed`].
     pub(super) fn begin_flush(&mut self) -> u64 {
         self.generation += 1;
         self.generation - 1
@@ -126,7 +127,7 @@ impl Unflushed {
         self.copied = self.copied.filter(|generation| *generation > mark);
     }
 
-    /// How many groups of checksums are kept. What the server copied by itself has none.
+    /// The number of groups of checksums. Ranges that the server copied by itself have none.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
     }
@@ -136,17 +137,17 @@ impl Unflushed {
         self.groups.is_empty() && self.copied.is_none()
     }
 
-    /// Whether the file should be flushed, because no more checksums are kept.
+    /// Whether the file has to be flushed, because no more checksums are kept.
     pub(super) fn is_full(&self) -> bool {
         self.groups.len() >= MOST
     }
 
-    /// Whether a part of it has no checksum.
+    /// Whether a part of the unflushed data has no checksum.
     pub(super) fn has_copied(&self) -> bool {
         self.copied.is_some()
     }
 
-    /// What to read back: ranges of at most `longest` bytes, unless a page is longer.
+    /// The ranges to read back, each of at most `longest` bytes unless a single piece is longer.
     pub(super) fn ranges(&self, longest: u64) -> Vec<Range<u64>> {
         let mut ranges: Vec<Range<u64>> = Vec::new();
         for (_, range) in self.pieces(0..u64::MAX) {
@@ -160,7 +161,8 @@ impl Unflushed {
         ranges
     }
 
-    /// Whether `data`, read at `offset`, holds all pieces that begin in `range`, which begins there. `None` if no piece does.
+    /// Whether `data`, read from the beginning of `range`, holds all pieces that begin in `range`. `None` if no piece
+    /// does.
     pub(super) fn agrees(&self, range: Range<u64>, data: &[u8]) -> Option<bool> {
         let mut any = false;
         let origin = range.start;
@@ -174,8 +176,8 @@ impl Unflushed {
         any.then_some(true)
     }
 
-    /// Whether a page, of which `data` is the beginning, holds what was written to it last. `None` if nothing is known of it,
-    /// or `data` ends before.
+    /// Whether a page holds what was last written to it; `data` is the beginning of the page. `None` if nothing is
+    /// known of the page, or `data` is too short.
     pub(super) fn page_agrees(&self, page: u64, data: &[u8]) -> Option<bool> {
         let origin = page * PAGE;
         let (piece, place) = self.pieces(origin..origin + PAGE).next()?;
@@ -183,7 +185,7 @@ impl Unflushed {
         Some(hash(bytes) == piece.checksum)
     }
 
-    /// The pieces that begin in a range, in the order of the file, with their places in it.
+    /// The pieces that begin in a range, in the order of the file, each with its range in the file.
     fn pieces(&self, range: Range<u64>) -> impl Iterator<Item = (Piece, Range<u64>)> {
         let first = range.start / PAGE / PAGES as u64;
         self.groups.range(first..).take_while(move |(index, _)| **index * PAGES as u64 * PAGE < range.end).flat_map(
@@ -211,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_agrees_and_nothing_else_does() {
+    fn only_the_written_data_agrees_with_its_checksums() {
         let data = vec![7; 10_000];
         let unflushed = written(&[(100, &data)]);
         assert_eq!(unflushed.ranges(1 << 20), vec![100..10_100]);
@@ -224,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_is_one_piece_with_what_is_before_it() {
+    fn appended_data_forms_one_piece_with_the_data_before_it() {
         let unflushed = written(&[(10, b"before "), (17, b"the loss, "), (27, b"and after")]);
         assert_eq!(unflushed.ranges(1 << 20), vec![10..36]);
         assert_eq!(unflushed.agrees(10..36, b"before the loss, and after"), Some(true));
@@ -266,10 +268,10 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_is_not_asked_for() {
+    fn data_that_was_cut_off_is_not_read_back() {
         let mut unflushed = written(&[(0, &[1; 300_000])]);
         unflushed.cut(5000);
-        assert_eq!(unflushed.ranges(1 << 20), vec![0..4096], "of the page that was cut nothing is known");
+        assert_eq!(unflushed.ranges(1 << 20), vec![0..4096], "nothing is known of the page that was cut");
         unflushed.cut(0);
         assert!(unflushed.ranges(1 << 20).is_empty());
     }
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_bounded() {
+    fn the_number_of_groups_is_bounded() {
         let mut unflushed = Unflushed::default();
         for index in 0..MOST as u64 {
             assert!(!unflushed.is_full());
@@ -313,7 +315,7 @@ mod tests {
                 let data = &file[range.start as usize..range.end as usize];
                 unflushed.agrees(range.clone(), data) == Some(false)
             });
-            prop_assert!(wrong, "the last WRITE is missing and nothing tells");
+            prop_assert!(wrong, "the last WRITE is missing and no range shows it");
         }
     }
 }

@@ -1,45 +1,45 @@
 //! Whether a change was made whose answer was lost with its session: a plain value.
 //!
-//! Making a directory or a new file, removing and renaming are not repeated blindly: done twice they fail, or hit what
-//! another client has put under the name meanwhile. The session that the request was sent on has ended at the server
-//! before this is asked, so nothing of it can still happen, and what the names mean now tells what did.
+//! Creating a directory or a new file, removing and renaming are not repeated blindly: done twice they fail, or hit
+//! what another client has put under the name meanwhile. Before this is asked, the server has ended the session on
+//! which the request was sent. So nothing of it can still happen, and what the names mean now shows what did happen.
 //!
-//! Invariant: a change is reported as done only if the share is now as the program asked for, and a request is sent again
-//! only if what it would work on is what the program meant. Where neither can be shown, the program gets an error.
+//! Invariant: a change is reported as done only if the share is now as the program requested, and a request is sent
+//! again only if it would work on what the program meant. If neither can be shown, the program gets an error.
 
 use super::types::{FileIdentity, FileKind, FileTime, Metadata};
 use crate::wire::NtStatus;
 use crate::wire::connect::ServerClock;
 use std::time::{Duration, Instant};
 
-/// What timestamps of file systems may lag behind the clock of their server: Linux takes them from its timer tick, of up to
-/// 10 ms, and FAT keeps as much.
+/// How far timestamps of a file system may lag behind the server's clock: Linux takes them from its timer tick of up
+/// to 10 ms, and FAT stores units of 10 ms.
 const TICK: Duration = Duration::from_millis(20);
-/// A request that lies in the socket when its connection ends is still carried out: how long a busy server may take for
-/// that. Longer would take what other clients make soon after for ours.
+/// How long a busy server may take for a request that lies in the socket when its connection ends, and is still
+/// carried out. A longer time would claim what other clients create soon after.
 const LINGER: Duration = Duration::from_millis(250);
-/// File systems with no finer timestamps than this (ext3, HFS+) cut them off.
+/// The unit of the coarsest timestamps (ext3, HFS+), in units of 100 ns: 1 s. These file systems cut off the rest.
 const COARSE: u64 = 10_000_000;
-/// A clock of a server that jumps by more than this between two sessions was set.
+/// A server's clock that jumps by more than this between two sessions was set.
 const JUMP: Duration = Duration::from_secs(1);
 
 /// A change whose answer did not come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Doubt {
-    /// A directory was to be made.
+    /// The creation of a directory.
     Directory,
-    /// A file was to be made that must not exist before.
+    /// The creation of a file that must not exist before.
     File,
-    /// What the name meant was to be removed.
+    /// The removal of what the name meant.
     Removal {
         /// What it was.
         kind: FileKind,
-        /// Which file it was, as far as that is known.
+        /// Its identity, as far as that is known.
         known: Option<FileIdentity>,
     },
-    /// It was to be renamed.
+    /// A rename.
     Rename {
-        /// Which file it was, as far as that is known.
+        /// The identity of what is renamed, as far as that is known.
         known: Option<FileIdentity>,
     },
 }
@@ -49,45 +49,45 @@ pub(super) enum Doubt {
 pub(super) enum Seen {
     /// Nothing.
     Absent,
-    /// What is being deleted, and is still open at another client.
+    /// Something that is deleted and still open at a client.
     Pending,
-    /// A file or directory; whether nothing is in it.
+    /// A file or directory, and whether it is empty.
     There(Metadata, bool),
 }
 
-/// What is to be done.
+/// What to do about the change.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Verdict {
-    /// Nothing: it was done.
+    /// Nothing: it was made.
     Done(Done),
-    /// The request is to be sent again.
+    /// Send the request again.
     Again,
-    /// It was not done, and would be refused with this status.
+    /// It was not made, and would be refused with this status.
     Refused(NtStatus),
-    /// It cannot be told.
+    /// It cannot be decided.
     Unclear,
 }
 
-/// How a change that was done has left the share.
+/// The state of the share after a change that was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Done {
-    /// What was made.
+    /// What was created.
     pub(super) found: Metadata,
     /// Whether the name of what was removed or renamed is free.
     pub(super) is_free: bool,
-    /// What was removed has the name that it was to have until it is gone, and is not gone.
+    /// The removed file has the name that it was to have until it is gone, and is still there.
     pub(super) is_aside: bool,
 }
 
-/// The time, by the server's clock, within which a request was carried out if it was: from when it was sent until its
-/// connection had ended.
+/// The time, by the server's clock, within which a request was carried out, if it was: from when it was sent until
+/// its connection had ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Window {
     from: FileTime,
     until: FileTime,
 }
 
-/// Where a moment lies.
+/// Where a moment lies in relation to the window.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Place {
     Before,
@@ -96,7 +96,7 @@ enum Place {
     Unknown,
 }
 
-/// Whether what is found is what was there before.
+/// Whether a found file is the one from before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Sameness {
     Same,
@@ -105,8 +105,8 @@ enum Sameness {
 }
 
 impl Window {
-    /// Of a request that was sent in one session, which ended, when there is the next. `None` where the server tells no
-    /// time, or its clock was set.
+    /// The window of a request that was sent at `sent` in a session that ended at `ended`, computed in the next
+    /// session. `None` if the server reports no time, or its clock was set.
     pub(super) fn of(
         clock: ServerClock,
         (sent, ended): (Instant, Instant),
@@ -134,8 +134,8 @@ impl Window {
 }
 
 impl Doubt {
-    /// What is to be done, where the names mean this now: the one that was worked on, and the new one of a rename or, for a
-    /// removal, the one that the file was to have until it is gone.
+    /// What to do, given what the names mean now: `seen` for the name that was worked on, `target` for the new name
+    /// of a rename or, for a removal, the name that the file was to have until it is gone.
     pub(super) fn decide(self, seen: Seen, target: Seen, window: Option<Window>) -> Verdict {
         match self {
             Doubt::Directory => made(FileKind::Directory, seen, window),
@@ -146,8 +146,9 @@ impl Doubt {
     }
 }
 
-/// It is ours if it was made while our request was under way, and is as we would have made it. Another client can have done
-/// the same only within that time, and only if our request was not carried out.
+/// What was found is this client's if it was created within the window and looks as this client would have created
+/// it. Another client can have done the same only within that time, and only if this client's request was not carried
+/// out.
 fn made(kind: FileKind, seen: Seen, window: Option<Window>) -> Verdict {
     match seen {
         Seen::Absent => Verdict::Again,
@@ -158,13 +159,13 @@ fn made(kind: FileKind, seen: Seen, window: Option<Window>) -> Verdict {
     }
 }
 
-/// What the name meant has gone from it.
+/// What the name meant is no longer under it.
 fn gone(is_free: bool) -> Verdict {
     Verdict::Done(Done { is_free, ..Done::default() })
 }
 
-/// The name that the file has until it is gone is this client's own, so what is there is the file. It stays there if the
-/// server itself ended before the file was closed.
+/// The name that a removed file has until it is gone belongs to this client, so what is there is the file. It stays
+/// there if the server itself ended before the file was closed.
 fn removed(
     (kind, known): (FileKind, Option<FileIdentity>),
     seen: Seen,
@@ -177,11 +178,11 @@ fn removed(
         Seen::Absent => done(true),
         Seen::Pending => done(false),
         Seen::There(found, _) if found.kind() != kind => done(true),
-        // Another client has made what has the name now.
+        // Another client has created what has the name now.
         Seen::There(..) if aside != Seen::Absent => done(true),
         Seen::There(found, _) => match sameness(known, &found, window) {
             Sameness::Same => Verdict::Again,
-            // Another client has made it under the name, which was free.
+            // Another client has created it under the name, which was free.
             Sameness::Other => done(true),
             Sameness::Unclear => Verdict::Unclear,
         },
@@ -194,10 +195,10 @@ fn renamed(known: Option<FileIdentity>, source: Seen, target: Seen, window: Opti
         Seen::Absent | Seen::Pending => None,
     };
     match (is(source), is(target)) {
-        // The server says once more what it thinks of the new name.
+        // The server decides again about the new name.
         (Some(Sameness::Same), _) => Verdict::Again,
         (Some(Sameness::Other), Some(Sameness::Same)) => gone(false),
-        // What was to be renamed is not under either name: another file is not renamed in its place.
+        // What was to be renamed is under neither name. Another file is not renamed in its place.
         (Some(Sameness::Other), _) => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
         (Some(Sameness::Unclear), _) => Verdict::Unclear,
         (None, Some(Sameness::Other)) if known.is_some() => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
@@ -206,8 +207,8 @@ fn renamed(known: Option<FileIdentity>, source: Seen, target: Seen, window: Opti
     }
 }
 
-/// Ids are used again for new files, and times of creation are cut off: neither is enough alone. Where nothing is known of
-/// the file, it is another one only if it was made after the request.
+/// Servers use ids again for new files, and times of creation are cut off: neither is enough alone. If nothing is
+/// known of the file, it is another one only if it was created after the request.
 fn sameness(known: Option<FileIdentity>, found: &Metadata, window: Option<Window>) -> Sameness {
     let place = Window::place(window, found.created);
     let Some(known) = known else {
@@ -232,7 +233,7 @@ fn sameness(known: Option<FileIdentity>, found: &Metadata, window: Option<Window
     }
 }
 
-/// In the unit of a FILETIME.
+/// In units of 100 ns, as in a FILETIME.
 fn ticks(time: Duration) -> u64 {
     u64::try_from(time.as_nanos() / 100).unwrap_or(u64::MAX)
 }

@@ -1,14 +1,14 @@
-//! Watching directories: by a lease (MS-SMB2 3.3.5.9.11) where the server grants leases on directories, otherwise with
-//! CHANGE_NOTIFY (3.3.5.19).
+//! Watching directories: by a lease (MS-SMB2 3.3.5.9.11) where the server grants leases on directories, otherwise
+//! with CHANGE_NOTIFY (3.3.5.19).
 //!
-//! A lease costs nothing until somebody else changes something; then it is broken, and the watch has ended. It is
-//! granted before the directory is listed, so nothing is missed.
+//! A lease costs nothing until another client changes something. Then it is broken, and the watch has ended. It is
+//! granted before the directory is listed, so no change is missed.
 //!
-//! With CHANGE_NOTIFY, a directory is opened, listed and watched in one compound, whose last request stays unanswered until
-//! something changes. From the first one on the server counts what changes in the directory, also while no
-//! request waits for it, until the directory is closed. What changes between the listing and that is missed, and it may
-//! take its time: Samba leaves it to another process. So whoever is to rely on a watch looks at the directory
-//! again after that.
+//! With CHANGE_NOTIFY, one compound opens, lists and watches a directory; its last request stays unanswered until
+//! something changes. From the first CHANGE_NOTIFY on the server collects changes of the directory, also while no
+//! request waits for them, until the directory is closed. A change between the listing and that moment is missed, and
+//! the moment may come late: Samba leaves it to another process. So a caller that relies on a watch looks at the
+//! directory again afterwards ([`SmbWatch::look_again`]).
 //!
 //! Invariant: a directory stays open at the server as long as a watch or a listing of it lives, and no longer.
 
@@ -37,46 +37,47 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use tokio::sync::Notify;
 
-/// Room for changes in one answer, in bytes: some 600 of them. It costs one credit.
+/// Space for changes in one answer, in bytes: about 600 of them. It costs one credit.
 pub(super) const BUFFER: u32 = 32 * 1024;
-/// So many entries of a directory take one answer.
+/// A directory with at most this many entries is listed again in one answer.
 const SHORT: usize = 256;
-/// A directory with more entries than this is not listed again to see whether they have changed.
+/// A directory with more entries than this is not listed again to find out whether they have changed.
 const LONG: usize = 20_000;
-/// Times of files are as exact as this on servers that keep fractions of seconds, in 100 ns: a tick of the
-/// clock, and some more.
+/// The exactness of file times on servers that keep fractions of seconds, in units of 100 ns: 100 ms, more than a
+/// tick of the clock.
 const TICK: u64 = 1_000_000;
-/// The same on servers that keep whole seconds, or even ones.
+/// The exactness on servers that keep whole seconds or even ones, in units of 100 ns: 2 s.
 const COARSE: u64 = 20_000_000;
+/// One second, in units of 100 ns.
 const SECOND: u64 = 10_000_000;
 
-/// A directory that is watched.
+/// A watched directory.
 #[derive(Debug)]
 pub struct SmbWatch {
     path: RemotePath,
-    /// `None` once it is not watched any more.
+    /// `None` once the watch has ended.
     directory: Mutex<Option<Arc<Directory>>>,
     ended: Notify,
     by: By,
-    /// What the listing found.
+    /// The directory when its watch began.
     listed: Listed,
 }
 
-/// By what a directory is watched.
+/// The means by which a directory is watched.
 #[derive(Debug)]
 enum By {
-    /// A lease; given up when the watch ends.
+    /// A lease, which is given up when the watch ends.
     Lease { key: LeaseKey, held: Mutex<Option<DirectoryLease>> },
     /// CHANGE_NOTIFY.
     Notify(Box<Notified>),
 }
 
-/// The CHANGE_NOTIFY that is at the server.
+/// The CHANGE_NOTIFY at the server.
 #[derive(Debug, Default)]
 struct Notified {
-    /// Who waits for its answer holds this.
+    /// Locked by the caller that waits for the answer.
     pending: tokio::sync::Mutex<Option<Pending>>,
-    /// The same one, for those who only want to know whether it is there.
+    /// Shows whether the same request is at the server, without that lock.
     probe: Mutex<Option<Probe>>,
 }
 
@@ -87,7 +88,7 @@ impl Notified {
     }
 }
 
-/// A directory as it was when it was listed and its watch began.
+/// A directory when it was listed and its watch began.
 #[derive(Debug)]
 struct Listed {
     info: FileInfo,
@@ -124,7 +125,7 @@ impl SmbWatch {
         self.directory.lock().clone()
     }
 
-    /// Whether the server is going to tell of the next change, and has told of all before.
+    /// Whether the watch is armed: the server reports the next change, and has reported all earlier ones.
     pub(super) fn is_armed(&self, share: &SmbShare) -> bool {
         match &self.by {
             By::Lease { key, .. } => share.leases.caching(*key).reads(),
@@ -132,7 +133,7 @@ impl SmbWatch {
         }
     }
 
-    /// The lease by which the directory is watched.
+    /// The key of the lease by which the directory is watched.
     pub(super) fn lease(&self) -> Option<LeaseKey> {
         match self.by {
             By::Lease { key, .. } => Some(key),
@@ -140,7 +141,12 @@ impl SmbWatch {
         }
     }
 
-    /// Waits for changes; sends another CHANGE_NOTIFY if none is at the server. `armed` is called when one is.
+    /// Waits for changes, as [`Watches::changes`](super::Watches::changes) describes. Sends another CHANGE_NOTIFY if
+    /// none is at the server. `armed` is called when one is.
+    ///
+    /// # Errors
+    /// [`Cause::Stale`] if the watch has ended or its lease was broken; DELETE_PENDING or NOTIFY_CLEANUP if the
+    /// directory was deleted; [`Cause::Disconnected`], [`Cause::TimedOut`], [`Cause::Malformed`].
     pub(super) async fn changes(
         &self,
         share: &SmbShare,
@@ -149,14 +155,14 @@ impl SmbWatch {
         let task = self.task("CHANGE_NOTIFY");
         let ended = self.ended.notified();
         tokio::pin!(ended);
-        // From here on no end is missed.
+        // From here on the end of the watch is not missed.
         ended.as_mut().enable();
         let directory = self.directory();
         let gone = || task.fail(Cause::Stale);
         let open = directory.as_deref().and_then(Directory::open).ok_or_else(gone)?;
         match &self.by {
             By::Lease { .. } => {
-                // A break that came before anybody could be told of it has ended the watch already.
+                // A break that came before the lease was known to the caller has ended the watch already.
                 if self.is_armed(share) {
                     drop(directory);
                     ended.await;
@@ -192,7 +198,7 @@ impl SmbWatch {
                 let requests = vec![info::query_standard(file), notify::change_notify(file, BUFFER).unrelated()];
                 let chain = super::task::compound(&tree, requests);
                 let mut sending = std::pin::pin!(tree.channels.send_open_ended(&chain, share.request_timeout));
-                // It is on its way when this has been polled once.
+                // The request is on its way once this has been polled.
                 let sent = match futures_util::poll!(sending.as_mut()) {
                     Poll::Ready(sent) => sent,
                     Poll::Pending => {
@@ -201,8 +207,8 @@ impl SmbWatch {
                     }
                 };
                 let (replies, request) = sent.map_err(|error| task.wire(error))?;
-                // A directory that was removed while no request was at the server: of that it tells nothing. This open
-                // keeps the name of the directory taken.
+                // If the directory was removed while no request was at the server, the server does not report that.
+                // This open keeps the directory's name in use.
                 let state = replies.first().filter(|reply| reply.status() == NtStatus::SUCCESS);
                 if state.is_some_and(|reply| info::parse_delete_pending(reply).unwrap_or(false)) {
                     return Err(task.status(NtStatus::DELETE_PENDING));
@@ -216,7 +222,7 @@ impl SmbWatch {
         changes_in(task, reply)
     }
 
-    /// Closes the directory, with others, unless a listing goes on in it.
+    /// Ends the watch: closes the directory, together with others, unless a listing continues in it.
     pub(super) fn end(&self, share: &SmbShare) {
         let directory = self.directory.lock().take();
         match &self.by {
@@ -230,8 +236,12 @@ impl SmbWatch {
         }
     }
 
-    /// What is in the directory now, unless that is too long; then whether its times are those from before it was
-    /// listed, and old enough to have told of a change after that.
+    /// Lists the directory again, unless it is too long; then compares its times with those from before the listing.
+    /// The times count only if they are old enough that a later change would have moved them.
+    ///
+    /// # Errors
+    /// [`Cause::Stale`] if the watch has ended; the server's refusal; [`Cause::Disconnected`], [`Cause::TimedOut`],
+    /// [`Cause::Malformed`].
     pub(super) async fn look_again(&self, share: &SmbShare) -> Result<Again> {
         let task = self.task("QUERY_DIRECTORY");
         let gone = || task.fail(Cause::Stale);
@@ -256,7 +266,10 @@ impl SmbWatch {
         Ok(if is_same { Again::Same } else { Again::Changed })
     }
 
-    /// Whether the directory is being removed: this open keeps its name taken then.
+    /// Whether the directory is being removed. This open then keeps its name in use.
+    ///
+    /// # Errors
+    /// [`Cause::Stale`] if the watch has ended; the server's refusal; [`Cause::Disconnected`], [`Cause::Malformed`].
     pub(super) async fn is_being_removed(&self, share: &SmbShare) -> Result<bool> {
         let task = self.task("QUERY_INFO");
         let gone = || task.fail(Cause::Stale);
@@ -269,8 +282,8 @@ impl SmbWatch {
         task.parsed(info::parse_delete_pending(task.reply(&replies, 0)?))
     }
 
-    /// All that is in the directory; `None` if that is too much. It does not stay open for this: who ends the watch is
-    /// about to rename or remove it.
+    /// All entries of the directory; `None` if there are too many. The directory is not kept open for this: a caller
+    /// that ends the watch is about to rename or remove it.
     async fn list_again(&self, share: &SmbShare) -> Result<Option<Vec<DirEntry>>> {
         let task = self.task("QUERY_DIRECTORY");
         let (mut all, mut scan) = (Vec::new(), Scan::Restarts);
@@ -289,7 +302,7 @@ impl SmbWatch {
     }
 }
 
-/// Whether a change that came at this time of the server's clock would have another time than the one before.
+/// Whether a change at this time of the server's clock would give the directory another time than `last`.
 fn is_settled(last: u64, clock: u64) -> bool {
     let exactness = if last.is_multiple_of(SECOND) { COARSE } else { TICK };
     last.saturating_add(exactness) < clock
@@ -301,7 +314,7 @@ fn changes_in(task: Task<'_>, reply: std::result::Result<Reply, WireError>) -> R
         return Ok(None);
     }
     let told = task.parsed(notify::parse_changes(task.reply(&[reply], 0)?))?;
-    // No change at all means that there was no room for them.
+    // An empty report means that the changes did not fit into the answer.
     Ok(Some(told).filter(|told| !told.is_empty()).map(|told| {
         told.into_iter()
             .map(|(action, name)| {
@@ -317,7 +330,10 @@ fn changes_in(task: Task<'_>, reply: std::result::Result<Reply, WireError>) -> R
 }
 
 impl SmbShare {
-    /// Lists a directory and has it watched, in one frame if it is small.
+    /// Lists a directory and watches it, in one frame if it is small.
+    ///
+    /// # Errors
+    /// Those of [`SmbListing::begin`]. A server that cannot watch is no error.
     pub(super) async fn list_and_watch(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
         if self.tree().terms.directory_leasing {
             return self.list_under_lease(path).await;
@@ -335,7 +351,7 @@ impl SmbShare {
         let created = task.created(&replies)?;
         let directory = Directory::new(Open::new(Arc::clone(&tree), created.file));
         let listing = SmbListing::from_whole(task, &replies, Arc::clone(&directory))?;
-        // What cannot be watched is refused with the other answers.
+        // A server that cannot watch refuses the request together with the other answers.
         if let Some(answer) = pending.reply().now_or_never() {
             if let Some(status) = answer.ok().map(|reply| reply.status()).filter(|status| is_refusal(*status)) {
                 tracing::info!(%path, %status, "the server watches no directories");
@@ -348,7 +364,7 @@ impl SmbShare {
         Ok((listing, Some(watch)))
     }
 
-    /// Lists a directory under a lease. If there was none to be had, a CHANGE_NOTIFY follows with the first
+    /// Lists a directory under a lease. If none is granted, a CHANGE_NOTIFY follows with the first
     /// [`SmbWatch::changes`].
     async fn list_under_lease(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
         let task = Task { operation: "QUERY_DIRECTORY", path };
@@ -372,6 +388,7 @@ impl SmbShare {
     }
 }
 
+/// Whether this answer to a CHANGE_NOTIFY means that the server watches no directories.
 fn is_refusal(status: NtStatus) -> bool {
     matches!(
         status,
@@ -388,12 +405,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_tell_of_a_change_once_they_are_old_enough() {
+    fn times_show_whether_there_was_a_change_once_they_are_old_enough() {
         let last = 7 * SECOND + 5;
         assert!(!is_settled(last, last));
         assert!(!is_settled(last, last + TICK));
         assert!(is_settled(last, last + TICK + 1));
-        // Somebody who keeps whole seconds may keep even ones.
+        // A server that keeps whole seconds may keep only even ones.
         assert!(!is_settled(7 * SECOND, 9 * SECOND));
         assert!(is_settled(7 * SECOND, 9 * SECOND + 1));
         assert!(!is_settled(u64::MAX, u64::MAX));

@@ -1,20 +1,24 @@
-//! What goes on beside the operations, each in one task of a mount.
+//! Work beside the operations, each kind in one task of the mount: lease breaks, watches on directories, closing idle
+//! opens, and counting the memory of names.
+//!
+//! Invariant: a lease break never waits for another one.
 
 use super::Vfs;
 use crate::share::{Event, Share};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How often is looked for what is idle.
+/// Interval between two searches for idle kept opens and idle watches.
 const IDLE_INTERVAL: Duration = Duration::from_secs(4);
-/// How often names are counted: they come at some 20,000 a second.
+/// Interval between two counts of the known names. Up to about 20,000 names are added per second.
 const COUNT_INTERVAL: Duration = Duration::from_millis(250);
-/// The memory of a name in bytes, by measurement: the node, its place, and its entry in what is known of its directory.
+/// Memory of one known name in bytes, measured: its node, its place in the tree, and its entry in the known
+/// directory.
 const NAME: u64 = 1000;
 
-/// Hands breaks of leases to the files and directories that they concern, until the share is left. Another client waits at
-/// the server until a break is acknowledged, so each is worked on as soon as it comes, beside all others. What has to be
-/// done before, and in which order, is known by the file.
+/// Hands lease breaks and lost sessions to the files and directories that they concern, until the share is closed.
+/// Another client waits at the server until a break is acknowledged, so each break is handled at once, in parallel
+/// with the others. The file decides what must be done before its acknowledgement, and in which order.
 pub async fn handle_breaks<S: Share>(vfs: Arc<Vfs<S>>) {
     let Some(mut events) = vfs.share.events() else { return };
     while let Some(event) = events.next().await {
@@ -26,7 +30,7 @@ pub async fn handle_breaks<S: Share>(vfs: Arc<Vfs<S>>) {
             }
             Event::SessionRestored => continue,
         };
-        // A file's break is acknowledged by its driver.
+        // The driver of the file acknowledges a break of the file's lease.
         let Some(broken) = vfs.files.broken(broken) else { continue };
         let vfs = Arc::clone(&vfs);
         tokio::spawn(async move {
@@ -43,8 +47,8 @@ pub async fn follow_watches<S: Share>(vfs: Arc<Vfs<S>>) {
     vfs.names.follow_watches().await;
 }
 
-/// Closes what is open at the server for the cache only and was not used for long enough, until the mount ends: kept opens,
-/// and directories that are watched.
+/// Closes the opens at the server that serve only the cache and have been idle for too long, until the mount ends:
+/// kept opens, and the opens of watched directories.
 pub async fn close_idle<S: Share>(vfs: Arc<Vfs<S>>) {
     loop {
         tokio::time::sleep(IDLE_INTERVAL).await;
@@ -54,8 +58,9 @@ pub async fn close_idle<S: Share>(vfs: Arc<Vfs<S>>) {
     }
 }
 
-/// Counts what is known of names into the memory of the cache, until the mount ends. The kernel decides how many names
-/// there are: a node is there as long as the kernel counts lookups of it. So names cannot give way, but cached data can.
+/// Counts the memory of known names against the budget of the page cache, until the mount ends. The kernel decides
+/// how many names there are: a node exists as long as the kernel counts lookups of it. So names cannot be evicted to
+/// make room, but cached data can.
 pub async fn count_names<S: Share>(vfs: Arc<Vfs<S>>) {
     loop {
         tokio::time::sleep(COUNT_INTERVAL).await;

@@ -1,15 +1,15 @@
-//! Closes that are under way.
+//! Closes under way.
 //!
-//! The kernel does not wait for a close: the next operation may overtake it, and then finds a
-//! directory that is not empty yet, or a file that is still open. An operation that fails for such a reason
-//! waits until the closes that were under way have ended, and tries once more.
+//! The kernel does not wait for a close. The next operation may overtake it, and then finds a directory that is not
+//! empty yet, or a file that is still open. An operation that fails for such a reason waits until the closes that
+//! were under way have ended, and is attempted once more.
 
 use crate::waiting::until;
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use tokio::sync::Notify;
 
-/// The closes of a mount that are under way.
+/// The closes under way of a mount.
 #[derive(Debug, Default)]
 pub(crate) struct Closings {
     state: Mutex<State>,
@@ -30,7 +30,7 @@ pub(crate) struct Closing<'a> {
 }
 
 impl Closings {
-    /// A close begins. The number is for [`Closings::guard`].
+    /// Registers a close that begins. Its number is the argument of [`Closings::guard`].
     pub(crate) fn begin(&self) -> u64 {
         let mut state = self.state.lock();
         state.next += 1;
@@ -39,13 +39,12 @@ impl Closings {
         number
     }
 
-    /// Ends that close when dropped.
+    /// The close with this number, which ends when the guard is dropped.
     pub(crate) fn guard(&self, number: u64) -> Closing<'_> {
         Closing { closings: self, number }
     }
 
-    /// Waits for the closes that are under way now, each of which has a deadline. Says whether there
-    /// were any.
+    /// Waits for the closes that are under way now; each has a deadline. Returns whether there were any.
     pub(crate) async fn finish(&self) -> bool {
         let (latest, any) = {
             let state = self.state.lock();
@@ -69,7 +68,7 @@ mod tests {
     use futures_util::FutureExt;
 
     #[test]
-    fn only_closes_that_were_under_way_are_waited_for() {
+    fn an_operation_waits_only_for_closes_that_began_before_it() {
         let closings = Closings::default();
         assert_eq!(closings.finish().now_or_never(), Some(false));
 

@@ -1,17 +1,17 @@
 //! What a failure means to a POSIX program: one table from [`Refusal`] to errno.
 //!
-//! Where Linux's own client answers something that only its authors understand, the table takes what users of a local file
-//! system would expect.
+//! Where the errno of Linux's own client would mislead a user, the table has the errno that users of a local file
+//! system expect.
 //!
-//! [`VfsError`] is the one error of this room: the errno for the kernel, the cause for the log, and
-//! how loud the log is. It is logged once, by the room that answers the kernel.
+//! [`VfsError`] is the one error of this room: the errno for the kernel, the cause for the log, and the log level. It
+//! is logged once, by the room that answers the kernel.
 
 use crate::share::error::{Cause, TooLong};
 use crate::share::{Refusal, ShareError};
 use std::fmt;
 use tracing::Level;
 
-/// The errno of a refusal by the server.
+/// The errno for a refusal by the server.
 pub fn errno_of(refusal: Refusal) -> i32 {
     match refusal {
         Refusal::Absent | Refusal::DeletePending | Refusal::NoShare => libc::ENOENT,
@@ -28,7 +28,8 @@ pub fn errno_of(refusal: Refusal) -> i32 {
         Refusal::Denied | Refusal::ReadOnly | Refusal::NotSignedIn | Refusal::Locked => libc::EACCES,
         Refusal::NotPermitted => libc::EPERM,
         Refusal::WriteProtected => libc::EROFS,
-        // Linux answers ETXTBSY to a sharing violation, which makes users look for a running program; the file is busy.
+        // Linux answers ETXTBSY to a sharing violation, which makes users look for a running program. The file is
+        // busy.
         Refusal::Busy | Refusal::ServerBusy => libc::EBUSY,
         Refusal::LockNotGranted => libc::EAGAIN,
         Refusal::NotLocked => libc::ENOLCK,
@@ -41,10 +42,10 @@ pub fn errno_of(refusal: Refusal) -> i32 {
         Refusal::TooManyOpen => libc::EMFILE,
         Refusal::TooManySessions => libc::EUSERS,
         Refusal::NoMedium => libc::ENOMEDIUM,
-        // The server no longer knows the handle, though the program's descriptor is good.
+        // The server no longer knows the handle, although the program's descriptor is valid.
         Refusal::OpenGone => libc::ESTALE,
         Refusal::TimedOut => libc::ETIMEDOUT,
-        // "Host is down" tells the user where to look, and is what Linux's own client says.
+        // "Host is down" points the user to the cause, and is the answer of Linux's own client.
         Refusal::Disconnected => libc::EHOSTDOWN,
         Refusal::PipeGone => libc::EPIPE,
         Refusal::NoRefusal | Refusal::Failed => libc::EIO,
@@ -54,20 +55,20 @@ pub fn errno_of(refusal: Refusal) -> i32 {
 /// Why an operation on the file system failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VfsError {
-    /// What the program gets.
+    /// The errno that the program gets.
     pub errno: i32,
-    /// How loud the log is about it.
+    /// The level of the log line.
     pub level: Level,
-    /// What happened.
+    /// The cause.
     pub source: ErrorSource,
 }
 
-/// Where an error comes from.
+/// The cause of an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ErrorSource {
-    /// The share refused or failed.
+    /// The share refused or failed the request.
     Share(ShareError),
-    /// A rule of this file system, in words for the log.
+    /// A rule of this file system forbids it: the text for the log.
     Rule(&'static str),
 }
 
@@ -75,17 +76,18 @@ pub enum ErrorSource {
 pub type Result<T> = std::result::Result<T, VfsError>;
 
 impl VfsError {
-    /// An error that this file system itself answers.
+    /// An error that this file system answers by a rule of its own, without asking the server.
     pub(crate) fn rule(errno: i32, why: &'static str) -> VfsError {
         VfsError { errno, level: level_of(errno), source: ErrorSource::Rule(why) }
     }
 
-    /// The program was killed, so the kernel does not wait for the answer any more.
+    /// The program was killed, so the kernel no longer waits for the answer.
     pub(crate) fn interrupted() -> VfsError {
         VfsError { level: Level::DEBUG, ..VfsError::rule(libc::EINTR, "the program was killed") }
     }
 
-    /// What the inode named is gone, or is another file now: the kernel looks the path up once more.
+    /// The file of the inode was deleted, or its name means another file now. The kernel then looks the path up once
+    /// more.
     pub(crate) fn stale() -> VfsError {
         VfsError::rule(libc::ESTALE, "the file was deleted or replaced")
     }
@@ -97,7 +99,7 @@ impl From<ShareError> for VfsError {
             Cause::Status(_) | Cause::Unsupported(_) => error.refusal().map_or(libc::EIO, errno_of),
             Cause::TimedOut => libc::ETIMEDOUT,
             Cause::Disconnected(_) | Cause::Away(_) => errno_of(Refusal::Disconnected),
-            // A share that has gone is no missing file: programs would take its files for deleted.
+            // A missing share is not a missing file: programs would treat the share's files as deleted.
             Cause::NotLetIn(refused) if refused.is_share_missing() => libc::ENODEV,
             Cause::NotLetIn(_) => libc::EACCES,
             Cause::LostAgain { .. } | Cause::Uncertain | Cause::Unverified => libc::EIO,
@@ -107,7 +109,7 @@ impl From<ShareError> for VfsError {
             Cause::TooLong(TooLong::Other(_)) => libc::EINVAL,
         };
         let level = match error.cause {
-            // The share has said it once, with what to do.
+            // The share has already logged it once, with the remedy.
             Cause::NotLetIn(_) => Level::INFO,
             Cause::Away(_) => Level::DEBUG,
             _ => level_of(errno),
@@ -116,7 +118,7 @@ impl From<ShareError> for VfsError {
     }
 }
 
-/// Answers that programs ask for all day are quiet; trouble is not.
+/// The log level for an errno: quiet for answers that programs cause all day, loud for trouble.
 fn level_of(errno: i32) -> Level {
     match errno {
         libc::ENOENT
@@ -155,7 +157,7 @@ mod tests {
     use crate::share::error::Away;
 
     #[test]
-    fn causes_other_than_a_refusal() {
+    fn each_cause_that_is_no_refusal_has_its_errno() {
         let error = |cause| VfsError::from(ShareError { operation: "READ", path: RemotePath::root(), cause }).errno;
         assert_eq!(error(Cause::TimedOut), libc::ETIMEDOUT);
         assert_eq!(error(Cause::Disconnected("reset".into())), libc::EHOSTDOWN);
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_file_is_no_news_and_a_full_disk_is() {
+    fn a_full_disk_is_logged_as_a_warning_and_a_missing_file_is_not() {
         assert_eq!(level_of(errno_of(Refusal::Absent)), Level::DEBUG);
         assert_eq!(level_of(errno_of(Refusal::NoSpace)), Level::WARN);
     }

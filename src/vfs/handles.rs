@@ -1,4 +1,7 @@
-//! Open files and directories by the handle numbers that the kernel has for them.
+//! Open files and directories, by the handle numbers that the kernel has for them.
+//!
+//! A file handle leaves the table when its close begins, and the close stays registered until it has ended
+//! ([`Closings`]).
 
 use super::closings::{Closing, Closings};
 use super::errno::{Result, VfsError};
@@ -21,15 +24,17 @@ pub(crate) struct OpenFile<S: Share> {
     pub share: Arc<S>,
     /// The open at the server.
     pub open: Open<S>,
+    /// How the handle was opened.
     pub access: Access,
+    /// The handle's sequential readers.
     pub readers: Mutex<Readers>,
 }
 
 impl<S: Share> OpenFile<S> {
-    /// The failure of an earlier write to report now.
+    /// The failure of an earlier write that is due on this occasion, as an error.
     ///
     /// # Errors
-    /// That failure.
+    /// The failure of the earlier write.
     pub(crate) fn report(&self, occasion: Occasion) -> Result<()> {
         match self.file.lock().report(self.handle, occasion) {
             Some(error) => Err(error.into()),
@@ -49,8 +54,9 @@ impl<S: Share> Source for OpenFile<S> {
 /// An open directory.
 pub(crate) struct OpenDirectory<S: Share> {
     pub ino: u64,
-    /// What was listed so far. Held while the server is asked for more: a listing goes on from where
-    /// it is, so it has one user at a time, and the kernel reads one handle from one thread anyway.
+    /// What was listed so far. Its lock is held while the server is asked for more: a listing continues at its
+    /// current position, so only one request can use it at a time. The kernel reads one handle from one thread
+    /// anyway.
     pub pages: tokio::sync::Mutex<Pages<S>>,
 }
 
@@ -63,9 +69,10 @@ pub(crate) struct Handles<S: Share> {
     closings: Closings,
 }
 
-/// A file that was removed from the table to be closed.
+/// A file that was removed from the table in order to be closed.
 pub(crate) struct Leaving<S: Share> {
     pub file: Arc<OpenFile<S>>,
+    /// The number for [`Handles::closing`].
     pub closing: u64,
 }
 
@@ -80,42 +87,45 @@ impl<S: Share> Handles<S> {
         }
     }
 
-    /// A number for a handle that is about to be.
+    /// A number for a handle that is about to be opened. Numbers are never reused.
     pub(crate) fn number(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A handle is open from now on.
+    /// Adds a handle: it is open from now on.
     pub(crate) fn add(&self, handle: u64, file: &FileOf<S>, open: Open<S>, access: Access) {
         let (file, share) = (Arc::clone(file), Arc::clone(&self.share));
         let open = OpenFile { handle, file, share, open, access, readers: Mutex::default() };
         self.files.lock().insert(handle, Arc::new(open));
     }
 
+    /// The open file with this handle number.
+    ///
     /// # Errors
     /// `EBADF` if nothing is open under this number.
     pub(crate) fn file(&self, handle: u64) -> Result<Arc<OpenFile<S>>> {
         self.files.lock().get(&handle).cloned().ok_or_else(bad_handle)
     }
 
-    /// Removes a file from the table: from now on it is being closed.
+    /// Removes a file from the table: its close begins. `None` if the handle is not open.
     pub(crate) fn remove(&self, handle: u64) -> Option<Leaving<S>> {
         let file = self.files.lock().remove(&handle)?;
         Some(Leaving { file, closing: self.closings.begin() })
     }
 
-    /// Ends the close when dropped.
+    /// The close with this number, which ends when the guard is dropped.
     pub(crate) fn closing(&self, number: u64) -> Closing<'_> {
         self.closings.guard(number)
     }
 
-    /// Sends the closes that are under way, and waits for them. Says whether there were any.
+    /// Sends the closes that are under way, and waits until they have ended. Returns whether there were any.
     pub(crate) async fn finish_closes(&self) -> bool {
         self.share.send_closes();
         self.closings.finish().await
     }
 
-    /// Whether a handle of a file is open and stays so: closes that are under way are waited for.
+    /// Whether a handle of a file is open and stays open. If all of its handles are being closed, waits for the
+    /// closes first.
     pub(crate) async fn stays_open(&self, file: &FileOf<S>) -> bool {
         let (is_live, has_handles) = {
             let state = file.lock();
@@ -128,26 +138,29 @@ impl<S: Share> Handles<S> {
         file.lock().has_handles()
     }
 
-    /// Waits for closes of a file that are under way.
+    /// Waits for the closes of a file that are under way.
     ///
-    /// An operation that asks the server about the file does. While a file is open, Samba goes on reporting the time of the
-    /// last write from when it was opened first, unless it was itself that wrote: an answer that overtook the close before
-    /// it would not show that the file was changed in between.
+    /// An operation calls this before it asks the server about the file. While a file is open, Samba reports the
+    /// write time from its first open, except after writes by Samba itself. An answer that overtook a close would not
+    /// show that the file was changed in between.
     pub(crate) async fn finish_closes_of(&self, file: &FileOf<S>) {
         self.stays_open(file).await;
     }
 
-    /// The numbers of all open files.
+    /// The handle numbers of all open files.
     pub(crate) fn files(&self) -> Vec<u64> {
         self.files.lock().keys().copied().collect()
     }
 
+    /// Adds a directory handle, and returns its number.
     pub(crate) fn add_directory(&self, directory: OpenDirectory<S>) -> u64 {
         let number = self.number();
         self.directories.lock().insert(number, Arc::new(directory));
         number
     }
 
+    /// The open directory with this handle number.
+    ///
     /// # Errors
     /// `EBADF` if nothing is open under this number.
     pub(crate) fn directory(&self, handle: u64) -> Result<Arc<OpenDirectory<S>>> {
@@ -159,10 +172,12 @@ impl<S: Share> Handles<S> {
         self.directories.lock().values().map(|directory| directory.ino).collect()
     }
 
+    /// Removes a directory handle.
     pub(crate) fn remove_directory(&self, handle: u64) {
         self.directories.lock().remove(&handle);
     }
 
+    /// Removes all directory handles.
     pub(crate) fn remove_directories(&self) {
         self.directories.lock().clear();
     }

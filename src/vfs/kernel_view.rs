@@ -1,16 +1,18 @@
-//! What the kernel keeps of this mount, and how it is told to forget it.
+//! What the kernel keeps of this mount, and how it is made to forget it.
 //!
-//! The kernel keeps names, attributes and pages. A notification may block in the kernel: one about pages until the READs of
-//! the file under way are answered, one about a name until the requests of its directory are. So threads of their own send
-//! them, from two bounded [`Lane`]s: names and attributes never wait behind pages. Within a lane the notifications of one
-//! inode keep their order, and those of another inode overtake them. Between the lanes no order matters: a notification
-//! only makes the kernel ask again, and what it is answered then has changed before the notification was added.
+//! The kernel keeps names, attributes and pages. A notification may block in the kernel: one about pages until the
+//! READs of the file under way are answered, one about a name until the requests of its directory are answered. So
+//! separate threads send them, from two bounded [`Lane`]s: names and attributes never wait behind pages. Within a
+//! lane, the notifications of one inode keep their order, and those of different inodes may overtake each other.
+//! Between the lanes order does not matter: a notification only makes the kernel ask again, and the change that it
+//! announces was made before it was added.
 //!
-//! Nothing is dropped: where a lane is full, the caller waits for room. Notifications that wait are merged with equal ones.
-//! One that has begun is not: a READ that was answered since may have brought pages behind it.
+//! No notification is dropped: when a lane is full, the caller waits for room. Equal notifications that wait are
+//! merged. A notification that has begun is not merged with a later one: a READ answered since may have brought new
+//! pages.
 //!
-//! [`KernelPages`](super::file::kernel_pages::KernelPages) knows of one file whether the kernel may have pages of it; where
-//! it has none, nothing waits for pages.
+//! [`KernelPages`](super::file::kernel_pages::KernelPages) records for one file whether the kernel may have pages of
+//! it. If it has none, nothing waits for pages.
 
 use super::lane::{Forgotten, Lane};
 use std::sync::Arc;
@@ -18,10 +20,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// How long an operation waits for a notification: the kernel waits for requests under way, such as READs of the pages.
+/// The most that an operation waits for a notification. The kernel may hold a notification back until its requests
+/// under way, such as READs of the pages, are answered.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Both lanes, for the threads that tell the kernel.
+/// Both lanes, for the threads that notify the kernel.
 #[derive(Clone, Debug)]
 pub struct Lanes {
     /// Names and attributes.
@@ -30,11 +33,11 @@ pub struct Lanes {
     pub pages: Arc<Lane>,
 }
 
-/// The lanes, on the side that has something to say. Its end is theirs.
+/// The lanes, on the side that adds notifications. The lanes close when this is dropped.
 #[derive(Debug)]
 pub(crate) struct KernelView {
     lanes: Lanes,
-    /// Until there are threads that tell the kernel, there is no kernel.
+    /// Whether threads notify the kernel. Until they do, no kernel uses this mount.
     has_kernel: AtomicBool,
 }
 
@@ -44,31 +47,32 @@ impl KernelView {
         KernelView { lanes, has_kernel: AtomicBool::new(false) }
     }
 
-    /// The lanes, once, for the threads that tell the kernel.
+    /// The lanes, for the threads that notify the kernel. `None` from the second call on.
     pub(crate) fn listen(&self) -> Option<Lanes> {
         (!self.has_kernel.swap(true, Ordering::AcqRel)).then(|| self.lanes.clone())
     }
 
-    /// Has the kernel forget something. Waits for room, not until it has forgotten.
+    /// Adds a notification. Waits for room in the lane, not until the kernel has forgotten.
     pub(crate) async fn forget(&self, what: Forgotten) {
         if let Some(lane) = self.lane(&what) {
             lane.add(what, None).await;
         }
     }
 
-    /// Waits until the kernel has forgotten something, for as long as [`PATIENCE`]. Says whether it has.
+    /// Waits until the kernel has forgotten something, for [`PATIENCE`] at most. Returns whether it has.
     pub(crate) async fn until_forgotten(&self, what: Forgotten) -> bool {
         let Some(lane) = self.lane(&what) else { return true };
         let (done, gone) = oneshot::channel();
         let told = async {
             lane.add(what, Some(done)).await;
-            // Without an answer the mount has ended, and with it what the kernel kept.
+            // A sender dropped without an answer means that the mount has ended, and with it everything that the
+            // kernel kept.
             let _ = gone.await;
         };
         tokio::time::timeout(PATIENCE, told).await.is_ok()
     }
 
-    /// Has the kernel drop the pages and attributes of an inode when this is awaited.
+    /// A future that has the kernel drop the pages and attributes of an inode when it is awaited.
     pub(crate) fn forget_later(&self, ino: u64) -> impl Future<Output = ()> + Send + use<> {
         let what = Forgotten::Pages(ino);
         let lane = self.lane(&what).cloned();
@@ -100,7 +104,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn without_a_kernel_nothing_waits() {
+    async fn without_a_kernel_no_notification_waits() {
         let view = KernelView::new();
         for ino in 0..10_000 {
             view.forget(Forgotten::Attributes(ino)).await;
@@ -108,7 +112,7 @@ mod tests {
         assert!(view.until_forgotten(Forgotten::Pages(1)).await);
         let lanes = view.listen().unwrap();
         assert!(view.listen().is_none());
-        assert!(lanes.names.next().is_none() && lanes.pages.next().is_none(), "nothing of before");
+        assert!(lanes.names.next().is_none() && lanes.pages.next().is_none(), "no notification from before listen()");
     }
 
     #[tokio::test(start_paused = true)]
@@ -131,16 +135,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pages_are_waited_for_but_not_for_ever() {
+    async fn an_operation_waits_for_the_page_drop_but_not_for_ever() {
         let view = KernelView::new();
         let lanes = view.listen().unwrap();
         let answer = async {
-            let task = lanes.pages.next().expect("it was told");
+            let task = lanes.pages.next().expect("a notification was added");
             lanes.pages.done(task);
         };
         let (gone, ()) = tokio::join!(biased; view.until_forgotten(Forgotten::Pages(7)), answer);
         assert!(gone);
-        assert!(!view.until_forgotten(Forgotten::Pages(8)).await, "nothing answers");
+        assert!(!view.until_forgotten(Forgotten::Pages(8)).await, "no thread answers");
         lanes.pages.close();
         assert!(view.until_forgotten(Forgotten::Pages(9)).await, "the mount has ended");
     }

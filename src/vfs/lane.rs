@@ -1,31 +1,34 @@
-//! A bounded queue of notifications to the kernel, worked on by several threads: in order for each inode, side by side for
-//! different ones.
+//! A bounded queue of notifications to the kernel, served by several threads: in order for each inode, in parallel
+//! for different inodes.
 //!
-//! [`Queue`] is the plain value that decides what is next; [`Lane`] makes threads and operations wait for it.
+//! [`Queue`] is the plain value that decides which notification is next. [`Lane`] makes threads and operations wait
+//! for it.
+//!
+//! Invariant: at most one notification of an inode is under way, and none is lost before the end of the mount.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
 use tokio::sync::{Notify, oneshot};
 
-/// Something that the kernel is to forget.
+/// What the kernel is to forget.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Forgotten {
-    /// What a name in a directory means.
+    /// An entry of a directory: the inode that a name means.
     Entry {
-        /// The directory.
+        /// The inode number of the directory.
         parent: u64,
-        /// The name.
+        /// The name in the directory.
         name: OsString,
     },
-    /// The attributes of an inode.
+    /// The attributes of the inode with this number.
     Attributes(u64),
-    /// Attributes and pages of an inode.
+    /// The attributes and pages of the inode with this number.
     Pages(u64),
 }
 
 impl Forgotten {
-    /// The inode whose locks the kernel takes for it: notifications of one inode keep their order.
+    /// The inode that the kernel locks for the notification. Notifications of one inode keep their order.
     fn subject(&self) -> u64 {
         match self {
             Forgotten::Entry { parent: ino, .. } | Forgotten::Attributes(ino) | Forgotten::Pages(ino) => *ino,
@@ -35,13 +38,14 @@ impl Forgotten {
 
 /// The most notifications that wait in a lane.
 const CAPACITY: usize = 4096;
-/// The most threads of a lane. Each of them may be held up by one inode with a request under way at a slow server.
+/// The most threads of a lane. One inode with a request under way at a slow server may block a thread.
 const MOST_THREADS: usize = 16;
 
-/// Who waits for a notification: it is answered when the kernel has forgotten, or dropped at the end of the mount.
+/// The operation that waits for a notification: answered when the kernel has forgotten, dropped at the end of the
+/// mount.
 type Waiter = oneshot::Sender<()>;
 
-/// The notifications that wait, and the inodes of those that have begun.
+/// The notifications that wait, and the inodes whose notification is under way.
 #[derive(Debug, Default)]
 struct Queue {
     order: VecDeque<Forgotten>,
@@ -50,7 +54,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Adds a notification. If there is no room the waiter is given back.
+    /// Adds a notification, or merges it with an equal one that waits. If there is no room, returns the waiter.
     fn add(&mut self, what: &Forgotten, waiter: Option<Waiter>) -> Result<(), Option<Waiter>> {
         if let Some(waiters) = self.waiters.get_mut(what) {
             waiters.extend(waiter);
@@ -73,7 +77,7 @@ impl Queue {
         Some(Task { what, waiters })
     }
 
-    /// A notification has ended.
+    /// A notification has ended: its inode is no longer busy.
     fn done(&mut self, task: &Task) {
         self.busy.remove(&task.what.subject());
     }
@@ -101,7 +105,7 @@ struct State {
     is_closed: bool,
 }
 
-/// A lane.
+/// A bounded queue of notifications with its threads and waiting operations.
 #[derive(Debug)]
 pub struct Lane {
     state: Mutex<State>,
@@ -115,7 +119,7 @@ impl Lane {
         Lane { state: Mutex::new(state), work: Condvar::new(), room: Notify::new() }
     }
 
-    /// Adds a notification when there is room.
+    /// Adds a notification, and waits for room before. After the end of the mount it does nothing.
     pub(super) async fn add(&self, what: Forgotten, mut waiter: Option<Waiter>) {
         loop {
             let room = self.room.notified();
@@ -134,15 +138,16 @@ impl Lane {
         self.work.notify_one();
     }
 
-    /// Begins the next notification, if there is one that can begin. It must be ended by [`Lane::done`].
+    /// Begins the next notification, if one can begin. The caller ends it with [`Lane::done`].
     pub fn next(&self) -> Option<Task> {
         let task = self.state.lock().queue.next()?;
         self.room.notify_waiters();
         Some(task)
     }
 
-    /// As [`Lane::next`], but waits for one; `None` at the end of the mount. For the threads of the lane, of which the first
-    /// is there already. The flag says that the caller was the last idle thread and is to start one more.
+    /// As [`Lane::next`], but waits for a notification; `None` at the end of the mount. For the threads of the lane;
+    /// the first thread is already counted. The flag says that the caller was the last idle thread and must start one
+    /// more.
     pub fn wait(&self) -> Option<(Task, bool)> {
         let mut state = self.state.lock();
         state.idle += 1;
@@ -163,23 +168,23 @@ impl Lane {
         Some((task, starts_another))
     }
 
-    /// A thread that was to be started could not be.
+    /// A thread that [`Lane::wait`] asked for could not be started.
     pub fn not_started(&self) {
         self.state.lock().threads -= 1;
     }
 
-    /// The kernel has forgotten, or refused to.
+    /// Ends a notification: the kernel has forgotten, or has refused to.
     pub fn done(&self, task: Task) {
         self.state.lock().queue.done(&task);
-        // The next one of the same inode can begin.
+        // The next notification of the same inode can begin.
         self.work.notify_one();
-        // A waiter may have given up.
+        // A waiter may have given up: then the send fails.
         for waiter in task.waiters {
             let _ = waiter.send(());
         }
     }
 
-    /// Ends the threads, and every wait.
+    /// Ends the threads and all waits, and drops the notifications that wait.
     pub(super) fn close(&self) {
         let queue = {
             let mut state = self.state.lock();
@@ -211,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn one_inode_keeps_its_order_and_the_others_pass_it() {
+    fn notifications_of_one_inode_keep_their_order_and_other_inodes_overtake() {
         let mut queue = Queue::default();
         let all = [name(1, "a"), name(1, "b"), Forgotten::Attributes(2), Forgotten::Attributes(1)];
         all.iter().for_each(|what| add(&mut queue, what));
@@ -227,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_merged_and_what_has_begun_is_not() {
+    fn equal_notifications_are_merged_until_one_of_them_has_begun() {
         let mut queue = Queue::default();
         let pages = Forgotten::Pages(1);
         let waiters: Vec<_> = (0..3).map(|_| oneshot::channel()).collect();
@@ -236,23 +241,27 @@ mod tests {
         queue.add(&pages, senders.pop()).unwrap();
         let task = queue.next().unwrap();
         queue.add(&pages, senders.pop()).unwrap();
-        assert!(queue.next().is_none(), "the same inode");
+        assert!(queue.next().is_none(), "the inode is busy");
         queue.done(&task);
         task.waiters.into_iter().for_each(|waiter| waiter.send(()).unwrap());
         assert!(gone[2].try_recv().is_ok() && gone[1].try_recv().is_ok());
-        assert!(gone[0].try_recv().is_err(), "a READ may have brought pages behind the one that had begun");
+        assert!(gone[0].try_recv().is_err(), "a READ may have brought pages after the first one began");
         assert_eq!(queue.next().unwrap().waiters.len(), 1);
     }
 
     #[tokio::test]
-    async fn a_full_lane_makes_wait_and_drops_nothing() {
+    async fn a_full_lane_makes_callers_wait_and_drops_nothing() {
         let lane = Lane::new();
         for ino in 0..CAPACITY as u64 {
             assert_eq!(lane.add(Forgotten::Attributes(ino), None).now_or_never(), Some(()));
         }
         let mut waiting = Box::pin(lane.add(Forgotten::Attributes(u64::MAX), None));
         assert_eq!(waiting.as_mut().now_or_never(), None);
-        assert_eq!(lane.add(Forgotten::Attributes(5), None).now_or_never(), Some(()), "it is there already");
+        assert_eq!(
+            lane.add(Forgotten::Attributes(5), None).now_or_never(),
+            Some(()),
+            "an equal notification waits already"
+        );
         let mut told = vec![lane.next().unwrap().what.subject()];
         waiting.await;
         told.extend(std::iter::from_fn(|| Some(lane.next()?.what.subject())));

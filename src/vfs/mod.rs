@@ -1,61 +1,70 @@
 //! What a POSIX file system means on a share.
 //!
-//! A request of the kernel (inode numbers, names, handles) is one call of an [operation](operations), which becomes one call
-//! of [`Share`] where that is possible. The room knows no message of FUSE and none of SMB. [`Vfs`] holds the parts and has no
-//! logic. From the top down:
+//! An [operation](operations) answers one kernel request (inode numbers, names, handles) with one call of [`Share`]
+//! where that is possible. The room knows no FUSE message, no SMB message and no NTSTATUS. [`Vfs`] holds the parts
+//! and has no logic. From the top down, with the file in which a question is decided:
 //!
-//! | part | what it is |
+//! | part | what is decided there |
 //! |---|---|
-//! | [`operations`] | free functions, one file per group; what several of them share is below |
-//! | [`background`] | tasks of a mount: breaks, watches, idle opens, counting names |
-//! | `handles`, `pages`, `readers`, `closings` | open files and directories of programs |
-//! | `names` | what names mean, and what is known of directories: the driver around the plain `names::namespace` |
-//! | `file` | what is known of a file, and what waits to be done for it |
-//! | `kernel_view`, `lane` | what the kernel keeps, and how it is made to forget it |
-//! | `terms`, `policy` | options, and what may be believed and kept under a lease |
-//! | [`name_encoding`], `presentation` | names and attributes of POSIX, made of the server's |
-//! | [`errno`], `refusals` | what a failure means to a program, and to an operation |
+//! | [`operations`] | what each kernel request does: free functions, one file per group |
+//! | [`background`] | what runs beside the requests: lease breaks, watches, idle opens, the memory that names use |
+//! | `handles` | which handle number is which open file or directory |
+//! | `pages` | what a directory handle has read so far |
+//! | `readers` | which chunks are read ahead for a file handle |
+//! | `closings` | which closes are under way, and how an operation waits for them |
+//! | `names` | what a name means, and what is known of directories: the driver around the plain `names::namespace` |
+//! | `file` | what is known of a file, and which requests it still needs |
+//! | `kernel_view` | how the kernel is made to forget names, attributes and pages |
+//! | `lane` | the order of the notifications to the kernel, and how many may wait |
+//! | `terms` | the options of the mount |
+//! | `policy` | what a lease and the attribute timeout allow |
+//! | [`name_encoding`] | how a POSIX name is sent to the server, and shown from it |
+//! | `presentation` | how the server's metadata becomes POSIX attributes |
+//! | [`errno`] | which errno a program gets for a failure, and at which level it is logged |
+//! | `refusals` | what a refusal of the server means to an operation |
+//! | `model_runs` (tests) | random runs of a model, and how a failing run is shortened |
 //!
 //! What a user can rely on:
 //!
-//! - When close(2) or fsync(2) has returned, the server has what was written, and with fsync(2) or
-//!   `O_SYNC` it has put it on its disk. Before that, write(2) returns at once under a write lease or an
-//!   exclusive oplock, while no other client has the file open, and when the server has the data otherwise.
-//!   A write that failed later is reported by the next write of each handle that was open then, and by
-//!   each close until fsync(2) has reported it.
-//! - What is read was on the server when the file was opened, or later; while it stays open, changes
-//!   by others show after the attribute timeout. Attributes and names are at most that old.
-//! - O_APPEND writes at the end of the file as the server says, asked within the attribute timeout. Two
-//!   machines that append to one file at the same time can overwrite each other, as on NFS: SMB has
-//!   no appending write.
-//! - Owner, group and mode come from options. chmod(2) keeps the owner's write bit, as the read-only
-//!   attribute of a file; other bits that cannot be kept are ignored, and the call succeeds, because
-//!   git and many others give up otherwise. chown(2) to the owner and group that the file has
-//!   anyway succeeds; any other is `EPERM`: to report an owner that the file does not get would be a lie
-//!   to backup programs.
-//! - A file that is unlinked while it is open here lives on under a hidden name `.cifs-fuse-…` until it is closed; when its
-//!   directory is removed it moves to the one above. One that is replaced lives on without a name, until its session is lost.
-//!   The name of a file that other clients have open is free at once.
-//! - Deleting or replacing a read-only file needs write permission on the directory only, as POSIX has it.
+//! - When close(2) or fsync(2) has returned, the server has the written data; after fsync(2), or a write with
+//!   `O_SYNC`, the data is on the server's disk. Before that, write(2) returns at once under a write lease or an
+//!   exclusive oplock, which the server grants only while no other client has the file open. Otherwise write(2)
+//!   returns when the server has the data. A write that failed later is reported by the next write of each handle
+//!   that was open at the failure, and by each close until fsync(2) has reported it.
+//! - A read returns data that was on the server when the file was opened, or later. While the file stays open,
+//!   changes by other clients appear after the attribute timeout. Attributes and names are at most that old.
+//! - O_APPEND writes at the server's end of the file, as reported within the attribute timeout. Two clients that
+//!   append to one file at the same time can overwrite each other, as on NFS: SMB has no appending write.
+//! - Owner, group and mode come from options. chmod(2) keeps the owner's write bit of a file, as the read-only
+//!   attribute. Other bits cannot be kept: they are ignored and the call succeeds, because git and many other
+//!   programs give up otherwise. chown(2) to the owner and group that the file already has succeeds. Any other owner
+//!   or group is `EPERM`: a false success would deceive backup programs.
+//! - A file that is unlinked while it is open on this mount continues under a hidden name `.cifs-fuse-…` until it is
+//!   closed. When its directory is removed, the hidden file moves to the parent directory. A file that is replaced
+//!   while open continues without a name, until its session is lost. When a file that other clients have open
+//!   is removed, its name is free at once.
+//! - Deleting or replacing a read-only file needs write permission on the directory only, as POSIX requires.
 //!
-//! Locks, in the order in which they are acquired. None is held across a wait, a send or a call into another room:
+//! Locks, in the order in which they are acquired. None is held across an await or a send, and none across a call
+//! into another room, but for `OpenFile::readers`:
 //!
 //! | lock | guards | acquired |
 //! |---|---|---|
-//! | `Names::walk` | the walk that goes on | alone |
-//! | `Names::namespace` | names, nodes, what is known of directories | then; `Files` has it too, to evict a closed file |
+//! | `Names::walk` | the directory walk that listing ahead follows | alone |
+//! | `Names::namespace` | names, nodes, what is known of directories | first; also by `Files`, to evict a closed file |
 //! | `Files::kept`, `Files::leased` | which files have kept opens, or a lease | under the namespace, or alone |
 //! | `File` | one file: attributes, version, dirty data, opens, handles, breaks | under any of these; never two files |
-//! | `Names`: `ahead`, `watches`, `gave_way` | listings ahead, watches at the server, when guests gave way last | alone |
+//! | `Names`: `ahead`, `watches`, `gave_way` | listings ahead, watches, when kept opens last made room | alone |
 //! | `Files::broken` | breaks that are not acknowledged yet | alone |
 //! | `Handles` | handles by their numbers, closes under way | alone |
-//! | `OpenFile::readers` | sequential readers of one handle | alone |
-//! | the page cache's own | cached data, memory | alone; memory is reserved before a file is locked |
+//! | `OpenFile::readers` | sequential readers of one handle | alone; the page cache's lock is acquired under it |
+//! | the page cache's own | cached data, memory | alone, or under `OpenFile::readers` |
 //!
-//! Only `names` and, to evict, `Files` acquire the namespace's. A read of cached data acquires four locks: the handles', the file's, the readers',
-//! the cache's.
+//! Only `names`, and `Files` to evict a file, acquire the namespace's lock. Memory is reserved before a file is locked.
+//! A read of cached data acquires the locks of the handles, the file, the readers and the cache.
 //!
-//! Invariants: each wait ends, since each operation of the share does. Whatever the server answers, no operation panics.
+//! Invariants: each wait ends, because each operation of the share ends. No operation panics, whatever the server
+//! answers.
 
 pub mod background;
 mod closings;
@@ -110,7 +119,7 @@ pub struct Vfs<S: Share> {
 }
 
 impl<S: Share> Vfs<S> {
-    /// A file system that shows what is below `root` on the share. Nothing is asked of the server.
+    /// Makes a file system that shows what is below `root` on the share. Sends nothing to the server.
     pub fn new(share: Arc<S>, options: VfsOptions, root: RemotePath) -> Vfs<S> {
         let limits = share.limits();
         let cache = Arc::new(PageCache::new(limits.read, options.cache_size, Arc::clone(share.counters())));
@@ -136,7 +145,7 @@ impl<S: Share> Vfs<S> {
         Vfs { share, terms, names, files, handles, cache, kernel_view }
     }
 
-    /// What the kernel is to forget, once, for the threads that notify it.
+    /// The lanes of notifications to the kernel, for the threads that send them. `None` from the second call on.
     pub fn forgotten(&self) -> Option<Lanes> {
         self.kernel_view.listen()
     }
@@ -146,7 +155,7 @@ impl<S: Share> Vfs<S> {
         self.share.counters()
     }
 
-    /// The options that this was made with.
+    /// The options that this file system was made with.
     pub fn options(&self) -> &VfsOptions {
         &self.terms.options
     }

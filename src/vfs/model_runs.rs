@@ -1,7 +1,8 @@
-//! Runs of a model of clients and a server: a seed gives a setting and its steps. A run in which something is wrong is
-//! shortened: steps are left out as long as the same is wrong.
+//! Random runs of a model of clients and a server. A seed gives a setting and its steps. When a run fails, it is
+//! shortened: steps are left out as long as the same failure remains.
 //!
-//! With `<NAME>_RUNS` in the environment more runs are tried, from `<NAME>_SEED` on ([`Model::NAME`]).
+//! The environment variable `<NAME>_RUNS` sets the number of runs, and `<NAME>_SEED` the first seed
+//! ([`Model::NAME`]).
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -10,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 /// Runs of an ordinary test.
 const RUNS: u64 = 1_000;
 
-/// A generator of numbers: xorshift64*.
+/// A generator of pseudo-random numbers: xorshift64*.
 pub(crate) struct Random(u64);
 
 impl Random {
@@ -18,6 +19,7 @@ impl Random {
         Random((seed.wrapping_add(1)).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }
 
+    /// The next number.
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -25,13 +27,14 @@ impl Random {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
 
+    /// A number below `bound`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         (self.next() >> 16) % bound
     }
 }
 
-/// What happens next. It means something whatever came before it, or does nothing: so any step can be left out, and what is
-/// left is a run again.
+/// The next step of a run. In any state it either has an effect or does nothing, so any step can be left out, and the
+/// rest is a run again.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step<K> {
     pub(crate) kind: K,
@@ -42,7 +45,7 @@ pub(crate) struct Step<K> {
 }
 
 impl<K: Copy> Step<K> {
-    /// A step of one of these kinds, each as often as its weight says, if `allows` has it.
+    /// A random step of one of these kinds, each as frequent as its weight, among those that `allows` accepts.
     pub(crate) fn random(
         random: &mut Random,
         weights: &[(K, u64)],
@@ -65,53 +68,58 @@ impl<K: Copy> Step<K> {
     }
 }
 
-/// How often each thing happened.
+/// Counts of the things that happened, by their names.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
 
 /// A run under way.
 pub(crate) trait Run {
     type Kind: Copy + Debug;
 
+    /// Does one step.
     fn step(&mut self, step: &Step<Self::Kind>);
 
-    /// Brings all that is under way to its end.
+    /// Brings everything under way to its end.
     fn finish(&mut self);
 
-    /// The first thing that was wrong.
+    /// The first failure; `None` if everything was right so far.
     fn wrong(&self) -> Option<String>;
 
+    /// Counts of the things that happened in this run.
     fn counts(&self) -> Counts;
 
-    /// What happened, if it was to be traced and the model does that.
+    /// The events of the run, if it is traced and the model records them.
     fn trace(&self) -> Vec<String> {
         Vec::new()
     }
 }
 
-/// A model, by what is so in a whole run of it.
+/// A model: the setting of a whole run.
 pub(crate) trait Model: Debug {
-    /// How the names of its environment variables begin.
+    /// The prefix of its environment variables.
     const NAME: &'static str;
-    /// Steps of a run, beside those in which it comes to its end.
+    /// Steps of a run, without those of [`Run::finish`].
     const STEPS: usize;
-    /// Seeds that found something once.
+    /// Seeds that once found a fault.
     const FOUND: &'static [u64];
-    /// What has to happen in the ordinary runs, or they prove nothing.
+    /// Counts that must not be zero after the ordinary runs, which would prove nothing otherwise.
     const EXPECTED: &'static [&'static str];
     type Run: Run;
 
+    /// A random setting.
     fn new(random: &mut Random) -> Self;
 
+    /// A random step of a run in this setting.
     fn step(&self, random: &mut Random) -> Step<<Self::Run as Run>::Kind>;
 
+    /// Starts a run in this setting, traced if asked for.
     fn start(&self, is_traced: bool) -> Self::Run;
 }
 
 type StepOf<M> = Step<<<M as Model>::Run as Run>::Kind>;
 
-/// What came of a run.
+/// The outcome of a run.
 struct Ended {
-    /// What is wrong, after how many steps.
+    /// The failure, and the number of steps done before it.
     wrong: Option<(String, usize)>,
     trace: Vec<String>,
     counts: Counts,
@@ -138,12 +146,12 @@ fn run<M: Model>(model: &M, steps: &[StepOf<M>], is_traced: bool) -> Ended {
     Ended { wrong, trace: run.trace(), counts: run.counts() }
 }
 
-/// What kind of thing is wrong.
+/// The class of a failure: its first letters, without numbers.
 fn kind(wrong: &str) -> String {
     wrong.chars().filter(|letter| letter.is_alphabetic()).take(24).collect()
 }
 
-/// Leaves steps out as long as the same is wrong.
+/// Leaves steps out as long as the same failure remains.
 fn shorten<M: Model>(model: &M, mut steps: Vec<StepOf<M>>, wrong: &str) -> Vec<StepOf<M>> {
     let mut length = steps.len() / 2;
     while length > 0 {
@@ -162,7 +170,7 @@ fn shorten<M: Model>(model: &M, mut steps: Vec<StepOf<M>>, wrong: &str) -> Vec<S
     steps
 }
 
-/// Does the run of a seed. After how many steps something was wrong, and what.
+/// Does the run of a seed. If it fails, returns the number of its steps and the report.
 fn try_seed<M: Model>(seed: u64, counts: &mut Counts) -> Result<(), (usize, String)> {
     let mut random = Random::new(seed);
     let model = M::new(&mut random);
@@ -185,7 +193,7 @@ fn try_seed<M: Model>(seed: u64, counts: &mut Counts) -> Result<(), (usize, Stri
     Err((done, lines.join("\n")))
 }
 
-/// Does all runs: what was counted, or what is wrong after how many steps.
+/// Does all runs. Returns the counts, or the report of the first failure with the number of steps before it.
 fn search<M: Model>() -> Result<Counts, String> {
     let number = |what: &str, default| {
         let value = std::env::var(format!("{}_{what}", M::NAME)).ok();
@@ -208,7 +216,7 @@ fn search<M: Model>() -> Result<Counts, String> {
 /// Does all runs of a model.
 ///
 /// # Panics
-/// If something is wrong in one of them, or what was expected never happened.
+/// If a run fails, or if something that [`Model::EXPECTED`] lists never happened.
 pub(crate) fn every_run_is_right<M: Model>() {
     match search::<M>() {
         Ok(counts) => println!("{counts:?}"),

@@ -1,24 +1,24 @@
-//! Names: bytes of POSIX on one side, UTF-16 of SMB on the other.
+//! Names: POSIX bytes on one side, UTF-16 of SMB on the other.
 //!
-//! SMB reserves characters that POSIX allows (MS-FSCC 2.1.5.2). They travel in Unicode's private
-//! range as Services for Mac put them there, which Samba (`vfs_fruit`), macOS and Linux's client
-//! read alike: control characters as U+F001…U+F01F, the others as in the table `RESERVED`, a trailing space
-//! or dot too.
+//! SMB reserves characters that POSIX allows (MS-FSCC 2.1.5.2). They are sent as characters of Unicode's private
+//! range, with the mapping of Services for Mac, which Samba (`vfs_fruit`), macOS and Linux's client use as well:
+//! control characters as U+F001…U+F01F, the others as in the table `RESERVED`, and a trailing space or dot too.
 //!
-//! Invariants: what [`encode`] accepts, [`decode`] gives back byte for byte; so does what [`decode`]
-//! accepts, unless the server's name held a reserved character in the open. An unpaired surrogate,
-//! which NTFS allows, becomes the three bytes that WTF-8 has for it. A name that could lead a program
-//! out of its directory (`..`, or one with a separator) is never handed on.
+//! Invariants: [`decode`] returns byte for byte what [`encode`] accepted, unless the name has a character of
+//! U+F001…U+F029 itself. [`encode`] returns unit for unit what [`decode`] accepted, unless the server's name has a
+//! reserved character unmapped, a mapped space or dot before its end, or too many units. An unpaired surrogate, which
+//! NTFS allows, becomes the three bytes that WTF-8 has for it. A name that could lead a program out of its directory
+//! (`..`, or one with a separator) is never returned.
 
 use super::errno::{Result, VfsError};
 use crate::share::RemotePath;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-/// The longest name that SMB file systems take, in UTF-16 code units.
+/// The longest name that SMB file systems accept, in UTF-16 code units.
 pub const MAX_UNITS: usize = 255;
 
-/// Reserved characters and what stands for them. `/` cannot occur.
+/// Reserved characters and the characters sent for them. `/` cannot occur in a name.
 const RESERVED: [(u16, u16); 8] = [
     (b'"' as u16, 0xF020),
     (b'*' as u16, 0xF021),
@@ -31,14 +31,14 @@ const RESERVED: [(u16, u16); 8] = [
 ];
 const SPACE: (u16, u16) = (b' ' as u16, 0xF028);
 const DOT: (u16, u16) = (b'.' as u16, 0xF029);
-/// Control characters are moved up by this much.
+/// Control characters are sent with this offset.
 const CONTROL_BASE: u16 = 0xF000;
 
-/// The name to send for a name that a program gave.
+/// The name to send for a name from a program, in UTF-16 code units.
 ///
 /// # Errors
-/// `EILSEQ` if it is not UTF-8 (nor WTF-8), `ENAMETOOLONG` if it has more than [`MAX_UNITS`] units,
-/// `EINVAL` if it names no entry.
+/// `EILSEQ` if it is neither UTF-8 nor WTF-8, `ENAMETOOLONG` if it has more than [`MAX_UNITS`] units, `EINVAL` if it
+/// is not the name of a directory entry: empty, `.`, `..`, or with a NUL or `/`.
 pub fn encode(name: &OsStr) -> Result<Vec<u16>> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.iter().any(|byte| matches!(byte, 0 | b'/')) {
@@ -64,16 +64,16 @@ pub fn encode(name: &OsStr) -> Result<Vec<u16>> {
     Ok(units)
 }
 
-/// The path to send for a path of names that a user gave, from the root of the share down, with `/` between them.
+/// The path to send for a path from a user: names from the root of the share down, with `/` between them.
 ///
 /// # Errors
-/// Those of [`encode`], for the first name that has one.
+/// Those of [`encode`], for the first name that fails.
 pub fn encode_path(path: &OsStr) -> Result<RemotePath> {
     let names = path.as_bytes().split(|byte| *byte == b'/').filter(|name| !name.is_empty());
     names.map(OsStr::from_bytes).try_fold(RemotePath::root(), |path, name| Ok(path.join(&encode(name)?)))
 }
 
-/// The name to show for a name that the server gave; `None` for one that no honest server gives.
+/// The name to show for a name from the server, in UTF-16 code units; `None` for a name that no honest server sends.
 pub fn decode(units: &[u16]) -> Option<OsString> {
     if units.contains(&u16::from(b'\\')) {
         return None;
@@ -119,7 +119,7 @@ fn wtf8_units(mut bytes: &[u8]) -> Option<Vec<u16>> {
         let Some(rest) = rest else { return Some(units) };
         let [0xED, second @ 0xA0..=0xBF, third @ 0x80..=0xBF, tail @ ..] = rest else { return None };
         let unit = 0xD000 | u16::from(second & 0x3F) << 6 | u16::from(third & 0x3F);
-        // A pair that is spelt as two singles would come back as the one character that it is.
+        // A surrogate pair spelled as two single surrogates would come back as the one character that it encodes.
         let follows_high = valid.is_empty() && units.last().is_some_and(|last| (0xD800..0xDC00).contains(last));
         if follows_high && (0xDC00..0xE000).contains(&unit) {
             return None;
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn ordinary_names_are_left_alone() {
+    fn ordinary_names_are_sent_unchanged() {
         for name in ["a", "Grüße 😀.txt", "a.b c", ".hidden", "..."] {
             let sent = encoded(name.as_bytes());
             assert_eq!(decode(&sent).unwrap(), name);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_characters_go_where_services_for_mac_puts_them() {
+    fn reserved_characters_are_mapped_as_services_for_mac_maps_them() {
         assert_eq!(encoded(b"\"*:<>?\\|"), [0xF020, 0xF021, 0xF022, 0xF023, 0xF024, 0xF025, 0xF026, 0xF027]);
         assert_eq!(encoded(b"\x01\x1f"), [0xF001, 0xF01F]);
         assert_eq!(encoded(b"a "), [0x61, 0xF028]);
@@ -175,43 +175,43 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_is_refused() {
+    fn a_name_that_is_no_entry_or_no_text_is_refused() {
         assert_eq!(errno(b"\xFF"), libc::EILSEQ);
         assert_eq!(errno(b"a\xE2\x82"), libc::EILSEQ);
-        // Two surrogates that make a pair have another spelling.
+        // Two surrogates that make a pair have another spelling: four bytes of UTF-8.
         assert_eq!(errno(b"\xED\xA0\xBD\xED\xB8\x80"), libc::EILSEQ);
         assert_eq!(errno(b".."), libc::EINVAL);
         assert_eq!(errno(b"a/b"), libc::EINVAL);
     }
 
     #[test]
-    fn length_is_counted_in_utf16_units() {
+    fn the_length_of_a_name_is_counted_in_utf16_units() {
         assert_eq!(encoded("ü".repeat(255).as_bytes()).len(), 255);
         assert_eq!(errno("ü".repeat(256).as_bytes()), libc::ENAMETOOLONG);
         assert_eq!(errno("😀".repeat(128).as_bytes()), libc::ENAMETOOLONG);
     }
 
     #[test]
-    fn an_unpaired_surrogate_survives_the_way_there_and_back() {
+    fn an_unpaired_surrogate_is_decoded_and_encoded_unchanged() {
         let name = [0x61, 0xD83D, 0x62, 0xDE00];
         let shown = decode(&name).unwrap();
         assert_eq!(encode(&shown).unwrap(), name);
     }
 
     #[test]
-    fn hostile_names_are_dropped() {
+    fn hostile_names_from_the_server_are_not_shown() {
         for name in ["", ".", "..", "a/b", "a\\b", "a\0", "\u{F029}", ".\u{F029}"] {
             assert_eq!(decode(&units(name)), None, "{name:?}");
         }
-        // A mapped backslash is a character like any other.
+        // A mapped backslash is an ordinary character.
         assert_eq!(decode(&[0xF026]).unwrap(), "\\");
     }
 
     proptest! {
         #[test]
-        fn any_name_a_program_may_give_comes_back(bytes in proptest::collection::vec(1u8..=255, 1..300)) {
+        fn any_name_from_a_program_is_decoded_unchanged(bytes in proptest::collection::vec(1u8..=255, 1..300)) {
             if let Ok(sent) = encode(OsStr::from_bytes(&bytes)) {
-                // Only characters of the private range itself share their place with mapped ones.
+                // A character of the private range itself decodes to the character that is mapped to it.
                 let private = String::from_utf8_lossy(&bytes).chars().any(|c| ('\u{F001}'..='\u{F029}').contains(&c));
                 if !private {
                     prop_assert_eq!(decode(&sent).unwrap().into_vec(), bytes);
@@ -220,7 +220,7 @@ mod tests {
         }
 
         #[test]
-        fn any_text_a_program_may_give_comes_back(text in "[ -.0-~\u{1}-\u{1f}äß€😀]{1,40}") {
+        fn any_text_from_a_program_is_decoded_unchanged(text in "[ -.0-~\u{1}-\u{1f}äß€😀]{1,40}") {
             prop_assume!(text != "." && text != "..");
             let sent = encode(OsStr::new(&text)).unwrap();
             prop_assert_eq!(decode(&sent).unwrap(), OsString::from(text));

@@ -1,7 +1,7 @@
-//! What stat(2) shows: POSIX attributes made of the server's metadata.
+//! What stat(2) shows: POSIX attributes made from the server's metadata.
 //!
-//! Owner, group and permission bits come from the mount's options. The read-only attribute of a file takes its write bits
-//! away; on a directory it means something else to every server, and nothing here.
+//! Owner, group and permission bits come from the mount's options. The read-only attribute of a file clears its write
+//! bits. On a directory the attribute means something different on every server, so it has no effect.
 
 use crate::share::{Attributes, FileKind, FileTime, Metadata};
 use std::time::Duration;
@@ -11,39 +11,39 @@ use std::time::Duration;
 pub struct Attr {
     /// Inode number.
     pub ino: u64,
-    /// Never the same for two files that had this inode number one after the other.
+    /// Distinguishes files that had this inode number one after the other: each has another generation.
     pub generation: u64,
     /// File or directory.
     pub kind: FileKind,
-    /// Bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Units of 512 bytes on the server's disk.
+    /// Allocated space on the server's disk, in units of 512 bytes.
     pub blocks: u64,
-    /// Last access.
+    /// Time of the last access.
     pub accessed: FileTime,
-    /// Last write.
+    /// Time of the last write.
     pub modified: FileTime,
-    /// Last change of data or metadata.
+    /// Time of the last change of data or metadata.
     pub changed: FileTime,
-    /// Creation.
+    /// Time of creation.
     pub created: FileTime,
-    /// Permission bits.
+    /// Permission bits (`0o7777`).
     pub permissions: u16,
-    /// 1 for files. 2 for directories, whose subdirectories are not counted.
+    /// 1 for a file; 2 for a directory, whose subdirectories are not counted.
     pub links: u32,
-    /// Owner.
+    /// User id of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group id.
     pub gid: u32,
-    /// The size that suits reading and writing best, in bytes.
+    /// The best size for reads and writes, in bytes.
     pub block_size: u32,
-    /// How long the kernel may believe this, and the name it came with.
+    /// How long the kernel may use these attributes without asking.
     pub ttl: Duration,
-    /// How long the kernel may use the name that this came with, without asking; never longer than `ttl`.
+    /// How long the kernel may use the name of this reply without asking; never longer than `ttl`.
     pub name_ttl: Duration,
 }
 
-/// How metadata is shown.
+/// How a mount shows metadata: the values that come from its options.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Presentation {
     pub uid: u32,
@@ -54,6 +54,7 @@ pub(crate) struct Presentation {
 }
 
 impl Presentation {
+    /// The attributes of an inode with this metadata, which the kernel may use for `ttl`.
     pub(crate) fn attr(&self, ino: u64, generation: u64, metadata: &Metadata, ttl: Duration) -> Attr {
         let kind = metadata.kind();
         let permissions = match kind {
@@ -61,13 +62,13 @@ impl Presentation {
             FileKind::File if metadata.attributes.has(Attributes::READONLY) => self.file_mode & !0o222,
             FileKind::File => self.file_mode,
         };
-        // Servers leave out times that they do not keep.
+        // Servers report 0 for a time that they do not keep.
         let or_modified = |time: FileTime| if time == FileTime(0) { metadata.modified } else { time };
         Attr {
             ino,
             generation,
             kind,
-            // The kernel takes no larger one, whatever the server says.
+            // The kernel accepts no larger size, whatever the server reports.
             size: metadata.size.min(i64::MAX as u64),
             blocks: metadata.allocation.div_ceil(512),
             accessed: or_modified(metadata.accessed),
@@ -115,13 +116,13 @@ mod tests {
     }
 
     #[test]
-    fn times_that_the_server_does_not_keep_are_the_time_of_the_last_write() {
+    fn a_time_that_the_server_does_not_keep_is_shown_as_the_write_time() {
         assert_eq!(shown(0).changed, FileTime(1100));
         assert_eq!(shown(0).created, FileTime(1100));
     }
 
     #[test]
-    fn blocks_are_what_is_allocated() {
+    fn blocks_show_the_allocated_space() {
         let metadata = Metadata { allocation: 4096, ..metadata(1) };
         assert_eq!(presentation().attr(9, 3, &metadata, TIMEOUT).blocks, 8);
     }

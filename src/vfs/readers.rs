@@ -1,21 +1,20 @@
 //! The sequential readers of one handle, and the chunks that are being read ahead for them.
 //!
-//! Invariant: a READ ahead that nobody will want, since its stream is over or its handle closed, is
-//! given up.
+//! Invariant: a READ ahead is aborted when its stream is over or its handle is closed.
 
 use crate::cache::{Advice, ReadAhead, Terms};
 use tokio::task::AbortHandle;
 
-/// See the module.
+/// The streams of a handle and their READs ahead.
 #[derive(Debug, Default)]
 pub(crate) struct Readers {
     ahead: ReadAhead,
-    /// Chunks on their way, by the stream that wants them.
+    /// READs ahead under way, by stream.
     tasks: Vec<(u64, AbortHandle)>,
 }
 
 impl Readers {
-    /// As [`ReadAhead::observe`]; what streams that are over wanted is given up.
+    /// As [`ReadAhead::observe`]; also aborts the READs ahead of streams that are over.
     pub(crate) fn observe(&mut self, offset: u64, length: u64, terms: Terms) -> Advice {
         let advice = self.ahead.observe(offset, length, terms);
         if !advice.over.is_empty() {
@@ -30,13 +29,13 @@ impl Readers {
         advice
     }
 
-    /// A chunk is on its way for a stream.
+    /// Registers a READ ahead that has begun for a stream.
     pub(crate) fn expect(&mut self, stream: u64, task: AbortHandle) {
         self.tasks.retain(|(_, task)| !task.is_finished());
         self.tasks.push((stream, task));
     }
 
-    /// The handle is closed: nothing more is wanted.
+    /// The handle is closed: aborts all READs ahead.
     pub(crate) fn give_up(&mut self) {
         self.tasks.drain(..).for_each(|(_, task)| task.abort());
     }

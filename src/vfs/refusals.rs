@@ -1,4 +1,5 @@
-//! What a refusal of the share can mean to an operation.
+//! What a refusal by the server means to an operation: one question a function, answered from the [`Refusal`] alone.
+//! A failure without a refusal, such as a lost session, answers each question with no.
 
 use crate::share::{Refusal, ShareError};
 
@@ -6,37 +7,37 @@ fn is_one_of(error: &ShareError, refusals: &[Refusal]) -> bool {
     error.refusal().is_some_and(|refusal| refusals.contains(&refusal))
 }
 
-/// Whether nothing has this name, or nothing can have it.
+/// Whether no file has this name, or none can have it.
 pub(crate) fn is_absent(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::Absent, Refusal::NameInvalid, Refusal::DeletePending])
 }
 
-/// Whether what has a name is being deleted.
+/// Whether the file of this name is being deleted.
 pub(crate) fn is_pending(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::DeletePending])
 }
 
-/// Whether something is in a directory.
+/// Whether the directory is not empty.
 pub(crate) fn is_not_empty(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::NotEmpty])
 }
 
-/// Whether something has the new name of a rename that replaces nothing.
+/// Whether the new name of a rename that replaces nothing is in use.
 pub(crate) fn is_collision(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::Exists])
 }
 
-/// Whether something has the name, or is in the directory: it may be being deleted.
+/// Whether the name is in use, or the directory is not empty. The file in the way may be one that is being deleted.
 pub(crate) fn is_occupied(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::NotEmpty, Refusal::Exists, Refusal::IsDirectory, Refusal::NotDirectory])
 }
 
-/// Whether a close that has not arrived yet can be the reason.
+/// Whether a close that has not reached the server yet may be the reason.
 pub(crate) fn may_be_closing(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::NotEmpty, Refusal::Busy, Refusal::Denied])
 }
 
-/// Whether the target can be the reason why a rename was refused.
+/// Whether the target may be the reason why a rename was refused.
 pub(crate) fn refuses_target(error: &ShareError) -> bool {
     let target = [
         Refusal::Exists,
@@ -50,22 +51,23 @@ pub(crate) fn refuses_target(error: &ShareError) -> bool {
     is_one_of(error, &target)
 }
 
-/// Whether the read-only attribute can be the reason why something was not deleted.
+/// Whether the read-only attribute may be the reason why a delete was refused.
 pub(crate) fn may_be_read_only(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::ReadOnly, Refusal::Denied])
 }
 
-/// Whether nothing can be changed where the file is.
+/// Whether the medium of the file is write-protected.
 pub(crate) fn is_write_protected(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::WriteProtected])
 }
 
-/// Whether a file may not be written by this user.
+/// Whether this user may not write the file.
 pub(crate) fn forbids_writing(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::WriteProtected, Refusal::Denied])
 }
 
-/// Whether the name of a file that was to be opened means another one now: a directory, or a file that this lease is not of.
+/// Whether the name of a file to be opened means another file now: a directory, or a file that does not have this
+/// lease.
 pub(crate) fn is_another_file(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::IsDirectory, Refusal::InvalidArgument])
 }

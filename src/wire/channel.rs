@@ -1,20 +1,20 @@
-//! One connection of a session, as a plain value: what is sent when, and what an answer belongs to.
+//! One connection of a session, as a plain value: when a request is sent, and which caller a reply belongs to.
 //!
 //! Chains of requests go in ([`Channel::submit`]); so do frames ([`Channel::on_frame`]) and the time
 //! ([`Channel::on_timeout`], at [`Channel::next_timeout`] at the latest). Frames to send come out
-//! ([`Channel::poll_transmit`]), and what callers are told ([`Channel::poll_event`]). Nothing here waits, sends, locks,
-//! or reads a clock.
+//! ([`Channel::poll_transmit`]), and so do the events for callers ([`Channel::poll_event`]). Nothing here waits, sends,
+//! locks, or reads a clock.
 //!
-//! A chain goes at once if the server has granted the credits for it. Otherwise it stands in the line of its lane until it
-//! has its turn, its deadline passes, or its caller cancels it. What is sent and then given up is cancelled at the server,
-//! and stays in the table until the server has answered.
+//! A chain is sent at once if the credit window admits it and no other chain waits in its lane. Otherwise it waits in
+//! the queue of its lane until its turn comes, its deadline passes, or its caller cancels it. A chain that was sent and
+//! then given up is cancelled at the server, and stays in the table until the server has answered.
 //!
 //! Invariants:
-//! - An id that was taken is sent: the caller that takes a [`Ready`] or a [`Transmit`] out sends it without waiting in between. A gap
-//!   in the ids would close the server's window for good.
-//! - Every waiter gets one [`Event::Answered`], at its deadline or at the end of the connection at the latest, unless its
-//!   caller has cancelled.
-//! - Once it has ended, nothing is sent.
+//! - An allocated message id is sent: the caller that receives a [`Ready`] or a [`Transmit`] sends it without waiting
+//!   in between. A gap in the ids would close the server's window for good.
+//! - Every waiter gets exactly one [`Event::Answered`], at its deadline or at the end of the connection at the latest,
+//!   unless its caller has cancelled.
+//! - Nothing is sent once the connection has ended.
 
 use super::codec::Malformed;
 use super::credits::{CreditWindow, Lane};
@@ -30,19 +30,20 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Credits to hold: 1024 pay for 64 MiB in flight.
+/// Credits that the window grows to: 1024, which pay for 64 MiB in flight.
 const CREDIT_TARGET: u32 = 1024;
-/// Room for what the server sends unasked, and for an error larger than a normal response, in bytes.
+/// Bytes that a frame may have beyond the expected responses: for unsolicited messages, and for an error that is larger
+/// than a normal response.
 const UNASKED: u64 = 65_536;
 
-/// A connection of a session. `W` is what a caller waits with.
+/// One connection of a session. `W` is the handle that wakes a waiting caller.
 #[derive(Debug)]
 pub struct Channel<W> {
     window: CreditWindow,
     table: MessageTable<W>,
-    /// What waits for credits, by lane.
+    /// The chains that wait for credits, by lane.
     lines: [VecDeque<Queued<W>>; 2],
-    /// Of everything that is waited for.
+    /// The deadlines of all chains that a caller waits for, queued or sent.
     deadlines: BTreeSet<(Instant, Ticket)>,
     keep_alive: KeepAlive,
     session_id: u64,
@@ -50,7 +51,7 @@ pub struct Channel<W> {
     security: Option<Security>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Event<W>>,
-    /// The next ticket.
+    /// The number of the next ticket.
     tickets: u64,
     ended: Option<Ended>,
 }
@@ -58,19 +59,20 @@ pub struct Channel<W> {
 /// Why and when a connection ended.
 #[derive(Clone, Debug)]
 pub struct Ended {
-    /// Why.
+    /// The reason, as a clause for messages.
     pub reason: Arc<str>,
-    /// When.
+    /// The time at which it ended.
     pub at: Instant,
 }
 
-/// What waits for the replies to a chain.
+/// The waiters for the replies to a chain.
 #[derive(Debug)]
 pub struct Waiters<W> {
-    /// For the replies to all requests, or to all but the last one. `None` if there are no others than the last one.
+    /// The waiter for the replies to all requests, or to all but the last one if [`Waiters::last`] is set. `None` if
+    /// the last request is the only one, or if no caller waits for the replies.
     pub head: Option<W>,
-    /// For the reply to the last request, where that may come at any time (a CHANGE_NOTIFY). It has no deadline once it was
-    /// sent.
+    /// The waiter for the reply to an open-ended last request, which may come at any time (a CHANGE_NOTIFY). It has no
+    /// deadline once the request is sent.
     pub last: Option<W>,
 }
 
@@ -84,10 +86,10 @@ struct Queued<W> {
     deadline: Instant,
 }
 
-/// A chain that has its ids. It must be sent.
+/// A chain that has its message ids. The caller must send it.
 #[derive(Debug)]
 pub struct Ready {
-    /// Names the chain.
+    /// The ticket of the chain.
     pub ticket: Ticket,
     address: Addressing,
     protect: Protect,
@@ -99,41 +101,41 @@ impl Ready {
         self.address.first_id
     }
 
-    /// The segments of its frame, signed or encrypted.
+    /// The segments of the frame of `chain`, signed or encrypted, with the transport's length prefix.
     pub fn assemble(&self, chain: &Chain) -> Vec<Bytes> {
         frame::assemble(chain, self.address, &self.protect)
     }
 }
 
-/// What became of a chain that was submitted.
+/// The result of submitting a chain.
 #[derive(Debug)]
 pub enum Submitted {
-    /// It can be sent.
+    /// The caller sends it now.
     Ready(Ready),
-    /// It waits for credits, and will come out of [`Channel::poll_transmit`].
+    /// It waits for credits; [`Channel::poll_transmit`] returns it when its turn comes.
     Queued(Ticket),
 }
 
-/// A frame that must be sent.
+/// A frame that the caller must send.
 #[derive(Debug)]
 pub enum Transmit {
-    /// A chain.
+    /// A chain that has waited for credits, with its message ids.
     Chain(Chain, Ready),
-    /// A CANCEL.
+    /// A CANCEL (MS-SMB2 3.2.4.24).
     Cancel {
-        /// Of the request with this id.
+        /// The id of the request that is cancelled.
         message_id: u64,
-        /// The server's name for it, if it has sent an interim reply.
+        /// The request's AsyncId, if the server has sent an interim reply (MS-SMB2 3.3.4.2).
         async_id: Option<u64>,
-        /// The session.
+        /// The id of the session.
         session_id: u64,
-        /// How it is protected.
+        /// The protection of the CANCEL.
         protect: Protect,
     },
 }
 
 impl Transmit {
-    /// The segments of the frame, signed or encrypted.
+    /// The segments of the frame, signed or encrypted, with the transport's length prefix.
     pub fn assemble(&self) -> Vec<Bytes> {
         match self {
             Transmit::Chain(chain, ready) => ready.assemble(chain),
@@ -143,7 +145,7 @@ impl Transmit {
         }
     }
 
-    /// Whether signing or encrypting it takes long.
+    /// Whether signing or encrypting takes too long for the thread that receives the kernel's requests.
     pub fn is_long_work(&self) -> bool {
         match self {
             Transmit::Chain(chain, ready) => is_long_work(&ready.protect, chain.payload()),
@@ -152,19 +154,20 @@ impl Transmit {
     }
 }
 
-/// What is told to callers.
+/// An event for the callers of a channel.
 #[derive(Debug)]
 pub enum Event<W> {
-    /// This waiter has its answer.
+    /// The answer for a waiter.
     Answered(W, Result<Unverified, WireError>),
-    /// Replies whose waiter has gone.
+    /// Replies that no caller waits for any more.
     Unclaimed(Unverified),
-    /// The server breaks an oplock or a lease.
+    /// The server breaks an oplock or a lease (MS-SMB2 2.2.23).
     Broken(Break),
 }
 
 impl<W> Channel<W> {
-    /// A new connection: one credit, no session. A line that is quiet for `echo_interval` will be probed with an ECHO.
+    /// A new connection: one credit, no session. Once it has a session, it is probed with an ECHO after `echo_interval`
+    /// without a frame.
     pub fn new(echo_interval: Duration, now: Instant) -> Channel<W> {
         Channel {
             window: CreditWindow::new(CREDIT_TARGET),
@@ -182,33 +185,34 @@ impl<W> Channel<W> {
         }
     }
 
-    /// The session of all further requests.
+    /// Sets the session id of all further requests.
     pub fn set_session_id(&mut self, session_id: u64) {
         self.session_id = session_id;
     }
 
-    /// The session of requests.
+    /// The session id of requests; 0 before there is a session.
     pub fn session_id(&self) -> u64 {
         self.session_id
     }
 
-    /// Requests may cost more than one credit from now on.
+    /// Allows requests that cost more than one credit from now on (MS-SMB2 3.2.4.1.5).
     pub fn enable_multi_credit(&mut self) {
         self.multi_credit = true;
     }
 
-    /// The session is established: all further requests are protected like this.
+    /// Reports that the session is established: all further requests are protected by `security`, and a quiet
+    /// connection is probed.
     pub fn protect(&mut self, security: Security) {
         self.security = Some(security);
         self.keep_alive.begin();
     }
 
-    /// Credits at hand, and credits of requests in flight.
+    /// Available credits, and credits of requests in flight.
     pub fn credits(&self) -> (u32, u32) {
         (self.window.available(), self.window.in_use())
     }
 
-    /// Credits that one large request may cost, at the most, as far as the server has granted yet.
+    /// The most credits that one bulk request may cost, given what the server has granted so far.
     pub fn bulk_capacity(&self) -> u32 {
         self.window.bulk_capacity()
     }
@@ -218,29 +222,30 @@ impl<W> Channel<W> {
         self.ended.as_ref()
     }
 
-    /// When a frame came last.
+    /// When the last frame was received; the start of the connection if none was.
     pub fn last_received(&self) -> Instant {
         self.keep_alive.last_received()
     }
 
-    /// The largest frame that may come now, in bytes.
+    /// The largest frame that the server may send now, in bytes.
     pub fn frame_limit(&self) -> u64 {
         self.table.response_limit() + UNASKED + super::crypto::encryption::TRANSFORM_SIZE as u64
     }
 
-    /// Whether the server has said of an open-ended request that it will answer later (MS-SMB2 3.3.4.2), and has not
-    /// answered.
+    /// Whether the server has sent an interim reply to an open-ended request (MS-SMB2 3.3.4.2) and no final one.
     pub fn is_kept(&self, ticket: Ticket) -> bool {
         self.table.is_kept(ticket)
     }
 
-    /// Takes a chain, of which the caller is told by `waiters` before the deadline has passed, or then. The ticket names the
-    /// chain and its head; [`Ticket::last`] of it names an open-ended last request.
+    /// Submits a chain. `waiters` are answered by the deadline at the latest. The returned ticket names the chain and
+    /// its head; its [`Ticket::last`] names an open-ended last request.
     ///
     /// # Errors
     ///
-    /// It is not sent: the connection has ended, it does not fit into a frame, it cannot be encrypted as it must be, or the
-    /// server will never grant the credits that it costs.
+    /// The chain is not sent:
+    /// - [`WireError::Closed`]: the connection has ended, or the chain must be encrypted and there is no key.
+    /// - [`WireError::TooLong`]: a part of it, or the frame as a whole, is longer than the protocol allows.
+    /// - [`WireError::Credits`]: nothing is in flight, and the server has granted fewer credits than the chain costs.
     pub fn submit(&mut self, chain: &Chain, waiters: Waiters<W>, deadline: Instant) -> Result<Submitted, WireError> {
         let (protect, cost) = (self.check(chain)?, chain.cost());
         let ticket = self.next_ticket();
@@ -258,12 +263,13 @@ impl<W> Channel<W> {
         Ok(Submitted::Queued(ticket))
     }
 
-    /// Takes a chain that does not wait for credits, protected as the session wants or as the caller does. Without a waiter,
-    /// its replies are not waited for.
+    /// Submits a chain that does not wait for credits. `protect` replaces the protection that the session demands.
+    /// Without a waiter, no caller waits for the replies.
     ///
     /// # Errors
     ///
-    /// As for [`Channel::submit`], and where there are too few credits now.
+    /// [`WireError::Closed`] and [`WireError::TooLong`] as for [`Channel::submit`]; [`WireError::Credits`] if the
+    /// credit window does not admit the chain now.
     pub fn submit_now(
         &mut self,
         chain: &Chain,
@@ -279,7 +285,7 @@ impl<W> Channel<W> {
         Ok(Ready { ticket, address, protect })
     }
 
-    /// How a chain is protected, if it can be sent.
+    /// The protection of a chain, if it can be sent.
     fn check(&self, chain: &Chain) -> Result<Protect, WireError> {
         if let Some(ended) = &self.ended {
             return Err(WireError::Closed(ended.reason.clone()));
@@ -290,12 +296,12 @@ impl<W> Channel<W> {
 
     fn next_ticket(&mut self) -> Ticket {
         let ticket = Ticket(self.tickets);
-        // Each chain has two: see `Ticket::last`.
+        // Each chain has two tickets: see `Ticket::last`.
         self.tickets += 2;
         ticket
     }
 
-    /// A chain was given its ids.
+    /// Enters a chain that has got its message ids into the table.
     fn sent(
         &mut self,
         ticket: Ticket,
@@ -321,19 +327,20 @@ impl<W> Channel<W> {
         Addressing { first_id, credits, multi_credit: self.multi_credit, session_id: self.session_id }
     }
 
-    /// Whether the server will never grant so many credits.
+    /// Fails if `needed` credits can never become available: nothing is in flight whose reply could grant more.
     fn hopeless(&self, needed: u32) -> Result<(), WireError> {
         let capacity = self.window.capacity();
         let hopeless = self.window.in_use() == 0 && needed > capacity;
         if hopeless { Err(WireError::Credits { needed, capacity }) } else { Ok(()) }
     }
 
-    /// Lets everything go that has waited for credits and can go now.
+    /// Sends every queued chain that the credit window admits now.
     fn advance(&mut self) {
         while self.advance_line(Lane::Small) | self.advance_line(Lane::Bulk) {}
     }
 
-    /// Lets the first in a line go, if it can; whether the line has become shorter.
+    /// Sends the first chain of a queue, or fails it if it can never be sent. Returns whether the queue has become
+    /// shorter.
     fn advance_line(&mut self, lane: Lane) -> bool {
         let Some(first) = self.lines[lane as usize].front() else { return false };
         let cost = first.chain.cost();
@@ -357,7 +364,7 @@ impl<W> Channel<W> {
         true
     }
 
-    /// Takes a chain out of its line.
+    /// Removes a chain from its queue.
     fn leave(&mut self, lane: Lane, at: usize) -> Option<Queued<W>> {
         let queued = self.lines[lane as usize].remove(at)?;
         if at == 0 {
@@ -372,7 +379,7 @@ impl<W> Channel<W> {
         self.events.extend(waiters.map(|waiter| Event::Answered(waiter, Err(error.clone()))));
     }
 
-    /// A frame has come: its messages, or what is wrong with it.
+    /// Handles a received frame: its messages, or its defect. A defect ends the connection.
     pub fn on_frame(&mut self, frame: Result<Vec<Reply>, Malformed>, now: Instant) {
         if self.ended.is_some() {
             return;
@@ -413,7 +420,7 @@ impl<W> Channel<W> {
         Ok(())
     }
 
-    /// When [`Channel::on_timeout`] is to be called, unless something else happens before.
+    /// The time at which [`Channel::on_timeout`] is to be called next; `None` if nothing is due.
     pub fn next_timeout(&self) -> Option<Instant> {
         if self.ended.is_some() {
             return None;
@@ -422,7 +429,7 @@ impl<W> Channel<W> {
         deadline.into_iter().chain(self.keep_alive.next_timeout()).min()
     }
 
-    /// It is this late.
+    /// Handles everything that is due at `now`: deadlines, and the probe or the end of a quiet connection.
     pub fn on_timeout(&mut self, now: Instant) {
         if self.ended.is_some() {
             return;
@@ -434,7 +441,8 @@ impl<W> Channel<W> {
             self.answer(waiters, &WireError::TimedOut);
         }
         match self.keep_alive.on_timeout(now) {
-            // Without a credit to spare, requests are in flight, and any reply to them will do.
+            // Without an available credit requests are in flight, and a reply to them proves as much as one to the
+            // ECHO.
             Some(Due::Probe) => drop(self.post(Chain::single(Request::new(Command::Echo, vec![4, 0, 0, 0])))),
             Some(Due::Silent(time)) => {
                 self.end(&format!("the server was silent for {:.0} s", time.as_secs_f64()), now);
@@ -444,7 +452,7 @@ impl<W> Channel<W> {
         self.advance();
     }
 
-    /// The caller does not wait any more. What was not sent is not sent; what was is cancelled.
+    /// Withdraws a caller. A queued chain is dropped; a sent one is cancelled at the server.
     pub fn cancel(&mut self, ticket: Ticket) {
         drop(self.give_up(ticket));
         self.advance();
@@ -473,14 +481,19 @@ impl<W> Channel<W> {
         queued.map_or(Waiters { head: None, last: None }, |queued| queued.waiters)
     }
 
-    /// Sends a chain whose replies are not waited for, if there are credits for it now.
+    /// Sends a chain that no caller waits for, without waiting for credits.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Channel::submit_now`].
     pub fn post(&mut self, chain: Chain) -> Result<(), WireError> {
         let ready = self.submit_now(&chain, None, None)?;
         self.transmits.push_back(Transmit::Chain(chain, ready));
         Ok(())
     }
 
-    /// Ends the connection: nothing is sent any more, and every waiter is told this reason.
+    /// Ends the connection: nothing more is sent, and every waiter is answered with [`WireError::Closed`] and this
+    /// reason. Further calls have no effect.
     pub fn end(&mut self, reason: &str, now: Instant) {
         if self.ended.is_some() {
             return;
@@ -498,12 +511,12 @@ impl<W> Channel<W> {
         }
     }
 
-    /// The next frame that must be sent.
+    /// The next frame that the caller must send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
     }
 
-    /// What is to be told next.
+    /// The next event for a caller.
     pub fn poll_event(&mut self) -> Option<Event<W>> {
         self.events.pop_front()
     }

@@ -1,18 +1,18 @@
-//! The connections of one session (MS-SMB2 3.2.4.1.7, 3.2.4.2.3.3), and which of them carries a request.
+//! The connections of one session (MS-SMB2 3.2.4.1.7, 3.2.5.3.3), and which of them carries a request.
 //!
-//! Opens and trees belong to the session, so any connection serves any of them. Bulk goes to the further
-//! connections, to the one with the least in flight; everything else stays on the first. So a lookup
-//! never queues behind file data, not even in the buffers of the sockets, where no order of ours helps.
+//! Opens and trees belong to the session, so any connection serves any of them. Bulk goes to the further connection
+//! with the fewest credits in flight; everything else stays on the first connection. So a lookup never queues behind
+//! file data, not even in the socket buffers, whose order this client cannot change.
 //!
-//! All connections lead to the address of the first one. The server is not asked for its other network
-//! interfaces (FSCTL_QUERY_NETWORK_INTERFACE_INFO): what it would name may not be reachable from here, and a
-//! port that was forwarded has no other address.
+//! All connections lead to the address of the first one. The client does not query the server's other network
+//! interfaces (FSCTL_QUERY_NETWORK_INTERFACE_INFO): their addresses may be unreachable from this host, and a forwarded
+//! port has no other address.
 //!
-//! The invariant: the connections live and end together. If one is lost, what was in flight on it may
-//! still reach the server; only the end of the whole session, which the next sign-in demands, rules
-//! out that an old WRITE is executed after a new one. For the same reason a WRITE that was not answered
-//! in time ends the session, where its successor could be sent on another connection. Where the server does not
-//! end the session in time, the next one has another [`lineage`](super::connect::Tree::lineage).
+//! The invariant: the connections live and end together. If one is lost, requests in flight on it may still reach the
+//! server. Only the end of the whole session, which the next sign-in demands, ensures that the server does not execute
+//! an old WRITE after a new one. For the same reason a WRITE without a timely answer ends a session of several
+//! connections: its successor could be sent on another one. If the server does not end the session in time, the next
+//! session has another [`lineage`](super::connect::Tree::lineage).
 
 use super::connection::{Answer, Connection, Pending};
 use super::credits::Lane;
@@ -27,17 +27,18 @@ use tokio::time::Instant;
 /// The connections of one session.
 #[derive(Debug)]
 pub struct Channels {
-    /// The first one, which signed in, and those that were bound to its session.
+    /// The connection that signed in, then those that were bound to its session.
     connections: Vec<Connection>,
-    /// When the request was sent on whose silence they were ended.
+    /// When the request was sent whose missing answer ended the connections.
     silent_since: OnceLock<Instant>,
 }
 
-/// A request without an answer ends the connections if it has waited for so long, and nothing else came meanwhile either.
+/// How long a request waits without an answer before its timeout ends the connections: 4 s, and only if no frame was
+/// received since it was sent.
 const SILENCE: Duration = Duration::from_secs(4);
 
 impl Channels {
-    /// The connection that signed in, and those that were bound to its session.
+    /// Ties together the connection that signed in and those that were bound to its session.
     pub fn new(first: Connection, further: Vec<Connection>) -> Channels {
         let mut connections = vec![first];
         connections.extend(further);
@@ -45,12 +46,17 @@ impl Channels {
         Channels { connections, silent_since: OnceLock::new() }
     }
 
-    /// All connections: at least one.
+    /// All connections: at least one, the one that signed in first.
     pub fn connections(&self) -> &[Connection] {
         &self.connections
     }
 
-    /// Sends requests in one frame and waits for all replies; see [`Connection::send`].
+    /// Sends requests in one frame and waits for all replies; see [`Connection::send`]. `deadline` counts from now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::send`]. [`WireError::TimedOut`] also ends the session if it was silent for at least 4 s, or
+    /// if the chain contains a WRITE and the session has several connections.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
         let sent = Instant::now();
         let answer = self.for_lane(chain.cost().lane).send(chain, deadline).await;
@@ -63,7 +69,7 @@ impl Channels {
     fn timed_out(&self, chain: &Chain, sent: Instant) {
         let heard = self.connections.iter().map(Connection::heard_at).max();
         if sent.elapsed() >= SILENCE && heard.is_some_and(|heard| heard < sent.into_std()) {
-            // There is only one end, and one beginning of the silence before it.
+            // Only the first timeout is recorded: the connections end once.
             let _ = self.silent_since.set(sent);
             self.end(&format!("the server was silent for {:.0} s", sent.elapsed().as_secs_f64()));
         } else if chain.writes() && self.connections.len() > 1 {
@@ -71,17 +77,21 @@ impl Channels {
         }
     }
 
-    /// Since when nothing came, if the connections were ended because of that.
+    /// Since when the server was silent, if that ended the connections.
     pub fn silent_since(&self) -> Option<Instant> {
         self.silent_since.get().copied()
     }
 
-    /// See [`Connection::send_open_ended`].
+    /// Sends requests of which the last is answered at any time; see [`Connection::send_open_ended`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::send_open_ended`].
     pub async fn send_open_ended(&self, chain: &Chain, deadline: Duration) -> Result<(Vec<Reply>, Pending), WireError> {
         self.for_lane(Lane::Small).send_open_ended(chain, deadline).await
     }
 
-    /// Sends and waits for nothing, not even for credits: whether it was sent.
+    /// Sends requests without waiting for replies or credits. Returns whether they were sent.
     pub fn post(&self, chain: &Chain) -> bool {
         self.for_lane(chain.cost().lane).post(chain)
     }
@@ -101,17 +111,17 @@ impl Channels {
         self.connections[0].peer()
     }
 
-    /// The session.
+    /// The session's id.
     pub fn session_id(&self) -> u64 {
         self.connections[0].session_id()
     }
 
-    /// Credits that one large request may cost, at the most, on whichever connection it is sent.
+    /// The most credits that one bulk request may cost on any of the connections.
     pub fn credit_capacity(&self) -> u32 {
         self.connections.iter().map(Connection::credit_capacity).min().unwrap_or(1)
     }
 
-    /// Credits at hand, and credits of requests in flight, of all connections together.
+    /// Available credits, and credits of requests in flight, of all connections together.
     pub fn credits(&self) -> (u32, u32) {
         let credits = self.connections.iter().map(Connection::credits);
         credits.fold((0, 0), |sum, credits| (sum.0 + credits.0, sum.1 + credits.1))
@@ -127,23 +137,23 @@ impl Channels {
         self.connections.iter().filter_map(Connection::ended_at).min()
     }
 
-    /// From the start of the first connection to the last frame that came on it.
+    /// The time from the start of the first connection to the last frame received on it.
     pub fn active_for(&self) -> Duration {
         self.connections[0].active_for()
     }
 
-    /// Waits until the connections have ended, without keeping them from that.
+    /// Waits until the connections have ended. The future does not keep them alive.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         self.connections[0].ending()
     }
 
-    /// Ends all connections: nothing is sent any more, and everyone who waits is told this reason.
+    /// Ends all connections: nothing more is sent, and all waiting callers get [`WireError::Closed`] with this reason.
     pub fn end(&self, reason: &str) {
         self.connections[0].end(reason);
     }
 }
 
-/// Which connection, of those with so many credits in flight each, carries the next request of a lane.
+/// The index of the connection that carries the next request of a lane. `in_flight` has the credits in flight of each.
 fn choose(lane: Lane, in_flight: impl IntoIterator<Item = u32>) -> usize {
     match lane {
         Lane::Small => 0,
@@ -166,14 +176,14 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(20);
 
     #[test]
-    fn bulk_goes_where_the_least_is_in_flight_and_never_first() {
+    fn bulk_goes_to_the_further_connection_with_the_fewest_credits_in_flight() {
         assert_eq!(choose(Lane::Small, [900, 0, 0]), 0);
         assert_eq!(choose(Lane::Bulk, [0, 16, 0, 32]), 2);
         assert_eq!(choose(Lane::Bulk, [0, 16, 16]), 1);
     }
 
     #[test]
-    fn where_there_is_one_connection_it_carries_everything() {
+    fn a_session_with_one_connection_sends_everything_on_it() {
         assert_eq!(choose(Lane::Small, [0]), 0);
         assert_eq!(choose(Lane::Bulk, [900]), 0);
     }
@@ -193,7 +203,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bulk_and_the_rest_travel_apart() {
+    async fn bulk_and_small_requests_use_different_connections() {
         let (channels, [mut first, mut second]) = two().await;
         assert!(channels.post(&echo()));
         assert!(channels.post(&write()));
@@ -214,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_was_lost_before_they_were_tied_takes_the_others_along() {
+    async fn a_connection_lost_before_the_session_is_complete_ends_the_others() {
         let (first, _one) = pair().await;
         let (second, _other) = pair().await;
         second.end("too early");
@@ -233,7 +243,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_connection_has_its_breaks() {
+    async fn breaks_are_received_on_every_connection() {
         let (channels, _servers) = two().await;
         assert!(channels.connections().iter().all(|connection| connection.breaks().is_some()));
     }

@@ -1,12 +1,12 @@
-//! Little-endian fields out of, and into, untrusted bytes.
+//! Little-endian fields: parsed from untrusted bytes ([`Fields`], [`Linked`]) and appended to messages ([`Put`]).
 //!
-//! Every read is checked against the bytes that are there, and fails with [`Malformed`] instead of
-//! panicking; nothing is allocated from a length that the other side claims. The entries of a list have no
-//! byte in common ([`Linked`]), so what is read of a message is never more than the message.
+//! Every read is checked against the received bytes, and fails with [`Malformed`] instead of panicking. Nothing is
+//! allocated from a length that the server claims. Invariant: the entries of a list share no byte ([`Linked`]), so the
+//! parsed parts of a message together are never larger than the message.
 
 use std::fmt;
 
-/// Bytes from the other side that break the protocol, and how.
+/// Bytes from the server that break the protocol. The text names the defect and follows "the server sent".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
@@ -18,12 +18,12 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// A part of a message that is longer than the message can tell. It is not sent.
+/// A part of a message that is longer than its length field allows. The message is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooLong {
-    /// The path of a file: 65,535 bytes of UTF-16 at most.
+    /// The path of a file: at most 65,535 bytes of UTF-16, which are 32,767 units.
     Path,
-    /// Something else.
+    /// Another part, with its name as a noun phrase.
     Other(&'static str),
 }
 
@@ -40,11 +40,19 @@ impl fmt::Display for TooLong {
 impl std::error::Error for TooLong {}
 
 /// A length for a field of 16 bits.
+///
+/// # Errors
+///
+/// `otherwise` if the length has more than 16 bits.
 pub fn length16(length: usize, otherwise: TooLong) -> Result<u16, TooLong> {
     u16::try_from(length).map_err(|_| otherwise)
 }
 
 /// A length for a field of 32 bits.
+///
+/// # Errors
+///
+/// `otherwise` if the length has more than 32 bits.
 pub fn length32(length: usize, otherwise: TooLong) -> Result<u32, TooLong> {
     u32::try_from(length).map_err(|_| otherwise)
 }
@@ -52,18 +60,27 @@ pub fn length32(length: usize, otherwise: TooLong) -> Result<u32, TooLong> {
 /// The longest name of a file, in UTF-16 units (MS-FSCC 2.1.5.2).
 pub const MAX_NAME: usize = 255;
 
-/// Checked access to the fields of a message or structure, by offset from its start.
+/// Checked access to the fields of a message or structure, by offset in bytes from its start. Integers are
+/// little-endian.
 #[derive(Clone, Copy, Debug)]
 pub struct Fields<'a>(pub &'a [u8]);
 
 impl<'a> Fields<'a> {
     /// The `length` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if they reach past the end.
     pub fn bytes(self, offset: usize, length: usize) -> Result<&'a [u8], Malformed> {
         let end = offset.checked_add(length).ok_or(Malformed("a field's offset and length overflow"))?;
         self.0.get(offset..end).ok_or(Malformed("a field reaches past the end of its message"))
     }
 
-    /// The buffer of `length` bytes at `offset`; one without bytes may be anywhere.
+    /// The buffer of `length` bytes at `offset`. An empty buffer may have any offset.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the buffer reaches past the end.
     pub fn buffer(self, offset: usize, length: usize) -> Result<&'a [u8], Malformed> {
         if length == 0 { Ok(&[]) } else { self.bytes(offset, length) }
     }
@@ -75,31 +92,55 @@ impl<'a> Fields<'a> {
     }
 
     /// The byte at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if it lies past the end.
     pub fn u8(self, offset: usize) -> Result<u8, Malformed> {
         Ok(self.array::<1>(offset)?[0])
     }
 
     /// The 16-bit integer at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if it reaches past the end.
     pub fn u16(self, offset: usize) -> Result<u16, Malformed> {
         self.array(offset).map(u16::from_le_bytes)
     }
 
     /// The 32-bit integer at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if it reaches past the end.
     pub fn u32(self, offset: usize) -> Result<u32, Malformed> {
         self.array(offset).map(u32::from_le_bytes)
     }
 
     /// The 64-bit integer at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if it reaches past the end.
     pub fn u64(self, offset: usize) -> Result<u64, Malformed> {
         self.array(offset).map(u64::from_le_bytes)
     }
 
     /// The 16 bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if they reach past the end.
     pub fn block(self, offset: usize) -> Result<[u8; 16], Malformed> {
         self.array(offset)
     }
 
-    /// The UTF-16 string of `length` bytes at `offset`.
+    /// The UTF-16 string of `length` bytes at `offset`, as units.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the length is odd, or the string reaches past the end.
     pub fn utf16(self, offset: usize, length: usize) -> Result<Vec<u16>, Malformed> {
         if !length.is_multiple_of(2) {
             return Err(Malformed("a UTF-16 string of an odd number of bytes"));
@@ -108,13 +149,21 @@ impl<'a> Fields<'a> {
         Ok(bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).collect())
     }
 
-    /// The name of `length` bytes at `offset`.
+    /// The file name of `length` bytes at `offset`, as UTF-16 units.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Fields::check_name`].
     pub fn name(self, offset: usize, length: usize) -> Result<Vec<u16>, Malformed> {
         self.check_name(offset, length)?;
         self.utf16(offset, length)
     }
 
-    /// Whether there is a name of `length` bytes at `offset`.
+    /// Checks that there is a file name of `length` bytes at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the name has more than [`MAX_NAME`] units or an odd number of bytes, or reaches past the end.
     pub fn check_name(self, offset: usize, length: usize) -> Result<(), Malformed> {
         if length > 2 * MAX_NAME {
             return Err(Malformed("a file name of more than 255 characters"));
@@ -126,38 +175,45 @@ impl<'a> Fields<'a> {
     }
 
     /// Checks the StructureSize at the start of a message body.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] with the text `what` if it is not `size`; [`Malformed`] if the body has less than two bytes.
     pub fn expect_structure(self, size: u16, what: &'static str) -> Result<(), Malformed> {
         if self.u16(0)? == size { Ok(()) } else { Err(Malformed(what)) }
     }
 }
 
-/// The entries of a list in which each begins with the offset of the next one, in 32 bits.
+/// The entries of a list in which each entry begins with the offset of the next one, in 32 bits (MS-FSCC 2.4, MS-SMB2
+/// 2.2.13.2). The offset counts from the start of the entry; it is 0 in the last one.
 ///
-/// An entry gets the bytes up to the next one and no others. The list ends with the first entry that is malformed.
+/// An entry consists of the bytes up to the next one and no others. Iteration ends after the first malformed entry.
 #[derive(Clone, Debug)]
 pub struct Linked<'a> {
+    /// The list from the next entry on; `None` after the last one.
     rest: Option<&'a [u8]>,
     kind: Entries,
 }
 
-/// What a list is made of.
+/// The shape of the entries of a list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Entries {
     /// The size of an entry without its name or data, in bytes.
     pub least: usize,
-    /// Each entry begins at a multiple of so many bytes.
+    /// The alignment of each entry, in bytes from the start of the list.
     pub alignment: usize,
 }
 
 impl<'a> Linked<'a> {
-    /// The entries in these bytes; none if there are no bytes.
+    /// The entries in these bytes; no entry if there are no bytes.
     pub fn new(list: &'a [u8], kind: Entries) -> Linked<'a> {
         Linked { rest: Some(list).filter(|list| !list.is_empty()), kind }
     }
 
+    /// The first entry of `rest`. Keeps the bytes after it for the next call.
     fn cut(&mut self, rest: &'a [u8]) -> Result<Fields<'a>, Malformed> {
         let next = Fields(rest).u32(0)? as usize;
-        // Some servers let the last entry point to the end of the list (MS-FSCC 2.4.23).
+        // On some servers the last entry points to the end of the list (MS-FSCC 2.4.23).
         if next == 0 || next == rest.len() || next == rest.len().next_multiple_of(self.kind.alignment) {
             return Ok(Fields(rest));
         }
@@ -196,7 +252,7 @@ pub trait Put {
     fn put_bytes(&mut self, bytes: &[u8]) -> &mut Self;
     /// Appends UTF-16 code units.
     fn put_utf16(&mut self, units: &[u16]) -> &mut Self;
-    /// Appends the number of a few things, or the length of a short one, in 16 bits.
+    /// Appends a small count, or the length of a short part, in 16 bits. The caller ensures that it fits.
     fn put_count(&mut self, count: usize) -> &mut Self;
     /// Appends zeros up to a multiple of `alignment` bytes.
     fn align(&mut self, alignment: usize) -> &mut Self;
@@ -231,7 +287,7 @@ impl Put for Vec<u8> {
     }
 
     fn put_count(&mut self, count: usize) -> &mut Self {
-        debug_assert!(count <= usize::from(u16::MAX), "what can be long is checked");
+        debug_assert!(count <= usize::from(u16::MAX), "a length that can exceed 16 bits is checked before");
         self.put_u16(u16::try_from(count).unwrap_or(u16::MAX))
     }
 
@@ -275,12 +331,12 @@ mod tests {
         assert_eq!(lengths(&[]), Ok(vec![]));
         assert_eq!(lengths(&list(&[(0, 9)])), Ok(vec![9]));
         assert_eq!(lengths(&list(&[(16, 16), (8, 8), (0, 11)])), Ok(vec![16, 8, 11]));
-        assert_eq!(lengths(&list(&[(16, 16), (11, 11)])), Ok(vec![16, 11]), "to the end of the list");
-        assert_eq!(lengths(&list(&[(16, 16), (16, 11)])), Ok(vec![16, 11]), "and with its padding");
+        assert_eq!(lengths(&list(&[(16, 16), (11, 11)])), Ok(vec![16, 11]), "it points to the end of the list");
+        assert_eq!(lengths(&list(&[(16, 16), (16, 11)])), Ok(vec![16, 11]), "it points behind the padding");
     }
 
     #[test]
-    fn a_list_ends_where_an_entry_goes_nowhere() {
+    fn a_list_ends_at_an_entry_with_a_wrong_offset() {
         for next in [1, 4, 7, 12, 32, u32::MAX] {
             let list = list(&[(16, 16), (next, 20)]);
             let entries: Vec<_> = Linked::new(&list, ENTRIES).collect();
@@ -294,7 +350,7 @@ mod tests {
         let bytes = [0x41; 600];
         assert_eq!(Fields(&bytes).name(10, 510).unwrap().len(), MAX_NAME);
         assert!(Fields(&bytes).name(10, 512).is_err());
-        assert!(Fields(&bytes).name(100, 502).is_err(), "not all there");
+        assert!(Fields(&bytes).name(100, 502).is_err(), "the name reaches past the end");
     }
 
     #[test]
@@ -305,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_go_in_little_endian_and_aligned() {
+    fn fields_are_appended_little_endian_and_aligned() {
         let mut body = Vec::new();
         body.put_u8(1).put_u16(0x0302).align(8).put_utf16(&[0x41]);
         assert_eq!(body, [1, 2, 3, 0, 0, 0, 0, 0, 0x41, 0]);

@@ -1,5 +1,9 @@
-//! From a host's name to a tree: the steps that a connection takes, each with its own error; and the
-//! further connections of its session, where the server takes them.
+//! From a host name to a tree: resolve, connect, negotiate, sign in, tree connect, each with its own error stage; then
+//! the further connections of the session, where the server accepts them.
+//!
+//! [`connect`] returns a [`Tree`]: the session's connections, the tree id, the negotiated [`Terms`] and the server's
+//! clock. [`disconnect`] ends it in order. Invariant: an error says at which [`Stage`] it occurred and whether the
+//! proof of the password was sent ([`Proof`]), because servers count failed sign-ins.
 
 use super::channels::Channels;
 use super::codec::{Fields, Malformed, Put, TooLong, length16};
@@ -20,138 +24,147 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
-/// Everything that is needed to reach a share.
+/// The configuration of a connection to a share.
 #[derive(Clone, Debug)]
 pub struct ConnectConfig {
     /// The server's name or address.
     pub host: String,
-    /// Its port.
+    /// The server's TCP port.
     pub port: u16,
-    /// What carries the messages.
+    /// The transport: direct TCP or NetBIOS.
     pub transport: Transport,
     /// The share's name.
     pub share: String,
-    /// Who signs in.
+    /// The user who signs in, or an anonymous session.
     pub identity: Identity,
-    /// The dialects that are offered.
+    /// The dialects that the client offers.
     pub dialects: DialectRange,
     /// Whether messages are signed.
     pub signing: Protection,
     /// Whether messages are encrypted.
     pub encryption: Protection,
-    /// The most connections of the session; more than one only where the server offers multichannel.
+    /// The most connections of the session. More than one is used only where the server offers multichannel.
     pub connections: u8,
-    /// How long all steps together may take.
+    /// The time limit for all steps together. For the rounds of a sign-in see [`connect`].
     pub connect_timeout: Duration,
-    /// A line that is quiet for so long is probed.
+    /// How long a connection is quiet before it is probed with an ECHO.
     pub echo_interval: Duration,
     /// Counts what is sent and received, for the mount that this is part of.
     pub counters: Arc<Counters>,
 }
 
-/// A session with a tree: a share, ready for use.
+/// A session with a tree: a share that is ready for use.
 #[derive(Debug)]
 pub struct Tree {
     /// The connections of the session.
     pub channels: Channels,
-    /// The tree.
+    /// The TreeId (MS-SMB2 2.2.1.2).
     pub id: u32,
-    /// All traffic of the tree is encrypted.
+    /// Whether the share requires encryption: all requests in the tree are then encrypted (MS-SMB2 2.2.10:
+    /// SMB2_SHAREFLAG_ENCRYPT_DATA).
     pub seal: bool,
-    /// What was agreed on, for people and for limits.
+    /// What was negotiated with the server.
     pub terms: Terms,
     /// Why the server refused the credentials for a further connection, if it did.
     pub binding_refused: Option<ConnectError>,
-    /// Of sessions with the same number, each had ended at the server before the next one began. Set by who connects again.
+    /// The lineage. Of sessions with the same number, each had ended at the server before the next one began. 0 after
+    /// [`connect`]; the caller that reconnects sets it.
     pub lineage: u32,
-    /// When it could be used first. A session that it takes the place of had ended by then.
+    /// When the session became usable. A session that was named as [`Previous::Named`] had ended by then.
     pub connected: std::time::Instant,
 }
 
-/// The session that a new one takes the place of. Naming it has the server end it first, with its opens and with what
-/// is in flight on it (MS-SMB2 3.3.5.5.3).
+/// The session that a new one replaces. If it is named, the server ends it first, with its opens and its requests in
+/// flight (MS-SMB2 3.3.5.5.3).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Previous {
-    /// There is none, or it is not named.
+    /// There is no previous session, or it is not named and may still exist.
     Unnamed,
-    /// Its id, and how long the server may take to end it: smbd waits for the process that serves it.
+    /// The previous session's id, and how long the server may need to end it: smbd waits for the process that serves
+    /// it.
     Named(u64, Duration),
 }
 
-/// What was agreed on with the server.
+/// What was negotiated with the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The dialect.
+    /// The negotiated dialect.
     pub dialect: Dialect,
-    /// How messages are signed, if they are.
+    /// The signing algorithm, if every message is signed. `None` if every message is encrypted instead, or if only
+    /// required messages are signed.
     pub signing: Option<SigningAlgorithm>,
-    /// How messages are encrypted, if they are.
+    /// The cipher, if the session or the tree is encrypted.
     pub cipher: Option<Cipher>,
-    /// It is a guest or anonymous session.
+    /// Whether it is a guest or anonymous session.
     pub guest: bool,
-    /// The share can only be read (from its maximal access).
+    /// Whether the share can only be read, from its MaximalAccess (MS-SMB2 2.2.10).
     pub read_only: bool,
-    /// The server grants leases; otherwise there are oplocks at most.
+    /// Whether the server grants leases; otherwise it grants oplocks at most.
     pub leasing: bool,
-    /// It grants them on directories as well.
+    /// Whether the server also grants leases on directories.
     pub directory_leasing: bool,
     /// The largest READ, in bytes.
     pub max_read: u32,
     /// The largest WRITE, in bytes.
     pub max_write: u32,
-    /// The largest buffer of a listing, in bytes.
+    /// The largest buffer of a QUERY_DIRECTORY, QUERY_INFO, SET_INFO or CHANGE_NOTIFY, in bytes.
     pub max_transact: u32,
     /// The server's clock.
     pub clock: ServerClock,
 }
 
-/// What the server's clock showed at a moment of ours: known as soon as NEGOTIATE is answered, whose SystemTime field tells
-/// it. The server read it between the question and the answer. So there are two readings, which differ by the time that the
-/// answer took: [`ServerClock::at`] is never earlier than the server's own clock, [`ServerClock::at_least`] never later.
+/// The server's clock, from the SystemTime field of the NEGOTIATE response (MS-SMB2 2.2.4). Times are FILETIMEs: 100 ns
+/// since 1601 (MS-DTYP 2.3.3).
+///
+/// The server read its clock between the request and the response. So there are two estimates, which differ by the time
+/// that the response took: [`ServerClock::at`] is never earlier than the server's own clock, [`ServerClock::at_least`]
+/// is never later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerClock {
+    /// The server's SystemTime, a FILETIME; 0 if the server sent none.
     then: u64,
+    /// When the NEGOTIATE request was sent.
     at: std::time::Instant,
-    /// How long the answer took.
+    /// The time between the NEGOTIATE request and its response.
     slack: Duration,
 }
 
 impl ServerClock {
-    /// What it shows about now, as a FILETIME; `None` if the server did not tell.
+    /// The server's time now, never too early, as a FILETIME; `None` if the server sent no time.
     pub fn now(self) -> Option<u64> {
         self.at(std::time::Instant::now())
     }
 
-    /// What it showed at a moment since then, as a FILETIME; `None` if the server did not tell.
+    /// The server's time at `moment`, never too early, as a FILETIME; `None` if the server sent no time.
     pub fn at(self, moment: std::time::Instant) -> Option<u64> {
         let passed = moment.saturating_duration_since(self.at).as_nanos() / 100;
         (self.then != 0).then(|| self.then.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)))
     }
 
-    /// The same, and never later than the server's own clock: what a file is shown as changed at until the server says so
-    /// itself, since that must not go back then.
+    /// The server's time at `moment`, never too late, as a FILETIME; `None` if the server sent no time. A local change
+    /// shows this time until the server reports its own: a file's time must not go backwards then.
     pub fn at_least(self, moment: std::time::Instant) -> Option<u64> {
         let slack = u64::try_from(self.slack.as_nanos() / 100).unwrap_or(u64::MAX);
         Some(self.at(moment)?.saturating_sub(slack).max(self.then))
     }
 
-    /// What it showed when the connection was made, as a FILETIME; `None` if the server did not tell.
+    /// The server's time when it answered NEGOTIATE, as a FILETIME; `None` if the server sent no time.
     pub fn start(self) -> Option<u64> {
         (self.then != 0).then_some(self.then)
     }
 
-    /// How much later than the server's own clock it may show, at the most.
+    /// How far [`ServerClock::at`] may be ahead of the server's own clock, at the most.
     pub fn slack(self) -> Duration {
         self.slack
     }
 
-    /// A server that does not tell.
+    /// The clock of a server that sends no time.
     #[cfg(test)]
     pub(crate) fn unknown() -> ServerClock {
         ServerClock::showing(0, std::time::Instant::now(), Duration::ZERO)
     }
 
-    /// A clock that shows `then` at a moment.
+    /// A clock of a server that sent `then` in answer to a request sent `at`, which took `slack`.
     #[cfg(test)]
     pub(crate) fn showing(then: u64, at: std::time::Instant, slack: Duration) -> ServerClock {
         ServerClock { then, at, slack }
@@ -170,8 +183,16 @@ impl std::fmt::Display for Terms {
     }
 }
 
-/// Connects, negotiates, signs in and connects to the tree, all within `connect_timeout`. A `previous` session that is
-/// named has ended at the server when this succeeds. `answered` is called when the server has answered for the first time.
+/// Connects, negotiates, signs in and connects to the tree. The steps share `connect_timeout`, but each round of the
+/// sign-in may take all the time that was left when the sign-in began. A `previous` session that is named has ended at
+/// the server when this succeeds. `answered` is called once NEGOTIATE has succeeded.
+///
+/// # Errors
+///
+/// [`ConnectError`] with the stage that failed: the host name does not resolve, no address accepts the connection, the
+/// server does not answer in time, it refuses the dialects, the credentials or the share, it cannot encrypt as
+/// required, or a response is malformed or altered. Further connections that fail are no error: see
+/// [`Tree::binding_refused`].
 pub async fn connect(
     config: &ConnectConfig,
     previous: Previous,
@@ -203,7 +224,7 @@ pub async fn connect(
     let whole = Session { config, offer: &offer, agreed: &agreed, wish: &wish, first: &connection };
     let (further, binding_refused) = whole.further_channels(deadline).await;
 
-    // What a frame of the NetBIOS session service can carry.
+    // The limit of a frame of the NetBIOS session service.
     let cap = |size: u32| if config.transport == Transport::NetBios { size.min(netbios::MAX_PAYLOAD) } else { size };
     let SessionKind { guest, signed, sealed } = session;
     let guest = guest || matches!(config.identity, Identity::Anonymous);
@@ -232,7 +253,7 @@ pub async fn connect(
     })
 }
 
-/// A connection without a session.
+/// Opens a connection without a session.
 async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instant) -> Result<Connection, ConnectError> {
     let stream: TcpStream = match config.transport {
         Transport::DirectTcp => transport::connect(addresses, deadline).await?,
@@ -242,13 +263,15 @@ async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instan
         .map_err(|error| ConnectError::new(Stage::Connect, error.to_string()))
 }
 
-/// How long the mount waits for further connections, which it can do without: for all, and for one.
+/// The time limit for all further connections together. The session works without them, so the mount does not wait
+/// longer.
 const FURTHER_LIMIT: Duration = Duration::from_secs(5);
+/// The time limit for one attempt at a further connection.
 const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
-/// How often an attempt that had no answer is made again, for all together.
+/// How many attempts without an answer are repeated, for all further connections together.
 const RETRIES: usize = 2;
 
-/// A session that may get further connections.
+/// The parts that a session's further connections are made from.
 struct Session<'a> {
     config: &'a ConnectConfig,
     offer: &'a Offer,
@@ -258,17 +281,18 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    /// As many further connections as are wanted and can be had. None where the server does not offer
-    /// them, and for guests, whose sessions have no key to bind with.
+    /// Makes the configured number of further connections, or as many as the server accepts. It makes none if the
+    /// server does not offer multichannel, or if the session has no key to bind with (guest and anonymous sessions).
     ///
-    /// A binding is signed and not encrypted. Samba takes that, unless it requires encryption of every session:
-    /// then one connection is what there is.
+    /// A binding is signed and not encrypted. Samba accepts that unless it requires encryption of every session: then
+    /// the session keeps one connection.
     ///
-    /// They are made one after the other. Samba 4.17 hands a further connection over to the process that has
-    /// the first one, and the process that accepted it can still take the next request from the socket,
-    /// which then has no answer. That is rare, and rarer if they do not come at once; then it is tried again.
+    /// The connections are made one after the other. Samba 4.17 passes a further connection to the process that has the
+    /// first one. The process that accepted it can still read the next request from the socket, and then the request
+    /// has no answer. That is rare, and rarer if the connections are not made at once. Such an attempt is repeated.
     ///
-    /// A refusal of the credentials ends it, and is answered with what there is.
+    /// Any other failure ends the attempts. The connections made so far are returned, with the error if the server
+    /// refused the credentials.
     async fn further_channels(&self, deadline: Instant) -> (Vec<Connection>, Option<ConnectError>) {
         let (mut further, mut refused) = (Vec::new(), None);
         let has_key = self.first.security().is_some_and(|security| security.signer.is_some());
@@ -294,19 +318,21 @@ impl Session<'_> {
         (further, refused)
     }
 
+    /// Makes one further connection and binds it to the session.
     async fn further_channel(&self, deadline: Instant) -> Result<Connection, ConnectError> {
         let left = || deadline.saturating_duration_since(Instant::now());
-        // The same address, and not another one of the same name: that could be another server.
+        // The address of the first connection. Another address of the same host name could be another server.
         let connection = open(self.config, &[self.first.peer()], deadline).await?;
         let agreed = negotiate::negotiate(&connection, self.offer, left()).await?;
         if !agreed.fits(self.agreed) {
-            return Err(ConnectError::new(Stage::Dialect, "the server agreed on something else this time"));
+            return Err(ConnectError::new(Stage::Dialect, "the server negotiated other terms on a further connection"));
         }
         signin::bind(&connection, &agreed, self.wish, self.first, left()).await?;
         Ok(connection)
     }
 }
 
+/// The fields of a TREE_CONNECT response that are used (MS-SMB2 2.2.10).
 struct TreeAnswer {
     id: u32,
     seal: bool,
@@ -324,7 +350,7 @@ async fn tree_connect(
     let mut body = Vec::with_capacity(8 + 2 * path.len());
     body.put_u16(9).put_u16(0).put_u16(behind(8)).put_u16(length).put_utf16(&path);
     let mut chain = Chain::single(Request::new(Command::TreeConnect, body));
-    // SMB 3.1.1 has it signed in any session that can (MS-SMB2 3.2.4.1.1).
+    // SMB 3.1.1 demands a signed TREE_CONNECT in every session that has a key (MS-SMB2 3.2.4.1.1).
     chain.force_signature = true;
     let failed = |message: String| ConnectError::new(Stage::Share, message);
     let replies = connection
@@ -343,6 +369,7 @@ async fn tree_connect(
     Ok(answer)
 }
 
+/// The sentence for a refused TREE_CONNECT.
 fn refusal(share: &str, status: NtStatus) -> String {
     match status {
         NtStatus::BAD_NETWORK_NAME => format!("the server has no share {share:?}"),
@@ -351,10 +378,10 @@ fn refusal(share: &str, status: NtStatus) -> String {
     }
 }
 
-/// MS-SMB2 2.2.10.
+/// The TREE_CONNECT response and its ShareType (MS-SMB2 2.2.10).
 fn parse_tree(reply: &Reply) -> Result<(TreeAnswer, u8), Malformed> {
     const ENCRYPT_DATA: u32 = 0x8000;
-    /// FILE_WRITE_DATA and FILE_APPEND_DATA: without either nothing can be written (MS-SMB2 2.2.13.1.1).
+    /// FILE_WRITE_DATA and FILE_APPEND_DATA: a share that grants neither is read-only (MS-SMB2 2.2.13.1.1).
     const ANY_WRITE: u32 = 0x2 | 0x4;
     let body = Fields(reply.body());
     body.expect_structure(16, "a TREE_CONNECT response whose StructureSize is not 16")?;
@@ -366,7 +393,8 @@ fn parse_tree(reply: &Reply) -> Result<(TreeAnswer, u8), Malformed> {
     Ok((answer, body.u8(2)?))
 }
 
-/// Leaves tree and session in order; what goes wrong then is of no consequence.
+/// Disconnects the tree, logs off the session and ends its connections, within `deadline`. Failures are ignored: the
+/// server ends the session with its connections.
 pub async fn disconnect(tree: &Tree, deadline: Duration) {
     let words = async {
         for command in [Command::TreeDisconnect, Command::Logoff] {
@@ -384,7 +412,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_servers_clock_is_between_two_readings() {
+    fn the_servers_clock_is_between_two_estimates() {
         let asked = std::time::Instant::now();
         let slack = Duration::from_millis(30);
         let clock = ServerClock::showing(1_000_000, asked, slack);
@@ -392,7 +420,7 @@ mod tests {
         assert_eq!((clock.at_least(answered), clock.at(answered)), (Some(1_000_000), Some(1_300_000)));
         let later = answered + Duration::from_secs(1);
         assert_eq!((clock.at_least(later), clock.at(later)), (Some(11_000_000), Some(11_300_000)));
-        assert_eq!(clock.at_least(asked), Some(1_000_000), "the answer tells no earlier time");
+        assert_eq!(clock.at_least(asked), Some(1_000_000), "the server's clock showed no earlier time");
         assert_eq!(ServerClock::unknown().at_least(answered), None);
     }
 }

@@ -1,15 +1,21 @@
-//! One connection at work: a [`Channel`](super::channel::Channel), a socket, and the tasks around it.
+//! One connection: a [`Channel`](super::channel::Channel), a socket, and the tasks around it.
 //!
-//! A caller's task submits a chain to the channel, signs or encrypts it, and hands the frame to the socket, all in one step
-//! without waiting in between: so a future that is dropped has either sent nothing or sent everything. The receiving task
-//! hands replies to the channel and wakes the callers, who check signatures and structure on their own time. A caller that
-//! goes away cancels its requests; their ids and credits come back with the server's answer. Whatever breaks the protocol
-//! ends the connection, and all who wait are told why. Connections of one session are tied together: the end of one is
-//! the end of all, in the same step.
+//! A caller's future submits a chain to the channel, signs or encrypts it, and passes the frame to the socket, all in
+//! one step without waiting in between. So a future that is dropped has sent either nothing or everything. The
+//! receiving task passes replies to the channel and wakes the callers, whose own futures check signatures and
+//! structure. A dropped future cancels its requests; their ids and credits return with the server's answer. Every
+//! violation of the protocol ends the connection, and all waiting callers get the reason. Connections of one session
+//! are tied together: the end of one ends all of them, in the same step.
 //!
-//! A future is first polled where it is made, and that may be the thread that the kernel's requests come on. Signing,
-//! encrypting or verifying much data would stop them all, so outside a task of the runtime such a future first gives way,
-//! and is a task from then on.
+//! A future may be polled first on the thread that receives the kernel's requests. Signing, encrypting or verifying
+//! much data there would delay all of them. So a future outside of a task of the runtime yields once before such work,
+//! and its caller then spawns it as a task.
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `shared` | the lock around the channel, and how its consequences (frames, answers, the end) are carried out |
+//! | `tasks` | the three tasks: receive, transmit, timer |
+//! | `pieces` | how a compound is sent as single requests, when the server grants too few credits |
 
 mod pieces;
 mod shared;
@@ -40,30 +46,35 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use super::protection::Security;
 
-/// Breaks that wait to be taken: twice as many as there are files that a mount keeps open, so that a server can break
-/// all leases at once.
+/// The most oplock and lease breaks that wait for their receiver: 8192, twice the number of files that a mount keeps
+/// open, so that a server can break all leases at once. A further break ends the connection.
 pub(super) const BREAKS: usize = 8192;
 
-/// A connection. Dropping it ends it.
+/// One connection of a session. Dropping it ends it.
 #[derive(Debug)]
 pub struct Connection {
     shared: Arc<Shared>,
-    /// Lease and oplock breaks, until the receiving end is taken.
+    /// The receiving end of oplock and lease breaks, until [`Connection::breaks`] returns it.
     breaks: Mutex<Option<mpsc::Receiver<Break>>>,
 }
 
-/// All replies to a chain, or why there are none.
+/// All replies to a chain in the order of its requests, or why there are none.
 pub type Answer = Result<Vec<Reply>, WireError>;
 
 impl Connection {
-    /// Starts to talk on a stream. A line that is quiet for `echo_interval` is probed with an ECHO.
+    /// Starts a connection on a TCP stream. It is probed with an ECHO after `echo_interval` without a frame. Must be
+    /// called within a runtime.
+    ///
+    /// # Errors
+    ///
+    /// The error of the socket if the server's address is unknown: the stream is no longer connected.
     pub fn start(stream: TcpStream, echo_interval: Duration, counters: Arc<Counters>) -> io::Result<Connection> {
         let peer = stream.peer_addr()?;
         let (read_half, write_half) = stream.into_split();
         Ok(Connection::over(read_half, write_half, peer, echo_interval, counters))
     }
 
-    /// The same on any two halves of a stream.
+    /// Starts a connection on any two halves of a stream.
     pub(super) fn over(
         read_half: impl AsyncRead + Send + Unpin + 'static,
         write_half: impl Sink + 'static,
@@ -90,45 +101,46 @@ impl Connection {
         self.shared.peer
     }
 
-    /// The session of all further requests.
+    /// Sets the session id of all further requests.
     pub fn set_session_id(&self, session_id: u64) {
         self.shared.with(|channel, _| channel.set_session_id(session_id));
     }
 
-    /// The session of requests.
+    /// The session id of requests; 0 before there is a session.
     pub fn session_id(&self) -> u64 {
         self.shared.look(|channel| channel.session_id())
     }
 
-    /// Requests may cost more than one credit from now on.
+    /// Allows requests that cost more than one credit from now on (MS-SMB2 3.2.4.1.5).
     pub fn enable_multi_credit(&self) {
         self.shared.with(|channel, _| channel.enable_multi_credit());
     }
 
-    /// The session is established: all further requests are protected like this.
+    /// Reports that the session is established: all further requests are protected by `security`. Only the first call
+    /// has an effect.
     pub fn protect(&self, security: Security) {
-        // A second session on a connection is never made.
+        // A connection has one session in its whole life.
         if self.shared.security.set(security.clone()).is_ok() {
             self.shared.with(|channel, _| channel.protect(security));
         }
     }
 
-    /// How messages are protected; `None` before there is a session.
+    /// The keys of the session and what they protect; `None` before there is a session.
     pub fn security(&self) -> Option<&Security> {
         self.shared.security.get()
     }
 
-    /// Oplock and lease breaks, for the first who asks.
+    /// The receiver of oplock and lease breaks (MS-SMB2 2.2.23); `None` after the first call.
     pub fn breaks(&self) -> Option<mpsc::Receiver<Break>> {
         self.breaks.lock().take()
     }
 
-    /// Credits that one large request may cost, at the most, as far as the server has granted yet.
+    /// The most credits that one bulk request may cost, given what the server has granted so far.
     pub fn credit_capacity(&self) -> u32 {
         self.shared.bulk_capacity()
     }
 
-    /// Credits at hand, and credits of requests in flight.
+    /// Available credits, and credits of requests in flight.
     pub fn credits(&self) -> (u32, u32) {
         self.shared.credits()
     }
@@ -143,36 +155,36 @@ impl Connection {
         self.shared.ended().map(|ended| ended.at)
     }
 
-    /// From its start to the last frame that came.
+    /// The time from its start to the last received frame.
     pub fn active_for(&self) -> Duration {
         self.heard_at().saturating_duration_since(self.shared.started)
     }
 
-    /// When the last frame came; the start, if none has.
+    /// When the last frame was received; the start of the connection if none was.
     pub fn heard_at(&self) -> Instant {
         self.shared.look(|channel| channel.last_received())
     }
 
-    /// Waits until the connection has ended, without keeping it from that.
+    /// Waits until the connection has ended. The future does not keep it alive.
     pub fn ending(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut ending = self.shared.ending();
         async move {
-            // An error means that the connection has even been forgotten.
+            // An error means that the connection is dropped already.
             let _ = ending.wait_for(|ended| *ended).await;
         }
     }
 
-    /// Ends the connection: nothing is sent any more, and all who wait are told this reason.
+    /// Ends the connection: nothing more is sent, and all waiting callers get [`WireError::Closed`] with this reason.
     pub fn end(&self, reason: &str) {
         self.shared.end(reason);
     }
 
-    /// Ties the connections of a session together: from now on the end of one is the end of all.
+    /// Ties the connections of a session together: from now on the end of one ends all of them.
     pub fn tie(connections: &[Connection]) {
         for (index, connection) in connections.iter().enumerate() {
             let others = connections.iter().enumerate().filter(|(other, _)| *other != index);
             let others = others.map(|(_, other)| Arc::downgrade(&other.shared)).collect();
-            // A connection belongs to one session for all its life.
+            // A connection belongs to one session in its whole life.
             let _ = connection.shared.siblings.set(others);
         }
         for connection in connections {
@@ -182,8 +194,16 @@ impl Connection {
         }
     }
 
-    /// Sends requests in one frame and waits for all replies, which come in the order of the requests.
-    /// A server that grants too few credits for a compound gets its parts one by one.
+    /// Sends requests in one frame and waits for all replies, in the order of the requests. `deadline` counts from now.
+    /// If the server grants too few credits for a compound, its requests are sent one by one.
+    ///
+    /// # Errors
+    ///
+    /// - [`WireError::Closed`]: the connection has ended, or the chain must be encrypted and there is no key.
+    /// - [`WireError::TimedOut`]: not all replies came within `deadline`.
+    /// - [`WireError::Malformed`]: a reply breaks the protocol, which ends the connection.
+    /// - [`WireError::TooLong`]: a part of the chain is longer than the protocol allows; nothing is sent.
+    /// - [`WireError::Credits`]: the server grants fewer credits than a single request costs.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
         let deadline = now() + deadline;
         match self.exchange(chain, deadline).await {
@@ -199,9 +219,14 @@ impl Connection {
         }
     }
 
-    /// Sends one request of a sign-in, signed or not, and answers the bytes that were sent, without the
-    /// prefix, since the pre-authentication hash covers them (MS-SMB2 3.2.5.2). The reply's signature is
-    /// left to the caller. Nothing else may be in flight.
+    /// Sends one request of NEGOTIATE or a sign-in, signed if there is a `signer`. Returns the bytes that were sent,
+    /// without the transport's prefix, because the pre-authentication hash covers them (MS-SMB2 3.2.5.2), and the
+    /// reply, whose signature and structure the caller checks. `deadline` counts from now. Nothing else may be in
+    /// flight.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::send`]; [`WireError::Credits`] if there is no credit now.
     pub async fn send_recorded(
         &self,
         request: Request,
@@ -220,8 +245,13 @@ impl Connection {
         Ok((sent, reply))
     }
 
-    /// Sends requests in one frame, of which the last may be answered at any time or never, and waits for the other
-    /// replies. There is no way around a server that grants too few credits for all of them.
+    /// Sends requests in one frame, of which the last may be answered at any time or never (a CHANGE_NOTIFY). Waits for
+    /// the replies to the others by `deadline`, which counts from now.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Connection::send`], and [`WireError::Malformed`] if the chain has no request. The requests are not sent
+    /// one by one: [`WireError::Credits`] if the server grants too few credits for all of them.
     pub async fn send_open_ended(&self, chain: &Chain, deadline: Duration) -> Result<(Vec<Reply>, Pending), WireError> {
         let (last, head) = chain.requests.split_last().ok_or(Malformed("no request"))?;
         let ((first, answer), (waiter, last_answer)) = (oneshot::channel(), oneshot::channel());
@@ -238,7 +268,7 @@ impl Connection {
         Ok((replies, pending))
     }
 
-    /// Sends and waits for nothing, not even for credits: whether it was sent.
+    /// Sends requests without waiting for replies or credits. Returns whether they were sent.
     pub fn post(&self, chain: &Chain) -> bool {
         let ready = self.shared.with(|channel, _| channel.submit_now(chain, None, None));
         ready.is_ok_and(|ready| {
@@ -247,6 +277,7 @@ impl Connection {
         })
     }
 
+    /// Sends a chain in one frame and waits for its replies.
     async fn exchange(&self, chain: &Chain, deadline: Instant) -> Answer {
         let (waiter, answer) = oneshot::channel();
         let began = now();
@@ -254,6 +285,7 @@ impl Connection {
         Waiting::new(&self.shared, chain, began, ticket, answer).replies(&chain.requests).await
     }
 
+    /// Submits a chain, from a task of the runtime if signing or encrypting takes long.
     async fn submit(&self, chain: &Chain, waiters: Waiters<shared::Waiter>, by: Instant) -> Result<Ticket, WireError> {
         let protect = self.security().map_or(Ok(Protect::Plain), |security| security.of_chain(chain))?;
         if is_long_work(&protect, chain.payload()) {
@@ -269,15 +301,15 @@ impl Drop for Connection {
     }
 }
 
-/// Goes on in a task of the runtime. A future that is polled outside of one, which is what the kernel's thread does once
-/// with every request, gives way; a task goes on at once.
+/// Continues in a task of the runtime. A future that is polled outside of a task yields once: the kernel's thread polls
+/// each request's future once that way. A task continues at once.
 async fn on_a_worker() {
     if tokio::task::try_id().is_none() {
         tokio::task::yield_now().await;
     }
 }
 
-/// A caller that waits for a chain's replies; going away cancels the requests.
+/// A caller that waits for a chain's replies. Dropping it cancels the requests.
 struct Waiting<'a> {
     shared: &'a Arc<Shared>,
     ticket: Ticket,
@@ -289,7 +321,7 @@ struct Waiting<'a> {
     began: Instant,
     /// When its replies arrived.
     arrived: Option<Instant>,
-    /// Replies that have come and are going to be checked.
+    /// Received replies that are checked once a task of the runtime polls the caller.
     held: Option<Unverified>,
 }
 
@@ -305,7 +337,7 @@ impl<'a> Waiting<'a> {
         Waiting { shared, ticket, answer, answered: false, command, began, arrived: None, held: None }
     }
 
-    /// The replies as they have come.
+    /// The replies as received, unchecked.
     async fn unverified(&mut self) -> Result<Unverified, WireError> {
         let answer = (&mut self.answer).await;
         self.answered = true;
@@ -313,7 +345,7 @@ impl<'a> Waiting<'a> {
         answer.unwrap_or_else(|_| Err(self.shared.why_ended()))
     }
 
-    /// The replies to these requests, checked.
+    /// The replies to `requests`, checked.
     async fn replies(mut self, requests: &[Request]) -> Answer {
         let mut replies = self.unverified().await?;
         if replies.is_long_work() {
@@ -338,12 +370,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Checks the replies to `requests`. What is forged ends the connection.
+/// Checks the replies to `requests`. Replies that are not accepted end the connection.
 fn accept(shared: &Arc<Shared>, requests: &[Request], replies: Unverified) -> Answer {
     replies.accept(requests).inspect_err(|forged| shared.end(&forged.to_string())).map_err(WireError::from)
 }
 
-/// A request that was sent and is answered when something happens. Dropping it cancels the request.
+/// A request that was sent and is answered when an event happens at the server (a CHANGE_NOTIFY). Dropping it cancels
+/// the request.
 #[derive(Debug)]
 pub struct Pending {
     shared: Arc<Shared>,
@@ -354,12 +387,17 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// For those who do not wait for it.
+    /// A handle that shows whether the request is armed, without waiting for its reply.
     pub fn probe(&self) -> Probe {
         Probe { shared: Arc::clone(&self.shared), ticket: self.ticket }
     }
 
-    /// Waits for the reply, or for the end of the connection. To be awaited to its end once only.
+    /// Waits for the reply, or for the end of the connection. Must not be called again after it has returned.
+    ///
+    /// # Errors
+    ///
+    /// [`WireError::Closed`] if the connection ends, [`WireError::Malformed`] if the reply breaks the protocol. While
+    /// the request waits for credits, also [`WireError::TimedOut`] and [`WireError::Credits`].
     pub async fn reply(&mut self) -> Result<Reply, WireError> {
         let answer = (&mut self.answer).await;
         self.answered = true;
@@ -377,7 +415,7 @@ impl Drop for Pending {
     }
 }
 
-/// Tells of a request that was sent whether the server keeps it.
+/// Shows whether a [`Pending`] request is armed: whether it waits at the server.
 #[derive(Debug)]
 pub struct Probe {
     shared: Arc<Shared>,
@@ -385,13 +423,13 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Whether the server has said that it will answer later (MS-SMB2 3.3.4.2), and has not answered.
+    /// Whether the server has sent an interim reply (MS-SMB2 3.3.4.2) and no final one.
     pub fn is_kept(&self) -> bool {
         self.shared.look(|channel| channel.is_kept(self.ticket))
     }
 }
 
-/// Whether a status means that the session or the tree is gone, though the connection is not.
+/// Whether a status means that the session or the tree no longer exists at the server, though the connection does.
 pub fn session_is_gone(status: NtStatus) -> bool {
     matches!(
         status,

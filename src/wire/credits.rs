@@ -1,46 +1,45 @@
-//! Credits and message ids (MS-SMB2 3.2.4.1.2, 3.2.4.1.5, 3.2.5.1.4).
+//! Credits and message ids (MS-SMB2 3.2.4.1.2, 3.2.4.1.3, 3.2.4.1.5, 3.2.4.1.6, 3.2.5.1.4).
 //!
-//! A client may have as many message ids in use as the server has granted credits. Each request
-//! takes as many consecutive ids as it costs credits; each response, interim ones included, grants
-//! new credits. Ids are taken in the same step that queues the request for sending, so none is ever
-//! left out: a gap would close the server's window for good.
+//! A client may have as many message ids in use as the server has granted credits. Each request uses as many
+//! consecutive ids as it costs credits. Each response grants new credits, interim responses included.
+//! [`CreditWindow::take`] allocates the ids of a request, and its caller sends the request without waiting: a gap in
+//! the ids would close the server's window for good.
 //!
-//! Requests come in two lanes, so that a lookup does not wait for 64 MiB of file data. In each lane
-//! the first in line goes first. Between the lanes two rules hold: bulk leaves a reserve of credits to
-//! small requests; and while both lanes wait, the one that has waited longer goes first, except that
-//! small requests may have the reserve. So neither lane can keep the other from its turn for ever,
-//! however many requests it brings and however few credits the server grants.
+//! Requests are sent in two lanes, so that a lookup does not wait for 64 MiB of file data. Each lane is a queue: first
+//! in, first out. Between the lanes two rules hold. Bulk leaves a reserve of credits to small requests. While both
+//! lanes wait, the one that has waited longer is served first, except that small requests may use the reserve. So
+//! neither lane starves the other, however many requests it has and however few credits the server grants.
 
 /// The largest payload that one credit pays for, in bytes (MS-SMB2 3.1.5.2).
 pub const CREDIT_PAYLOAD: u32 = 65_536;
 
-/// Credits that bulk leaves to small requests. Some ten opens at a time, or a large listing, fit in.
+/// Credits that bulk leaves to small requests: enough for about ten opens at a time, or for one large listing.
 const RESERVE: u32 = 32;
 
-/// How many credits a request costs whose larger direction carries `payload` bytes.
+/// The CreditCharge of a request whose larger direction carries `payload` bytes (MS-SMB2 3.1.5.2); at least 1.
 pub fn charge_for(payload: u32) -> u16 {
     u16::try_from(payload.div_ceil(CREDIT_PAYLOAD)).unwrap_or(u16::MAX).max(1)
 }
 
-/// Which requests wait for each other.
+/// The lane of a request: requests of one lane are sent in their order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lane {
-    /// Everything that somebody waits for: opens, lookups, listings, short reads and writes.
+    /// Requests that a program waits for: opens, lookups, listings, short reads and writes.
     Small,
-    /// Reads and writes of much data, of which there are many at a time, and what nobody waits for.
+    /// Reads and writes of much data, many at a time, and requests whose answer no program waits for.
     Bulk,
 }
 
-/// What a request, or a chain of them, costs.
+/// The cost of a request or of a chain of requests.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
-    /// Credits.
+    /// The number of credits.
     pub credits: u32,
-    /// In which lane they are paid.
+    /// The lane that spends them.
     pub lane: Lane,
 }
 
-/// The first in line of a lane.
+/// The first waiting request of a lane: its cost and its order of arrival.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     credits: u32,
@@ -50,25 +49,29 @@ struct Place {
 /// The credits of one connection, as a plain value.
 #[derive(Debug)]
 pub struct CreditWindow {
+    /// Credits that can be spent now.
     available: u32,
+    /// Credits of requests in flight.
     in_use: u32,
     /// The part of `in_use` that small requests hold.
     small_in_use: u32,
+    /// The next message id.
     next_id: u64,
+    /// The number of credits that the window grows to.
     target: u32,
-    /// The first in line of each lane, if it waits.
+    /// The first waiting request of each lane.
     lines: [Option<Place>; 2],
+    /// How many requests have begun to wait so far.
     arrivals: u64,
 }
 
 impl CreditWindow {
-    /// The window of a new connection: one credit (MS-SMB2 3.2.5.1). It will ask for credits until
-    /// it has `target` of them.
+    /// The window of a new connection: one credit, id 0 (MS-SMB2 3.2.4.1.6). It requests credits until it has `target`.
     pub fn new(target: u32) -> CreditWindow {
         CreditWindow { available: 1, in_use: 0, small_in_use: 0, next_id: 0, target, lines: [None; 2], arrivals: 0 }
     }
 
-    /// Takes what a request costs, if it may go now, and answers the first of as many consecutive message ids.
+    /// Spends the cost of a request and returns the first of its consecutive message ids; `None` if it must wait.
     pub fn take(&mut self, cost: Cost) -> Option<u64> {
         if !self.admits(cost) {
             return None;
@@ -79,11 +82,12 @@ impl CreditWindow {
             self.small_in_use += cost.credits;
         }
         let first = self.next_id;
-        // 2^64 ids do not run out at any speed of this world.
+        // 2^64 ids do not run out in the lifetime of a connection.
         self.next_id = self.next_id.wrapping_add(u64::from(cost.credits));
         Some(first)
     }
 
+    /// Whether a request may be sent now.
     fn admits(&self, cost: Cost) -> bool {
         let [small, bulk] = self.lines;
         let arrival = |place: Option<Place>| place.map_or(u64::MAX, |place| place.arrival);
@@ -95,7 +99,7 @@ impl CreditWindow {
                 self.available >= cost.credits && bulk.is_none_or(within_reserve)
             }
             Lane::Bulk => {
-                // What small requests hold is a part of the reserve that is in use already.
+                // The credits that small requests hold are the part of the reserve that is in use already.
                 let left = self.reserve_beside(cost.credits).saturating_sub(self.small_in_use);
                 let overtakes = small.is_some_and(|small| small.arrival < arrival(bulk));
                 self.available >= cost.credits.saturating_add(left) && !overtakes
@@ -103,17 +107,17 @@ impl CreditWindow {
         }
     }
 
-    /// What bulk leaves to small requests: less where the server grants few credits.
+    /// Credits that bulk leaves to small requests: at most a quarter of the capacity.
     fn reserve(&self) -> u32 {
         RESERVE.min(self.capacity() / 4)
     }
 
-    /// The reserve while a bulk request of this cost waits: not so much that it could never go.
+    /// The reserve while a bulk request of cost `bulk` waits: small enough that the request can be sent at some time.
     fn reserve_beside(&self, bulk: u32) -> u32 {
         self.reserve().min(self.capacity().saturating_sub(bulk))
     }
 
-    /// The first of its lane could not go, and waits.
+    /// Records that the first request of its lane waits. No effect if one is recorded already.
     pub fn stand(&mut self, cost: Cost) {
         let place = &mut self.lines[cost.lane as usize];
         if place.is_none() {
@@ -122,23 +126,24 @@ impl CreditWindow {
         }
     }
 
-    /// The first of this lane waits no longer: it went, or it gave up.
+    /// Records that the first request of this lane no longer waits: it was sent, or its caller gave up.
     pub fn leave(&mut self, lane: Lane) {
         self.lines[lane as usize] = None;
     }
 
-    /// What a request that costs `charge` should ask for, so that the window grows to its target and stays there.
+    /// The credits that a request of cost `charge` should request, so that the window grows to its target and stays
+    /// there (MS-SMB2 3.2.4.1.2).
     pub fn to_request(&self, charge: u16) -> u16 {
         let missing = self.target.saturating_sub(self.capacity());
         u16::try_from(missing.saturating_add(u32::from(charge))).unwrap_or(u16::MAX)
     }
 
-    /// The server granted credits, in any kind of response.
+    /// Adds credits that the server granted in a final or interim response (MS-SMB2 3.2.5.1.4).
     pub fn grant(&mut self, credits: u16) {
         self.available = self.available.saturating_add(u32::from(credits));
     }
 
-    /// A request got its final response: its ids are used up.
+    /// Records that the use of these credits has ended: their request got its final response.
     pub fn finish(&mut self, cost: Cost) {
         self.in_use = self.in_use.saturating_sub(cost.credits);
         if cost.lane == Lane::Small {
@@ -156,12 +161,12 @@ impl CreditWindow {
         self.in_use
     }
 
-    /// The most that a single request can hope to get: what is here and what is on its way back.
+    /// The most credits that a single request can get: the available ones and those of requests in flight.
     pub fn capacity(&self) -> u32 {
         self.available.saturating_add(self.in_use)
     }
 
-    /// The most that a bulk request should cost, so that the reserve stays.
+    /// The most credits that a bulk request should cost, so that the reserve remains.
     pub fn bulk_capacity(&self) -> u32 {
         self.capacity() - self.reserve()
     }
@@ -223,9 +228,9 @@ mod tests {
     }
 
     #[test]
-    fn it_asks_until_the_target_is_reached_and_then_for_what_it_spends() {
+    fn the_window_requests_credits_up_to_its_target_and_then_what_it_spends() {
         let mut window = CreditWindow::new(64);
-        assert_eq!(window.to_request(1), 64, "1 is here, 63 are missing, 1 will be spent");
+        assert_eq!(window.to_request(1), 64, "1 is available, 63 are missing, 1 will be spent");
         window.take(small(1));
         assert_eq!(window.to_request(1), 64);
         window.grant(64);
@@ -234,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_grants_without_end_does_not_overflow_it() {
+    fn a_server_that_grants_without_end_does_not_overflow_the_window() {
         let mut window = CreditWindow::new(64);
         for _ in 0..100_000 {
             window.grant(u16::MAX);
@@ -263,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_small_requests_hold_is_not_reserved_twice() {
+    fn credits_held_by_small_requests_are_not_reserved_twice() {
         let mut window = window(512);
         while window.take(small(2)).is_some() {}
         window.finish(small(16));
@@ -272,19 +277,19 @@ mod tests {
     }
 
     #[test]
-    fn a_bulk_request_that_costs_everything_waits_for_the_small_ones_and_then_goes() {
+    fn a_bulk_request_that_costs_every_credit_waits_for_small_ones_and_is_sent() {
         let mut window = window(16);
         window.take(small(1));
         assert_eq!(window.take(bulk(16)), None);
         window.stand(bulk(16));
-        assert_eq!(window.take(small(1)), None, "it came later");
+        assert_eq!(window.take(small(1)), None, "it arrived later");
         window.finish(small(1));
         window.grant(1);
         assert!(window.take(bulk(16)).is_some());
     }
 
     #[test]
-    fn whoever_gives_up_stands_in_nobodys_way() {
+    fn a_request_that_gives_up_no_longer_blocks_the_other_lane() {
         let mut window = window(16);
         window.take(small(1));
         window.stand(bulk(16));
@@ -293,7 +298,7 @@ mod tests {
         assert!(window.take(small(1)).is_some());
     }
 
-    /// Both lanes always have more to send, the server answers in order: each lane gets its turns.
+    /// Both lanes always have more to send and the server answers in order: each lane is served.
     #[test]
     fn neither_lane_starves_however_few_credits_there_are() {
         for capacity in [1, 2, 3, 4, 8, 16, 33, 64, 512] {

@@ -1,4 +1,8 @@
-//! Why a request had no answer, and why there is no connection.
+//! The errors of this room: why a request has no answer ([`WireError`]), and why there is no connection to a share
+//! ([`ConnectError`]).
+//!
+//! An error status of the server is a reply, not a [`WireError`]. A [`ConnectError`] also says what became of the proof
+//! of the password ([`Proof`]), because servers lock accounts after several failed sign-ins.
 
 use super::codec::{Malformed, TooLong};
 use super::signin::Refusal;
@@ -6,22 +10,23 @@ use super::status::NtStatus;
 use std::fmt;
 use std::sync::Arc;
 
-/// Why a request had no usable answer.
+/// Why a request has no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// The connection has ended; with the reason.
+    /// The connection has ended; with the reason. Also: the request must be encrypted and there is no key, so it was
+    /// not sent.
     Closed(Arc<str>),
-    /// No answer within the deadline.
+    /// No answer came within the deadline.
     TimedOut,
     /// The answer broke the protocol.
     Malformed(Malformed),
-    /// The request cannot be put into a message, and was not sent.
+    /// A part of the request is longer than the protocol allows; it was not sent.
     TooLong(TooLong),
-    /// The server will never grant as many credits as this request costs.
+    /// The server has not granted as many credits as the request costs; it was not sent.
     Credits {
-        /// What it costs.
+        /// The credits that the request costs.
         needed: u32,
-        /// What the server grants in all.
+        /// The credits that the server has granted: available ones and those of requests in flight.
         capacity: u32,
     },
 }
@@ -54,63 +59,63 @@ impl From<TooLong> for WireError {
     }
 }
 
-/// The stages of getting to a share, in order.
+/// The stages of connecting to a share, in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
-    /// The host's name to addresses.
+    /// Resolving the host name.
     Resolve,
-    /// TCP, and the NetBIOS session.
+    /// The TCP connection and the NetBIOS session.
     Connect,
-    /// Which SMB is spoken, and how it is protected.
+    /// The negotiation of dialect and protection, and its validation.
     Dialect,
-    /// The session.
+    /// The session: SESSION_SETUP.
     SignIn,
-    /// The tree connect.
+    /// The share: TREE_CONNECT.
     Share,
 }
 
 /// Why there is no connection to the share.
 #[derive(Clone, Debug)]
 pub struct ConnectError {
-    /// Where it failed.
+    /// The stage that failed.
     pub stage: Stage,
-    /// What failed, for people.
+    /// The failure as a sentence for the user.
     pub message: String,
-    /// The server's verdict, where there was one.
+    /// The server's status, if it answered with an error.
     pub status: Option<NtStatus>,
-    /// What became of the proof of the password that a sign-in sends.
+    /// What became of the proof of the password that a sign-in sends: it decides how soon another sign-in may be tried.
     pub proof: Proof,
 }
 
-/// What became of the proof of the password: only once it is sent, the server may count a failed sign-in.
+/// What became of the proof of the password. The server can count a failed sign-in only if the proof was sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Proof {
     /// It was not sent.
     NotSent,
-    /// The server accepted it; what failed came after it.
+    /// The server accepted it; a later step failed.
     Accepted,
-    /// No answer to it came in time.
+    /// No answer to it came in time, or the server answered with a status that decides nothing about the credentials.
     Unanswered,
-    /// The connection ended instead of an answer to it.
+    /// The connection ended, or broke the protocol, before an answer to it came.
     Dropped,
     /// The server refused it.
     Refused(Refusal),
 }
 
 impl ConnectError {
-    /// A failure without a status.
+    /// A failure without a status from the server.
     pub fn new(stage: Stage, message: impl Into<String>) -> ConnectError {
-        // Behind the sign-in nothing fails that was not let in.
+        // The tree connect follows a successful sign-in.
         let proof = if stage == Stage::Share { Proof::Accepted } else { Proof::NotSent };
         ConnectError { stage, message: message.into(), status: None, proof }
     }
 
-    /// A refusal by the server.
+    /// A refusal by the server with an error status.
     pub fn refused(stage: Stage, message: impl Into<String>, status: NtStatus) -> ConnectError {
         let refusal = if stage == Stage::SignIn { Refusal::of(status) } else { None };
         let proof = match (stage, refusal) {
             (_, Some(refusal)) => Proof::Refused(refusal),
-            // The server answered, and did not decide.
+            // The server answered and did not decide about the credentials.
             (Stage::SignIn, None) => Proof::Unanswered,
             (Stage::Share, None) => Proof::Accepted,
             _ => Proof::NotSent,
@@ -118,18 +123,19 @@ impl ConnectError {
         ConnectError { status: Some(status), proof, ..ConnectError::new(stage, message) }
     }
 
-    /// The same failure, with what became of the proof of the password.
+    /// The same failure with another [`Proof`].
     #[must_use]
     pub fn with_proof(self, proof: Proof) -> ConnectError {
         ConnectError { proof, ..self }
     }
 
-    /// Whether the server neither refused nor granted anything.
+    /// Whether the server refused nothing: it answered with no error status, and it did not refuse the credentials.
     pub fn is_silence(&self) -> bool {
         self.status.is_none() && self.refusal().is_none()
     }
 
-    /// What the server refused, if it refused the credentials. A refusal stays until they, or the account, change.
+    /// The refusal, if the server refused the credentials. Another try fails too until the credentials or the account
+    /// change.
     pub fn refusal(&self) -> Option<Refusal> {
         match self.proof {
             Proof::Refused(refusal) => Some(refusal),

@@ -1,10 +1,12 @@
-//! Messages to frames and back: compounds, padding, signatures, encryption (MS-SMB2 3.2.4.1, 3.2.5.1).
+//! Requests to frames, and frames to replies: compounds, padding, signatures, encryption (MS-SMB2 3.2.4.1, 3.2.5.1).
 //!
-//! A frame is what one transport packet carries: one message, a compound of several, or either of
-//! them encrypted. On the way out payloads stay where they are, as segments of one vectored write,
-//! unless they must be encrypted or signed, which is done in one piece: a copy costs less than signing
-//! in pieces does. On the way in a frame is one buffer, and a message that is most of it, and later the payload
-//! of a READ, is a slice of that buffer.
+//! A frame is the content of one transport packet: one message, a compound of several, or either of them encrypted.
+//! When a frame is sent, payloads are segments of one vectored write and are not copied. Payloads that must be signed
+//! or encrypted are copied into one buffer, because the copy costs less than signing in pieces. A received frame is one
+//! buffer. A message that is at least three quarters of it is a slice of that buffer, and so is the payload of a READ
+//! in it.
+//!
+//! Invariant: [`assemble`] numbers the requests of a chain by their charge from the first message id on, without a gap.
 
 use super::codec::{Malformed, TooLong, length32};
 use super::credits::{CREDIT_PAYLOAD, Cost, Lane, charge_for};
@@ -16,41 +18,41 @@ use super::status::NtStatus;
 use bytes::{Buf, Bytes, BytesMut};
 use std::sync::Arc;
 
-/// A payload up to this size is copied behind its header: cheaper than one more segment.
+/// The largest payload that is copied behind its header, in bytes: up to this size the copy costs less than a segment.
 const INLINE_PAYLOAD: usize = 2048;
-/// The transport's length field has 24 bits (MS-SMB2 2.1).
+/// The largest frame, in bytes: the transport's length field has 24 bits (MS-SMB2 2.1).
 pub const MAX_FRAME: usize = (1 << 24) - 1;
 /// The transport's length prefix, in bytes.
 const PREFIX_SIZE: usize = 4;
-/// The room that a response without a payload may take: headers, create contexts, error data.
+/// The largest response without a payload, in bytes: header, create contexts, error data.
 const SMALL_RESPONSE: u32 = 4096;
 
-/// A FileId that stands for the file of the message before in a related compound (MS-SMB2 3.2.4.1.4).
+/// The FileId that means the file of the message before, in a related compound (MS-SMB2 3.2.4.1.4).
 pub const RELATED_FILE: [u8; 16] = [0xff; 16];
 
 /// One request, without its header.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// What is asked.
+    /// The command.
     pub command: Command,
-    /// The message body, offsets in it counted from the start of the header.
+    /// The message body. Offsets in it count from the start of the header.
     pub body: Vec<u8>,
-    /// What follows the body: the data of a WRITE.
+    /// The data that follows the body: that of a WRITE, or the input of an IOCTL.
     pub payload: Bytes,
-    /// What it costs.
+    /// The credits that it costs (CreditCharge).
     pub charge: u16,
-    /// The largest response that it can have, in bytes.
+    /// The largest response that it can have, in bytes. Frames larger than all expected responses together are refused.
     pub response_limit: u32,
-    /// Nobody waits for it: others go first.
+    /// Whether no program waits for it: it is sent in the bulk lane, behind small requests.
     pub patient: bool,
-    /// Why it cannot be sent.
+    /// The part that is too long to be sent, if there is one.
     too_long: Option<TooLong>,
-    /// It works on a file of its own, wherever in a compound it is.
+    /// Whether it works on a file of its own at any place of a compound.
     pub unrelated: bool,
 }
 
 impl Request {
-    /// A request whose response is small.
+    /// A request of one credit, with a small response and no payload.
     pub fn new(command: Command, body: Vec<u8>) -> Request {
         Request {
             command,
@@ -64,30 +66,30 @@ impl Request {
         }
     }
 
-    /// The same with a body of which a part may have been too long: who sends it is told then.
+    /// A request like [`Request::new`], from a body of which a part may be too long. [`Chain::fits`] then fails.
     pub fn checked(command: Command, body: Result<Vec<u8>, TooLong>) -> Request {
         let too_long = body.as_ref().err().copied();
         Request { too_long, ..Request::new(command, body.unwrap_or_default()) }
     }
 
-    /// One that works on a file of its own, behind related ones.
+    /// The same request, working on a file of its own behind related ones.
     pub fn unrelated(self) -> Request {
         Request { unrelated: true, ..self }
     }
 
-    /// Names the file that a request on an open file works on.
+    /// Sets the FileId of a request on an open file. No effect on other requests.
     pub fn works_on(&mut self, file: [u8; 16]) {
         if let Some(field) = file_id_offset(self.command).and_then(|at| self.body.get_mut(at..at + 16)) {
             field.copy_from_slice(&file);
         }
     }
 
-    /// One that nobody waits for.
+    /// The same request, for which no program waits: it is sent in the bulk lane.
     pub fn patient(self) -> Request {
         Request { patient: true, ..self }
     }
 
-    /// With a payload behind the body.
+    /// The same request with a payload behind the body. Sets the charge to that of the payload.
     pub fn with_payload(mut self, payload: Bytes) -> Request {
         match length32(payload.len(), TooLong::Other("the data of a request")) {
             Ok(length) => self.charge = charge_for(length),
@@ -97,63 +99,69 @@ impl Request {
         self
     }
 
-    /// With a response that carries up to `length` bytes of data.
+    /// The same request with a response that carries up to `length` bytes of data. Sets the charge to that of the
+    /// response.
     pub fn with_response(mut self, length: u32) -> Request {
         self.charge = charge_for(length);
         self.response_limit = length.saturating_add(SMALL_RESPONSE);
         self
     }
 
-    /// Whether others had better not wait for it: it carries much file data, in either direction, and takes long; or
-    /// nobody needs it soon.
+    /// Whether it belongs to the bulk lane: it carries at least 64 KiB of file data in either direction, or no program
+    /// waits for it.
     fn is_bulk(&self) -> bool {
         let received = self.response_limit.saturating_sub(SMALL_RESPONSE);
         let is_long = received >= CREDIT_PAYLOAD || self.payload.len() >= CREDIT_PAYLOAD as usize;
         self.patient || (matches!(self.command, Command::Read | Command::Write) && is_long)
     }
 
+    /// The size of the message, in bytes, without padding.
     fn size(&self) -> usize {
         HEADER_SIZE + self.body.len() + self.payload.len()
     }
 }
 
-/// For [`Chain::related_from`]: none works on the file of another.
+/// The value of [`Chain::related_from`] for a chain in which no request works on the file of another.
 pub const UNRELATED: usize = usize::MAX;
 
-/// Requests that travel in one frame.
+/// The requests of one frame.
 #[derive(Clone, Debug)]
 pub struct Chain {
-    /// In order; at least one.
+    /// The requests in order; at least one.
     pub requests: Vec<Request>,
-    /// From this request on, each works on the file of the one before it unless it is [`Request::unrelated`]; those before
-    /// have files of their own.
+    /// The index of the first related request. From it on, each request works on the file of the one before it unless
+    /// it is [`Request::unrelated`]. The requests before it have files of their own.
     pub related_from: usize,
-    /// The tree that they work in; 0 for none.
+    /// The TreeId; 0 outside of any tree.
     pub tree_id: u32,
-    /// The tree wants its traffic encrypted.
+    /// Whether the tree requires encryption.
     pub seal: bool,
-    /// Signed even in a session that does not sign everything.
+    /// Whether it is signed even in a session that does not sign every message.
     pub force_signature: bool,
 }
 
 impl Chain {
-    /// One request, outside any tree.
+    /// A chain of one request, outside of any tree.
     pub fn single(request: Request) -> Chain {
         Chain { requests: vec![request], related_from: UNRELATED, tree_id: 0, seal: false, force_signature: false }
     }
 
-    /// Whether a request works on the file of the one before it.
+    /// Whether the request at `index` works on the file of the one before it.
     pub fn is_related(&self, index: usize) -> bool {
         index >= self.related_from && !self.requests[index].unrelated
     }
 
-    /// What all of it costs.
+    /// The cost of all requests, and the lane of the chain: bulk if one of them is.
     pub fn cost(&self) -> Cost {
         let credits = self.requests.iter().map(|request| u32::from(request.charge)).sum();
         Cost { credits, lane: if self.requests.iter().any(Request::is_bulk) { Lane::Bulk } else { Lane::Small } }
     }
 
-    /// Whether all of it can be sent: each part, and the frame as a whole.
+    /// Checks that each request and the frame as a whole can be sent.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLong`] with the part that is too long, or if the frame would exceed [`MAX_FRAME`].
     pub fn fits(&self) -> Result<(), TooLong> {
         if let Some(too_long) = self.requests.iter().find_map(|request| request.too_long) {
             return Err(too_long);
@@ -162,33 +170,34 @@ impl Chain {
         if most + TRANSFORM_SIZE > MAX_FRAME { Err(TooLong::Other("a frame")) } else { Ok(()) }
     }
 
-    /// How many bytes of data it carries.
+    /// The bytes of data in its payloads.
     pub fn payload(&self) -> usize {
         self.requests.iter().map(|request| request.payload.len()).sum()
     }
 
-    /// Whether it changes what is in a file.
+    /// Whether it contains a WRITE.
     pub fn writes(&self) -> bool {
         self.requests.iter().any(|request| request.command == Command::Write)
     }
 }
 
-/// Whether these requests change what is on the share. A CREATE alone is not counted: it changes no data.
+/// Whether these requests can change the share: they contain a WRITE, SET_INFO or IOCTL. A CREATE does not count,
+/// because it changes no file data.
 pub fn changes(requests: &[Request]) -> bool {
     let changing = |command| matches!(command, Command::Write | Command::SetInfo | Command::Ioctl);
     requests.iter().any(|request| changing(request.command))
 }
 
-/// Whether a success of these requests leaves a file open at the server.
+/// Whether these requests, if they succeed, leave a file open at the server: a CREATE without a CLOSE.
 pub fn leaves_open(requests: &[Request]) -> bool {
     let has = |command| requests.iter().any(|request| request.command == command && !request.unrelated);
     has(Command::Create) && !has(Command::Close)
 }
 
-/// How a frame is protected.
+/// The protection of a frame.
 #[derive(Clone, Debug)]
 pub enum Protect {
-    /// Not at all.
+    /// None.
     Plain,
     /// Each message is signed.
     Sign(Arc<Signer>),
@@ -196,26 +205,28 @@ pub enum Protect {
     Seal(Arc<Sealer>),
 }
 
-/// What headers need besides the requests.
+/// The header fields that do not depend on the requests.
 #[derive(Clone, Copy, Debug)]
 pub struct Addressing {
-    /// The first message id; the others follow by charge.
+    /// The message id of the first request. Each request uses as many ids as its charge.
     pub first_id: u64,
-    /// Credits that the last message asks for beyond what it costs.
+    /// Credits that the last message requests beyond its charge.
     pub credits: u16,
-    /// 2.0.2 and NetBIOS know no multi-credit requests: their CreditCharge is 0 (MS-SMB2 2.2.1.2).
+    /// Whether multi-credit requests are supported. SMB 2.0.2 and NetBIOS do not support them: CreditCharge is then 0
+    /// (MS-SMB2 2.2.1.2).
     pub multi_credit: bool,
-    /// The session; 0 before there is one.
+    /// The SessionId; 0 before there is a session.
     pub session_id: u64,
 }
 
-/// The segments of a frame, in order, the transport's length prefix among them. The chain [fits](Chain::fits).
+/// The segments of a frame, in order, with the transport's length prefix. The caller ensures that the chain
+/// [fits](Chain::fits).
 pub fn assemble(chain: &Chain, address: Addressing, protect: &Protect) -> Vec<Bytes> {
     let last = chain.requests.len() - 1;
     let padded = |index: usize, size: usize| if index == last { size } else { size.next_multiple_of(8) };
     let plain_size: usize =
         chain.requests.iter().enumerate().map(|(index, request)| padded(index, request.size())).sum();
-    // One piece to sign or to encrypt; otherwise a payload stays where it is.
+    // A frame that is signed or encrypted is one piece; otherwise a large payload is a segment of its own.
     let in_one_piece = !matches!(protect, Protect::Plain);
     let mut segments = Vec::with_capacity(3);
     let mut current = begin(plain_size, if in_one_piece { plain_size } else { 1024 }, protect);
@@ -255,7 +266,8 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: &Protect) -> Vec<By
     segments
 }
 
-/// A CANCEL of the request with this id, which has no id of its own and costs nothing (MS-SMB2 3.2.4.24).
+/// The frame of a CANCEL for the request `message_id`. A CANCEL has no message id of its own and costs no credit
+/// (MS-SMB2 3.2.4.24).
 pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, protect: &Protect) -> Bytes {
     const BODY: [u8; 4] = [4, 0, 0, 0];
     let size = HEADER_SIZE + BODY.len();
@@ -278,8 +290,8 @@ pub fn assemble_cancel(message_id: u64, async_id: Option<u64>, session_id: u64, 
     frame.freeze()
 }
 
-/// The beginning of a frame with messages of `plain_size` bytes, of which it has room for `room`: the
-/// length prefix, and the place of the transform header.
+/// The beginning of a frame whose messages have `plain_size` bytes: the length prefix, and space for the transform
+/// header. The buffer has capacity for `room` bytes of messages.
 fn begin(plain_size: usize, room: usize, protect: &Protect) -> BytesMut {
     let transform = if matches!(protect, Protect::Seal(_)) { TRANSFORM_SIZE } else { 0 };
     debug_assert!(plain_size + transform <= MAX_FRAME, "the chain fits");
@@ -289,7 +301,7 @@ fn begin(plain_size: usize, room: usize, protect: &Protect) -> BytesMut {
     frame
 }
 
-/// A length within a frame that [fits](Chain::fits), and therefore is far below 2^32.
+/// A length within a frame that [fits](Chain::fits), and so is far below 2^32, as 32 bits.
 fn told(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
@@ -305,7 +317,7 @@ fn put_message(out: &mut BytesMut, mut header: Header, body: &[u8], protect: &Pr
     out.extend_from_slice(body);
 }
 
-/// Signs a message whose signature field holds zeros, where it is to be signed.
+/// Signs a message whose Signature field holds zeros, if `protect` demands it.
 fn sign(message: &mut [u8], protect: &Protect, nonce: Nonce) {
     if let Protect::Sign(signer) = protect {
         let signature = signer.sign(message, nonce);
@@ -313,39 +325,39 @@ fn sign(message: &mut [u8], protect: &Protect, nonce: Nonce) {
     }
 }
 
-/// Encrypts a whole frame, where it is to be encrypted.
+/// Encrypts a whole frame, if `protect` demands it.
 fn seal(frame: &mut BytesMut, protect: &Protect) {
     if let Protect::Seal(sealer) = protect {
         sealer.seal(&mut frame[PREFIX_SIZE..]);
     }
 }
 
-/// One response, header and body, as a slice of its frame.
+/// One response: header and body.
 #[derive(Clone, Debug)]
 pub struct Reply {
     /// The header, parsed.
     pub header: Header,
-    /// The whole message: offsets in it count from its start. The signature field of a signed message
-    /// holds zeros, as they are signed.
+    /// The whole message; offsets in it count from its start. The Signature field of a signed message holds zeros,
+    /// because a signature is computed over zeros there.
     pub message: Bytes,
-    /// What that field held.
+    /// The Signature field as received; zeros if the message is not signed.
     pub signature: Signature,
-    /// It came encrypted.
+    /// Whether the message was received encrypted.
     pub sealed: bool,
 }
 
 impl Reply {
-    /// The server's verdict.
+    /// The server's status.
     pub fn status(&self) -> NtStatus {
         self.header.status
     }
 
-    /// The message behind its header.
+    /// The body: the message behind its header.
     pub fn body(&self) -> &[u8] {
         self.message.get(HEADER_SIZE..).unwrap_or_default()
     }
 
-    /// The message as it came: for the pre-authentication hash, which covers the signature.
+    /// The message as received, with its signature, which the pre-authentication hash covers (MS-SMB2 3.2.5.2).
     pub fn as_received(&self) -> Vec<u8> {
         let mut message = self.message.to_vec();
         if self.header.has(flags::SIGNED) {
@@ -354,7 +366,7 @@ impl Reply {
         message
     }
 
-    /// Whether its signature is right.
+    /// Whether the message is signed and its signature is right (MS-SMB2 3.1.5.1).
     pub fn is_signed_by(&self, signer: &Signer) -> bool {
         if !self.header.has(flags::SIGNED) {
             return false;
@@ -364,8 +376,7 @@ impl Reply {
     }
 }
 
-/// Takes a plain frame apart into its messages. Every NextCommand is checked; after one that is wrong nothing
-/// follows.
+/// Splits a decrypted frame into its messages. Every NextCommand is checked; iteration ends after a wrong one.
 pub fn split(frame: BytesMut, sealed: bool) -> Split {
     Split { size: frame.len(), rest: Some(frame), sealed }
 }
@@ -373,14 +384,16 @@ pub fn split(frame: BytesMut, sealed: bool) -> Split {
 /// The messages of a frame: see [`split`].
 #[derive(Debug)]
 pub struct Split {
-    /// What was not taken apart yet.
+    /// The bytes that are not split yet; `None` at the end.
     rest: Option<BytesMut>,
-    /// The size of the whole frame.
+    /// The size of the whole frame, in bytes.
     size: usize,
+    /// Whether the frame was received encrypted.
     sealed: bool,
 }
 
 impl Split {
+    /// The first message of `frame`. Keeps the bytes after it for the next call.
     fn cut(&mut self, mut frame: BytesMut) -> Result<Reply, Malformed> {
         let header = Header::parse(&frame)?;
         if !header.has(flags::RESPONSE) {
@@ -393,8 +406,8 @@ impl Split {
             }
             next => next,
         };
-        // A slice keeps the whole frame in memory. What is a small part of it is copied instead: a reply can wait long
-        // for the others of its chain, and file data stays in the cache.
+        // A slice keeps the whole frame in memory. A message of less than three quarters of the frame is copied
+        // instead: a reply can wait long for the others of its chain, and file data stays in the cache.
         let mut message = if size < self.size - self.size / 4 {
             let message = BytesMut::from(&frame[..size]);
             frame.advance(size);
@@ -420,7 +433,7 @@ impl Iterator for Split {
     }
 }
 
-/// Where the FileId of a request's body is, for requests on open files.
+/// The offset of the FileId in a request's body; `None` for commands that do not work on an open file.
 pub fn file_id_offset(command: Command) -> Option<usize> {
     match command {
         Command::Close | Command::Flush | Command::Lock | Command::Ioctl | Command::QueryDirectory => Some(8),
@@ -450,7 +463,7 @@ mod tests {
         Chain { requests, related_from: 1, tree_id: 9, seal: false, force_signature: false }
     }
 
-    /// The frame as its server would see it, with every message turned into a response.
+    /// The messages of a frame as the server receives them, each turned into a response.
     fn as_responses(segments: &[Bytes]) -> Vec<Reply> {
         let mut frame = segments.concat();
         assert_eq!(u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize, frame.len() - 4);
@@ -470,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn a_compound_is_aligned_numbered_and_related() {
+    fn messages_of_a_compound_are_aligned_numbered_and_related() {
         let replies = as_responses(&assemble(&chain(), ADDRESS, &Protect::Plain));
         assert_eq!(replies.iter().map(|r| r.header.message_id).collect::<Vec<_>>(), [5, 6, 8]);
         assert_eq!(replies.iter().map(|r| r.header.credit_charge).collect::<Vec<_>>(), [1, 2, 1]);
@@ -533,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unsigned_reply_stays_as_it_came_whatever_its_signature_field_holds() {
+    fn an_unsigned_reply_is_unchanged_even_if_its_signature_field_is_not_zero() {
         let signer = Signer::new(SigningAlgorithm::AesGmac, &[1; 16]);
         let mut frame = Vec::new();
         RESPONSE.put(&mut frame);
@@ -544,7 +557,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sealed_frame_opens_to_the_plain_one() {
+    fn a_decrypted_frame_is_the_plain_one() {
         let keys = ([1u8; 16], [2u8; 16]);
         let client = Sealer::new(Cipher::Aes128Gcm, 42, &keys.0, &keys.1);
         let server = Sealer::new(Cipher::Aes128Gcm, 42, &keys.1, &keys.0);
@@ -555,7 +568,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cancel_names_its_request_and_is_protected_like_it() {
+    fn a_cancel_names_its_request_and_is_signed_or_encrypted() {
         let signer = Arc::new(Signer::new(SigningAlgorithm::AesGmac, &[1; 16]));
         let signed = assemble_cancel(7, Some(99), 42, &Protect::Sign(Arc::clone(&signer)));
         assert_eq!(signed[..4], [0, 0, 0, 68]);
@@ -586,7 +599,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_for_a_frame_does_not_fit() {
+    fn a_chain_that_exceeds_a_frame_does_not_fit() {
         let write =
             |length: usize| Request::new(Command::Write, vec![0; 48]).with_payload(Bytes::from(vec![0; length]));
         let pair = |length| Chain { requests: vec![write(length), write(length)], ..chain() };
@@ -597,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_chains_are_refused() {
+    fn a_frame_with_a_wrong_next_command_or_a_request_is_refused() {
         for next in [1, 8, 56, 63, 68, 72, 1 << 31, u32::MAX] {
             let mut frame = Vec::new();
             Header { next_command: next, ..RESPONSE }.put(&mut frame);
@@ -610,7 +623,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_most_of_a_frame_keeps_it_in_memory() {
+    fn only_a_message_that_is_most_of_its_frame_keeps_the_frame_in_memory() {
         let mut frame = Vec::new();
         Header { next_command: 128, ..RESPONSE }.put(&mut frame);
         frame.resize(128, 0);

@@ -1,25 +1,29 @@
-//! The frames of a byte stream, as a plain value (MS-SMB2 2.1, RFC 1002 4.3.1).
+//! The boundaries of frames in a byte stream, as a plain value (MS-SMB2 2.1, RFC 1002 4.3.1).
 //!
-//! Both transports put four bytes before each message: a type, which is 0 for a message, and a length. A small frame is cut
-//! out of what was received with others; a large one is received into a buffer of its own, of which its payload stays a
-//! slice. Nothing is allocated for a frame that is larger than the caller admits.
+//! Both transports put a prefix of four bytes before each message: a type, which is 0 for a message, and a length. A
+//! small frame is cut out of the bytes received with others. A large one is received into a buffer of its own, of which
+//! its payload later is a slice. Nothing is allocated for a frame that is larger than the caller admits.
 
 use super::codec::Malformed;
 use bytes::{Buf, BytesMut};
 
+/// The size of the buffer for small frames and for the beginning of large ones, in bytes. Frames larger than this, with
+/// their prefix, get a buffer of their own.
 const HEAD_SIZE: usize = 512;
+/// The transport's length prefix, in bytes.
 const PREFIX_SIZE: usize = smb_transport::SmbTcpMessageHeader::SIZE;
-/// Frame types of the NetBIOS session service; direct TCP knows the first only.
+/// Frame type of a message (RFC 1002 4.3.1), the only one of direct TCP.
 const SESSION_MESSAGE: u8 = 0;
+/// Frame type of a NetBIOS keep-alive, which has no content.
 const SESSION_KEEP_ALIVE: u8 = 0x85;
 
 /// Cuts a byte stream into frames.
 #[derive(Debug)]
 pub struct Deframer {
-    /// The beginning of what was received and not used yet. It is small, so that a small frame needs
-    /// one system call and a large one is received into a buffer of its own.
+    /// Received bytes that no frame uses yet. The buffer is small, so that a small frame needs one system call and a
+    /// large one is received into a buffer of its own.
     head: BytesMut,
-    /// The large frame that is being received, and its length.
+    /// The large frame that is being received, and its length in bytes.
     large: Option<(BytesMut, usize)>,
 }
 
@@ -30,7 +34,7 @@ impl Default for Deframer {
 }
 
 impl Deframer {
-    /// Where the next bytes of the stream go, and how many of them at the most: at least one.
+    /// The buffer for the next bytes of the stream, and how many of them it accepts: at least one.
     pub fn room(&mut self) -> (&mut BytesMut, usize) {
         if let Some((frame, length)) = &mut self.large {
             let missing = *length - frame.len();
@@ -43,12 +47,12 @@ impl Deframer {
         (&mut self.head, room)
     }
 
-    /// The next frame, without its prefix; `None` if more bytes are needed. `admits` says whether a frame may have this
-    /// length; it is asked when the length is known.
+    /// The next frame, without its prefix; `None` if more bytes are needed. `admits` decides whether a frame may have a
+    /// length, in bytes, as soon as the prefix is received.
     ///
     /// # Errors
     ///
-    /// The stream is not one of frames, or a frame is too large.
+    /// [`Malformed`] if the frame type is unknown, or if `admits` refuses the length.
     pub fn next(&mut self, admits: impl Fn(u64) -> bool) -> Result<Option<BytesMut>, Malformed> {
         if let Some((frame, length)) = self.large.take() {
             if frame.len() == length {
@@ -75,7 +79,8 @@ impl Deframer {
         Ok(None)
     }
 
-    /// The frame of this length at the start of what was received, if all of it is there.
+    /// The frame of this length at the start of the received bytes, if it is complete. A large frame moves to its own
+    /// buffer.
     fn cut(&mut self, length: usize) -> Option<BytesMut> {
         let whole = PREFIX_SIZE + length;
         if self.head.len() >= whole {
@@ -96,7 +101,7 @@ impl Deframer {
 mod tests {
     use super::*;
 
-    /// What a stream is cut into that arrives in pieces of these sizes, over and over.
+    /// The frames of a stream that is received in pieces of these sizes, repeated.
     fn cut(stream: &[u8], pieces: &[usize]) -> Result<Vec<Vec<u8>>, Malformed> {
         let (mut deframer, mut frames, mut rest) = (Deframer::default(), Vec::new(), stream);
         for piece in pieces.iter().cycle() {
@@ -121,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_are_the_same_however_the_stream_is_split() {
+    fn frames_are_the_same_at_every_split_of_the_stream() {
         let lengths = [0, 1, 507, 508, 509, 4, 512, 4096, 70_000, 68, 68, 68, 20_000];
         let (stream, frames) = stream(&lengths);
         for pieces in [&[1][..], &[3, 4, 5], &[511, 1], &[512], &[4096, 7], &[1 << 20]] {
@@ -130,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn keep_alives_of_netbios_are_skipped() {
+    fn netbios_keep_alive_packets_are_skipped() {
         let stream = [&[0x85, 0, 0, 0][..], &[0, 0, 0, 1, 7], &[0x85, 0, 0, 0]].concat();
         assert_eq!(cut(&stream, &[3]), Ok(vec![vec![7]]));
     }
 
     #[test]
-    fn what_is_no_frame_or_too_large_is_refused_at_its_prefix() {
+    fn an_unknown_or_too_large_frame_is_refused_at_its_prefix() {
         assert!(cut(&[1, 0, 0, 1], &[4]).is_err_and(|malformed| malformed.0.contains("session message")));
         assert!(cut(&[0x85, 0, 0, 1], &[4]).is_err());
         assert!(cut(&[0, 0xff, 0xff, 0xff], &[4]).is_err_and(|malformed| malformed.0.contains("larger")));
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_frame_is_received_where_it_stays() {
+    fn a_large_frame_is_received_into_its_own_buffer_without_a_copy() {
         let mut deframer = Deframer::default();
         deframer.room().0.extend_from_slice(&[0, 0, 0x40, 0, 1, 2, 3]);
         assert_eq!(deframer.next(|_| true), Ok(None));

@@ -1,19 +1,23 @@
-//! The SMB2 packet header (MS-SMB2 2.2.1).
+//! The SMB2 packet header, 64 bytes before each message body (MS-SMB2 2.2.1): written for requests, parsed for
+//! responses.
+//!
+//! A [`Header`] holds every field but the signature, which [`super::frame`] writes and verifies.
 
 use super::codec::{Fields, Malformed, Put};
 use super::status::NtStatus;
 
 pub use smb_msg::Command;
 
-/// The size of a header, in bytes: as a header tells it.
+/// The size of a header, in bytes, as its StructureSize field has it.
 const HEADER_SIZE_TOLD: u16 = 64;
 /// The size of a header, in bytes.
 pub const HEADER_SIZE: usize = HEADER_SIZE_TOLD as usize;
-/// Where the signature lies in a header.
+/// The bytes of the Signature field in a header.
 pub const SIGNATURE: std::ops::Range<usize> = 48..64;
-/// The first four bytes of an SMB2 message.
+/// The first four bytes of an SMB2 message: the ProtocolId.
 pub const PROTOCOL_ID: [u8; 4] = *b"\xfeSMB";
-/// The message id of everything that the server sends unasked (MS-SMB2 3.3.4.6).
+/// The MessageId of every message that the server sends without a request: oplock and lease breaks (MS-SMB2 3.3.4.6,
+/// 3.3.4.7).
 pub const UNSOLICITED: u64 = u64::MAX;
 
 /// The bits of the header's Flags field (MS-SMB2 2.2.1.2).
@@ -22,42 +26,43 @@ pub mod flags {
     pub const RESPONSE: u32 = 0x1;
     /// `SMB2_FLAGS_ASYNC_COMMAND`: the header holds an AsyncId instead of a TreeId.
     pub const ASYNC: u32 = 0x2;
-    /// `SMB2_FLAGS_RELATED_OPERATIONS`: works on the file of the message before it in the compound.
+    /// `SMB2_FLAGS_RELATED_OPERATIONS`: the request works on the file of the message before it in the compound.
     pub const RELATED: u32 = 0x4;
-    /// `SMB2_FLAGS_SIGNED`
+    /// `SMB2_FLAGS_SIGNED`: the message is signed.
     pub const SIGNED: u32 = 0x8;
 }
 
-/// Where in a message that begins which follows `fixed` bytes of its body.
+/// The offset, from the start of the header, of the data behind the first `fixed` bytes of a body.
 pub const fn behind(fixed: u16) -> u16 {
     HEADER_SIZE_TOLD + fixed
 }
 
-/// A header, for both directions.
+/// A header, for both directions, without its signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// How many credits the request costs.
+    /// CreditCharge: the credits that the request costs; 0 if multi-credit requests are not supported.
     pub credit_charge: u16,
-    /// The result, in a response; 0 in a request.
+    /// Status: the result, in a response; 0 in a request.
     pub status: NtStatus,
-    /// The command's number.
+    /// Command: the command's number.
     pub command: u16,
-    /// Credits that are asked for, or granted.
+    /// CreditRequest or CreditResponse: the credits that are requested or granted.
     pub credits: u16,
-    /// See [`flags`].
+    /// Flags: see [`flags`].
     pub flags: u32,
-    /// Offset of the next message in a compound, from the start of this header; 0 in the last one.
+    /// NextCommand: the offset in bytes of the next message in a compound, from the start of this header; 0 in the last
+    /// one.
     pub next_command: u32,
-    /// Pairs a response with its request.
+    /// MessageId: pairs a response with its request.
     pub message_id: u64,
-    /// The AsyncId, or the TreeId in the upper half.
+    /// The AsyncId of an asynchronous message; otherwise the TreeId in the upper 32 bits.
     pub async_or_tree: u64,
-    /// The session.
+    /// SessionId: the session; 0 before there is one.
     pub session_id: u64,
 }
 
 impl Header {
-    /// Nothing but a command, for tests to fill in what they are about.
+    /// A header with a command and zeros, whose other fields tests fill in.
     #[cfg(test)]
     pub(crate) const fn blank(command: Command) -> Header {
         Header {
@@ -73,12 +78,12 @@ impl Header {
         }
     }
 
-    /// The AsyncId of an asynchronous response.
+    /// The AsyncId, if the message is asynchronous.
     pub fn async_id(&self) -> Option<u64> {
         self.has(flags::ASYNC).then_some(self.async_or_tree)
     }
 
-    /// The TreeId of a synchronous message.
+    /// The TreeId; meaningful only if the message is synchronous.
     pub fn tree_id(&self) -> u32 {
         (self.async_or_tree >> 32) as u32
     }
@@ -88,12 +93,12 @@ impl Header {
         self.flags & bits == bits
     }
 
-    /// Whether this only says that the answer will come later (MS-SMB2 3.3.4.2).
+    /// Whether this is an interim response: the final one comes later (MS-SMB2 3.3.4.2).
     pub fn is_interim(&self) -> bool {
         self.has(flags::ASYNC) && self.status == NtStatus::PENDING
     }
 
-    /// Appends the header, with an empty signature.
+    /// Appends the header, with zeros as its signature.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.put_bytes(&PROTOCOL_ID)
             .put_u16(HEADER_SIZE_TOLD)
@@ -109,7 +114,11 @@ impl Header {
             .put_bytes(&[0; 16]);
     }
 
-    /// Reads the header at the start of a message.
+    /// Parses the header at the start of a message.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the message is shorter than a header, or its ProtocolId or StructureSize is wrong.
     pub fn parse(message: &[u8]) -> Result<Header, Malformed> {
         let fields = Fields(message);
         if fields.bytes(0, HEADER_SIZE)?[..4] != PROTOCOL_ID {

@@ -1,59 +1,61 @@
-//! How a server that has gone is noticed on a quiet line (MS-SMB2 3.2.6.1): a plain value.
+//! The detection of a dead server on a quiet connection (MS-SMB2 3.2.6.1): a plain value.
 //!
-//! When nothing has come for an interval, the line is probed with an ECHO. When nothing comes for another interval, the
-//! server has gone. Anything that comes is a sign of life.
+//! After an interval without a frame the connection is probed with an ECHO. After another interval without a frame the
+//! server is given up. Every received frame proves that the server is alive. No ECHO is due before there is a session.
 
 use std::time::{Duration, Instant};
 
-/// The silence of one line.
+/// The silence of one connection.
 #[derive(Debug)]
 pub struct KeepAlive {
+    /// How long a connection is quiet before it is probed, and before a probe counts as failed.
     interval: Duration,
+    /// When the last frame was received.
     last_received: Instant,
-    /// When the line was probed, if nothing has come since.
+    /// When the connection was probed, if no frame was received since.
     probed: Option<Instant>,
     /// Whether there is a session: without one, no ECHO may be sent.
     has_session: bool,
 }
 
-/// What is due.
+/// The action that is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// An ECHO.
+    /// An ECHO is to be sent.
     Probe,
-    /// The end: the server was silent for this long, at the least.
+    /// The connection is to end: the server was silent for at least this time.
     Silent(Duration),
 }
 
 impl KeepAlive {
-    /// A new line without a session.
+    /// A new connection without a session.
     pub fn new(interval: Duration, now: Instant) -> KeepAlive {
         KeepAlive { interval, last_received: now, probed: None, has_session: false }
     }
 
-    /// There is a session from now on.
+    /// Records that there is a session from now on.
     pub fn begin(&mut self) {
         self.has_session = true;
     }
 
-    /// A frame has come.
+    /// Records a received frame.
     pub fn received(&mut self, now: Instant) {
         self.last_received = now;
         self.probed = None;
     }
 
-    /// When a frame came last.
+    /// When the last frame was received; the start of the connection if none was.
     pub fn last_received(&self) -> Instant {
         self.last_received
     }
 
-    /// When something is due next.
+    /// When something is due next; `None` without a session.
     pub fn next_timeout(&self) -> Option<Instant> {
-        // A probe counts from when it was sent: a process that was stopped for long sends it late.
+        // A probe counts from the time at which it was sent: a client process that was stopped for long sends it late.
         self.has_session.then(|| self.probed.unwrap_or(self.last_received) + self.interval)
     }
 
-    /// What is due now.
+    /// The action that is due at `now`, if any. The caller carries it out.
     pub fn on_timeout(&mut self, now: Instant) -> Option<Due> {
         if self.next_timeout().is_none_or(|at| now < at) {
             return None;
@@ -79,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_line_is_probed_and_then_given_up() {
+    fn a_quiet_connection_is_probed_and_then_given_up() {
         let (mut line, start) = line();
         assert_eq!(line.on_timeout(start + INTERVAL / 2), None);
         assert_eq!(line.on_timeout(start + INTERVAL), Some(Due::Probe));
@@ -88,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_comes_is_a_sign_of_life() {
+    fn every_received_frame_proves_that_the_server_is_alive() {
         let (mut line, start) = line();
         assert_eq!(line.on_timeout(start + INTERVAL), Some(Due::Probe));
         line.received(start + INTERVAL * 3 / 2);
@@ -97,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_was_stopped_gives_the_server_its_time() {
+    fn a_client_that_was_stopped_still_waits_a_full_interval_for_the_probe() {
         let (mut line, start) = line();
         let late = start + 100 * INTERVAL;
         assert_eq!(line.on_timeout(late), Some(Due::Probe));
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_a_session_is_left_alone() {
+    fn a_connection_without_a_session_is_not_probed() {
         let start = Instant::now();
         let mut line = KeepAlive::new(INTERVAL, start);
         assert_eq!((line.next_timeout(), line.on_timeout(start + 9 * INTERVAL)), (None, None));

@@ -1,26 +1,49 @@
-//! One SMB2 session, on one connection or several.
+//! One SMB2 session (MS-SMB2), on one connection or several.
 //!
-//! A [`frame::Chain`] of requests goes in, its replies come out, or one [`WireError`] says why not.
-//! What lies between are small parts, each a plain value or a short task:
+//! A caller submits a [`frame::Chain`] of requests and receives its replies, or one [`WireError`]. The room knows
+//! messages, credits, keys and deadlines; it knows no inode and no errno. Its actors are callers
+//! ([`share`](crate::share)), three tasks per connection (receive, transmit, timer), and the plain value
+//! [`channel::Channel`] between them: bytes, requests and the time go in, frames and answers come out.
 //!
-//! | part | what it does |
+//! The invariant: no credit is lost. Every allocated message id is sent, and every reply releases the credits of its
+//! request, whether a caller still waits for it or not.
+//!
+//! Where a matter is decided, from a host name to a share:
+//!
+//! | file | what is decided there |
 //! |---|---|
-//! | [`connect`] | the way to a share: [`transport`] or [`netbios`], [`negotiate`], [`signin`] with [`ntlm`], tree connect |
-//! | [`channels`] | the connections of a session, and which of them carries a request |
-//! | [`connection`] | a channel, a socket, and the tasks around it |
-//! | [`channel`] | one connection of a session as a plain value: what is sent when, what an answer belongs to, what is due |
-//! | [`credits`] | the credit window and message ids, and who goes first |
-//! | [`table`] | the requests in flight |
-//! | [`keep_alive`] | how a server that has gone is noticed |
-//! | [`protection`] | what is signed or encrypted, and what must be true of the replies |
-//! | [`framing`], [`frame`], [`header`], [`codec`] | messages to bytes and back, every field checked |
-//! | [`crypto`] | keys, signatures, encryption |
-//! | [`messages`] | the bodies of the messages that work on files |
+//! | [`connect`] | the steps to a share and their order, and the session's further connections; the server's clock |
+//! | [`transport`] | addresses, the TCP connection, receiving frames, the queue of bytes to send |
+//! | [`netbios`] | the NetBIOS session on port 139 |
+//! | [`negotiate`] | dialect, ciphers, signing algorithm, maximum sizes; their validation below SMB 3.1.1 |
+//! | [`signin`] | SESSION_SETUP and session binding; whether a session signs or encrypts; guest sessions |
+//! | `signin/refusal` | whether a failed sign-in refuses the password, the account or neither; the user's remedy |
+//! | [`ntlm`] | the tokens of a sign-in: NTLM in SPNEGO, and anonymous NTLM |
+//! | [`error`] | why a request has no answer, why there is no connection, whether the password's proof was sent |
+//! | [`status`] | NTSTATUS values and their names |
 //!
-//! The invariant: a credit is never lost. Every id that was taken was sent, every reply that comes
-//! gives back what its request held, whether a caller still waits for it or not.
+//! From a request to its reply:
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | [`channels`] | which connection of the session carries a request; that all of them end together |
+//! | [`connection`] | the futures around one connection: cancellation, and what runs on the kernel's thread |
+//! | `connection/shared` | the channel's lock, and how its consequences (frames, answers, the end) are carried out |
+//! | `connection/tasks` | the tasks that receive, transmit and keep time |
+//! | `connection/pieces` | a compound sent as single requests, when the server grants too few credits |
+//! | [`channel`] | when a chain is sent, which caller a reply belongs to, what is due; deadlines and cancellation |
+//! | [`credits`] | the credit window, message ids, and the order of small requests and bulk |
+//! | [`table`] | the requests in flight, and when the replies to a chain are complete |
+//! | [`keep_alive`] | when a quiet connection is probed and when it is given up |
+//! | [`protection`] | which messages are signed or encrypted, and which replies are accepted |
+//! | [`crypto`] | `encryption`: AES-CCM and AES-GCM; `signing`: HMAC, CMAC and GMAC; `kdf`: the keys of a session |
+//! | [`frame`] | requests to frames and frames to replies: compounds, padding, what is copied and what is sliced |
+//! | [`framing`] | the boundaries of frames in the byte stream |
+//! | [`header`] | the 64-byte packet header |
+//! | [`codec`] | checked little-endian fields, lists and lengths |
+//! | [`messages`] | the bodies of the requests on files and the structure of their responses |
 
-// A length that wraps on its way out makes the server read something else than was meant.
+// A length that wraps while it is written makes the server read another structure than the client wrote.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
 
 pub mod channel;

@@ -1,4 +1,10 @@
-//! Which dialect is spoken, and how it is protected (MS-SMB2 2.2.3, 2.2.4, 3.2.4.2.2, 3.2.5.2).
+//! The negotiation of dialect, protection and limits (MS-SMB2 2.2.3, 2.2.4, 3.2.4.2.2, 3.2.5.2).
+//!
+//! The client sends an [`Offer`], the server chooses, and [`negotiate`] returns the result as [`Negotiated`]. SMB 3.1.1
+//! protects both messages by the pre-authentication hash. Below it, [`validate`] asks the server again on a signed
+//! session.
+//!
+//! Invariant: the dialect and the signing algorithm are among those that were offered.
 
 use super::codec::{Fields, Malformed, Put};
 use super::connection::Connection;
@@ -12,54 +18,61 @@ use crate::config::{Dialect, DialectRange, Protection};
 use sha2::{Digest, Sha512};
 use std::time::Duration;
 
-/// The bits of Capabilities (MS-SMB2 2.2.3).
+/// The bits of the Capabilities field (MS-SMB2 2.2.3, 2.2.4).
 pub mod capabilities {
     /// `SMB2_GLOBAL_CAP_LEASING`: leases besides oplocks; SMB 2.1 and newer.
     pub const LEASING: u32 = 0x02;
-    /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit.
+    /// `SMB2_GLOBAL_CAP_LARGE_MTU`: requests of more than one credit; SMB 2.1 and newer.
     pub const LARGE_MTU: u32 = 0x04;
-    /// `SMB2_GLOBAL_CAP_MULTI_CHANNEL`: several connections of one session.
+    /// `SMB2_GLOBAL_CAP_MULTI_CHANNEL`: several connections of one session; SMB 3.
     pub const MULTI_CHANNEL: u32 = 0x08;
     /// `SMB2_GLOBAL_CAP_DIRECTORY_LEASING`: leases on directories; SMB 3.
     pub const DIRECTORY_LEASING: u32 = 0x20;
-    /// `SMB2_GLOBAL_CAP_ENCRYPTION`: SMB 3.0 and 3.0.2.
+    /// `SMB2_GLOBAL_CAP_ENCRYPTION`: encryption in SMB 3.0 and 3.0.2; SMB 3.1.1 negotiates it by a context.
     pub const ENCRYPTION: u32 = 0x40;
 }
 
+/// The bits of SecurityMode (MS-SMB2 2.2.3): `SMB2_NEGOTIATE_SIGNING_ENABLED`.
 const SIGNING_ENABLED: u16 = 1;
+/// `SMB2_NEGOTIATE_SIGNING_REQUIRED`
 const SIGNING_REQUIRED: u16 = 2;
+/// The types of negotiate contexts (MS-SMB2 2.2.3.1): `SMB2_PREAUTH_INTEGRITY_CAPABILITIES`.
 const CONTEXT_PREAUTH: u16 = 1;
+/// `SMB2_ENCRYPTION_CAPABILITIES`
 const CONTEXT_ENCRYPTION: u16 = 2;
+/// `SMB2_SIGNING_CAPABILITIES`
 const CONTEXT_SIGNING: u16 = 8;
+/// The number of SHA-512 among the hash algorithms (MS-SMB2 2.2.3.1.1); there is no other.
 const SHA_512: u16 = 1;
 
-/// What the client offers.
+/// The client's offer.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// From the oldest to the newest dialect.
+    /// The oldest and the newest dialect that are offered.
     pub dialects: DialectRange,
-    /// The session will be signed, and the server may know.
+    /// Whether the client requires signing, and says so to the server.
     pub require_signing: bool,
-    /// Whether ciphers are offered at all.
+    /// Whether ciphers are offered ([`Protection::Off`]: none), and whether the server must choose one
+    /// ([`Protection::Required`]).
     pub encryption: Protection,
     /// Whether the session may get further connections.
     pub multi_channel: bool,
-    /// All connections of a session come from the same client.
+    /// The ClientGuid: all connections of a session carry the same one (MS-SMB2 2.2.3).
     client_guid: [u8; 16],
 }
 
 impl Offer {
-    /// An offer of a new client.
+    /// An offer with a new random ClientGuid.
     pub fn new(dialects: DialectRange, require_signing: bool, encryption: Protection, multi_channel: bool) -> Offer {
         Offer { dialects, require_signing, encryption, multi_channel, client_guid: random_bytes() }
     }
 
-    /// The client's SecurityMode.
+    /// The SecurityMode field of the client (MS-SMB2 2.2.3).
     pub fn security_mode(&self) -> u16 {
         SIGNING_ENABLED | if self.require_signing { SIGNING_REQUIRED } else { 0 }
     }
 
-    /// The client's Capabilities, 0 where no SMB 3 is offered (MS-SMB2 3.2.4.2.2.2).
+    /// The Capabilities field of the client; 0 if no SMB 3 dialect is offered (MS-SMB2 3.2.4.2.2.2).
     fn capabilities(&self) -> u32 {
         if self.dialects.highest < Dialect::Smb300 {
             return 0;
@@ -69,6 +82,7 @@ impl Offer {
         capabilities::LEASING | capabilities::LARGE_MTU | capabilities::DIRECTORY_LEASING | multi_channel | encryption
     }
 
+    /// The body of the NEGOTIATE request (MS-SMB2 2.2.3).
     fn request(&self) -> Vec<u8> {
         let dialects: Vec<Dialect> = self.dialects.dialects().collect();
         let with_contexts = self.dialects.highest == Dialect::Smb311;
@@ -79,7 +93,7 @@ impl Offer {
             .put_u16(0)
             .put_u32(self.capabilities())
             .put_bytes(&self.client_guid);
-        // A header has a multiple of 8 bytes, and the offset a field of 32 bits.
+        // Counted from the start of the header, whose size is a multiple of 8 bytes. The field has 32 bits.
         let contexts_at = usize::from(behind(36)) + 2 * dialects.len();
         let contexts_at = contexts_at.next_multiple_of(8);
         let contexts = if with_contexts { self.contexts() } else { Vec::new() };
@@ -120,49 +134,50 @@ impl Offer {
     }
 }
 
-/// What was agreed on.
+/// The result of the negotiation.
 #[derive(Clone, Debug)]
 pub struct Negotiated {
-    /// The dialect.
+    /// The dialect that the server chose.
     pub dialect: Dialect,
-    /// The server insists on signing.
+    /// Whether the server requires signing.
     pub server_requires_signing: bool,
-    /// How sessions are signed.
+    /// The signing algorithm of sessions.
     pub signing: SigningAlgorithm,
-    /// How sessions can be encrypted.
+    /// The cipher of sessions; `None` if the server chose none.
     pub cipher: Option<Cipher>,
-    /// Requests may cost more than one credit.
+    /// Whether requests may cost more than one credit.
     pub large_mtu: bool,
-    /// The session may get further connections.
+    /// Whether the session may get further connections: both sides offer multichannel.
     pub multi_channel: bool,
-    /// The server grants leases.
+    /// Whether the server grants leases.
     pub leasing: bool,
-    /// The server grants leases on directories.
+    /// Whether the server grants leases on directories.
     pub directory_leasing: bool,
-    /// The largest READ, in bytes, that the server takes.
+    /// The largest READ that the server accepts, in bytes; at most 8 MiB.
     pub max_read: u32,
-    /// The largest WRITE, in bytes.
+    /// The largest WRITE that the server accepts, in bytes; at most 8 MiB.
     pub max_write: u32,
-    /// The largest QUERY_INFO, QUERY_DIRECTORY and SET_INFO buffer, in bytes.
+    /// The largest buffer of QUERY_INFO, QUERY_DIRECTORY, SET_INFO and CHANGE_NOTIFY, in bytes; at most 8 MiB.
     pub max_transact: u32,
-    /// The server's clock when it answered, a FILETIME (MS-DTYP 2.3.3); 0 if it does not tell.
+    /// The server's clock when it answered, a FILETIME (MS-DTYP 2.3.3); 0 if it sent no time.
     pub system_time: u64,
-    /// The server's first SPNEGO token.
+    /// The server's first SPNEGO token; may be empty.
     pub token: Vec<u8>,
-    /// Covers both messages; all zeros below SMB 3.1.1.
+    /// The pre-authentication hash over the NEGOTIATE request and response (MS-SMB2 3.2.5.2); all zeros below SMB
+    /// 3.1.1.
     pub preauth_hash: [u8; 64],
     server: ServerHello,
 }
 
 impl Negotiated {
-    /// Whether the same server has agreed on the same, so that both connections can be of one session
-    /// (MS-SMB2 3.3.5.5.2).
+    /// Whether the same server chose the same terms, so that both connections can belong to one session
+    /// (MS-SMB2 3.3.5.5).
     pub fn fits(&self, other: &Negotiated) -> bool {
         self.server == other.server && self.cipher == other.cipher && self.signing == other.signing
     }
 }
 
-/// What FSCTL_VALIDATE_NEGOTIATE_INFO must confirm (MS-SMB2 2.2.32.6).
+/// The fields of the server's NEGOTIATE response that FSCTL_VALIDATE_NEGOTIATE_INFO must confirm (MS-SMB2 2.2.32.6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ServerHello {
     capabilities: u32,
@@ -171,7 +186,13 @@ struct ServerHello {
     dialect: u16,
 }
 
-/// Agrees with the server on a dialect.
+/// Negotiates with the server. Enables multi-credit requests on the connection if the server offers them.
+///
+/// # Errors
+///
+/// [`ConnectError`] at [`Stage::Dialect`]: the server does not answer within `deadline`, closes the connection, speaks
+/// none of the offered dialects or only SMB1, chooses what was not offered, offers no cipher though encryption is
+/// required, or its response is malformed.
 pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duration) -> Result<Negotiated, ConnectError> {
     let request = Request::new(Command::Negotiate, offer.request()).with_response(CREDIT_PAYLOAD - 4096);
     let (sent, reply) = connection.send_recorded(request, None, deadline).await.map_err(|error| no_answer(&error))?;
@@ -196,6 +217,7 @@ pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duratio
     Ok(agreed)
 }
 
+/// The sentence for a NEGOTIATE without an answer.
 fn no_answer(error: &WireError) -> ConnectError {
     let message = match error {
         WireError::TimedOut => "the server accepted the connection and then never answered".to_owned(),
@@ -220,6 +242,7 @@ pub fn extend_hash(hash: &[u8; 64], message: &[u8]) -> [u8; 64] {
     sha.finalize().into()
 }
 
+/// The result of a NEGOTIATE response, or the reason why it is not acceptable.
 fn parse(reply: &Reply, offer: &Offer) -> Result<Negotiated, String> {
     let answer = parse_answer(reply, offer);
     let agreed = answer.map_err(|malformed| format!("the server's answer is malformed: {malformed}"))?;
@@ -230,6 +253,7 @@ fn parse(reply: &Reply, offer: &Offer) -> Result<Negotiated, String> {
     Ok(agreed)
 }
 
+/// The fields of a NEGOTIATE response (MS-SMB2 2.2.4); `None` if its dialect does not exist.
 fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(65, "a NEGOTIATE response whose StructureSize is not 65")?;
@@ -243,7 +267,7 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
     let message = Fields(&reply.message);
     let token = message.bytes(usize::from(body.u16(56)?), usize::from(body.u16(58)?))?.to_vec();
     let large_mtu = dialect >= Dialect::Smb210 && server.capabilities & capabilities::LARGE_MTU != 0;
-    // Without multi-credit requests one credit's payload is the limit (MS-SMB2 3.2.4.1.5).
+    // Without multi-credit requests the limit is the payload of one credit (MS-SMB2 3.2.4.1.5).
     let limit = |claimed: u32| if large_mtu { claimed } else { claimed.min(CREDIT_PAYLOAD) }.min(MAX_IO);
     let mut agreed = Negotiated {
         dialect,
@@ -281,11 +305,13 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
     Ok(Some(agreed))
 }
 
-/// Frames have a 24-bit length: this much payload always fits.
+/// The largest size that the client uses, in bytes: 8 MiB, which fit into a frame, whose length has 24 bits.
 const MAX_IO: u32 = 8 << 20;
-/// Less than this serves nobody; MS-SMB2 3.3.5.4 demands 65,536.
+/// The smallest maximum size that the client accepts, in bytes; a smaller one makes the share unusable. MS-SMB2 3.3.5.4
+/// recommends at least 65,536.
 const MIN_IO: u32 = 4096;
 
+/// Applies the negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.4.1).
 fn take_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>) -> Result<(), Malformed> {
     let count = body.u16(6)?;
     let mut at = body.u32(60)? as usize;
@@ -312,8 +338,16 @@ fn take_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>)
     if preauth { Ok(()) } else { Err(Malformed("SMB 3.1.1 without a pre-authentication hash")) }
 }
 
-/// Below SMB 3.1.1 the NEGOTIATE messages are not protected, so what was agreed on is asked for again, signed:
-/// a difference means that somebody on the way wanted a weaker dialect (MS-SMB2 3.2.5.5, 2.2.31.4, 2.2.32.6).
+/// Asks the server again, signed, what was negotiated (MS-SMB2 3.2.5.5, 2.2.31.4, 2.2.32.6). Below SMB 3.1.1 the
+/// NEGOTIATE messages are not protected, so a difference means that they were altered on their way, to force a weaker
+/// dialect.
+///
+/// Nothing is sent with SMB 3.1.1, if no SMB 3 dialect was offered, or if the session has no signing key.
+///
+/// # Errors
+///
+/// [`ConnectError`] at [`Stage::Dialect`]: the server does not answer within `deadline`, its reply is not signed, it
+/// refuses with STATUS_ACCESS_DENIED, or its answer differs from what was negotiated. Another status is no error.
 pub async fn validate(
     connection: &Connection,
     offer: &Offer,
@@ -342,11 +376,11 @@ pub async fn validate(
     (chain.tree_id, chain.seal, chain.force_signature) = (tree_id, seal, true);
     let failed = |message: String| ConnectError::new(Stage::Dialect, message);
     let replies = connection.send(&chain, deadline).await.map_err(|error| {
-        failed(format!("the server did not confirm what was negotiated ({error}): someone may be altering traffic"))
+        failed(format!("the server did not confirm what was negotiated ({error}): the traffic may have been altered"))
     })?;
     let reply = replies.first().ok_or_else(|| failed("no reply".into()))?;
     if reply.status().is_error() {
-        // A server that does not know the request says so, signed: nobody has altered anything.
+        // A server that does not know the request answers with an error, signed: the traffic was not altered.
         return if matches!(reply.status(), NtStatus::ACCESS_DENIED) {
             Err(ConnectError::refused(
                 Stage::Dialect,
@@ -361,10 +395,10 @@ pub async fn validate(
     if said == agreed.server {
         return Ok(());
     }
-    Err(failed("the server says that something else was negotiated: someone has altered the traffic".into()))
+    Err(failed("the server reports other terms than were negotiated: the traffic was altered on its way".into()))
 }
 
-/// An IOCTL on no file (MS-SMB2 2.2.31).
+/// The body of an IOCTL without a file (MS-SMB2 2.2.31).
 fn ioctl(code: u32, input: &[u8], max_output: u32) -> Vec<u8> {
     const IS_FSCTL: u32 = 1;
     let mut body = Vec::with_capacity(56 + input.len());
@@ -385,6 +419,7 @@ fn ioctl(code: u32, input: &[u8], max_output: u32) -> Vec<u8> {
     body
 }
 
+/// The VALIDATE_NEGOTIATE_INFO response (MS-SMB2 2.2.32.6).
 fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
@@ -398,7 +433,7 @@ fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
     })
 }
 
-/// What a server that offers everything may have agreed on.
+/// A result of the negotiation with a server that offers everything.
 #[cfg(test)]
 pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
     let server = ServerHello { capabilities: 0x7f, guid: [3; 16], security_mode: 1, dialect: dialect.revision() };
@@ -421,7 +456,7 @@ pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
     }
 }
 
-/// Gives a property test the parsers of this file.
+/// Runs the parsers of this file, for a property test.
 #[cfg(test)]
 pub(super) fn tests_parse(reply: &Reply) {
     let _ = parse_answer(reply, &Offer::new(DialectRange::default(), true, Protection::Auto, true));

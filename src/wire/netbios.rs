@@ -1,7 +1,7 @@
-//! The NetBIOS session service (RFC 1001, RFC 1002): how SMB travels on port 139.
+//! The NetBIOS session service (RFC 1001, RFC 1002): SMB on port 139.
 //!
-//! A session request names whom to talk to. `*SMBSERVER` is answered by nearly every server; one that
-//! insists on its own name is asked for it with a node status query over UDP, and tried once more.
+//! A session request carries the called name. Nearly every server accepts `*SMBSERVER`. A server that insists on its
+//! own name is asked for it with a node status query over UDP, and gets a second session request with that name.
 
 use super::error::{ConnectError, Stage};
 use super::transport;
@@ -11,18 +11,28 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, timeout_at};
 
-/// The suffix of a name that is a file server (RFC 1001 and Microsoft's list of suffixes).
+/// The suffix (16th byte) of a file server's name (RFC 1001 and Microsoft's list of suffixes).
 const FILE_SERVER: u8 = 0x20;
+/// The suffix of a workstation's name: the calling name of a session request.
 const WORKSTATION: u8 = 0x00;
+/// The UDP port of the NetBIOS name service (RFC 1002 4.2).
 const NAME_SERVICE_PORT: u16 = 137;
-/// Packet types of the session service (RFC 1002 4.3.1).
+/// Packet type of the session service (RFC 1002 4.3.1): session request.
 const SESSION_REQUEST: u8 = 0x81;
+/// Packet type: positive session response.
 const POSITIVE_RESPONSE: u8 = 0x82;
+/// Packet type: negative session response.
 const NEGATIVE_RESPONSE: u8 = 0x83;
-/// A frame's length has 17 bits on this transport (RFC 1002 4.3.1), so payloads stay at one credit's worth.
+/// The largest payload of a READ, WRITE or listing on this transport, in bytes: that of one credit, because a frame's
+/// length has only 17 bits (RFC 1002 4.3.1).
 pub const MAX_PAYLOAD: u32 = 65_536;
 
-/// Connects and opens a NetBIOS session.
+/// Connects over TCP and opens a NetBIOS session.
+///
+/// # Errors
+///
+/// [`ConnectError`] at [`Stage::Connect`]: no address accepts the connection, the server does not answer by `deadline`,
+/// or it refuses the session under `*SMBSERVER` and under its own name.
 pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut stream = transport::connect(addresses, deadline).await?;
     let peer = stream.peer_addr().map_err(|error| failed(error.to_string()))?;
@@ -45,7 +55,7 @@ fn failed(why: impl Into<String>) -> ConnectError {
     ConnectError::new(Stage::Connect, why)
 }
 
-/// Asks for a session; the server's refusal, if it refuses (RFC 1002 4.3).
+/// Sends a session request; returns the server's refusal, if it refuses (RFC 1002 4.3).
 async fn request_session(
     stream: &mut TcpStream,
     called: &str,
@@ -56,7 +66,7 @@ async fn request_session(
         let mut header = [0; SmbTcpMessageHeader::SIZE];
         stream.read_exact(&mut header).await?;
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
-        // The longest answer is a retarget, of 6 bytes.
+        // The longest answer is a retarget response, of 6 bytes (RFC 1002 4.3.5).
         let mut body = vec![0; length.min(6)];
         stream.read_exact(&mut body).await?;
         std::io::Result::Ok((header[0], body))
@@ -74,6 +84,7 @@ async fn request_session(
     Err(failed(format!("the server answered the NetBIOS session request with type {kind:#04x}")))
 }
 
+/// The error codes of a negative session response (RFC 1002 4.3.4).
 fn refusal(code: Option<u8>) -> String {
     match code {
         Some(0x80) => "not listening on the called name".into(),
@@ -85,6 +96,7 @@ fn refusal(code: Option<u8>) -> String {
     }
 }
 
+/// A session request packet (RFC 1002 4.3.2).
 fn session_request(called: &str) -> Vec<u8> {
     // Two names in first-level encoding, each of 34 bytes.
     let mut packet = vec![SESSION_REQUEST, 0, 0, 2 * 34];
@@ -93,21 +105,21 @@ fn session_request(called: &str) -> Vec<u8> {
     packet
 }
 
-/// A name in first-level encoding: each half of its 16 bytes is a letter from A to P (RFC 1001 14.1).
+/// A name in first-level encoding: each half of each of its 16 bytes becomes a letter from A to P (RFC 1001 14.1).
 fn encoded_name(name: &str, suffix: u8) -> Vec<u8> {
     let padded = name.bytes().chain(std::iter::repeat(b' ')).take(15).chain([suffix]);
     let letters = padded.flat_map(|byte| [b'A' + (byte >> 4), b'A' + (byte & 15)]);
     std::iter::once(32).chain(letters).chain([0]).collect()
 }
 
-/// This machine's name, as far as it can be a NetBIOS name.
+/// The client's host name, reduced to what a NetBIOS name may contain.
 fn own_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.split('.').next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect();
     if name.is_empty() { "CIFSFUSE".to_owned() } else { name.to_ascii_uppercase().chars().take(15).collect() }
 }
 
-/// Asks a node for its names (RFC 1002 4.2.17): the one it serves files under.
+/// Asks a node for its names (RFC 1002 4.2.17); returns the name of its file server.
 async fn node_status(host: IpAddr, deadline: Instant) -> Result<String, String> {
     let local: SocketAddr = match host {
         IpAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
@@ -129,8 +141,10 @@ async fn node_status(host: IpAddr, deadline: Instant) -> Result<String, String> 
     file_server_name(&answer).ok_or_else(|| "the node status answer names no file server".to_owned())
 }
 
+/// The transaction id of the node status query: "CF". The answer repeats it.
 const TRANSACTION: u16 = 0x4346;
 
+/// A node status query (RFC 1002 4.2.17).
 fn node_status_query() -> Vec<u8> {
     let mut query = Vec::with_capacity(50);
     for word in [TRANSACTION, 0, 1, 0, 0, 0] {
@@ -151,7 +165,7 @@ fn file_server_name(answer: &[u8]) -> Option<String> {
     if answer.get(..2)? != TRANSACTION.to_be_bytes() {
         return None;
     }
-    // The name is sent back in full, or as a two-byte pointer.
+    // The answer repeats the name in full, or as a two-byte pointer.
     at += match answer.get(at)? {
         length if *length >= 0xc0 => 2,
         length => usize::from(*length) + 2,
@@ -198,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_node_status_answers_name_nobody() {
+    fn a_truncated_node_status_answer_names_no_server() {
         let whole = answer(&[("NAS", 0x20, 0x04)]);
         for length in 0..whole.len() {
             assert_eq!(file_server_name(&whole[..length]), None, "cut at {length}");

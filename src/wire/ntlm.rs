@@ -1,5 +1,8 @@
-//! The tokens of a sign-in: NTLM within SPNEGO, by `sspi`; and the anonymous NTLM exchange, which `sspi`
-//! does not have (MS-NLMP 3.2.5.1.2).
+//! The tokens of a sign-in: NTLM within SPNEGO, by the `sspi` crate, and the anonymous NTLM exchange, which `sspi` does
+//! not have (MS-NLMP 3.2.5.1.2).
+//!
+//! [`Authenticator`] turns each token of the server into the client's next one. It knows no SMB message; its errors are
+//! sentences for the user.
 
 use super::codec::Put;
 use super::crypto::Secret;
@@ -11,23 +14,28 @@ use sspi::{
     NegotiateConfig, SecurityBuffer, SecurityStatus, Sspi, SspiImpl, Username,
 };
 
-/// Makes the client's tokens from the server's.
+/// An NTLM exchange: makes the client's tokens from the server's.
 pub enum Authenticator {
-    /// A user with a password.
+    /// The exchange of a user with a password.
     Ntlm(Box<Ntlm>),
-    /// Nobody; how many tokens were made.
+    /// The anonymous exchange, with the number of tokens made so far.
     Anonymous(usize),
 }
 
-/// The state of an NTLM exchange.
+/// The state of the exchange of a user with a password.
 pub struct Ntlm {
     ssp: Negotiate,
     credentials: Option<CredentialsBuffers>,
+    /// Whether the exchange is complete: the server's last token is checked.
     complete: bool,
 }
 
 impl Authenticator {
-    /// The exchange of this identity; an error is a sentence for people.
+    /// The exchange of an identity.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the user: the user name or domain is too long or not valid, or `sspi` fails.
     pub fn new(identity: &Identity) -> Result<Authenticator, String> {
         let Identity::User { username, domain, password } = identity else { return Ok(Authenticator::Anonymous(0)) };
         check_length("user name", username)?;
@@ -49,7 +57,11 @@ impl Authenticator {
         Ok(Authenticator::Ntlm(Box::new(Ntlm { ssp, credentials, complete: false })))
     }
 
-    /// The next token, in answer to the server's.
+    /// The client's next token, in answer to the server's token.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the user: the server's token is not acceptable.
     pub fn next(&mut self, server_token: &[u8]) -> Result<Vec<u8>, String> {
         match self {
             Authenticator::Ntlm(ntlm) => ntlm.step(server_token),
@@ -60,7 +72,12 @@ impl Authenticator {
         }
     }
 
-    /// Checks the server's last token, which proves that nobody altered the list of methods.
+    /// Checks the server's last token, if there is one. It proves that the list of authentication methods was not
+    /// altered (RFC 4178, mechListMIC).
+    ///
+    /// # Errors
+    ///
+    /// A sentence for the user: the server's token is not acceptable.
     pub fn finish(&mut self, server_token: &[u8]) -> Result<(), String> {
         match self {
             Authenticator::Ntlm(ntlm) if !ntlm.complete && !server_token.is_empty() => {
@@ -70,7 +87,7 @@ impl Authenticator {
         }
     }
 
-    /// The session key, if there is one.
+    /// The session key; `None` for an anonymous exchange, or if the exchange has not produced one.
     pub fn session_key(&self) -> Option<Secret> {
         let Authenticator::Ntlm(ntlm) = self else { return None };
         let key = ntlm.ssp.query_context_session_key().ok()?;
@@ -78,19 +95,21 @@ impl Authenticator {
     }
 }
 
-/// The longest user name or domain, in UTF-16 units: as long as a user principal name can be. A field of an NTLM message
-/// has room for 32,767 (MS-NLMP 2.2.1.3), and what is longer would be sent as something else.
+/// The longest user name or domain, in UTF-16 units: the limit of a user principal name. A field of an NTLM message has
+/// room for 32,767 units (MS-NLMP 2.2.1.3); the length of a longer name would wrap.
 const LONGEST_NAME: usize = 1024;
 
+/// Fails with a sentence if a name has more than [`LONGEST_NAME`] units.
 fn check_length(what: &str, name: &str) -> Result<(), String> {
     let length = name.encode_utf16().count();
     if length <= LONGEST_NAME {
         return Ok(());
     }
-    Err(format!("the {what} has {length} characters, more than the {LONGEST_NAME} that a server takes"))
+    Err(format!("the {what} has {length} characters, more than the {LONGEST_NAME} that a server accepts"))
 }
 
 impl Ntlm {
+    /// One step of the exchange: the server's token in, the client's out.
     fn step(&mut self, server_token: &[u8]) -> Result<Vec<u8>, String> {
         let failed = |error: sspi::Error| format!("the server's sign-in token is not acceptable: {error}");
         let mut input = [SecurityBuffer::new(server_token.to_vec(), BufferType::Token)];
@@ -118,9 +137,12 @@ impl Ntlm {
     }
 }
 
+/// The Signature field of every NTLM message (MS-NLMP 2.2.1).
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
-/// Unicode, request target, NTLM, extended session security, 128 and 56 bits (MS-NLMP 2.2.2.5).
+/// NegotiateFlags of the anonymous exchange: Unicode, request target, NTLM, extended session security, 128 and 56 bits
+/// (MS-NLMP 2.2.2.5).
 const ANONYMOUS_FLAGS: u32 = 0x0000_0001 | 0x4 | 0x200 | 0x8_0000 | 0x2000_0000 | 0x8000_0000;
+/// NTLMSSP_NEGOTIATE_ANONYMOUS (MS-NLMP 2.2.2.5).
 const FLAG_ANONYMOUS: u32 = 0x800;
 
 /// NEGOTIATE_MESSAGE without names (MS-NLMP 2.2.1.1).
@@ -130,7 +152,7 @@ fn anonymous_negotiate() -> Vec<u8> {
     token
 }
 
-/// AUTHENTICATE_MESSAGE of nobody: a one-byte LM response and nothing else (MS-NLMP 3.2.5.1.2).
+/// Anonymous AUTHENTICATE_MESSAGE: a one-byte LM response and no other field (MS-NLMP 2.2.1.3, 3.2.5.1.2).
 fn anonymous_authenticate() -> Vec<u8> {
     const PAYLOAD: u32 = 64;
     let mut token = SIGNATURE.to_vec();
@@ -153,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_no_message_has_room_for_are_refused_in_words() {
+    fn a_too_long_user_name_or_domain_is_refused_with_a_sentence() {
         let refusal = |username: &str, domain: Option<&str>| {
             let (username, domain) = (username.to_owned(), domain.map(str::to_owned));
             Authenticator::new(&Identity::User { username, domain, password: "".to_owned().into() }).err()
@@ -165,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_user_name_that_mixes_its_forms_is_refused_in_words() {
+    fn a_user_name_with_two_backslashes_is_refused_with_a_sentence() {
         let identity = Identity::User { username: "a\\b\\c".into(), domain: None, password: "".to_owned().into() };
         assert!(Authenticator::new(&identity).is_err_and(|message| message.contains("user name")));
     }

@@ -1,10 +1,11 @@
-//! How the messages of a session are protected: which of them are signed or encrypted, and what must be true of
-//! the replies (MS-SMB2 3.2.4.1.1, 3.2.4.1.8, 3.2.5.1.1, 3.2.5.1.3).
+//! The protection of a session's messages: which of them are signed or encrypted, and which replies are accepted
+//! (MS-SMB2 3.2.4.1.1, 3.2.4.1.8, 3.2.5.1.1, 3.2.5.1.3).
 //!
-//! Nothing here has state or needs a lock: keys do not change. So messages of several requests are signed, encrypted
-//! and verified at the same time. Decryption comes first and is done frame by frame, where frames are received.
+//! Nothing here has mutable state or needs a lock, because keys do not change. Several threads can sign, encrypt and
+//! verify at the same time. Decryption comes first: the receiving task decrypts each frame ([`open`]).
 //!
-//! Invariant: replies leave [`Unverified`] only by [`Unverified::accept`], which checks all of them.
+//! Invariant: replies leave [`Unverified`] by [`Unverified::accept`], which checks all of them. The one exception is
+//! [`Unverified::unchecked`], for a sign-in, whose caller checks the signature.
 
 use super::codec::Malformed;
 use super::credits::CREDIT_PAYLOAD;
@@ -19,31 +20,32 @@ use bytes::BytesMut;
 use std::fmt;
 use std::sync::Arc;
 
-/// Bytes of data above which signing or encrypting a message, or verifying one, is work for a thread of the runtime:
-/// what one credit pays for. 64 KiB take 3 µs with AES-GMAC and AES-GCM, 55 µs with AES-CMAC and 120 µs with AES-CCM
-/// (`benches/crypto.rs`), about as long as it takes to wake a thread. 1 MiB takes 16 times as long, up to 2 ms, and the
-/// kernel's thread would take no other request meanwhile.
+/// Bytes of data above which a message is signed, encrypted or verified on a thread of the runtime: 65,536, the payload
+/// of one credit. 64 KiB take 3 µs with AES-GMAC and AES-GCM, 55 µs with AES-CMAC and 120 µs with AES-CCM
+/// (`benches/crypto.rs`), about as long as it takes to wake a thread. 1 MiB takes 16 times as long, up to 2 ms, in
+/// which the kernel's thread would accept no other request.
 const MUCH: usize = CREDIT_PAYLOAD as usize;
 
-/// How the messages of a session are protected.
+/// The keys of a session on one connection, and what they protect.
 #[derive(Clone, Debug)]
 pub struct Security {
-    /// Signs, where the session has a key.
+    /// Signs and verifies; `None` if the session has no signing key (guest and anonymous sessions).
     pub signer: Option<Arc<Signer>>,
-    /// Sign everything, rather than only what must be.
+    /// Sign every message, rather than only chains with [`Chain::force_signature`].
     pub sign_all: bool,
-    /// Encrypts, where a cipher was agreed on. All connections of a session share it, and so its nonces.
+    /// Encrypts and decrypts; `None` if no cipher was negotiated or the session has no key. All connections of a
+    /// session share it, and with it the nonce counter.
     pub sealer: Option<Arc<Sealer>>,
-    /// Encrypt everything, rather than only what is sent to trees that want it.
+    /// Encrypt every message, rather than only chains of trees that require encryption ([`Chain::seal`]).
     pub seal_all: bool,
 }
 
 impl Security {
-    /// How a chain is protected.
+    /// The protection of a chain (MS-SMB2 3.2.4.1.1, 3.2.4.1.8).
     ///
     /// # Errors
     ///
-    /// It must be encrypted, and there is no key for that: it is never sent in plain.
+    /// [`WireError::Closed`] if the chain must be encrypted and there is no key: it is never sent in plain.
     pub fn of_chain(&self, chain: &Chain) -> Result<Protect, WireError> {
         if self.seal_all || chain.seal {
             let unable = || WireError::Closed("the share wants encryption, and none was agreed on".into());
@@ -55,7 +57,7 @@ impl Security {
         })
     }
 
-    /// How a CANCEL is protected.
+    /// The protection of a CANCEL: that of the whole session, since a CANCEL names no tree (MS-SMB2 3.2.4.24).
     pub fn of_cancel(&self) -> Protect {
         match self {
             Security { seal_all: true, sealer: Some(sealer), .. } => Protect::Seal(Arc::clone(sealer)),
@@ -65,16 +67,18 @@ impl Security {
     }
 }
 
-/// Whether protecting, or verifying, so many bytes of data is too long for the thread that the kernel's requests come on.
+/// Whether protecting or verifying `bytes` bytes of data takes too long for the thread that receives the kernel's
+/// requests.
 pub fn is_long_work(protect: &Protect, bytes: usize) -> bool {
     bytes > MUCH && !matches!(protect, Protect::Plain)
 }
 
-/// Decrypts a frame, if it is encrypted, and takes it apart into its messages.
+/// Decrypts a frame, if it is encrypted, and splits it into its messages (MS-SMB2 3.2.5.1.1).
 ///
 /// # Errors
 ///
-/// It is not made of SMB2 responses, or was altered on its way.
+/// [`Malformed`] if the frame does not consist of SMB2 responses, if it is encrypted and there is no key, or if it was
+/// altered on its way.
 pub fn open(security: Option<&Security>, mut frame: BytesMut) -> Result<Vec<Reply>, Malformed> {
     let sealed = frame.starts_with(&TRANSFORM_ID);
     if sealed {
@@ -91,31 +95,36 @@ pub fn open(security: Option<&Security>, mut frame: BytesMut) -> Result<Vec<Repl
     frame::split(frame, sealed).collect()
 }
 
-/// Replies that have come, and were not checked yet.
+/// Replies that were received and not checked yet.
 #[derive(Debug)]
 pub struct Unverified {
-    /// How their requests were protected.
+    /// The protection of their requests.
     protect: Protect,
-    /// In the order of the requests.
+    /// The replies, in the order of the requests.
     replies: Vec<Reply>,
-    /// Where they leave a file open if they are not taken.
+    /// The tree in which they leave a file open if no caller receives them.
     orphan: Option<Orphan>,
 }
 
 impl Unverified {
-    /// Replies to requests that were protected like this.
+    /// Replies to requests that were protected by `protect`, in the order of the requests.
     pub fn new(protect: Protect, replies: Vec<Reply>, orphan: Option<Orphan>) -> Unverified {
         Unverified { protect, replies, orphan }
     }
 
-    /// Whether verifying them is too long for the thread that the kernel's requests come on.
+    /// Whether verifying them takes too long for the thread that receives the kernel's requests.
     pub fn is_long_work(&self) -> bool {
-        // What came encrypted has been verified.
+        // Decryption has already verified what was received encrypted.
         let signed = matches!(self.protect, Protect::Sign(_));
         signed && is_long_work(&self.protect, self.replies.iter().map(|reply| reply.message.len()).sum())
     }
 
-    /// The replies to these requests, if each is protected as its request was and has the structure that it demands.
+    /// The replies to `requests`, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Forged`] if a reply is not protected as its request was (MS-SMB2 3.2.5.1.3), or does not have the structure
+    /// that its request demands. The caller then ends the connection.
     pub fn accept(self, requests: &[Request]) -> Result<Vec<Reply>, Forged> {
         self.verify()?;
         let checked = requests.iter().zip(&self.replies).try_for_each(|(request, reply)| check(request, reply));
@@ -123,12 +132,18 @@ impl Unverified {
         Ok(self.replies)
     }
 
-    /// The replies, whose protection the caller checks.
+    /// The replies, unchecked: for a sign-in, whose caller checks the signature with a key that this value does not
+    /// have.
     pub fn unchecked(self) -> Vec<Reply> {
         self.replies
     }
 
-    /// For replies that no caller takes: a request to close the file that they leave open at the server, if they do.
+    /// The CLOSE for replies that no caller receives: it closes the file that they leave open at the server. `None` if
+    /// they leave none open.
+    ///
+    /// # Errors
+    ///
+    /// [`Forged::Protection`] if a reply is not protected as its request was. The caller then ends the connection.
     pub fn close_orphan(&self) -> Result<Option<Chain>, Forged> {
         self.verify()?;
         let created = self.replies.first().filter(|reply| !reply.status().is_error()).and_then(created_file);
@@ -157,12 +172,12 @@ impl Unverified {
     }
 }
 
-/// What is wrong with replies. It ends their connection.
+/// Why replies were rejected. It ends their connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forged {
-    /// One is not signed or encrypted as it should be.
+    /// A reply is not signed or encrypted as its request was; with the reply's status and the defect.
     Protection(String),
-    /// One is not what its request asked for.
+    /// A reply does not have the structure that its request demands.
     Structure(Malformed),
 }
 
@@ -184,7 +199,7 @@ impl From<Forged> for WireError {
     }
 }
 
-/// The FileId in a CREATE response (MS-SMB2 2.2.14).
+/// The FileId in a CREATE response (MS-SMB2 2.2.14); `None` if the reply is to another command or too short.
 pub fn created_file(reply: &Reply) -> Option<[u8; 16]> {
     let is_create = reply.header.command == Command::Create as u16;
     if is_create { reply.message.get(HEADER_SIZE + 64..HEADER_SIZE + 80)?.try_into().ok() } else { None }

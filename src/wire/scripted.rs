@@ -1,4 +1,5 @@
-//! A server in memory that does what a test tells it, frame by frame.
+//! A server in memory that a test scripts frame by frame: [`pair`] connects a [`Connection`] to it, [`Scripted`]
+//! receives requests and answers them.
 
 use super::connection::Connection;
 use super::header::{HEADER_SIZE, Header, SIGNATURE, flags};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 
-/// A request as the server sees it.
+/// A request as the server receives it.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen {
     pub(crate) header: Header,
@@ -20,7 +21,7 @@ pub(crate) struct Seen {
     pub(crate) signature: [u8; 16],
 }
 
-/// The messages of a frame without its prefix.
+/// The messages of a frame that has no prefix.
 pub(crate) fn seen(frame: &[u8]) -> Vec<Seen> {
     let (mut seen, mut rest) = (Vec::new(), frame);
     while !rest.is_empty() {
@@ -33,7 +34,7 @@ pub(crate) fn seen(frame: &[u8]) -> Vec<Seen> {
     seen
 }
 
-/// A response, as bytes.
+/// A response to a request, as bytes without a prefix.
 pub(crate) fn response(request: &Header, status: NtStatus, credits: u16, more_flags: u32, body: &[u8]) -> Vec<u8> {
     let header = Header { status, credits, flags: flags::RESPONSE | more_flags, next_command: 0, ..*request };
     let mut message = Vec::new();
@@ -49,7 +50,7 @@ pub(crate) struct Scripted {
     received: BytesMut,
 }
 
-/// The client's way to it, which takes everything at once.
+/// The sending half of the client's stream, which accepts everything at once.
 #[derive(Debug)]
 struct ToServer(mpsc::UnboundedSender<Vec<u8>>);
 
@@ -57,7 +58,7 @@ impl Sink for ToServer {
     fn try_write_vectored(&self, segments: &[IoSlice<'_>]) -> io::Result<usize> {
         let bytes = segments.iter().flat_map(|segment| segment.iter().copied()).collect::<Vec<u8>>();
         let size = bytes.len();
-        // As with a socket, what is sent to a server that has gone is lost.
+        // As with a socket, bytes that are sent to a dropped server are lost.
         let _ = self.0.send(bytes);
         Ok(size)
     }
@@ -67,7 +68,7 @@ impl Sink for ToServer {
     }
 }
 
-/// A connection to a scripted server.
+/// A connection and its scripted server.
 pub(crate) async fn pair() -> (Connection, Scripted) {
     let (to_client, read_half) = tokio::io::duplex(1 << 20);
     let (write_half, from_client) = mpsc::unbounded_channel();
@@ -82,7 +83,7 @@ impl Scripted {
         self.try_receive().await.expect("the client should send")
     }
 
-    /// The same; `None` if the client has gone.
+    /// The messages of the next frame; `None` if the client has ended the connection.
     pub(crate) async fn try_receive(&mut self) -> Option<Vec<Seen>> {
         loop {
             if let Some((prefix, rest)) = self.received.split_first_chunk() {
@@ -96,10 +97,10 @@ impl Scripted {
         }
     }
 
-    /// One request, in a frame of its own.
+    /// The next request, which must have a frame of its own.
     pub(crate) async fn receive_one(&mut self) -> Seen {
         let mut seen = self.receive().await;
-        assert_eq!(seen.len(), 1, "a compound came");
+        assert_eq!(seen.len(), 1, "the frame should have one message");
         seen.remove(0)
     }
 
@@ -108,7 +109,7 @@ impl Scripted {
         self.send(&response(request, status, credits, 0, body)).await;
     }
 
-    /// Sends a frame with this content.
+    /// Sends a frame with this content, behind a prefix.
     pub(crate) async fn send(&mut self, frame: &[u8]) {
         self.to_client.write_all(&(frame.len() as u32).to_be_bytes()).await.unwrap();
         self.to_client.write_all(frame).await.unwrap();

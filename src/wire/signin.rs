@@ -1,9 +1,13 @@
-//! Signing in (MS-SMB2 3.2.4.2.3, 3.2.5.3): SESSION_SETUP, keys, and how the session is protected.
+//! Signing in (MS-SMB2 3.2.4.2.3, 3.2.5.3): SESSION_SETUP, the keys, and the protection of the session.
 //!
-//! A connection gets a session of its own, or is bound to the session of another one, of which it is then
-//! a further channel. Either way the user signs in. A binding is signed with the session's key, so only
-//! who holds that can bind; the channel then signs with a key from its own sign-in, and encrypts with the
-//! session's keys.
+//! A connection gets a session of its own ([`sign_in`]), or is bound to the session of another connection as a further
+//! channel ([`bind`]). In both cases the user signs in. A binding is signed with the session's key, so only a client
+//! that has this key can bind. The channel then signs with a key from its own sign-in, and encrypts with the session's
+//! keys.
+//!
+//! Invariant: a session is a guest or anonymous one only if the user asked for that (the anonymous identity, or the
+//! user `guest` without a password). Which refusals concern the password, and what the user can do, is decided in
+//! `refusal`.
 
 mod refusal;
 
@@ -24,26 +28,29 @@ pub use refusal::{Refusal, remedy};
 
 /// SMB2_SESSION_FLAG_BINDING (MS-SMB2 2.2.5).
 const BINDING: u8 = 1;
+/// SMB2_SESSION_FLAG_IS_GUEST (MS-SMB2 2.2.6): a guest session.
 const SESSION_IS_GUEST: u16 = 1;
+/// SMB2_SESSION_FLAG_IS_NULL: an anonymous session.
 const SESSION_IS_NULL: u16 = 2;
+/// SMB2_SESSION_FLAG_ENCRYPT_DATA: the server requires encryption of the session.
 const SESSION_ENCRYPT_DATA: u16 = 4;
-/// NTLM needs two rounds and Kerberos one or two; more is a server that plays games.
+/// The most rounds of a sign-in. NTLM needs two, Kerberos one or two; a server that asks for more would never end.
 const MAX_ROUNDS: usize = 8;
 
-/// What the user wants of a session.
+/// The user's requirements for a session.
 #[derive(Clone, Debug)]
 pub struct Wish {
-    /// Who signs in.
+    /// The user who signs in, or an anonymous session.
     pub identity: Identity,
-    /// Whether messages are signed.
+    /// Whether messages are to be signed.
     pub signing: Protection,
-    /// Whether messages are encrypted.
+    /// Whether messages are to be encrypted.
     pub encryption: Protection,
 }
 
 impl Wish {
-    /// Whether everything will be signed, so that the server may insist on it too. Anonymous and guest
-    /// sessions have no key to sign with.
+    /// Whether the client requires signing, and says so to the server. [`Protection::Auto`] requires it unless a guest
+    /// or anonymous session is wanted, which has no key to sign with.
     pub fn requires_signing(&self) -> bool {
         match self.signing {
             Protection::Required => true,
@@ -52,8 +59,8 @@ impl Wish {
         }
     }
 
-    /// Whether a guest or anonymous session is what was asked for. Otherwise the server did not accept the password,
-    /// and lets everybody in instead (smbd: `map to guest = Bad Password`).
+    /// Whether the user wants a guest or anonymous session. If not, a guest session means that the server did not
+    /// accept the password and admits every user as guest (smbd: `map to guest = Bad Password`).
     fn accepts_guest(&self) -> bool {
         use secrecy::ExposeSecret;
         match &self.identity {
@@ -64,12 +71,12 @@ impl Wish {
         }
     }
 
-    /// A session of this kind, unless it is a guest's and none was asked for.
+    /// Fails if the session is a guest or anonymous one and the user wants neither.
     fn expect_kind(&self, session_flags: u16) -> Result<(), ConnectError> {
         if self.accepts_guest() || session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) == 0 {
             return Ok(());
         }
-        let kind = if session_flags & SESSION_IS_GUEST != 0 { "a guest" } else { "nobody (anonymous)" };
+        let kind = if session_flags & SESSION_IS_GUEST != 0 { "a guest" } else { "an anonymous user" };
         let message = format!(
             "the server did not accept the password of {} and would let it in as {kind} only: check the user name and \
              the password, or ask for a guest session with --guest",
@@ -79,14 +86,14 @@ impl Wish {
     }
 }
 
-/// How a session came out.
+/// The kind of an established session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SessionKind {
-    /// Signed in as nobody in particular.
+    /// Whether it is a guest or anonymous session.
     pub guest: bool,
-    /// All messages are signed.
+    /// Whether all messages are signed. False if all messages are encrypted instead.
     pub signed: bool,
-    /// All messages are encrypted.
+    /// Whether all messages are encrypted.
     pub sealed: bool,
 }
 
@@ -94,8 +101,16 @@ fn failed(message: impl Into<String>) -> ConnectError {
     ConnectError::new(Stage::SignIn, message)
 }
 
-/// Establishes the session of a connection. A `previous` session of the same user, unless it is 0, is
-/// ended by the server first, with its opens and with what is in flight on it (MS-SMB2 3.3.5.5.3).
+/// Establishes the session of a connection and protects the connection with its keys. Unless `previous` is 0, the
+/// server first ends the session with this id of the same user, with its opens and its requests in flight (MS-SMB2
+/// 3.3.5.5.3). Each round has `deadline`.
+///
+/// # Errors
+///
+/// [`ConnectError`] at [`Stage::SignIn`], whose [`Proof`] says whether the server can have counted a failed sign-in:
+/// the identity cannot be put into a token, the server refuses it or does not answer, the session is a guest or
+/// anonymous one that the user does not want, signing or encryption is required and impossible, a signature is wrong,
+/// or a response is malformed.
 pub async fn sign_in(
     connection: &Connection,
     agreed: &Negotiated,
@@ -110,11 +125,13 @@ pub async fn sign_in(
     })
 }
 
-/// Binds a connection to the session of another one, `first`, whose server and dialect are the same.
+/// Binds a connection to the session of `first`, a connection to the same server with the same dialect (MS-SMB2
+/// 3.2.5.3.3), and protects it with its own signing key and the session's cipher keys. Each round has `deadline`.
 ///
 /// # Errors
 ///
-/// The server refuses, or the session has no key.
+/// [`ConnectError`] at [`Stage::SignIn`]: the session or the sign-in has no key, the server refuses or does not answer,
+/// it binds to another session or as a guest, a signature is wrong, or a response is malformed.
 pub async fn bind(
     connection: &Connection,
     agreed: &Negotiated,
@@ -142,14 +159,15 @@ pub async fn bind(
     Ok(())
 }
 
-const BAD_SIGNATURE: &str = "the signature of the sign-in is wrong: someone may be altering traffic";
+/// The sentence for a wrong signature.
+const BAD_SIGNATURE: &str = "the signature of the sign-in is wrong: the traffic may have been altered on its way";
 
-/// What a sign-in is for.
+/// The purpose of a sign-in.
 #[derive(Clone, Copy)]
 enum Setup<'a> {
-    /// A session of its own.
+    /// A session of its own; `previous` is the id of the session that it replaces, or 0.
     New { previous: u64 },
-    /// A session that exists, with its signing key.
+    /// A binding to an existing session, with its signing key.
     Bind { signer: &'a Arc<Signer> },
 }
 
@@ -157,11 +175,13 @@ enum Setup<'a> {
 struct SignedIn {
     authenticator: Authenticator,
     session_flags: u16,
-    /// The pre-authentication hash, without the last reply (MS-SMB2 3.2.5.3.1).
+    /// The pre-authentication hash over all messages but the last reply (MS-SMB2 3.2.5.3.1).
     hash: [u8; 64],
+    /// The last reply.
     reply: Reply,
 }
 
+/// Exchanges SESSION_SETUP messages until the server accepts or refuses.
 async fn authenticate(
     connection: &Connection,
     agreed: &Negotiated,
@@ -189,7 +209,7 @@ async fn authenticate(
         let answered = |status| ConnectError::refused(Stage::SignIn, refusal::sentence(&wish.identity, status), status);
         match reply.status() {
             NtStatus::MORE_PROCESSING_REQUIRED => {
-                // All but the last reply to a binding is signed with the session's key (MS-SMB2 3.2.5.1.3).
+                // Every reply to a binding but the last is signed with the session's key (MS-SMB2 3.2.5.1.3).
                 if signer.is_some_and(|signer| !reply.is_signed_by(signer)) {
                     return Err(failed(BAD_SIGNATURE));
                 }
@@ -207,6 +227,7 @@ async fn authenticate(
     Err(failed("the server wants more rounds of authentication than any method has"))
 }
 
+/// The body of a SESSION_SETUP request (MS-SMB2 2.2.5).
 fn setup_request(token: &[u8], require_signing: bool, setup: Setup<'_>) -> Result<Vec<u8>, TooLong> {
     const FIXED: u16 = 24;
     let length = length16(token.len(), TooLong::Other("the token of the sign-in"))?;
@@ -227,7 +248,7 @@ fn setup_request(token: &[u8], require_signing: bool, setup: Setup<'_>) -> Resul
     Ok(body)
 }
 
-/// SessionFlags and token (MS-SMB2 2.2.6).
+/// SessionFlags and token of a SESSION_SETUP response (MS-SMB2 2.2.6).
 fn parse_setup(reply: &Reply) -> Result<(u16, Vec<u8>), ConnectError> {
     let parse = || {
         let body = Fields(reply.body());
@@ -238,7 +259,8 @@ fn parse_setup(reply: &Reply) -> Result<(u16, Vec<u8>), ConnectError> {
     parse().map_err(|malformed: super::codec::Malformed| failed(malformed.to_string()))
 }
 
-/// No answer to a request of the sign-in. From the second round on it held the proof of the password.
+/// The error for a SESSION_SETUP request without an answer. From the second round on the request has the proof of the
+/// password.
 fn unanswered(error: &WireError, round: usize) -> ConnectError {
     let proof = match error {
         _ if round == 0 => Proof::NotSent,
@@ -248,6 +270,7 @@ fn unanswered(error: &WireError, round: usize) -> ConnectError {
     failed(format!("the server did not answer the sign-in: {error}")).with_proof(proof)
 }
 
+/// Derives the keys of a new session, checks the last reply's signature, and protects the connection.
 fn establish(
     connection: &Connection,
     agreed: &Negotiated,

@@ -1,9 +1,12 @@
 //! NTSTATUS: the result code in every SMB2 response (MS-ERREF 2.3).
+//!
+//! The statuses that this client knows have names here. What a refusal means for a caller is decided in
+//! `share::refusal`, what a refused sign-in means in [`super::signin`].
 
 use std::fmt;
 
-/// A 32-bit NTSTATUS. Any value is representable, whether or not it has a name here, so a status
-/// that nobody foresaw still reaches the log and the caller as it came.
+/// A 32-bit NTSTATUS. Every value is representable, with or without a name here, so an unexpected status reaches the
+/// log and the caller unchanged.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NtStatus(pub u32);
 
@@ -142,12 +145,12 @@ statuses! {
 }
 
 impl NtStatus {
-    /// The two top bits of an NTSTATUS are its severity; 3 is an error (MS-ERREF 2.3).
+    /// Whether this is an error: the two top bits are the severity, and 3 is an error (MS-ERREF 2.3).
     pub fn is_error(self) -> bool {
         self.0 >> 30 == 3
     }
 
-    /// `STATUS_…`, where this status has a name here.
+    /// The name `STATUS_…`; `None` if this status has no name here.
     pub fn name(self) -> Option<&'static str> {
         Self::NAMED.iter().find(|(status, _)| *status == self).map(|(_, name)| *name)
     }

@@ -1,10 +1,11 @@
 //! The requests in flight, as a plain value.
 //!
-//! A chain of requests has one waiter, which gets all replies together when the last one is there:
-//! they may come in one frame or apart, and in any order. A chain whose waiter has gone stays in the
-//! table until its replies have come, so that their credits are counted and their ids are known.
+//! A chain of requests has one waiter, which gets all replies together once the last one is received. Replies may be in
+//! one frame or in several, and in any order. A chain whose waiter has given up stays in the table until its replies
+//! are received, so that their credits are counted and their ids are known.
 //!
-//! The last request of an open-ended chain (a CHANGE_NOTIFY, which may wait for days) is a part of its own.
+//! The last request of an open-ended chain (a CHANGE_NOTIFY, which may wait for days) is a part of its own, with its
+//! own ticket and waiter.
 
 use super::codec::Malformed;
 use super::credits::{Cost, Lane};
@@ -14,74 +15,82 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Instant;
 
-/// Names what was submitted and has one waiter.
+/// Names a part of a chain: the requests that share one waiter.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Ticket(pub u64);
 
 impl Ticket {
-    /// The ticket of the open-ended last request of the chain with this ticket.
+    /// The ticket of the open-ended last request of the chain that this ticket names.
     #[must_use]
     pub fn last(self) -> Ticket {
         Ticket(self.0 + 1)
     }
 }
 
-/// The requests in flight; `W` is whatever wakes a waiter.
+/// The requests in flight. `W` is the handle that wakes a waiting caller.
 #[derive(Debug)]
 pub struct MessageTable<W> {
+    /// The parts of chains that still miss a reply.
     parts: HashMap<Ticket, Entry<W>>,
-    /// From a message's id to its part and its place in it.
+    /// From a message id to its part and its index in the part.
     messages: HashMap<u64, (Ticket, usize)>,
+    /// The sum of the parts' limits, in bytes.
     response_limit: u64,
 }
 
-/// Who waits for a part of a chain, and under which terms.
+/// The waiter of a part of a chain, its deadline, and the protection of the requests.
 #[derive(Debug)]
 pub struct Waiting<W> {
-    /// `None` if the replies are not waited for.
+    /// The waiter; `None` if no caller waits for the replies.
     pub waiter: Option<W>,
-    /// When the waiter gives up.
+    /// When the waiter gives up; `None` for never.
     pub deadline: Option<Instant>,
-    /// How the requests are protected, and so how the replies must be.
+    /// The protection of the requests, which their replies must have too.
     pub protect: Protect,
 }
 
+/// A part of a chain in flight. The vectors have an element for each request.
 #[derive(Debug)]
 struct Entry<W> {
     waiting: Waiting<W>,
+    /// The final replies received so far.
     replies: Vec<Option<Reply>>,
+    /// The credits that each request still holds.
     charges: Vec<u16>,
+    /// The AsyncId from the interim reply, if there was one.
     async_ids: Vec<Option<u64>>,
+    /// The message id of each request: the first of those that it uses.
     first_ids: Vec<u64>,
     lane: Lane,
-    /// It waits for something to happen.
+    /// Whether it contains a CHANGE_NOTIFY, which is answered when a change happens.
     open_ended: bool,
+    /// The most bytes that its replies can have.
     response_limit: u64,
     orphan: Option<Orphan>,
 }
 
-/// Where a file is left open when nobody takes the answer to its CREATE.
+/// The tree in which a file stays open when no caller receives the reply to its CREATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan {
     /// The tree of the open.
     pub tree_id: u32,
-    /// The tree wants its traffic encrypted.
+    /// Whether the tree requires encryption.
     pub seal: bool,
 }
 
-/// What a reply led to.
+/// The result of a reply.
 #[derive(Debug)]
 pub enum Outcome<W> {
-    /// It was interim, or others of its part are still missing.
+    /// The reply was interim, or other replies of its part are still missing.
     Waiting {
         /// Credits whose use has ended.
         finished: Cost,
     },
-    /// It was the last one of its part.
+    /// The reply was the last one of its part.
     Complete {
         /// Credits whose use has ended.
         finished: Cost,
-        /// All replies.
+        /// All replies of the part.
         answered: Answered<W>,
     },
 }
@@ -89,13 +98,13 @@ pub enum Outcome<W> {
 /// All replies to a part of a chain.
 #[derive(Debug)]
 pub struct Answered<W> {
-    /// The part.
+    /// The ticket of the part.
     pub ticket: Ticket,
-    /// Who waits for it.
+    /// Its waiter, if there still is one.
     pub waiting: Waiting<W>,
-    /// In the order of the requests.
+    /// The replies, in the order of the requests.
     pub replies: Vec<Reply>,
-    /// A success of this part leaves a file open.
+    /// The tree in which a success of this part leaves a file open, if it leaves one.
     pub orphan: Option<Orphan>,
 }
 
@@ -106,7 +115,7 @@ impl<W> Default for MessageTable<W> {
 }
 
 impl<W> MessageTable<W> {
-    /// These requests of a chain are sent, the chain's first message with this id.
+    /// Enters the requests `part` of a chain, which is sent with `first_id` as the message id of its first request.
     pub fn insert(&mut self, ticket: Ticket, first_id: u64, chain: &Chain, part: Range<usize>, waiting: Waiting<W>) {
         let (before, requests) = chain.requests[..part.end].split_at(part.start);
         let mut id = before.iter().fold(first_id, |id, request| id.wrapping_add(u64::from(request.charge)));
@@ -133,7 +142,11 @@ impl<W> MessageTable<W> {
         self.parts.insert(ticket, entry);
     }
 
-    /// A reply has come.
+    /// Handles a received reply.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if no request with its message id is in flight.
     pub fn reply(&mut self, reply: Reply) -> Result<Outcome<W>, Malformed> {
         const UNKNOWN: Malformed = Malformed("a reply to a message that was never sent, or had its reply");
         let id = reply.header.message_id;
@@ -141,7 +154,8 @@ impl<W> MessageTable<W> {
         let entry = self.parts.get_mut(&ticket).ok_or(UNKNOWN)?;
         if reply.header.is_interim() {
             entry.async_ids[index] = reply.header.async_id();
-            // Who waits for a change holds no credits: the interim reply gave them back (MS-SMB2 3.3.4.2).
+            // A request that waits for a change holds no credits: its interim reply has granted them again
+            // (MS-SMB2 3.3.4.2).
             let ended = if entry.open_ended { std::mem::take(&mut entry.charges[index]) } else { 0 };
             return Ok(Outcome::Waiting { finished: Cost { credits: u32::from(ended), lane: entry.lane } });
         }
@@ -158,13 +172,13 @@ impl<W> MessageTable<W> {
         Ok(Outcome::Complete { finished, answered })
     }
 
-    /// Whether the only message of a part has had an interim reply, and nothing else.
+    /// Whether the only request of a part has had an interim reply and no final one.
     pub fn is_kept(&self, ticket: Ticket) -> bool {
         self.parts.get(&ticket).is_some_and(|entry| matches!(entry.async_ids[..], [Some(_)]))
     }
 
-    /// The waiter of a part gives up: it, its deadline, and the ids, with their AsyncIds, of what should be cancelled.
-    /// `None` if there is none that waits.
+    /// Withdraws the waiter of a part. Returns it with its deadline and the requests to cancel; `None` if no caller
+    /// waits for the part.
     pub fn abandon(&mut self, ticket: Ticket) -> Option<Abandoned<W>> {
         let entry = self.parts.get_mut(&ticket)?;
         let waiter = entry.waiting.waiter.take()?;
@@ -175,14 +189,14 @@ impl<W> MessageTable<W> {
         Some(Abandoned { waiter, deadline, unanswered })
     }
 
-    /// The connection has ended: everyone who waits.
+    /// Empties the table at the end of the connection. Returns all waiters.
     pub fn drain(&mut self) -> Vec<W> {
         self.messages.clear();
         self.response_limit = 0;
         self.parts.drain().filter_map(|(_, entry)| entry.waiting.waiter).collect()
     }
 
-    /// How many messages are in flight.
+    /// The number of messages in flight.
     pub fn len(&self) -> usize {
         self.messages.len()
     }
@@ -192,20 +206,21 @@ impl<W> MessageTable<W> {
         self.messages.is_empty()
     }
 
-    /// The most bytes that all outstanding replies together can have: no frame may be larger.
+    /// The most bytes that all expected replies together can have. No larger frame is accepted, apart from the room for
+    /// unsolicited messages that the channel adds.
     pub fn response_limit(&self) -> u64 {
         self.response_limit
     }
 }
 
-/// A part whose waiter gave up.
+/// A part whose waiter has given up.
 #[derive(Debug)]
 pub struct Abandoned<W> {
-    /// Who waited.
+    /// The waiter.
     pub waiter: W,
-    /// Until when.
+    /// Its deadline; `None` if it had none.
     pub deadline: Option<Instant>,
-    /// The ids, with their AsyncIds, of the requests without a reply.
+    /// The message ids of the requests without a reply, each with its AsyncId if there was an interim reply.
     pub unanswered: Vec<(u64, Option<u64>)>,
 }
 
@@ -252,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_that_come_apart_and_out_of_order_wake_the_waiter_once() {
+    fn replies_in_several_frames_and_out_of_order_wake_the_waiter_once() {
         let mut table = MessageTable::default();
         insert(&mut table, 10, &chain(&[Command::Create, Command::Close]), "waiter");
         assert!(matches!(
@@ -276,7 +291,7 @@ mod tests {
         assert!(matches!(table.reply(interim), Ok(Outcome::Waiting { finished: Cost { credits: 0, .. } })));
         assert!(table.is_kept(ticket));
         assert_eq!(abandoned(&mut table, ticket), [(1, Some(77))]);
-        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(1)) else { panic!("it was the last reply") };
+        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(1)) else { panic!("it is the last reply") };
         assert_eq!(answered.waiting.waiter, None);
         assert_eq!(answered.orphan, Some(Orphan { tree_id: 3, seal: false }), "the orphaned open must be known");
     }
@@ -289,7 +304,7 @@ mod tests {
         let waiting = |waiter| Waiting { waiter: Some(waiter), deadline: None, protect: Protect::Plain };
         table.insert(Ticket(1), 10, &chain, 0..1, waiting('a'));
         table.insert(Ticket(2), 10, &chain, 1..2, waiting('b'));
-        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(13)) else { panic!("the id behind 10 to 12") };
+        let Ok(Outcome::Complete { answered, .. }) = table.reply(done(13)) else { panic!("the id after 10 to 12") };
         assert_eq!(answered.waiting.waiter, Some('b'));
         let Ok(Outcome::Complete { answered, .. }) = table.reply(done(10)) else { panic!() };
         assert_eq!(answered.waiting.waiter, Some('a'));
@@ -317,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_connection_wakes_everyone() {
+    fn the_end_of_a_connection_wakes_every_waiter() {
         let mut table = MessageTable::default();
         insert(&mut table, 1, &chain(&[Command::Echo]), 'a');
         let second = insert(&mut table, 2, &chain(&[Command::Echo]), 'b');

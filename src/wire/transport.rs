@@ -1,7 +1,9 @@
-//! The byte stream under a connection: TCP, receiving, and the queue of what is to be sent.
+//! The byte stream under a connection: addresses, TCP, receiving frames, and the queue of bytes to send.
 //!
-//! Sending never waits: what the socket does not take at once stays in the outbox, and the writer task sends it on.
-//! Several messages, payloads included, go out in one vectored write.
+//! [`Outbox::push`] never waits. Bytes that the socket does not accept at once stay in the outbox, and the writer task
+//! sends them ([`Outbox::drain`]). One vectored write sends several messages with their payloads.
+//!
+//! Invariant: bytes are sent in the order in which they were queued.
 
 use super::error::{ConnectError, Stage};
 use super::framing::Deframer;
@@ -18,7 +20,11 @@ use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// The addresses of a host, in the order in which they will be tried.
+/// The addresses of a host, without repetitions, in the order in which they are tried.
+///
+/// # Errors
+///
+/// [`ConnectError`] at [`Stage::Resolve`]: the name does not resolve by `deadline`, or it has no address.
 pub async fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<SocketAddr>, ConnectError> {
     let failed = |why: String| ConnectError::new(Stage::Resolve, format!("the host name {host:?} {why}"));
     let found = timeout_at(deadline, tokio::net::lookup_host((host, port)))
@@ -34,8 +40,13 @@ pub async fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<Soc
     if addresses.is_empty() { Err(failed("has no address".into())) } else { Ok(addresses) }
 }
 
-/// Connects to the first address that answers. Each gets its share of the time that is left, so that
-/// one silent address does not use up the time of the others.
+/// Connects to the first address that answers. The time until `deadline` is divided among the addresses that are left,
+/// so that a silent address does not use up the time of the others.
+///
+/// # Errors
+///
+/// [`ConnectError`] at [`Stage::Connect`]: no address accepts a connection in its time. The message names each address
+/// with its reason.
 pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut failures = Vec::new();
     for (index, address) in addresses.iter().enumerate() {
@@ -43,7 +54,7 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpS
         let turn = Instant::now() + left / u32::try_from(addresses.len() - index).unwrap_or(u32::MAX);
         match timeout_at(turn, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
-                // Nagle's algorithm would hold back every request behind the one before it.
+                // Nagle's algorithm would delay each request until the one before it is acknowledged.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::warn!(%address, %error, "TCP_NODELAY could not be set: requests will be slow");
                 }
@@ -56,7 +67,7 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpS
     Err(ConnectError::new(Stage::Connect, format!("no connection to the server: {}", failures.join("; "))))
 }
 
-/// Receives frames.
+/// Receives frames from a stream.
 #[derive(Debug)]
 pub struct FrameReader<R> {
     half: R,
@@ -64,12 +75,17 @@ pub struct FrameReader<R> {
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    /// Receives from this half of a stream.
+    /// A reader of the receiving half of a stream.
     pub fn new(half: R) -> FrameReader<R> {
         FrameReader { half, deframer: Deframer::default() }
     }
 
-    /// The next frame, without its prefix. `admits` says whether a frame may have this length, in bytes.
+    /// The next frame, without its prefix. `admits` decides whether a frame may have a length, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidData`] if the stream does not consist of frames or a frame is too large,
+    /// [`ErrorKind::UnexpectedEof`] if the server has closed the stream, and errors of the socket.
     pub async fn next(&mut self, admits: impl Fn(u64) -> bool) -> io::Result<BytesMut> {
         let invalid = |malformed| io::Error::new(ErrorKind::InvalidData, malformed);
         loop {
@@ -84,12 +100,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
-/// Where frames go.
+/// The sending half of a stream.
 pub trait Sink: std::fmt::Debug + Send + Sync {
-    /// Writes as much as can be written without waiting, or [`ErrorKind::WouldBlock`].
+    /// Writes as much as can be written without waiting. Returns the number of bytes written.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::WouldBlock`] if nothing can be written without waiting, and errors of the socket.
     fn try_write_vectored(&self, segments: &[IoSlice<'_>]) -> io::Result<usize>;
 
     /// Waits until more can be written.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the socket.
     fn writable(&self) -> BoxFuture<'_, io::Result<()>>;
 }
 
@@ -103,36 +127,41 @@ impl Sink for OwnedWriteHalf {
     }
 }
 
-/// What is to be sent.
+/// The queue of bytes to send.
 #[derive(Debug)]
 pub struct Outbox {
     queue: Mutex<Queue>,
-    /// The socket was full: the writer task goes on when it has room again.
+    /// Wakes the writer task: the socket was full, or the outbox was closed.
     blocked: Notify,
 }
 
+/// The queued segments and the stream they are sent through.
 #[derive(Debug)]
 struct Queue {
     segments: VecDeque<Bytes>,
-    /// `None` once the connection has ended.
+    /// The sending half; `None` once the outbox is closed.
     half: Option<Arc<dyn Sink>>,
 }
 
-/// Segments in one system call; more than any compound has.
+/// The most segments of one system call: more than any compound has.
 const SEGMENTS_AT_ONCE: usize = 64;
 
 impl Outbox {
-    /// Sends through this half of a stream.
+    /// An outbox that sends through the sending half of a stream.
     pub fn new(half: impl Sink + 'static) -> Outbox {
         let queue = Queue { segments: VecDeque::new(), half: Some(Arc::new(half)) };
         Outbox { queue: Mutex::new(queue), blocked: Notify::new() }
     }
 
-    /// Queues a frame, and sends as much as the socket takes without waiting.
+    /// Queues a frame, and sends as much as the socket accepts without waiting.
     ///
-    /// What is queued first is sent first. The queue is bounded by the credits of the frames in it, which can
-    /// be 64 MiB: on a connection that carries bulk, everything else waits behind what was queued before it.
-    /// That is why bulk has connections of its own where it can (see [`super::channels`]).
+    /// Segments are sent in the order in which they were queued. The queue is bounded by the credits of the frames in
+    /// it, which pay for about 64 MiB: on a connection that carries bulk, every frame waits behind the data queued
+    /// before it. So bulk has connections of its own where the server allows it (see [`super::channels`]).
+    ///
+    /// # Errors
+    ///
+    /// Errors of the socket. The connection then ends.
     pub fn push(&self, segments: impl IntoIterator<Item = Bytes>) -> io::Result<()> {
         let mut queue = self.lock();
         if queue.half.is_some() {
@@ -144,7 +173,11 @@ impl Outbox {
         Ok(())
     }
 
-    /// The writer task: sends what the socket did not take at once, until the outbox is closed.
+    /// The writer task: sends bytes that the socket did not accept at once, until the outbox is closed.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the socket. The connection then ends.
     pub async fn drain(&self) -> io::Result<()> {
         loop {
             self.blocked.notified().await;
@@ -158,7 +191,7 @@ impl Outbox {
         }
     }
 
-    /// Lets go of the stream and of what was not sent.
+    /// Drops the sending half and all bytes that were not sent.
     pub fn close(&self) {
         let mut queue = self.lock();
         queue.half = None;
@@ -172,7 +205,7 @@ impl Outbox {
 }
 
 impl Queue {
-    /// Writes until the queue is empty or the socket is full; whether it was full.
+    /// Writes until the queue is empty or the socket is full. Returns whether the socket was full.
     fn flush(&mut self) -> io::Result<bool> {
         let Some(half) = self.half.clone() else { return Ok(false) };
         while !self.segments.is_empty() {
@@ -189,6 +222,7 @@ impl Queue {
         Ok(false)
     }
 
+    /// Removes `written` bytes from the front of the queue.
     fn consume(&mut self, mut written: usize) {
         while let Some(front) = self.segments.front_mut() {
             if written < front.len() {
@@ -211,7 +245,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_refuses_leaves_the_next_its_turn() {
+    async fn after_an_address_that_refuses_the_next_one_is_tried() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
         let closed = TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap();
@@ -221,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_none_answers_each_is_named_with_its_reason() {
+    async fn an_unreachable_server_is_reported_with_each_address_and_its_reason() {
         let closed = TcpListener::bind("127.0.0.2:0").await.unwrap().local_addr().unwrap();
         let error = connect(&[closed, closed], soon()).await.unwrap_err();
         assert_eq!(error.stage, Stage::Connect);
@@ -229,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_name_says_so() {
+    async fn an_unknown_host_name_is_named_in_the_error() {
         let error = resolve("no-such-host.invalid", 445, soon()).await.unwrap_err();
         assert_eq!(error.stage, Stage::Resolve);
         assert!(error.message.contains("no-such-host.invalid"));

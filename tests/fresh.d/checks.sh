@@ -1,9 +1,9 @@
-# Sourced by tests/fresh: what is done in the new system, and the verdict on each.
+# Sourced by tests/fresh: the commands that are run in the new system, and a verdict on each.
 
-# The longest time without a word, in seconds, while something is built.
+# The longest permitted time without output while a command builds, in seconds.
 SILENCE=60
 
-# check_all ARGUMENTS-OF-TESTS/RUN...
+# check_all ARGUMENTS-OF-TESTS/RUN...: runs all checks. Returns 1 if one failed.
 check_all() {
   if [ "$old_cargo" = yes ]; then
     check_old_cargo
@@ -26,20 +26,20 @@ check_demo() {
   fi
 }
 
-# The README's next step finds all that the demo has built, and makes what is to be installed.
+# The README's next step must reuse everything that the demo has built, and its program must be stripped.
 check_build() {
   local again size
   check "cargo build --release" sh -c 'PATH="$HOME/.cargo/bin:$PATH" exec cargo build --release' || return 1
   again=$(grep -c '^ *Compiling ' "$root/../output" || true)
   size=$(stat -c %s "$root$place/target/release/cifs-fuse")
   if [ "$again" -gt 0 ]; then
-    verdict FAIL "cargo build --release after the demo compiled $again crates again"
+    verdict FAIL "cargo build --release compiled $again crates again after the demo"
     return 1
   elif [ "$size" -gt 15000000 ]; then
-    verdict FAIL "the program has $size bytes: it is not stripped"
+    verdict FAIL "the program has $size bytes, so it is not stripped"
     return 1
   fi
-  verdict pass "the demo's build is the program's; it has $((size / 1000000)) MB"
+  verdict pass "cargo build --release reuses the demo's build; the program has $((size / 1000000)) MB"
 }
 
 check_old_cargo() {
@@ -51,11 +51,11 @@ check_old_cargo() {
   }
   for command in "tests/demo --once" tests/run; do
     if there $command >"$root/../output"; then
-      verdict FAIL "$command goes on with Debian's cargo"
+      verdict FAIL "$command does not refuse Debian's cargo"
       failed=1
     elif grep -q "too old" "$root/../output" && grep -q "sh.rustup.rs" "$root/../output" &&
       ! grep -qE "Compiling|installing" "$root/../output"; then
-      verdict pass "$command says what to do about Debian's cargo:"
+      verdict pass "$command reports the remedy for Debian's cargo:"
     else
       verdict FAIL "$command with Debian's cargo:"
       failed=1
@@ -65,14 +65,15 @@ check_old_cargo() {
   return $failed
 }
 
-# check NAME COMMAND...: runs it in the new system, shows what it says, and says whether it succeeded. Leaves its output in
-# $root/../output, and in $silence how long it said nothing, in seconds.
+# check NAME COMMAND...: runs the command in the new system, shows its output, and prints whether it
+# succeeded. The output is left in $root/../output, and the longest time without output, in seconds, in
+# $silence.
 check() {
   local name=$1 start=$SECONDS last=$SECONDS status=0 line
   shift
   silence=0
   echo "== $name"
-  # The loop is not the end of a pipe, since it could not set $silence there.
+  # The loop is not a part of a pipeline: in a subshell it could not set $silence.
   while IFS= read -r line; do
     [ $((SECONDS - last)) -le "$silence" ] || silence=$((SECONDS - last))
     last=$SECONDS
@@ -81,7 +82,7 @@ check() {
   status=$(cat "$root/../status")
   local took=$((SECONDS - start))
   if [ "$status" = 0 ]; then
-    verdict pass "$name in $((took / 60)):$(printf %02d $((took % 60))), silent for $silence s at most"
+    verdict pass "$name in $((took / 60)):$(printf %02d $((took % 60))), at most $silence s without output"
   else
     verdict FAIL "$name: exit code $status"
     return 1

@@ -1,4 +1,5 @@
-//! `--read-buffer-size` and `--write-buffer-size`: what is said, and what goes over the wire.
+//! `--read-buffer-size` and `--write-buffer-size`: the sizes on the wire, and the messages about sizes that
+//! cannot be used.
 
 use crate::support::files::noise;
 use crate::support::frames::command;
@@ -8,9 +9,13 @@ use crate::support::scratch;
 use crate::support::server::{Kind, Server, Settings, both_servers, url};
 use std::fs;
 
-both_servers!(a_size_is_kept_to, too_small_a_size_is_ignored_and_said, too_large_a_size_is_capped_and_logged);
+both_servers!(
+    requests_are_no_larger_than_the_buffer_sizes,
+    a_buffer_size_that_is_too_small_is_ignored_with_a_warning,
+    a_buffer_size_that_is_too_large_is_capped_and_logged,
+);
 
-fn a_size_is_kept_to(kind: Kind) {
+fn requests_are_no_larger_than_the_buffer_sizes(kind: Kind) {
     const SIZE: usize = 65_536;
     let server = Server::start(kind, Settings::default());
     let proxy = Proxy::to_port(server.port());
@@ -22,11 +27,11 @@ fn a_size_is_kept_to(kind: Kind) {
     fs::write(server.folder().join("other"), &data).unwrap();
     assert!(fs::read(mount.join("other")).unwrap() == data);
     assert!(proxy.requests(command::READ) >= 10, "{} READs", proxy.requests(command::READ));
-    assert_eq!(mount.messages(), "", "nothing is wrong with these sizes");
+    assert_eq!(mount.messages(), "", "sizes in range cause no message");
     mount.unmount();
 }
 
-fn too_small_a_size_is_ignored_and_said(kind: Kind) {
+fn a_buffer_size_that_is_too_small_is_ignored_with_a_warning(kind: Kind) {
     let server = Server::shared(kind);
     let mount = Request::new(server.url("")).args(["--read-buffer-size=9999", "--write-buffer-size=0"]).mount();
     let said = mount.messages();
@@ -36,7 +41,7 @@ fn too_small_a_size_is_ignored_and_said(kind: Kind) {
     mount.unmount();
 }
 
-fn too_large_a_size_is_capped_and_logged(kind: Kind) {
+fn a_buffer_size_that_is_too_large_is_capped_and_logged(kind: Kind) {
     let server = Server::start(kind, Settings { max_io: Some(131_072), ..Settings::default() });
     let log = scratch::folder("log").join("log");
     let target = format!("--log-target=file:{}", log.display());

@@ -1,4 +1,4 @@
-//! What each cache mode promises.
+//! The consistency that each cache mode guarantees.
 
 use crate::support::files::{mapped, noise};
 use crate::support::line::Line;
@@ -13,10 +13,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Much longer than the attribute timeout of any mount here.
+/// The longest wait for a change that a mount must show.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// A server that vouches for nothing.
+/// A server that grants no leases and no oplocks.
 fn without_leases() -> Arc<Server> {
     Arc::new(Server::start(Kind::Smbd, Settings { no_leases: true, no_oplocks: true, ..Settings::default() }))
 }
@@ -27,7 +27,7 @@ fn read_at_start(file: &File, length: usize) -> Vec<u8> {
     data
 }
 
-/// As somebody at the server does who wants nobody to notice.
+/// Overwrites data and restores the modification time, so that size and time do not show the change.
 fn overwrite_unnoticed(path: &Path, data: &[u8]) {
     let before = fs::metadata(path).unwrap();
     let file = OpenOptions::new().write(true).open(path).unwrap();
@@ -35,13 +35,13 @@ fn overwrite_unnoticed(path: &Path, data: &[u8]) {
     file.set_modified(before.modified().unwrap()).unwrap();
 }
 
-/// A mount that would believe what it has for an hour.
+/// A mount whose attribute timeout is an hour.
 fn trusting() -> Scene {
     Scene::with(Kind::Smbd, |request| request.arg("--attr-timeout=3600"))
 }
 
 #[test]
-fn strict_shows_to_who_opens_a_file_what_another_mount_has_written_before() {
+fn strict_mode_shows_an_open_what_another_mount_wrote_before_it() {
     let scene = trusting();
     let other = scene.second_mount();
     fs::write(scene.here("file"), noise(0, 5000)).unwrap();
@@ -56,15 +56,15 @@ fn strict_shows_to_who_opens_a_file_what_another_mount_has_written_before() {
     other.unmount();
 }
 
-/// The server takes a read lease back without waiting: so, not at once.
+/// The server breaks a read lease without waiting for an acknowledgement, so the change is not seen at once.
 #[test]
-fn strict_shows_to_who_has_a_file_open_what_another_mount_writes() {
+fn strict_mode_shows_an_open_handle_what_another_mount_writes() {
     let scene = trusting();
     let other = scene.second_mount();
     fs::write(scene.here("file"), noise(0, 5000)).unwrap();
     let writer = OpenOptions::new().write(true).open(other.join("file")).unwrap();
     for round in 1..30 {
-        // With a lease of its own: the one that is taken back does not come again.
+        // Each open has a new lease: a handle whose lease was broken gets none again.
         let reader = File::open(scene.here("file")).unwrap();
         read_at_start(&reader, 5000);
         writer.write_all_at(&noise(round, 5000), 0).unwrap();
@@ -75,7 +75,7 @@ fn strict_shows_to_who_has_a_file_open_what_another_mount_writes() {
 }
 
 #[test]
-fn strict_compares_at_each_open_where_nothing_is_vouched_for() {
+fn strict_mode_revalidates_at_each_open_without_leases() {
     let scene = Scene::of(without_leases(), |request| request);
     for round in 0..10 {
         fs::write(scene.there("file"), noise(round, 5000)).unwrap();
@@ -84,7 +84,7 @@ fn strict_compares_at_each_open_where_nothing_is_vouched_for() {
 }
 
 #[test]
-fn strict_writes_through_where_nothing_is_vouched_for() {
+fn strict_mode_writes_through_without_leases() {
     let scene = Scene::of(without_leases(), |request| request);
     let file = File::create(scene.here("file")).unwrap();
     for round in 0..10 {
@@ -94,7 +94,7 @@ fn strict_writes_through_where_nothing_is_vouched_for() {
 }
 
 #[test]
-fn none_reads_and_writes_at_the_server_each_time() {
+fn mode_none_sends_every_read_and_write_to_the_server() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache=none"));
     fs::write(scene.there("file"), noise(0, 5000)).unwrap();
     let file = OpenOptions::new().read(true).write(true).open(scene.here("file")).unwrap();
@@ -108,13 +108,13 @@ fn none_reads_and_writes_at_the_server_each_time() {
     fs::write(scene.there("other"), b"12345").unwrap();
     assert_eq!(fs::metadata(scene.here("other")).unwrap().size(), 5);
     fs::write(scene.there("other"), b"1234567").unwrap();
-    assert_eq!(fs::metadata(scene.here("other")).unwrap().size(), 7, "attributes are not believed either");
+    assert_eq!(fs::metadata(scene.here("other")).unwrap().size(), 7, "attributes must not be cached either");
     fs::remove_file(scene.there("other")).unwrap();
     assert!(fs::metadata(scene.here("other")).is_err());
 }
 
 #[test]
-fn none_lets_programs_map_files() {
+fn mode_none_lets_programs_map_files() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache=none"));
     fs::write(scene.there("file"), noise(1, 10_000)).unwrap();
     let file = File::open(scene.here("file")).unwrap();
@@ -124,7 +124,7 @@ fn none_lets_programs_map_files() {
 }
 
 #[test]
-fn loose_asks_for_nothing_twice_within_the_timeout() {
+fn loose_mode_asks_for_nothing_twice_within_the_timeout() {
     let line = Line::to(without_leases(), &["--cache=loose"]);
     for number in 0..20 {
         fs::write(line.there(format!("file-{number}")), noise(number, 5000)).unwrap();
@@ -143,13 +143,13 @@ fn loose_asks_for_nothing_twice_within_the_timeout() {
     let before = line.proxy.frames();
     read_all();
     let frames = line.proxy.frames() - before;
-    // Confirmations and notifications of what was listed may come late.
+    // Answers to a revalidation, and CHANGE_NOTIFY requests for listed folders, may come late.
     assert!(frames < 5, "{frames} frames");
     line.mount.unmount();
 }
 
 #[test]
-fn loose_holds_written_data_back_until_close() {
+fn loose_mode_holds_written_data_until_close() {
     let line = Line::to(without_leases(), &["--cache=loose"]);
     let file = File::create(line.here("file")).unwrap();
     let before = line.proxy.frames();
@@ -160,12 +160,12 @@ fn loose_holds_written_data_back_until_close() {
     let frames = line.proxy.frames() - before;
     assert!(frames < 100, "2,000 writes took {frames} frames");
     let expected: Vec<u8> = (0..2000).flat_map(|number| [number as u8; 10]).collect();
-    assert!(fs::read(line.there("file")).unwrap() == expected, "after close(2) the server has it");
+    assert!(fs::read(line.there("file")).unwrap() == expected, "after close(2) the server must have the data");
     line.mount.unmount();
 }
 
 #[test]
-fn loose_shows_what_others_do_after_the_timeout() {
+fn loose_mode_shows_changes_of_other_clients_after_the_timeout() {
     let scene = Scene::of(without_leases(), |request| request.args(["--cache=loose", "--attr-timeout=0.5"]));
     fs::write(scene.there("file"), b"old").unwrap();
     fs::write(scene.there("gone"), b"").unwrap();

@@ -1,4 +1,4 @@
-//! Several connections of one mount: how many there are, that data is right on all of them, and what happens when one is lost.
+//! Several connections of one mount (multichannel): their number, the data sent on them, and the loss of one of them.
 
 use crate::support::engine::connect;
 use crate::support::files::{checksum, noise};
@@ -21,21 +21,21 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 const MIB: usize = 1 << 20;
 
-/// A mount of a new folder of the shared smbd, through a proxy, on so many connections.
+/// A mount of a new folder of the shared smbd, through a proxy, with `--connections`.
 fn line(connections: usize, options: &[&str]) -> Line {
     let connections = format!("--connections={connections}");
     Line::to(Server::shared(Kind::Smbd), &[&[connections.as_str()], options].concat())
 }
 
-/// A mount of this server on so many connections, as far as it offers them.
+/// A mount of this server through a proxy, with `--connections`. The server may support fewer.
 fn mounted(server: &Server, connections: usize, options: &[String]) -> (Mount, Proxy) {
     let proxy = Proxy::to_port(server.port());
     let request = Request::new(url("127.0.0.1", proxy.port(), "")).arg(format!("--connections={connections}"));
     (request.args(options).mount(), proxy)
 }
 
-/// Waits until there are so many connections, and answers their numbers. The servers' end of one that the
-/// program gave up while it mounted may be seen late.
+/// Waits until there are `connections` connections and returns their numbers. The proxy may notice late that the
+/// program has closed one while it mounted.
 #[track_caller]
 fn living(proxy: &Proxy, connections: usize) -> Vec<usize> {
     wait_until(LIMIT, || proxy.living().len() == connections);
@@ -44,7 +44,7 @@ fn living(proxy: &Proxy, connections: usize) -> Vec<usize> {
     living
 }
 
-/// Copies files there, all at the same time, and back; every one must be on the server what it was.
+/// Copies several files to the mount at the same time and back. Each must be unchanged on the server and on the mount.
 fn copies(mount: &Path, folder: &Path) {
     thread::scope(|scope| {
         for number in 0..4_u64 {
@@ -52,8 +52,8 @@ fn copies(mount: &Path, folder: &Path) {
                 let data = noise(number, 3 * MIB + 77 * number as usize);
                 let name = format!("copy {number}");
                 fs::write(mount.join(&name), &data).unwrap();
-                assert!(fs::read(folder.join(&name)).unwrap() == data, "{name} as it came to the server");
-                assert!(fs::read(mount.join(&name)).unwrap() == data, "{name} as it was read");
+                assert!(fs::read(folder.join(&name)).unwrap() == data, "{name} on the server");
+                assert!(fs::read(mount.join(&name)).unwrap() == data, "{name} on the mount");
                 fs::remove_file(mount.join(&name)).unwrap();
             });
         }
@@ -61,19 +61,19 @@ fn copies(mount: &Path, folder: &Path) {
 }
 
 #[test]
-fn as_many_connections_are_made_as_are_asked_for() {
+fn a_mount_makes_as_many_connections_as_requested() {
     for connections in [1, 2, 4, 16] {
         let line = line(connections, &[]);
         let made = living(&line.proxy, connections);
         copies(line.mount.path(), &line.folder);
-        assert_eq!(line.proxy.living(), made, "none was lost");
+        assert_eq!(line.proxy.living(), made, "no connection may be lost");
         line.mount.unmount();
         living(&line.proxy, 0);
     }
 }
 
 #[test]
-fn two_connections_are_the_default() {
+fn a_mount_makes_two_connections_by_default() {
     let server = Server::shared(Kind::Smbd);
     let proxy = Proxy::to_port(server.port());
     let mount = Request::new(url("127.0.0.1", proxy.port(), "")).mount();
@@ -82,7 +82,7 @@ fn two_connections_are_the_default() {
 }
 
 #[test]
-fn copies_are_right_in_every_dialect_and_older_ones_have_one_connection() {
+fn copies_are_right_in_every_dialect_and_dialects_before_3_use_one_connection() {
     let server = Server::start(Kind::Smbd, Settings::default());
     for dialect in Dialect::ALL {
         let range = [format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
@@ -94,7 +94,7 @@ fn copies_are_right_in_every_dialect_and_older_ones_have_one_connection() {
 }
 
 #[test]
-fn copies_are_right_however_they_are_protected() {
+fn copies_are_right_on_several_connections_with_every_protection() {
     let server = Server::start(Kind::Smbd, Settings::default());
     for dialect in [Dialect::Smb300, Dialect::Smb302, Dialect::Smb311] {
         for protection in ["--signing=required", "--signing=off", "--encryption=required"] {
@@ -112,14 +112,14 @@ fn copies_are_right_however_they_are_protected() {
     }
 }
 
-/// smbd refuses a binding that is not encrypted, where it requires encryption of every session.
+/// smbd refuses to bind an unencrypted connection to a session if it requires encryption of every session.
 #[test]
-fn a_server_that_requires_encryption_gets_it_on_one_connection() {
+fn a_server_that_requires_encryption_gets_one_connection() {
     let server = Server::start(Kind::Smbd, Settings { encryption: Demand::Required, ..Settings::default() });
     let (mount, proxy) = mounted(&server, 4, &[]);
     copies(mount.path(), server.folder());
     living(&proxy, 1);
-    assert_eq!(proxy.requests(command::CREATE) + proxy.requests(command::WRITE), 0, "something passed in the clear");
+    assert_eq!(proxy.requests(command::CREATE) + proxy.requests(command::WRITE), 0, "a request was sent unencrypted");
     mount.unmount();
 }
 
@@ -142,7 +142,7 @@ fn a_guest_gets_one_connection() {
 }
 
 #[test]
-fn connections_that_cannot_be_had_are_done_without_until_the_next_reconnect() {
+fn connections_that_cannot_be_made_are_tried_again_at_the_next_reconnect() {
     let server = Server::start(Kind::Smbd, Settings::default());
     let proxy = Proxy::to_port(server.port());
     proxy.limit(2);
@@ -153,7 +153,7 @@ fn connections_that_cannot_be_had_are_done_without_until_the_next_reconnect() {
     living(&proxy, 2);
     let tried = proxy.connections();
     copies(mount.path(), server.folder());
-    assert_eq!(proxy.connections(), tried, "they are not tried again while the mount works");
+    assert_eq!(proxy.connections(), tried, "the missing connections must not be tried again while the mount works");
     let said = fs::read_to_string(&log).unwrap();
     assert_eq!(said.matches("not all connections could be had").count(), 1, "{said}");
     proxy.limit(usize::MAX);
@@ -165,7 +165,7 @@ fn connections_that_cannot_be_had_are_done_without_until_the_next_reconnect() {
 }
 
 #[test]
-fn one_connection_lost_in_the_middle_of_a_copy_spoils_nothing() {
+fn one_connection_lost_during_a_copy_damages_no_data() {
     let data = noise(7, 24 * MIB);
     for (connections, lost) in [(2, 1), (2, 0), (4, 2)] {
         let line = line(connections, &[]);
@@ -183,15 +183,18 @@ fn one_connection_lost_in_the_middle_of_a_copy_spoils_nothing() {
             assert!(fs::read(&here)? == noise(8, 24 * MIB), "{lost} lost while reading");
             Ok(())
         });
-        // What was read ahead may have been all: then somebody has to want something first.
+        // Read-ahead may have read the rest before the loss. Then only a new request makes the client connect again.
         fs::write(line.mount.join("after"), "x").unwrap();
         let third = living(&line.proxy, connections);
-        assert!(first.last() < second.first() && second.last() < third.first(), "the loss of one is the end of all");
+        assert!(
+            first.last() < second.first() && second.last() < third.first(),
+            "the loss of one connection must end all of them"
+        );
         line.mount.unmount();
     }
 }
 
-/// Does something, and closes a connection when some requests of this command have passed.
+/// Does `work`, and closes one connection when five requests of this command have passed.
 fn cut_while(proxy: &Proxy, command: u16, number: usize, work: impl FnOnce() -> std::io::Result<()> + Send) {
     let before = proxy.requests(command);
     thread::scope(|scope| {
@@ -202,9 +205,9 @@ fn cut_while(proxy: &Proxy, command: u16, number: usize, work: impl FnOnce() -> 
     });
 }
 
-/// Nothing passes on the connection that carries bulk; everything else goes on.
+/// The connection for bulk data is held. All other requests must be answered.
 #[test]
-fn small_operations_do_not_wait_behind_bulk() {
+fn small_operations_do_not_wait_behind_bulk_data() {
     let line = line(2, &["--attr-timeout=0"]);
     fs::write(line.folder.join("other"), "here").unwrap();
     fs::write(line.folder.join("image"), noise(1, 8 * MIB)).unwrap();
@@ -219,17 +222,17 @@ fn small_operations_do_not_wait_behind_bulk() {
         fs::create_dir(line.mount.join("new")).unwrap();
         fs::rename(line.mount.join("other"), line.mount.join("new/other")).unwrap();
         assert_eq!(fs::read_dir(line.mount.path()).unwrap().count(), 2);
-        assert!(!reading.is_finished(), "the bulk was to be held back");
+        assert!(!reading.is_finished(), "the bulk data must still be held");
         line.proxy.release();
         assert_eq!(reading.join().unwrap(), checksum(&line.folder.join("image")));
     });
     line.mount.unmount();
 }
 
-/// A WRITE is still on its way when its connection is lost, and comes to the server after everything
-/// that was written later, on the new connections.
+/// A WRITE is in flight when its connection is lost. It must not be carried out after a WRITE that was sent later on
+/// the new connections.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_of_a_lost_connection_is_not_done_after_a_later_one() {
+async fn a_write_in_flight_on_a_lost_connection_is_not_done_after_a_later_one() {
     const NEW: OpenHow =
         OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false, lease: None };
     for connections in [1, 2, 4] {
@@ -247,15 +250,15 @@ async fn a_write_of_a_lost_connection_is_not_done_after_a_later_one() {
                 }
             };
             tokio::time::timeout(LIMIT, passed).await.expect("no WRITE");
-            share.tree().channels.end("the test has lost it");
+            share.tree().channels.end("ended by the test");
         };
-        // It is sent again, on the new connections.
+        // The WRITE is sent again on the new connections.
         tokio::join!(writing, losing).0.unwrap();
         share.write(&file, 0, new.clone()).await.unwrap();
         proxy.release();
-        // The server has taken all that came on the old connections when it has closed them.
+        // When the server has closed the old connections, it has processed everything that came on them.
         tokio::task::block_in_place(|| living(&proxy, usize::from(connections)));
-        assert!(fs::read(server.folder().join("file")).unwrap() == new, "the old WRITE was done at last");
+        assert!(fs::read(server.folder().join("file")).unwrap() == new, "the old WRITE was done after the new one");
         assert_eq!(share.read(&file, 0, 100_000).await.unwrap(), new);
     }
 }

@@ -1,7 +1,8 @@
-//! Two mounts of one folder, and somebody who works on the server's own disk: what each of them sees of the
-//! others, and that none of them waits for ever.
+//! Two mounts of one folder, and a program on the server's own disk: each sees the changes of the others, and none
+//! waits for ever.
 //!
-//! Much here is left to chance. A failure says how it began, and `COHERENCE_SEED` lets it begin so again.
+//! Many choices are random. A failure prints the seed. With `COHERENCE_SEED` set to it, a test makes the same choices
+//! again; the order in which its threads run may differ.
 
 use crate::support::files::{noise, tree};
 use crate::support::line::Line;
@@ -23,18 +24,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 both_servers!(
-    names_that_anybody_changes_are_soon_the_same_for_all,
-    who_opens_a_file_finds_what_was_written_on_either_mount,
-    what_is_written_to_a_file_that_stays_open_is_seen_elsewhere,
+    names_changed_by_two_mounts_and_on_the_disk_are_soon_equal_everywhere,
+    an_open_on_either_mount_reads_what_was_written_before,
+    data_written_to_a_file_that_stays_open_is_seen_by_another_mount,
 );
 
-/// A test that is not done by then hangs.
+/// The watchdog's deadline: a test that has not ended by then hangs.
 const LIMIT: Duration = Duration::from_secs(60);
-/// For no longer something is done again and again. Where two sessions open a file in the same moment, smbd 4.17 now and
-/// then lets both wait for 5 to 9 seconds.
+/// The longest time for repeating random operations. When two sessions open a file at the same moment, smbd 4.17
+/// sometimes lets both wait for 5 to 9 seconds.
 const LONG: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(10);
-/// The attribute timeout, and what a busy machine adds to it.
+/// The attribute timeout of 1 s, and 1.5 s for a busy machine.
 const SETTLED: Duration = Duration::from_millis(2500);
 
 /// Two mounts of one folder.
@@ -60,7 +61,7 @@ impl Pair {
     }
 }
 
-/// A mount by a line that can be cut, and another one of the same folder.
+/// A mount through a proxy, and a second, direct mount of the same folder.
 fn line_and_mount() -> (Line, Mount) {
     let server = Server::shared(Kind::Smbd);
     let line = Line::to(Arc::clone(&server), &[]);
@@ -68,7 +69,7 @@ fn line_and_mount() -> (Line, Mount) {
     (line, other)
 }
 
-/// What many files were given and no server has yet, another client fetches from there, as fast as it can.
+/// One client has dirty data in a thousand files. Another client reads all of them as fast as it can.
 #[test]
 fn a_thousand_leases_that_are_broken_at_once_lose_nothing() {
     const FILES: u64 = 1000;
@@ -96,7 +97,7 @@ fn a_thousand_leases_that_are_broken_at_once_lose_nothing() {
             });
         }
     });
-    // Who had the leases goes on where he was.
+    // The handles whose leases were broken still work.
     for file in &written {
         file.write_all_at(b"once more", 3000).unwrap();
     }
@@ -108,7 +109,7 @@ fn a_thousand_leases_that_are_broken_at_once_lose_nothing() {
     pair.end();
 }
 
-/// Chance, of which each thread has a part of its own.
+/// A pseudo-random generator. Each thread has its own, seeded by `part`.
 struct Chance(u64);
 
 impl Chance {
@@ -122,7 +123,7 @@ impl Chance {
         Chance(Chance::seed() ^ part as u64)
     }
 
-    /// A number below this one.
+    /// A number below `end`.
     fn below(&mut self, end: usize) -> usize {
         self.0 = u64::from_le_bytes(noise(self.0, 8).try_into().unwrap());
         (self.0 >> 16) as usize % end
@@ -141,12 +142,12 @@ fn open(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).open(path).unwrap()
 }
 
-/// A file that holds a number, which only grows: one writer at a time writes the next one.
+/// A file that contains a number, which only grows: writers take turns, and each writes the next number.
 struct Register {
     name: String,
     turn: Mutex<()>,
     begun: AtomicU64,
-    /// When each of them had been written, from 0 on.
+    /// When each number had been written; the index is the number.
     written: Mutex<Vec<Instant>>,
 }
 
@@ -163,7 +164,7 @@ impl Register {
         self.written.lock().unwrap().push(Instant::now());
     }
 
-    /// Reads the number, which must be none that had been replaced before so long ago.
+    /// Reads the number. It must not be a number that had been replaced `age` or longer before.
     fn read(&self, age: Duration, how: &str, file: impl FnOnce() -> io::Result<u64>) {
         let written = self.written.lock().unwrap().clone();
         let oldest = written.iter().rposition(|at| at.elapsed() >= age).unwrap_or(0) as u64;
@@ -178,8 +179,8 @@ fn number_in(file: &File) -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// A program that writes and reads some files, now by opening them, now through files that it keeps open, which may
-/// be out of date by `lag`. The first two it never keeps open: their leases go to and fro.
+/// A program that writes and reads several files, by new opens or through handles that it keeps open. A kept handle may
+/// be out of date by `lag`. The first two files are never kept open, so their leases move between the mounts.
 fn work(root: &Path, registers: &[Register], mut chance: Chance, lag: Duration) {
     let begun = Instant::now();
     let mut kept: Vec<Option<File>> = registers.iter().map(|_| None).collect();
@@ -200,7 +201,7 @@ fn work(root: &Path, registers: &[Register], mut chance: Chance, lag: Duration) 
     }
 }
 
-/// Four programs on two mounts, as fast as they can: each of their opens and writes takes leases from the others.
+/// Four programs on two mounts work as fast as they can: each open and each write breaks leases of the others.
 fn programs_on_two_mounts(kind: Kind, option: &str, lag: Duration) {
     let pair = Pair::on(kind, option);
     let registers: Vec<Register> = (0..4).map(|number| Register::new(number, &pair.scene.folder)).collect();
@@ -217,17 +218,17 @@ fn programs_on_two_mounts(kind: Kind, option: &str, lag: Duration) {
     pair.end();
 }
 
-fn who_opens_a_file_finds_what_was_written_on_either_mount(kind: Kind) {
+fn an_open_on_either_mount_reads_what_was_written_before(kind: Kind) {
     programs_on_two_mounts(kind, "--attr-timeout=1", SETTLED);
 }
 
 #[test]
-fn without_a_timeout_open_files_are_never_out_of_date_either() {
+fn without_an_attribute_timeout_open_files_are_never_out_of_date() {
     programs_on_two_mounts(Kind::Smbd, "--attr-timeout=0", Duration::ZERO);
 }
 
-/// The times of a file that a writer keeps open are late, and tell nothing.
-fn what_is_written_to_a_file_that_stays_open_is_seen_elsewhere(kind: Kind) {
+/// The server updates the times of a file late while a writer keeps it open, so the times do not show the change.
+fn data_written_to_a_file_that_stays_open_is_seen_by_another_mount(kind: Kind) {
     let pair = Pair::on(kind, "--attr-timeout=1");
     let [here, other] = pair.roots();
     for kept in [false, true] {
@@ -247,14 +248,14 @@ fn what_is_written_to_a_file_that_stays_open_is_seen_elsewhere(kind: Kind) {
     pair.end();
 }
 
-/// Everything below a folder, with the sizes and the checksums of files.
+/// Everything below a folder: files with size and checksum, folders with `None`.
 fn view(root: &Path) -> BTreeMap<PathBuf, Option<(u64, String)>> {
     let sized = |path: &Path, sum: Option<String>| sum.map(|sum| (fs::metadata(root.join(path)).unwrap().len(), sum));
     tree(root).into_iter().map(|(path, sum)| (path.clone(), sized(&path, sum))).collect()
 }
 
-/// Makes, renames and removes files and folders: names of its own, of which it knows at any time what they mean,
-/// and names that others change at the same moment.
+/// Makes, renames and removes files and folders. The actor's own names must always be as it left them. The other names
+/// are changed by other actors at the same time.
 fn change_names(root: &Path, actor: &str, chance: &mut Chance) {
     let mut own: Vec<(PathBuf, Option<usize>)> = Vec::new();
     for step in 0..60 {
@@ -278,7 +279,7 @@ fn change_names(root: &Path, actor: &str, chance: &mut Chance) {
                 length.map_or_else(|| fs::remove_dir(&path), |_| fs::remove_file(&path)).unwrap();
                 assert!(!path.exists(), "{} was removed by {actor}", path.display());
             }
-            // Somebody else may be quicker, and what becomes of these nobody can say.
+            // Other actors change the shared names at the same time, so any result is right.
             7 => drop(fs::write(&shared, noise(step, 1000))),
             8 => drop(fs::remove_file(&shared)),
             9 => drop(fs::create_dir(&shared)),
@@ -293,7 +294,7 @@ fn change_names(root: &Path, actor: &str, chance: &mut Chance) {
     }
 }
 
-fn names_that_anybody_changes_are_soon_the_same_for_all(kind: Kind) {
+fn names_changed_by_two_mounts_and_on_the_disk_are_soon_equal_everywhere(kind: Kind) {
     let pair = Pair::on(kind, "--attr-timeout=1");
     let [here, other] = pair.roots();
     let actors = [("here", here), ("other", other), ("disk", &pair.scene.folder)];
@@ -317,9 +318,9 @@ fn names_that_anybody_changes_are_soon_the_same_for_all(kind: Kind) {
     pair.end();
 }
 
-/// What is on its way to the server when somebody else opens the file comes before he is let in.
+/// Data in flight when another client opens the file reaches the server before that open succeeds.
 #[test]
-fn who_opens_a_file_that_is_on_its_way_to_the_server_finds_all_that_was_written() {
+fn an_open_during_a_copy_to_the_server_reads_all_data_written_before() {
     const PIECE: usize = 100_000;
     const PIECES: usize = 100;
     let (line, other) = line_and_mount();
@@ -342,7 +343,10 @@ fn who_opens_a_file_that_is_on_its_way_to_the_server_finds_all_that_was_written(
                 assert!(wait_until(SOON, has_begun));
                 let least = written.load(Ordering::SeqCst);
                 let found = fs::read(other.join(&name)).unwrap();
-                assert!(found.get(..least) == Some(&data[..least]), "{name}: not all {least} bytes that were written");
+                assert!(
+                    found.get(..least) == Some(&data[..least]),
+                    "{name}: not all of the {least} bytes written before the open"
+                );
             }
         });
         assert!(fs::read(line.there(&name)).unwrap() == data, "{name} on the disk");
@@ -352,7 +356,8 @@ fn who_opens_a_file_that_is_on_its_way_to_the_server_finds_all_that_was_written(
     line.mount.unmount();
 }
 
-/// Writes blocks of the second half of a file, by whichever of its names it has, and answers what that half is then.
+/// Writes blocks of the second half of a file, by whichever of its two names it has. Returns the expected content of
+/// that half.
 fn write_by_any_name(root: &Path, names: [&str; 2], block: usize, half: usize) -> Vec<u8> {
     let (mut chance, mut expected, begun) = (Chance::new(1), vec![0; half * block], Instant::now());
     let mut arrived = 0;
@@ -379,10 +384,10 @@ fn write_by_any_name(root: &Path, names: [&str; 2], block: usize, half: usize) -
     expected
 }
 
-/// Here a file is written, renamed while it is open, and written again, over and over; there its other half is
-/// written.
+/// One mount writes the file, renames it while it is open, and writes again, many times. The other mount writes the
+/// other half.
 #[test]
-fn a_file_that_is_renamed_while_two_mounts_write_to_it_has_everything() {
+fn a_file_renamed_while_two_mounts_write_to_it_has_all_data() {
     const BLOCK: usize = 5000;
     const HALF: usize = 40;
     let pair = Pair::on(Kind::Smbd, "--attr-timeout=1");
@@ -414,9 +419,9 @@ fn a_file_that_is_renamed_while_two_mounts_write_to_it_has_everything() {
     pair.end();
 }
 
-/// The line of a mount that has data to send is cut while somebody else waits for that data.
+/// A mount with dirty data loses its connection while another client waits for that data.
 #[test]
-fn what_was_synced_is_there_though_the_line_was_cut_while_another_opened_the_file() {
+fn synced_data_survives_a_connection_lost_while_another_client_opens_the_file() {
     const PIECE: usize = 100_000;
     const PIECES: usize = 30;
     const ROUNDS: u64 = 12;
@@ -450,25 +455,25 @@ fn what_was_synced_is_there_though_the_line_was_cut_while_another_opened_the_fil
                 assert!(reach(opened) && wait_until(SOON, || other.join(&name).exists()));
                 let least = synced.load(Ordering::SeqCst);
                 let found = fs::read(other.join(&name)).unwrap();
-                assert!(found.get(..least) == Some(&data[..least]), "{name}: not what was synced");
+                assert!(found.get(..least) == Some(&data[..least]), "{name}: the synced data is not read");
             });
             assert!(reach(cut));
             line.proxy.cut();
             writer.join().unwrap()
         });
         let (there, synced) = (fs::read(line.there(&name)).unwrap(), synced.into_inner());
-        assert!(there.get(..synced) == Some(&data[..synced]), "{name}: what was synced is not there");
-        assert!(outcome.is_err() || there == data, "{name}: lost, and nobody was told");
+        assert!(there.get(..synced) == Some(&data[..synced]), "{name}: the synced data is not on the server");
+        assert!(outcome.is_err() || there == data, "{name}: data was lost without an error");
         confirmed += u64::from(there == data);
     }
-    assert!(confirmed >= ROUNDS / 2, "only {confirmed} of {ROUNDS} files arrived");
+    assert!(confirmed >= ROUNDS / 2, "only {confirmed} of {ROUNDS} files are complete on the server");
     other.unmount();
     line.mount.unmount();
 }
 
-/// This mount keeps a file open for a while at the server after it was read: others must not notice.
+/// After a read, this mount keeps the file open at the server for a while. Other clients must not notice.
 #[test]
-fn others_delete_and_rename_at_once_what_was_just_read_here() {
+fn another_client_can_delete_or_rename_a_file_at_once_after_it_was_read_here() {
     let scene = Scene::with(Kind::Smbd, |request| request.for_at_most(LIMIT));
     let folder = scene.folder.file_name().unwrap().to_str().unwrap();
     for round in 0..3 {

@@ -1,4 +1,4 @@
-//! The command line: usage errors, the URL, and what is asked of it beside mounting.
+//! The command line: usage errors, forms of the URL, `--help` and `--version`.
 
 use crate::support::command::{Run, run};
 use crate::support::files::names;
@@ -27,7 +27,7 @@ fn is_wrong_usage(arguments: &[&str], words: &[&str]) {
 }
 
 #[test]
-fn help_and_version_are_answers() {
+fn help_and_version_exit_with_0() {
     let help = says(&["--help"]).success();
     for option in [
         "--read-buffer-size",
@@ -64,7 +64,7 @@ fn help_and_version_are_answers() {
 }
 
 #[test]
-fn what_is_missing_is_said_with_the_form() {
+fn a_missing_argument_is_reported_with_the_usage() {
     is_wrong_usage(&[], &["cifs-fuse URL DIR"]);
     is_wrong_usage(&["cifs://host/share"], &["DIR"]);
     is_wrong_usage(&["cifs:///share", "/mnt"], &["host", "cifs://"]);
@@ -73,7 +73,7 @@ fn what_is_missing_is_said_with_the_form() {
 }
 
 #[test]
-fn what_is_wrong_in_the_url_is_said() {
+fn a_mistake_in_the_url_is_named_in_the_error() {
     is_wrong_usage(&["http://host/share", "/mnt"], &["cifs://"]);
     is_wrong_usage(&["/dev/sda1", "/mnt"], &["cifs://"]);
     is_wrong_usage(&["cifs://host:notaport/share", "/mnt"], &["port"]);
@@ -84,7 +84,7 @@ fn what_is_wrong_in_the_url_is_said() {
 }
 
 #[test]
-fn a_url_that_a_shell_has_cut_is_recognised() {
+fn a_url_cut_by_the_shell_at_an_ampersand_is_recognised() {
     let missing = scratch::folder("mnt").join("missing");
     let url = format!("cifs://127.0.0.1:{}/{SHARE}?auth-username=ann", scratch::free_port());
     let outcome = says(&[&url, missing.to_str().unwrap()]);
@@ -93,7 +93,7 @@ fn a_url_that_a_shell_has_cut_is_recognised() {
 }
 
 #[test]
-fn what_is_wrong_in_an_option_is_said() {
+fn a_mistake_in_an_option_is_named_in_the_error() {
     for (option, words) in [
         ("--read-buffer-size=64kb", ["read-buffer-size", "64kb"]),
         ("--write-buffer-size=many", ["write-buffer-size", "many"]),
@@ -116,7 +116,7 @@ fn what_is_wrong_in_an_option_is_said() {
     unreadable.says("/no/such/file");
 }
 
-/// Every way in which a user may write the URL; each must mount the same folder.
+/// Every form in which a user may write the URL. Each must mount the same folder.
 #[test]
 fn every_form_of_the_url_works() {
     let server = Server::shared(Kind::Smbd);
@@ -126,7 +126,7 @@ fn every_form_of_the_url_works() {
     let (port, path) = (server.port(), folder.file_name().unwrap().to_str().unwrap());
     let user = user();
     let password = encoded(PASSWORD);
-    // In a query, + is a space.
+    // In a query, + stands for a space.
     let with_plus = encoded(PASSWORD).replace("%20", "+");
     for (url, anonymous) in [
         (format!("cifs://127.0.0.1:{port}/{SHARE}/{path}/a%20b"), false),
@@ -150,12 +150,12 @@ fn every_form_of_the_url_works() {
     }
 }
 
-/// The kernel's loopback has an IPv6 address on most machines, and then a server behind it is reached.
+/// A proxy on the IPv6 loopback forwards to the server. Skipped where the loopback has no IPv6 address.
 #[test]
-fn an_ipv6_address_in_brackets_is_understood() {
+fn the_url_can_have_an_ipv6_address_in_brackets() {
     let server = Server::shared(Kind::Smbd);
     let Ok(listener) = TcpListener::bind("[::1]:0") else {
-        eprintln!("no IPv6 on this machine: nothing to test");
+        eprintln!("skipped: the loopback has no IPv6 address");
         return;
     };
     let (port, target) = (listener.local_addr().unwrap().port(), server.port());
@@ -177,7 +177,7 @@ fn an_ipv6_address_in_brackets_is_understood() {
 
 /// The URL's query overrides the command line.
 #[test]
-fn the_url_has_the_last_word() {
+fn options_in_the_url_override_the_command_line() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.there("file"), "x").unwrap();
     let url = format!("{}?file-mode=0600&ro", scene.url());
@@ -188,7 +188,7 @@ fn the_url_has_the_last_word() {
     mount.unmount();
 }
 
-/// Everything that is not a letter or a digit as `%XX`.
+/// The text with every byte except ASCII letters, digits and `-` as `%XX`.
 pub(crate) fn encoded(text: &str) -> String {
     let one = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' => char::from(byte).to_string(),

@@ -1,6 +1,6 @@
-//! Copies within the share, which the server makes itself where it can.
+//! Copies within the share. Where the server supports it, the server copies.
 //!
-//! Samba can, `smb-server` cannot: there the kernel reads and writes, and the result must be the same.
+//! Samba supports it, `smb-server` does not: there the kernel reads and writes. The result must be the same.
 
 use crate::support::command::run;
 use crate::support::files::{checksum, noise};
@@ -18,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 both_servers!(
-    cp_gives_the_same_bytes,
-    a_part_is_copied_into_the_middle,
-    a_part_is_copied_within_a_file,
-    what_was_just_written_is_copied,
-    what_was_copied_is_read_back_before_it_is_closed,
-    a_copy_goes_on_after_the_line_was_cut,
+    a_copy_has_the_same_bytes,
+    a_range_is_copied_into_the_middle_of_a_file,
+    a_range_is_copied_within_one_file,
+    data_that_was_just_written_is_copied,
+    copied_data_is_read_back_before_the_file_is_closed,
+    a_copy_continues_after_a_lost_connection,
 );
 
 const MIB: usize = 1 << 20;
@@ -37,7 +37,7 @@ fn read_write(path: &Path) -> File {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).unwrap()
 }
 
-/// Copies all of a range, however many calls that takes.
+/// Copies a whole range, in as many calls as that needs.
 fn copy_range(from: (&File, u64), to: (&File, u64), length: usize) {
     let (mut from_offset, mut to_offset, mut left) = (from.1, to.1, length);
     while left > 0 {
@@ -47,9 +47,9 @@ fn copy_range(from: (&File, u64), to: (&File, u64), length: usize) {
     }
 }
 
-fn cp_gives_the_same_bytes(kind: Kind) {
+fn a_copy_has_the_same_bytes(kind: Kind) {
     let scene = Scene::on(kind);
-    // The longest is of more than one slice.
+    // The longest needs more than one copy request.
     let lengths = [0, 1, 4096, MIB + 1, 40 * MIB + 12_345];
     for length in lengths {
         fs::write(scene.there(format!("a-{length}")), noise(length as u64, length)).unwrap();
@@ -76,7 +76,7 @@ fn no_data_goes_over_the_wire_when_samba_copies() {
 }
 
 #[test]
-fn a_server_that_cannot_copy_is_asked_once() {
+fn a_server_that_cannot_copy_gets_one_copy_request_only() {
     let server = Server::shared(Kind::Embedded);
     let line = Line::to(server, &[]);
     fs::write(line.there("a"), noise(2, 3 * MIB)).unwrap();
@@ -88,7 +88,7 @@ fn a_server_that_cannot_copy_is_asked_once() {
     assert!(line.proxy.requests(READ) > 0 && line.proxy.requests(WRITE) > 0);
 }
 
-fn a_part_is_copied_into_the_middle(kind: Kind) {
+fn a_range_is_copied_into_the_middle_of_a_file(kind: Kind) {
     let scene = Scene::on(kind);
     let (data, mut expected) = (noise(3, 5 * MIB), noise(4, 4 * MIB));
     fs::write(scene.there("a"), &data).unwrap();
@@ -107,7 +107,7 @@ fn a_part_is_copied_into_the_middle(kind: Kind) {
     assert!(fs::read(scene.there("b")).unwrap() == expected);
 }
 
-fn a_part_is_copied_within_a_file(kind: Kind) {
+fn a_range_is_copied_within_one_file(kind: Kind) {
     let scene = Scene::on(kind);
     let data = noise(5, 2 * MIB);
     fs::write(scene.there("a"), &data).unwrap();
@@ -117,7 +117,7 @@ fn a_part_is_copied_within_a_file(kind: Kind) {
     assert!(fs::read(scene.there("a")).unwrap() == [&data[..], &data[..]].concat());
 }
 
-fn what_was_just_written_is_copied(kind: Kind) {
+fn data_that_was_just_written_is_copied(kind: Kind) {
     let scene = Scene::on(kind);
     let (writer, target) = (read_write(&scene.here("a")), read_write(&scene.here("b")));
     let reader = File::open(scene.here("a")).unwrap();
@@ -130,13 +130,13 @@ fn what_was_just_written_is_copied(kind: Kind) {
     }
 }
 
-fn what_was_copied_is_read_back_before_it_is_closed(kind: Kind) {
+fn copied_data_is_read_back_before_the_file_is_closed(kind: Kind) {
     let scene = Scene::on(kind);
     let (old, data) = (noise(6, 3 * MIB), noise(7, 2 * MIB));
     fs::write(scene.there("a"), &data).unwrap();
     fs::write(scene.there("b"), &old).unwrap();
     let (from, mut to) = (File::open(scene.here("a")).unwrap(), read_write(&scene.here("b")));
-    assert!(fs::read(scene.here("b")).unwrap() == old, "it is cached now");
+    assert!(fs::read(scene.here("b")).unwrap() == old, "this fills the cache");
     copy_range((&from, 0), (&to, 0), data.len());
     let mut read = vec![0; 3 * MIB];
     to.read_exact_at(&mut read, 0).unwrap();
@@ -146,7 +146,7 @@ fn what_was_copied_is_read_back_before_it_is_closed(kind: Kind) {
     assert!(fs::read(scene.there("b")).unwrap().starts_with(b"over it"));
 }
 
-fn a_copy_goes_on_after_the_line_was_cut(kind: Kind) {
+fn a_copy_continues_after_a_lost_connection(kind: Kind) {
     let server = Server::shared(kind);
     let line = Line::to(server, &[]);
     let data = noise(8, 6 * MIB);
@@ -160,11 +160,11 @@ fn a_copy_goes_on_after_the_line_was_cut(kind: Kind) {
     assert!(line.proxy.connections() > 1);
 }
 
-/// A disk whose files can share blocks, on a folder of the server.
+/// A btrfs file system mounted on a folder of the server; its files can share blocks.
 struct SharingDisk(PathBuf);
 
 impl SharingDisk {
-    /// `None` where it cannot be made.
+    /// Returns `None` if it cannot be made.
     fn on(folder: &Path) -> Option<SharingDisk> {
         let image = folder.with_extension("image");
         File::create(&image).unwrap().set_len(256 * MIB as u64).unwrap();
@@ -175,7 +175,7 @@ impl SharingDisk {
             && done(Command::new("/sbin/mkfs.btrfs").arg("-q").arg(&image))
             && done(Command::new("mount").args(["-o", "loop"]).args([&image, folder]));
         if !made {
-            eprintln!("no disk of btrfs can be made: nothing to test");
+            eprintln!("skipped: no btrfs file system can be made");
         }
         made.then(|| SharingDisk(folder.to_owned()))
     }
@@ -188,22 +188,22 @@ impl Drop for SharingDisk {
 }
 
 #[test]
-fn where_files_can_share_blocks_a_copy_is_one_request_and_takes_no_room() {
+fn where_files_can_share_blocks_a_copy_needs_three_requests_and_no_space() {
     let server = Arc::new(Server::start(Kind::Smbd, Settings { shares_blocks: true, ..Settings::default() }));
     let line = Line::to(server, &[]);
     let Some(_disk) = SharingDisk::on(&line.there("disk")) else { return };
-    // The disk could not hold two of them.
+    // The file system has no space for two unshared copies.
     let data = noise(9, 130 * MIB + 5);
     fs::write(line.there("disk/a"), &data).unwrap();
     cp(&line.here("disk/a"), &line.here("disk/b"));
     assert!(fs::read(line.there("disk/b")).unwrap() == data);
-    // The blocks, the resume key, the rest behind the last whole block.
+    // One to share the blocks, one for the resume key, one to copy the bytes after the last whole block.
     assert_eq!(line.proxy.requests(IOCTL), 3);
-    File::open(line.there("disk/b")).unwrap().sync_all().expect("there is room");
+    File::open(line.there("disk/b")).unwrap().sync_all().expect("the copy needs no space");
 }
 
 #[test]
-fn where_blocks_cannot_be_shared_after_all_chunks_are_copied() {
+fn where_sharing_blocks_fails_the_data_is_copied() {
     let server = Arc::new(Server::start(Kind::Smbd, Settings { shares_blocks: true, ..Settings::default() }));
     let scene = Scene::of(server, |request| request);
     fs::write(scene.there("a"), noise(10, 5 * MIB + 5)).unwrap();

@@ -1,4 +1,4 @@
-//! Making and deleting files.
+//! Creating and deleting files.
 
 use crate::support::files::{fails_with, names, noise};
 use crate::support::scene::Scene;
@@ -11,14 +11,14 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 
 both_servers!(
     exactly_one_of_many_creates_a_file,
-    creating_keeps_what_exists,
-    a_file_can_be_made_read_only_and_written_by_its_maker,
-    creating_needs_the_folder,
+    o_creat_keeps_the_content_of_an_existing_file,
+    a_file_created_read_only_can_be_written_through_the_creating_handle,
+    creating_a_file_in_a_missing_folder_fails,
     a_deleted_file_is_gone_everywhere,
     a_read_only_file_can_be_deleted,
     an_open_file_that_is_deleted_stays_readable_and_writable,
     the_name_of_a_deleted_open_file_is_free,
-    deleting_what_cannot_be_deleted,
+    deleting_a_folder_or_a_missing_name_as_a_file_fails,
     devices_and_pipes_are_refused,
     names_that_are_too_long_are_refused,
 );
@@ -32,13 +32,13 @@ fn exactly_one_of_many_creates_a_file(kind: Kind) {
     });
     assert_eq!(made, 1);
     fails_with(create(), Errno::EXIST);
-    // One that this mount does not know of counts as well.
+    // A file that this mount has not seen yet counts as well.
     fs::write(scene.there("theirs"), "x").unwrap();
     fails_with(File::create_new(scene.here("theirs")), Errno::EXIST);
     assert_eq!(fs::read(scene.there("theirs")).unwrap(), b"x");
 }
 
-fn creating_keeps_what_exists(kind: Kind) {
+fn o_creat_keeps_the_content_of_an_existing_file(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "kept").unwrap();
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(scene.here("file")).unwrap();
@@ -47,8 +47,8 @@ fn creating_keeps_what_exists(kind: Kind) {
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"kept");
 }
 
-/// What `cp`, `tar` and `git` do with files that are to be read-only.
-fn a_file_can_be_made_read_only_and_written_by_its_maker(kind: Kind) {
+/// `cp`, `tar` and `git` do this with files that are to be read-only.
+fn a_file_created_read_only_can_be_written_through_the_creating_handle(kind: Kind) {
     let scene = Scene::on(kind);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o444).open(scene.here("object")).unwrap();
     file.write_all(b"content").unwrap();
@@ -57,7 +57,7 @@ fn a_file_can_be_made_read_only_and_written_by_its_maker(kind: Kind) {
     assert_eq!(fs::metadata(scene.here("object")).unwrap().permissions().mode() & 0o777, 0o555);
 }
 
-fn creating_needs_the_folder(kind: Kind) {
+fn creating_a_file_in_a_missing_folder_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "x").unwrap();
     fails_with(File::create(scene.here("missing/file")), Errno::NOENT);
@@ -74,7 +74,7 @@ fn a_deleted_file_is_gone_everywhere(kind: Kind) {
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"anew");
 }
 
-/// POSIX asks for permission on the folder, not on the file.
+/// POSIX requires write permission on the folder, not on the file.
 fn a_read_only_file_can_be_deleted(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("file"), "x").unwrap();
@@ -119,7 +119,7 @@ fn the_name_of_a_deleted_open_file_is_free(kind: Kind) {
     assert_eq!(fs::read(scene.here("file")).unwrap(), b"new");
 }
 
-fn deleting_what_cannot_be_deleted(kind: Kind) {
+fn deleting_a_folder_or_a_missing_name_as_a_file_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir(scene.there("folder")).unwrap();
     fs::write(scene.there("file"), "x").unwrap();

@@ -1,4 +1,5 @@
-//! Every dialect, and every way to protect messages: a copy there and back, and what went over the wire.
+//! Every dialect and every kind of message protection: files are copied in both directions, and the proxy
+//! verifies what was on the wire.
 
 use crate::support::files::{names, noise};
 use crate::support::frames::command;
@@ -11,24 +12,24 @@ use std::fs;
 use std::time::Duration;
 
 both_servers!(
-    each_dialect_can_be_asked_for,
-    a_server_that_requires_signing_gets_it,
-    a_server_that_requires_encryption_gets_it,
+    each_dialect_can_be_selected_by_options,
+    a_server_that_requires_signing_gets_signed_requests,
+    a_server_that_requires_encryption_gets_encrypted_requests,
     signing_is_on_by_default,
     signing_can_be_turned_off,
-    a_server_that_requires_signing_gets_it_even_if_it_is_off,
+    signing_off_is_overridden_by_a_server_that_requires_it,
     encryption_can_be_required,
-    encryption_that_is_required_and_impossible_stops_the_mount,
+    a_mount_that_requires_encryption_fails_at_a_dialect_without_it,
     a_guest_can_work,
     anonymous_can_work,
-    guests_are_refused_where_there_are_none,
-    signing_that_is_required_and_impossible_stops_the_mount,
-    small_buffers_of_the_server_are_kept_to,
+    guests_are_refused_by_a_share_that_admits_no_guests,
+    a_guest_mount_that_requires_signing_fails,
+    requests_are_no_larger_than_the_maximum_of_the_server,
 );
 
 const SOON: Duration = Duration::from_secs(20);
 
-/// Copies files there and back; what they are on the server's disk must be what was written.
+/// Copies files of several sizes in both directions and compares them on the server's disk and on the mount.
 fn works(mount: &Mount, server: &Server) {
     for length in [10, 100_000, 2_500_001] {
         let data = noise(length as u64, length);
@@ -48,7 +49,7 @@ fn works(mount: &Mount, server: &Server) {
     assert!(names(server.folder()).is_empty());
 }
 
-/// Mounts through a proxy, works, and unmounts; the proxy has seen it.
+/// Mounts through a proxy, runs [`works`] and unmounts. Returns the proxy with what it recorded.
 fn observed(server: &Server, adjust: impl FnOnce(Request) -> Request) -> Proxy {
     let proxy = Proxy::to_port(server.port());
     let mount = adjust(Request::new(url("127.0.0.1", proxy.port(), ""))).mount();
@@ -57,7 +58,7 @@ fn observed(server: &Server, adjust: impl FnOnce(Request) -> Request) -> Proxy {
     proxy
 }
 
-/// The DialectRevision in the first NEGOTIATE request's list, for those that are offered (MS-SMB2 2.2.3).
+/// The dialects offered in the first NEGOTIATE request (MS-SMB2 2.2.3).
 fn offered(proxy: &Proxy) -> Vec<u16> {
     let frames = proxy.first_frames();
     let negotiate = frames.iter().find(|frame| frame.get(4..8) == Some(b"\xfeSMB")).expect("an SMB2 NEGOTIATE");
@@ -66,7 +67,7 @@ fn offered(proxy: &Proxy) -> Vec<u16> {
     body[36..36 + 2 * count].chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect()
 }
 
-fn each_dialect_can_be_asked_for(kind: Kind) {
+fn each_dialect_can_be_selected_by_options(kind: Kind) {
     let server = Server::start(kind, Settings::default());
     for dialect in Dialect::ALL {
         let proxy = observed(&server, |request| {
@@ -78,7 +79,7 @@ fn each_dialect_can_be_asked_for(kind: Kind) {
 }
 
 #[test]
-fn each_dialect_is_taken_from_a_server_that_has_no_other() {
+fn each_dialect_works_with_a_server_that_has_no_other() {
     for dialect in Dialect::ALL {
         let server = Server::start(Kind::Smbd, Settings { dialects: Some((dialect, dialect)), ..Settings::default() });
         let proxy = observed(&server, |request| request);
@@ -87,7 +88,7 @@ fn each_dialect_is_taken_from_a_server_that_has_no_other() {
 }
 
 #[test]
-fn a_dialect_that_the_server_does_not_have_is_said() {
+fn a_dialect_that_the_server_lacks_is_named_in_the_error() {
     let server = Server::start(
         Kind::Smbd,
         Settings { dialects: Some((Dialect::Smb210, Dialect::Smb210)), ..Settings::default() },
@@ -100,11 +101,11 @@ fn a_dialect_that_the_server_does_not_have_is_said() {
     Request::new(newer.url("")).arg("--max-dialect=3.0.2").fails(32).says("dialect:");
 }
 
-/// Negotiation and sign-in go first, unsigned: 2 frames, or 3 with the multi-protocol negotiate, and
-/// one more for every further leg of the sign-in.
+/// The most unsigned frames of a signed connection. NEGOTIATE and SESSION_SETUP come first and are unsigned:
+/// 2 frames, 3 with a multi-protocol NEGOTIATE, and one more for each further SESSION_SETUP.
 const HANDSHAKE: u64 = 4;
 
-fn a_server_that_requires_signing_gets_it(kind: Kind) {
+fn a_server_that_requires_signing_gets_signed_requests(kind: Kind) {
     let server = Server::start(kind, Settings { signing: Demand::Required, ..Settings::default() });
     for dialect in Dialect::ALL {
         let range = [format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
@@ -125,18 +126,18 @@ fn signing_can_be_turned_off(kind: Kind) {
     assert!(proxy.unsigned_frames() > proxy.frames() / 2, "{} of {}", proxy.unsigned_frames(), proxy.frames());
 }
 
-fn a_server_that_requires_signing_gets_it_even_if_it_is_off(kind: Kind) {
+fn signing_off_is_overridden_by_a_server_that_requires_it(kind: Kind) {
     let server = Server::start(kind, Settings { signing: Demand::Required, ..Settings::default() });
     let proxy = observed(&server, |request| request.arg("--signing=off"));
     assert!(proxy.unsigned_frames() <= HANDSHAKE, "{} unsigned", proxy.unsigned_frames());
 }
 
-fn a_server_that_requires_encryption_gets_it(kind: Kind) {
+fn a_server_that_requires_encryption_gets_encrypted_requests(kind: Kind) {
     let server = Server::start(kind, Settings { encryption: Demand::Required, ..Settings::default() });
     for dialect in [Dialect::Smb300, Dialect::Smb302, Dialect::Smb311] {
         let range = [format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
         let proxy = observed(&server, |request| request.args(range));
-        assert_eq!(proxy.requests(command::CREATE), 0, "{dialect}: an open passed in the clear");
+        assert_eq!(proxy.requests(command::CREATE), 0, "{dialect}: a CREATE was sent unencrypted");
         assert!(proxy.encrypted_frames() > 10, "{dialect}");
     }
 }
@@ -146,20 +147,20 @@ fn encryption_can_be_required(kind: Kind) {
     for dialect in [Dialect::Smb300, Dialect::Smb311] {
         let range = [format!("--min-dialect={dialect}"), format!("--max-dialect={dialect}")];
         let proxy = observed(&server, |request| request.args(range).arg("--encryption=required"));
-        assert_eq!(proxy.requests(command::CREATE), 0, "{dialect}: an open passed in the clear");
+        assert_eq!(proxy.requests(command::CREATE), 0, "{dialect}: a CREATE was sent unencrypted");
         assert_eq!(proxy.requests(command::WRITE) + proxy.requests(command::READ), 0, "{dialect}");
         assert!(proxy.encrypted_frames() > 10, "{dialect}");
     }
 }
 
-fn encryption_that_is_required_and_impossible_stops_the_mount(kind: Kind) {
+fn a_mount_that_requires_encryption_fails_at_a_dialect_without_it(kind: Kind) {
     let server = Server::shared(kind);
     let request = Request::new(server.url("")).args(["--encryption=required", "--max-dialect=2.1"]);
     request.fails_with_any(&[1, 32]).says("encrypt");
 }
 
 #[test]
-fn a_server_without_encryption_stops_a_mount_that_requires_it() {
+fn a_mount_that_requires_encryption_fails_at_a_server_without_it() {
     let server = Server::start(Kind::Smbd, Settings { encryption: Demand::Off, ..Settings::default() });
     Request::new(server.url("")).arg("--encryption=required").fails(32).says("encrypt");
     let proxy = observed(&server, |request| request);
@@ -186,29 +187,29 @@ fn anonymous_can_work(kind: Kind) {
     mount.unmount();
 }
 
-fn guests_are_refused_where_there_are_none(kind: Kind) {
+fn guests_are_refused_by_a_share_that_admits_no_guests(kind: Kind) {
     let server = Server::shared(kind);
     let request = || Request::new(server.url("")).without_credentials();
     request().arg("--guest").fails(33).says("STATUS_");
     request().arg("--anonymous").fails_with_any(&[32, 33]).says("STATUS_");
 }
 
-/// A guest's session has no key, so it cannot be signed; nothing is sent in its name then.
-fn signing_that_is_required_and_impossible_stops_the_mount(kind: Kind) {
+/// A guest session has no key, so it cannot be signed. The mount must fail and change nothing on the share.
+fn a_guest_mount_that_requires_signing_fails(kind: Kind) {
     let server = open_to_guests(kind);
     let request = Request::new(server.url("")).without_credentials();
     request.args(["--guest", "--signing=required"]).fails_with_any(&[32, 33]).says("sign");
     assert!(names(server.folder()).is_empty());
 }
 
-fn small_buffers_of_the_server_are_kept_to(kind: Kind) {
+fn requests_are_no_larger_than_the_maximum_of_the_server(kind: Kind) {
     let server = Server::start(kind, Settings { max_io: Some(65_536), ..Settings::default() });
     let proxy = observed(&server, |request| request);
     assert!(proxy.requests(command::WRITE) >= 2_500_001 / 65_536, "{}", proxy.requests(command::WRITE));
 }
 
 #[test]
-fn a_server_that_grants_few_credits_is_enough() {
+fn a_server_that_grants_16_credits_can_be_used_by_8_threads() {
     let server = Server::start(Kind::Smbd, Settings { max_credits: Some(16), ..Settings::default() });
     let mount = Request::new(server.url("")).mount();
     works(&mount, &server);

@@ -7,15 +7,15 @@ use rustix::io::Errno;
 use std::fs;
 
 both_servers!(
-    folders_are_made_and_removed,
-    a_deep_folder_is_made_and_removed_with_all_in_it,
-    a_folder_that_exists_is_not_made_again,
-    a_folder_that_is_not_empty_stays,
-    only_folders_are_removed_as_folders,
-    a_folder_made_by_somebody_else_counts,
+    folders_are_created_and_removed,
+    a_deep_folder_tree_is_created_and_removed,
+    mkdir_of_an_existing_name_fails,
+    rmdir_of_a_folder_that_is_not_empty_fails,
+    rmdir_of_a_file_fails_and_keeps_the_file,
+    a_folder_created_on_the_server_is_respected_by_mkdir_and_rmdir,
 );
 
-fn folders_are_made_and_removed(kind: Kind) {
+fn folders_are_created_and_removed(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir(scene.here("folder")).unwrap();
     assert!(scene.there("folder").is_dir());
@@ -25,7 +25,7 @@ fn folders_are_made_and_removed(kind: Kind) {
     assert!(names(&scene.folder).is_empty());
 }
 
-fn a_deep_folder_is_made_and_removed_with_all_in_it(kind: Kind) {
+fn a_deep_folder_tree_is_created_and_removed(kind: Kind) {
     let scene = Scene::on(kind);
     let deep: String = (0..30).map(|level| format!("level {level}/")).collect();
     fs::create_dir_all(scene.here(&deep)).unwrap();
@@ -35,7 +35,7 @@ fn a_deep_folder_is_made_and_removed_with_all_in_it(kind: Kind) {
     assert!(names(&scene.folder).is_empty());
 }
 
-fn a_folder_that_exists_is_not_made_again(kind: Kind) {
+fn mkdir_of_an_existing_name_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir(scene.here("folder")).unwrap();
     fs::write(scene.here("file"), "x").unwrap();
@@ -45,7 +45,7 @@ fn a_folder_that_exists_is_not_made_again(kind: Kind) {
     fails_with(fs::create_dir(scene.here("file/below")), Errno::NOTDIR);
 }
 
-fn a_folder_that_is_not_empty_stays(kind: Kind) {
+fn rmdir_of_a_folder_that_is_not_empty_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir(scene.here("folder")).unwrap();
     fs::write(scene.here("folder/file"), "x").unwrap();
@@ -55,7 +55,7 @@ fn a_folder_that_is_not_empty_stays(kind: Kind) {
     fs::remove_dir(scene.here("folder")).unwrap();
 }
 
-fn only_folders_are_removed_as_folders(kind: Kind) {
+fn rmdir_of_a_file_fails_and_keeps_the_file(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("file"), "x").unwrap();
     fails_with(fs::remove_dir(scene.here("file")), Errno::NOTDIR);
@@ -63,7 +63,7 @@ fn only_folders_are_removed_as_folders(kind: Kind) {
     assert_eq!(names(&scene.folder), ["file"]);
 }
 
-fn a_folder_made_by_somebody_else_counts(kind: Kind) {
+fn a_folder_created_on_the_server_is_respected_by_mkdir_and_rmdir(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir(scene.there("theirs")).unwrap();
     fails_with(fs::create_dir(scene.here("theirs")), Errno::EXIST);

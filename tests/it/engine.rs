@@ -1,4 +1,5 @@
-//! The connection engine on real servers: round trips, credits, long listings, lost connections.
+//! The library without a mount, on real servers: frames per operation, credits, long listings, server-side
+//! copies, lost connections.
 
 use crate::support::proxy::Proxy;
 use crate::support::server::{Kind, PASSWORD, SHARE, Server, Settings, user};
@@ -38,7 +39,7 @@ async fn connect(port: u16) -> SmbShare {
     connect_with(port, DialectRange::default()).await
 }
 
-/// The share of a server, without a mount.
+/// Connects to the share of a server on this port with these dialects, without a mount.
 pub(crate) async fn connect_with(port: u16, dialects: DialectRange) -> SmbShare {
     let limits = |_: &_| IoLimits { read: 1 << 20, write: 1 << 20 };
     SmbShare::connect(config(port, dialects), REQUEST_TIMEOUT, RemotePath::root(), limits)
@@ -46,7 +47,7 @@ pub(crate) async fn connect_with(port: u16, dialects: DialectRange) -> SmbShare 
         .expect("the server is up")
 }
 
-/// A folder's path on the share.
+/// The path on the share of a folder on the server's disk.
 fn remote(server: &Server, folder: &std::path::Path) -> RemotePath {
     RemotePath::parse(folder.strip_prefix(server.folder()).unwrap().to_str().unwrap())
 }
@@ -73,7 +74,7 @@ async fn each_small_operation_is_one_frame() {
     share.stat(&file).await.unwrap();
     one_frame("stat");
     share.stat(&root.join(&utf16("missing"))).await.unwrap_err();
-    one_frame("stat of what is not there");
+    one_frame("stat of a missing name");
     let change = Change { modified: Some(FileTime::from_unix(1, 0)), size: Some(2), ..Change::default() };
     share.set(Target::Path(&file), &change).await.unwrap();
     one_frame("truncating and setting a time");
@@ -94,7 +95,7 @@ async fn each_small_operation_is_one_frame() {
 }
 
 #[tokio::test]
-async fn a_folder_of_50_000_entries_is_listed_whole_again_and_again() {
+async fn a_folder_of_50_000_entries_is_listed_completely_five_times() {
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("long");
     for number in 0..50_000 {
@@ -118,7 +119,7 @@ async fn a_folder_of_50_000_entries_is_listed_whole_again_and_again() {
 }
 
 #[tokio::test]
-async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
+async fn ten_thousand_dropped_reads_lose_no_credit() {
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("dropped");
     let share = connect(server.port()).await;
@@ -131,7 +132,7 @@ async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
         let _ = tokio::time::timeout(Duration::from_micros(round % 200), reading).await;
     }
     assert_eq!(share.read(&file, 199_999, 10).await.unwrap(), Bytes::from(vec![7]));
-    // The answers to the last of the dropped ones are still on their way.
+    // The answers to the last dropped reads may still be in flight.
     tokio::time::timeout(REQUEST_TIMEOUT, async {
         while share.tree().channels.credits().1 > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -144,7 +145,7 @@ async fn ten_thousand_dropped_reads_leave_every_credit_in_place() {
 }
 
 #[tokio::test]
-async fn a_server_of_few_credits_gets_large_requests_in_pieces() {
+async fn a_server_that_grants_few_credits_gets_large_requests_in_pieces() {
     let server = Server::start(Kind::Smbd, Settings { max_credits: Some(8), ..Settings::default() });
     let share = connect(server.port()).await;
     let (file, _, _) = share.open(&RemotePath::parse("large"), NEW_FILE).await.unwrap();
@@ -154,7 +155,7 @@ async fn a_server_of_few_credits_gets_large_requests_in_pieces() {
     assert!(fs::read(server.folder().join("large")).unwrap() == data);
 }
 
-/// A source, open for reading, and a target, open for writing only.
+/// A source that is open for reading and contains `data`, and a target that is open only for writing.
 async fn source_and_target(share: &SmbShare, data: Vec<u8>) -> (SmbFile, SmbFile) {
     let how =
         |write: bool| OpenHow { read: !write, write, disposition: Disposition::OpenIf, readonly: false, lease: None };
@@ -166,7 +167,7 @@ async fn source_and_target(share: &SmbShare, data: Vec<u8>) -> (SmbFile, SmbFile
 }
 
 #[tokio::test]
-async fn a_copy_costs_one_frame_a_slice_and_ends_where_the_source_does() {
+async fn a_copy_sends_one_frame_per_slice_and_ends_at_the_end_of_the_source() {
     let smbd = Smbd::start(Settings::default());
     let proxy = Proxy::to_port(smbd.port());
     let share = connect(proxy.port()).await;
@@ -183,19 +184,19 @@ async fn a_copy_costs_one_frame_a_slice_and_ends_where_the_source_does() {
 }
 
 #[tokio::test]
-async fn a_copy_goes_on_when_the_server_comes_back() {
+async fn a_copy_continues_after_a_restart_of_the_server() {
     let smbd = Smbd::start(Settings::default());
     let share = connect(smbd.port()).await;
     let (source, target) = source_and_target(&share, b"before and after".to_vec()).await;
     assert_eq!(share.copy(&source, 0, &target, 0, 6).await.unwrap(), 6);
     smbd.restart();
-    // The key of the source is another one now.
+    // The source has a new resume key after the restart.
     assert_eq!(share.copy(&source, 6, &target, 6, 10).await.unwrap(), 10);
     assert_eq!(fs::read(smbd.folder().join("target")).unwrap(), b"before and after");
 }
 
 #[tokio::test]
-async fn an_open_file_goes_on_when_the_server_comes_back() {
+async fn an_open_file_works_after_a_restart_of_the_server() {
     let smbd = Smbd::start(Settings::default());
     let share = connect(smbd.port()).await;
     let path = RemotePath::parse("kept");
@@ -209,7 +210,7 @@ async fn an_open_file_goes_on_when_the_server_comes_back() {
 }
 
 #[tokio::test]
-async fn an_open_file_that_was_replaced_meanwhile_is_not_mistaken_for_the_new_one() {
+async fn an_open_file_that_was_replaced_while_the_server_was_away_is_stale() {
     let smbd = Smbd::start(Settings::default());
     let share = connect(smbd.port()).await;
     let (file, _, _) = share.open(&RemotePath::parse("kept"), NEW_FILE).await.unwrap();
@@ -223,7 +224,7 @@ async fn an_open_file_that_was_replaced_meanwhile_is_not_mistaken_for_the_new_on
 }
 
 #[tokio::test]
-async fn a_server_that_stays_away_fails_the_operation_within_its_deadline() {
+async fn an_operation_fails_within_its_deadline_if_the_server_stays_away() {
     let smbd = Smbd::start(Settings::default());
     let limits = |_: &_| IoLimits { read: 65_536, write: 65_536 };
     let short = Duration::from_millis(1500);
@@ -233,7 +234,7 @@ async fn a_server_that_stays_away_fails_the_operation_within_its_deadline() {
     smbd.kill();
     let root = RemotePath::root();
     let waiting = tokio::time::timeout(REQUEST_TIMEOUT, share.stat(&root));
-    let error = waiting.await.expect("no wait is endless").unwrap_err();
+    let error = waiting.await.expect("the operation ends by its own deadline").unwrap_err();
     assert!(matches!(error.cause, Cause::Away(_)), "{error}");
     smbd.restart();
     let is_back = async {
@@ -241,5 +242,5 @@ async fn a_server_that_stays_away_fails_the_operation_within_its_deadline() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(REQUEST_TIMEOUT, is_back).await.expect("it connects again by itself");
+    tokio::time::timeout(REQUEST_TIMEOUT, is_back).await.expect("the share reconnects by itself");
 }

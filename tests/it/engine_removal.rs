@@ -1,4 +1,5 @@
-//! Removing and replacing files that are open, without a mount: names are free at once, and never missing.
+//! Removing and replacing open files, without a mount: the name is free at once, and never missing during a
+//! replacement.
 
 use crate::engine::connect_with;
 use crate::support::frames::sets;
@@ -23,8 +24,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 both_servers!(
     a_file_that_another_client_has_open_is_removed_and_its_name_is_free,
     a_file_without_other_opens_is_removed_under_its_own_name,
-    a_read_only_file_that_another_client_has_open_stays,
-    whether_nobody_has_a_file_open_is_known,
+    a_read_only_file_that_another_client_has_open_is_not_removed,
+    is_unused_is_true_only_for_a_file_without_opens,
     a_file_that_is_open_here_is_replaced,
 );
 
@@ -32,7 +33,7 @@ const READ: OpenHow = OpenHow { write: false, ..WRITE };
 const WRITE: OpenHow =
     OpenHow { read: true, write: true, disposition: Disposition::Open, readonly: false, lease: None };
 
-/// A new folder on a server, and how the engine names what is in it.
+/// A new folder on a server, with its path on the server's disk and on the share.
 struct Place {
     folder: PathBuf,
     remote: RemotePath,
@@ -75,14 +76,14 @@ async fn open(share: &SmbShare, path: &RemotePath, how: OpenHow) -> SmbFile {
     share.open(path, how).await.unwrap().0
 }
 
-/// The server removes what was closed.
+/// Waits until the server has removed a file, which it does when the last open is closed.
 async fn until_gone(place: &Place, name: &str) {
     let gone = async {
         while place.names().iter().any(|other| other == name) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(LIMIT, gone).await.expect("the file goes with its last open");
+    tokio::time::timeout(LIMIT, gone).await.expect("the file is removed with its last open");
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -97,7 +98,10 @@ fn a_file_that_another_client_has_open_is_removed_and_its_name_is_free(kind: Kin
         for next in ["create", "mkdir", "rename"] {
             let (path, aside) = (place.put("file", "old"), place.path(".aside"));
             let reader = open(&other, &path, READ).await;
-            assert!(here.remove(&path, FileKind::File, None, None, Some(&aside)).await.unwrap(), "the name is free");
+            assert!(
+                here.remove(&path, FileKind::File, None, None, Some(&aside)).await.unwrap(),
+                "the name must be free"
+            );
             match next {
                 "create" => {
                     let how = OpenHow { disposition: Disposition::Create, ..WRITE };
@@ -106,7 +110,7 @@ fn a_file_that_another_client_has_open_is_removed_and_its_name_is_free(kind: Kin
                 "mkdir" => drop(here.create_directory(&path).await.unwrap()),
                 _ => here.rename(&place.put("new", "new"), &path, false, None).await.unwrap(),
             }
-            assert_eq!(other.read(&reader, 0, 10).await.unwrap(), "old", "the other client reads on");
+            assert_eq!(other.read(&reader, 0, 10).await.unwrap(), "old", "the other client can still read");
             other.close(&reader).await.unwrap();
             until_gone(&place, ".aside").await;
             assert_eq!(place.names(), ["file"]);
@@ -122,13 +126,13 @@ fn a_file_without_other_opens_is_removed_under_its_own_name(kind: Kind) {
     let proxy = Proxy::to_port(server.port());
     runtime().block_on(async {
         let share = client(proxy.port()).await;
-        // A name that is refused shows that the file is not renamed.
+        // An invalid `aside` name shows that the file is not renamed.
         let aside = place.path("missing").join(&[u16::from(b'a')]);
         let path = place.put("file", "content");
         let before = proxy.frames();
         assert!(share.remove(&path, FileKind::File, None, None, Some(&aside)).await.unwrap());
         assert_eq!(proxy.frames() - before, 1);
-        // One that is kept open here goes with its CLOSE.
+        // A file that is kept open here is removed in the frame of its CLOSE.
         let path = place.put("file", "content");
         let lease = Lease { key: LeaseKey::random(), caching: Caching::ALL };
         let kept = open(&share, &path, OpenHow { lease: Some(lease), ..WRITE }).await;
@@ -142,7 +146,7 @@ fn a_file_without_other_opens_is_removed_under_its_own_name(kind: Kind) {
     });
 }
 
-fn a_read_only_file_that_another_client_has_open_stays(kind: Kind) {
+fn a_read_only_file_that_another_client_has_open_is_not_removed(kind: Kind) {
     let server = Server::shared(kind);
     let place = Place::on(&server);
     runtime().block_on(async {
@@ -154,12 +158,12 @@ fn a_read_only_file_that_another_client_has_open_stays(kind: Kind) {
         let aside = place.path(".aside");
         let refused = here.remove(&path, FileKind::File, None, None, Some(&aside)).await.unwrap_err();
         assert!(matches!(refused.refusal(), Some(Refusal::ReadOnly | Refusal::Denied)), "{refused}");
-        assert_eq!(place.names(), ["file"], "it keeps its name");
+        assert_eq!(place.names(), ["file"], "the file must keep its name");
         other.close(&reader).await.unwrap();
     });
 }
 
-fn whether_nobody_has_a_file_open_is_known(kind: Kind) {
+fn is_unused_is_true_only_for_a_file_without_opens(kind: Kind) {
     let server = Server::shared(kind);
     let place = Place::on(&server);
     runtime().block_on(async {
@@ -195,9 +199,9 @@ fn a_file_that_is_open_here_is_replaced(kind: Kind) {
     });
 }
 
-/// A program that has its data in the cache of its client keeps it, and is asked for nothing but what it has not written.
+/// The file is only kept open by the other client, under a handle lease. The break makes that client close it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_open_that_another_client_only_keeps_is_closed_for_a_removal() {
+async fn a_file_that_another_client_only_keeps_open_is_closed_for_a_removal() {
     let server = Server::shared(Kind::Smbd);
     let place = Place::on(&server);
     let (here, other) = (client(server.port()).await, client(server.port()).await);
@@ -219,7 +223,7 @@ async fn an_open_that_another_client_only_keeps_is_closed_for_a_removal() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_removal_whose_answer_is_lost_has_happened_once() {
+async fn a_removal_whose_answer_is_lost_is_done_once() {
     let server = Server::shared(Kind::Smbd);
     let place = Place::on(&server);
     let proxy = Proxy::to_port(server.port());
@@ -237,7 +241,8 @@ async fn a_removal_whose_answer_is_lost_has_happened_once() {
     }
 }
 
-/// Looks for a file on the server's own disk until it is over; how often.
+/// Stats and opens a file on the server's own disk in a loop until `is_over`. Panics if it is missing. Returns the
+/// number of rounds.
 fn look(file: &Path, is_over: &AtomicBool) -> usize {
     let mut looks = 0;
     while !is_over.load(Ordering::Acquire) {
@@ -248,8 +253,9 @@ fn look(file: &Path, is_over: &AtomicBool) -> usize {
     looks
 }
 
-/// Looks for a file as another client does until it is over; how often. smbd's opens are not atomic against a rename on its
-/// own disk either: one in a thousand does not find the file, and the next one does.
+/// Stats a file as another client in a loop until `is_over`. Returns the number of rounds. An attempt is repeated up to
+/// two times, because smbd's opens are not atomic against a rename on its own disk: about one in a thousand does not
+/// find the file, and the next one does.
 async fn look_as_client(share: &SmbShare, path: &RemotePath, is_over: &AtomicBool) -> usize {
     let mut looks = 0;
     while !is_over.load(Ordering::Acquire) {
@@ -314,7 +320,7 @@ async fn the_open_of_a_replaced_file_is_stale_after_a_lost_session() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replacement_whose_answer_is_lost_has_happened_once() {
+async fn a_replacement_whose_answer_is_lost_is_done_once() {
     let server = Server::shared(Kind::Smbd);
     let place = Place::on(&server);
     let proxy = Proxy::to_port(server.port());

@@ -1,5 +1,5 @@
-//! What cannot be mounted: each case has its own message, that names the stage and the server's
-//! status, comes within the connect timeout, and leaves nothing behind.
+//! Mounts that must fail. Each case has its own message, which names the stage and the server's status, comes
+//! within the connect timeout, and leaves nothing behind.
 
 use crate::support::command::{Run, run};
 use crate::support::mount::{Request, program};
@@ -19,20 +19,20 @@ use std::time::Duration;
 
 both_servers!(a_wrong_password, an_unknown_user, an_unknown_share, an_unknown_path, a_path_that_is_a_file);
 
-/// The message of a failed mount, on one line or two, and nothing else.
+/// The message of a failed mount: at most three lines, without a panic and without the password.
 fn message(outcome: &Run) -> &str {
     let text = outcome.stderr.trim_end();
     assert!(text.starts_with("cifs-fuse: "), "{outcome}");
-    assert!(text.lines().count() <= 3, "more than a clear message: {outcome}");
+    assert!(text.lines().count() <= 3, "the message is too long: {outcome}");
     assert!(!text.contains("panicked") && !text.contains("RUST_BACKTRACE"), "{outcome}");
     assert!(!text.contains(PASSWORD_MARK), "the password is in the message");
     text
 }
 
-/// Asserts that a mount failed at this stage, and said these things.
+/// Asserts that a mount failed at this stage with a message that contains these words.
 #[track_caller]
 fn fails_at(request: Request, stage: &str, words: &[&str]) -> Run {
-    // The server refused the sign-in, and will refuse it again.
+    // A refused login has its own exit code, since the server would refuse it again.
     let refused = words.contains(&"STATUS_LOGON_FAILURE");
     let outcome = request.fails(if refused { 33 } else { 32 });
     assert!(message(&outcome).starts_with(&format!("cifs-fuse: {stage}: ")), "{outcome}");
@@ -79,13 +79,13 @@ fn a_path_that_is_a_file(kind: Kind) {
 
 #[test]
 fn a_host_that_does_not_exist() {
-    // RFC 2606 keeps .invalid free of names.
+    // RFC 2606 reserves .invalid: no host has a name in it.
     let request = Request::new("cifs://no-such-host.invalid/share").arg("--connect-timeout=5");
     fails_at(request, "name resolution", &["no-such-host.invalid"]);
 }
 
 #[test]
-fn a_port_that_nobody_listens_on() {
+fn a_port_without_a_listening_server() {
     let port = scratch::free_port();
     fails_at(Request::new(url("127.0.0.1", port, "")), "connect", &["refused", &port.to_string()]);
 }
@@ -99,21 +99,23 @@ fn a_server_that_never_answers() {
     within(&outcome, 2);
 }
 
-/// Packets that nobody answers: TEST-NET-1 of RFC 5737 is routed nowhere.
+/// Packets to this address are lost: TEST-NET-1 (RFC 5737) is not routed.
 #[test]
-fn an_address_that_nobody_has() {
+fn an_address_without_a_host() {
     let outcome = Request::new("cifs://192.0.2.1/share").arg("--connect-timeout=2").fails(32);
     assert!(message(&outcome).starts_with("cifs-fuse: connect: "), "{outcome}");
     within(&outcome, 2);
 }
 
-/// The connect timeout bounds everything until the mount works; a busy machine gets time for the rest.
+/// Asserts the bound by the connect timeout, which covers everything until the mount works. A busy machine
+/// gets 5 s more.
 #[track_caller]
 fn within(outcome: &Run, seconds: u64) {
     assert!(outcome.took < Duration::from_secs(seconds + 5), "{outcome}");
 }
 
-/// A server that answers each connection with these bytes to whatever comes first, and closes it.
+/// Starts a server that answers the first data of each connection with these bytes and then closes it.
+/// Returns its port.
 fn answering(bytes: &'static [u8]) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -136,9 +138,9 @@ fn a_server_that_speaks_only_smb1() {
     fails_at(request, "dialect", &["SMB1"]);
 }
 
-/// Old servers hang up on a NEGOTIATE that they do not understand.
+/// Old servers close the connection on a NEGOTIATE that they do not understand.
 #[test]
-fn a_server_that_hangs_up() {
+fn a_server_that_closes_the_connection() {
     let request = Request::new(url("127.0.0.1", answering(b""), "")).arg("--connect-timeout=3");
     fails_at(request, "dialect", &[]);
 }
@@ -176,18 +178,18 @@ fn a_mountpoint_that_is_not_empty() {
 }
 
 #[test]
-fn a_mountpoint_that_is_mounted_on_already() {
+fn a_mountpoint_that_has_a_mount_already() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.here("file"), "x").unwrap();
     let outcome = fails_on_mount(&scene.url(), scene.mount.path());
     assert!(message(&outcome).starts_with("cifs-fuse: mountpoint: "), "{outcome}");
-    assert_eq!(fs::read(scene.here("file")).unwrap(), b"x", "the mount that is there goes on");
+    assert_eq!(fs::read(scene.here("file")).unwrap(), b"x", "the existing mount must still work");
     scene.mount.unmount();
 }
 
-/// What a crash of ours leaves behind does not stop the next mount.
+/// A mount left by a crash of this program does not prevent the next mount.
 #[test]
-fn a_stale_mount_of_ours_is_cleaned_away() {
+fn a_stale_mount_of_this_program_is_removed_by_the_next_mount() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.there("file"), "x").unwrap();
     scene.mount.signal(Signal::KILL);
@@ -197,9 +199,9 @@ fn a_stale_mount_of_ours_is_cleaned_away() {
     again.unmount();
 }
 
-/// Somebody else's is left alone, and what to do about it is said.
+/// A stale mount of another program is left alone, and the error names the command that removes it.
 #[test]
-fn a_stale_mount_of_another_program_is_said() {
+fn a_stale_mount_of_another_program_is_named_in_the_error() {
     let server = Server::shared(Kind::Smbd);
     let stale = Silent::new();
     watchdog::abort(mountinfo::at(&stale.mountpoint).unwrap().minor);
@@ -208,19 +210,19 @@ fn a_stale_mount_of_another_program_is_said() {
     outcome.says("stale").says("fusermount3 -u");
 }
 
-/// Tries to mount where something is mounted, which stays.
+/// Tries to mount on a mountpoint that has a mount already. That mount must stay.
 #[track_caller]
 fn fails_on_mount(url: &str, mountpoint: &Path) -> Run {
     let mut command = program([url, mountpoint.to_str().unwrap()]);
     command.env("AUTH_USERNAME", user()).env("AUTH_PASSWORD", PASSWORD);
     let outcome = run(&mut command, Duration::from_secs(30));
     assert_eq!(outcome.code, Some(32), "{outcome}");
-    assert!(mountinfo::at(mountpoint).is_some(), "something of somebody else was unmounted");
+    assert!(mountinfo::at(mountpoint).is_some(), "the existing mount was unmounted");
     outcome
 }
 
 #[test]
-fn what_fails_in_the_foreground_fails_the_same() {
+fn a_mount_fails_in_the_foreground_with_the_same_message() {
     let port = scratch::free_port();
     let request = Request::new(format!("cifs://127.0.0.1:{port}/{SHARE}")).arg("--foreground");
     fails_at(request, "connect", &["refused"]);

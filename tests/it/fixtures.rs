@@ -1,4 +1,4 @@
-//! The fixtures themselves: what a test relies on must hold before the test means anything.
+//! Tests of the fixtures: a test means nothing if a fixture that it relies on does not work.
 
 use crate::support::command::{Run, run};
 use crate::support::files::{self, noise};
@@ -63,7 +63,7 @@ fn can_require_encryption(kind: Kind) {
     let proxy = Proxy::to_port(server.port());
     smbclient(proxy.port(), &[], "ls").success();
     assert!(proxy.encrypted_frames() > 0);
-    assert_eq!(proxy.requests(command::CREATE), 0, "an open passed in the clear");
+    assert_eq!(proxy.requests(command::CREATE), 0, "a CREATE was sent unencrypted");
 }
 
 fn can_be_read_only(kind: Kind) {
@@ -83,7 +83,7 @@ fn can_admit_guests(kind: Kind) {
 }
 
 #[test]
-fn smbd_speaks_the_dialect_it_is_told() {
+fn smbd_speaks_only_the_dialect_of_its_settings() {
     for dialect in Dialect::ALL {
         let server = Smbd::start(Settings { dialects: Some((dialect, dialect)), ..Settings::default() });
         smbclient(server.port(), &[&format!("-m{}", protocol(dialect))], "ls").success();
@@ -97,7 +97,7 @@ fn smbd_speaks_the_dialect_it_is_told() {
 }
 
 #[test]
-fn smbd_can_be_killed_and_started_again() {
+fn smbd_can_be_killed_and_restarted() {
     let server = Smbd::start(Settings::default());
     smbclient(server.port(), &[], "mkdir before").success();
     server.kill();
@@ -120,7 +120,7 @@ fn the_proxy_forwards_records_and_counts() {
     );
 }
 
-/// An echo server behind a proxy, and a client's connection to it.
+/// A proxy in front of an echo server, and a client connected to it.
 fn echo() -> (Proxy, TcpStream) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let proxy = Proxy::to(listener.local_addr().unwrap());
@@ -142,7 +142,7 @@ fn round_trip(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
 }
 
 #[test]
-fn the_proxy_stalls_and_goes_on() {
+fn the_proxy_stalls_and_forwards_again() {
     let (proxy, mut client) = echo();
     assert_eq!(round_trip(&mut client).unwrap(), b"\0\0\0\x04ping");
     proxy.stall();
@@ -151,7 +151,7 @@ fn the_proxy_stalls_and_goes_on() {
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut answer = vec![0; 8];
     client.read_exact(&mut answer).unwrap();
-    assert_eq!(answer, b"\0\0\0\x04ping", "what waited has come");
+    assert_eq!(answer, b"\0\0\0\x04ping", "held bytes must arrive");
     assert_eq!(proxy.frames(), 2);
 }
 
@@ -161,7 +161,7 @@ fn the_proxy_cuts_and_resets() {
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     round_trip(&mut client).unwrap();
     proxy.cut();
-    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "closed properly");
+    assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "the connection must end in order");
     let mut client = TcpStream::connect(("127.0.0.1", proxy.port())).unwrap();
     client.set_read_timeout(Some(DEADLINE)).unwrap();
     round_trip(&mut client).unwrap();
@@ -174,13 +174,14 @@ fn the_proxy_cuts_and_resets() {
     assert_eq!(proxy.connections(), 3);
 }
 
-/// A program gets no open file of a test: its start would wait until each of their mounts has answered a FLUSH.
+/// Programs inherit no open file of a test. If they did, their start would wait until the mount of each such file has
+/// answered a FLUSH.
 #[test]
-fn programs_start_while_a_mount_stands_still() {
+fn programs_start_while_a_mount_is_stalled() {
     let line = Line::to(Server::shared(Kind::Smbd), &[]);
     let mut file = fs::File::create(line.here("file")).unwrap();
     line.proxy.stall();
-    file.write_all(b"not on its way yet").unwrap();
+    file.write_all(b"not sent yet").unwrap();
     run(&mut Command::new("true"), Duration::from_secs(5)).success();
     line.proxy.forward();
     drop(file);
@@ -202,10 +203,10 @@ fn the_watchdog_ends_a_mount_that_hangs() {
     let silent = Silent::new();
     let minor = mountinfo::at(&silent.mountpoint).unwrap().minor;
     let watchdog = Watchdog::new("a silent mount", minor, Duration::from_millis(200));
-    let error = fs::metadata(&silent.mountpoint).expect_err("nobody answers");
+    let error = fs::metadata(&silent.mountpoint).expect_err("the file system never answers");
     assert!(matches!(error.raw_os_error(), Some(libc::ECONNABORTED | libc::ENOTCONN)), "{error}");
     let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(watchdog)));
-    assert!(failed.is_err(), "a watchdog that had to act fails its test");
+    assert!(failed.is_err(), "a watchdog that aborted a mount must fail its test");
 }
 
 #[test]
@@ -225,11 +226,11 @@ fn a_watchdog_that_is_not_needed_does_nothing() {
     drop(Watchdog::new("nothing", u32::MAX, DEADLINE));
 }
 
-/// Samba's own client of the name service understands the answer, and looks for the name that it wants.
+/// Samba's own client of the name service parses the answer and finds the requested name.
 #[test]
 fn the_name_service_answers_as_samba_expects() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("only root may answer on port 137: nothing to test");
+        eprintln!("skipped: only root may bind port 137");
         return;
     }
     let _service = NetBios::start(Ipv4Addr::new(127, 0, 0, 3), &["OLDNAS"], 1);
@@ -237,7 +238,7 @@ fn the_name_service_answers_as_samba_expects() {
     answer.success().says("OLDNAS          <20>").says("WORKGROUP       <00> - <GROUP>");
 }
 
-/// Runs `smbclient` with a command for the share.
+/// Runs `smbclient` on the share with one command.
 #[track_caller]
 fn smbclient(port: u16, options: &[&str], command: &str) -> Run {
     let credentials = scratch::folder("smbclient").join("credentials");

@@ -1,6 +1,7 @@
-//! Changes by others that come in a storm, all at once, or make no sense here: right names afterwards.
+//! Changes by other clients that come in great number, all at once, or that look contradictory on this mount:
+//! afterwards the names must be right.
 //!
-//! `here` makes the changes, `other` looks.
+//! `here` makes the changes, `other` observes them.
 
 use crate::support::command::run;
 use crate::support::files::names;
@@ -25,7 +26,7 @@ fn pair() -> Pair {
 const IS_GONE: &str = "No such file or directory";
 const IS_NO_FOLDER: &str = "Not a directory";
 
-/// The files below a folder, as `find` prints them. It may say `message` of a name, and nothing else.
+/// The files below a folder, as `find` prints them. `find` may report errors that end with `message`, and no others.
 fn find(folder: &Path, message: &str) -> Vec<String> {
     let found = run(Command::new("find").args([".", "-type", "f", "-links", "1"]).current_dir(folder), LIMIT);
     let is_it = |line: &str| line.ends_with(message);
@@ -36,7 +37,7 @@ fn find(folder: &Path, message: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_walk_through_a_storm_of_renames_finds_every_file_that_stays() {
+fn a_walk_during_many_renames_finds_every_file_that_stays() {
     const FOLDERS: usize = 20;
     const FILES: usize = 20;
     let pair = pair();
@@ -54,7 +55,7 @@ fn a_walk_through_a_storm_of_renames_finds_every_file_that_stays() {
     let storm = || {
         let mut renames = 0;
         while !done.load(Ordering::SeqCst) {
-            // From folder to folder, there and back.
+            // Each file is moved to another folder and back.
             let (file, from) = (renames / 2 % FILES, renames / 2 / FILES % FOLDERS);
             let [from, to] = [format!("{from}/moves {file}"), format!("{}/moved {file}", (from + 7) % FOLDERS)];
             let (from, to) = if renames % 2 == 0 { (from, to) } else { (to, from) };
@@ -69,7 +70,7 @@ fn a_walk_through_a_storm_of_renames_finds_every_file_that_stays() {
             for walk in 0..15 {
                 let mut found = find(pair.other.path(), IS_GONE);
                 found.retain(|file| file.contains("stays"));
-                assert!(found == staying, "walk {walk}: {} of {} files that stay", found.len(), staying.len());
+                assert!(found == staying, "walk {walk}: found {} of {} files that stay", found.len(), staying.len());
             }
         });
         let walked = walks.join();
@@ -77,16 +78,16 @@ fn a_walk_through_a_storm_of_renames_finds_every_file_that_stays() {
         walked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         storm.join().unwrap()
     });
-    assert!(renames > 0, "there was no storm");
+    assert!(renames > 0, "no rename was made");
     let there = find(&pair.scene.folder, IS_GONE);
     assert!(wait_until(SOON, || find(pair.other.path(), IS_GONE) == there), "after {renames} renames");
     pair.end();
 }
 
-/// By a program on the server, whose changes no lease announces. A walk that begins within the attribute timeout may still
-/// enter what is no folder any more.
+/// The changes are made on the server's disk, so no lease break announces them. A walk that begins within the attribute
+/// timeout may still enter a name that is no folder any more.
 #[test]
-fn folders_that_are_files_in_the_next_listing_are_files() {
+fn folders_that_were_replaced_by_files_on_the_server_are_files() {
     const NAMES: usize = 50;
     let pair = pair();
     for round in 0..6 {
@@ -114,9 +115,9 @@ fn folders_that_are_files_in_the_next_listing_are_files() {
     pair.end();
 }
 
-/// smbd treats names that differ in case as one, unless both are on its disk.
+/// smbd treats names that differ only in case as one name, unless both exist on its disk.
 #[test]
-fn two_names_that_fold_to_one_are_two_files() {
+fn two_names_that_differ_only_in_case_are_two_files() {
     let pair = pair();
     let both = ["Report", "report"];
     for round in 0..5 {
@@ -134,7 +135,7 @@ fn two_names_that_fold_to_one_are_two_files() {
         }
         let (removed, left) = if round % 2 == 0 { (both[0], both[1]) } else { (both[1], both[0]) };
         fs::remove_file(pair.here(removed)).unwrap();
-        assert_eq!(names(&pair.scene.folder), [left], "round {round}: the other one was removed");
+        assert_eq!(names(&pair.scene.folder), [left], "round {round}: the other file was removed");
         for root in [pair.scene.mount.path(), pair.other.path()] {
             assert!(wait_until(SOON, || names(root) == [left]), "round {round}: {:?}", names(root));
             assert_eq!(fs::read_to_string(root.join(left)).unwrap(), format!("{left} {round}"));
@@ -145,9 +146,9 @@ fn two_names_that_fold_to_one_are_two_files() {
     pair.end();
 }
 
-/// A client that was stopped is sent 10,000 changes at once, or is sent word that there were too many.
+/// A client that was stopped receives 10,000 changes at once, or a report that there were too many.
 #[test]
-fn ten_thousand_changes_at_once_are_the_right_names() {
+fn the_names_are_right_after_ten_thousand_changes_at_once() {
     const NAMES: usize = 10_000;
     let pair = pair();
     fs::create_dir(pair.here("folder")).unwrap();
@@ -156,7 +157,7 @@ fn ten_thousand_changes_at_once_are_the_right_names() {
     let folder = pair.other("folder");
     let before = || names(&folder) == ["before", "gone"] && fs::read(folder.join("before")).unwrap() == b"old";
     assert!(wait_until(SOON, || folder.is_dir() && before()));
-    // Until the folder is watched.
+    // Long enough for the watch on the folder to be armed.
     thread::sleep(Duration::from_secs(2));
     assert!(before());
 
@@ -188,6 +189,9 @@ fn ten_thousand_changes_at_once_are_the_right_names() {
         assert!(!root.join("folder/gone").exists());
     }
     fs::write(pair.here("folder/last"), "last").unwrap();
-    assert!(wait_until(SOON, || fs::read(folder.join("last")).is_ok_and(|text| text == b"last")), "it hears no more");
+    assert!(
+        wait_until(SOON, || fs::read(folder.join("last")).is_ok_and(|text| text == b"last")),
+        "later changes are not seen"
+    );
     pair.end();
 }

@@ -1,4 +1,4 @@
-//! A process that is killed, at whatever moment: nothing waits for it, and nothing of it stays mounted.
+//! A process that is killed at any moment: no other process hangs because of it, and its mount does not stay.
 
 use crate::support::apart::{apart, spawn};
 use crate::support::command::{run, spawn_quiet, wait};
@@ -21,10 +21,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// `nobody` on Debian; any user but root would do.
+/// A user id other than root's: that of the account `nobody` on Debian.
 const SOMEBODY: u32 = 65534;
 
-/// The guardian of a mount, which every mount has.
+/// The guardian of a mount. Every mount has one.
 fn guardian(mount: &Mount) -> i32 {
     guardian_of(mount.process()).expect("a mount has a guardian")
 }
@@ -33,17 +33,17 @@ fn kill(pid: i32) {
     kill_process(Pid::from_raw(pid).expect("a process has a number above 0"), Signal::KILL).expect("our own process");
 }
 
-/// Asserts that the mount is gone, and that everything of its process is.
+/// Asserts that the mount, its process with all threads, and its guardian are gone.
 #[track_caller]
 fn leaves_nothing(mut mount: Mount, guardian: i32) {
     let free = wait_until(LIMIT, || mountinfo::at(mount.path()).is_none());
     assert!(free, "still mounted {LIMIT:?} after the process was killed");
     mount.is_gone();
-    // The leader of a process can be gone while another of its threads is stuck.
+    // The main thread of a process can be gone while another thread is stuck.
     let threads = format!("/proc/{}/task", mount.process());
     assert!(wait_until(LIMIT, || !Path::new(&threads).exists()), "the process is stuck in the kernel");
-    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian has outlived its work");
-    assert!(fs::read_dir(mount.path()).unwrap().next().is_none(), "the folder below is empty and can be used");
+    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian has not ended");
+    assert!(fs::read_dir(mount.path()).unwrap().next().is_none(), "the mountpoint must be empty and usable");
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn a_killed_process_leaves_nothing() {
 }
 
 #[test]
-fn a_crash_leaves_nothing() {
+fn a_crashed_process_leaves_nothing() {
     for signal in [Signal::SEGV, Signal::ABORT, Signal::BUS] {
         let scene = Scene::with(Kind::Smbd, Request::foreground);
         fs::write(scene.here("file"), "safe").unwrap();
@@ -69,7 +69,7 @@ fn a_crash_leaves_nothing() {
     }
 }
 
-/// Programs that use the mount get an error, and do not keep what is left of it.
+/// Programs with open files get an error. Their open files do not keep the dead mount.
 #[test]
 fn open_files_do_not_keep_a_dead_mount() {
     let scene = Scene::on(Kind::Smbd);
@@ -80,10 +80,10 @@ fn open_files_do_not_keep_a_dead_mount() {
     assert!(file.write_at(b"x", 0).is_err());
 }
 
-/// What fsync(2), close(2) and rename(2) have answered is at the server. What only write(2) has answered is lost. A directory
-/// has nothing to sync.
+/// Data is on the server after fsync(2) or close(2) has returned, and so is a name after rename(2). Data is lost if
+/// only write(2) has returned. fsync(2) of a directory sends nothing.
 #[test]
-fn a_killed_process_loses_what_was_only_written() {
+fn a_killed_process_loses_only_data_that_was_not_synced_or_closed() {
     let line = Line::to(Server::shared(Kind::Smbd), &[]);
     let mut file = File::create(line.here("file")).unwrap();
     file.write_all(b"synced").unwrap();
@@ -113,13 +113,13 @@ fn a_killed_process_loses_what_was_only_written() {
     assert!(!folder.join("new").exists());
 }
 
-/// Readers of a file that another client is writing: the kernel is told to forget pages which it is about to read.
+/// Readers of a file while another client writes it: the kernel gets invalidations of pages that it is about to read.
 struct Storm {
     readers: Vec<Child>,
 }
 
 impl Storm {
-    /// Reads through `mount`, and changes what is read through `other`, for this long.
+    /// Starts three readers on `mount`, and changes what they read through `other` for `length`.
     fn over(mount: &Mount, other: &Mount, length: Duration) -> Storm {
         let script = format!("while cat {}/big; do :; done", mount.path().display());
         let reader = || {
@@ -145,7 +145,7 @@ const SIZE: usize = 16 << 20;
 impl Drop for Storm {
     fn drop(&mut self) {
         for reader in &mut self.readers {
-            // `cat` is in the group of its shell.
+            // `cat` is in the process group of its shell.
             let _ = rustix::process::kill_process_group(Pid::from_child(reader), Signal::KILL);
             wait(reader, LIMIT);
         }
@@ -165,21 +165,21 @@ fn storms(round: impl Fn(Mount, i32)) {
 }
 
 #[test]
-fn a_process_that_is_killed_under_breaks_and_reads_leaves_nothing() {
+fn a_process_killed_during_lease_breaks_and_reads_leaves_nothing() {
     storms(|mount, guardian| {
         mount.signal(Signal::KILL);
         leaves_nothing(mount, guardian);
     });
 }
 
-/// As systemd does; then it runs what stands behind `ExecStopPost=`.
+/// systemd kills the guardian too, and then runs the command in `ExecStopPost=`.
 #[test]
-fn cleanup_ends_what_is_left_when_the_guardian_is_killed_too() {
+fn cleanup_removes_the_mount_when_the_guardian_is_killed_too() {
     storms(|mount, guardian| {
         kill(guardian);
         mount.signal(Signal::KILL);
         assert!(wait_until(LIMIT, || !is_running(guardian)));
-        assert!(mountinfo::at(mount.path()).is_some(), "nothing was left to do");
+        assert!(mountinfo::at(mount.path()).is_some(), "the dead mount must still be there");
         cleanup(&mount, &mount.info().source).success();
         leaves_nothing(mount, guardian);
     });
@@ -197,7 +197,7 @@ fn cleanup_leaves_a_living_mount_alone() {
     scene.mount.unmount();
 }
 
-/// A dead mount of another share is another program's business.
+/// A dead mount with another URL belongs to another service.
 #[test]
 fn cleanup_leaves_a_mount_of_another_url_alone() {
     let scene = Scene::on(Kind::Smbd);
@@ -211,7 +211,7 @@ fn cleanup_leaves_a_mount_of_another_url_alone() {
     leaves_nothing(scene.mount, guardian);
 }
 
-/// An unmount in order leaves no guardian, and none that says anything.
+/// After an unmount in order the guardian ends as well.
 #[test]
 fn the_guardian_ends_with_the_mount() {
     for signal in [None, Some(Signal::TERM)] {
@@ -222,13 +222,13 @@ fn the_guardian_ends_with_the_mount() {
             None => scene.mount.unmount_by(&["fusermount3", "-u"]),
         }
         scene.mount.is_gone();
-        assert!(!is_running(guardian), "it has outlived the process");
+        assert!(!is_running(guardian), "the guardian is still running after its process has ended");
     }
 }
 
-/// A mount whose guardian was killed goes on, and leaves no zombie.
+/// If its guardian is killed, a mount works on and leaves no zombie.
 #[test]
-fn a_mount_can_lose_its_guardian() {
+fn a_mount_works_on_when_its_guardian_is_killed() {
     let scene = Scene::with(Kind::Smbd, Request::foreground);
     let guardian = guardian(&scene.mount);
     kill(guardian);
@@ -239,10 +239,10 @@ fn a_mount_can_lose_its_guardian() {
     scene.mount.unmount();
 }
 
-/// What ends a session, a terminal or a group of processes does not end the guardian; a signal that says "the process
-/// has died" counts only from the kernel.
+/// Signals that end a session, a terminal or a process group do not end the guardian. The signal for "the process has
+/// died" has an effect only if the kernel sends it.
 #[test]
-fn the_guardian_heeds_no_signal() {
+fn the_guardian_ignores_signals_of_other_processes() {
     let scene = Scene::on(Kind::Smbd);
     let guardian = guardian(&scene.mount);
     let pid = Pid::from_raw(guardian).unwrap();
@@ -255,9 +255,9 @@ fn the_guardian_heeds_no_signal() {
     leaves_nothing(scene.mount, guardian);
 }
 
-/// Neither a password nor the FUSE device nor what the caller had open.
+/// The guardian has no password, does not hold the FUSE device, and has no descriptor of the caller.
 #[test]
-fn the_guardian_holds_nothing_that_it_does_not_need() {
+fn the_guardian_holds_no_password_and_no_unneeded_descriptor() {
     let scene = Scene::on(Kind::Smbd);
     let mountpoint = scratch::folder("mnt");
     let arguments = [PROGRAM, &scene.url(), mountpoint.to_str().unwrap(), "--allow-other", "--foreground"];
@@ -275,7 +275,7 @@ fn the_guardian_holds_nothing_that_it_does_not_need() {
     };
     let held = wait_until(LIMIT, || opens(&format!("{process}/fd")).iter().any(|name| name.ends_with("/abort")));
     let open = opens(&format!("{process}/fd"));
-    assert!(held, "the guardian cannot abort: {open:?}");
+    assert!(held, "the guardian does not hold the abort file: {open:?}");
     assert!(!open.iter().any(|name| name.contains("/dev/fuse") || name.contains("passwd")), "{open:?}");
     for place in ["environ", "cmdline"] {
         let shown = String::from_utf8_lossy(&fs::read(format!("{process}/{place}")).unwrap()).into_owned();

@@ -1,7 +1,8 @@
-//! What this program has open at the server for its own sake, watches and files kept for the next open, is there as a
-//! guest: it stands in the way of no other client, of no program here, and of nothing on the server.
+//! What this client keeps open at the server without a program that uses it: watches, and files kept open for the next
+//! open. These opens must not delay or block another client, a program on this mount, or an operation on the server's
+//! disk.
 //!
-//! `here` makes and removes, `other` has listed, watched and read.
+//! `here` creates and removes files; `other` has listed, watched and read them.
 
 use crate::support::command::{Run, run};
 use crate::support::files::names;
@@ -20,8 +21,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 both_sambas!(
-    a_tree_that_another_client_has_just_looked_at_goes_at_once,
-    a_tree_that_another_client_watches_goes_at_once,
+    a_tree_that_another_client_has_just_read_can_be_removed_at_once,
+    a_tree_that_another_client_watches_can_be_removed_at_once,
     a_walk_over_more_folders_than_the_server_has_handles_finds_every_file,
     a_walk_with_few_handles_and_few_credits_finds_every_file,
     after_half_a_minute_without_use_the_server_has_nothing_open,
@@ -30,11 +31,12 @@ both_sambas!(
 const LIMIT: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(20);
 const ROUNDS: usize = 20;
-/// A break is a round trip; where it is not answered, the server waits for 35 s. In between is what smbd and a busy machine
-/// add: smbd 4.17 tries an open that had to wait again after a second.
+/// The longest a command may run. A break takes one round trip; if it is not acknowledged, the server waits for 35 s.
+/// The limit is between the two and leaves time for smbd and a busy machine: smbd 4.17 retries a delayed open after one
+/// second.
 const A_BREAK_AND_MORE: Duration = Duration::from_secs(5);
 
-/// The folders that a round removes or renames, in different ways.
+/// The folders that a round removes or renames, each in a different way.
 const KINDS: [&str; 5] = ["removed", "moved", "empty", "replaced", "read"];
 
 fn shell(script: &str, folder: &Path) -> Run {
@@ -51,7 +53,7 @@ fn make_trees(pair: &Pair, round: usize) {
     }
 }
 
-/// Lists, looks at and reads everything below a folder, until all is there.
+/// Lists, stats and reads everything below a folder, and repeats that until nothing is missing.
 fn look_at(pair: &Pair, round: usize) {
     let root = pair.other(format!("{round}"));
     let all = || {
@@ -61,7 +63,8 @@ fn look_at(pair: &Pair, round: usize) {
     assert!(wait_until(SOON, || root.is_dir() && names(&root).len() == KINDS.len() && all()), "round {round}");
 }
 
-/// Removes and renames all that `make_trees` has made. Each command must succeed, and soon; how long the slowest ran.
+/// Removes and renames everything that `make_trees` has made. Each command must succeed within [`A_BREAK_AND_MORE`].
+/// Returns the longest running time.
 fn remove_trees(pair: &Pair, round: usize) -> Duration {
     let mut slowest = Duration::ZERO;
     let root = pair.here(format!("{round}"));
@@ -82,7 +85,7 @@ fn remove_trees(pair: &Pair, round: usize) -> Duration {
     slowest
 }
 
-fn a_tree_that_another_client_has_just_looked_at_goes_at_once(kind: Kind) {
+fn a_tree_that_another_client_has_just_read_can_be_removed_at_once(kind: Kind) {
     let pair = Pair::of(Server::shared(kind), LIMIT * 2);
     let round = |round| {
         make_trees(&pair, round);
@@ -94,8 +97,8 @@ fn a_tree_that_another_client_has_just_looked_at_goes_at_once(kind: Kind) {
     pair.end();
 }
 
-/// A watch is armed when a folder has been at rest for some time.
-fn a_tree_that_another_client_watches_goes_at_once(kind: Kind) {
+/// A watch is armed only after the folder has been unchanged for some time.
+fn a_tree_that_another_client_watches_can_be_removed_at_once(kind: Kind) {
     let pair = Pair::of(Server::shared(kind), LIMIT * 2);
     (0..ROUNDS).for_each(|round| make_trees(&pair, round));
     for pause in [2, 1] {
@@ -141,8 +144,8 @@ fn a_walk_with_few_handles_and_few_credits_finds_every_file(kind: Kind) {
     a_walk_with(kind, Settings { max_open_files: Some(110), max_credits: Some(32), ..Settings::default() });
 }
 
-/// The server can unmount a disk below the share. A kernel with plenty of memory keeps the names of what was used; here
-/// descriptors that open nothing hold on to them.
+/// An administrator can unmount a disk below the share. The test holds descriptors opened with O_PATH, because a kernel
+/// with plenty of memory keeps the names of used files.
 fn after_half_a_minute_without_use_the_server_has_nothing_open(kind: Kind) {
     const IDLE: Duration = Duration::from_secs(35);
     let server = Server::start(kind, Settings::default());
@@ -162,7 +165,7 @@ fn after_half_a_minute_without_use_the_server_has_nothing_open(kind: Kind) {
     let is_closed = wait_until(IDLE, || server.smbd().open_below(Path::new("disk")).is_empty());
     let left = server.smbd().open_below(Path::new("disk"));
     assert!(is_closed, "open {:?} after the last use: {left:?}", last_use.elapsed());
-    // What was closed is used again.
+    // A file that was closed for the idle time can be used again.
     let mut text = String::new();
     File::open(mount.join("disk/read")).unwrap().read_to_string(&mut text).unwrap();
     assert_eq!(text, "content");

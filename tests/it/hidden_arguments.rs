@@ -1,4 +1,4 @@
-//! A password is not to be seen in what the kernel shows of the process.
+//! The command line and the environment of the process, as /proc shows them, contain no password.
 
 use crate::support::apart::{apart, spawn};
 use std::process::{Child, Command, Stdio};
@@ -6,10 +6,10 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{fs, io, thread};
 
-/// The program, waiting for a password on its standard input; killed when the test ends.
+/// The program while it waits for a password on its standard input. It is killed when this is dropped.
 struct Waiting {
     child: Child,
-    /// Its standard input ends with this.
+    /// Dropping this ends the standard input of the program.
     _input: mpsc::Sender<()>,
 }
 
@@ -37,13 +37,13 @@ impl Waiting {
         Waiting { child: child.unwrap(), _input: input }
     }
 
-    /// What /proc shows under `name`, as soon as it shows `marker` and nothing of `secret` any more.
+    /// The content of `/proc/PID/name` as soon as it contains `marker` and no longer contains `secret`.
     fn shows_without(&mut self, name: &str, marker: &str, secret: &str) -> String {
         let path = format!("/proc/{}/{name}", self.child.id());
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let shown = String::from_utf8_lossy(&fs::read(&path).unwrap()).replace('\0', " ");
-            assert_eq!(self.child.try_wait().unwrap(), None, "the program is to wait for its standard input");
+            assert_eq!(self.child.try_wait().unwrap(), None, "the program must still wait for its standard input");
             if shown.contains(marker) && !shown.contains(secret) {
                 return shown;
             }
@@ -54,7 +54,7 @@ impl Waiting {
 }
 
 #[test]
-fn the_arguments_do_not_show_a_password() {
+fn the_command_line_in_proc_does_not_show_a_password() {
     let url = "cifs://ann:hunter2@127.0.0.1:1/m?auth-username=ann&auth-password=hunter2&transport=directtcp";
     let arguments = [url, "/nowhere", "-o", "ro,password=\"hunter2,hunter2\",uid=5"];
     let shown = Waiting::start(&arguments, &[]).shows_without("cmdline", "127.0.0.1", "hunter2");
@@ -64,7 +64,7 @@ fn the_arguments_do_not_show_a_password() {
 }
 
 #[test]
-fn the_environment_does_not_show_a_password() {
+fn the_environment_in_proc_does_not_show_a_password() {
     let variables = [("AUTH_USERNAME", "somebody"), ("AUTH_PASSWORD", "hunter2")];
     let shown = Waiting::start(&["cifs://127.0.0.1:1/m", "/nowhere"], &variables).shows_without(
         "environ",

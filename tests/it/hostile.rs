@@ -1,4 +1,4 @@
-//! A server that does not keep to the protocol.
+//! A server that violates the protocol: forged directory listings.
 
 use crate::support::mount::Request;
 use crate::support::server::{Kind, Server, url};
@@ -14,7 +14,7 @@ const MIB: usize = 1 << 20;
 const HEADER: usize = 64;
 const QUERY_DIRECTORY: u16 = 14;
 
-/// A listing of entries that lie close together, each with a name that reaches to the end of all of them.
+/// A listing of adjacent entries, each with a name that reaches to the end of the listing.
 fn overlapping_names(size: usize) -> Vec<u8> {
     const ENTRY: usize = 80;
     let count = size / ENTRY;
@@ -28,7 +28,8 @@ fn overlapping_names(size: usize) -> Vec<u8> {
     listing
 }
 
-/// Many entries in one, each with a name of one character.
+/// A listing whose entries overlap: a new one begins every eight bytes. The first has a name of one character, the
+/// others have names of four.
 fn entries_that_overlap(size: usize) -> Vec<u8> {
     let mut listing: Vec<u8> = [8, 0, 0, 0].repeat(size / 4);
     listing[60..64].copy_from_slice(&[2, 0, 0, 0]);
@@ -42,7 +43,8 @@ fn one_long_name(size: usize) -> Vec<u8> {
     listing
 }
 
-/// Passes frames on, but for the first listing of each connection that is not empty: this one stands there instead.
+/// Starts a proxy that forwards frames and replaces the content of every successful QUERY_DIRECTORY answer by
+/// `listing`. Returns its port and the count of forged answers.
 fn forging(port: u16, listing: Vec<u8>) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let (address, forged) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -71,7 +73,7 @@ fn pass(mut from: TcpStream, mut to: TcpStream, change: impl Fn(Vec<u8>) -> Vec<
             to.write_all(&frame)?;
         }
     };
-    // One side has closed the connection.
+    // An error means that one side has closed the connection.
     let _ = work();
     let _ = to.shutdown(Shutdown::Both);
 }
@@ -104,7 +106,7 @@ fn forge(frame: &[u8], listing: &[u8], forged: &AtomicUsize) -> Vec<u8> {
 }
 
 #[test]
-fn a_forged_listing_is_an_error_and_takes_no_memory() {
+fn a_forged_listing_is_an_error_and_needs_no_memory() {
     let server = Server::shared(Kind::Smbd);
     let forgeries = [overlapping_names, entries_that_overlap, one_long_name];
     for (number, forgery) in forgeries.into_iter().enumerate() {

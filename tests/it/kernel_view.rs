@@ -1,4 +1,4 @@
-//! What the kernel is told to forget: one file's pages hold up no other file.
+//! Page invalidations: the pages of one file, whose READ is not answered, delay no other file.
 
 use crate::support::files::{checksum, noise};
 use crate::support::frames::command;
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Another client writes two files. The kernel reads pages of the one and gets no answer, so that it cannot forget them.
-/// Of the other one, it has pages to forget at each open.
+/// Another client writes two files. The kernel reads pages of one of them and its READ is not answered, so invalidating
+/// these pages blocks. Each open of the other file must invalidate pages as well, and must not wait.
 #[test]
-fn a_read_under_way_holds_up_nothing_of_other_files() {
+fn a_read_that_gets_no_answer_does_not_delay_other_files() {
     let server = Server::shared(Kind::Smbd);
     let line = Line::to(server.clone(), &["--connections=2"]);
     let name = line.folder.file_name().unwrap().to_string_lossy();
@@ -35,7 +35,7 @@ fn a_read_under_way_holds_up_nothing_of_other_files() {
     thread::scope(|scope| {
         let reading = scope.spawn(|| checksum(&line.here("big")));
         assert!(wait_until(LIMIT, || line.proxy.requests(command::READ) > before), "no READ");
-        // Takes the lease back.
+        // Breaks the lease of this client.
         let big = File::options().write(true).open(stranger.join("big")).unwrap();
         big.write_at(b"new", 0).unwrap();
 
@@ -51,12 +51,12 @@ fn a_read_under_way_holds_up_nothing_of_other_files() {
             }
             done.send(()).unwrap();
         });
-        // Each open of the other file would wait for five seconds if it waited for the pages of the big one.
+        // If each open of the other file waited for the pages of the big one, it would take five seconds.
         let is_held_up = ended.recv_timeout(LIMIT).is_err();
         let is_stalled = !reading.is_finished();
         line.proxy.release();
-        assert!(!is_held_up, "other files are held up by a READ that is not answered");
-        assert!(is_stalled, "the READ was to be held back");
+        assert!(!is_held_up, "an unanswered READ of one file delays another file");
+        assert!(is_stalled, "the READ must still be unanswered");
         reading.join().unwrap();
     });
     assert_eq!(fs::read(line.there("log")).unwrap(), b"line\n".repeat(6));

@@ -1,4 +1,4 @@
-//! A program that is killed while the server does not answer: it is let go, and nothing else is harmed.
+//! A program that is killed while the server does not answer: it ends soon, and no other program or file is affected.
 
 use crate::support::command::{run, spawn_quiet, wait};
 use crate::support::files::{names, noise};
@@ -14,17 +14,17 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// Many times what it takes to notice a kill, and less than a request to a silent server may take.
+/// Many times the time in which a kill is noticed, and less than a request to a silent server may take.
 const SOON: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(30);
-/// `nobody` on Debian; any user but root would do.
+/// A user id other than root's: that of the account `nobody` on Debian.
 const SOMEBODY: u32 = 65534;
 
 fn start(mount: &Mount, script: &str) -> Child {
     started(|_| (), mount, script)
 }
 
-/// By a user whom the kernel lets into a mount of his: that is one with the same group as well.
+/// Starts a script as another user. The kernel admits only the user who mounted, and requires the same group as well.
 fn start_as(user: u32, mount: &Mount, script: &str) -> Child {
     started(
         |command| {
@@ -42,18 +42,18 @@ fn started(adjust: impl FnOnce(&mut Command), mount: &Mount, script: &str) -> Ch
     spawn_quiet(command).expect("a shell")
 }
 
-/// Whether a program waits for the mount: it has been held up in the kernel for some time.
+/// Whether a program waits for an answer of the mount, by its wait channel in the kernel. Polls for up to [`SOON`].
 fn hangs(program: &mut Child) -> bool {
     let status = format!("/proc/{}/wchan", program.id());
     let waits = || fs::read_to_string(&status).is_ok_and(|place| place.contains("request_wait_answer"));
     wait_until(SOON, waits)
 }
 
-/// Kills programs that wait for a silent server. Those for which `may_go_on` need not wait for it.
+/// Kills programs that wait for a silent server. A program for which `may_go_on` is true need not be waiting.
 #[track_caller]
 fn can_be_killed(programs: &mut [(Child, &str)], may_go_on: impl Fn(&str) -> bool) {
     for (program, script) in &mut *programs {
-        assert!(may_go_on(script) || hangs(program), "{script:?} was to wait for the server");
+        assert!(may_go_on(script) || hangs(program), "{script:?} must wait for the server");
         program.kill().unwrap();
     }
     for (program, script) in programs {
@@ -61,9 +61,9 @@ fn can_be_killed(programs: &mut [(Child, &str)], may_go_on: impl Fn(&str) -> boo
     }
 }
 
-/// What a program of every kind does when the server falls silent.
+/// Programs with operations of every kind, at a server that stops answering.
 #[test]
-fn whatever_a_program_waits_for_it_can_be_killed() {
+fn a_program_that_waits_for_a_silent_server_can_be_killed() {
     let server = Smbd::start(Settings::default());
     let data = noise(3, 3_000_000);
     fs::create_dir(server.folder().join("d")).unwrap();
@@ -91,15 +91,15 @@ fn whatever_a_program_waits_for_it_can_be_killed() {
     can_be_killed(&mut programs, |_| false);
     drop(paused);
 
-    assert!(wait_until(LIMIT, || fs::write(mount.join("after"), "works").is_ok()), "the mount has not come back");
+    assert!(wait_until(LIMIT, || fs::write(mount.join("after"), "works").is_ok()), "the mount does not work again");
     assert!(fs::read(mount.join("a")).unwrap() == data);
-    assert!(fs::read(mount.join("kept")).unwrap() == data, "what was confirmed is there");
+    assert!(fs::read(mount.join("kept")).unwrap() == data, "synced data must be there");
     drop(kept);
     let known = ["a", "after", "b", "copy", "d", "e", "kept", "made", "new"];
     let left = names(server.folder());
-    assert!(left.iter().all(|name| known.contains(&name.as_str())), "left behind: {left:?}");
+    assert!(left.iter().all(|name| known.contains(&name.as_str())), "unexpected names: {left:?}");
     assert_eq!(names(mount.path()), left);
-    // What is kept open for the next program is closed when another client wants the file.
+    // Files that are kept open are closed when another client opens them for writing.
     let stranger = Request::new(url("127.0.0.1", server.port(), "")).mount();
     for name in left.iter().filter(|name| server.folder().join(name).is_file()) {
         File::options().write(true).open(stranger.join(name)).unwrap();
@@ -110,7 +110,7 @@ fn whatever_a_program_waits_for_it_can_be_killed() {
     mount.unmount();
 }
 
-/// Whether any process has a file of the folder open, as the server's do for its clients.
+/// Whether a process, such as a server process, has a file in the folder open.
 fn has_open(folder: &Path) -> bool {
     let processes = fs::read_dir("/proc").unwrap().flatten();
     let opens = processes.filter_map(|process| fs::read_dir(process.path().join("fd")).ok()).flatten().flatten();
@@ -119,11 +119,11 @@ fn has_open(folder: &Path) -> bool {
         .any(|path| path.starts_with(folder) && path != *folder && path.is_file())
 }
 
-/// The mount of an ordinary user, who alone may look into it.
+/// A mount of an ordinary user, which no other user may access.
 #[test]
 fn an_ordinary_users_programs_can_be_killed() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("the other tests are an ordinary user's already");
+        eprintln!("skipped: without root the other tests run as an ordinary user");
         return;
     }
     let server = Smbd::start(Settings::default());
@@ -138,13 +138,13 @@ fn an_ordinary_users_programs_can_be_killed() {
     let local = scratch::folder("local").join("a");
     fs::write(&local, &data).unwrap();
     let mut cmp = start_as(SOMEBODY, &mount, &format!("cmp $M/a {}", local.display()));
-    assert!(wait(&mut cmp, LIMIT).is_some_and(|status| status.success()), "the mount has not come back");
+    assert!(wait(&mut cmp, LIMIT).is_some_and(|status| status.success()), "the mount does not work again");
     mount.unmount();
 }
 
 /// Reads and writes that the server has not answered.
 #[test]
-fn a_program_in_the_middle_of_its_data_can_be_killed() {
+fn a_program_that_is_reading_or_writing_can_be_killed() {
     let server = Smbd::start(Settings::default());
     File::create(server.folder().join("big")).unwrap().set_len(1 << 40).unwrap();
     let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
@@ -157,19 +157,20 @@ fn a_program_in_the_middle_of_its_data_can_be_killed() {
     let written = server.folder().join("written");
     assert!(wait_until(LIMIT, || fs::metadata(&written).is_ok_and(|file| file.len() > 100_000)));
     let paused = server.pause();
-    // A read that is not direct waits for a page, and is killed without our doing.
+    // A buffered read waits for a page in the kernel, and the kernel itself ends that wait.
     can_be_killed(&mut programs, |script| script.starts_with("cat"));
     drop(paused);
-    // The last write is under way or done: a later one of the same place comes after it.
+    // The last write of the killed program is in flight or done; a later write to the same range must come after it.
     assert!(wait_until(LIMIT, || fs::write(mount.join("written"), "later").is_ok()));
     assert_eq!(fs::read(&written).unwrap(), b"later");
     assert_eq!(fs::read(mount.join("written")).unwrap(), b"later");
     mount.unmount();
 }
 
-/// A program waits in close(2) or fsync(2) for data that write(2) has taken, and is killed. The data is sent all the same.
+/// A program is killed while it waits in close(2) or fsync(2) for data that write(2) has accepted. The data is sent
+/// nevertheless.
 #[test]
-fn what_a_killed_program_had_written_arrives() {
+fn data_written_by_a_killed_program_reaches_the_server() {
     let server = Smbd::start(Settings::default());
     let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
     for (name, script) in [("closed", "cat"), ("synced", "dd bs=512 conv=fsync")] {
@@ -179,19 +180,22 @@ fn what_a_killed_program_had_written_arrives() {
         let mut input = File::options().write(true).open(pipe).unwrap();
         let there = server.folder().join(name);
         input.write_all(b"sent").unwrap();
-        assert!(wait_until(LIMIT, || fs::read(&there).is_ok_and(|data| data == b"sent")), "{name}: nothing arrives");
+        assert!(
+            wait_until(LIMIT, || fs::read(&there).is_ok_and(|data| data == b"sent")),
+            "{name}: no data reaches the server"
+        );
         let paused = server.pause();
         input.write_all(b" and held").unwrap();
         let offset = format!("/proc/{}/fdinfo/1", program.id());
         let is_written = || fs::read_to_string(&offset).is_ok_and(|info| info.starts_with("pos:\t13\n"));
-        assert!(wait_until(LIMIT, is_written), "{name}: write(2) waits for the server");
+        assert!(wait_until(LIMIT, is_written), "{name}: write(2) must not wait for the server");
         drop(input);
-        assert!(hangs(&mut program), "{name}: the program was to wait for the server");
+        assert!(hangs(&mut program), "{name}: the program must wait for the server");
         program.kill().unwrap();
         drop(paused);
         assert!(wait(&mut program, LIMIT).is_some(), "{name}: the program does not end");
         let arrived = || fs::read(&there).is_ok_and(|data| data == b"sent and held");
-        assert!(wait_until(LIMIT, arrived), "{name}: what was written is lost with its program");
+        assert!(wait_until(LIMIT, arrived), "{name}: written data is lost when its program is killed");
     }
     mount.unmount();
 }

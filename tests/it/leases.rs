@@ -1,4 +1,5 @@
-//! Leases and oplocks on real servers: what is granted, what takes it away, and who waits for what.
+//! Leases and oplocks on real servers: which caching is granted, which operations break it, and which
+//! operation waits for which acknowledgement.
 
 use crate::engine::connect_with;
 use crate::support::command::{Run, run};
@@ -19,10 +20,11 @@ use tokio::task::JoinHandle;
 
 const KEY: LeaseKey = LeaseKey(0x1234_5678_9abc_def0_0fed_cba9_8765_4321);
 const DEADLINE: Duration = Duration::from_secs(60);
-/// Who has not gone on for so long waits. (If he only is slow, a test can miss that he did not wait.)
+/// The time after which an unfinished operation counts as waiting. For an operation that is only slow, the
+/// test cannot notice that the server did not wait.
 const WAITS: Duration = Duration::from_millis(300);
 
-/// The ways in which a client is told what it may cache.
+/// The ways in which the protocol grants caching to a client.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
     LeaseV2,
@@ -53,7 +55,7 @@ impl Way {
         matches!(self, Way::LeaseV2 | Way::LeaseV1)
     }
 
-    /// What is left to somebody who had everything when another opens the file.
+    /// The caching that a client with everything keeps when another client opens the file.
     fn shared(self) -> Caching {
         if self.has_leases() { Caching::READ | Caching::HANDLE } else { Caching::READ }
     }
@@ -68,7 +70,7 @@ fn file() -> RemotePath {
     RemotePath::parse("file")
 }
 
-/// The next lease that something is taken from.
+/// The next lease break or oplock break.
 async fn next_break(events: &mut Events) -> Broken {
     loop {
         if let Event::Broken(broken) = events.next().await.expect("the share is there") {
@@ -77,7 +79,7 @@ async fn next_break(events: &mut Events) -> Broken {
     }
 }
 
-/// A client that has a file open.
+/// A client that has a file open with full caching.
 struct Holder {
     share: Arc<SmbShare>,
     file: SmbFile,
@@ -92,27 +94,29 @@ impl Holder {
 
     async fn at(port: u16, way: Way) -> Holder {
         let share = Arc::new(connect_with(port, way.dialects()).await);
-        let events = share.events().expect("nobody has asked before");
+        let events = share.events().expect("the events were not requested before");
         let (file, ..) = share.open(&file(), how(Some(Caching::ALL))).await.unwrap();
         assert_eq!(share.granted(KEY).caching, Caching::ALL, "{way:?}");
         Holder { share, file, events }
     }
 
     async fn next(&mut self) -> Broken {
-        tokio::time::timeout(DEADLINE, next_break(&mut self.events)).await.expect("something is taken away")
+        tokio::time::timeout(DEADLINE, next_break(&mut self.events)).await.expect("the server breaks the lease")
     }
 
-    /// Somebody does something that takes caching away, and waits until that is acknowledged.
+    /// Runs `work`, which breaks the lease to `left`, and acknowledges the break. `work` must wait until
+    /// then. Returns its result.
     async fn gives_way<R: Send + 'static>(
         &mut self,
         left: Caching,
         work: impl Future<Output = R> + Send + 'static,
     ) -> R {
         let work = self.begins_to_give_way(left, work).await;
-        tokio::time::timeout(DEADLINE, work).await.expect("the server goes on").unwrap()
+        tokio::time::timeout(DEADLINE, work).await.expect("the server answers after the acknowledgement").unwrap()
     }
 
-    /// The same for who wants the name: newer smbd (4.22) takes the lease in two steps, and waits after each.
+    /// The same for `work` that removes or renames the file: newer smbd (4.22) breaks the lease in two steps
+    /// and waits after each.
     async fn gives_the_name<R: Send + 'static>(
         &mut self,
         left: Caching,
@@ -123,7 +127,7 @@ impl Holder {
             let next = tokio::time::timeout(DEADLINE, next_break(&mut self.events));
             tokio::select! {
                 done = &mut work => return done.unwrap(),
-                broken = next => self.share.acknowledge(broken.expect("the server goes on")).await.unwrap(),
+                broken = next => self.share.acknowledge(broken.expect("the server breaks again or answers")).await.unwrap(),
             }
         }
     }
@@ -137,12 +141,15 @@ impl Holder {
         let broken = self.next().await;
         assert_eq!((broken.key, broken.left), (KEY, left));
         assert_eq!(self.share.granted(KEY).caching, left);
-        assert!(tokio::time::timeout(WAITS, &mut work).await.is_err(), "the server did not wait");
+        assert!(
+            tokio::time::timeout(WAITS, &mut work).await.is_err(),
+            "the server did not wait for the acknowledgement"
+        );
         self.share.acknowledge(broken).await.unwrap();
         work
     }
 
-    /// Everything that is left is taken away as well, and nobody waits for it.
+    /// The rest of the caching is broken as well. No operation waits for this acknowledgement.
     async fn loses_the_rest(&mut self) {
         let broken = self.next().await;
         assert_eq!((broken.left, self.share.granted(KEY).caching), (Caching::NONE, Caching::NONE));
@@ -158,7 +165,7 @@ fn smbclient(port: u16, commands: String) -> Run {
 }
 
 #[tokio::test]
-async fn alone_a_client_gets_what_it_asks_for() {
+async fn a_client_without_competitors_is_granted_the_caching_it_requests() {
     for way in WAYS {
         let smbd = way.server();
         let share = connect_with(smbd.port(), way.dialects()).await;
@@ -175,7 +182,7 @@ async fn alone_a_client_gets_what_it_asks_for() {
 }
 
 #[tokio::test]
-async fn opens_of_one_key_share_a_lease() {
+async fn opens_with_one_key_share_a_lease() {
     for way in [Way::LeaseV2, Way::LeaseV1] {
         let smbd = way.server();
         let holder = Holder::of_everything(&smbd, way).await;
@@ -192,7 +199,7 @@ async fn opens_of_one_key_share_a_lease() {
 }
 
 #[tokio::test]
-async fn a_second_oplock_of_one_client_takes_the_first() {
+async fn a_second_open_of_one_client_breaks_its_first_oplock() {
     for way in [Way::Oplock, Way::OplockOnly] {
         let smbd = way.server();
         let mut holder = Holder::of_everything(&smbd, way).await;
@@ -206,7 +213,7 @@ async fn a_second_oplock_of_one_client_takes_the_first() {
 }
 
 #[tokio::test]
-async fn somebody_who_writes_waits_until_the_others_have_written() {
+async fn a_client_that_writes_waits_until_the_holder_has_written() {
     for way in WAYS {
         let smbd = way.server();
         let mut holder = Holder::of_everything(&smbd, way).await;
@@ -215,14 +222,14 @@ async fn somebody_who_writes_waits_until_the_others_have_written() {
         fs::write(&local, b"from smbclient").unwrap();
         let put = format!("put {} file", local.display());
         let putting = tokio::task::spawn_blocking(move || smbclient(port, put));
-        // It overwrites the file, which leaves nothing.
+        // smbclient overwrites the file, which breaks the lease to nothing.
         holder.gives_way(Caching::NONE, async move { putting.await.unwrap().success() }).await;
         assert_eq!(holder.share.read(&holder.file, 0, 100).await.unwrap(), "from smbclient");
     }
 }
 
 #[tokio::test]
-async fn a_second_client_waits_and_both_may_read() {
+async fn a_second_client_waits_and_then_both_may_cache_reads() {
     for way in WAYS {
         let smbd = way.server();
         let mut holder = Holder::of_everything(&smbd, way).await;
@@ -241,14 +248,14 @@ async fn a_second_client_waits_and_both_may_read() {
             assert_eq!(
                 second.granted(KEY).caching,
                 way.shared(),
-                "who writes keeps his lease, though not a level II oplock"
+                "a client that writes keeps its own lease, but not its level II oplock"
             );
         }
     }
 }
 
 #[tokio::test]
-async fn who_removes_or_renames_waits_too() {
+async fn a_client_that_removes_or_renames_waits_for_the_holder() {
     for way in WAYS {
         let smbd = way.server();
         for command in ["rename file new", "del file"] {
@@ -261,9 +268,9 @@ async fn who_removes_or_renames_waits_too() {
     }
 }
 
-/// Of one file, by its path: Samba cannot know that it is the same program.
+/// An operation by path has no lease key, so Samba cannot know that it comes from the holder of the lease.
 #[tokio::test]
-async fn what_a_client_does_by_path_takes_its_own_lease() {
+async fn an_operation_by_path_breaks_the_lease_of_the_same_client() {
     let way = Way::LeaseV2;
     let smbd = way.server();
     let mut holder = Holder::of_everything(&smbd, way).await;
@@ -271,7 +278,7 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
     let times = Change { modified: Some(FileTime::from_unix(1, 0)), ..Change::default() };
     share.stat(&file()).await.unwrap();
     share.set(Target::Path(&file()), &times).await.unwrap();
-    assert_eq!(share.granted(KEY).caching, Caching::ALL, "times and stat take nothing");
+    assert_eq!(share.granted(KEY).caching, Caching::ALL, "setting times and stat break no lease");
     let resizing = Arc::clone(&share);
     let resizing = async move {
         let size = Change { size: Some(1), ..Change::default() };
@@ -291,7 +298,7 @@ async fn what_a_client_does_by_path_takes_its_own_lease() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_takes_every_lease() {
+async fn a_lost_connection_ends_every_lease() {
     for way in [Way::LeaseV2, Way::Oplock] {
         let smbd = way.server();
         let mut holder = Holder::of_everything(&smbd, way).await;
@@ -300,19 +307,20 @@ async fn a_lost_connection_takes_every_lease() {
         assert_eq!((broken.left, holder.share.granted(KEY).caching), (Caching::NONE, Caching::NONE));
         holder.share.acknowledge(broken).await.unwrap();
         smbd.restart();
-        assert_eq!(holder.share.read(&holder.file, 0, 100).await.unwrap(), "data", "the file is open again");
-        assert_eq!(holder.share.granted(KEY).caching, Caching::NONE, "and has no lease");
-        // By its key it is open all the same, so that it breaks no lease of another open of the file.
+        assert_eq!(holder.share.read(&holder.file, 0, 100).await.unwrap(), "data", "the file must be open again");
+        assert_eq!(holder.share.granted(KEY).caching, Caching::NONE, "the new open must have no lease");
+        // The new open uses the same key nevertheless, so that it breaks no lease of another open of the
+        // file.
         holder.share.close(&holder.file).await.unwrap();
         let (again, ..) = holder.share.open(&file(), how(Some(Caching::ALL))).await.unwrap();
-        assert_eq!(holder.share.granted(KEY).caching, Caching::ALL, "which the next open can get");
+        assert_eq!(holder.share.granted(KEY).caching, Caching::ALL, "the next open must be granted a lease");
         holder.share.close(&again).await.unwrap();
     }
 }
 
-/// smb-server 0.8 has leases.
+/// smb-server 0.8 grants leases.
 #[tokio::test]
-async fn another_server_breaks_leases_alike() {
+async fn smb_server_breaks_leases_like_samba() {
     let server = Server::start(Kind::Embedded, Settings::default());
     for way in [Way::LeaseV2, Way::LeaseV1] {
         let mut holder = Holder::at(server.port(), way).await;
@@ -323,9 +331,9 @@ async fn another_server_breaks_leases_alike() {
     }
 }
 
-/// And no oplocks.
+/// smb-server 0.8 grants no oplocks.
 #[tokio::test]
-async fn a_server_that_grants_nothing_lets_nothing_be_cached() {
+async fn without_oplocks_and_leases_no_caching_is_granted() {
     let server = Server::shared(Kind::Embedded);
     let share = connect_with(server.port(), Way::Oplock.dialects()).await;
     let path = RemotePath::parse("nothing to cache");
@@ -335,13 +343,14 @@ async fn a_server_that_grants_nothing_lets_nothing_be_cached() {
     share.close(&file).await.unwrap();
 }
 
-/// By a lease where smbd grants leases on directories (from 4.22 on), by a notification otherwise.
+/// Changes are noticed by a lease break where smbd grants directory leases (4.22 and newer), by CHANGE_NOTIFY
+/// otherwise.
 #[tokio::test]
-async fn a_watched_directory_tells_that_somebody_changed_it() {
+async fn a_watched_directory_reports_changes_of_another_client() {
     let smbd = Smbd::start(Settings::default());
     fs::create_dir(smbd.folder().join("folder")).unwrap();
     let share = connect_with(smbd.port(), Way::LeaseV2.dialects()).await;
-    let mut events = share.events().expect("nobody has asked before");
+    let mut events = share.events().expect("the events were not requested before");
     let (_listing, watch) = share.list_watched(&RemotePath::parse("folder")).await.unwrap();
     let watch = watch.expect("smbd watches directories");
     let armed = async {
@@ -349,14 +358,14 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(DEADLINE, armed).await.expect("it is watched at last");
+    tokio::time::timeout(DEADLINE, armed).await.expect("the watch becomes armed");
     assert_eq!(share.lease(&watch).is_some(), share.tree().terms.directory_leasing);
     if share.lease(&watch).is_some() {
         let (file, ..) = share.open(&RemotePath::parse("folder/own"), how(Some(Caching::ALL))).await.unwrap();
         share.close(&file).await.unwrap();
         share.remove(&RemotePath::parse("folder/own"), FileKind::File, None, None, None).await.unwrap();
         share.create_directory(&RemotePath::parse("folder/sub")).await.unwrap();
-        assert!(share.is_armed(&watch), "own changes break no own lease");
+        assert!(share.is_armed(&watch), "own changes must not break the own lease");
     }
     let port = smbd.port();
     let making = tokio::task::spawn_blocking(move || smbclient(port, "mkdir folder/new".to_owned()));
@@ -364,7 +373,7 @@ async fn a_watched_directory_tells_that_somebody_changed_it() {
         let broken = tokio::time::timeout(DEADLINE, next_break(&mut events)).await.unwrap();
         assert_eq!(broken.key, key);
         assert!(!share.is_armed(&watch));
-        assert!(share.changes(&watch, || {}).await.is_err(), "the watch has ended");
+        assert!(share.changes(&watch, || {}).await.is_err(), "the watch must have ended");
         share.unwatch(&watch);
         share.acknowledge(broken).await.unwrap();
     } else {

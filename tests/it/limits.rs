@@ -1,4 +1,4 @@
-//! What is finite: the process's memory, the server's disk.
+//! Limits: the memory of the process, and the space on the server's disk.
 
 use crate::support::command::run;
 use crate::support::files::{fails_with, noise};
@@ -14,25 +14,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-both_servers!(a_full_disk_is_said_and_what_was_written_before_stays, a_full_disk_is_said_for_small_files_too);
+both_servers!(a_full_disk_is_enospc_and_earlier_files_are_kept, a_full_disk_is_enospc_for_small_files_too);
 
 const MIB: usize = 1 << 20;
 
-/// The most memory that a process has ever used, in bytes.
+/// The peak resident memory of a process (VmHWM), in bytes.
 pub(crate) fn peak_memory(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
 }
 
-/// How long a mount is used by the tests that take long.
+/// The watchdog's deadline of mounts in tests that take long.
 const LONG: Duration = Duration::from_secs(300);
 
-/// The cache's budget, and what the program needs besides.
+/// The most memory in bytes: the cache's budget of 32 MiB, and 64 MiB for the rest of the program.
 const BOUND: usize = 32 * MIB + 64 * MIB;
 
 #[test]
-fn reading_a_file_larger_than_the_cache_takes_no_more_memory_than_the_cache() {
+fn reading_a_file_larger_than_the_cache_stays_within_the_memory_limit() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=32M"));
     File::create(scene.there("image")).unwrap().set_len(1024 * MIB as u64).unwrap();
     let mut file = File::open(scene.here("image")).unwrap();
@@ -47,7 +47,7 @@ fn reading_a_file_larger_than_the_cache_takes_no_more_memory_than_the_cache() {
 }
 
 #[test]
-fn writing_a_file_larger_than_the_cache_takes_no_more_memory_than_the_cache() {
+fn writing_a_file_larger_than_the_cache_stays_within_the_memory_limit() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=32M"));
     let piece = noise(1, 4 * MIB);
     let mut file = File::create(scene.here("image")).unwrap();
@@ -61,14 +61,15 @@ fn writing_a_file_larger_than_the_cache_takes_no_more_memory_than_the_cache() {
     fs::remove_file(scene.there("image")).unwrap();
 }
 
-/// Asserts that a mount with a cache of so many MiB has never used more than that and 64 MiB.
+/// Asserts that the process of a mount with a cache of `cache` MiB has never used more than that plus 64 MiB.
 #[track_caller]
 fn stays_within(scene: &Scene, cache: usize) {
     let peak = peak_memory(scene.mount.process());
     assert!(peak <= (cache + 64) * MIB, "{} MiB with a cache of {cache} MiB", peak / MIB);
 }
 
-/// Reads `count` pages of a file at random places, each from the program: the kernel forgets them at once.
+/// Reads `count` pages of a file at random offsets. The kernel drops each page at once, so every read is a
+/// request to the program.
 fn read_at_random(file: &File, size: u64, count: u64, seed: u64) {
     const PAGE: u64 = 4096;
     rustix::fs::fadvise(file, 0, None, Advice::Random).unwrap();
@@ -83,9 +84,9 @@ fn read_at_random(file: &File, size: u64, count: u64, seed: u64) {
     }
 }
 
-/// Many small pieces fill the cache, give way to large ones, and come back.
+/// Many small pieces fill the cache, are evicted by large ones, and are read again.
 #[test]
-fn reading_at_random_takes_no_more_memory_than_the_cache() {
+fn reading_at_random_offsets_stays_within_the_memory_limit() {
     const SIZE: u64 = 1024 * MIB as u64;
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=128M").for_at_most(LONG));
     File::create(scene.there("image")).unwrap().set_len(SIZE).unwrap();
@@ -106,9 +107,10 @@ fn reading_at_random_takes_no_more_memory_than_the_cache() {
     stays_within(&scene, 128);
 }
 
-/// A file that is appended to may grow; many of them together may not take the room for it beforehand.
+/// The cache may reserve room for a file that grows, but many growing files together must stay within the
+/// budget.
 #[test]
-fn many_files_that_grow_at_once_take_no_more_memory_than_the_cache() {
+fn many_files_that_grow_at_once_stay_within_the_memory_limit() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=64M").for_at_most(LONG));
     let piece = noise(1, 20_000);
     let mut files: Vec<File> = (0..400).map(|number| File::create(scene.here(number.to_string())).unwrap()).collect();
@@ -124,9 +126,9 @@ fn many_files_that_grow_at_once_take_no_more_memory_than_the_cache() {
     stays_within(&scene, 64);
 }
 
-/// Of a small file the cache keeps more than its bytes.
+/// The cache holds more than the bytes of a small file.
 #[test]
-fn reading_many_small_files_takes_no_more_memory_than_the_cache() {
+fn reading_many_small_files_stays_within_the_memory_limit() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=32M").for_at_most(LONG));
     for number in 0..10_000 {
         fs::write(scene.there(number.to_string()), vec![7; 4096 * (number % 4) + 100]).unwrap();
@@ -138,7 +140,7 @@ fn reading_many_small_files_takes_no_more_memory_than_the_cache() {
     stays_within(&scene, 32);
 }
 
-/// A small disk on a folder of the server.
+/// A tmpfs of 8 MiB mounted on a folder of the server.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -160,12 +162,12 @@ impl Drop for SmallDisk {
 fn may_mount() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("only root can make a small disk: nothing to test");
+        eprintln!("skipped: only root can mount a small disk");
     }
     root
 }
 
-fn a_full_disk_is_said_and_what_was_written_before_stays(kind: Kind) {
+fn a_full_disk_is_enospc_and_earlier_files_are_kept(kind: Kind) {
     if !may_mount() {
         return;
     }
@@ -175,7 +177,8 @@ fn a_full_disk_is_said_and_what_was_written_before_stays(kind: Kind) {
     fs::write(scene.here("disk/kept"), &kept).unwrap();
     let mut file = File::create(scene.here("disk/too large")).unwrap();
     let mut written = 0;
-    // By a write, or at the latest by fsync; close has no other way to say it to most programs.
+    // The error must come from a write, or at the latest from fsync, because most programs ignore an error of
+    // close.
     let failed = loop {
         match file.write(&noise(written as u64, 100_000)) {
             Ok(count) => written += count,
@@ -188,13 +191,13 @@ fn a_full_disk_is_said_and_what_was_written_before_stays(kind: Kind) {
     fails_with(failed, Errno::NOSPC);
     drop(file);
     assert!(fs::read(scene.here("disk/kept")).unwrap() == kept);
-    // With room again, everything works again.
+    // With free space, writing works again.
     fs::remove_file(scene.here("disk/too large")).unwrap();
     fs::write(scene.here("disk/after"), &kept).unwrap();
     assert!(fs::read(scene.there("disk/after")).unwrap() == kept);
 }
 
-fn a_full_disk_is_said_for_small_files_too(kind: Kind) {
+fn a_full_disk_is_enospc_for_small_files_too(kind: Kind) {
     if !may_mount() {
         return;
     }
@@ -216,8 +219,8 @@ fn a_full_disk_is_said_for_small_files_too(kind: Kind) {
             Err(error) => Some(error),
         }
     });
-    fails_with(Err::<(), _>(failed.expect("8 MiB hold no 2,000 files of 10 kB")), Errno::NOSPC);
+    fails_with(Err::<(), _>(failed.expect("8 MiB have no space for 2,000 files of 10 kB")), Errno::NOSPC);
     for (number, name) in confirmed {
-        assert!(fs::read(scene.there(&name)).unwrap() == noise(number, 10_000), "{name} was confirmed");
+        assert!(fs::read(scene.there(&name)).unwrap() == noise(number, 10_000), "{name} was synced");
     }
 }

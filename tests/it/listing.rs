@@ -1,4 +1,4 @@
-//! `ls`: what a folder shows.
+//! `ls`: the content of a directory listing.
 
 use crate::support::command::run;
 use crate::support::files::{fails_with, names};
@@ -15,12 +15,12 @@ use std::time::Duration;
 both_servers!(
     an_empty_folder_is_empty,
     everything_on_the_server_is_listed,
-    a_listing_says_files_and_folders_apart,
+    a_listing_distinguishes_files_from_folders,
     a_listing_and_a_stat_give_the_same_inode,
-    what_is_made_here_is_listed_at_once,
+    changes_made_on_this_mount_are_listed_at_once,
     every_one_of_5000_entries_is_listed_once,
     files_can_be_deleted_while_the_folder_is_read,
-    a_folder_can_be_listed_again_and_again_on_one_handle,
+    one_directory_handle_can_be_listed_several_times,
     only_folders_can_be_listed,
     the_share_itself_can_be_mounted,
     ls_and_find_work,
@@ -42,7 +42,7 @@ fn everything_on_the_server_is_listed(kind: Kind) {
     assert_eq!(names(scene.mount.path()), expected);
 }
 
-fn a_listing_says_files_and_folders_apart(kind: Kind) {
+fn a_listing_distinguishes_files_from_folders(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "x").unwrap();
     fs::create_dir(scene.there("folder")).unwrap();
@@ -68,7 +68,7 @@ fn a_listing_and_a_stat_give_the_same_inode(kind: Kind) {
     }
 }
 
-fn what_is_made_here_is_listed_at_once(kind: Kind) {
+fn changes_made_on_this_mount_are_listed_at_once(kind: Kind) {
     let scene = Scene::on(kind);
     assert!(names(scene.mount.path()).is_empty());
     File::create(scene.here("new")).unwrap();
@@ -83,7 +83,7 @@ fn every_one_of_5000_entries_is_listed_once(kind: Kind) {
     list_many(kind, 5_000);
 }
 
-/// The size at which a listing that costs more with every page becomes unusable.
+/// At this size a listing is unusable if each page costs more than the one before.
 #[test]
 fn every_one_of_100000_entries_is_listed_once() {
     list_many(Kind::Smbd, 100_000);
@@ -95,9 +95,10 @@ fn list_many(kind: Kind, count: usize) {
     for name in &expected {
         File::create(scene.there(name)).unwrap();
     }
-    // Names in a vector, not a set: one that comes twice must be noticed.
-    assert!(names(scene.mount.path()) == expected, "entries are missing or came twice");
-    // By one process, not on a handle that this one keeps: the folder is left to the server's clean-up.
+    // The names are in a vector, not in a set, so that a duplicate is noticed.
+    assert!(names(scene.mount.path()) == expected, "entries are missing or duplicated");
+    // In a separate process, since this one may have handles open in the folder; the server's cleanup removes
+    // the rest.
     fs::remove_dir_all(&scene.folder).unwrap();
 }
 
@@ -111,11 +112,11 @@ fn files_can_be_deleted_while_the_folder_is_read(kind: Kind) {
         fs::remove_file(entry.unwrap().path()).unwrap();
         deleted += 1;
     }
-    assert_eq!(deleted, 1_000, "rm -r would leave the others behind");
+    assert_eq!(deleted, 1_000, "the listing skipped entries, so rm -r would fail");
     assert!(names(&scene.folder).is_empty());
 }
 
-fn a_folder_can_be_listed_again_and_again_on_one_handle(kind: Kind) {
+fn one_directory_handle_can_be_listed_several_times(kind: Kind) {
     let scene = Scene::on(kind);
     File::create(scene.there("first")).unwrap();
     let mut folder = rustix::fs::Dir::read_from(File::open(scene.mount.path()).unwrap()).unwrap();

@@ -1,4 +1,4 @@
-//! Locks: they hold between the programs of one mount, and nowhere else.
+//! Locks: they exclude the other programs of the same mount, but no other mount and no other client.
 
 use crate::support::line::Line;
 use crate::support::scene::Scene;
@@ -13,7 +13,8 @@ fn open(path: &Path) -> File {
     File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap()
 }
 
-/// Locks the first ten bytes, as fcntl(2) does, for this open file. `false` if another has them locked.
+/// Locks the first ten bytes for this open file description (fcntl(2), F_OFD_SETLK). `false` if another one
+/// holds a conflicting lock.
 fn lock_bytes(file: &File) -> bool {
     let range =
         libc::flock { l_type: libc::F_WRLCK as i16, l_whence: libc::SEEK_SET as i16, l_start: 0, l_len: 10, l_pid: 0 };

@@ -1,4 +1,4 @@
-//! A folder with very many names: listing it does not stop the mount.
+//! Folders with very many names: the mount answers other requests while such a folder is listed.
 
 use crate::support::command::run;
 use crate::support::scene::Scene;
@@ -14,10 +14,10 @@ const LIMIT: Duration = Duration::from_secs(60);
 const NAMES: usize = 65_000;
 const BESIDE: usize = 50;
 
-/// When a request began, and when it was answered.
+/// The time when a request began, and the time when it was answered.
 type Answer = (Instant, Instant);
 
-/// Opens and looks at files one after the other until `done`. Each open asks the program, and none the server.
+/// Opens and stats one file after the other until `done`. Each open is a request to the program, but not to the server.
 fn use_files(folder: &Path, done: &AtomicBool) -> Vec<Answer> {
     let mut answers = Vec::new();
     for number in (0..BESIDE).cycle().take_while(|_| !done.load(Ordering::SeqCst)) {
@@ -30,7 +30,7 @@ fn use_files(folder: &Path, done: &AtomicBool) -> Vec<Answer> {
 }
 
 #[test]
-fn a_listing_of_65000_known_names_does_not_stop_the_mount() {
+fn listing_65000_cached_names_does_not_block_the_mount() {
     let scene = Scene::with(Kind::Smbd, |request| request.for_at_most(LIMIT * 3));
     for folder in ["many", "beside"] {
         fs::create_dir(scene.there(folder)).unwrap();
@@ -65,7 +65,7 @@ fn a_listing_of_65000_known_names_does_not_stop_the_mount() {
         took.len(),
         listed.1 - listed.0
     );
-    assert!(!took.is_empty(), "nothing else was answered during the listing");
-    // By one process, not on a handle that this one keeps: the folder is left to the server's clean-up.
+    assert!(!took.is_empty(), "no other request was answered during the listing");
+    // In a separate process, since this one may have handles open in the folder; the server's cleanup removes the rest.
     fs::remove_dir_all(&scene.folder).unwrap();
 }

@@ -1,5 +1,5 @@
-//! Data that was written when a session was lost: it never goes over what another client has written since, a lost connection
-//! alone is no error, and what the server has lost is not called safe.
+//! Dirty and unflushed data when a session is lost: it never overwrites newer data of another client, a lost connection
+//! alone is no error, and fsync reports data that the server has lost.
 
 use crate::support::files::{fails_with, noise};
 use crate::support::mount::{Mount, Request};
@@ -15,10 +15,10 @@ use std::time::Duration;
 
 const MIB: usize = 1 << 20;
 const LIMIT: Duration = Duration::from_secs(30);
-/// Longer than what clocks and timestamps may be wrong by.
+/// A pause that is longer than the errors of clocks and timestamps.
 const CLEARLY_LATER: Duration = Duration::from_millis(400);
 
-/// A server with a mount, and a file on it that is open here.
+/// A server with a mount, and a file on the mount that is open.
 struct Scene {
     server: Smbd,
     mount: Mount,
@@ -26,7 +26,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// The file holds this, and the server has put it on its disk.
+    /// A new scene whose file has this content, flushed to the server's disk.
     fn with(content: &[u8]) -> Scene {
         let server = Smbd::start(Settings::default());
         let mount = Request::new(url("127.0.0.1", server.port(), "")).args(["--request-timeout=25"]).mount();
@@ -42,9 +42,9 @@ impl Scene {
     }
 }
 
-/// Here a program writes what the server does not get before its session ends, and on the server's disk another one writes
-/// something newer. That is left alone, and the program is told.
-fn their_newer_version_is_left_alone(before: bool, theirs: impl Fn(&Path)) {
+/// A program writes data that the server does not get before its session ends. Before or after that write, `theirs`
+/// writes newer data on the server's disk. The newer data must stay, and the program must get an error.
+fn the_newer_version_of_the_other_client_is_kept(before: bool, theirs: impl Fn(&Path)) {
     let scene = Scene::with(&[b'o'; 9000]);
     std::thread::sleep(CLEARLY_LATER);
     let paused = scene.server.pause();
@@ -63,10 +63,10 @@ fn their_newer_version_is_left_alone(before: bool, theirs: impl Fn(&Path)) {
     fails_with(scene.file.sync_all(), Errno::IO);
     fails_with(scene.file.write_all_at(b"mine again", 50), Errno::IO);
     let (here, there) = (scene.mount.join("file"), scene.there());
-    assert!(fs::read(&there).unwrap() == newer, "the newer version was written over");
+    assert!(fs::read(&there).unwrap() == newer, "the newer version was overwritten");
     drop(scene.file);
-    assert!(fs::read(&there).unwrap() == newer, "the newer version was written over by the close");
-    assert!(fs::read(&here).unwrap() == newer, "and it is what is read here");
+    assert!(fs::read(&there).unwrap() == newer, "close overwrote the newer version");
+    assert!(fs::read(&here).unwrap() == newer, "the newer version must be read on this mount");
     fs::write(&here, "written anew").unwrap();
     assert_eq!(fs::read(&there).unwrap(), b"written anew");
 }
@@ -88,33 +88,33 @@ fn cut(path: &Path) {
 }
 
 #[test]
-fn what_others_wrote_in_place_is_left_alone() {
-    their_newer_version_is_left_alone(false, in_place);
+fn data_that_another_client_overwrote_during_an_outage_is_kept() {
+    the_newer_version_of_the_other_client_is_kept(false, in_place);
 }
 
 #[test]
-fn what_others_wrote_elsewhere_in_the_file_is_left_alone() {
-    their_newer_version_is_left_alone(false, elsewhere_in_the_file);
+fn data_that_another_client_wrote_elsewhere_in_the_file_is_kept() {
+    the_newer_version_of_the_other_client_is_kept(false, elsewhere_in_the_file);
 }
 
 #[test]
-fn what_others_appended_is_left_alone() {
-    their_newer_version_is_left_alone(false, appended);
+fn data_that_another_client_appended_during_an_outage_is_kept() {
+    the_newer_version_of_the_other_client_is_kept(false, appended);
 }
 
 #[test]
-fn a_file_that_others_cut_is_left_alone() {
-    their_newer_version_is_left_alone(false, cut);
+fn a_file_that_another_client_truncated_during_an_outage_stays_truncated() {
+    the_newer_version_of_the_other_client_is_kept(false, cut);
 }
 
 #[test]
-fn what_others_wrote_before_the_line_broke_is_left_alone() {
-    their_newer_version_is_left_alone(true, in_place);
-    their_newer_version_is_left_alone(true, appended);
+fn data_that_another_client_wrote_before_the_outage_is_kept() {
+    the_newer_version_of_the_other_client_is_kept(true, in_place);
+    the_newer_version_of_the_other_client_is_kept(true, appended);
 }
 
 #[test]
-fn a_file_that_others_put_in_its_place_is_left_alone() {
+fn a_file_that_another_client_put_in_its_place_is_kept() {
     let scene = Scene::with(&[b'o'; 9000]);
     let paused = scene.server.pause();
     scene.file.write_all_at(b"mine", 100).unwrap();
@@ -130,7 +130,7 @@ fn a_file_that_others_put_in_its_place_is_left_alone() {
     assert_eq!(fs::read(there).unwrap(), b"theirs");
 }
 
-/// Writes a file in pieces, with the server's processes killed again and again, and syncs it.
+/// Writes a file in pieces, runs `kill` once in sixteen pieces, and syncs the file. No call may fail.
 fn written_while_the_server_is_killed(mut file: File, data: &[u8], kill: impl Fn()) {
     for (index, piece) in data.chunks(512 * 1024).enumerate() {
         file.write_all(piece).unwrap_or_else(|error| panic!("piece {index}: {error}"));
@@ -148,7 +148,7 @@ fn killed_processes_of_the_server_are_no_error_for_a_copy() {
     let path = scene.mount.join("copy");
     written_while_the_server_is_killed(File::create(&path).unwrap(), &data, || scene.server.kill_clients());
     assert!(fs::read(scene.server.folder().join("copy")).unwrap() == data);
-    // Written over in place, as databases and disk images are.
+    // Overwritten in place, as databases and disk images are.
     let other = noise(2, 48 * MIB);
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     written_while_the_server_is_killed(file, &other, || scene.server.kill_clients());
@@ -156,7 +156,7 @@ fn killed_processes_of_the_server_are_no_error_for_a_copy() {
 }
 
 #[test]
-fn cut_lines_are_no_error_for_a_copy() {
+fn lost_connections_are_no_error_for_a_copy() {
     use crate::support::line::Line;
     use crate::support::server::{Kind, Server};
     for kind in [Kind::Smbd, Kind::Embedded] {
@@ -171,7 +171,7 @@ fn cut_lines_are_no_error_for_a_copy() {
     }
 }
 
-/// The request does not arrive, or its answer does not.
+/// Either the request or its answer is lost.
 #[test]
 fn a_lost_write_or_flush_is_no_error_for_close_and_fsync() {
     use crate::support::frames::{flushes, writes};
@@ -199,7 +199,7 @@ fn a_lost_write_or_flush_is_no_error_for_close_and_fsync() {
 }
 
 #[test]
-fn small_writes_with_the_line_cut_between_are_no_error() {
+fn small_writes_between_lost_connections_are_no_error() {
     let scene = Scene::with(&[0; 100_000]);
     let mut expected = vec![0; 100_000];
     for round in 0..30_u64 {
@@ -215,14 +215,14 @@ fn small_writes_with_the_line_cut_between_are_no_error() {
     assert!(fs::read(scene.there()).unwrap() == expected);
 }
 
-/// The server takes data, and loses its power before that is on its disk.
-fn what_the_server_lost_is_not_called_safe(lose: impl Fn(&Path)) {
+/// The server accepts data and loses it before it is flushed to disk, as in a power failure. fsync must report that.
+fn fsync_reports_data_that_the_server_lost(lose: impl Fn(&Path)) {
     let scene = Scene::with(&noise(1, 3 * MIB));
     let data = noise(2, 3 * MIB);
     scene.file.write_all_at(&data, 3 * MIB as u64).unwrap();
     let arrived = || fs::read(scene.there()).is_ok_and(|there| there.get(3 * MIB..) == Some(&data[..]));
-    assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
-    // What has no answer yet would be sent again, and nothing be lost.
+    assert!(wait_until(LIMIT, arrived), "dirty data must reach the server without a request");
+    // Wait for the answer: a WRITE without one would be sent again, and nothing would be lost.
     std::thread::sleep(CLEARLY_LATER);
     scene.server.kill();
     lose(&scene.there());
@@ -237,30 +237,31 @@ fn works_as_ever(scene: &Scene) {
 }
 
 #[test]
-fn a_file_that_lost_its_end_is_not_called_safe() {
-    what_the_server_lost_is_not_called_safe(|path| {
+fn fsync_fails_if_the_server_lost_the_end_of_the_file() {
+    fsync_reports_data_that_the_server_lost(|path| {
         OpenOptions::new().write(true).open(path).unwrap().set_len(3 * MIB as u64).unwrap();
     });
 }
 
 #[test]
-fn a_file_of_the_right_size_with_zeros_in_it_is_not_called_safe() {
-    what_the_server_lost_is_not_called_safe(|path| {
+fn fsync_fails_if_the_server_has_zeros_in_place_of_the_data() {
+    fsync_reports_data_that_the_server_lost(|path| {
         let file = OpenOptions::new().write(true).open(path).unwrap();
         file.write_all_at(&[0; 4096], 5 * MIB as u64).unwrap();
     });
 }
 
-/// close(2) looks at the size. Nothing is said of a file that is closed already: its data is what the server has left.
+/// close(2) checks the size. Losses in files that are already closed are not reported; reads return what the server
+/// has.
 #[test]
-fn what_the_server_lost_is_said_by_close_while_the_file_is_open() {
+fn data_that_the_server_lost_is_reported_by_close_of_an_open_file() {
     let scene = Scene::with(b"");
     let data = noise(2, 3 * MIB);
     fs::write(scene.mount.join("closed"), &data).unwrap();
     fs::create_dir(scene.mount.join("folder")).unwrap();
     scene.file.write_all_at(&data, 0).unwrap();
     let arrived = || fs::read(scene.there()).is_ok_and(|there| there == data);
-    assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
+    assert!(wait_until(LIMIT, arrived), "dirty data must reach the server without a request");
     std::thread::sleep(CLEARLY_LATER);
     scene.server.kill();
     for file in ["file", "closed"] {
@@ -272,12 +273,15 @@ fn what_the_server_lost_is_said_by_close_while_the_file_is_open() {
     let Scene { server: _server, mount, file } = scene;
     assert_eq!(nix::unistd::close(file), Err(nix::Error::EIO));
     let is_cut = || fs::read(mount.join("closed")).is_ok_and(|here| here == data[..MIB]);
-    assert!(wait_until(LIMIT, is_cut), "what the server has is not what is read");
-    assert!(wait_until(LIMIT, || !mount.join("folder").exists()), "a folder is shown that the server does not have");
+    assert!(wait_until(LIMIT, is_cut), "the mount does not show the content on the server");
+    assert!(
+        wait_until(LIMIT, || !mount.join("folder").exists()),
+        "the mount shows a folder that the server does not have"
+    );
 }
 
 #[test]
-fn a_newer_version_is_said_by_close() {
+fn a_conflict_with_a_newer_version_is_reported_by_close() {
     let scene = Scene::with(&[b'o'; 9000]);
     std::thread::sleep(CLEARLY_LATER);
     let paused = scene.server.pause();
@@ -295,7 +299,7 @@ fn a_newer_version_is_said_by_close() {
 }
 
 #[test]
-fn what_the_server_lost_after_the_close_is_said_by_an_fsync_of_the_file_opened_again() {
+fn data_that_the_server_lost_after_close_is_reported_by_fsync_of_a_new_open() {
     let Scene { server, mount, file } = Scene::with(b"");
     let (there, data) = (server.folder().join("file"), noise(2, 3 * MIB));
     file.write_all_at(&data, 0).unwrap();
@@ -316,7 +320,7 @@ fn what_the_server_lost_after_the_close_is_said_by_an_fsync_of_the_file_opened_a
 }
 
 #[test]
-fn what_another_client_wrote_after_the_close_is_no_loss() {
+fn data_that_another_client_wrote_after_close_is_not_reported_as_a_loss() {
     let Scene { server, mount, file } = Scene::with(b"");
     let there = server.folder().join("file");
     file.write_all_at(&noise(2, 3 * MIB), 0).unwrap();
@@ -334,10 +338,10 @@ fn what_another_client_wrote_after_the_close_is_no_loss() {
 }
 
 #[test]
-fn what_was_flushed_before_is_not_asked_for() {
+fn data_that_was_flushed_is_not_verified_again() {
     let scene = Scene::with(&noise(1, 3 * MIB));
     scene.server.kill();
-    // Another client's change of what is flushed is no loss.
+    // A change of flushed data by another client is no loss.
     OpenOptions::new().write(true).open(scene.there()).unwrap().write_all_at(b"theirs", 10).unwrap();
     scene.server.restart();
     scene.file.sync_all().unwrap();
@@ -345,18 +349,18 @@ fn what_was_flushed_before_is_not_asked_for() {
 }
 
 #[test]
-fn a_small_write_over_data_that_is_not_flushed_is_no_conflict() {
+fn a_small_write_over_unflushed_data_is_no_conflict() {
     for (at, length) in [(0, 100), (500, 100), (4000, 200), (999_000, 2000)] {
         let scene = Scene::with(b"");
         let mut expected = noise(1, MIB);
         scene.file.write_all_at(&expected, 0).unwrap();
         let arrived = || fs::metadata(scene.there()).is_ok_and(|there| there.len() == MIB as u64);
-        assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
+        assert!(wait_until(LIMIT, arrived), "dirty data must reach the server without a request");
         std::thread::sleep(CLEARLY_LATER);
         let paused = scene.server.pause();
         scene.file.write_all_at(&vec![7; length], at as u64).unwrap();
         expected[at..at + length].fill(7);
-        // The WRITE leaves after a second, and has no answer.
+        // The WRITE is sent after a second and gets no answer.
         std::thread::sleep(3 * CLEARLY_LATER);
         scene.server.kill();
         drop(paused);
@@ -367,7 +371,7 @@ fn a_small_write_over_data_that_is_not_flushed_is_no_conflict() {
 }
 
 #[test]
-fn what_another_client_has_written_and_not_sent_is_left_alone() {
+fn dirty_data_of_another_client_is_not_overwritten() {
     use crate::support::line::Line;
     use crate::support::scene::url_of;
     use crate::support::server::{Kind, Server};
@@ -381,7 +385,8 @@ fn what_another_client_has_written_and_not_sent_is_left_alone() {
     file.write_all_at(b"mine", 0).unwrap();
     line.proxy.refuse();
     line.proxy.cut();
-    // It stays open: the server lets the other client hold the data back, until this one opens the file again.
+    // The file stays open: under its lease the other client may keep the data dirty until this client opens the file
+    // again.
     let theirs = OpenOptions::new().write(true).open(other.join("file")).unwrap();
     theirs.write_all_at(b"theirs", 0).unwrap();
     line.proxy.forward();
@@ -392,11 +397,11 @@ fn what_another_client_has_written_and_not_sent_is_left_alone() {
 }
 
 #[test]
-fn a_server_that_was_killed_and_has_everything_is_no_error() {
+fn a_killed_server_that_lost_no_data_is_no_error() {
     let scene = Scene::with(&noise(1, 3 * MIB));
     scene.file.write_all_at(&noise(2, 3 * MIB), 3 * MIB as u64).unwrap();
     let arrived = || fs::metadata(scene.there()).is_ok_and(|there| there.len() == 6 * MIB as u64);
-    assert!(wait_until(LIMIT, arrived), "what is written arrives by itself");
+    assert!(wait_until(LIMIT, arrived), "dirty data must reach the server without a request");
     scene.server.kill();
     scene.server.restart();
     scene.file.sync_all().unwrap();

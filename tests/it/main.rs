@@ -1,8 +1,36 @@
-//! The built program, used as a user uses it: real servers, real mounts.
+//! Tests of the built program as a user runs it: real servers, real mounts.
 //!
-//! [`support`] starts servers, mounts and watches; every other module is one kind of thing that a
-//! user does. Most tests run on both servers: Samba's `smbd`, and the crate `smb-server` inside this
-//! process. Nothing here sleeps in order to be right: a wait always has a condition and a deadline.
+//! [`support`] has the fixtures: servers, mounts, a fault proxy, watchdogs. Most tests run on two servers:
+//! Samba's `smbd`, and the crate `smb-server` inside this process. Invariant: every wait for a result has a
+//! condition and a deadline. A test sleeps only where time itself is the condition, for example until a watch
+//! is armed or two timestamps differ.
+//!
+//! | module | what is tested |
+//! |---|---|
+//! | [`command_line`], [`ways_in`] | arguments, forms of the URL, `-o`, the mount helper |
+//! | [`secrets`], [`hidden_arguments`] | sources of a password, and that it appears nowhere |
+//! | [`failing`] | the message of each mount that must fail |
+//! | [`systemd`] | the unit files, and an fstab line |
+//! | [`unmounting`], [`signals`], [`stacked`] | every end of a mount, signals, several mounts at one path |
+//! | [`guardian`], [`restarting`] | a killed process: its mount is removed, or made again with `--restart` |
+//! | [`killed`] | a killed program while the server does not answer |
+//! | [`dialects`], [`buffers`], [`channels`], [`netbios`] | dialects, protection, sizes, multichannel, NetBIOS |
+//! | [`reading`], [`writing`], [`writeback`], [`copying`] | file data: reads, writes, dirty data, server-side copies |
+//! | [`creating`], [`directories`], [`renaming`], [`listing`], [`names`] | names, listings |
+//! | [`removing`], [`removing_open`] | removing and replacing files that are open here or at another client |
+//! | [`metadata`], [`times`], [`permissions`], [`locks`] | attributes, times, owners and modes, locks |
+//! | [`together`], [`limits`], [`long_listings`], [`kernel_view`] | concurrency, limits, no blocking |
+//! | [`cache_modes`] | what `strict`, `none` and `loose` guarantee |
+//! | [`coherence`], [`names_coherence`], [`foreign_changes`] | what a client sees of the changes of another client |
+//! | [`guests`] | files that are kept open, and watches, disturb no other client |
+//! | [`outages`], [`storms`], [`refusals`] | servers that are away, end connections, hang, or refuse the user |
+//! | [`lost_sessions`], [`open_files`] | data and open files when a session is lost |
+//! | [`refusing_servers`] | servers that accept no data after an outage |
+//! | [`replay`] | changes of names whose request or answer is lost |
+//! | [`hostile`] | a server that violates the protocol |
+//! | [`engine`], [`engine_removal`], [`leases`] | the library without a mount |
+//! | [`round_trips`] | the number of frames of everyday jobs |
+//! | [`promises`], [`one_build`], [`fixtures`] | docs/promises.md, the build, and the fixtures themselves |
 
 mod support;
 

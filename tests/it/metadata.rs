@@ -1,4 +1,4 @@
-//! `stat`, `chmod`, `df`: what is said about files.
+//! `stat`, `chmod`, `df`: attributes of files and of the file system.
 
 use crate::support::files::fails_with;
 use crate::support::scene::Scene;
@@ -11,18 +11,18 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 both_servers!(
-    size_type_and_times_are_the_servers,
-    what_is_missing_is_missing,
+    size_type_and_times_are_those_on_the_server,
+    stat_of_a_missing_name_fails,
     a_change_on_the_server_is_seen_soon,
     a_change_on_the_server_is_seen_at_once_without_attribute_caching,
-    a_name_that_was_missing_appears_soon,
+    a_name_created_on_the_server_after_a_failed_lookup_appears_soon,
     removing_the_write_bit_makes_a_file_read_only,
     a_read_only_file_keeps_its_content_and_can_be_made_writable_again,
     df_shows_the_servers_disk,
-    inodes_stay_while_the_file_lives,
+    the_inode_number_stays_after_a_write_and_a_rename,
 );
 
-fn size_type_and_times_are_the_servers(kind: Kind) {
+fn size_type_and_times_are_those_on_the_server(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), vec![7; 12_345]).unwrap();
     fs::create_dir(scene.there("folder")).unwrap();
@@ -37,7 +37,7 @@ fn size_type_and_times_are_the_servers(kind: Kind) {
     assert!(fs::metadata(scene.mount.path()).unwrap().is_dir());
 }
 
-fn what_is_missing_is_missing(kind: Kind) {
+fn stat_of_a_missing_name_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "x").unwrap();
     fails_with(fs::metadata(scene.here("missing")), Errno::NOENT);
@@ -64,7 +64,7 @@ fn a_change_on_the_server_is_seen_at_once_without_attribute_caching(kind: Kind) 
     }
 }
 
-fn a_name_that_was_missing_appears_soon(kind: Kind) {
+fn a_name_created_on_the_server_after_a_failed_lookup_appears_soon(kind: Kind) {
     let scene = Scene::on(kind);
     fails_with(fs::metadata(scene.here("late")), Errno::NOENT);
     fs::write(scene.there("late"), "x").unwrap();
@@ -81,7 +81,7 @@ fn removing_the_write_bit_makes_a_file_read_only(kind: Kind) {
     assert_eq!(mode(&scene.here("file")), 0o755);
     fs::set_permissions(scene.here("file"), Permissions::from_mode(0o444)).unwrap();
     assert_eq!(mode(&scene.here("file")), 0o555, "without any write bit");
-    // A mount that has cached nothing asks the server.
+    // The second mount has cached nothing, so this is what the server has.
     let other = scene.second_mount();
     assert_eq!(mode(&other.join("file")), 0o555);
     fs::set_permissions(scene.here("file"), Permissions::from_mode(0o755)).unwrap();
@@ -104,7 +104,7 @@ fn df_shows_the_servers_disk(kind: Kind) {
     let here = rustix::fs::statvfs(scene.mount.path()).unwrap();
     let there = rustix::fs::statvfs(&scene.folder).unwrap();
     let total = |space: &rustix::fs::StatVfs| space.f_blocks * space.f_frsize;
-    // What is kept for root is none of a user's.
+    // Blocks reserved for root are not available to users.
     let free = |space: &rustix::fs::StatVfs| space.f_bavail * space.f_frsize;
     assert!(total(&here).abs_diff(total(&there)) <= total(&there) / 10, "{} against {}", total(&here), total(&there));
     assert!(free(&here).abs_diff(free(&there)) <= total(&there) / 10, "{} against {}", free(&here), free(&there));
@@ -112,7 +112,7 @@ fn df_shows_the_servers_disk(kind: Kind) {
     assert!(here.f_namemax >= 255 && here.f_bsize > 0);
 }
 
-fn inodes_stay_while_the_file_lives(kind: Kind) {
+fn the_inode_number_stays_after_a_write_and_a_rename(kind: Kind) {
     let scene = Scene::with(kind, |request| request.arg("--attr-timeout=0"));
     fs::write(scene.here("file"), "x").unwrap();
     let before = fs::metadata(scene.here("file")).unwrap().ino();

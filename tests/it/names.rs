@@ -1,4 +1,4 @@
-//! File names: Unicode, what Windows reserves, what nobody can store.
+//! File names: Unicode, names that Windows reserves, and names that no server can store.
 
 use crate::command_line::encoded;
 use crate::support::files::names;
@@ -11,16 +11,16 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
 both_servers!(
-    unicode_names_are_the_same_here_and_there,
-    names_that_windows_reserves_work_and_are_stored_as_mac_clients_do,
-    reserved_names_stored_by_a_mac_are_shown_as_it_shows_them,
-    folders_may_have_reserved_names_too,
-    a_name_that_is_no_text_is_refused,
-    the_url_may_name_a_folder_with_an_odd_name,
+    unicode_names_are_the_same_on_the_mount_and_on_the_server,
+    names_that_windows_reserves_are_stored_as_mac_clients_store_them,
+    reserved_names_stored_by_a_mac_client_are_shown_decoded,
+    folders_can_have_names_that_windows_reserves,
+    a_name_that_is_not_utf8_is_refused,
+    the_url_can_name_a_folder_with_special_characters,
     every_folder_of_a_mount_can_be_mounted_itself,
 );
 
-fn unicode_names_are_the_same_here_and_there(kind: Kind) {
+fn unicode_names_are_the_same_on_the_mount_and_on_the_server(kind: Kind) {
     let scene = Scene::on(kind);
     let mut made = vec![
         "übergröße",
@@ -47,8 +47,9 @@ fn unicode_names_are_the_same_here_and_there(kind: Kind) {
     }
 }
 
-/// What POSIX allows and SMB does not, and what stands for it on the server: the private range of
-/// Unicode, as Services for Macintosh began it and macOS, Samba's vfs_fruit and cifs.ko go on.
+/// Names that POSIX allows and SMB does not, each with the name stored on the server. Reserved characters are
+/// mapped to the Unicode private use area, as introduced by Services for Macintosh and used by macOS, Samba's
+/// vfs_fruit and cifs.ko.
 const RESERVED: [(&str, &str); 11] = [
     ("a:b", "a\u{f022}b"),
     ("a*b", "a\u{f021}b"),
@@ -63,7 +64,7 @@ const RESERVED: [(&str, &str); 11] = [
     ("a\tb\u{1}c", "a\u{f009}b\u{f001}c"),
 ];
 
-fn names_that_windows_reserves_work_and_are_stored_as_mac_clients_do(kind: Kind) {
+fn names_that_windows_reserves_are_stored_as_mac_clients_store_them(kind: Kind) {
     let scene = Scene::on(kind);
     for (name, _) in RESERVED {
         fs::write(scene.here(name), name).unwrap_or_else(|error| panic!("{name:?}: {error}"));
@@ -81,7 +82,7 @@ fn names_that_windows_reserves_work_and_are_stored_as_mac_clients_do(kind: Kind)
     assert!(names(&scene.folder).is_empty());
 }
 
-fn reserved_names_stored_by_a_mac_are_shown_as_it_shows_them(kind: Kind) {
+fn reserved_names_stored_by_a_mac_client_are_shown_decoded(kind: Kind) {
     let scene = Scene::on(kind);
     for (name, stored) in RESERVED {
         fs::write(scene.there(stored), name).unwrap();
@@ -91,7 +92,7 @@ fn reserved_names_stored_by_a_mac_are_shown_as_it_shows_them(kind: Kind) {
     }
 }
 
-fn folders_may_have_reserved_names_too(kind: Kind) {
+fn folders_can_have_names_that_windows_reserves(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir_all(scene.here("12:30/what?")).unwrap();
     fs::write(scene.here("12:30/what?/file"), "x").unwrap();
@@ -101,7 +102,7 @@ fn folders_may_have_reserved_names_too(kind: Kind) {
     assert!(names(&scene.folder).is_empty());
 }
 
-fn a_name_that_is_no_text_is_refused(kind: Kind) {
+fn a_name_that_is_not_utf8_is_refused(kind: Kind) {
     let scene = Scene::on(kind);
     let made = fs::write(scene.here(OsStr::from_bytes(b"bad \xff name")), "x");
     let error = Errno::from_io_error(&made.unwrap_err());
@@ -109,7 +110,7 @@ fn a_name_that_is_no_text_is_refused(kind: Kind) {
     assert!(names(&scene.folder).is_empty());
 }
 
-fn the_url_may_name_a_folder_with_an_odd_name(kind: Kind) {
+fn the_url_can_name_a_folder_with_special_characters(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir_all(scene.there("50% été & more/in+side")).unwrap();
     fs::write(scene.there("50% été & more/in+side/file"), "x").unwrap();
@@ -118,7 +119,7 @@ fn the_url_may_name_a_folder_with_an_odd_name(kind: Kind) {
     mount.unmount();
 }
 
-/// Whatever stands for its name on the server, the URL names it as the mount shows it.
+/// The URL names a folder as the mount shows it, not as it is stored on the server.
 fn every_folder_of_a_mount_can_be_mounted_itself(kind: Kind) {
     let scene = Scene::on(kind);
     let shown = RESERVED.map(|(name, _)| name).into_iter().chain(["\u{7f}", "...", " ", "C1 \u{80}", "100%25"]);

@@ -1,7 +1,7 @@
-//! A name means at once what another client has made of it: the very next open, stat and listing find that, whatever
-//! this client knew of the name before.
+//! After another client has changed a name, the next open, stat and listing find the change, whatever this client had
+//! cached for the name.
 //!
-//! `here` makes the changes, `other` looks.
+//! `here` makes the changes, `other` observes them.
 
 use crate::support::files::{fails_with, names};
 use crate::support::mount::Request;
@@ -21,21 +21,21 @@ use std::time::{Duration, Instant};
 both_sambas!(
     a_file_that_is_replaced_by_a_rename_is_the_new_one,
     a_folder_that_is_replaced_by_renames_is_the_new_one,
-    a_file_that_is_removed_and_made_anew_is_the_new_one,
-    a_folder_that_is_removed_and_made_anew_is_the_new_one,
+    a_file_that_is_removed_and_created_again_is_the_new_one,
+    a_folder_that_is_removed_and_created_again_is_the_new_one,
     a_file_in_place_of_a_folder_is_a_file,
     a_folder_in_place_of_a_file_is_a_folder,
-    what_is_just_made_in_a_listed_folder_is_there,
-    a_name_that_was_absent_is_found_when_it_is_made,
-    a_file_made_in_a_folder_of_this_client_is_there,
-    what_a_stranger_does_on_the_servers_disk_is_seen_within_the_timeout,
+    a_folder_just_created_in_a_listed_folder_is_found,
+    a_name_that_was_absent_is_found_after_its_creation,
+    a_file_that_another_client_creates_in_a_folder_of_this_client_is_found,
+    a_change_on_the_servers_disk_is_seen_within_the_timeout,
 );
 
-/// A test that is not done by then hangs.
+/// The watchdog's deadline: a test that has not ended by then hangs.
 const LIMIT: Duration = Duration::from_secs(240);
 const SOON: Duration = Duration::from_secs(20);
 const ROUNDS: usize = 20;
-/// The attribute timeout, and what a busy machine adds to it.
+/// The attribute timeout of 1 s, and 1.5 s for a busy machine.
 const TIMEOUT: Duration = Duration::from_millis(2500);
 /// Long enough for a watch to be armed again.
 const PAUSE: Duration = Duration::from_millis(300);
@@ -43,7 +43,7 @@ const PAUSE: Duration = Duration::from_millis(300);
 /// The share's root, and a folder three levels below it.
 const FOLDERS: [&str; 2] = ["", "a/b/c"];
 
-/// What a name means.
+/// The object of a name.
 #[derive(Clone, PartialEq, Debug)]
 enum Thing {
     /// A file with this text.
@@ -57,7 +57,7 @@ impl Thing {
         Thing::File(format!("{age} {round}"))
     }
 
-    /// One name that both ages have, and one of this age only.
+    /// A folder with one name that both ages have, and one name of this age only.
     fn folder(round: usize, age: &'static str) -> Thing {
         Thing::Folder(vec![("both", format!("{age} {round}")), (age, String::new())])
     }
@@ -72,7 +72,7 @@ impl Thing {
         }
     }
 
-    /// The files that this is or has in it: what follows the path, and the text.
+    /// The files that this is or contains: the name relative to the path, and the text.
     fn files(&self) -> Vec<(&str, &str)> {
         match self {
             Thing::File(text) => vec![("", text)],
@@ -81,21 +81,21 @@ impl Thing {
     }
 }
 
-/// How a client looks at a name.
+/// The operation by which a client observes a name.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Look {
     /// Opens and reads each file.
     Read,
-    /// Asks for the attributes of each name, that of a folder as well.
+    /// Gets the attributes of the name itself and of each name in it.
     Stat,
-    /// Lists the folder above, and the folder itself.
+    /// Lists the parent folder, and the folder itself.
     List,
 }
 
 const LOOKS: [Look; 3] = [Look::Read, Look::Stat, Look::List];
 
 impl Look {
-    /// What differs from `wanted`; nothing if all is as wanted.
+    /// Describes the difference from `wanted`; `None` if there is none.
     fn differs(self, path: &Path, wanted: &Thing) -> Option<String> {
         match self {
             Look::Read => wanted.files().into_iter().find_map(|(name, text)| {
@@ -138,30 +138,30 @@ fn list(path: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-/// What a file reads, where that is not `text`.
+/// What a file reads, if that is not `text`.
 fn reads_not(path: &Path, text: &str) -> Option<String> {
     let read = fs::read_to_string(path);
     let right = read.as_ref().is_ok_and(|read| read == text);
     (!right).then(|| format!("reads {read:?}"))
 }
 
-/// What the listing of the folder above says of a name.
+/// Whether a listing of the parent folder has this name as a folder; `None` if the name is missing.
 fn entry_is_folder(path: &Path) -> Option<bool> {
     let entries = fs::read_dir(path.parent()?).ok()?;
     entries.flatten().find(|entry| entry.path() == path).and_then(|entry| Some(entry.file_type().ok()?.is_dir()))
 }
 
-/// What a client knows of a name before it is changed by the other client.
+/// How a client has cached a name before the other client changes it.
 #[derive(Clone, Copy, PartialEq, Debug)]
 enum Known {
     By(Look),
-    /// All of it, and a program has it open.
+    /// By all looks, and a program has it open.
     Open,
 }
 
 const KNOWN: [Known; 4] = [Known::By(Look::Read), Known::By(Look::Stat), Known::By(Look::List), Known::Open];
 
-/// Looks at a name until it is the old one; what a program keeps open of it.
+/// Looks at a name until it is the old object. Returns the open file if `known` is [`Known::Open`].
 fn know(known: Known, path: &Path, old: &Thing) -> Option<File> {
     let looks: &[Look] = match &known {
         Known::By(look) => std::slice::from_ref(look),
@@ -178,7 +178,7 @@ fn know(known: Known, path: &Path, old: &Thing) -> Option<File> {
     (known == Known::Open).then(|| File::open(path).unwrap())
 }
 
-/// How the new thing replaces the old one.
+/// An operation that replaces the old object by the new one.
 type Change = fn(path: &Path, beside: &Path, new: &Thing) -> io::Result<()>;
 
 fn rename_over(path: &Path, beside: &Path, new: &Thing) -> io::Result<()> {
@@ -201,8 +201,8 @@ fn make_anew(path: &Path, _: &Path, new: &Thing) -> io::Result<()> {
     new.make(path)
 }
 
-/// Two clients that may believe a name for longer than a test waits: what is right was asked of the server, or the
-/// server has reported the change.
+/// Two clients whose attribute timeout is longer than the test. So a right answer came from the server, or the server
+/// had reported the change.
 fn pair(kind: Kind) -> Pair {
     let scene = Scene::of(Server::shared(kind), believing);
     let other = believing(Request::new(scene.url())).mount();
@@ -215,7 +215,7 @@ fn believing(request: Request) -> Request {
     request.for_at_most(LIMIT).arg("--attr-timeout=600")
 }
 
-/// What the looks at names have found that another client had changed before.
+/// The results of looks at names after another client has changed them.
 #[derive(Default)]
 struct Looks {
     all: usize,
@@ -224,10 +224,10 @@ struct Looks {
 }
 
 impl Looks {
-    /// Looks, and looks again where the first look did not find the change; `wrong` says what it found instead.
+    /// Looks, and repeats the look if the first one did not find the change. `wrong` returns what a look found instead.
     ///
-    /// smbd answers the client that makes a change first, and reports it to the watches of others through two more
-    /// processes. A client that looks in between finds what was there before.
+    /// smbd answers the client that makes a change first, and reports the change to the watches of other clients
+    /// through two more processes. A look in between finds the old state.
     #[track_caller]
     fn at(&mut self, what: &dyn Display, mut wrong: impl FnMut() -> Option<String>) {
         self.all += 1;
@@ -237,12 +237,12 @@ impl Looks {
             last = wrong();
             last.is_none()
         });
-        assert!(is_found, "{what}: {first}; and still after {SOON:?}: {last:?}");
+        assert!(is_found, "{what}: {first}; after {SOON:?} still: {last:?}");
         self.late.push(format!("{what}: {first}"));
     }
 
-    /// Asserts that most looks found the change at once. A client that believes a name which nothing vouches for is late
-    /// each time.
+    /// Asserts that at least half of the looks found the change at once. A client that uses a cached name which no
+    /// lease or watch covers is late every time.
     #[track_caller]
     fn end(self) {
         let Looks { all, late } = self;
@@ -250,9 +250,9 @@ impl Looks {
     }
 }
 
-/// The first look of each kind after a change finds the new thing, whatever was known. Each round begins with another
-/// kind of look; every other name is one that had been changed before; and in every third round the client that looks
-/// has just changed the folder itself.
+/// After a change, the first look of each kind finds the new object, however the old one was cached. Each round begins
+/// with another kind of look. Every second name was changed in earlier rounds. In every third round the observing
+/// client has just changed the folder itself.
 fn is_the_new_one(kind: Kind, old: fn(usize) -> Thing, new: fn(usize) -> Thing, change: Change) {
     let pair = pair(kind);
     let mut looks = Looks::default();
@@ -279,7 +279,7 @@ fn is_the_new_one(kind: Kind, old: fn(usize) -> Thing, new: fn(usize) -> Thing, 
             if let (Some(mut open), Thing::File(old)) = (open, old(round)) {
                 let mut text = String::new();
                 open.read_to_string(&mut text).unwrap();
-                assert_eq!(text, old, "what was open before it was changed");
+                assert_eq!(text, old, "the handle opened before the change must read the old file");
             }
         }
     }
@@ -296,11 +296,11 @@ fn a_folder_that_is_replaced_by_renames_is_the_new_one(kind: Kind) {
     is_the_new_one(kind, old, new, rename_away_and_in);
 }
 
-fn a_file_that_is_removed_and_made_anew_is_the_new_one(kind: Kind) {
+fn a_file_that_is_removed_and_created_again_is_the_new_one(kind: Kind) {
     is_the_new_one(kind, |round| Thing::file(round, "old"), |round| Thing::file(round, "newer"), make_anew);
 }
 
-fn a_folder_that_is_removed_and_made_anew_is_the_new_one(kind: Kind) {
+fn a_folder_that_is_removed_and_created_again_is_the_new_one(kind: Kind) {
     is_the_new_one(kind, |round| Thing::folder(round, "old"), |round| Thing::folder(round, "newer"), make_anew);
 }
 
@@ -312,8 +312,8 @@ fn a_folder_in_place_of_a_file_is_a_folder(kind: Kind) {
     is_the_new_one(kind, |round| Thing::file(round, "old"), |round| Thing::folder(round, "newer"), make_anew);
 }
 
-/// Each round begins when the other client has made a name in the folder and this client has listed that.
-fn what_is_just_made_in_a_listed_folder_is_there(kind: Kind) {
+/// In each round the other client has just created a name in the folder, and this client has listed the folder.
+fn a_folder_just_created_in_a_listed_folder_is_found(kind: Kind) {
     let (pair, mut looks) = (pair(kind), Looks::default());
     for folder in FOLDERS {
         let (here, other) = (pair.here(folder), pair.other(folder));
@@ -330,7 +330,7 @@ fn what_is_just_made_in_a_listed_folder_is_there(kind: Kind) {
     pair.end();
 }
 
-fn a_name_that_was_absent_is_found_when_it_is_made(kind: Kind) {
+fn a_name_that_was_absent_is_found_after_its_creation(kind: Kind) {
     let (pair, mut looks) = (pair(kind), Looks::default());
     for (folder, listed) in FOLDERS.iter().flat_map(|folder| [false, true].map(|listed| (folder, listed))) {
         for round in 0..ROUNDS {
@@ -354,8 +354,8 @@ fn a_name_that_was_absent_is_found_when_it_is_made(kind: Kind) {
     pair.end();
 }
 
-/// Two programs of two computers share a folder: one makes the folder, the other puts something into it.
-fn a_file_made_in_a_folder_of_this_client_is_there(kind: Kind) {
+/// Two programs on two clients share a folder: one creates the folder, the other puts a file into it.
+fn a_file_that_another_client_creates_in_a_folder_of_this_client_is_found(kind: Kind) {
     let (pair, mut looks) = (pair(kind), Looks::default());
     for round in 0..ROUNDS {
         let folder = format!("{round}");
@@ -364,7 +364,7 @@ fn a_file_made_in_a_folder_of_this_client_is_there(kind: Kind) {
             assert_eq!(names(&pair.other(&folder)), Vec::<String>::new());
         }
         if !wait_until(SOON, || pair.here(&folder).is_dir()) {
-            panic!("{folder} does not turn up");
+            panic!("{folder} is not found");
         }
         fs::write(pair.here(&folder).join("file"), "job").unwrap();
         looks.at(&format!("round {round}"), || reads_not(&pair.other(&folder).join("file"), "job"));
@@ -373,8 +373,8 @@ fn a_file_made_in_a_folder_of_this_client_is_there(kind: Kind) {
     pair.end();
 }
 
-/// No lease and no lock speaks for what a program on the server itself does.
-fn what_a_stranger_does_on_the_servers_disk_is_seen_within_the_timeout(kind: Kind) {
+/// No lease covers changes by a program on the server itself.
+fn a_change_on_the_servers_disk_is_seen_within_the_timeout(kind: Kind) {
     let pair = Pair::on(kind);
     fs::create_dir_all(pair.there("a/b/c")).unwrap();
     for (folder, known) in FOLDERS.iter().flat_map(|folder| KNOWN.map(|known| (folder, known))) {
@@ -385,7 +385,7 @@ fn what_a_stranger_does_on_the_servers_disk_is_seen_within_the_timeout(kind: Kin
         let steps: [(&str, Change); 3] = [
             ("a write", |path, _, new| new.make(path)),
             ("a rename over it", rename_over),
-            ("its removal, and another in its place", make_anew),
+            ("its removal and creation", make_anew),
         ];
         for (round, (step, change)) in steps.into_iter().enumerate() {
             wanted = Thing::file(round, &"newer ".repeat(round + 1));
@@ -403,7 +403,10 @@ fn what_a_stranger_does_on_the_servers_disk_is_seen_within_the_timeout(kind: Kin
             open = open.take().filter(|_| round == 0);
         }
         fs::remove_file(&there).unwrap();
-        assert!(wait_until(TIMEOUT, || File::open(&other).is_err()), "{known:?} in {folder:?}: it is still there");
+        assert!(
+            wait_until(TIMEOUT, || File::open(&other).is_err()),
+            "{known:?} in {folder:?}: the removed file can still be opened"
+        );
     }
     pair.end();
 }

@@ -1,4 +1,5 @@
-//! `transport=netbios`: the session request, the fallback to the server's own name, work over it.
+//! `transport=netbios`: the session request, the fallback to the server's own name, and file operations over
+//! such a session.
 
 use crate::support::files::{names, noise};
 use crate::support::mount::{Mount, Request};
@@ -21,7 +22,7 @@ fn works(mount: &Mount, folder: &Path) {
 }
 
 #[test]
-fn the_session_is_requested_of_any_server() {
+fn the_session_request_calls_the_name_of_any_server() {
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("netbios");
     let service = NetBios::start(Ipv4Addr::LOCALHOST, &[ANY_SERVER], server.port());
@@ -34,9 +35,9 @@ fn the_session_is_requested_of_any_server() {
 }
 
 #[test]
-fn a_server_that_refuses_that_name_is_asked_for_its_own() {
+fn a_server_that_refuses_the_general_name_is_called_by_its_own() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("only root may answer on port 137: nothing to test");
+        eprintln!("skipped: only root may bind port 137");
         return;
     }
     let server = Server::shared(Kind::Smbd);
@@ -52,17 +53,17 @@ fn a_server_that_refuses_that_name_is_asked_for_its_own() {
 }
 
 #[test]
-fn a_server_that_refuses_every_name_is_said_to() {
+fn a_server_that_refuses_every_name_is_named_in_the_error() {
     let service = NetBios::start(Ipv4Addr::LOCALHOST, &[], 1);
     let url = format!("cifs://{}/{SHARE}?transport=netbios", service.address());
-    // Nobody answers the name query on 127.0.0.1.
+    // No name service answers on 127.0.0.1.
     Request::new(url).arg("--connect-timeout=5").fails(32).says("connect:").says("refused").says(ANY_SERVER);
     assert_eq!(service.called()[0], ANY_SERVER);
 }
 
-/// smbd takes the session request on any port, as it does on 139.
+/// smbd accepts the session request on any port, not only on 139.
 #[test]
-fn samba_itself_takes_the_session_request() {
+fn samba_itself_accepts_the_session_request() {
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("netbios");
     let proxy = Proxy::to_port(server.port());
@@ -71,7 +72,7 @@ fn samba_itself_takes_the_session_request() {
     works(&mount, &folder);
     mount.unmount();
     let first = &proxy.first_frames()[0];
-    assert_eq!((first[0], first.len()), (0x81, 72), "a session request comes first");
+    assert_eq!((first[0], first.len()), (0x81, 72), "the first frame must be a session request");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Files that are open when a session is lost go on by the name that they have by then, whatever this client has done to the
-//! name or the attributes since they were opened.
+//! Files that are open when a session is lost. They are opened again by the name that they have then, whatever this
+//! client has done to the name or the attributes since the open.
 
 use crate::support::files::{fails_with, names, noise};
 use crate::support::line::Line;
@@ -16,10 +16,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 both_servers!(
-    renamed_files_go_on_over_cut_lines,
-    removed_files_go_on_over_cut_lines,
-    replaced_files_go_on_until_their_session_is_lost,
-    files_below_a_renamed_folder_go_on_over_cut_lines,
+    renamed_open_files_survive_lost_connections,
+    removed_open_files_survive_lost_connections,
+    replaced_open_files_work_until_their_session_is_lost,
+    open_files_below_a_renamed_folder_survive_lost_connections,
 );
 
 const SOON: Duration = Duration::from_secs(20);
@@ -59,7 +59,8 @@ fn is_read_only(path: &Path) -> bool {
     fs::metadata(path).unwrap().mode() & 0o222 == 0
 }
 
-/// Writes the first half of a file, and the other one after the session was lost: all of it arrives.
+/// Writes the first half of a file, loses the session, and writes the second half. All data must be on the server and
+/// be readable.
 fn goes_on(file: &File, there: &Path, lose: impl Fn()) {
     let data = noise(7, 200_000);
     let (first, second) = data.split_at(100_000);
@@ -75,7 +76,7 @@ fn goes_on(file: &File, there: &Path, lose: impl Fn()) {
 }
 
 #[test]
-fn a_file_that_was_made_read_only_is_written_on() {
+fn a_file_created_read_only_can_be_written_after_a_lost_session() {
     let scene = Scene::new();
     let file = create(&scene.here("object"), READ_ONLY);
     for round in 0..3 {
@@ -85,12 +86,12 @@ fn a_file_that_was_made_read_only_is_written_on() {
     drop(file);
     assert!(is_read_only(&scene.here("object")));
     let anew = mount(&scene.server);
-    assert!(is_read_only(&anew.join("object")), "and another client sees it so");
+    assert!(is_read_only(&anew.join("object")), "another client must see it read-only too");
     fails_with(OpenOptions::new().write(true).open(anew.join("object")), Errno::ACCESS);
 }
 
 #[test]
-fn a_file_that_was_set_read_only_after_it_was_opened_is_written_on() {
+fn a_file_set_read_only_while_open_can_be_written_after_a_lost_session() {
     let scene = Scene::new();
     let other = mount(&scene.server);
     type Set<'a> = &'a dyn Fn(&File, &str);
@@ -115,7 +116,7 @@ fn a_file_that_was_set_read_only_after_it_was_opened_is_written_on() {
 }
 
 #[test]
-fn data_that_was_written_to_a_read_only_file_before_the_loss_arrives() {
+fn dirty_data_of_a_read_only_file_reaches_the_server_after_an_outage() {
     let scene = Scene::new();
     let mut file = create(&scene.here("object"), READ_ONLY);
     file.write_all(b"flushed").unwrap();
@@ -131,9 +132,9 @@ fn data_that_was_written_to_a_read_only_file_before_the_loss_arrives() {
     assert!(is_read_only(&scene.here("object")));
 }
 
-/// As git makes its objects: under another name, read-only, and then renamed.
+/// git creates its objects like this: read-only, under a temporary name, then renamed.
 #[test]
-fn read_only_files_that_are_renamed_arrive_while_processes_of_the_server_are_killed() {
+fn read_only_files_that_are_renamed_are_complete_though_server_processes_are_killed() {
     let scene = Scene::new();
     let objects: Vec<Vec<u8>> = (0..24).map(|seed| noise(seed, 3000 + 7000 * seed as usize)).collect();
     for (number, object) in objects.iter().enumerate() {
@@ -163,12 +164,12 @@ fn line(kind: Kind) -> Line {
     Line::to(Server::shared(kind), &["--request-timeout=25"])
 }
 
-fn renamed_files_go_on_over_cut_lines(kind: Kind) {
+fn renamed_open_files_survive_lost_connections(kind: Kind) {
     let line = line(kind);
     let file = create(&line.here("log"), 0o644);
     fs::rename(line.here("log"), line.here("log.1")).unwrap();
     goes_on(&file, &line.there("log.1"), || line.proxy.cut());
-    // The name is another file's meanwhile, as with logs that are rotated.
+    // The old name means another file now, as with rotated logs.
     fs::write(line.here("log"), "next").unwrap();
     fs::rename(line.here("log.1"), line.here("log.2")).unwrap();
     goes_on(&file, &line.there("log.2"), || line.proxy.cut());
@@ -176,7 +177,7 @@ fn renamed_files_go_on_over_cut_lines(kind: Kind) {
     assert_eq!(names(&line.folder), ["log", "log.2"]);
 }
 
-fn removed_files_go_on_over_cut_lines(kind: Kind) {
+fn removed_open_files_survive_lost_connections(kind: Kind) {
     let line = line(kind);
     let (removed, again) = (create(&line.here("removed"), 0o644), create(&line.here("removed again"), 0o644));
     for (file, name) in [(&removed, "removed"), (&again, "removed again")] {
@@ -200,9 +201,9 @@ fn removed_files_go_on_over_cut_lines(kind: Kind) {
     assert!(wait_until(SOON, || left().is_empty()), "left on the server: {:?}", left());
 }
 
-/// A file that was replaced has no name, so that nothing of it stays behind when this client is gone; and none by which it
-/// could be opened again.
-fn replaced_files_go_on_until_their_session_is_lost(kind: Kind) {
+/// A replaced file has no name: nothing of it is left on the server when this client is gone, but it cannot be opened
+/// again by a name either.
+fn replaced_open_files_work_until_their_session_is_lost(kind: Kind) {
     let line = line(kind);
     let file = create(&line.here("file"), 0o644);
     file.write_all_at(b"kept", 0).unwrap();
@@ -216,14 +217,14 @@ fn replaced_files_go_on_until_their_session_is_lost(kind: Kind) {
     line.proxy.cut();
     assert_eq!(file.write_at(b"lost", 0).and_then(|_| file.sync_all()).unwrap_err().raw_os_error(), Some(libc::ESTALE));
     assert_eq!(fs::read(line.there("file")).unwrap(), b"new");
-    // The name can be used as any other, while the stale file is open.
+    // The name can still be used like any other while the stale file is open.
     fs::write(line.here("newer"), "newer").unwrap();
     fs::rename(line.here("newer"), line.here("file")).unwrap();
     assert_eq!(fs::read(line.there("file")).unwrap(), b"newer");
 }
 
-/// A server refuses to rename a folder with open files in it. Once their session is lost it does not.
-fn files_below_a_renamed_folder_go_on_over_cut_lines(kind: Kind) {
+/// A server refuses to rename a folder with open files in it. After their session is lost, it does not.
+fn open_files_below_a_renamed_folder_survive_lost_connections(kind: Kind) {
     let line = line(kind);
     fs::create_dir_all(line.here("a/b")).unwrap();
     let file = create(&line.here("a/b/file"), 0o644);
@@ -235,7 +236,7 @@ fn files_below_a_renamed_folder_go_on_over_cut_lines(kind: Kind) {
 }
 
 #[test]
-fn a_file_that_another_client_renamed_is_stale_and_nothing_is_written_to_what_has_its_name() {
+fn a_file_renamed_by_another_client_is_stale_and_the_file_with_its_old_name_unchanged() {
     let scene = Scene::new();
     let file = create(&scene.here("file"), 0o644);
     file.write_all_at(b"mine", 0).unwrap();
@@ -245,7 +246,7 @@ fn a_file_that_another_client_renamed_is_stale_and_nothing_is_written_to_what_ha
     fs::write(scene.there("file"), "another").unwrap();
     scene.server.restart();
     let mut byte = [0; 1];
-    // The file's data may be here; what has its name now may not be read instead.
+    // Cached data of the file may be returned, but not the data of the file that has the name now.
     assert!(file.read_exact_at(&mut byte, 0).is_err() || byte == *b"m");
     let written = file.write_all_at(b"lost", 0).and_then(|()| file.sync_all());
     assert!(written.is_err());
@@ -254,9 +255,9 @@ fn a_file_that_another_client_renamed_is_stale_and_nothing_is_written_to_what_ha
     assert_eq!(fs::read(scene.there("moved")).unwrap(), b"mine");
 }
 
-/// File systems give the number of a file that is gone to a new one.
+/// File systems reuse the inode number of a removed file for a new one.
 #[test]
-fn a_new_file_with_the_number_of_the_one_that_is_gone_is_not_taken_for_it() {
+fn a_new_file_that_reuses_an_inode_number_is_not_taken_for_the_removed_one() {
     let scene = Scene::new();
     let file = create(&scene.here("file"), 0o644);
     file.write_all_at(&[b'm'; 4096], 0).unwrap();
@@ -271,7 +272,7 @@ fn a_new_file_with_the_number_of_the_one_that_is_gone_is_not_taken_for_it() {
     });
     scene.server.restart();
     if !made_again {
-        eprintln!("this file system gives out new numbers: only the id is compared");
+        eprintln!("this file system reuses no inode numbers: only different ids are compared");
     }
     let written = file.write_all_at(b"lost", 0).and_then(|()| file.sync_all());
     assert!(written.is_err());
@@ -279,10 +280,10 @@ fn a_new_file_with_the_number_of_the_one_that_is_gone_is_not_taken_for_it() {
     assert!(fs::read(scene.there("file")).unwrap() == [b't'; 4096]);
 }
 
-/// What is read back for fsync, and an open that is made again, must not break the lease that new data waits under: the server
-/// would wait for that data, and the data for the open.
+/// Reads that verify data for fsync, and repeated opens, must not break the lease that covers dirty data: the server
+/// would wait for the data, and the data for the open.
 #[test]
-fn opens_from_before_and_after_a_loss_do_not_wait_for_each_other() {
+fn opens_from_before_and_after_a_lost_session_do_not_block_each_other() {
     let line = Line::to(Arc::new(Server::start(Kind::Smbd, Settings::default())), &["--request-timeout=25"]);
     let (old, new) = ([b'o'; 1000], [b'n'; 500]);
     fs::write(line.here("closed"), old).unwrap();
@@ -306,9 +307,9 @@ fn opens_from_before_and_after_a_loss_do_not_wait_for_each_other() {
     assert_eq!(fs::metadata(line.there("open")).unwrap().len(), 1500);
 }
 
-/// The server does not know any more that the file is in use, which this mount is going to replace.
+/// After the loss the server does not know that the file is in use, and this mount replaces it.
 #[test]
-fn a_file_that_is_replaced_right_after_a_loss_lives_on_until_it_is_closed() {
+fn a_file_replaced_right_after_a_lost_session_can_be_used_until_it_is_closed() {
     let line = Line::to(Arc::new(Server::start(Kind::Smbd, Settings::default())), &["--request-timeout=25"]);
     let file = create(&line.here("file"), 0o644);
     file.write_all_at(b"old, ", 0).unwrap();
@@ -323,5 +324,5 @@ fn a_file_that_is_replaced_right_after_a_loss_lives_on_until_it_is_closed() {
     assert_eq!(&read, b"old, and older");
     assert_eq!(fs::read(line.there("file")).unwrap(), b"new");
     drop(file);
-    assert!(wait_until(SOON, || names(&line.there("")) == ["file"]), "nothing hidden stays");
+    assert!(wait_until(SOON, || names(&line.there("")) == ["file"]), "a hidden file is left");
 }

@@ -1,4 +1,4 @@
-//! A server that goes away, comes back, falls silent or is slow.
+//! A server that goes away, comes back, does not answer or is slow.
 
 use crate::support::files::{fails_with, names, noise};
 use crate::support::line::Line;
@@ -14,12 +14,12 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 both_servers!(
-    a_cut_line_is_mended,
-    a_reset_line_is_mended,
-    lines_cut_again_and_again_lose_no_file,
+    a_mount_works_after_a_closed_connection,
+    a_mount_works_after_a_reset_connection,
+    connections_lost_many_times_lose_no_synced_file,
     a_silent_server_fails_calls_within_the_deadline,
-    a_pause_is_sat_out,
-    a_slow_line_works,
+    a_short_silence_of_the_server_is_no_error,
+    a_mount_works_on_a_slow_connection,
     unmounting_is_bounded_though_the_server_is_silent,
 );
 
@@ -31,7 +31,7 @@ fn works_again(mount: &Mount) {
     assert_eq!(fs::read(mount.join("after")).unwrap(), b"works again");
 }
 
-fn a_cut_line_is_mended(kind: Kind) {
+fn a_mount_works_after_a_closed_connection(kind: Kind) {
     let line = Line::to(Server::shared(kind), &[]);
     fs::write(line.mount.join("before"), "x").unwrap();
     line.proxy.cut();
@@ -40,7 +40,7 @@ fn a_cut_line_is_mended(kind: Kind) {
     line.mount.unmount();
 }
 
-fn a_reset_line_is_mended(kind: Kind) {
+fn a_mount_works_after_a_reset_connection(kind: Kind) {
     let line = Line::to(Server::shared(kind), &[]);
     fs::write(line.mount.join("before"), "x").unwrap();
     line.proxy.reset();
@@ -48,9 +48,9 @@ fn a_reset_line_is_mended(kind: Kind) {
     line.mount.unmount();
 }
 
-/// A write that was confirmed by closing is on the server, whatever happens to the line afterwards;
-/// one that failed said so.
-fn lines_cut_again_and_again_lose_no_file(kind: Kind) {
+/// A file whose fsync returned 0 is on the server, whatever happens to the connection afterwards. A write
+/// that failed returned an error.
+fn connections_lost_many_times_lose_no_synced_file(kind: Kind) {
     let line = Line::to(Server::shared(kind), &[]);
     let mut confirmed = Vec::new();
     for round in 0..40_u64 {
@@ -78,15 +78,15 @@ fn a_silent_server_fails_calls_within_the_deadline(kind: Kind) {
     let line = Line::to(Server::shared(kind), &["--request-timeout=1", "--connect-timeout=1", "--attr-timeout=0"]);
     fs::write(line.mount.join("file"), "x").unwrap();
     line.proxy.stall();
-    // The watchdog would end a call that waits for ever, and fail the test.
-    let error = fs::metadata(line.mount.join("file")).expect_err("nobody answers");
+    // If the call waited for ever, the watchdog would end it and fail the test.
+    let error = fs::metadata(line.mount.join("file")).expect_err("the server does not answer");
     assert!(matches!(error.raw_os_error(), Some(libc::EIO | libc::ETIMEDOUT | libc::EHOSTDOWN)), "{error}");
     line.proxy.forward();
     works_again(&line.mount);
     line.mount.unmount();
 }
 
-fn a_pause_is_sat_out(kind: Kind) {
+fn a_short_silence_of_the_server_is_no_error(kind: Kind) {
     let line = Line::to(Server::shared(kind), &["--attr-timeout=0"]);
     fs::write(line.mount.join("file"), "patience").unwrap();
     line.proxy.stall();
@@ -100,7 +100,7 @@ fn a_pause_is_sat_out(kind: Kind) {
     assert_eq!(text.unwrap(), "patience");
 }
 
-fn a_slow_line_works(kind: Kind) {
+fn a_mount_works_on_a_slow_connection(kind: Kind) {
     let line = Line::to(Server::shared(kind), &[]);
     line.proxy.delay(Duration::from_millis(15));
     let data = noise(1, 2_000_000);
@@ -129,7 +129,7 @@ fn a_server_that_was_restarted_is_used_again() {
 }
 
 #[test]
-fn while_the_server_is_away_calls_fail_and_do_not_hang() {
+fn calls_fail_and_do_not_hang_while_the_server_is_away() {
     let server = Smbd::start(Settings::default());
     let request = Request::new(url("127.0.0.1", server.port(), ""));
     let mount = request.args(["--connect-timeout=2", "--request-timeout=2", "--attr-timeout=0"]).mount();
@@ -145,7 +145,7 @@ fn while_the_server_is_away_calls_fail_and_do_not_hang() {
     mount.unmount();
 }
 
-/// Unmounting, by each way, with a server that is dead and stays so.
+/// Unmounting in each way from a server that is dead and stays dead.
 #[test]
 fn unmounting_is_bounded_though_the_server_is_dead() {
     for way in ["fusermount3", "umount", "signal"] {
@@ -163,9 +163,9 @@ fn unmounting_is_bounded_though_the_server_is_dead() {
     }
 }
 
-/// A file that was open when the server was restarted, and has not been touched by others.
+/// A file is open while the server restarts. No other client changes it.
 #[test]
-fn an_open_file_outlives_a_restart_or_fails_but_never_reads_wrong_bytes() {
+fn an_open_file_never_reads_wrong_bytes_after_a_restart_of_the_server() {
     let server = Smbd::start(Settings::default());
     let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
     let data = noise(3, 3_000_000);
@@ -183,9 +183,9 @@ fn an_open_file_outlives_a_restart_or_fails_but_never_reads_wrong_bytes() {
     mount.unmount();
 }
 
-/// A name that names another file after an outage must not be taken for the one that was open.
+/// If a name means another file after an outage, an open handle must not use that file.
 #[test]
-fn an_open_file_that_was_replaced_during_an_outage_is_not_confused_with_its_successor() {
+fn a_write_after_an_outage_does_not_reach_a_file_that_replaced_the_open_one() {
     let server = Smbd::start(Settings::default());
     let mount = Request::new(url("127.0.0.1", server.port(), "")).mount();
     fs::write(mount.join("file"), "original").unwrap();
@@ -195,14 +195,14 @@ fn an_open_file_that_was_replaced_during_an_outage_is_not_confused_with_its_succ
     fs::rename(server.folder().join("other"), server.folder().join("file")).unwrap();
     server.restart();
     let written = file.write_all_at(b"WRONG", 0).and_then(|()| file.sync_all());
-    assert!(written.is_err(), "a write to a file that is gone succeeded");
+    assert!(written.is_err(), "a write to a file that was replaced succeeded");
     drop(file);
     assert_eq!(fs::read(server.folder().join("file")).unwrap(), b"successor");
     mount.unmount();
 }
 
 #[test]
-fn a_mount_of_a_folder_that_was_deleted_says_so_and_can_be_unmounted() {
+fn a_mount_of_a_deleted_folder_is_enoent_and_can_be_unmounted() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--attr-timeout=0"));
     fs::remove_dir(&scene.folder).unwrap();
     fails_with(fs::write(scene.here("file"), "x"), rustix::io::Errno::NOENT);
@@ -211,12 +211,13 @@ fn a_mount_of_a_folder_that_was_deleted_says_so_and_can_be_unmounted() {
     mount.unmount();
 }
 
-/// Long enough for one call to wait, and far shorter than so many calls one after the other.
+/// Long enough for one call to wait, and far shorter than all [`CALLS`] calls one after the other.
 const TIMEOUT: &str = "--request-timeout=8";
 const CALLS: usize = 8;
 const MUCH_LESS_THAN_ALL: Duration = Duration::from_secs(40);
 
-/// Every call fails, and the server is known to be away after the first one.
+/// Asserts that all calls fail, and that only the first waits for the timeout: then the server is known to be
+/// away.
 fn fails_with_one_timeout_for_all(path: &std::path::Path) {
     let began = std::time::Instant::now();
     for call in 0..CALLS {
@@ -225,23 +226,23 @@ fn fails_with_one_timeout_for_all(path: &std::path::Path) {
     }
     let df = rustix::fs::statfs(path);
     assert!(df.is_err() || df.is_ok_and(|space| space.f_blocks > 0));
-    assert!(began.elapsed() < MUCH_LESS_THAN_ALL, "{CALLS} calls of an absent server took {:?}", began.elapsed());
+    assert!(began.elapsed() < MUCH_LESS_THAN_ALL, "{CALLS} calls to an absent server took {:?}", began.elapsed());
 }
 
 #[test]
-fn a_server_that_is_known_to_be_away_fails_calls_at_once_and_is_back_by_itself() {
+fn calls_to_an_absent_server_fail_at_once_and_the_mount_reconnects_by_itself() {
     let line = Line::to(Server::shared(Kind::Smbd), &[TIMEOUT]);
     line.proxy.refuse();
     line.proxy.cut();
     fails_with_one_timeout_for_all(line.mount.path());
     line.proxy.forward();
-    assert!(wait_until(LIMIT, || !line.proxy.living().is_empty()), "nobody connects again");
+    assert!(wait_until(LIMIT, || !line.proxy.living().is_empty()), "the mount does not connect again");
     works_again(&line.mount);
     line.mount.unmount();
 }
 
 #[test]
-fn a_server_that_hangs_is_known_to_be_away() {
+fn calls_to_a_server_that_hangs_wait_for_one_timeout_only() {
     let server = Smbd::start(Settings::default());
     let mount = Request::new(url("127.0.0.1", server.port(), "")).args([TIMEOUT]).mount();
     fs::write(mount.join("file"), "x").unwrap();
@@ -253,13 +254,13 @@ fn a_server_that_hangs_is_known_to_be_away() {
 }
 
 #[test]
-fn a_lost_connection_is_made_again_though_nothing_is_asked_for() {
+fn a_lost_connection_is_made_again_without_a_request() {
     let line = Line::to(Server::shared(Kind::Smbd), &[]);
     for _ in 0..3 {
         let before = line.proxy.connections();
         line.proxy.cut();
         let is_back = || line.proxy.connections() > before && !line.proxy.living().is_empty();
-        assert!(wait_until(LIMIT, is_back), "nobody connects again");
+        assert!(wait_until(LIMIT, is_back), "the mount does not connect again");
     }
     works_again(&line.mount);
     line.mount.unmount();

@@ -1,4 +1,4 @@
-//! Who owns what, who may come in, and what may be changed.
+//! Owners, modes, who may access the mount, and read-only mounts and shares.
 
 use crate::support::command::{Run, run};
 use crate::support::files::{fails_with, names};
@@ -14,17 +14,17 @@ use std::process::Command;
 use std::time::Duration;
 
 both_servers!(
-    files_belong_to_whoever_mounts,
-    owner_group_and_modes_are_as_asked,
+    files_belong_to_the_user_who_mounts,
+    owner_group_and_modes_are_those_of_the_options,
     a_read_only_mount_changes_nothing,
     a_read_only_share_changes_nothing,
     an_ordinary_user_mounts_works_and_unmounts,
 );
 
-/// `nobody` on Debian; any user but root would do.
+/// A user id other than root's: that of the account `nobody` on Debian.
 const SOMEBODY: u32 = 65534;
 
-fn files_belong_to_whoever_mounts(kind: Kind) {
+fn files_belong_to_the_user_who_mounts(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "x").unwrap();
     fs::create_dir(scene.there("folder")).unwrap();
@@ -35,7 +35,7 @@ fn files_belong_to_whoever_mounts(kind: Kind) {
     }
 }
 
-fn owner_group_and_modes_are_as_asked(kind: Kind) {
+fn owner_group_and_modes_are_those_of_the_options(kind: Kind) {
     let options = ["--uid=4711", "--gid=4712", "--file-mode=0640", "--dir-mode=0750"];
     let scene = Scene::with(kind, |request| options.iter().fold(request, |request, option| request.arg(option)));
     fs::write(scene.there("theirs"), "x").unwrap();
@@ -66,7 +66,7 @@ fn a_read_only_mount_changes_nothing(kind: Kind) {
     let scene = Scene::with(kind, |request| request.arg("--ro"));
     fs::write(scene.there("file"), "kept").unwrap();
     fs::create_dir(scene.there("folder")).unwrap();
-    assert!(scene.mount.info().has_option("ro"), "the kernel knows: {:?}", scene.mount.info());
+    assert!(scene.mount.info().has_option("ro"), "the kernel does not list it as read-only: {:?}", scene.mount.info());
     refuses_changes(scene.mount.path(), &[Errno::ROFS]);
     assert_eq!(fs::read(scene.here("file")).unwrap(), b"kept");
     assert_eq!(names(&scene.folder), ["file", "folder"]);
@@ -97,31 +97,31 @@ fn an_ordinary_user_mounts_works_and_unmounts(kind: Kind) {
 }
 
 #[test]
-fn nobody_else_comes_into_an_ordinary_users_mount() {
+fn other_users_cannot_access_the_mount_of_an_ordinary_user() {
     let scene = Scene::with(Kind::Smbd, |request| request.by_user(SOMEBODY));
-    // Not even root.
+    // Not even root has access.
     fails_with(fs::read_dir(scene.mount.path()), Errno::ACCESS);
 }
 
 #[test]
-fn others_come_in_with_allow_other_only() {
+fn other_users_can_access_a_mount_only_with_allow_other() {
     let closed = Scene::on(Kind::Smbd);
     assert_ne!(as_user(SOMEBODY, &format!("ls {}", closed.mount.path().display())).code, Some(0));
     let open = Scene::with(Kind::Smbd, |request| request.arg("--allow-other"));
     fs::write(open.there("file"), "for all").unwrap();
     let path = open.here("file");
     as_user(SOMEBODY, &format!("cat {}", path.display())).success().says("for all");
-    // By the modes that are shown, which the kernel enforces.
+    // The kernel enforces the modes that the mount shows.
     let denied = as_user(SOMEBODY, &format!("echo more >> {}", path.display()));
     denied.says("permission denied");
     assert_eq!(fs::read(open.there("file")).unwrap(), b"for all");
 }
 
 #[test]
-fn allow_other_by_an_ordinary_user_needs_fuse_conf_and_says_so() {
+fn allow_other_by_an_ordinary_user_fails_and_names_fuse_conf() {
     let allowed = fs::read_to_string("/etc/fuse.conf").unwrap_or_default();
     if allowed.lines().any(|line| line.trim() == "user_allow_other") {
-        eprintln!("this machine allows it: nothing to test");
+        eprintln!("skipped: /etc/fuse.conf already has user_allow_other");
         return;
     }
     let server = Server::shared(Kind::Smbd);

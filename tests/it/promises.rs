@@ -1,21 +1,24 @@
-//! docs/promises.md, "Who promises what": each line of it names the tests that hold it, and they exist.
+//! docs/promises.md, "Who promises what": every line of its tables names the tests that check it, and these tests
+//! exist.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
 const PAGE: &str = include_str!("../../docs/promises.md");
-/// What makes tests of listed functions, each on two servers.
+/// The macros that turn each listed function into a test on two servers.
 const LISTINGS: [&str; 2] = ["both_servers!(", "both_sambas!("];
 
-/// The tests that a text names: `` `module::name` ``, as `cargo test` takes it, but without the server that it runs on.
+/// The tests that a text names: `` `module::name` `` as a filter of `cargo test`, but without the module of the server
+/// kind.
 fn named(text: &str) -> BTreeSet<&str> {
     let is_path =
         |word: &&str| word.contains("::") && word.chars().all(|c| c.is_ascii_alphanumeric() || "_:".contains(c));
     text.split('`').skip(1).step_by(2).filter(is_path).collect()
 }
 
-/// Where the functions of a module may be: of these tests, or else of the library, whose modules may have a file of tests.
+/// The files that may contain the functions of a module: one part is a file of these tests, more parts are a module of
+/// the library or its tests.
 fn sources(modules: &[&str]) -> Vec<String> {
     if let [module] = modules {
         return vec![format!("tests/it/{module}.rs")];
@@ -33,7 +36,7 @@ fn sources(modules: &[&str]) -> Vec<String> {
     sources
 }
 
-/// Whether a source has a test of this name, on one server or on both.
+/// Whether a source has a test of this name, for one server or for two.
 fn has_test(source: &str, name: &str) -> bool {
     let function = format!("fn {name}(");
     let mut before = "";
@@ -72,7 +75,7 @@ fn every_line_of_the_tables_names_a_test() {
     while let Some(line) = lines.next() {
         let is_head = lines.peek().is_some_and(|next| next.starts_with("|---"));
         if !is_head && !line.starts_with("|---") {
-            assert!(!named(line).is_empty(), "no test holds this line: {line}");
+            assert!(!named(line).is_empty(), "this line names no test: {line}");
             count += 1;
         }
     }
@@ -80,12 +83,12 @@ fn every_line_of_the_tables_names_a_test() {
 }
 
 #[test]
-fn the_readme_leads_to_the_page() {
+fn the_readme_links_to_the_page() {
     assert!(include_str!("../../README.md").contains("(docs/promises.md)"));
 }
 
 #[test]
-fn what_is_no_test_is_not_taken_for_one() {
+fn only_functions_that_are_tests_count_as_tests() {
     let source = "both_servers!(on_both);\nfn on_both(kind: Kind) {}\nboth_sambas!(\n    on_sambas,\n);\n\
         fn on_sambas(kind: Kind) {}\n#[test]\nfn alone() {}\nfn helper() {}\n\
         #[tokio::test(start_paused = true)]\nasync fn waits() {}\n";

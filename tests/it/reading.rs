@@ -1,4 +1,4 @@
-//! Reading files, by every way that programs read them.
+//! Reading files by read(2), mmap(2) and O_DIRECT, and reading files that change.
 
 use crate::support::files::{checksum, fails_with, mapped, names, noise};
 use crate::support::scene::Scene;
@@ -18,16 +18,16 @@ both_servers!(
     any_range_can_be_read,
     reading_past_the_end_gives_nothing,
     reading_in_small_pieces_gives_the_same_bytes,
-    a_file_is_read_backwards,
+    a_file_can_be_read_backwards,
     a_file_can_be_mapped_for_reading,
     a_file_can_be_read_without_the_page_cache,
-    a_file_that_was_changed_is_read_anew_when_it_is_opened,
-    a_file_that_was_changed_on_the_servers_disk_is_read_anew_after_the_timeout,
-    a_file_that_grows_is_followed,
-    folders_are_not_read_as_files,
+    a_file_changed_by_another_client_is_read_anew_by_the_next_open,
+    a_file_changed_on_the_servers_disk_is_read_anew_after_the_timeout,
+    an_open_file_that_grows_can_be_read_on,
+    reading_a_folder_or_a_missing_file_fails,
 );
 
-/// Not a multiple of any buffer or page.
+/// A length in bytes that is not a multiple of any buffer or page.
 const LENGTH: usize = 5_000_003;
 
 fn a_file_is_read_to_its_last_byte(kind: Kind) {
@@ -83,7 +83,7 @@ fn reading_in_small_pieces_gives_the_same_bytes(kind: Kind) {
     assert!(lines.map(Result::unwrap).eq(text.lines()));
 }
 
-fn a_file_is_read_backwards(kind: Kind) {
+fn a_file_can_be_read_backwards(kind: Kind) {
     let scene = Scene::on(kind);
     let data = noise(3, 700_000);
     fs::write(scene.there("file"), &data).unwrap();
@@ -112,7 +112,7 @@ fn a_file_can_be_read_without_the_page_cache(kind: Kind) {
     fs::write(scene.there("file"), &data).unwrap();
     let file = OpenOptions::new().read(true).custom_flags(libc::O_DIRECT).open(scene.here("file")).unwrap();
     let mut read = Vec::new();
-    // Aligned to a page, as programs do it, since local disks ask for that.
+    // Aligned to a page, since local disks require that and programs do it.
     let mut memory = vec![0_u8; 16_384 + 4096];
     let start = memory.as_ptr().align_offset(4096);
     let buffer = &mut memory[start..start + 16_384];
@@ -126,20 +126,20 @@ fn a_file_can_be_read_without_the_page_cache(kind: Kind) {
     assert!(read == data);
 }
 
-/// Close-to-open: whoever opens a file after another client has changed it reads the change.
-fn a_file_that_was_changed_is_read_anew_when_it_is_opened(kind: Kind) {
+/// Close-to-open: an open after another client has changed the file reads the change.
+fn a_file_changed_by_another_client_is_read_anew_by_the_next_open(kind: Kind) {
     let scene = Scene::on(kind);
     let other = scene.second_mount();
     for round in 0..5_u8 {
-        // Of the same length, so that the size does not give the change away.
+        // All versions have the same length, so the size does not show the change.
         let data = vec![b'a' + round; 100_000];
         fs::write(other.join("file"), &data).unwrap();
         assert!(fs::read(scene.here("file")).unwrap() == data, "round {round}");
     }
 }
 
-/// What is done on the server's own disk breaks no lease: there the attributes tell.
-fn a_file_that_was_changed_on_the_servers_disk_is_read_anew_after_the_timeout(kind: Kind) {
+/// A change on the server's own disk breaks no lease. It is found by the file's attributes.
+fn a_file_changed_on_the_servers_disk_is_read_anew_after_the_timeout(kind: Kind) {
     let scene = Scene::with(kind, |request| request.arg("--attr-timeout=0.2"));
     for round in 0..3_u8 {
         let data = vec![b'a' + round; 100_000];
@@ -150,7 +150,7 @@ fn a_file_that_was_changed_on_the_servers_disk_is_read_anew_after_the_timeout(ki
     }
 }
 
-fn a_file_that_grows_is_followed(kind: Kind) {
+fn an_open_file_that_grows_can_be_read_on(kind: Kind) {
     let scene = Scene::with(kind, |request| request.arg("--attr-timeout=0"));
     let mut log = File::create(scene.there("log")).unwrap();
     log.write_all(b"one\n").unwrap();
@@ -162,11 +162,11 @@ fn a_file_that_grows_is_followed(kind: Kind) {
         reader.read_to_string(&mut text).unwrap();
         text.len() >= 8
     });
-    assert!(grown, "tail -f would stand still");
+    assert!(grown, "the appended data is not read, so tail -f would hang");
     assert_eq!(text, "one\ntwo\n");
 }
 
-fn folders_are_not_read_as_files(kind: Kind) {
+fn reading_a_folder_or_a_missing_file_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir(scene.there("folder")).unwrap();
     fails_with(fs::read(scene.here("folder")), Errno::ISDIR);
@@ -174,16 +174,17 @@ fn folders_are_not_read_as_files(kind: Kind) {
     fails_with(fs::read(scene.here("missing")), Errno::NOENT);
 }
 
-/// Smbd leaves it to another process to watch its disk, and that takes its time.
+/// A process of its own, smbd-notifyd, watches the server's disk, so reports can be late.
 #[test]
-fn what_changes_on_the_servers_disk_before_the_folder_is_watched_shows() {
+fn a_change_on_the_servers_disk_before_the_watch_is_armed_is_seen() {
     let server = Arc::new(Server::start(Kind::Smbd, Settings::default()));
     let scene = Scene::of(Arc::clone(&server), |request| request);
     fs::write(scene.there("file"), "before").unwrap();
     let written = Instant::now();
-    // The folder's own times say nothing of its files.
+    // Wait until the new file is more than 500 ms old. The folder's own times do not show changes of its files'
+    // content.
     wait_until(Duration::from_secs(9), || written.elapsed() > Duration::from_millis(500));
-    let Server::Smbd(smbd) = &*server else { unreachable!("it was started as one") };
+    let Server::Smbd(smbd) = &*server else { unreachable!("it was started as Kind::Smbd") };
     let stopped = smbd.stop_watching();
     assert_eq!(names(scene.mount.path()), ["file"]);
     let read = || fs::read_to_string(scene.here("file")).unwrap();
@@ -194,16 +195,16 @@ fn what_changes_on_the_servers_disk_before_the_folder_is_watched_shows() {
     assert_eq!(fs::metadata(scene.here("file")).unwrap().len(), 10);
 }
 
-/// Of a file that was just read here, and is changed where no lease tells of it. (Smbd watches its disk; smb-server does not
-/// see what others do there.)
+/// Changes of a file that was just read here, made on the server's disk where no lease is broken. smbd watches its
+/// disk; smb-server does not see changes made there.
 #[test]
-fn what_changes_on_the_servers_disk_shows_and_is_never_mixed() {
+fn a_change_on_the_servers_disk_is_seen_and_never_mixed_with_old_data() {
     let scene = Scene::on(Kind::Smbd);
     let versions: Vec<Vec<u8>> = (0..4).map(|version| noise(version, 3000 + 500 * version as usize)).collect();
     for folder in ["", "folder"] {
         fs::create_dir_all(scene.here(folder)).unwrap();
         let (here, there) = (scene.here(folder).join("file"), scene.there(folder).join("file"));
-        // By one call of read(2): between two of them the change may be noticed.
+        // One call of read(2), because the change may be noticed between two calls.
         let read = || {
             let mut buffer = vec![0; 10_000];
             let count = File::open(&here).unwrap().read(&mut buffer).unwrap();
@@ -212,13 +213,13 @@ fn what_changes_on_the_servers_disk_shows_and_is_never_mixed() {
         };
         fs::write(&here, &versions[0]).unwrap();
         for pair in versions.windows(2) {
-            // The folder is listed, too: that tells of the new size.
+            // Listing the folder also returns the new size.
             names(&scene.here(folder));
             assert!(read() == pair[0]);
             fs::write(&there, &pair[1]).unwrap();
             let shows = || {
                 let read = read();
-                // As many of the new bytes as there were old ones, if the size was not asked for yet.
+                // If the new size is not known yet, the read returns as many new bytes as the old size.
                 assert!(read == pair[0] || pair[1].starts_with(&read), "{} bytes of both", read.len());
                 names(&scene.here(folder));
                 read == pair[1]

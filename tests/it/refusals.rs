@@ -1,6 +1,7 @@
-//! A server that no longer lets the user in: the password was changed, the account disabled, a guest session offered instead.
+//! A server that refuses the user after the mount: the password was changed, the account was disabled, or the server
+//! offers a guest session instead.
 //!
-//! Sign-ins are counted, not seconds: each is two SESSION_SETUP requests.
+//! The tests count logins, not seconds. A login is two SESSION_SETUP requests.
 
 use crate::support::engine::{connect, identity};
 use crate::support::files::fails_with;
@@ -26,7 +27,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(30);
 const OTHER: &str = "another-Password1!";
 
-/// A mount through a proxy that counts, and its log.
+/// A mount through a counting proxy, with its server and its log.
 struct Watched {
     server: Smbd,
     proxy: Proxy,
@@ -52,8 +53,8 @@ impl Watched {
         sign_ins(&self.proxy)
     }
 
-    /// Loses the connection, and asks for many names at the same time, again and again: all must be refused. How many sign-ins
-    /// were made.
+    /// Loses the connection, then looks up many names at the same time, several times. All lookups must be refused.
+    /// Returns the number of logins.
     #[track_caller]
     fn all_are_refused(&self) -> u64 {
         let before = self.sign_ins();
@@ -71,7 +72,7 @@ impl Watched {
         self.sign_ins() - before
     }
 
-    /// What the log says of it, which must be one message.
+    /// The one ERROR line of the log. Panics if there are several or none.
     #[track_caller]
     fn said(&self) -> String {
         let text = fs::read_to_string(&self.log).unwrap();
@@ -86,7 +87,7 @@ fn sign_ins(proxy: &Proxy) -> u64 {
 }
 
 #[test]
-fn a_password_that_was_changed_is_not_tried_with_every_operation() {
+fn a_changed_password_does_not_cause_a_login_with_every_operation() {
     let watched = Watched::new(Settings::default());
     watched.server.set_password(OTHER);
     assert_eq!(watched.all_are_refused(), 1);
@@ -98,7 +99,7 @@ fn a_password_that_was_changed_is_not_tried_with_every_operation() {
 }
 
 #[test]
-fn an_account_that_was_disabled_is_not_tried_with_every_operation() {
+fn a_disabled_account_does_not_cause_a_login_with_every_operation() {
     let watched = Watched::new(Settings::default());
     watched.server.disable_user();
     assert_eq!(watched.all_are_refused(), 1);
@@ -106,9 +107,9 @@ fn an_account_that_was_disabled_is_not_tried_with_every_operation() {
     watched.mount.unmount();
 }
 
-/// The server takes a wrong password for a guest's. What was mounted as a user must not go on as somebody else.
+/// The server makes a guest session of a wrong password. A mount of a user must not continue as a guest.
 #[test]
-fn a_mount_does_not_become_a_guests_when_the_password_is_changed() {
+fn a_mount_does_not_become_a_guest_mount_when_the_password_changes() {
     let watched = Watched::new(Settings { guests_for_wrong_passwords: true, ..Settings::default() });
     watched.server.set_password(OTHER);
     assert_eq!(watched.all_are_refused(), 1);
@@ -129,7 +130,7 @@ fn a_wrong_password_is_never_a_guest_session() {
     }
 }
 
-/// A file with the credentials of the user.
+/// Writes a credentials file for the user.
 fn write_credentials(file: &Path, password: &str) {
     fs::write(file, format!("username={}\npassword={password}\n", user())).unwrap();
     fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
@@ -145,13 +146,13 @@ fn a_corrected_credentials_file_is_tried_at_once() {
     watched.server.set_password(OTHER);
     assert_eq!(watched.all_are_refused(), 1);
     write_credentials(&file, OTHER);
-    // A look at the file is a second apart from the one before it; the next try with what is in it would be a minute away.
+    // The file is read once a second at most. The next login with unchanged credentials would come only after a minute.
     assert!(wait_until(LIMIT, || fs::read_dir(watched.mount.path()).is_ok()));
     watched.mount.unmount();
 }
 
 #[test]
-fn sighup_has_the_same_password_tried_again() {
+fn after_sighup_the_same_password_is_tried_again() {
     let watched = Watched::new(Settings::default());
     watched.server.disable_user();
     assert_eq!(watched.all_are_refused(), 1);
@@ -161,7 +162,7 @@ fn sighup_has_the_same_password_tried_again() {
     watched.mount.unmount();
 }
 
-/// The engine without a mount, through a proxy.
+/// A share without a mount, connected through a proxy.
 async fn engine(server: &Smbd) -> (Proxy, SmbShare) {
     let proxy = Proxy::to_port(server.port());
     let share = connect(proxy.port(), 2, LIMIT).await;
@@ -178,16 +179,16 @@ async fn new_credentials_are_tried_at_once() {
     let server = Smbd::start(Settings::default());
     let (proxy, share) = engine(&server).await;
     server.set_password(OTHER);
-    share.tree().channels.end("the test has lost it");
+    share.tree().channels.end("ended by the test");
     assert!(is_refused(&share).await && is_refused(&share).await);
     let before = sign_ins(&proxy);
-    // What is told once more is tried once more: that is what SIGHUP does.
+    // Setting the same credentials again causes one more login; SIGHUP relies on that.
     share.renew_identity(identity(PASSWORD));
     assert!(is_refused(&share).await && is_refused(&share).await);
     assert_eq!(sign_ins(&proxy) - before, 1);
     share.renew_identity(identity(OTHER));
     share.stat(&RemotePath::root()).await.unwrap();
-    // A session that works goes on.
+    // A working session is not replaced.
     let session = share.tree().channels.session_id();
     share.renew_identity(identity(OTHER));
     share.stat(&RemotePath::root()).await.unwrap();
@@ -195,7 +196,7 @@ async fn new_credentials_are_tried_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_of_credentials_is_looked_at_while_they_are_refused() {
+async fn a_source_of_credentials_is_read_again_only_while_they_are_refused() {
     let server = Smbd::start(Settings::default());
     let (proxy, share) = engine(&server).await;
     let (looks, changed) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -205,17 +206,17 @@ async fn a_source_of_credentials_is_looked_at_while_they_are_refused() {
         Some(identity(if switch.load(Ordering::SeqCst) { OTHER } else { PASSWORD }))
     }));
     share.stat(&RemotePath::root()).await.unwrap();
-    assert_eq!(looks.load(Ordering::SeqCst), 0, "nothing was refused yet");
+    assert_eq!(looks.load(Ordering::SeqCst), 0, "the source must not be read before a refusal");
     server.set_password(OTHER);
     let before = sign_ins(&proxy);
-    share.tree().channels.end("the test has lost it");
+    share.tree().channels.end("ended by the test");
     for _ in 0..20 {
         assert!(is_refused(&share).await);
     }
-    assert_eq!(sign_ins(&proxy) - before, 1, "the same credentials are not tried again");
-    assert!(looks.load(Ordering::SeqCst) < 20, "a look with every operation");
+    assert_eq!(sign_ins(&proxy) - before, 1, "the same credentials must not be tried again");
+    assert!(looks.load(Ordering::SeqCst) < 20, "the source is read with every operation");
     changed.store(true, Ordering::SeqCst);
     let works = || tokio::runtime::Handle::current().block_on(share.stat(&RemotePath::root())).is_ok();
     assert!(tokio::task::block_in_place(|| wait_until(LIMIT, works)));
-    assert_eq!(sign_ins(&proxy) - before, 3, "refused, let in, and one more for the second connection");
+    assert_eq!(sign_ins(&proxy) - before, 3, "one refused, one accepted, and one for the second connection");
 }

@@ -1,5 +1,5 @@
-//! Servers that came back and take nothing more: their disk is full, or they let nothing be changed. Programs are told why,
-//! once; reading goes on, and so does writing when there is room again.
+//! Servers that accept no data after an outage: the disk is full, or the share or disk is read-only. Programs get the
+//! cause as an error once for each handle. Reading still works, and so does writing when the server accepts data again.
 
 use crate::support::command::{run, spawn_quiet, wait};
 use crate::support::files::{fails_with, noise};
@@ -21,7 +21,7 @@ const MIB: usize = 1 << 20;
 /// How long mount(8) and umount(8) may take.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A server whose share is on a disk of its own, and a mount of it through a proxy.
+/// A server with an 8 MiB disk below its share, and a mount of the share through a proxy.
 struct Scene {
     server: Smbd,
     mount: Mount,
@@ -29,7 +29,7 @@ struct Scene {
     disk: Disk,
 }
 
-/// A disk of 8 MiB, mounted on a folder of the share.
+/// A tmpfs of 8 MiB mounted on a folder of the share.
 struct Disk(PathBuf);
 
 impl Disk {
@@ -39,7 +39,7 @@ impl Disk {
         Disk(folder)
     }
 
-    /// Leaves not one block.
+    /// Fills the disk to the last block. Returns the path of the file that does.
     fn fill(&self) -> PathBuf {
         let path = self.0.join("filling");
         let mut file = File::create(&path).unwrap();
@@ -62,10 +62,10 @@ fn mount(arguments: &[&str], folder: &Path) {
     run(Command::new("mount").args(arguments).arg(folder), SOON).success();
 }
 
-/// `None` for users who cannot make a disk.
+/// `None`, with a message, for users who cannot mount a disk.
 fn scene() -> Option<Scene> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("only root can make a small disk: nothing to test");
+        eprintln!("skipped: only root can mount a small disk");
         return None;
     }
     let server = Smbd::start(Settings::default());
@@ -75,7 +75,7 @@ fn scene() -> Option<Scene> {
     Some(Scene { server, mount, proxy, disk })
 }
 
-/// A file with some data on the server's disk.
+/// A file with some synced data, open for reading and writing.
 struct Written {
     file: File,
     content: Vec<u8>,
@@ -98,7 +98,7 @@ impl Scene {
         Written { file, content }
     }
 
-    /// The server does not answer until it is lost.
+    /// Kills the paused server, runs `meanwhile`, and restarts the server.
     fn loses(&self, paused: Paused, meanwhile: impl FnOnce()) {
         self.server.kill();
         drop(paused);
@@ -106,7 +106,7 @@ impl Scene {
         self.server.restart();
     }
 
-    /// Nothing is sent for a second that nobody asked for.
+    /// Waits until the client sends no frame for one second. Panics if it sends frames all the time.
     fn is_at_rest(&self) {
         let until = std::time::Instant::now() + SOON;
         loop {
@@ -115,7 +115,7 @@ impl Scene {
             if self.proxy.frames() == frames {
                 return;
             }
-            assert!(std::time::Instant::now() < until, "something is sent again and again");
+            assert!(std::time::Instant::now() < until, "the client does not stop sending");
         }
     }
 }
@@ -129,7 +129,7 @@ impl Written {
 }
 
 #[test]
-fn a_disk_that_is_full_after_a_loss_is_said_by_fsync_to_each_handle_once() {
+fn a_disk_that_is_full_after_an_outage_is_reported_by_fsync_once_per_handle() {
     let Some(scene) = scene() else { return };
     let (one, other) = (scene.written("one"), scene.written("other"));
     let second = OpenOptions::new().read(true).write(true).open(scene.here("one")).unwrap();
@@ -146,7 +146,7 @@ fn a_disk_that_is_full_after_a_loss_is_said_by_fsync_to_each_handle_once() {
     other.is_readable();
     other.file.sync_all().unwrap();
     scene.is_at_rest();
-    // With room again, everything works again: through the same handles, and for new files.
+    // With free space, writing works again through the same handles and for new files.
     fs::remove_file(filling.get().unwrap()).unwrap();
     one.file.write_all_at(&noise(4, 200_000), 0).unwrap();
     one.file.sync_all().unwrap();
@@ -157,7 +157,7 @@ fn a_disk_that_is_full_after_a_loss_is_said_by_fsync_to_each_handle_once() {
 }
 
 #[test]
-fn a_disk_that_is_full_after_a_loss_is_said_by_close() {
+fn a_disk_that_is_full_after_an_outage_is_reported_by_close() {
     let Some(scene) = scene() else { return };
     scene.written("file");
     let appended = Appending::to(scene.here("file"));
@@ -171,7 +171,7 @@ fn a_disk_that_is_full_after_a_loss_is_said_by_close() {
     assert!(fs::read(scene.here("file")).unwrap()[..9000] == noise(1, 9000));
 }
 
-/// A program that appends what it is given to a file. It fails if one of its writes or its close fails.
+/// A program that appends its input to a file. It fails if one of its writes or its close fails.
 struct Appending {
     process: Child,
     input: File,
@@ -182,7 +182,7 @@ impl Appending {
         let pipe = scratch::folder("pipe").join("pipe");
         run(Command::new("mkfifo").arg(&pipe), SOON).success();
         let mut command = Command::new("sh");
-        // The file is opened first.
+        // The shell opens the file before `cat` opens the pipe.
         command.args(["-c", "exec cat \"$0\" >> \"$1\""]).args([&pipe, &path]);
         let process = spawn_quiet(command).unwrap();
         Appending { process, input: OpenOptions::new().write(true).open(pipe).unwrap() }
@@ -195,11 +195,11 @@ impl Appending {
     fn fails(mut self) {
         drop(self.input);
         let status = wait(&mut self.process, 2 * SOON).expect("the program ends");
-        assert_eq!(status.code(), Some(1), "it was told that its data is lost");
+        assert_eq!(status.code(), Some(1), "the program must get an error for its lost data");
     }
 }
 
-/// What a server that lets nothing be changed any more means for what is open and for what comes later.
+/// What open handles and later calls get from a server that becomes read-only and later writable again.
 fn can_be_read_only(refuse: impl Fn(&Scene), allow: impl Fn(&Scene)) {
     let Some(scene) = scene() else { return };
     let (held, clean, flushed) = (scene.written("held"), scene.written("clean"), scene.written("flushed"));
@@ -242,12 +242,12 @@ fn can_be_read_only(refuse: impl Fn(&Scene), allow: impl Fn(&Scene)) {
 }
 
 #[test]
-fn a_disk_that_is_read_only_after_a_loss_is_read_on() {
+fn a_disk_that_is_read_only_after_an_outage_can_be_read() {
     can_be_read_only(|scene| scene.disk.remount("ro"), |scene| scene.disk.remount("rw"));
 }
 
 #[test]
-fn a_share_that_is_read_only_after_a_loss_is_read_on() {
+fn a_share_that_is_read_only_after_an_outage_can_be_read() {
     let set = |value: &'static str| move |scene: &Scene| scene.server.configure(&format!("read only = {value}"));
     can_be_read_only(set("yes"), set("no"));
 }

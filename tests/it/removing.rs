@@ -1,4 +1,4 @@
-//! Removing and replacing what another client has read, holds open or watches, and making it anew.
+//! Removing and replacing files that another client has read, holds open or watches, and creating them anew.
 
 use crate::support::files::{fails_with, names};
 use crate::support::mount::{Mount, Request};
@@ -15,7 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 both_servers!(
-    a_file_that_another_client_removed_is_saved_again,
+    a_file_that_another_client_removed_can_be_saved_again,
     an_open_file_that_is_removed_or_replaced_has_no_links,
     an_open_folder_that_is_removed_has_no_links,
     truncating_an_empty_file_moves_its_time,
@@ -38,12 +38,12 @@ impl Clients {
         Clients { scene, other }
     }
 
-    /// A new file that the other client has read, and what it holds of it.
+    /// Makes a file that the other client has read. Returns the handle that the other client keeps open, if any.
     fn read_by_the_other(&self, name: &str, held: Held) -> Option<File> {
         fs::write(self.scene.here(name), "content").unwrap();
         let there = self.other.join(name);
         assert!(wait_until(SOON, || fs::read(&there).is_ok_and(|content| content == b"content")), "{name}");
-        // A file that is closed here takes its CLOSE along behind what comes next.
+        // The CLOSE of this file is sent together with the next request.
         fs::write(self.scene.here("beside"), name).unwrap();
         match held {
             Held::Nothing => None,
@@ -58,7 +58,7 @@ impl Clients {
     }
 }
 
-/// What another client holds of a file that it has read.
+/// The handle that the other client keeps open after it has read the file.
 #[derive(Clone, Copy, Debug)]
 enum Held {
     Nothing,
@@ -66,7 +66,8 @@ enum Held {
     Writing,
 }
 
-/// Whatever one client does to a file that another one has read: no error, and each sees what came of it.
+/// One client makes changes of every kind to a file that another client has read. Each must succeed and have the right
+/// result on the server.
 fn changes_of_files_that_others_have_read(options: &[String]) {
     let clients = Clients::with(options);
     let (here, there) = (|name: &str| clients.scene.here(name), |name: &str| clients.scene.there(name));
@@ -131,7 +132,7 @@ fn files_that_another_client_has_read_are_removed_and_replaced_in_each_dialect()
     }
 }
 
-/// What this client has read itself it removes and replaces at once.
+/// A client removes and replaces files that it has read itself.
 #[test]
 fn files_that_this_client_has_read_are_removed_and_replaced() {
     for dialect in Dialect::ALL {
@@ -152,9 +153,9 @@ fn files_that_this_client_has_read_are_removed_and_replaced() {
     }
 }
 
-/// A folder that another client has just listed, and watches, is removed and made anew at once, and again and again.
+/// A folder that another client has listed and watches is removed and created anew at once, several times.
 #[test]
-fn a_folder_that_another_client_watches_is_made_anew() {
+fn a_folder_that_another_client_watches_can_be_removed_and_created_again() {
     let clients = Clients::with(&[]);
     let (here, there) = (clients.scene.here("d"), clients.scene.there("d"));
     for round in 0..6 {
@@ -162,11 +163,15 @@ fn a_folder_that_another_client_watches_is_made_anew() {
         fs::write(here.join("file"), "content").unwrap();
         let listed = || fs::read_dir(clients.other.join("d")).is_ok_and(|entries| entries.count() == 1);
         assert!(wait_until(SOON, listed));
-        // In the midst of a rest of the watch, too.
+        // Also while the watch is not armed.
         fs::write(here.join("one more"), "content").unwrap();
         fs::remove_dir_all(&here).unwrap();
-        assert!(!there.exists(), "round {round}: the folder is still there");
-        assert_eq!(names(clients.scene.mount.path()), Vec::<String>::new(), "round {round}: it came back");
+        assert!(!there.exists(), "round {round}: the folder was not removed");
+        assert_eq!(
+            names(clients.scene.mount.path()),
+            Vec::<String>::new(),
+            "round {round}: the folder is listed again"
+        );
         fs::create_dir(&here).unwrap_or_else(|error| panic!("round {round}: mkdir: {error}"));
         fs::remove_dir(&here).unwrap();
         fs::write(&here, "a file").unwrap_or_else(|error| panic!("round {round}: a file in its place: {error}"));
@@ -178,7 +183,7 @@ fn a_folder_that_another_client_watches_is_made_anew() {
     clients.end();
 }
 
-fn a_file_that_another_client_removed_is_saved_again(kind: Kind) {
+fn a_file_that_another_client_removed_can_be_saved_again(kind: Kind) {
     let scene = Scene::on(kind);
     let other = scene.second_mount();
     for round in 0..5 {
@@ -189,7 +194,7 @@ fn a_file_that_another_client_removed_is_saved_again(kind: Kind) {
         fs::write(scene.here(&name), "new").unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(fs::read(scene.there(&name)).unwrap(), b"new");
     }
-    // Without O_CREAT there is no such file, and nothing else is said.
+    // Without O_CREAT the error is ENOENT and no other.
     fs::write(scene.here("gone"), "old").unwrap();
     fs::remove_file(scene.there("gone")).unwrap();
     fails_with(OpenOptions::new().write(true).truncate(true).open(scene.here("gone")), Errno::NOENT);
@@ -233,7 +238,7 @@ fn an_open_folder_that_is_removed_has_no_links(kind: Kind) {
     assert_eq!(fs::metadata(scene.here("replaced")).unwrap().nlink(), 2);
 }
 
-/// Long ago.
+/// A time in 2001.
 const LONG_AGO: Timespec = Timespec { tv_sec: 1_000_000_000, tv_nsec: 0 };
 
 fn make_old(path: &Path) {
@@ -281,11 +286,12 @@ fn a_write_after_a_truncation_to_the_same_size_moves_the_time(kind: Kind) {
     }
 }
 
-/// The time of the last write is about that of close(2), and not that of a CLOSE which waited for others.
+/// The time of the last write is about the time of close(2), not the time of a CLOSE request that was held to be sent
+/// with others.
 #[test]
-fn the_time_of_the_last_write_is_that_of_the_close() {
+fn the_modification_time_is_that_of_close_and_not_of_the_delayed_request() {
     let scene = Scene::on(Kind::Smbd);
-    // On a busy machine a CLOSE may be late, though not each of so many.
+    // On a busy machine one CLOSE may be late, but not each of twenty.
     let is_in_time = (0..20).any(|number| {
         let name = format!("{number}");
         fs::write(scene.here(&name), "content").unwrap();
@@ -298,9 +304,9 @@ fn the_time_of_the_last_write_is_that_of_the_close() {
     assert!(is_in_time, "each file has a time of 50 ms and more after its close");
 }
 
-/// A size beyond what the server's file system allows is that, and not a full disk or a wrong argument.
+/// A size beyond the limit of the server's file system is EFBIG, not ENOSPC or EINVAL.
 #[test]
-fn a_size_beyond_the_limit_is_too_big() {
+fn a_size_beyond_the_limit_of_the_file_system_is_efbig() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.here("file"), "content").unwrap();
     let file = OpenOptions::new().write(true).open(scene.here("file")).unwrap();

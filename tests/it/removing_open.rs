@@ -1,5 +1,5 @@
-//! Removing and replacing what is open: by a program of another client, or by one here. The name is free at once, what
-//! is open goes on, and nothing stays behind on the server.
+//! Removing and replacing files that are open, at another client or here. The name is free at once, the open handles
+//! still work, and no hidden file is left on the server.
 
 use crate::support::files::{names, noise};
 use crate::support::mount::Request;
@@ -19,9 +19,9 @@ use std::thread;
 use std::time::Duration;
 
 both_sambas!(
-    a_file_that_another_client_reads_is_removed_and_its_name_used_at_once,
+    a_file_that_another_client_reads_is_removed_and_its_name_is_free,
     a_folder_with_files_that_are_open_here_is_removed,
-    a_name_is_there_at_any_moment_while_its_open_file_is_replaced,
+    a_name_always_exists_while_its_open_file_is_replaced,
     a_killed_client_leaves_nothing_of_a_file_that_was_removed_while_open,
     a_killed_client_leaves_nothing_of_a_file_that_was_replaced_while_open,
 );
@@ -29,7 +29,7 @@ both_sambas!(
 const SOON: Duration = Duration::from_secs(20);
 const LARGE: usize = 3_000_000;
 
-/// Waits until nothing but these names is in a folder, hidden ones included.
+/// Waits until a folder contains exactly these names, hidden ones included.
 #[track_caller]
 fn only(folder: &Path, wanted: &[&str]) {
     wait_until(SOON, || names(folder) == wanted);
@@ -40,10 +40,10 @@ fn written(path: &Path, data: &[u8]) {
     fs::write(path, data).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
-/// What gets the name of the file that was removed.
+/// What gets the name of the removed file.
 const ANEW: [&str; 3] = ["a file", "a folder", "another file, by a rename"];
 
-fn a_file_that_another_client_reads_is_removed_and_its_name_used_at_once(kind: Kind) {
+fn a_file_that_another_client_reads_is_removed_and_its_name_is_free(kind: Kind) {
     let pair = Pair::on(kind);
     let (here, other, there) = (pair.here("file"), pair.other("file"), pair.there("file"));
     for (round, anew) in ANEW.iter().cycle().enumerate().take(12) {
@@ -77,7 +77,7 @@ fn a_file_that_another_client_reads_is_removed_and_its_name_used_at_once(kind: K
     pair.end();
 }
 
-/// As `rm -rf` does: names first, then the folder.
+/// Like `rm -rf`: the files first, then the folder.
 fn a_folder_with_files_that_are_open_here_is_removed(kind: Kind) {
     let scene = Scene::on(kind);
     let folder = scene.here("folder");
@@ -115,10 +115,11 @@ fn a_folder_with_files_that_are_open_here_is_removed(kind: Kind) {
     scene.mount.unmount();
 }
 
-/// Looks for the name again and again until `done`. How often it looked, and how often there was none.
+/// Looks up or opens the name in a loop until `done`. Returns the number of attempts, and the number of those that
+/// found no name.
 ///
-/// ESTALE is what a program gets whose file was replaced between the lookup and the open, and again while the kernel
-/// tried once more; the name was there all the time.
+/// ESTALE does not count as missing: a program gets it if the file was replaced between the lookup and the open, and
+/// again during the kernel's one retry. The name existed all the time.
 fn watch(path: &Path, done: &AtomicBool) -> (usize, usize) {
     let look = |open: bool| if open { File::open(path).map(drop) } else { fs::metadata(path).map(drop) };
     let is_stale = |error: &io::Error| error.kind() == ErrorKind::StaleNetworkFileHandle;
@@ -140,8 +141,8 @@ fn watch(path: &Path, done: &AtomicBool) -> (usize, usize) {
     (looks, gaps)
 }
 
-/// Another client and a program on the server's disk look at the name all the time.
-fn a_name_is_there_at_any_moment_while_its_open_file_is_replaced(kind: Kind) {
+/// Another client, and a program on the server's disk, look at the name all the time.
+fn a_name_always_exists_while_its_open_file_is_replaced(kind: Kind) {
     const TIMES: usize = 300;
     let pair = Pair::on(kind);
     written(&pair.here("file"), b"content 0");
@@ -159,7 +160,7 @@ fn a_name_is_there_at_any_moment_while_its_open_file_is_replaced(kind: Kind) {
             let mut text = String::new();
             (&open).read_to_string(&mut text).unwrap();
             let begin = if write { "CON" } else { "con" };
-            assert_eq!(text, format!("{begin}tent {number}"), "what is open goes on");
+            assert_eq!(text, format!("{begin}tent {number}"), "the open file must be readable");
             replaced.fetch_add(1, Ordering::SeqCst);
         }
     };
@@ -174,17 +175,17 @@ fn a_name_is_there_at_any_moment_while_its_open_file_is_replaced(kind: Kind) {
     });
     assert_eq!(replaced.into_inner(), TIMES);
     eprintln!("{TIMES} replacements, (looks, gaps): the other client {client:?}, the disk {disk:?}");
-    assert!(client.0 > 0 && disk.0 > 0, "nothing looked at it");
-    assert_eq!((client.1, disk.1), (0, 0), "moments without the name, for the other client and on the disk");
+    assert!(client.0 > 0 && disk.0 > 0, "no attempts were made");
+    assert_eq!((client.1, disk.1), (0, 0), "the name was missing, at the other client and on the disk");
     only(&pair.scene.folder, &["file"]);
     pair.end();
 }
 
-/// A scene whose program is killed while files that it has removed or replaced are still open.
+/// Kills the process of the mount and waits for its end.
 fn killed(scene: &mut Scene) {
     scene.mount.signal(Signal::KILL);
     let pid = scene.mount.process();
-    assert!(wait_until(SOON, || !is_running(pid)), "it survives SIGKILL");
+    assert!(wait_until(SOON, || !is_running(pid)), "the process survived SIGKILL");
 }
 
 fn a_killed_client_leaves_nothing_of_a_file_that_was_removed_while_open(kind: Kind) {
@@ -205,7 +206,7 @@ fn a_killed_client_leaves_nothing_of_a_file_that_was_removed_while_open(kind: Ki
     killed(&mut scene);
     drop((open, write));
     let removed = || fs::remove_dir_all(other.join("folder"));
-    // The server notices by the end of the connection that the client is gone.
+    // The server learns that the client is gone from the end of the connection.
     let mut last = removed();
     wait_until(SOON, || {
         last = if last.is_err() { removed() } else { Ok(()) };
@@ -235,7 +236,7 @@ fn a_killed_client_leaves_nothing_of_a_file_that_was_replaced_while_open(kind: K
     killed(&mut scene);
     drop(open);
     wait_until(SOON, || names(&scene.folder) == wanted);
-    assert_eq!(names(&scene.folder), wanted, "what the killed client leaves on the server's disk");
+    assert_eq!(names(&scene.folder), wanted, "the names on the server's disk after the kill");
     for name in &wanted {
         assert_eq!(fs::read(scene.there(name)).unwrap(), b"new");
     }

@@ -14,14 +14,14 @@ both_servers!(
     a_file_moves_to_another_folder,
     a_file_replaces_another,
     a_file_that_is_open_is_replaced,
-    an_open_file_is_renamed_and_written_on,
-    saving_by_renaming_a_new_file_over_the_old_works_again_and_again,
-    no_replace_replaces_nothing,
-    a_name_is_renamed_to_itself,
-    only_the_case_of_a_name_changes,
-    a_folder_moves_with_all_that_is_in_it,
+    an_open_file_can_be_written_after_its_rename,
+    saving_by_renaming_a_new_file_over_the_old_works_many_times,
+    rename_with_noreplace_replaces_nothing,
+    renaming_a_file_to_its_own_name_keeps_it,
+    a_rename_can_change_only_the_case_of_a_name,
+    a_folder_moves_with_everything_in_it,
     a_folder_replaces_an_empty_folder,
-    what_cannot_be_renamed_stays,
+    a_rename_that_must_fail_changes_nothing,
 );
 
 fn a_file_gets_another_name(kind: Kind) {
@@ -62,14 +62,14 @@ fn a_file_that_is_open_is_replaced(kind: Kind) {
     fs::rename(scene.here("new"), scene.here("old")).unwrap();
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "old", "whoever has it open goes on reading it");
+    assert_eq!(text, "old", "the open handle must still read the old file");
     assert_eq!(fs::read(scene.here("old")).unwrap(), b"new");
     drop(reader);
     let clean = || names(&scene.folder) == ["old"];
     assert!(wait_until(std::time::Duration::from_secs(10), clean), "{:?}", names(&scene.folder));
 }
 
-fn an_open_file_is_renamed_and_written_on(kind: Kind) {
+fn an_open_file_can_be_written_after_its_rename(kind: Kind) {
     let scene = Scene::on(kind);
     let mut file = File::create(scene.here("part")).unwrap();
     file.write_all(b"first, ").unwrap();
@@ -81,8 +81,8 @@ fn an_open_file_is_renamed_and_written_on(kind: Kind) {
     assert_eq!(names(&scene.folder), ["whole"]);
 }
 
-/// How editors and databases save.
-fn saving_by_renaming_a_new_file_over_the_old_works_again_and_again(kind: Kind) {
+/// Editors and databases save files this way.
+fn saving_by_renaming_a_new_file_over_the_old_works_many_times(kind: Kind) {
     let scene = Scene::on(kind);
     for round in 0..30_u64 {
         let data = noise(round, 5_000);
@@ -96,7 +96,7 @@ fn saving_by_renaming_a_new_file_over_the_old_works_again_and_again(kind: Kind) 
     assert_eq!(names(&scene.folder), ["saved"]);
 }
 
-fn no_replace_replaces_nothing(kind: Kind) {
+fn rename_with_noreplace_replaces_nothing(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("a"), "a").unwrap();
     fs::write(scene.there("b"), "b").unwrap();
@@ -109,15 +109,16 @@ fn no_replace_replaces_nothing(kind: Kind) {
     assert!(matches!(exchanged, Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)), "{exchanged:?}");
 }
 
-fn a_name_is_renamed_to_itself(kind: Kind) {
+fn renaming_a_file_to_its_own_name_keeps_it(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("file"), "kept").unwrap();
     fs::rename(scene.here("file"), scene.here("file")).unwrap();
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"kept");
 }
 
-/// Servers take both names for the same file, which must neither fail nor lose it.
-fn only_the_case_of_a_name_changes(kind: Kind) {
+/// On a server that ignores case both names mean the same file; the rename must neither fail nor lose the
+/// file.
+fn a_rename_can_change_only_the_case_of_a_name(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("readme"), "kept").unwrap();
     fs::rename(scene.here("readme"), scene.here("README")).unwrap();
@@ -125,7 +126,7 @@ fn only_the_case_of_a_name_changes(kind: Kind) {
     assert_eq!(fs::read(scene.here("README")).unwrap(), b"kept");
 }
 
-fn a_folder_moves_with_all_that_is_in_it(kind: Kind) {
+fn a_folder_moves_with_everything_in_it(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir_all(scene.here("from/deep")).unwrap();
     fs::create_dir(scene.here("to")).unwrap();
@@ -148,7 +149,7 @@ fn a_folder_replaces_an_empty_folder(kind: Kind) {
     assert_eq!(names(&scene.there("empty")), ["inside"]);
 }
 
-fn what_cannot_be_renamed_stays(kind: Kind) {
+fn a_rename_that_must_fail_changes_nothing(kind: Kind) {
     let scene = Scene::on(kind);
     fs::create_dir_all(scene.here("folder/inside")).unwrap();
     fs::create_dir_all(scene.here("full/inside")).unwrap();

@@ -1,5 +1,5 @@
-//! Directories and files that are made, removed and renamed while connections are lost: the program is told what really
-//! happened, and nothing of another client is removed or renamed.
+//! Directories and files are created, removed and renamed while connections are lost. The program gets the true result,
+//! and nothing of another client is removed or renamed.
 
 use crate::support::command::{run, spawn_quiet, wait};
 use crate::support::files::{fails_with, source_tree, tree};
@@ -23,29 +23,30 @@ use std::time::Duration;
 both_servers!(
     a_lost_answer_is_no_error,
     a_lost_request_is_no_error,
-    what_others_make_meanwhile_is_theirs,
-    what_others_put_there_meanwhile_is_not_removed,
-    what_others_put_there_meanwhile_is_not_renamed,
-    a_verification_is_lost_and_made_again,
-    a_verification_that_always_ends_the_connection_is_given_up,
-    a_change_whose_answer_is_lost_for_too_long_fails_and_may_be_done,
+    a_name_that_another_client_creates_meanwhile_is_eexist,
+    a_file_that_another_client_puts_there_meanwhile_is_not_removed,
+    a_file_that_another_client_puts_there_meanwhile_is_not_renamed,
+    a_lost_verification_is_made_again,
+    a_verification_that_always_ends_the_connection_is_eio,
+    a_change_whose_answer_is_lost_for_too_long_fails_but_may_be_done,
 );
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// Longer than what clocks and timestamps may be wrong by.
+/// A pause that is longer than the errors of clocks and timestamps.
 const CLEARLY_LATER: Duration = Duration::from_millis(700);
 const OPTIONS: &[&str] = &["--request-timeout=25"];
 
 type Frame = fn(&[u8]) -> bool;
 
-/// Makes a file that must not exist, with this content and mode.
+/// Creates a file with O_EXCL, this content and this mode, and syncs it.
 fn create_new(path: &Path, content: &str, mode: u32) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(content.as_bytes())?;
     file.sync_all()
 }
 
-/// Every change that is not simply repeated, with the frame that carries it.
+/// Makes every kind of change that is not simply repeated. Before each, `lose` is called with a test for the frame that
+/// carries it.
 fn every_change(line: &Line, mut lose: impl FnMut(Frame)) {
     let (here, there) = (|name: &str| line.here(name), |name: &str| line.there(name));
     let mut losing = |frame| {
@@ -73,7 +74,7 @@ fn every_change(line: &Line, mut lose: impl FnMut(Frame)) {
     losing(sets);
     fs::rename(here("folder"), here("moved")).unwrap();
     assert!(there("moved/renamed").is_file() && !there("folder").exists());
-    // One that is open goes on under a hidden name until it is closed.
+    // An open file that is removed stays under a hidden name until it is closed.
     let open = File::open(here("moved/renamed")).unwrap();
     losing(sets);
     fs::remove_file(here("moved/renamed")).unwrap();
@@ -101,7 +102,8 @@ fn a_lost_request_is_no_error(kind: Kind) {
     every_change(&line, |frame| line.proxy.lose_request(frame));
 }
 
-/// The request, or its answer, is lost, another client does something on the server, and only then there is a connection.
+/// Does `work` and loses its request or its answer. Another client then changes the share (`stranger`), and only after
+/// that the client can connect again.
 fn with_a_stranger<T: Send>(
     line: &Line,
     lose: impl Fn(),
@@ -123,7 +125,7 @@ fn with_a_stranger<T: Send>(
     })
 }
 
-fn what_others_make_meanwhile_is_theirs(kind: Kind) {
+fn a_name_that_another_client_creates_meanwhile_is_eexist(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let lose = || line.proxy.lose_request(makes);
     let (folder, file) = ("folder", "file");
@@ -134,7 +136,7 @@ fn what_others_make_meanwhile_is_theirs(kind: Kind) {
     assert_eq!(fs::read(line.there(file)).unwrap(), b"");
 }
 
-fn what_others_put_there_meanwhile_is_not_removed(kind: Kind) {
+fn a_file_that_another_client_puts_there_meanwhile_is_not_removed(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let (here, there) = (line.here("file"), line.there("file"));
     for lost_request in [false, true] {
@@ -150,7 +152,7 @@ fn what_others_put_there_meanwhile_is_not_removed(kind: Kind) {
     }
 }
 
-fn what_others_put_there_meanwhile_is_not_renamed(kind: Kind) {
+fn a_file_that_another_client_puts_there_meanwhile_is_not_renamed(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let (from, to) = (line.here("from"), line.here("to"));
     let stranger = || {
@@ -170,19 +172,19 @@ fn what_others_put_there_meanwhile_is_not_renamed(kind: Kind) {
     assert_eq!(fs::read(line.there("to")).unwrap(), b"mine");
 }
 
-/// Whether a frame opens something, as a verification does.
+/// Whether a frame begins with a CREATE, as a verification does.
 fn opens(frame: &[u8]) -> bool {
     commands(frame).first() == Some(&command::CREATE)
 }
 
-fn a_verification_is_lost_and_made_again(kind: Kind) {
+fn a_lost_verification_is_made_again(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let (file, folder) = (line.here("file"), line.here("folder"));
     for lose_the_look in [Proxy::lose_request, Proxy::lose_answer] {
         let lost_again = || lose_the_look(&line.proxy, opens);
         let lose = || line.proxy.lose_answer(makes);
         with_a_stranger(&line, lose, || fs::create_dir(&folder), lost_again).unwrap();
-        assert!(line.proxy.has_lost(), "it was not verified");
+        assert!(line.proxy.has_lost(), "no verification was made");
         assert!(line.there("folder").is_dir());
         fs::write(&file, "mine").unwrap();
         let lose = || line.proxy.lose_answer(sets);
@@ -195,7 +197,7 @@ fn a_verification_is_lost_and_made_again(kind: Kind) {
     }
 }
 
-fn a_verification_that_always_ends_the_connection_is_given_up(kind: Kind) {
+fn a_verification_that_always_ends_the_connection_is_eio(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let lose = || line.proxy.lose_answer(makes);
     let folder = line.here("folder");
@@ -206,7 +208,7 @@ fn a_verification_that_always_ends_the_connection_is_given_up(kind: Kind) {
     line.mount.unmount();
 }
 
-fn a_change_whose_answer_is_lost_for_too_long_fails_and_may_be_done(kind: Kind) {
+fn a_change_whose_answer_is_lost_for_too_long_fails_but_may_be_done(kind: Kind) {
     let line = Line::to(Server::shared(kind), &["--request-timeout=2", "--connect-timeout=2"]);
     line.proxy.lose_answer(makes);
     line.proxy.limit(line.proxy.connections());
@@ -214,15 +216,15 @@ fn a_change_whose_answer_is_lost_for_too_long_fails_and_may_be_done(kind: Kind) 
     fails_with(fs::create_dir(&folder), Errno::HOSTDOWN);
     assert!(line.there("folder").is_dir());
     line.proxy.limit(usize::MAX);
-    assert!(wait_until(LIMIT, || folder.is_dir()), "the mount does not show what was made");
+    assert!(wait_until(LIMIT, || folder.is_dir()), "the mount does not show the new folder");
     line.mount.unmount();
 }
 
-/// A server whose processes are killed while programs work.
+/// A server whose processes are killed while programs work on the mount.
 struct Killed {
     server: Smbd,
     mount: Mount,
-    /// Outside of the mount.
+    /// A folder outside of the mount.
     scratch: PathBuf,
 }
 
@@ -233,8 +235,8 @@ impl Killed {
         Killed { server, mount, scratch: scratch::folder("replay") }
     }
 
-    /// Runs a program in the mount to its end, with the processes that serve the mount killed up to ten times. How often
-    /// that was.
+    /// Runs a program in the mount to its end. Meanwhile the server processes for the mount are killed up to ten times.
+    /// Returns how many times.
     fn survives(&self, program: &str, arguments: &[&OsStr]) -> usize {
         let mut command = Command::new(program);
         command.args(arguments).current_dir(self.mount.path()).env("GIT_CONFIG_GLOBAL", "/dev/null");
@@ -251,7 +253,7 @@ impl Killed {
 }
 
 #[test]
-fn programs_outlive_the_processes_of_the_server() {
+fn programs_succeed_though_the_processes_of_the_server_are_killed() {
     let killed = Killed::new();
     let there = |name: &str| killed.server.folder().join(name);
     let source = killed.scratch.join("source");

@@ -1,4 +1,4 @@
-//! `--restart`: a mount whose process is killed comes back; one that was unmounted does not.
+//! `--restart`: a mount whose process is killed is mounted again by its guardian; a mount that was unmounted is not.
 
 use crate::support::command::run;
 use crate::support::mount::{Mount, Request, program, program_for_all};
@@ -18,7 +18,7 @@ use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
-/// `nobody` on Debian; any user but root would do.
+/// A user id other than root's: that of the account `nobody` on Debian.
 const SOMEBODY: u32 = 65534;
 
 fn credentials(owner: u32) -> PathBuf {
@@ -33,12 +33,12 @@ fn write_password(file: &Path, password: &str) {
     fs::write(file, format!("username={}\npassword={password}\n", user())).unwrap();
 }
 
-/// A mount with `restart`, whose credentials come from this file.
+/// A request for a mount with `restart` and a credentials file.
 fn request(url: &str, credentials: &Path) -> Request {
     Request::new(url).without_credentials().args(["-o", &format!("restart,credentials={}", credentials.display())])
 }
 
-/// A file of the server, and the URL of the folder that holds it.
+/// A new file on the server, and the URL of its folder.
 fn shared_file() -> (PathBuf, String) {
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("restart");
@@ -55,33 +55,33 @@ fn guardian(mount: &Mount) -> i32 {
     guardian_of(mount.process()).expect("a mount has a guardian")
 }
 
-/// Kills the process of a mount, and returns the mount that another process has made. The guardian ends when it works.
+/// Kills the process of a mount and returns the mount made by its successor. The guardian ends when that works.
 #[track_caller]
 fn killed_and_back(mount: &Mount) -> Mount {
     let guardian = guardian(mount);
     mount.signal(Signal::KILL);
-    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian is still there");
+    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian has not ended");
     let back = Mount::found_at(mount.path(), Duration::from_secs(90));
     assert_ne!(back.process(), mount.process());
     back
 }
 
-/// Asserts that the guardian ends, and that nothing is mounted then, nor any process left that could mount.
+/// Asserts that the guardian ends and that then neither a mount is there nor a process that could make one.
 #[track_caller]
 fn is_over(mountpoint: &Path, guardian: i32) {
-    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian is still there");
+    assert!(wait_until(LIMIT, || !is_running(guardian)), "the guardian has not ended");
     assert!(mountinfo::at(mountpoint).is_none(), "it was mounted again");
     assert!(wait_until(LIMIT, || processes_of(mountpoint).is_empty()), "{:?}", processes_of(mountpoint));
 }
 
-/// What this user reads. Without `allow_other` not even root may enter another user's mount.
+/// The content of a file as this user reads it. Without `allow_other` not even root may access another user's mount.
 #[track_caller]
 fn read_as(user: u32, file: &Path) -> String {
     run(Command::new("cat").arg(file).uid(user).gid(user), LIMIT).success().stdout
 }
 
 #[test]
-fn a_mount_comes_back_each_time_its_process_is_killed() {
+fn a_mount_is_made_again_each_time_its_process_is_killed() {
     for owner in [0, SOMEBODY] {
         let (file, url) = shared_file();
         let request = request(&url, &credentials(owner));
@@ -99,9 +99,10 @@ fn a_mount_comes_back_each_time_its_process_is_killed() {
     }
 }
 
-/// The process and its guardian are in `/`; the words of the command line were said elsewhere.
+/// The process and its guardian have `/` as working directory; the paths on the command line are relative to another
+/// folder.
 #[test]
-fn relative_paths_keep_their_meaning() {
+fn relative_paths_keep_their_meaning_after_a_restart() {
     let (_, url) = shared_file();
     let (mountpoint, secret) = (scratch::folder("again"), credentials(0));
     let relative = |path: &Path| path.strip_prefix(scratch::root()).unwrap().to_str().unwrap().to_owned();
@@ -114,7 +115,7 @@ fn relative_paths_keep_their_meaning() {
 }
 
 #[test]
-fn a_working_directory_that_the_user_may_not_enter_is_no_hindrance() {
+fn a_working_directory_that_the_user_may_not_enter_does_not_matter() {
     let (_, url) = shared_file();
     let (closed, mountpoint) = (scratch::folder("closed"), scratch::folder("again"));
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
@@ -128,15 +129,16 @@ fn a_working_directory_that_the_user_may_not_enter_is_no_hindrance() {
     killed_and_back(&first).unmount();
 }
 
-/// Like the first process: a session of its own, no blocked signal that the first did not block, nothing of the guardian's open.
+/// Like the first process, the new one has a session of its own, blocks the same signals, and has no descriptor of the
+/// guardian open.
 #[test]
-fn the_new_process_is_as_the_old_one_was() {
+fn the_new_process_has_the_session_and_signals_of_the_old_one() {
     let (_, url) = shared_file();
     let first = request(&url, &credentials(0)).mount();
     let state = |mount: &Mount| {
         let process = format!("/proc/{}", mount.process());
         let status = fs::read_to_string(format!("{process}/status")).unwrap();
-        // Of the 64 signals those up to 31 have names; the C library keeps the next two for itself.
+        // Signals up to 31 have names. Of the real-time signals above them, the C library uses the first two itself.
         let named =
             |line: &str| u64::from_str_radix(line.split_whitespace().last()?, 16).ok().map(|mask| mask & 0x7fff_ffff);
         let masks: Vec<_> = status.lines().filter(|line| line.starts_with("Sig")).skip(2).map(named).collect();
@@ -144,7 +146,7 @@ fn the_new_process_is_as_the_old_one_was() {
         let session = stat.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap().to_owned();
         let of_the_guardian = fs::read_dir(format!("{process}/fd")).unwrap().filter_map(|entry| {
             let opened = fs::read_link(entry.ok()?.path()).ok()?.display().to_string();
-            // The mount's own control file is opened by the process, too.
+            // The process also opens the mount's own control file.
             opened.contains("signalfd").then_some(opened)
         });
         (masks, session == mount.process().to_string(), of_the_guardian.count())
@@ -153,18 +155,21 @@ fn the_new_process_is_as_the_old_one_was() {
     let second = killed_and_back(&first);
     assert_eq!(state(&second), before);
     let words = fs::read(format!("/proc/{}/cmdline", guardian(&second))).unwrap();
-    assert!(!String::from_utf8_lossy(&words).contains("credentials"), "the guardian shows what it was told");
+    assert!(
+        !String::from_utf8_lossy(&words).contains("credentials"),
+        "the guardian's command line shows the arguments of the program"
+    );
     second.unmount();
 }
 
 #[test]
-fn what_was_unmounted_stays_so() {
+fn an_unmounted_mount_is_not_made_again() {
     let ways: [&[&str]; 3] = [&["fusermount3", "-u"], &["umount"], &["umount", "-l"]];
     for way in ways {
         let (_, url) = shared_file();
         let mount = request(&url, &credentials(0)).mount();
         let last = guardian(&mount);
-        // With -l, an open file keeps the process, which is then killed.
+        // After `umount -l` an open file keeps the process running; that process is then killed.
         let open = way.contains(&"-l").then(|| File::open(mount.join("file")).unwrap());
         mount.unmount_by(way);
         if open.is_some() {
@@ -174,9 +179,9 @@ fn what_was_unmounted_stays_so() {
     }
 }
 
-/// A process that is killed because its unmount takes too long. The open file keeps it at that.
+/// A process is killed during an unmount that takes too long. An open file keeps the unmount from ending.
 #[test]
-fn what_is_being_unmounted_stays_so() {
+fn a_mount_killed_during_its_unmount_is_not_made_again() {
     let (_, url) = shared_file();
     let log = scratch::folder("log").join("log");
     let target = format!("--log-target=file:{}", log.display());
@@ -190,9 +195,9 @@ fn what_is_being_unmounted_stays_so() {
     is_over(mount.path(), last);
 }
 
-/// Growing pauses; SIGTERM to the guardian ends the tries, and so does the end of the directory.
+/// The guardian tries again with growing pauses. SIGTERM to the guardian, or a removed mountpoint, ends that.
 #[test]
-fn a_server_that_is_away_is_tried_until_it_is_there() {
+fn the_guardian_tries_a_server_that_is_away_until_it_answers() {
     for ending in ["it comes", "SIGTERM", "rmdir"] {
         let server = Server::shared(Kind::Smbd);
         let proxy = Proxy::to_port(server.port());
@@ -201,14 +206,14 @@ fn a_server_that_is_away_is_tried_until_it_is_there() {
         proxy.refuse();
         proxy.cut();
         mount.signal(Signal::KILL);
-        assert!(wait_until(LIMIT, || mountinfo::at(mount.path()).is_none()), "the dead mount is still there");
-        assert!(is_running(last), "it has given up");
+        assert!(wait_until(LIMIT, || mountinfo::at(mount.path()).is_none()), "the dead mount was not removed");
+        assert!(is_running(last), "the guardian has given up");
         match ending {
             "SIGTERM" => send(last, Signal::TERM),
             "rmdir" => fs::remove_dir(mount.path()).unwrap(),
             _ => {
                 proxy.forward();
-                assert!(wait_until(LIMIT, || !is_running(last)), "the guardian is still there");
+                assert!(wait_until(LIMIT, || !is_running(last)), "the guardian has not ended");
                 Mount::found_at(mount.path(), Duration::from_secs(60)).unmount();
             }
         }
@@ -216,9 +221,9 @@ fn a_server_that_is_away_is_tried_until_it_is_there() {
     }
 }
 
-/// Trying again would only lock the account.
+/// Another attempt would only lock the account.
 #[test]
-fn a_refused_sign_in_is_not_tried_again() {
+fn a_refused_login_is_not_tried_again_by_the_guardian() {
     let (_, url) = shared_file();
     let secret = credentials(0);
     let mount = request(&url, &secret).mount();
@@ -229,7 +234,7 @@ fn a_refused_sign_in_is_not_tried_again() {
 }
 
 #[test]
-fn a_mount_that_dies_again_and_again_is_given_up() {
+fn a_mount_that_dies_soon_after_each_restart_is_given_up() {
     let (_, url) = shared_file();
     let mount = request(&url, &credentials(0)).env("CIFS_FUSE_QUICK_DEATHS", "5").mount();
     let last = guardian(&mount);
@@ -238,7 +243,7 @@ fn a_mount_that_dies_again_and_again_is_given_up() {
 }
 
 #[test]
-fn a_password_that_would_be_lost_is_refused() {
+fn restart_is_refused_if_the_password_would_be_lost() {
     let (_, url) = shared_file();
     let refused = Request::new(&url).arg("--restart").fails(1);
     refused.says("--restart").says("AUTH_PASSWORD").says("--credentials FILE");

@@ -1,5 +1,5 @@
-//! How many frames everyday jobs cost. On a real network these decide, and unlike seconds they do not
-//! depend on the machine: so each job has a budget. A compound is one frame.
+//! The frames that everyday jobs need. On a real network their number decides how long a job takes, and unlike seconds
+//! it does not depend on the machine. Each job has a budget. A compound is one frame.
 
 use crate::support::command::run;
 use crate::support::files::{noise, tree};
@@ -15,16 +15,17 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const LIMIT: Duration = Duration::from_secs(60);
-/// So long after a change of a directory its times may still be those of before: what they say is not believed.
+/// Seconds after a change of a directory during which its times may still be those before the change, so that they
+/// prove nothing.
 const GRANULARITY: i64 = 3;
-/// Longer than what is known is believed without anybody who vouches for it.
+/// Longer than cached attributes are valid without a lease or watch (1 s).
 const TIMEOUT: Duration = Duration::from_millis(1300);
 
 fn line() -> Line {
     Line::to(Server::shared(Kind::Smbd), &[])
 }
 
-/// What a job sends, with what follows on it.
+/// Counts the frames of a job, including those that follow from it until the connection is quiet.
 fn frames(line: &Line, job: impl FnOnce()) -> Frames {
     let now = || (line.proxy.frames(), line.proxy.watching_frames());
     quiet(line);
@@ -35,16 +36,16 @@ fn frames(line: &Line, job: impl FnOnce()) -> Frames {
     Frames { asked: now().0 - before.0 - watching, watching }
 }
 
-/// What a job costs.
+/// The number of frames that a job needs.
 struct Frames {
-    /// Those of which an answer is awaited, by a program or by the end of the job.
+    /// Frames whose answer a program or the end of the job waits for.
     asked: u64,
-    /// Those that ask for the next changes of a watched folder. This mount's own changes are reported as well, and after each
-    /// report the server is asked again, since nothing is answered from the watch before. No program waits for that.
+    /// CHANGE_NOTIFY frames. The mount's own changes are reported as well, and after each report the mount sends the
+    /// next CHANGE_NOTIFY, because the watch guarantees nothing until then. No program waits for these frames.
     watching: u64,
 }
 
-/// Waits until nothing has been sent for a moment.
+/// Waits until no frame has been sent for 200 ms.
 fn quiet(line: &Line) {
     let mut last = (line.proxy.frames(), Instant::now());
     wait_until(LIMIT, || {
@@ -55,7 +56,7 @@ fn quiet(line: &Line) {
     });
 }
 
-/// Waits until the times of a folder, and of those in it, tell whether they have changed.
+/// Waits until the times of a folder, and of the folders in it, are old enough to show whether they have changed.
 fn settle(folder: &Path) {
     let newest = |path: &Path| fs::metadata(path).unwrap().ctime();
     let mut newest_of_all = newest(folder);
@@ -71,7 +72,7 @@ fn wait_for_the_timeout() {
     wait_until(LIMIT, || start.elapsed() > TIMEOUT);
 }
 
-/// Folders of ten files each.
+/// Makes folders with ten files each.
 fn make_tree(root: &Path, folders: usize) {
     for folder in 0..folders {
         let path = root.join(format!("folder-{folder}"));
@@ -87,13 +88,13 @@ fn within(budget: u64, frames: Frames, job: &str) {
     let Frames { asked, watching } = frames;
     eprintln!("{job}: {asked} frames of {budget}, and {watching} of watches");
     assert!(asked <= budget, "{job}: {asked} frames, {budget} are allowed");
-    // A file that is made and written is reported up to three times.
+    // A file that is created and written causes up to three reports.
     let reports = budget * 3 / 2;
     assert!(watching <= reports, "{job}: {watching} frames of watches, {reports} are allowed");
 }
 
 #[test]
-fn a_long_listing_is_a_few_frames_and_none_again() {
+fn a_long_listing_needs_few_frames_and_none_when_repeated() {
     let line = line();
     for number in 0..10_000 {
         File::create(line.there(format!("a file of some length {number}"))).unwrap();
@@ -110,7 +111,7 @@ fn a_long_listing_is_a_few_frames_and_none_again() {
 }
 
 #[test]
-fn a_walk_is_a_frame_a_folder_and_none_again() {
+fn a_walk_needs_one_frame_per_folder_and_none_when_repeated() {
     const FOLDERS: usize = 200;
     let line = line();
     make_tree(&line.folder, FOLDERS);
@@ -120,7 +121,7 @@ fn a_walk_is_a_frame_a_folder_and_none_again() {
             run(Command::new("find").arg(line.mount.path()).args(["-type", "f", "-size", "+0"]), LIMIT).success();
         assert_eq!(found.stdout.lines().count(), FOLDERS * 10);
     };
-    // Second looks share frames as they come.
+    // The last queries of the listings share frames when they come together.
     within(FOLDERS as u64 * 110 / 100 + 4, frames(&line, find), "find");
     wait_for_the_timeout();
     within(0, frames(&line, find), "again");
@@ -128,7 +129,7 @@ fn a_walk_is_a_frame_a_folder_and_none_again() {
 }
 
 #[test]
-fn names_asked_for_one_after_the_other_are_listed() {
+fn lookups_of_many_names_in_a_folder_are_answered_by_one_listing() {
     let line = line();
     for number in 0..200 {
         File::create(line.there(format!("file-{number}"))).unwrap();
@@ -141,12 +142,12 @@ fn names_asked_for_one_after_the_other_are_listed() {
         }
     };
     wait_for_the_timeout();
-    within(12, frames(&line, absent), "200 names that are not there");
+    within(12, frames(&line, absent), "200 missing names");
     line.mount.unmount();
 }
 
 #[test]
-fn a_new_small_file_is_two_frames() {
+fn a_new_small_file_needs_two_frames() {
     const FILES: u64 = 200;
     let line = line();
     fs::create_dir(line.here("folder")).unwrap();
@@ -164,7 +165,7 @@ fn a_new_small_file_is_two_frames() {
 }
 
 #[test]
-fn unpacking_and_removing_a_tree() {
+fn unpacking_and_removing_a_tree_stays_in_its_budget() {
     const FOLDERS: usize = 20;
     const ENTRIES: u64 = 1 + FOLDERS as u64 * 11;
     let line = line();
@@ -175,7 +176,7 @@ fn unpacking_and_removing_a_tree() {
     run(Command::new("tar").arg("-C").arg(&source).arg("-cf").args([&archive]).arg("tree"), LIMIT).success();
     let unpack =
         || drop(run(Command::new("tar").arg("-C").arg(line.mount.path()).arg("-xf").arg(&archive), LIMIT).success());
-    // In a folder that is watched since a moment ago, the server is asked for names that are not there.
+    // In a folder whose watch was armed only a moment ago, lookups of missing names go to the server.
     within(ENTRIES * 28 / 10, frames(&line, unpack), "tar -x of 221 entries");
     assert_eq!(tree(&line.there("tree")), tree(&source.join("tree")));
     for name in tree(&line.there("tree")).into_keys() {
@@ -189,7 +190,7 @@ fn unpacking_and_removing_a_tree() {
 }
 
 #[test]
-fn reading_small_files_is_a_frame_each_and_none_again() {
+fn reading_small_files_needs_one_frame_each_and_none_when_repeated() {
     const FOLDERS: usize = 20;
     const FILES: u64 = FOLDERS as u64 * 10;
     let line = line();
@@ -206,7 +207,7 @@ fn reading_small_files_is_a_frame_each_and_none_again() {
 }
 
 #[test]
-fn opening_reading_and_closing() {
+fn opening_reading_and_closing_stays_in_its_budget() {
     let line = line();
     for number in 0..200 {
         fs::write(line.there(format!("file-{number}")), noise(number, 4096)).unwrap();
@@ -225,7 +226,7 @@ fn opening_reading_and_closing() {
 }
 
 #[test]
-fn git_status_asks_for_little() {
+fn git_status_needs_few_frames() {
     let line = line();
     let source = scratch::folder("repository");
     make_tree(&source, 30);
@@ -240,7 +241,7 @@ fn git_status_asks_for_little() {
     let clone = line.here("clone");
     git(&source, &["clone", "-q", "--no-hardlinks", source.to_str().unwrap(), clone.to_str().unwrap()]);
     let status = || assert_eq!(git(&clone, &["status", "--porcelain"]).stdout, "");
-    // What was just made is looked at once more.
+    // Files that were just made are looked up once more.
     for _ in 0..2 {
         wait_for_the_timeout();
         status();
@@ -251,7 +252,7 @@ fn git_status_asks_for_little() {
 }
 
 #[test]
-fn a_transaction_is_little_more_than_a_dozen_frames() {
+fn a_database_transaction_needs_at_most_15_frames() {
     const TRANSACTIONS: usize = 30;
     let line = line();
     let database = line.here("database");
@@ -263,9 +264,10 @@ fn a_transaction_is_little_more_than_a_dozen_frames() {
     line.mount.unmount();
 }
 
-/// A program that makes files in a folder that is watched has each reported; no more than that.
+/// Each file that a program creates in a watched folder is reported to the mount itself. That must cause no other
+/// frames.
 #[test]
-fn own_changes_in_a_watched_folder_are_no_storm() {
+fn own_changes_in_a_watched_folder_stay_in_their_budget() {
     const FILES: u64 = 200;
     let line = line();
     for number in 0..50 {
@@ -285,10 +287,10 @@ fn own_changes_in_a_watched_folder_are_no_storm() {
     line.mount.unmount();
 }
 
-/// A program that lists a folder, makes files in it, looks at each and removes them, over and over: each own change ends what
-/// is known by the listing, and that must not cost a listing each.
+/// A program lists a folder, and in a loop creates, stats and removes files in it. Each own change makes the listing
+/// stale; that must not cause one new listing per change.
 #[test]
-fn own_changes_between_looks_at_a_listed_folder() {
+fn own_changes_between_lookups_in_a_listed_folder_stay_in_their_budget() {
     const FILES: u64 = 100;
     let line = line();
     for number in 0..50 {

@@ -1,4 +1,4 @@
-//! Where a password may come from, and that it never shows.
+//! The sources of a password, and the places where it must not appear.
 
 use crate::command_line::encoded;
 use crate::support::mount::{Mount, Request};
@@ -28,7 +28,7 @@ fn works(request: Request) {
     mount.unmount();
 }
 
-/// Looks wherever other users, or whoever is sent a log, may look.
+/// Searches the places that other users, or readers of a log, can see.
 fn shows_no_password(mount: &Mount, log: Option<&Path>) {
     let mounts = fs::read_to_string("/proc/mounts").unwrap() + &fs::read_to_string("/proc/self/mountinfo").unwrap();
     let words = command_line(mount.process()).join(" ");
@@ -36,9 +36,12 @@ fn shows_no_password(mount: &Mount, log: Option<&Path>) {
     for (place, text) in
         [("the mount table", &mounts), ("ps", &words), ("the log", &log), ("the messages", &mount.messages())]
     {
-        assert!(!text.contains(PASSWORD_MARK), "the password shows in {place}: {text}");
+        assert!(!text.contains(PASSWORD_MARK), "{place} contains the password: {text}");
     }
-    assert!(words.contains(mount.path().to_str().unwrap()), "ps does not say which mount it is: {words}");
+    assert!(
+        words.contains(mount.path().to_str().unwrap()),
+        "the command line in ps does not name the mountpoint: {words}"
+    );
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn from_the_environment() {
     works(bare().arg("--username").arg(user()).env("AUTH_PASSWORD", PASSWORD));
 }
 
-/// A password that is nowhere, and no terminal to ask at.
+/// No source has a password, and there is no terminal to prompt on.
 #[test]
 fn from_nowhere() {
     bare().arg("--username=ann").fails(1).says("password").says("ann");
@@ -92,15 +95,15 @@ fn from_nowhere() {
     bare().arg("--username=ann").arg("--credentials").arg(file).fails(1).says("password");
 }
 
-/// Somebody else's password must not be sent in this user's name.
+/// The password of one user must not be sent under the name of another.
 #[test]
-fn not_of_another_user() {
+fn the_password_of_another_user_is_not_sent() {
     let request = bare().arg("--username=ann").env("AUTH_USERNAME", user()).env("AUTH_PASSWORD", PASSWORD);
     request.fails(1).says("password");
 }
 
 #[test]
-fn a_credentials_file_that_others_can_read_is_warned_of() {
+fn a_credentials_file_that_other_users_can_read_causes_a_warning() {
     let file = private_file("open", &format!("username={}\npassword={PASSWORD}\n", user()));
     fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
     let mount = bare().arg("--credentials").arg(&file).mount();
@@ -108,9 +111,9 @@ fn a_credentials_file_that_others_can_read_is_warned_of() {
     mount.unmount();
 }
 
-/// At the loudest, through a sign-in, ordinary work, an error and the end.
+/// At the highest log level, through a login, file operations, an error and the unmount.
 #[test]
-fn nothing_shows_at_trace_level() {
+fn the_password_is_not_in_a_log_at_trace_level() {
     let log = scratch::folder("log").join("log");
     let password = encoded(PASSWORD);
     let server = Server::shared(Kind::Smbd);
@@ -124,12 +127,12 @@ fn nothing_shows_at_trace_level() {
     shows_no_password(&mount, Some(&log));
     mount.unmount();
     let text = fs::read_to_string(&log).unwrap();
-    assert!(text.len() > 1000, "that is no trace: {text}");
+    assert!(text.len() > 1000, "the log is too short for level trace: {text}");
     assert!(!text.contains(PASSWORD_MARK) && !text.contains(&password));
 }
 
 #[test]
-fn nothing_shows_in_errors() {
+fn the_password_is_not_in_error_messages() {
     let server = Server::shared(Kind::Smbd);
     let password = encoded(PASSWORD);
     let url = format!("{}?auth-username=stranger&auth-password={password}", server.url(""));
@@ -147,7 +150,7 @@ fn nothing_shows_in_errors() {
     }
 }
 
-/// What is in memory must not get into a core file, nor be read by other processes of the user.
+/// The password in memory must not get into a core file, and other processes of the user must not read it.
 #[test]
 fn the_process_leaves_no_core() {
     let scene = Scene::on(Kind::Smbd);

@@ -1,4 +1,4 @@
-//! What signals do to a mount.
+//! The effect of signals on a mount.
 
 use crate::support::apart::{apart, spawn};
 use crate::support::command::{run, wait};
@@ -18,9 +18,9 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Of those that end a process by default, all that another program may send and that do not ask for the end.
+/// All signals that another program may send, that end a process by default, and that do not request its end.
 #[test]
-fn no_stray_signal_ends_a_mount() {
+fn signals_that_do_not_request_the_end_do_not_end_a_mount() {
     let scene = Scene::on(Kind::Smbd);
     let mut file = File::create(scene.here("file")).unwrap();
     let pid = scene.mount.process();
@@ -46,11 +46,11 @@ fn sigquit_unmounts_in_order() {
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"written before");
 }
 
-/// A signal is heeded while the server is being waited for, too.
+/// A signal also ends the program while it waits for the server.
 #[test]
-fn a_signal_before_the_mount_ends_the_try() {
+fn a_signal_while_connecting_ends_the_program() {
     for signal in [Signal::INT, Signal::TERM] {
-        // It takes a connection, and answers nothing.
+        // This server accepts the connection and never answers.
         let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let url = url("127.0.0.1", server.local_addr().unwrap().port(), "");
         let mountpoint = scratch::folder("mnt");
@@ -65,7 +65,8 @@ fn a_signal_before_the_mount_ends_the_try() {
     }
 }
 
-/// Raises the level before it says that it was read: the line itself shows that it counts.
+/// The program raises the log level before it logs the reload at level info, so that line shows that the new
+/// level is in effect.
 #[test]
 fn sighup_reads_the_log_level_again() {
     let level = scratch::folder("log").join("level");
@@ -84,7 +85,7 @@ fn sighup_reads_the_log_level_again() {
     scene.mount.unmount();
 }
 
-/// As logrotate asks for it.
+/// logrotate sends SIGHUP for this.
 #[test]
 fn sighup_opens_the_log_file_again() {
     let folder = scratch::folder("log");
@@ -99,7 +100,7 @@ fn sighup_opens_the_log_file_again() {
     scene.mount.unmount();
 }
 
-/// The next sign-in is with what the file says after the signal.
+/// The next login uses the credentials that the file has after the signal.
 #[test]
 fn sighup_reads_the_credentials_again() {
     let server = Server::shared(Kind::Smbd);
@@ -119,12 +120,12 @@ fn sighup_reads_the_credentials_again() {
         assert!(wait_until(LIMIT, renewed), "{}", mount.messages());
     };
     renew("another", 1);
-    fs::read_dir(mount.path()).expect("the session goes on with the password that it began with");
+    fs::read_dir(mount.path()).expect("an established session keeps the password of its login");
     proxy.cut();
     assert!(wait_until(LIMIT, || fs::read_dir(mount.path()).is_err()), "the old password is still used");
     renew(PASSWORD, 2);
     assert!(wait_until(LIMIT, || fs::read_dir(mount.path()).is_ok()), "the new password is not used");
-    // A file that is gone changes nothing.
+    // A missing file changes nothing.
     fs::remove_file(&file).unwrap();
     mount.signal(Signal::HUP);
     assert!(wait_until(LIMIT, || mount.messages().contains("the credentials stay as they were")));
@@ -132,7 +133,7 @@ fn sighup_reads_the_credentials_again() {
     mount.unmount();
 }
 
-/// A terminal of its own, in which a mount runs in the foreground.
+/// A terminal with a mount that runs in its foreground.
 struct Terminal {
     script: Child,
     mount: Mount,
@@ -147,7 +148,7 @@ impl Terminal {
         let words =
             format!("exec {prefix} {PROGRAM} {} {} --foreground", url_of(&server, &folder), mountpoint.display());
         let mut command = Command::new("script");
-        // nohup writes its file into the working directory.
+        // nohup writes its output file into the working directory.
         command
             .args(["-q", "-c", &words, "/dev/null"])
             .current_dir(scratch::root())
@@ -159,7 +160,7 @@ impl Terminal {
         Terminal { script, mount: Mount::found_at(&mountpoint, Duration::from_secs(60)), folder }
     }
 
-    /// Closes it: the last descriptor of its other end goes with the program that made it.
+    /// Closes the terminal: killing `script` closes the last descriptor of the master side.
     fn close(&mut self) {
         self.script.kill().unwrap();
         assert!(wait(&mut self.script, LIMIT).is_some());
@@ -190,7 +191,7 @@ fn a_mount_under_nohup_outlives_its_terminal() {
     terminal.mount.unmount();
 }
 
-/// As Ctrl-C does.
+/// Ctrl-C signals the whole process group.
 #[test]
 fn a_signal_to_the_whole_group_unmounts_in_order() {
     let mut scene = Scene::with(Kind::Smbd, Request::foreground);

@@ -1,4 +1,4 @@
-//! Several mounts at one path: each ends alone.
+//! Several mounts at one path: each can be ended without the others.
 
 use crate::support::command::run;
 use crate::support::mount::program_for_all;
@@ -16,8 +16,9 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The first mount is detached while a file on it is open, the second one made at its path, and the first process
-/// ended. In a mount namespace without the FUSE control file system, where a connection can be ended by its path only.
+/// Shell script: detaches a first mount while a file on it is open, makes a second mount at the same path, and ends the
+/// first process. It runs in a mount namespace without the FUSE control file system, where a connection can be ended
+/// only by its path.
 const DETACHED: &str = r#"
     # Below a chroot / is no mount, and the namespace around it is private already.
     mount --make-rprivate / 2>/dev/null
@@ -70,15 +71,15 @@ fn a_detached_mount_of_an_ordinary_user_ends_alone() {
     a_detached_mount_ends_alone(65534, &["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]);
 }
 
-/// A mount under another one cannot be unmounted; its process ends all the same, with what was written on the server. When the other
-/// one is gone, so is what was left under it.
+/// A mount that is covered by another one cannot be unmounted. Its process ends nevertheless, with all written data on
+/// the server. When the covering mount is gone, the dead mount under it goes too.
 #[test]
-fn what_covers_a_mount_stays() {
+fn a_mount_on_top_of_ours_stays_when_ours_ends() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.here("file"), "safe").unwrap();
     mount("cover", scene.mount.path(), "tmpfs", MountFlags::empty(), None).unwrap();
     scene.mount.signal(Signal::TERM);
-    assert!(wait_until(LIMIT, || !is_running(scene.mount.process())), "the process has not ended");
+    assert!(wait_until(LIMIT, || !is_running(scene.mount.process())), "the process is still running after SIGTERM");
     assert_eq!(mountinfo::at(scene.mount.path()).unwrap().kind, "tmpfs");
     fs::write(scene.here("on the cover"), "x").unwrap();
     unmount(scene.mount.path(), UnmountFlags::empty()).unwrap();

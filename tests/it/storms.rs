@@ -1,5 +1,5 @@
-//! A server that ends the connection, the session or the share again and again, or hangs: how often it is connected to, and
-//! what programs are told. Connections are counted, not seconds.
+//! A server that ends the connection, the session or the tree connect again and again, or hangs: how many connections
+//! the mount makes, and which errors programs get. The tests count connections, not seconds.
 
 use crate::support::engine::connect;
 use crate::support::files::fails_with;
@@ -23,8 +23,8 @@ both_servers!(a_request_that_ends_the_connection_is_given_up);
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The connections that one operation may cost: five sessions of two connections each, and some for what the program
-/// does beside it, such as reading ahead.
+/// The most connections that one operation may use: five sessions of two connections each, and some for work beside it
+/// such as read-ahead.
 const CONNECTIONS: usize = 24;
 
 fn a_request_that_ends_the_connection_is_given_up(kind: Kind) {
@@ -50,15 +50,18 @@ fn a_request_that_ends_the_connection_is_given_up(kind: Kind) {
         let made = line.proxy.connections() - before;
         assert!((2..=CONNECTIONS).contains(&made), "command {command}: {made} connections");
         line.proxy.poison(None);
-        assert!(wait_until(LIMIT, || fs::read(line.here("file")).is_ok()), "command {command}: it stays lost");
+        assert!(
+            wait_until(LIMIT, || fs::read(line.here("file")).is_ok()),
+            "command {command}: the mount does not recover"
+        );
         line.mount.unmount();
     }
 }
 
-/// The share is closed to this user while the mount is in use, or is gone: it is said as such, and the server is not asked
-/// with every operation.
+/// The share becomes unavailable to this user, or disappears, while the mount is in use. Programs get the error for
+/// that cause, and not every operation connects again.
 #[test]
-fn a_share_that_is_refused_after_a_while_is_said_as_such() {
+fn a_share_refused_while_mounted_returns_the_error_for_its_cause() {
     for (line, errno) in [("valid users = nobody-else", Errno::ACCESS), ("available = no", Errno::NODEV)] {
         let server = Smbd::start(Settings::default());
         let proxy = Proxy::to_port(server.port());
@@ -77,10 +80,10 @@ fn a_share_that_is_refused_after_a_while_is_said_as_such() {
     }
 }
 
-/// smbd lets the user connect to the share, refuses a CREATE of what is in it, and answers what is related to that as if there
-/// were no share.
+/// smbd lets the user connect to the share and refuses a CREATE of a name in it. It answers the related requests of the
+/// compound as if the share did not exist.
 #[test]
-fn a_folder_that_the_user_may_not_enter_is_said_as_such() {
+fn a_share_folder_that_the_user_may_not_enter_is_permission_denied() {
     let server = Smbd::start(Settings::default());
     let proxy = Proxy::to_port(server.port());
     let request = || Request::new(url("127.0.0.1", proxy.port(), "")).arg("--attr-timeout=0");
@@ -98,12 +101,12 @@ fn a_folder_that_the_user_may_not_enter_is_said_as_such() {
     request().fails(32).says("STATUS_ACCESS_DENIED").says("path");
     let made = proxy.connections() - before;
     fs::set_permissions(server.folder(), fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(made <= 6, "{made} connections for one that was lost, and one mount");
+    assert!(made <= 6, "{made} connections after one loss and one new mount");
     mount.unmount();
 }
 
 #[test]
-fn a_process_of_the_server_that_hangs_is_done_without() {
+fn the_mount_works_on_when_one_process_of_the_server_hangs() {
     let server = Smbd::start(Settings::default());
     let mount =
         Request::new(url("127.0.0.1", server.port(), "")).args(["--request-timeout=4", "--attr-timeout=0"]).mount();
@@ -117,10 +120,11 @@ fn a_process_of_the_server_that_hangs_is_done_without() {
     mount.unmount();
 }
 
-/// A WRITE lies in the socket of a process that hangs, which does it when it goes on. It must not have been said to be
-/// done, and something newer must not have been written in its place as if nothing had happened.
+/// A WRITE is in the socket buffer of a server process that hangs. The process will carry it out when it continues.
+/// Until then the mount must not return success for it, and must not write newer data to the same range as if the range
+/// were free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_at_a_process_that_hangs_is_said_to_be_uncertain() {
+async fn a_write_sent_to_a_process_that_hangs_is_reported_as_uncertain() {
     const NEW: OpenHow =
         OpenHow { read: true, write: true, disposition: Disposition::Create, readonly: false, lease: None };
     let server = Smbd::start(Settings::default());
@@ -132,12 +136,12 @@ async fn a_write_at_a_process_that_hangs_is_said_to_be_uncertain() {
     let losing = async {
         let passed = || wait_until(LIMIT, || proxy.requests(command::WRITE) == 1);
         assert!(tokio::task::block_in_place(passed), "no WRITE");
-        share.tree().channels.end("the test has lost it");
+        share.tree().channels.end("ended by the test");
     };
     let error = tokio::join!(writing, losing).0.unwrap_err();
     assert_eq!(error.cause, Cause::Uncertain, "{error}");
     assert_eq!(proxy.requests(command::WRITE), 1, "it was sent again");
-    // Everything else goes on.
+    // Other operations still work.
     share.stat(&RemotePath::root()).await.unwrap();
     drop(hanging);
 }

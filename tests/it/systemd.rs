@@ -1,4 +1,4 @@
-//! The unit files, as systemd itself reads them.
+//! The unit files, verified with systemd's own programs.
 
 use crate::support::command::run;
 use crate::support::mount::{Request, linked_as};
@@ -21,13 +21,14 @@ fn unit(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd").join(name)
 }
 
-/// The value of every `key=` in a unit file; comments do not count.
+/// The pairs `key=value` of a unit file, without comments.
 fn settings(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once('='))
 }
 
-/// `systemd-analyze verify` wants the programs of a unit to exist, so here the service starts this
-/// build's, by a path without spaces, which the folder of the build may have.
+/// The unit files in a new folder, with the path of this build's program. `systemd-analyze verify` requires the
+/// programs of a unit to exist. The path is a link without spaces, because the build folder may have spaces in its
+/// path.
 fn units_with_this_binary() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let program = linked_as("cifs-fuse");
@@ -46,7 +47,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         let mut verify = Command::new("systemd-analyze");
         let verified = run(verify.args(["verify", "--man=no"]).args(names).current_dir(units.path()), LIMIT);
         let said = &verified.stderr;
-        // What it says about other units of the machine is not ours to answer for.
+        // Messages about other units of the host are ignored.
         let ours: Vec<&str> =
             said.lines().filter(|line| line.contains("cifs-fuse") || line.contains("mnt-nas")).collect();
         assert!(verified.code == Some(0) && ours.is_empty(), "{names:?}: {said}");
@@ -54,7 +55,7 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 }
 
 #[test]
-fn systemd_would_find_what_is_wrong() {
+fn systemd_finds_a_mistake_in_a_unit() {
     let units = units_with_this_binary();
     let service = units.path().join("cifs-fuse@.service");
     let text = fs::read_to_string(&service).unwrap();
@@ -63,10 +64,10 @@ fn systemd_would_find_what_is_wrong() {
     assert!(verified.stderr.contains("cifs-fuse@.service"), "{verified}");
 }
 
-/// Each of these gives a service a mount namespace of its own (systemd.exec(5)): it would mount
-/// where nobody else sees it.
+/// Each of these settings gives a service a mount namespace of its own (systemd.exec(5)), so no other process would see
+/// the mount.
 #[test]
-fn nothing_hides_the_mount_of_the_service() {
+fn no_setting_of_the_service_hides_its_mount() {
     const HIDING: [&str; 32] = [
         "BindPaths",
         "BindReadOnlyPaths",
@@ -110,12 +111,12 @@ fn nothing_hides_the_mount_of_the_service() {
 }
 
 #[test]
-fn units_mount_with_the_type_that_systemd_takes_for_a_network_file_system() {
+fn the_mount_unit_has_the_type_of_a_network_file_system() {
     let text = fs::read_to_string(unit("mnt-nas.mount")).unwrap();
     assert!(settings(&text).any(|setting| setting == ("Type", "fuse.cifs")));
 }
 
-/// An fstab line as the documentation gives it, in the hands of systemd's own generator.
+/// The fstab line from the documentation, converted by systemd's own generator.
 #[test]
 fn an_fstab_line_becomes_a_network_mount_whose_url_survives() {
     let folder = tempfile::tempdir().unwrap();
@@ -135,9 +136,10 @@ fn service(key: &str) -> Vec<String> {
     settings(&text).filter(|(found, _)| *found == key).map(|(_, value)| value.to_owned()).collect()
 }
 
-/// A server locks an account that is tried with a wrong password again and again. One that is away comes back.
+/// A server locks an account after repeated wrong passwords, so a refused login is not tried again. A server that is
+/// away may come back, so the service starts again.
 #[test]
-fn the_service_gives_up_after_a_refused_sign_in_and_waits_for_a_server() {
+fn the_service_restarts_for_an_absent_server_but_not_after_a_refused_login() {
     assert_eq!(service("Restart"), ["on-failure"]);
     let never: Vec<i32> = service("RestartPreventExitStatus")
         .iter()
@@ -149,10 +151,10 @@ fn the_service_gives_up_after_a_refused_sign_in_and_waits_for_a_server() {
     let away = Request::new(url("127.0.0.1", free_port(), "")).foreground().fails(32);
     assert!(refused.code.is_some_and(|code| never.contains(&code)), "{refused}");
     assert!(away.code.is_some_and(|code| !never.contains(&code)), "{away}");
-    assert!(never.contains(&1), "wrong usage is not tried again: {never:?}");
+    assert!(never.contains(&1), "wrong usage must not cause a restart: {never:?}");
 }
 
-/// What systemd runs when the process has ended with this result.
+/// Runs ExecStopPost of the service, as systemd does after the process has ended with this result.
 fn exec_stop_post(mountpoint: &Path, url: &str, result: &str) {
     let line = service("ExecStopPost").pop().unwrap();
     let script = line.strip_prefix("-/bin/sh -c '").and_then(|rest| rest.strip_suffix('\'')).unwrap();
@@ -162,9 +164,9 @@ fn exec_stop_post(mountpoint: &Path, url: &str, result: &str) {
     run(&mut command, LIMIT).success();
 }
 
-/// systemd kills all processes of a service, the guardian among them.
+/// systemd kills all processes of a service, including the guardian.
 #[test]
-fn the_service_leaves_nothing_when_all_its_processes_are_killed() {
+fn no_mount_is_left_when_all_processes_of_the_service_are_killed() {
     let scene = Scene::with(Kind::Smbd, Request::foreground);
     exec_stop_post(scene.mount.path(), &scene.url(), "signal");
     fs::write(scene.here("file"), "a mount that answers is left alone").unwrap();
@@ -172,9 +174,9 @@ fn the_service_leaves_nothing_when_all_its_processes_are_killed() {
     kill_process(Pid::from_raw(guardian).unwrap(), Signal::KILL).unwrap();
     scene.mount.signal(Signal::KILL);
     assert!(wait_until(LIMIT, || !is_running(guardian) && !is_running(scene.mount.process())));
-    assert!(mountinfo::at(scene.mount.path()).is_some(), "nothing is left to do");
+    assert!(mountinfo::at(scene.mount.path()).is_some(), "the dead mount must still be there");
     exec_stop_post(scene.mount.path(), &scene.url(), "exit-code");
-    assert!(mountinfo::at(scene.mount.path()).is_some(), "a process that ended by itself has unmounted its own");
+    assert!(mountinfo::at(scene.mount.path()).is_some(), "no cleanup is due after a process that ended by itself");
     exec_stop_post(scene.mount.path(), &scene.url(), "signal");
     assert!(mountinfo::at(scene.mount.path()).is_none());
 }

@@ -1,4 +1,4 @@
-//! `touch`, `cp -p`: times are kept, to the 100 ns that SMB has.
+//! `touch`, `cp -p`: times are kept to 100 ns, the resolution of SMB. Changes move the right times.
 
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
@@ -14,10 +14,10 @@ use std::time::Duration;
 both_servers!(
     times_of_a_file_are_kept_to_100_ns,
     times_of_a_folder_are_kept_to_100_ns,
-    times_long_ago_and_far_ahead_are_kept,
-    one_time_is_set_and_the_other_left,
+    times_before_1970_and_far_in_the_future_are_kept,
+    one_time_can_be_set_without_the_other,
     now_is_now,
-    times_set_on_an_open_file_survive_its_closing,
+    times_set_on_an_open_file_survive_its_close,
     writing_changes_the_time,
     changing_a_folder_changes_its_time,
 );
@@ -62,10 +62,10 @@ fn times_of_a_folder_are_kept_to_100_ns(kind: Kind) {
     are_kept(&scene, "folder");
 }
 
-fn times_long_ago_and_far_ahead_are_kept(kind: Kind) {
+fn times_before_1970_and_far_in_the_future_are_kept(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("file"), "x").unwrap();
-    // 2099, 2262; and 1969, 1950, which smb-server refuses (STATUS_NOT_SUPPORTED).
+    // Years 2099 and 2262; and 1969 and 1950, which smb-server refuses (STATUS_NOT_SUPPORTED).
     let ahead = [4_086_892_800, 9_214_646_400];
     let ago: &[i64] = if kind == Kind::Smbd { &[-1, -631_152_000] } else { &[] };
     for seconds in ahead.into_iter().chain(ago.iter().copied()) {
@@ -75,7 +75,7 @@ fn times_long_ago_and_far_ahead_are_kept(kind: Kind) {
     }
 }
 
-fn one_time_is_set_and_the_other_left(kind: Kind) {
+fn one_time_can_be_set_without_the_other(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.here("file"), "x").unwrap();
     set(&scene.here("file"), NEW_YEAR, NEW_YEAR);
@@ -94,8 +94,8 @@ fn now_is_now(kind: Kind) {
     assert!(modified(&scene.here("file")).tv_sec >= before - 1);
 }
 
-/// `cp -p` and `rsync` write, set the times on the same handle, and close.
-fn times_set_on_an_open_file_survive_its_closing(kind: Kind) {
+/// `cp -p` and `rsync` write, set the times on the same handle, and close it.
+fn times_set_on_an_open_file_survive_its_close(kind: Kind) {
     let scene = Scene::on(kind);
     for length in [10, 3_000_000] {
         let mut file = File::create(scene.here("copy")).unwrap();
@@ -112,7 +112,10 @@ fn writing_changes_the_time(kind: Kind) {
     fs::write(scene.here("file"), "x").unwrap();
     set(&scene.here("file"), NEW_YEAR, NEW_YEAR);
     fs::write(scene.here("file"), "changed").unwrap();
-    assert!(modified(&scene.here("file")).tv_sec > LEAP_DAY.tv_sec, "make would not build it anew");
+    assert!(
+        modified(&scene.here("file")).tv_sec > LEAP_DAY.tv_sec,
+        "the time did not move, so make would not rebuild it"
+    );
 }
 
 fn changing_a_folder_changes_its_time(kind: Kind) {
@@ -123,9 +126,9 @@ fn changing_a_folder_changes_its_time(kind: Kind) {
     assert!(modified(&scene.here("folder")).tv_sec > LEAP_DAY.tv_sec);
 }
 
-/// The attribute timeout, and what a busy machine adds to it.
+/// The longest wait for the server's time: the attribute timeout of 1 s, and 1.5 s for a busy machine.
 const TIMEOUT: Duration = Duration::from_millis(2500);
-/// Two changes that are so far apart have different times on every server.
+/// The pause between two changes after which their times differ on every server.
 const APART: Duration = Duration::from_millis(30);
 
 fn changed(path: &Path) -> (i64, i64) {
@@ -133,10 +136,10 @@ fn changed(path: &Path) -> (i64, i64) {
     (metadata.ctime(), metadata.ctime_nsec())
 }
 
-/// The time of a folder is shown as the server has it, soon at the latest.
+/// Asserts that the mount shows the server's modification time of a folder within [`TIMEOUT`].
 #[track_caller]
 fn is_soon_the_servers(scene: &Scene, name: &str) {
-    // SMB counts in units of 100 ns.
+    // SMB times count units of 100 ns.
     let units = |time: Timespec| (time.tv_sec, time.tv_nsec / 100);
     let is_the_same = || units(modified(&scene.here(name))) == units(modified(&scene.there(name)));
     assert!(
@@ -146,9 +149,9 @@ fn is_soon_the_servers(scene: &Scene, name: &str) {
     );
 }
 
-/// With the program's defaults, under which a folder's attributes are kept for a second and longer.
+/// With the program's defaults the attributes of a folder are cached for a second or longer.
 #[test]
-fn a_folder_made_here_shows_its_new_time_at_once() {
+fn a_folder_shows_its_new_time_at_once_after_a_change_on_this_mount() {
     let scene = Scene::on(Kind::Smbd);
     type Work = fn(&Path);
     let works: [(&str, Work); 6] = [
@@ -180,7 +183,7 @@ fn a_folder_made_here_shows_its_new_time_at_once() {
 }
 
 #[test]
-fn a_name_moved_from_folder_to_folder_changes_the_time_of_both() {
+fn a_rename_between_two_folders_changes_the_time_of_both() {
     let scene = Scene::on(Kind::Smbd);
     for round in 0..10 {
         let folders = [format!("from {round}"), format!("to {round}")];
@@ -197,7 +200,7 @@ fn a_name_moved_from_folder_to_folder_changes_the_time_of_both() {
 }
 
 #[test]
-fn the_target_of_a_copy_by_the_server_shows_its_new_time_and_size_at_once() {
+fn the_target_of_a_server_side_copy_shows_its_new_time_and_size_at_once() {
     let scene = Scene::on(Kind::Smbd);
     for (round, length) in [10, 100_000, 3_000_000].into_iter().enumerate() {
         for existing in [true, false] {
@@ -247,12 +250,13 @@ fn chmod_rename_and_utimes_move_the_time_of_change() {
             }
         }
     }
-    assert!(late.is_empty(), "{} of 20 do not move it:\n{}", late.len(), late.join("\n"));
+    assert!(late.is_empty(), "{} of 20 changes do not move the time:\n{}", late.len(), late.join("\n"));
 }
 
-/// Of a file that is in use here. Of others a watch of their folder vouches for the attributes, and no server reports this time.
+/// The access time of a file that is open here. For other files a watch on their folder guarantees the attributes, and
+/// no server reports changes of the access time.
 #[test]
-fn the_time_of_the_last_access_of_a_file_in_use_is_the_servers_within_the_timeout() {
+fn the_access_time_of_an_open_file_is_the_servers_within_the_timeout() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.here("file"), "x").unwrap();
     for (round, time) in [NEW_YEAR, LEAP_DAY].into_iter().cycle().enumerate().take(4) {

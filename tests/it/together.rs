@@ -1,4 +1,4 @@
-//! Several programs, threads and mounts at once.
+//! Several programs, threads and mounts at the same time.
 
 use crate::support::files::{checksum, copy_tree, names, noise, source_tree, tree};
 use crate::support::scene::Scene;
@@ -12,16 +12,16 @@ use std::thread;
 use std::time::Duration;
 
 both_servers!(
-    what_one_handle_writes_another_reads,
+    data_written_through_one_handle_is_read_through_another,
     threads_write_parts_of_one_file,
-    readers_never_see_what_was_overwritten_before,
-    threads_make_and_delete_files_side_by_side,
+    readers_never_see_data_that_was_overwritten_before_the_read,
+    threads_create_and_delete_files_in_one_folder,
     a_file_closed_on_one_mount_is_read_on_another,
     two_mounts_never_create_the_same_file,
-    a_tree_of_3000_files_comes_back_as_it_was,
+    a_tree_of_3000_files_is_unchanged_after_a_copy_and_back,
 );
 
-fn what_one_handle_writes_another_reads(kind: Kind) {
+fn data_written_through_one_handle_is_read_through_another(kind: Kind) {
     let scene = Scene::on(kind);
     let writer = File::create(scene.here("file")).unwrap();
     let reader = File::open(scene.here("file")).unwrap();
@@ -54,9 +54,9 @@ fn threads_write_parts_of_one_file(kind: Kind) {
     assert!(fs::read(scene.here("file")).unwrap() == whole);
 }
 
-/// A reader sees what was written when it began to read, or what has been begun to be written since;
-/// never anything older. (Whole blocks nobody promises: Linux copies pages without a lock.)
-fn readers_never_see_what_was_overwritten_before(kind: Kind) {
+/// A reader sees the data that was written when the read began, or data of a write that began since; never
+/// anything older. Reads are not atomic per block: Linux copies pages without a lock.
+fn readers_never_see_data_that_was_overwritten_before_the_read(kind: Kind) {
     const BLOCK: usize = 4096;
     const ROUNDS: u8 = 100;
     let scene = Scene::on(kind);
@@ -90,7 +90,7 @@ fn readers_never_see_what_was_overwritten_before(kind: Kind) {
     assert!(fs::read(scene.there("file")).unwrap().iter().all(|byte| *byte == ROUNDS));
 }
 
-fn threads_make_and_delete_files_side_by_side(kind: Kind) {
+fn threads_create_and_delete_files_in_one_folder(kind: Kind) {
     let scene = Scene::on(kind);
     thread::scope(|scope| {
         for worker in 0..6_u64 {
@@ -112,7 +112,7 @@ fn threads_make_and_delete_files_side_by_side(kind: Kind) {
     assert_eq!(names(scene.mount.path()), names(&scene.folder));
 }
 
-/// Close-to-open between machines.
+/// Close-to-open consistency between clients.
 fn a_file_closed_on_one_mount_is_read_on_another(kind: Kind) {
     let scene = Scene::on(kind);
     let other = scene.second_mount();
@@ -127,7 +127,7 @@ fn a_file_closed_on_one_mount_is_read_on_another(kind: Kind) {
     other.unmount();
 }
 
-/// What lock files rely on.
+/// Lock files rely on this.
 fn two_mounts_never_create_the_same_file(kind: Kind) {
     let scene = Scene::on(kind);
     let other = scene.second_mount();
@@ -142,9 +142,9 @@ fn two_mounts_never_create_the_same_file(kind: Kind) {
     other.unmount();
 }
 
-fn a_tree_of_3000_files_comes_back_as_it_was(kind: Kind) {
-    // A server of its own: smb-server 0.8 goes on saying DELETE_PENDING when a new file gets the inode
-    // number of one that another client has just deleted.
+fn a_tree_of_3000_files_is_unchanged_after_a_copy_and_back(kind: Kind) {
+    // A server of its own: smb-server 0.8 keeps returning DELETE_PENDING when a new file gets the inode
+    // number of a file that another client has just deleted.
     let server = Arc::new(Server::start(kind, Settings::default()));
     let scene = Scene::of(server, |request| request.for_at_most(Duration::from_secs(240)));
     let local = scratch::folder("tree");
@@ -154,7 +154,7 @@ fn a_tree_of_3000_files_comes_back_as_it_was(kind: Kind) {
     let source = tree(&local.join("source"));
     assert_eq!(source.values().flatten().count(), 3_000);
     assert!(tree(&scene.there("copy")) == source, "on the server's disk");
-    assert!(tree(&local.join("back")) == source, "back again");
+    assert!(tree(&local.join("back")) == source, "copied back from the mount");
     let sample = "module 1/dépôt-1/source_1.rs";
     assert_eq!(checksum(&scene.here("copy").join(sample)), checksum(&local.join("source").join(sample)));
     fs::remove_dir_all(scene.here("copy")).unwrap();

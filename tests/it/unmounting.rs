@@ -1,5 +1,5 @@
-//! The end of a mount, in every way it comes: the data is on the server, the mount is gone, and the
-//! process has ended.
+//! Every way to end a mount: afterwards the data is on the server, the mount is gone, and the process has
+//! ended.
 
 use crate::support::command::run;
 use crate::support::files::noise;
@@ -18,12 +18,12 @@ both_servers!(
     umount_ends_it,
     sigterm_ends_it,
     sigint_ends_it,
-    ctrl_c_ends_it_in_the_foreground,
-    fusermount_ends_it_in_the_foreground,
-    a_signal_ends_it_though_a_file_is_open,
-    a_mount_in_use_stays,
+    ctrl_c_ends_a_mount_in_the_foreground,
+    fusermount_ends_a_mount_in_the_foreground,
+    a_signal_ends_the_mount_though_a_file_is_open,
+    unmounting_a_mount_in_use_fails_with_busy,
     a_lazy_unmount_ends_when_the_last_file_is_closed,
-    it_can_be_mounted_again_and_again,
+    a_mountpoint_can_be_used_again_after_an_unmount,
 );
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -40,7 +40,7 @@ fn ends(kind: Kind, how: impl FnOnce(&Scene)) {
     how(&scene);
     scene.mount.is_gone();
     assert!(fs::read(scene.there("file")).unwrap() == data);
-    assert!(fs::read_dir(scene.mount.path()).unwrap().next().is_none(), "the folder below is empty and can be used");
+    assert!(fs::read_dir(scene.mount.path()).unwrap().next().is_none(), "the mountpoint must be empty and usable");
 }
 
 fn fusermount_ends_it(kind: Kind) {
@@ -59,7 +59,7 @@ fn sigint_ends_it(kind: Kind) {
     ends(kind, |scene| scene.mount.signal(Signal::INT));
 }
 
-fn ctrl_c_ends_it_in_the_foreground(kind: Kind) {
+fn ctrl_c_ends_a_mount_in_the_foreground(kind: Kind) {
     for signal in [Signal::INT, Signal::TERM] {
         let mut scene = Scene::with(kind, |request| request.foreground());
         let data = fill(&scene);
@@ -69,7 +69,7 @@ fn ctrl_c_ends_it_in_the_foreground(kind: Kind) {
     }
 }
 
-fn fusermount_ends_it_in_the_foreground(kind: Kind) {
+fn fusermount_ends_a_mount_in_the_foreground(kind: Kind) {
     let mut scene = Scene::with(kind, |request| request.foreground());
     let data = fill(&scene);
     scene.mount.unmount_by(&["fusermount3", "-u"]);
@@ -77,8 +77,8 @@ fn fusermount_ends_it_in_the_foreground(kind: Kind) {
     assert!(fs::read(scene.there("file")).unwrap() == data);
 }
 
-/// What a program had written before the signal is on the server after it.
-fn a_signal_ends_it_though_a_file_is_open(kind: Kind) {
+/// Data that a program wrote before the signal is on the server afterwards.
+fn a_signal_ends_the_mount_though_a_file_is_open(kind: Kind) {
     let mut scene = Scene::on(kind);
     let mut file = File::create(scene.here("file")).unwrap();
     file.write_all(b"written before").unwrap();
@@ -88,7 +88,7 @@ fn a_signal_ends_it_though_a_file_is_open(kind: Kind) {
     assert!(file.write_all(b"written after").is_err());
 }
 
-fn a_mount_in_use_stays(kind: Kind) {
+fn unmounting_a_mount_in_use_fails_with_busy(kind: Kind) {
     let scene = Scene::on(kind);
     let mut file = File::create(scene.here("file")).unwrap();
     let refused = run(Command::new("fusermount3").arg("-u").arg(scene.mount.path()), LIMIT);
@@ -112,7 +112,7 @@ fn a_lazy_unmount_ends_when_the_last_file_is_closed(kind: Kind) {
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"goes on");
 }
 
-fn it_can_be_mounted_again_and_again(kind: Kind) {
+fn a_mountpoint_can_be_used_again_after_an_unmount(kind: Kind) {
     let scene = Scene::on(kind);
     let mountpoint = crate::support::scratch::folder("mnt");
     for round in 0..5 {
@@ -124,7 +124,7 @@ fn it_can_be_mounted_again_and_again(kind: Kind) {
     }
 }
 
-/// What an unmount looks like from the log: nothing is wrong, so nothing says so.
+/// An ordinary unmount leaves no error in the log.
 #[test]
 fn an_ordinary_unmount_logs_no_error() {
     for how in

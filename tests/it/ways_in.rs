@@ -1,4 +1,4 @@
-//! The three ways in: long options, `-o`, and the mount helper that mount(8) and systemd call.
+//! The three command line forms: long options, `-o`, and the mount helper that mount(8) and systemd call.
 
 use crate::support::command::run;
 use crate::support::files::names;
@@ -29,7 +29,7 @@ fn shows(mount: &Mount, mode: u32, owner: u32) {
 fn the_kernel_shows_the_type_and_the_source() {
     let scene = scene();
     let info = scene.mount.info();
-    assert_eq!(info.kind, "fuse.cifs", "systemd takes this type for a network mount");
+    assert_eq!(info.kind, "fuse.cifs", "systemd treats this type as a network mount");
     assert!(info.source.starts_with("cifs://127.0.0.1:") && !info.source.contains("auth"), "{}", info.source);
     assert!(info.has_option("nosuid") && info.has_option("nodev"), "{info:?}");
     scene.mount.unmount();
@@ -81,7 +81,7 @@ fn the_mount_helper_mounts_read_only() {
 }
 
 #[test]
-fn the_mount_helper_says_what_is_wrong_with_the_codes_of_mount() {
+fn errors_of_the_mount_helper_have_the_exit_codes_of_mount() {
     let server = Server::shared(Kind::Smbd);
     let helper = linked_as("mount.fuse.cifs");
     let request = || Request::new(server.url("")).program(&helper);
@@ -89,13 +89,13 @@ fn the_mount_helper_says_what_is_wrong_with_the_codes_of_mount() {
     Request::new("cifs://host").program(&helper).fails(1).says("share");
     request().at(Path::new("/no/such/folder")).fails(32).says("mountpoint");
     request().args(["-o", "rw,remount"]).fails(32).says("remount");
-    // With -s, what is unknown is passed over.
+    // With -s, unknown options are ignored.
     let mount = request().args(["-s", "-o", "no_such_option=1,ro"]).mount();
     assert!(mount.info().has_option("ro"));
     mount.unmount();
 }
 
-/// `mount -f` checks everything that can be checked without a connection, and does nothing.
+/// `mount -f` checks everything that needs no connection, and then does nothing.
 #[test]
 fn a_fake_mount_connects_to_nothing() {
     let port = scratch::free_port();
@@ -110,12 +110,12 @@ fn a_fake_mount_connects_to_nothing() {
     }
 }
 
-/// `mount -t fuse.cifs-fuse` finds the program by the name behind `fuse.`; for one that is installed
-/// nowhere, since mount(8) sets `PATH`, that is a whole path.
+/// `mount -t fuse.cifs-fuse` finds the program by the name after `fuse.`. Because mount(8) sets `PATH`, a
+/// program that is not installed needs its full path there.
 #[test]
 fn mount_itself_mounts_and_unmounts() {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("mount(8) asks /etc/fstab for anybody but root: nothing to test");
+        eprintln!("skipped: for users other than root mount(8) needs a line in /etc/fstab");
         return;
     }
     let scene = scene();
@@ -139,9 +139,10 @@ fn mount_itself_mounts_and_unmounts() {
     outcome.says("STATUS_OBJECT_NAME_NOT_FOUND");
 }
 
-/// A relative mountpoint is where the caller stands, though the process goes to `/`.
+/// A relative mountpoint is relative to the working directory of the caller, though the process changes its
+/// own to `/`.
 #[test]
-fn a_relative_mountpoint_is_understood() {
+fn a_relative_mountpoint_is_relative_to_the_caller() {
     let scene = scene();
     let folder = scratch::folder("stand-here");
     fs::create_dir(folder.join("mnt")).unwrap();
@@ -154,9 +155,9 @@ fn a_relative_mountpoint_is_understood() {
     mount.unmount();
 }
 
-/// What a shell script that captures the output relies on, and what lets a terminal close.
+/// A shell script that captures the output relies on this, and a terminal can be closed.
 #[test]
-fn in_the_background_nothing_of_the_caller_is_held() {
+fn a_process_in_the_background_holds_no_descriptor_of_the_caller() {
     let scene = scene();
     let process = scene.mount.process();
     for descriptor in 0..3 {
@@ -167,7 +168,7 @@ fn in_the_background_nothing_of_the_caller_is_held() {
     let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
     let own = fs::read_to_string("/proc/self/stat").unwrap();
     let own_session = own.rsplit_once(") ").unwrap().1.split(' ').nth(3).unwrap().to_owned();
-    assert_ne!(fields[3], own_session, "a session of its own");
-    assert_eq!(fields[4], "0", "no terminal");
+    assert_ne!(fields[3], own_session, "the process must have a session of its own");
+    assert_eq!(fields[4], "0", "the process must have no terminal");
     scene.mount.unmount();
 }

@@ -1,4 +1,5 @@
-//! What a program wrote and the server does not have yet: nobody notices, and nothing is lost.
+//! Dirty data: it is visible on this mount at once, other clients get it when they open the file, and none of
+//! it is lost.
 
 use crate::support::command::run;
 use crate::support::files::{fails_with, noise};
@@ -20,14 +21,14 @@ use std::time::{Duration, SystemTime};
 
 both_servers!(
     small_writes_are_read_back_at_once_through_any_handle,
-    a_file_that_is_being_written_has_its_size,
-    a_time_that_is_set_after_writing_stays,
-    a_size_that_is_set_after_writing_holds,
-    what_lies_between_written_parts_is_zeros,
-    a_hole_below_a_fresh_write_is_no_end_of_the_file,
-    a_file_renamed_while_it_is_written_has_everything,
+    a_file_that_is_being_written_shows_its_size,
+    a_time_set_after_a_write_is_kept,
+    a_size_set_after_a_write_is_kept,
+    a_gap_between_written_ranges_reads_as_zeros,
+    a_hole_below_a_new_write_reads_as_zeros_and_is_no_end_of_file,
+    a_file_renamed_while_it_is_written_has_all_data,
     appending_through_two_handles_loses_nothing,
-    what_is_synced_is_on_the_server_while_the_file_is_open,
+    synced_data_is_on_the_server_while_the_file_is_open,
 );
 
 const MIB: usize = 1 << 20;
@@ -51,7 +52,7 @@ fn small_writes_are_read_back_at_once_through_any_handle(kind: Kind) {
     assert!(fs::read(scene.there("file")).unwrap() == data);
 }
 
-fn a_file_that_is_being_written_has_its_size(kind: Kind) {
+fn a_file_that_is_being_written_shows_its_size(kind: Kind) {
     let scene = Scene::on(kind);
     let mut file = File::create(scene.here("file")).unwrap();
     for round in 1..=50 {
@@ -63,7 +64,7 @@ fn a_file_that_is_being_written_has_its_size(kind: Kind) {
     assert_eq!(listed.metadata().unwrap().len(), 50_000);
 }
 
-fn a_time_that_is_set_after_writing_stays(kind: Kind) {
+fn a_time_set_after_a_write_is_kept(kind: Kind) {
     let scene = Scene::on(kind);
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_500_000_000);
     let mut file = File::create(scene.here("file")).unwrap();
@@ -74,7 +75,7 @@ fn a_time_that_is_set_after_writing_stays(kind: Kind) {
     assert_eq!(fs::metadata(scene.here("file")).unwrap().modified().unwrap(), time);
 }
 
-fn a_size_that_is_set_after_writing_holds(kind: Kind) {
+fn a_size_set_after_a_write_is_kept(kind: Kind) {
     let scene = Scene::on(kind);
     let file = File::create(scene.here("file")).unwrap();
     let data = noise(1, 100_000);
@@ -87,7 +88,7 @@ fn a_size_that_is_set_after_writing_holds(kind: Kind) {
     assert!(fs::read(scene.here("file")).unwrap() == expected);
 }
 
-fn what_lies_between_written_parts_is_zeros(kind: Kind) {
+fn a_gap_between_written_ranges_reads_as_zeros(kind: Kind) {
     let scene = Scene::on(kind);
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("file")).unwrap();
     file.write_all_at(b"far", 3 * MIB as u64).unwrap();
@@ -99,7 +100,7 @@ fn what_lies_between_written_parts_is_zeros(kind: Kind) {
     assert_eq!(&far, b"far");
 }
 
-fn a_hole_below_a_fresh_write_is_no_end_of_the_file(kind: Kind) {
+fn a_hole_below_a_new_write_reads_as_zeros_and_is_no_end_of_file(kind: Kind) {
     let scene = Scene::on(kind);
     for round in 0..40 {
         let path = scene.here(format!("file {round}"));
@@ -118,7 +119,7 @@ fn a_hole_below_a_fresh_write_is_no_end_of_the_file(kind: Kind) {
     }
 }
 
-fn a_file_renamed_while_it_is_written_has_everything(kind: Kind) {
+fn a_file_renamed_while_it_is_written_has_all_data(kind: Kind) {
     let scene = Scene::on(kind);
     let data = noise(1, 200_000);
     let mut file = File::create(scene.here("part")).unwrap();
@@ -145,7 +146,7 @@ fn appending_through_two_handles_loses_nothing(kind: Kind) {
     assert_eq!(fs::read_to_string(scene.there("log")).unwrap(), expected);
 }
 
-fn what_is_synced_is_on_the_server_while_the_file_is_open(kind: Kind) {
+fn synced_data_is_on_the_server_while_the_file_is_open(kind: Kind) {
     let scene = Scene::on(kind);
     let file = File::create(scene.here("file")).unwrap();
     let mut data = vec![0; 200 * 4096];
@@ -163,7 +164,7 @@ fn what_is_synced_is_on_the_server_while_the_file_is_open(kind: Kind) {
 }
 
 #[test]
-fn small_writes_of_a_file_that_nobody_else_has_open_are_sent_as_whole_chunks() {
+fn small_writes_under_a_lease_are_sent_as_whole_chunks() {
     let line = Line::to(Server::shared(Kind::Smbd), &[]);
     let data = noise(1, 8 * MIB);
     let before = line.proxy.requests(command::WRITE);
@@ -172,14 +173,14 @@ fn small_writes_of_a_file_that_nobody_else_has_open_are_sent_as_whole_chunks() {
         file.write_all(piece).unwrap();
     }
     drop(file);
-    // Eight chunks, and what a slow machine made linger.
+    // Eight chunks, and pieces that were sent after a second because the machine is slow.
     let writes = line.proxy.requests(command::WRITE) - before;
     assert!((8..30).contains(&writes), "{writes} WRITEs");
     assert!(fs::read(line.folder.join("file")).unwrap() == data);
 }
 
 #[test]
-fn what_lingers_is_sent_though_the_file_stays_open() {
+fn dirty_data_is_sent_soon_though_the_file_stays_open() {
     let scene = Scene::on(Kind::Smbd);
     let mut file = File::create(scene.here("log")).unwrap();
     file.write_all(b"started\n").unwrap();
@@ -189,7 +190,7 @@ fn what_lingers_is_sent_though_the_file_stays_open() {
 }
 
 #[test]
-fn each_write_is_on_the_server_when_the_file_was_opened_for_that() {
+fn each_write_with_o_dsync_is_on_the_server_when_it_returns() {
     use std::os::unix::fs::OpenOptionsExt;
     let scene = Scene::on(Kind::Smbd);
     let mut options = OpenOptions::new();
@@ -200,7 +201,7 @@ fn each_write_is_on_the_server_when_the_file_was_opened_for_that() {
     }
 }
 
-/// Another client, which is no mount: `smbclient`.
+/// Runs a command of `smbclient`, a client that is no mount.
 pub(crate) fn smbclient(port: u16, command: &str) {
     let mut client = Command::new("smbclient");
     client.args([format!("//127.0.0.1/{SHARE}").as_str(), "-U", &format!("{}%{PASSWORD}", user())]);
@@ -209,7 +210,7 @@ pub(crate) fn smbclient(port: u16, command: &str) {
 }
 
 #[test]
-fn another_client_gets_what_was_written_though_the_file_is_still_open() {
+fn another_client_reads_dirty_data_of_a_file_that_is_still_open() {
     let server = Arc::new(Server::start(Kind::Smbd, Settings::default()));
     let scene = Scene::of(server.clone(), |request| request);
     let folder = scratch::folder("fetched");
@@ -226,7 +227,7 @@ fn another_client_gets_what_was_written_though_the_file_is_still_open() {
 }
 
 #[test]
-fn what_another_client_writes_is_not_overwritten_by_what_was_written_before() {
+fn earlier_dirty_data_does_not_overwrite_the_data_of_another_client() {
     let server = Arc::new(Server::start(Kind::Smbd, Settings::default()));
     let scene = Scene::of(server.clone(), |request| request.arg("--attr-timeout=0"));
     let name = scene.there("").file_name().unwrap().to_str().unwrap().to_owned();
@@ -238,14 +239,14 @@ fn what_another_client_writes_is_not_overwritten_by_what_was_written_before() {
     assert!(fs::read(scene.there("file")).unwrap() == noise(2, MIB));
     let mut read = vec![0; MIB];
     file.read_exact_at(&mut read, 0).unwrap();
-    assert!(read == noise(2, MIB), "and it is seen here");
+    assert!(read == noise(2, MIB), "the new data must be seen on this mount");
     file.write_all_at(b"after", 0).unwrap();
     drop(file);
     assert_eq!(&fs::read(scene.there("file")).unwrap()[..5], b"after");
 }
 
 #[test]
-fn two_mounts_that_write_to_one_file_both_arrive() {
+fn writes_of_two_mounts_to_one_file_all_reach_the_server() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--attr-timeout=0"));
     let second = scene.second_mount();
     fs::write(scene.here("file"), vec![0; 64 * 4096]).unwrap();
@@ -267,7 +268,7 @@ fn two_mounts_that_write_to_one_file_both_arrive() {
 }
 
 #[test]
-fn a_write_that_failed_later_is_said_by_each_handle_once() {
+fn a_write_that_fails_later_is_reported_once_by_each_handle() {
     let server = Smbd::start(Settings::default());
     let request =
         Request::new(url("127.0.0.1", server.port(), "")).args(["--connect-timeout=2", "--request-timeout=2"]);
@@ -276,7 +277,7 @@ fn a_write_that_failed_later_is_said_by_each_handle_once() {
     let (one, two, three) = (open(), open(), open());
     one.write_all_at(b"on its way", 0).unwrap();
     server.kill();
-    let failure = one.sync_all().expect_err("the server has gone");
+    let failure = one.sync_all().expect_err("the server is away");
     assert!(matches!(failure.raw_os_error(), Some(libc::EHOSTDOWN | libc::ETIMEDOUT)), "{failure}");
     let failure = Errno::from_raw_os_error(failure.raw_os_error().unwrap());
     fails_with(two.sync_all(), failure);

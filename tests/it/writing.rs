@@ -1,4 +1,4 @@
-//! Writing files: what was written is on the server, whatever way it was written.
+//! Writing files in every way: afterwards the data is on the server.
 
 use crate::support::files::{checksum, fails_with, noise};
 use crate::support::scene::Scene;
@@ -9,25 +9,25 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 both_servers!(
-    what_is_closed_is_on_the_server,
-    what_is_synced_is_on_the_server,
-    what_was_written_is_read_back_before_it_is_closed,
-    appending_goes_to_the_end,
-    two_handles_append_one_after_the_other,
+    written_data_is_on_the_server_after_close,
+    written_data_is_on_the_server_after_fsync,
+    written_data_is_read_back_before_the_file_is_closed,
+    appended_data_is_at_the_end_of_the_file,
+    two_handles_that_append_in_turn_lose_no_data,
     the_middle_can_be_overwritten,
     a_gap_reads_as_zeros,
     a_file_can_be_made_shorter_and_longer,
-    a_file_can_be_cut_by_its_name,
-    opening_to_truncate_empties,
+    a_file_can_be_truncated_by_its_name,
+    opening_with_o_trunc_empties_the_file,
     a_dot_file_can_be_emptied,
     writing_in_odd_pieces_gives_the_same_bytes,
     random_writes_and_reads_agree_with_a_local_file,
-    a_file_past_4_gib_keeps_its_bytes_apart,
-    a_handle_for_reading_does_not_write,
+    data_beyond_4_gib_does_not_overwrite_other_data,
+    writing_through_a_read_only_handle_fails,
     cp_keeps_the_content,
 );
 
-fn what_is_closed_is_on_the_server(kind: Kind) {
+fn written_data_is_on_the_server_after_close(kind: Kind) {
     let scene = Scene::on(kind);
     for length in [0, 1, 4096, 65_537, (1 << 20) + 1, 5_000_003] {
         let data = noise(length as u64, length);
@@ -37,7 +37,7 @@ fn what_is_closed_is_on_the_server(kind: Kind) {
     }
 }
 
-fn what_is_synced_is_on_the_server(kind: Kind) {
+fn written_data_is_on_the_server_after_fsync(kind: Kind) {
     let scene = Scene::on(kind);
     let mut file = File::create(scene.here("file")).unwrap();
     for round in 1..=3 {
@@ -49,7 +49,7 @@ fn what_is_synced_is_on_the_server(kind: Kind) {
     File::open(scene.mount.path()).unwrap().sync_all().unwrap();
 }
 
-fn what_was_written_is_read_back_before_it_is_closed(kind: Kind) {
+fn written_data_is_read_back_before_the_file_is_closed(kind: Kind) {
     let scene = Scene::on(kind);
     let data = noise(6, 2_500_000);
     let mut file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("file")).unwrap();
@@ -59,10 +59,10 @@ fn what_was_written_is_read_back_before_it_is_closed(kind: Kind) {
     let mut read = Vec::new();
     file.read_to_end(&mut read).unwrap();
     assert!(read == data);
-    assert!(fs::read(scene.here("file")).unwrap() == data, "by another handle");
+    assert!(fs::read(scene.here("file")).unwrap() == data, "through another handle");
 }
 
-fn appending_goes_to_the_end(kind: Kind) {
+fn appended_data_is_at_the_end_of_the_file(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("log"), "begun\n").unwrap();
     for number in 0..20 {
@@ -74,7 +74,7 @@ fn appending_goes_to_the_end(kind: Kind) {
     assert!(text.starts_with("begun\nline 0\n") && text.ends_with("line 19\n"));
 }
 
-fn two_handles_append_one_after_the_other(kind: Kind) {
+fn two_handles_that_append_in_turn_lose_no_data(kind: Kind) {
     let scene = Scene::on(kind);
     let open = || OpenOptions::new().append(true).create(true).open(scene.here("log")).unwrap();
     let (mut first, mut second) = (open(), open());
@@ -127,12 +127,12 @@ fn a_file_can_be_made_shorter_and_longer(kind: Kind) {
     let mut read = vec![1; 180_000];
     file.read_exact_at(&mut read, 0).unwrap();
     assert!(read[..150_001] == data[..150_001]);
-    assert!(read[150_001..].iter().all(|byte| *byte == 0), "bytes that were cut off came back");
+    assert!(read[150_001..].iter().all(|byte| *byte == 0), "bytes that were truncated are readable again");
     drop(file);
     assert!(fs::read(scene.there("file")).unwrap() == read);
 }
 
-fn a_file_can_be_cut_by_its_name(kind: Kind) {
+fn a_file_can_be_truncated_by_its_name(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "0123456789").unwrap();
     let path = scene.here("file");
@@ -152,7 +152,8 @@ fn a_file_can_be_cut_by_its_name(kind: Kind) {
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"01");
 }
 
-/// Samba gives dot files the hidden attribute, and no server overwrites a hidden file in an open.
+/// Samba gives dot files the hidden attribute, and a server refuses an open with an overwriting disposition
+/// of a hidden file.
 fn a_dot_file_can_be_emptied(kind: Kind) {
     let scene = Scene::on(kind);
     for content in ["long content", "short"] {
@@ -161,7 +162,7 @@ fn a_dot_file_can_be_emptied(kind: Kind) {
     }
 }
 
-fn opening_to_truncate_empties(kind: Kind) {
+fn opening_with_o_trunc_empties_the_file(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), noise(9, 100_000)).unwrap();
     assert_eq!(fs::read(scene.here("file")).unwrap().len(), 100_000);
@@ -187,7 +188,7 @@ fn writing_in_odd_pieces_gives_the_same_bytes(kind: Kind) {
     assert!(fs::read(scene.there("file")).unwrap() == data);
 }
 
-/// Two files get the same random operations, one here and one on a local disk; they must never differ.
+/// The same random operations on a file of the mount and on a local file; the two must never differ.
 fn random_writes_and_reads_agree_with_a_local_file(kind: Kind) {
     let scene = Scene::on(kind);
     let open = |path| OpenOptions::new().read(true).write(true).create_new(true).open(path).unwrap();
@@ -220,7 +221,7 @@ fn random_writes_and_reads_agree_with_a_local_file(kind: Kind) {
     assert_eq!(checksum(&scene.there("file")), checksum(&local));
 }
 
-fn a_file_past_4_gib_keeps_its_bytes_apart(kind: Kind) {
+fn data_beyond_4_gib_does_not_overwrite_other_data(kind: Kind) {
     const GIB: u64 = 1 << 30;
     let scene = Scene::on(kind);
     let file = OpenOptions::new().read(true).write(true).create_new(true).open(scene.here("image")).unwrap();
@@ -243,7 +244,7 @@ fn a_file_past_4_gib_keeps_its_bytes_apart(kind: Kind) {
     fs::remove_file(scene.there("image")).unwrap();
 }
 
-fn a_handle_for_reading_does_not_write(kind: Kind) {
+fn writing_through_a_read_only_handle_fails(kind: Kind) {
     let scene = Scene::on(kind);
     fs::write(scene.there("file"), "safe").unwrap();
     fails_with(File::open(scene.here("file")).unwrap().write(b"x"), Errno::BADF);

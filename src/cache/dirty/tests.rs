@@ -11,9 +11,9 @@ fn taken(dirty: &mut Dirty<u32>) -> Option<(u64, usize)> {
     dirty.take(u64::MAX).map(|job| (job.offset, job.data.len()))
 }
 
-/// A dirty byte is charged for two.
+/// A dirty byte is charged as two bytes.
 #[test]
-fn an_extent_has_room_for_as_much_again_and_no_more() {
+fn the_buffer_of_an_extent_is_at_most_twice_its_length() {
     let mut dirty = Dirty::new(1 << 20);
     let held = |dirty: &Dirty<u32>| dirty.extents.values().map(|extent| extent.data.capacity() as u64).sum::<u64>();
     let mut written = 0;
@@ -22,7 +22,7 @@ fn an_extent_has_room_for_as_much_again_and_no_more() {
         written += length as u64;
         assert!(held(&dirty) <= 2 * written, "{} for {written}", held(&dirty));
     }
-    // What is written over the head of an extent leaves a part of it, which must not keep the whole.
+    // A write over the head of an extent leaves its tail, which must not keep the whole allocation.
     dirty.write(900_000, &[1; 50_000], &1);
     dirty.write(850_000, &[2; 99_000], &1);
     assert!(held(&dirty) <= 2 * dirty.bytes(), "{} for {}", held(&dirty), dirty.bytes());
@@ -35,7 +35,7 @@ fn an_extent_has_room_for_as_much_again_and_no_more() {
 }
 
 #[test]
-fn what_is_written_in_order_is_sent_as_whole_chunks() {
+fn sequential_writes_are_sent_as_whole_chunks() {
     let mut dirty = dirty();
     for offset in (0..250).step_by(50) {
         assert_eq!(dirty.write(offset, &[1; 50], &0), 50);
@@ -46,7 +46,7 @@ fn what_is_written_in_order_is_sent_as_whole_chunks() {
 }
 
 #[test]
-fn pieces_that_meet_are_sent_as_one() {
+fn adjacent_writes_are_sent_as_one() {
     let mut dirty = dirty();
     for offset in [60, 20, 80, 0, 40] {
         dirty.write(offset, &[offset as u8; 20], &0);
@@ -70,7 +70,7 @@ fn a_rewrite_counts_once_and_is_sent_once() {
 }
 
 #[test]
-fn what_overlaps_a_flight_waits_for_it() {
+fn bytes_that_overlap_a_flight_wait_for_its_answer() {
     let mut dirty = dirty();
     dirty.write(0, &[1; 100], &0);
     let first = dirty.take(u64::MAX).unwrap();
@@ -83,7 +83,7 @@ fn what_overlaps_a_flight_waits_for_it() {
 }
 
 #[test]
-fn the_window_bounds_what_is_in_flight_but_one_may_always_fly() {
+fn the_window_bounds_the_bytes_in_flight_but_one_job_is_always_allowed() {
     let mut dirty = dirty();
     dirty.write(0, &[0; 300], &0);
     assert!(dirty.take(10).is_some());
@@ -92,21 +92,21 @@ fn the_window_bounds_what_is_in_flight_but_one_may_always_fly() {
 }
 
 #[test]
-fn a_mark_is_reached_when_what_was_dirty_is_answered_for_whatever_came_later() {
+fn a_mark_is_reached_when_the_bytes_dirty_at_it_are_answered_whatever_came_later() {
     let mut dirty = dirty();
     assert!(dirty.is_sent(0));
     dirty.write(0, &[0; 10], &0);
     let mark = dirty.send_all();
     dirty.write(50, &[0; 10], &0);
     let job = dirty.take(u64::MAX).unwrap();
-    assert!(dirty.take(u64::MAX).is_none(), "what came later is neither complete nor due");
+    assert!(dirty.take(u64::MAX).is_none(), "the later write is neither complete nor due");
     assert!(!dirty.is_sent(mark));
     dirty.done(job.number);
     assert!(dirty.is_sent(mark) && !dirty.is_clean());
 }
 
 #[test]
-fn what_is_dirty_can_be_read() {
+fn dirty_bytes_can_be_read() {
     let mut dirty = dirty();
     dirty.write(10, b"hello", &0);
     assert_eq!(dirty.covered(&(11..14)).unwrap(), "ell");
@@ -151,10 +151,10 @@ fn operation() -> impl Strategy<Value = Operation> {
 }
 
 proptest! {
-    /// Whatever order the server answers in, it has the last written bytes in the end, and what is read
-    /// meanwhile is what was written.
+    /// In whatever order the server answers, it ends with the bytes written last, and reads in between return the bytes
+    /// written.
     #[test]
-    fn the_server_ends_up_with_what_was_written(operations in proptest::collection::vec(operation(), 1..150)) {
+    fn the_server_ends_with_the_bytes_written_last(operations in proptest::collection::vec(operation(), 1..150)) {
         let mut dirty = dirty();
         let (mut written, mut server) = (vec![0u8; 1000], vec![0u8; 1000]);
         let mut flying: Vec<Job<u32>> = Vec::new();

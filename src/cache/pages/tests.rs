@@ -5,13 +5,13 @@ use tokio::sync::Notify;
 const CHUNK: u32 = 1 << 20;
 const FILE: FileKey = 1;
 
-/// A file of so many bytes that are their own offset, and a record of what was read of it.
+/// A file of `size` bytes, each computed from its offset, with a log of the reads.
 #[derive(Default)]
 struct Disk {
     size: u64,
     reads: Mutex<Vec<(u64, u32)>>,
     fails: AtomicBool,
-    /// Reads wait until they are let go, one for each notification.
+    /// Reads wait, each for one notification of `go`.
     held: AtomicBool,
     go: Notify,
 }
@@ -78,7 +78,7 @@ async fn a_stream_fetches_whole_chunks() {
 }
 
 #[tokio::test]
-async fn a_stream_fetches_what_is_missing_of_a_chunk() {
+async fn a_stream_fetches_only_the_missing_parts_of_a_chunk() {
     let (cache, disk) = (cache(), Disk::new(10 << 20));
     cache.read(request(0, 131_072, disk.size), &disk).await.unwrap();
     cache.read(request(524_288, 4096, disk.size), &disk).await.unwrap();
@@ -89,7 +89,7 @@ async fn a_stream_fetches_what_is_missing_of_a_chunk() {
 }
 
 #[tokio::test]
-async fn without_room_for_chunks_nothing_is_read_that_was_not_asked_for() {
+async fn without_room_for_chunks_only_the_requested_pages_are_read() {
     for budget in [0, u64::from(CHUNK) * 2] {
         let (cache, disk) = (PageCache::new(CHUNK, budget, Arc::default()), Disk::new(10 << 20));
         let whole = Request { whole: true, ..request(1 << 20, 4096, disk.size) };
@@ -108,7 +108,7 @@ async fn a_small_file_is_read_as_a_whole() {
 }
 
 #[tokio::test]
-async fn what_lies_in_one_segment_is_answered_without_a_copy() {
+async fn a_read_within_one_segment_is_answered_without_a_copy() {
     let (cache, disk) = (cache(), Disk::new(100_000));
     let all = cache.read(request(0, 100_000, disk.size), &disk).await.unwrap();
     let part = cache.get(&request(1000, 10, disk.size)).unwrap();
@@ -152,7 +152,7 @@ async fn random_readers_of_one_chunk_do_not_wait_for_each_other() {
 }
 
 #[tokio::test]
-async fn an_error_reaches_all_who_wait_and_is_forgotten() {
+async fn an_error_reaches_all_waiting_readers_and_is_not_kept() {
     let (cache, disk) = (cache(), Disk::held(50_000));
     disk.fails.store(true, Ordering::Relaxed);
     let all = request(0, 50_000, disk.size);
@@ -164,7 +164,7 @@ async fn an_error_reaches_all_who_wait_and_is_forgotten() {
 }
 
 #[tokio::test]
-async fn a_reader_that_goes_away_leaves_nobody_waiting() {
+async fn a_reader_that_is_dropped_leaves_no_other_reader_waiting() {
     let (cache, disk) = (cache(), Disk::held(50_000));
     let all = request(0, 50_000, disk.size);
     let mut leader = Box::pin(cache.read(all, &disk));
@@ -179,7 +179,7 @@ async fn a_reader_that_goes_away_leaves_nobody_waiting() {
 }
 
 #[tokio::test]
-async fn what_was_under_way_when_a_range_was_invalidated_is_not_kept() {
+async fn data_in_flight_when_its_range_was_invalidated_is_not_cached() {
     let (cache, disk) = (cache(), Disk::held(50_000));
     let all = request(0, 50_000, disk.size);
     let mut reader = Box::pin(cache.read(all, &disk));
@@ -191,9 +191,9 @@ async fn what_was_under_way_when_a_range_was_invalidated_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_short_read_is_the_end_and_nothing_is_kept_beyond() {
+async fn a_short_read_is_the_end_of_the_file_and_nothing_is_cached_beyond_it() {
     let (cache, disk) = (cache(), Disk::new(30_000));
-    // It was thought to be longer.
+    // The size known before was larger.
     let read = cache.read(request(0, 50_000, 50_000), &disk).await.unwrap();
     assert_eq!(read, expected(0..30_000));
     assert_eq!(cache.get(&request(0, 30_001, 50_000)), None);
@@ -208,7 +208,7 @@ async fn a_short_read_in_one_chunk_ends_a_read_of_several() {
 }
 
 #[tokio::test]
-async fn what_comes_beyond_what_was_asked_is_not_taken() {
+async fn bytes_beyond_the_requested_range_are_not_cached() {
     struct Generous;
     impl Source for Generous {
         type Error = &'static str;
@@ -222,7 +222,7 @@ async fn what_comes_beyond_what_was_asked_is_not_taken() {
 }
 
 #[tokio::test]
-async fn a_chunk_that_was_fetched_ahead_is_there() {
+async fn a_chunk_that_was_read_ahead_is_cached() {
     let (cache, disk) = (cache(), Disk::new(3 << 20));
     cache.fetch_ahead(FILE, 1, disk.size, &disk).await;
     cache.fetch_ahead(FILE, 1, disk.size, &disk).await;
@@ -232,7 +232,7 @@ async fn a_chunk_that_was_fetched_ahead_is_there() {
 }
 
 #[tokio::test]
-async fn when_fetching_ahead_fails_whoever_waits_asks_for_himself() {
+async fn when_a_read_ahead_fails_a_waiting_reader_starts_its_own_read() {
     let (cache, disk) = (cache(), Disk::held(3 << 20));
     disk.fails.store(true, Ordering::Relaxed);
     let ahead = cache.fetch_ahead(FILE, 1, disk.size, &disk);
@@ -247,7 +247,7 @@ async fn when_fetching_ahead_fails_whoever_waits_asks_for_himself() {
 }
 
 #[tokio::test]
-async fn an_empty_range_needs_nothing() {
+async fn an_empty_range_causes_no_read() {
     let (cache, disk) = (cache(), Disk::new(100));
     for (offset, length) in [(0, 0), (100, 10), (u64::MAX, 10)] {
         assert_eq!(cache.read(request(offset, length, disk.size), &disk).await.unwrap(), Bytes::new());

@@ -1,4 +1,4 @@
-//! Credentials from files and descriptors, read without leaving copies behind.
+//! Credentials from files and descriptors, read without leaving copies in memory.
 
 use super::{Credentials, CredentialsError};
 use secrecy::SecretString;
@@ -8,17 +8,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// More than this, in bytes, is no credentials.
+/// The largest file of credentials, in bytes.
 const LONGEST: usize = 64 << 10;
 
-/// What a credentials file says. The format is mount.cifs's: lines of `username=`, `password=` and
-/// `domain=`; a value runs to the end of its line as it is, so a password may hold anything but a
-/// line break. Empty lines and lines that begin with `#` say nothing.
+/// The content of a credentials file. The format is that of mount.cifs: lines of `username=`, `password=` and
+/// `domain=`. A value is the rest of its line, unchanged, so a password may contain anything but a line break. Empty
+/// lines and lines that begin with `#` are ignored.
 #[derive(Debug)]
 pub struct CredentialsFile {
-    /// What it says.
+    /// The credentials in the file.
     pub credentials: Credentials,
-    /// What its owner should know. No warning quotes the file.
+    /// Warnings for the file's owner. No warning quotes the file.
     pub warnings: Vec<String>,
 }
 
@@ -50,7 +50,8 @@ fn parse(text: &str, what: &str) -> (Credentials, Vec<String>) {
             continue;
         }
         let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        // smbclient's files have spaces around the `=`; mount.cifs's have none, and keep those of the value.
+        // Files of smbclient have spaces around the `=`. Those of mount.cifs have none, and leading spaces belong to
+        // the value.
         let value = if key.ends_with([' ', '\t']) { value.trim_start() } else { value };
         let word = || Some(value.trim().to_owned()).filter(|word| !word.is_empty());
         match key.trim_end() {
@@ -63,17 +64,17 @@ fn parse(text: &str, what: &str) -> (Credentials, Vec<String>) {
     (credentials, warnings)
 }
 
-/// The password that a descriptor yields up to its end, without the line break behind it.
+/// Reads the password from a descriptor, to its end, without the final line break.
 pub(super) fn password_from_descriptor(number: u32) -> Result<SecretString, CredentialsError> {
     let what = format!("the password descriptor {number}");
-    // Through /proc, so that the descriptor stays its owner's: it is opened anew here.
+    // Opened again through /proc, so that the descriptor itself stays with its owner.
     let file = File::open(format!("/proc/self/fd/{number}"))
         .map_err(|error| CredentialsError::Unreadable { what: what.clone(), error })?;
     let text = read_text(file, &what)?;
     Ok(SecretString::from(without_line_break(&text)))
 }
 
-/// The content of a file without the line break at its end; nothing if there is no such file.
+/// The content of a file without the final line break; `None` if the file does not exist.
 pub(super) fn value_if_present(path: &Path) -> Result<Option<Zeroizing<String>>, CredentialsError> {
     let what = format!("the credential {}", path.display());
     match File::open(path) {
@@ -89,7 +90,7 @@ fn without_line_break(text: &str) -> &str {
 }
 
 fn read_text(file: File, what: &str) -> Result<Zeroizing<String>, CredentialsError> {
-    // With room for all of it from the start: growing would leave a copy behind.
+    // The buffer has its full size from the start, since growing would leave a copy behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST + 1));
     let read = file.take(LONGEST as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| CredentialsError::Unreadable { what: what.to_owned(), error })?;

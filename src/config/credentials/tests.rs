@@ -1,4 +1,4 @@
-//! Who signs in, from wherever a user said it.
+//! Which account signs in, for all places of credentials.
 
 use super::*;
 use secrecy::ExposeSecret;
@@ -25,7 +25,7 @@ fn sources() -> Sources {
     }
 }
 
-/// `domain\user:password`, or `nobody`.
+/// `domain\user:password`, or `nobody` for an anonymous session.
 fn resolved(sources: Sources) -> String {
     match identity(sources).unwrap().0 {
         Identity::Anonymous => "nobody".to_owned(),
@@ -36,13 +36,13 @@ fn resolved(sources: Sources) -> String {
 }
 
 #[test]
-fn the_strongest_place_wins_and_weaker_ones_complete_it() {
+fn the_place_of_highest_priority_counts_and_others_complete_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "username=ann\npassword=file\ndomain=FILE\n").unwrap();
     fs::write(folder.path().join("password"), "folder\n").unwrap();
 
-    // From all places to ever fewer.
+    // From all places to fewer and fewer.
     let mut places = Sources {
         url: says("ann", "url", ""),
         options: says("ann", "options", "OPT"),
@@ -71,7 +71,7 @@ fn the_strongest_place_wins_and_weaker_ones_complete_it() {
 }
 
 #[test]
-fn a_place_that_names_another_user_is_left_out() {
+fn a_place_that_names_another_user_is_skipped() {
     let places = Sources { url: says("bob", "", ""), environment: says("ann", "hers", "HERS"), ..sources() };
     assert!(matches!(identity(places), Err(CredentialsError::NoPassword { username }) if username == "bob"));
     let places = Sources { url: says("bob", "", ""), environment: says("", "his", "HIS"), ..sources() };
@@ -83,14 +83,14 @@ fn a_place_that_names_another_user_is_left_out() {
 }
 
 #[test]
-fn without_any_user_the_guest_account_signs_in_and_nobody_is_asked() {
-    let ask = WithoutPassword::Ask(|_| panic!("nobody is to be asked"));
+fn without_a_user_the_guest_account_signs_in_without_a_prompt() {
+    let ask = WithoutPassword::Ask(|_| panic!("the terminal must not be used"));
     assert_eq!(resolved(Sources { without_password: ask, ..sources() }), "\\guest:");
     assert_eq!(resolved(Sources { url: says("Guest", "", "WG"), without_password: ask, ..sources() }), "WG\\guest:");
 }
 
 #[test]
-fn guest_and_anonymous_hold_unless_the_url_names_a_user() {
+fn guest_and_anonymous_apply_unless_the_url_names_a_user() {
     let environment = says("ann", "pw", "");
     for (sign_in_as, expected) in [(SignInAs::Guest, "\\guest:"), (SignInAs::Anonymous, "nobody")] {
         let places = Sources { sign_in_as, environment: environment.clone(), ..sources() };
@@ -101,7 +101,7 @@ fn guest_and_anonymous_hold_unless_the_url_names_a_user() {
 }
 
 #[test]
-fn domains_in_front_of_the_name_are_taken_apart_and_principal_names_are_not() {
+fn a_domain_before_the_name_is_split_off_and_a_principal_name_is_not() {
     let user = |name: &str, domain: &str| resolved(Sources { options: says(name, "pw", domain), ..sources() });
     assert_eq!(user("WG\\ann", ""), "WG\\ann:pw");
     assert_eq!(user("WG\\ann", "OTHER"), "OTHER\\ann:pw");
@@ -113,7 +113,7 @@ fn domains_in_front_of_the_name_are_taken_apart_and_principal_names_are_not() {
 }
 
 #[test]
-fn a_missing_password_is_asked_for_or_refused() {
+fn a_missing_password_is_asked_for_or_is_an_error() {
     let ann = || says("WG\\ann", "", "");
     let ask = WithoutPassword::Ask(|question| {
         assert_eq!(question, "Password for ann: ");
@@ -127,7 +127,7 @@ fn a_missing_password_is_asked_for_or_refused() {
 }
 
 #[test]
-fn a_password_for_nobody_is_an_error() {
+fn a_password_without_a_user_is_an_error() {
     let error = identity(Sources { environment: says("", "pw", ""), ..sources() }).unwrap_err();
     assert!(matches!(error, CredentialsError::NoUser), "{error}");
 }
@@ -155,7 +155,7 @@ fn a_credentials_file_is_read_as_mount_cifs_does() {
 }
 
 #[test]
-fn a_credentials_file_that_others_can_read_or_that_has_odd_lines_is_warned_of_without_quoting_it() {
+fn a_readable_or_malformed_credentials_file_causes_a_warning_that_does_not_quote_it() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(&file, "username=ann\nhunter2\npassword=hunter2\n").unwrap();
     fs::set_permissions(file.path(), fs::Permissions::from_mode(0o640)).unwrap();
@@ -166,7 +166,7 @@ fn a_credentials_file_that_others_can_read_or_that_has_odd_lines_is_warned_of_wi
 }
 
 #[test]
-fn a_credentials_file_that_is_none_is_an_error_that_names_it() {
+fn an_unusable_credentials_file_is_an_error_that_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("secret");
     let said = || identity(Sources { file: Some(path.clone()), ..sources() }).unwrap_err().to_string();
@@ -196,7 +196,7 @@ fn a_password_is_read_from_a_descriptor_to_its_end() {
 }
 
 #[test]
-fn systemds_credentials_are_single_values_or_a_file_of_all() {
+fn systemds_credentials_are_one_file_per_value_or_one_file_of_all() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     let from_folder = || resolved(Sources { directory: Some(folder.path().into()), ..sources() });
@@ -210,7 +210,7 @@ fn systemds_credentials_are_single_values_or_a_file_of_all() {
 }
 
 #[test]
-fn another_reading_finds_what_has_changed() {
+fn a_second_reading_finds_a_changed_password() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "username=ann\npassword=old\n").unwrap();
@@ -219,11 +219,11 @@ fn another_reading_finds_what_has_changed() {
     fs::write(&file, "username=ann\npassword=new\n").unwrap();
     assert_eq!(resolved(places.clone().read_again(&first)), "\\ann:new");
     fs::write(&file, "username=ann\n").unwrap();
-    assert!(identity(places.read_again(&first)).is_err(), "a password that was taken away is not used");
+    assert!(identity(places.read_again(&first)).is_err(), "a password that was removed is not used");
 }
 
 #[test]
-fn another_reading_asks_nothing_again_and_reads_no_descriptor_again() {
+fn a_second_reading_uses_neither_the_terminal_nor_the_descriptor_again() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, "first\n").unwrap();
@@ -236,13 +236,13 @@ fn another_reading_asks_nothing_again_and_reads_no_descriptor_again() {
         fs::write(&secret, "second\n").unwrap();
         let again = places.read_again(&first);
         assert_eq!(resolved(again.clone()), "\\ann:first");
-        // It was said for ann, and nobody else.
+        // The password belongs to ann and to no other user.
         assert!(identity(Sources { url: says("bob", "", ""), ..again }).is_err());
     }
 }
 
 #[test]
-fn only_what_a_later_process_can_read_again_is_lasting() {
+fn only_a_password_that_a_later_process_can_read_is_lasting() {
     let folder = tempfile::tempdir().unwrap();
     let (file, pipe) = (folder.path().join("credentials"), folder.path().join("pipe"));
     fs::write(&file, "username=ann\npassword=pw\n").unwrap();
@@ -256,13 +256,13 @@ fn only_what_a_later_process_can_read_again_is_lasting() {
         (Sources { sign_in_as: SignInAs::Anonymous, ..ann.clone() }, None),
         (in_file.clone(), None),
         (Sources { directory: Some(folder.path().into()), ..ann.clone() }, None),
-        // The file's word is the stronger one.
+        // The file has priority.
         (Sources { environment: environment.clone(), ..in_file.clone() }, None),
         (Sources { environment, ..ann.clone() }, Some("AUTH_PASSWORD")),
         (ann.clone(), Some("terminal")),
         (Sources { file: Some(pipe), ..ann.clone() }, Some("pipe")),
         (Sources { password_fd: Some(3), ..ann }, Some("descriptor")),
-        // What the URL or -o says would be kept, whether it is used or not.
+        // The command line is kept for the restart, so it must not contain a password, used or not.
         (Sources { url: says("ann", "pw", ""), ..in_file.clone() }, Some("URL")),
         (Sources { options: says("ann", "pw", ""), ..in_file }, Some("-o")),
     ] {

@@ -13,7 +13,7 @@ pub(super) struct Authority {
 
 impl Authority {
     pub(super) fn parse(text: &str) -> Result<Authority, UrlError> {
-        // The last `@`: an earlier one belongs to the name or the password.
+        // The last `@` counts: an earlier one belongs to the name or the password.
         let (credentials, place) = match text.rsplit_once('@') {
             Some((userinfo, place)) => (parse_userinfo(userinfo)?, place),
             None => (Credentials::default(), text),
@@ -44,7 +44,7 @@ fn parse_host(text: &str) -> Result<String, UrlError> {
     if host.chars().all(allowed) { Ok(host.to_string()) } else { Err(UrlError::Host) }
 }
 
-/// An IPv6 address, with a zone behind `%25` (RFC 6874) or, as people write it, behind `%`.
+/// An IPv6 address, with a zone after `%25` (RFC 6874) or, as users write it, after `%`.
 fn parse_ipv6(text: &str) -> Result<String, UrlError> {
     let text = text.replacen("%25", "%", 1);
     let (address, zone) = match text.split_once('%') {
@@ -54,7 +54,7 @@ fn parse_ipv6(text: &str) -> Result<String, UrlError> {
     let address: Ipv6Addr = address.parse().map_err(|_| UrlError::Address)?;
     match zone {
         None => Ok(address.to_string()),
-        // What an interface may be called: dev_valid_name() of Linux allows more than anyone uses.
+        // The characters of interface names in practice; Linux allows more (`dev_valid_name()`).
         Some(zone) if !zone.is_empty() && zone.chars().all(|c| c.is_ascii_alphanumeric() || "-._@".contains(c)) => {
             Ok(format!("{address}%{zone}"))
         }
@@ -62,7 +62,7 @@ fn parse_ipv6(text: &str) -> Result<String, UrlError> {
     }
 }
 
-/// `:port`, a colon alone, or nothing.
+/// `:port`, a colon alone, or an empty text.
 fn parse_port(text: &str) -> Result<Option<u16>, UrlError> {
     match text.strip_prefix(':') {
         None if text.is_empty() => Ok(None),
@@ -75,7 +75,7 @@ fn parse_port(text: &str) -> Result<Option<u16>, UrlError> {
     }
 }
 
-/// `[domain;]user[:password]`. A password may be empty here; one that isn't there is another matter.
+/// `[domain;]user[:password]`. An empty password is a password; a missing one is not.
 fn parse_userinfo(text: &str) -> Result<Credentials, UrlError> {
     let (user, password) = match text.split_once(':') {
         Some((user, password)) => (user, Some(password)),

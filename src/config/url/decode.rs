@@ -1,4 +1,4 @@
-//! Percent-decoding (RFC 3986 2.1) that leaves no copy of a secret behind.
+//! Percent-decoding (RFC 3986 2.1) that leaves no copy of a secret in memory.
 
 use super::UrlError;
 use zeroize::Zeroizing;
@@ -6,15 +6,15 @@ use zeroize::Zeroizing;
 /// What a `+` means.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Plus {
-    /// Itself: in a path, a host and in front of the `@`.
+    /// Itself: in a path, a host and before the `@`.
     IsPlus,
     /// A space: in the query.
     IsSpace,
 }
 
-/// The text behind the percent-encoding; `part` names the place in the URL for errors.
+/// Decodes `text`; `part` names its place in the URL for errors.
 pub(super) fn decode(part: &'static str, text: &str, plus: Plus) -> Result<Zeroizing<String>, UrlError> {
-    // Large enough from the start: growing would leave a copy of the beginning in freed memory.
+    // The buffer has its full size from the start: growing would leave a copy of the beginning in freed memory.
     let mut decoded = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {

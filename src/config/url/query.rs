@@ -1,4 +1,4 @@
-//! The part of the URL behind the `?`: `key=value&…`. Its word overrides the command line.
+//! The part of the URL after the `?`: `key=value&…`. Its options replace those of the command line.
 
 use super::decode::{Plus, decode};
 use super::{Credentials, Transport, UrlError};
@@ -19,13 +19,13 @@ pub(super) struct Query {
     pub(super) overrides: Vec<(String, Option<String>)>,
 }
 
-/// The one spelling of an option's name: lower case, words joined by `-`.
+/// The canonical spelling of an option's name: lower case, words joined by `-`.
 pub(crate) fn option_name(text: &str) -> String {
     text.trim().to_ascii_lowercase().replace('_', "-")
 }
 
 impl Query {
-    /// An empty value means that the key says nothing.
+    /// Parses a query. A key with an empty value is ignored.
     pub(super) fn parse(text: &str, options: &[&str]) -> Result<Query, UrlError> {
         let mut query = Query::default();
         let mut seen: Vec<String> = Vec::new();
@@ -40,7 +40,7 @@ impl Query {
                 if known { Ok(key) } else { Err(unknown(key, options)) }
             });
             let key = match key {
-                // What is wrong with it may be that it is the rest of a password.
+                // The key may be the rest of a password, so it must not be quoted.
                 Err(UrlError::UnknownKey { nearest: None, .. } | UrlError::PercentEncoding { .. })
                     if behind_password =>
                 {

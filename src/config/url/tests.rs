@@ -69,7 +69,7 @@ fn who_signs_in() {
         ("cifs://ann:a+b%2F%3F%40@nas/m", Some("ann"), Some("a+b/?@"), None),
         ("cifs://ann%40example.org:pw@nas/m", Some("ann@example.org"), Some("pw"), None),
         ("cifs://@nas/m", None, None, None),
-        // The query's word is the stronger one, and another user's password is of no use.
+        // The query has priority, and the password of another user is not used.
         ("cifs://ann:pw@nas/m?auth-password=other", Some("ann"), Some("other"), None),
         ("cifs://ann:pw@nas/m?auth-username=bob", Some("bob"), None, None),
         ("cifs://ann:pw@nas/m?auth-username=ANN", Some("ANN"), Some("pw"), None),
@@ -84,7 +84,7 @@ fn who_signs_in() {
 }
 
 #[test]
-fn the_transport_is_read_in_any_case_and_empty_says_nothing() {
+fn the_transport_is_read_in_any_case_and_an_empty_one_is_ignored() {
     for (query, transport) in [
         ("", None),
         ("?transport=", None),
@@ -106,7 +106,7 @@ fn other_options_in_the_query_override_the_command_line() {
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn the_error_names_what_is_wrong_with_the_url() {
     for (text, said) in [
         ("nas/media", "expected cifs://host[:port]/share"),
         ("//nas/media", "not a URL"),
@@ -149,7 +149,7 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_password_that_is_not_encoded_is_never_quoted_by_the_error() {
+fn an_error_never_quotes_a_password_that_is_not_encoded() {
     for text in [
         "cifs://ann:hunter/2@nas/media",
         "cifs://ann:hunter?2@nas/media",
@@ -172,13 +172,13 @@ fn a_password_that_is_not_encoded_is_never_quoted_by_the_error() {
     assert!(said.contains("percent-encoded"), "{said}");
     let said = parse("cifs://nas/m?auth-password=x&hunter2").unwrap_err().to_string();
     assert!(said.contains("%26"), "{said}");
-    // A mistyped key behind a password is still named.
+    // A mistyped key after a password is still named.
     let said = parse("cifs://nas/m?auth-password=x&transprot=netbios").unwrap_err().to_string();
     assert!(said.contains("'transprot'"), "{said}");
 }
 
 #[test]
-fn a_url_is_shown_without_who_signs_in() {
+fn a_url_is_shown_without_its_credentials() {
     for (text, shown) in [
         ("smb://ann:hunter2@nas:4450/my%20media/a b/?auth-domain=WG", "cifs://nas:4450/my%20media/a%20b"),
         ("cifs://[fe80::1%eth0]:139/m", "cifs://[fe80::1%25eth0]:139/m"),
@@ -212,7 +212,7 @@ proptest! {
     }
 
     #[test]
-    fn any_path_survives_being_shown_and_read_again(
+    fn any_path_survives_being_shown_and_parsed_again(
         share in "[^/\\x00-\\x1f\\x7f-\\x9f]{1,12}",
         path in prop::collection::vec("[^/\\x00]{1,12}", 0..4)
     ) {

@@ -49,12 +49,12 @@ fn a_file_can_be_read_through_a_mapping() {
     let data: Vec<u8> = (0..100_000u32).map(|at| (at % 251) as u8).collect();
     mounted.share.put("a", &data);
     let file = File::open(mounted.path("a")).unwrap();
-    // SAFETY: a new mapping of an open file, wherever the kernel likes, that is not written to.
+    // SAFETY: a new read-only mapping of an open file, at an address chosen by the kernel.
     let address = unsafe {
         libc::mmap(std::ptr::null_mut(), data.len(), libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
     };
     assert_ne!(address, libc::MAP_FAILED);
-    // SAFETY: the mapping is as long as the file, which nobody cuts, and is not unmapped before the end.
+    // SAFETY: the mapping is as long as the file, which is not truncated, and stays mapped until the end.
     let mapped = unsafe { std::slice::from_raw_parts(address.cast::<u8>(), data.len()) };
     assert!(mapped == data);
 }
@@ -91,7 +91,7 @@ fn times_and_the_write_bit_are_set() {
 }
 
 #[test]
-fn an_unlinked_file_lives_on_while_it_is_open() {
+fn an_unlinked_file_can_be_used_while_it_is_open() {
     let Some(mounted) = Mounted::new() else { return };
     let mut file = File::options().read(true).write(true).create_new(true).open(mounted.path("a")).unwrap();
     fs::remove_file(mounted.path("a")).unwrap();
@@ -104,7 +104,7 @@ fn an_unlinked_file_lives_on_while_it_is_open() {
 }
 
 #[test]
-fn what_somebody_else_writes_is_seen() {
+fn data_that_another_client_writes_is_seen() {
     let Some(mounted) = Mounted::believing_nothing() else { return };
     mounted.share.put("a", b"old");
     let file = File::open(mounted.path("a")).unwrap();
@@ -139,7 +139,7 @@ fn locks_work_on_this_machine() {
 }
 
 #[test]
-fn what_a_share_does_not_have_is_refused_with_the_right_error() {
+fn operations_that_a_share_lacks_fail_with_the_right_error() {
     let Some(mounted) = Mounted::new() else { return };
     fs::write(mounted.path("a"), "").unwrap();
     let errno = |result: io::Result<()>| result.unwrap_err().raw_os_error();
@@ -147,13 +147,13 @@ fn what_a_share_does_not_have_is_refused_with_the_right_error() {
     assert_eq!(errno(fs::hard_link(mounted.path("a"), mounted.path("b"))), Some(libc::EPERM));
     assert_eq!(errno(std::os::unix::fs::chown(mounted.path("a"), Some(12345), None)), Some(libc::EPERM));
     let path = c_path(&mounted.path("a"));
-    // SAFETY: both pointers are to strings that end with a zero; no value is written into 0 bytes.
+    // SAFETY: both pointers are to zero-terminated strings; with a size of 0 no value is written.
     let result = unsafe { libc::getxattr(path.as_ptr(), c"user.a".as_ptr(), std::ptr::null_mut(), 0) };
     assert_eq!((result, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::EOPNOTSUPP)));
 }
 
 #[test]
-fn at_the_end_everything_is_closed() {
+fn all_open_files_are_closed_at_unmount() {
     let Some(mut mounted) = Mounted::new() else { return };
     let mut file = File::create(mounted.path("a")).unwrap();
     file.write_all(b"saved").unwrap();
@@ -165,7 +165,7 @@ fn at_the_end_everything_is_closed() {
 }
 
 #[test]
-fn an_aborted_connection_is_an_end_and_open_files_are_closed() {
+fn an_abort_is_an_ordinary_end_and_open_files_are_closed() {
     let Some(mut mounted) = Mounted::new() else { return };
     let file = File::create(mounted.path("a")).unwrap();
     let number = connection(mounted.directory.path()).unwrap();
@@ -176,7 +176,7 @@ fn an_aborted_connection_is_an_end_and_open_files_are_closed() {
 }
 
 #[test]
-fn cp_has_the_server_copy() {
+fn cp_makes_the_server_copy() {
     let Some(mounted) = Mounted::new() else { return };
     let data: Vec<u8> = (0..300_000u32).map(|at| (at >> 8) as u8 ^ at as u8).collect();
     mounted.share.put("a", &data);
@@ -184,7 +184,7 @@ fn cp_has_the_server_copy() {
     assert!(mounted.share.data("b").unwrap() == data);
     assert!(fs::read(mounted.path("b")).unwrap() == data);
     assert!(mounted.share.count("COPY") > 1);
-    assert_eq!((mounted.share.count("READ"), mounted.share.count("WRITE")), (5, 0), "b was read, once");
+    assert_eq!((mounted.share.count("READ"), mounted.share.count("WRITE")), (5, 0), "only b was read, and once");
 }
 
 #[test]

@@ -21,8 +21,8 @@ fn soon(condition: impl Fn() -> bool) -> bool {
 }
 
 impl Mounted {
-    /// Runs a program in the mount until an operation of its is held up, and kills it. It must be gone though the operation
-    /// is still held up.
+    /// Runs a program in the mount until one of its operations is held by the share, and kills it. It must exit
+    /// although the operation is still held. Returns the gate that holds the operation.
     #[track_caller]
     fn kill_at(&self, operation: &'static str, script: &str) -> Arc<Gate> {
         let gate = self.share.hold(operation);
@@ -53,7 +53,7 @@ fn mounted() -> Option<Mounted> {
     Some(mounted)
 }
 
-/// What a program does, at which operation it is killed, and what there is when that has gone on.
+/// What a program does, the operation at which it is killed, and the names that exist when the operation has completed.
 const CASES: [(&str, &str, &[&str]); 13] = [
     ("STAT", "stat @a", &["a", "b", "d"]),
     ("CREATE", "cat @a", &["a", "b", "d"]),
@@ -86,7 +86,7 @@ fn whatever_a_program_waits_for_it_can_be_killed() {
     });
 }
 
-/// The kernel lets the lock of a file go when the program is gone. Its last write is still on its way then.
+/// The kernel releases the lock of a file when the program is gone, while its last write is still in flight.
 #[test]
 fn the_last_write_of_a_killed_program_does_not_come_after_a_later_one() {
     for (operation, script) in [
@@ -102,7 +102,7 @@ fn the_last_write_of_a_killed_program_does_not_come_after_a_later_one() {
             std::os::unix::fs::FileExt::write_all_at(&file, b"later", 0)
         });
         thread::sleep(Duration::from_millis(100));
-        assert!(!writing.is_finished(), "{script:?}: a later write overtakes it");
+        assert!(!writing.is_finished(), "{script:?}: a later write overtakes the held operation");
         gate.open();
         writing.join().unwrap().unwrap();
         let data = mounted.share.data("a").unwrap();
@@ -111,7 +111,7 @@ fn the_last_write_of_a_killed_program_does_not_come_after_a_later_one() {
 }
 
 #[test]
-fn other_programs_are_waited_for() {
+fn other_programs_still_wait_for_their_answers() {
     let Some(mounted) = mounted() else { return };
     let gate = mounted.share.hold("READ");
     let path = mounted.path("a");

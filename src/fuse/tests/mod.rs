@@ -1,7 +1,7 @@
-//! A share in memory, really mounted: what programs see through the kernel.
+//! A share in memory, mounted through the real kernel: what programs see.
 //!
-//! Mounting needs root. Without it these tests say so and do nothing; the same ground is covered
-//! for ordinary users by the tests that start the program.
+//! Mounting needs root. Without root these tests print a line and do nothing; the tests that start the program cover
+//! the same behaviour for ordinary users.
 
 mod files;
 mod killed;
@@ -22,8 +22,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// After this long a mount is taken for stuck, and its connection is aborted: a process that waits
-/// for a stuck mount cannot even be killed.
+/// Time after which a mount counts as stuck and its connection is aborted: a process that waits for a stuck mount
+/// cannot be killed.
 const STUCK: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(20);
 
@@ -33,7 +33,7 @@ struct Mounted {
     directory: TempDir,
     session: super::Session,
     runtime: Runtime,
-    /// Dropped to call the watchdog off.
+    /// Ends the watchdog when dropped.
     _watchdog: mpsc::Sender<()>,
 }
 
@@ -42,7 +42,7 @@ impl Mounted {
         Mounted::with(MemoryShare::with(Behaviour { close_answers: false, ..Behaviour::default() }), options())
     }
 
-    /// Nothing is believed for longer than it takes to answer.
+    /// A mount that caches no attributes or names.
     fn believing_nothing() -> Option<Mounted> {
         Mounted::with(MemoryShare::new(), VfsOptions { attr_timeout: Duration::ZERO, ..options() })
     }
@@ -50,7 +50,7 @@ impl Mounted {
     fn with(share: Arc<MemoryShare>, options: VfsOptions) -> Option<Mounted> {
         // SAFETY: geteuid has no preconditions and cannot fail.
         if unsafe { libc::geteuid() } != 0 {
-            eprintln!("not root: nothing is mounted, nothing is tested");
+            eprintln!("not root: nothing is mounted and nothing is tested");
             return None;
         }
         let directory = TempDir::new().unwrap();
@@ -68,7 +68,7 @@ impl Mounted {
         self.directory.path().join(name)
     }
 
-    /// Unmounts, and waits for the end.
+    /// Unmounts, and waits for the end of the session.
     fn unmount(&mut self) -> io::Result<()> {
         unmount(self.directory.path());
         self.runtime.block_on(self.session.join(END))
@@ -86,15 +86,15 @@ fn mount(directory: &Path) -> io::Result<OwnedFd> {
     let data = format!("fd={},rootmode=40000,user_id=0,group_id=0,default_permissions", fd.as_raw_fd());
     let (target, data) = (c_path(directory), CString::new(data)?);
     let flags = libc::MS_NOSUID | libc::MS_NODEV;
-    // SAFETY: all pointers are to strings that end with a zero and live until the call returns.
+    // SAFETY: all pointers are to zero-terminated strings that live until the call returns.
     let result =
         unsafe { libc::mount(c"memory".as_ptr(), target.as_ptr(), c"fuse".as_ptr(), flags, data.as_ptr().cast()) };
     if result == 0 { Ok(fd) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Does nothing if it is not mounted any more.
+/// Does nothing if the directory is not mounted any more.
 fn unmount(directory: &Path) {
-    // SAFETY: the pointer is to a string that ends with a zero and lives until the call returns.
+    // SAFETY: the pointer is to a zero-terminated string that lives until the call returns.
     unsafe { libc::umount2(c_path(directory).as_ptr(), libc::MNT_DETACH) };
 }
 
@@ -115,8 +115,8 @@ fn watch(directory: &Path) -> mpsc::Sender<()> {
     sender
 }
 
-/// The number of the mount's connection: the minor number of its device. The mount itself is not
-/// asked, since it does not answer yet.
+/// The number of the mount's connection, which is the minor number of its device. It is read from mountinfo, since the
+/// mount itself does not answer yet.
 fn connection(directory: &Path) -> Option<String> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
     let fields = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();

@@ -64,7 +64,7 @@ fn a_tree_is_removed_right_after_it_was_made() {
 }
 
 #[test]
-fn a_file_is_replaced_while_somebody_reads_it() {
+fn a_file_is_replaced_while_a_program_reads_it() {
     let Some(mounted) = Mounted::new() else { return };
     fs::write(mounted.path("a"), "old").unwrap();
     let reader = File::open(mounted.path("a")).unwrap();
@@ -108,14 +108,13 @@ fn many_programs_work_at_the_same_time() {
 }
 
 #[test]
-fn what_somebody_else_replaced_is_opened_as_it_is_now() {
+fn a_file_replaced_by_another_client_is_the_new_one_at_the_next_open() {
     let Some(mounted) = Mounted::new() else { return };
     mounted.share.put("a", b"old");
     assert_eq!(fs::read(mounted.path("a")).unwrap(), b"old");
     mounted.share.take_away("a");
     mounted.share.put("a", b"new");
-    // The kernel still believes that it knows the name; the open finds another file, and the
-    // kernel looks again.
+    // The kernel still keeps the name's old inode. The open finds another file, and the kernel looks the name up again.
     assert_eq!(fs::read(mounted.path("a")).unwrap(), b"new");
 }
 

@@ -1,11 +1,11 @@
-//! What a process tells its guardian, over a pipe: records that end with a NUL, which no path contains.
+//! The messages from a process to its guardian, over a pipe: records that end with a NUL, which no path contains.
 
 use crate::mount::mountinfo::DeviceId;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-/// The longest record, in bytes: an argument, which the kernel lets be 128 KiB long, and a word.
+/// The longest record, in bytes: an argument, which the kernel limits to 128 KiB, and the record's first word.
 const LONGEST: usize = (128 << 10) + 16;
 
 /// One record.
@@ -13,20 +13,20 @@ const LONGEST: usize = (128 << 10) + 16;
 pub(super) enum Message {
     /// A mount on this path is about to be made.
     Mounting(PathBuf),
-    /// It was made.
+    /// The mount was made.
     Mounted {
-        /// Its number in the kernel's table.
+        /// Its mount id in the kernel's table.
         id: u32,
         /// The device number of its file system.
         device: DeviceId,
     },
     /// The next word of the command line that mounts again.
     Word(OsString),
-    /// The mount works. If the process dies from now on, those words mount again, in this working directory.
+    /// The mount works. If the process dies from now on, the words mount again, in this working directory.
     Working(PathBuf),
-    /// The mount is being ended: it is not to be made again.
+    /// The mount is being ended: it must not be made again.
     Ending,
-    /// The process has unmounted it, and is about to end.
+    /// The process has unmounted, and is about to end.
     Ended,
 }
 
@@ -44,7 +44,7 @@ impl Message {
         record
     }
 
-    /// The message in a record without its NUL; `None` if it is none.
+    /// The message in a record without its NUL; `None` if it is malformed.
     fn decode(record: &[u8]) -> Option<Message> {
         let text = |prefix: &[u8]| record.strip_prefix(prefix).map(|rest| OsStr::from_bytes(rest).to_owned());
         if let Some(path) = text(b"mounting ") {
@@ -70,12 +70,12 @@ impl Message {
     }
 }
 
-/// Puts records together from the pieces in which a pipe delivers them.
+/// Assembles records from the pieces in which a pipe delivers them.
 #[derive(Debug, Default)]
 pub(super) struct Inbox(Vec<u8>);
 
 impl Inbox {
-    /// Takes the next piece, and returns the messages that are complete with it.
+    /// Adds the next piece, and returns the messages that are complete with it.
     pub(super) fn take(&mut self, piece: &[u8]) -> Vec<Message> {
         self.0.extend_from_slice(piece);
         let mut messages = Vec::new();
@@ -83,7 +83,7 @@ impl Inbox {
             let record: Vec<u8> = self.0.drain(..=end).collect();
             messages.extend(Message::decode(&record[..end]));
         }
-        // Nothing that this program sends is so long.
+        // This program sends no record of this length.
         if self.0.len() > LONGEST {
             self.0.clear();
         }
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_arrive_as_they_were_sent_however_the_pipe_cuts_them() {
+    fn messages_arrive_as_they_were_sent_however_the_pipe_splits_them() {
         let sent = [
             Message::Mounting(PathBuf::from(OsStr::from_bytes(b"/mnt/a b\n\xff"))),
             Message::Mounted { id: 412, device: DeviceId { major: 0, minor: 53 } },
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_left_out() {
+    fn a_malformed_record_is_ignored() {
         let mut inbox = Inbox::default();
         assert_eq!(inbox.take(b"mounted 1 2\0mounted x 0 1\0\0ended\0"), [Message::Ended]);
         assert_eq!(inbox.take(&[b'x'; LONGEST + 1]), []);

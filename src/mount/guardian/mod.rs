@@ -1,21 +1,21 @@
-//! A second process that ends the mount if the one that serves it is killed or crashes, whatever the moment.
+//! A second process that ends the mount if the process that serves it is killed or crashes, at any moment.
 //!
-//! The actors, in the process that serves: a [`Guardian`], which tells the guardian over a pipe what is mounted; and the
-//! sentinel, a thread that has started the guardian and waits for its end, so that it leaves no zombie. In the guardian:
-//! [`watch`], which waits for the end of the process and then ends the mount ([`super::remains`]). Between them:
-//! [`message`]. Where that is wanted, the guardian then mounts again ([`restart`]).
+//! The actors, in the process that serves: a [`Guardian`], which reports over a pipe what is mounted; and the sentinel,
+//! a thread that has started the guardian and waits for its end, so that no zombie is left. In the guardian: [`watch`],
+//! which waits for the end of the process and then ends the mount ([`super::remains`]). Between them: [`message`]. If
+//! requested, the guardian then mounts again ([`restart`]).
 //!
-//! The guardian is this program started anew (`/proc/self/exe`), with the few variables that it needs and none of the process's
-//! descriptors: there is no secret in its memory, and neither the FUSE device nor a pipe of the caller's is kept open by it. It
-//! has a session of its own and heeds no signal, so that it outlives what ends the process: Ctrl-C, a terminal that is closed, a kill of
-//! the process group.
+//! The guardian is this program started again (`/proc/self/exe`), with the few variables that it needs and none of the
+//! process's descriptors. So its memory contains no secret, and it keeps neither the FUSE device nor a pipe of the
+//! caller open. It has a session of its own and ignores signals, so that it survives what ends the process: Ctrl-C, a
+//! closed terminal, a kill of the process group.
 //!
-//! How it learns of the process's death: the kernel sends it a signal when the sentinel's thread ends (PR_SET_PDEATHSIG).
-//! Neither the end of the pipe nor a pidfd would do alone: while one thread is stuck in the kernel, the descriptor table that all
-//! threads share is not closed, and the process has not ended.
+//! How it learns of the process's death: the kernel sends it a signal when the sentinel's thread ends
+//! (PR_SET_PDEATHSIG). The end of the pipe or a pidfd alone would not be enough: while one thread is stuck in the
+//! kernel, the descriptor table that all threads share is not closed, and the process has not ended.
 //!
-//! The invariant: unless the process has said that its mount is gone, the guardian ends it. It never mounts again what was
-//! unmounted, or is being unmounted.
+//! The invariant: unless the process has reported that its mount is gone, the guardian ends it. It never mounts again
+//! what was unmounted or is being unmounted.
 
 mod message;
 mod restart;
@@ -34,32 +34,32 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// The first argument of a guardian; the second is the number of the process that it watches.
+/// The first argument of a guardian; the second is the id of the process that it watches.
 pub const COMMAND: &str = "guard";
 
-/// What `ps` calls it.
+/// The guardian's name in `ps`.
 const NAME: &str = "cifs-guardian";
 
-/// How long the guardian may take to end once it was told to.
+/// How long the guardian may take to end after its dismissal.
 const END_LIMIT: Duration = Duration::from_secs(2);
-/// How often its end is looked for.
+/// Interval between checks of whether it has ended.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The guardian of this process. Dropped without [`Guardian::end`], it ends the mount.
+/// The guardian of this process. If it is dropped without [`Guardian::end`], the guardian ends the mount.
 #[derive(Debug)]
 pub(super) struct Guardian {
     pipe: ChildStdin,
     sentinel: JoinHandle<()>,
-    /// It has been told to end.
+    /// Whether it was dismissed.
     dismissed: Arc<AtomicBool>,
 }
 
 impl Guardian {
-    /// Starts it; `restarts` if it may have to mount again. Nothing is mounted yet.
+    /// Starts the guardian. `restarts` says that it may have to mount again. Nothing is mounted yet.
     ///
     /// # Errors
     ///
-    /// The system has no process or no thread for it.
+    /// The system cannot create the process or the thread.
     pub(super) fn start(restarts: bool) -> io::Result<Guardian> {
         let dismissed = Arc::new(AtomicBool::new(false));
         let was_dismissed = Arc::clone(&dismissed);
@@ -82,29 +82,29 @@ impl Guardian {
         Ok(Guardian { pipe, sentinel, dismissed })
     }
 
-    /// A mount on `mountpoint` is about to be made.
+    /// Reports that a mount on `mountpoint` is about to be made.
     pub(super) fn mounting(&mut self, mountpoint: &Path) {
         self.tell(&Message::Mounting(mountpoint.to_owned()));
     }
 
-    /// It has been made.
+    /// Reports that the mount was made.
     pub(super) fn mounted(&mut self, mounted: &Mounted) {
         let entry = mounted.entry();
         self.tell(&Message::Mounted { id: entry.id, device: entry.device });
     }
 
-    /// It works: if this process dies from now on, it is to be made again.
+    /// Reports that the mount works: from now on it is to be made again if this process dies.
     pub(super) fn working(&mut self, restart: &Restart) {
         restart.words.iter().for_each(|word| self.tell(&Message::Word(word.clone())));
         self.tell(&Message::Working(restart.directory.clone()));
     }
 
-    /// It is being ended: from now on it is not to be made again.
+    /// Reports that the mount is being ended: from now on it is not to be made again.
     pub(super) fn ending(&mut self) {
         self.tell(&Message::Ending);
     }
 
-    /// Nothing is mounted any more: the guardian ends, and this process can.
+    /// Reports that nothing is mounted any more, and waits until the guardian has ended, at most [`END_LIMIT`].
     pub(super) fn end(mut self) {
         self.dismissed.store(true, Ordering::Release);
         self.tell(&Message::Ended);
@@ -121,7 +121,7 @@ impl Guardian {
     }
 }
 
-/// Starts the guardian from the calling thread, with whose end the kernel tells it.
+/// Starts the guardian from the calling thread, whose end the kernel reports to it.
 fn spawn(restarts: bool) -> io::Result<Child> {
     let more = if restarts { restart::VARIABLES } else { &[] };
     Command::new("/proc/self/exe")
@@ -129,7 +129,7 @@ fn spawn(restarts: bool) -> io::Result<Child> {
         .arg(COMMAND)
         .arg(std::process::id().to_string())
         .env_clear()
-        // What fusermount3 is found by.
+        // For finding fusermount3.
         .envs(["PATH", "FUSERMOUNT_PATH"].iter().chain(more).filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -142,5 +142,5 @@ fn report(status: &io::Result<ExitStatus>) {
         Ok(status) => status.to_string(),
         Err(error) => error.to_string(),
     };
-    tracing::warn!("the guardian has ended ({how}): if this process is killed, the mount stays behind, dead");
+    tracing::warn!("the guardian has ended ({how}): if this process is killed, a dead mount is left behind");
 }

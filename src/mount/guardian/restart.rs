@@ -1,11 +1,12 @@
 //! Mounts again after the process that served the mount has died: starts the program with its original arguments.
 //!
-//! The program started again has a guardian of its own, so this one ends when the new mount works. Tries that fail are repeated
-//! with growing pauses, except where the exit code says that trying does not help. A mount whose processes die soon
-//! after their start, several times in a row, is given up; the count goes from guardian to guardian in a variable of the environment.
+//! The new process has a guardian of its own, so this one ends when the new mount works. A failed attempt is repeated
+//! with growing pauses, unless its exit code says that repeating does not help. If the processes of a mount die soon
+//! after their start several times in a row, the mount is given up; an environment variable passes the count from
+//! guardian to guardian.
 //!
-//! The invariant: nothing is mounted over, or after, what others have mounted on the directory meanwhile. SIGTERM, which does not
-//! end a guardian, ends the tries, and so does the removal of the directory.
+//! The invariant: nothing is mounted over a mount that others have made on the directory meanwhile. SIGTERM, which does
+//! not end a guardian otherwise, ends the attempts, and so does the removal of the directory.
 
 use crate::config::Restart;
 use crate::mount::deadline::within;
@@ -22,53 +23,55 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How many processes in a row have died soon after their start.
+/// The variable with the number of processes in a row that have died soon after their start.
 const QUICK_DEATHS: &str = "CIFS_FUSE_QUICK_DEATHS";
-/// What the program reads of its environment. A password is not in it.
+/// The variables that the program reads. None of them contains a password.
 pub(super) const VARIABLES: &[&str] =
     &["AUTH_USERNAME", "AUTH_DOMAIN", "CREDENTIALS_DIRECTORY", "RUST_LOG", QUICK_DEATHS];
 
-/// A mount that worked this long was no quick death: long enough for what kills it on the first requests to do so.
+/// A process whose mount worked at least this long does not count as a quick death: a cause that kills it at the first
+/// requests has shown itself by then.
 const PROVEN: Duration = Duration::from_secs(30);
-/// Quick deaths in a row after which the mount is given up.
+/// Quick deaths in a row that are answered by mounting again; at the next one the mount is given up.
 const MOST_QUICK_DEATHS: u32 = 5;
-/// The pause before the second try; it doubles from try to try.
+/// The first pause that is not zero; it doubles with each further attempt.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause: a server that is away is asked once a minute.
+/// The longest pause: an unreachable server is tried once a minute.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How long looking at the directory may take.
+/// Time limit for checking the directory.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// The exit codes after which there is no other try: wrong usage, a signal that came before the mount, and a refused sign-in,
-/// which can lock the account.
+/// The exit codes after which there is no further attempt: wrong usage, a signal before the mount, and a refused
+/// sign-in, since repeating that can lock the account.
 const FINAL: [i32; 3] = [1, 8, 33];
 
-/// What is to be done when the process dies.
+/// What to do when the process dies.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     restart: Restart,
-    /// When the mount began to work; until then nothing is to be done.
+    /// When the mount began to work; until then nothing is done.
     working_since: Option<Instant>,
 }
 
 impl Plan {
-    /// The next word of the command line.
+    /// Adds the next word of the command line.
     pub(super) fn add(&mut self, word: OsString) {
         self.restart.words.push(word);
     }
 
-    /// There are no more, and the mount works.
+    /// Records that the command line is complete and the mount works, since `now`. `directory` is the working
+    /// directory.
     pub(super) fn is_complete(&mut self, directory: PathBuf, now: Instant) {
         self.restart.directory = directory;
         self.working_since = Some(now);
     }
 
-    /// Mounts again, if that is wanted. The process has died `now`.
+    /// Mounts again, if that was requested. The process died at `now`.
     ///
     /// # Errors
     ///
-    /// The mount is given up.
+    /// The mount is given up: too many quick deaths, an exit code in [`FINAL`], or SIGTERM cannot be awaited.
     pub(super) fn carry_out(&self, mountpoint: &Path, now: Instant) -> Result<(), MountError> {
         let Some(since) = self.working_since else { return Ok(()) };
         let before = std::env::var(QUICK_DEATHS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -97,7 +100,7 @@ impl Plan {
                 Err((true, why)) => {
                     return Err(MountError::new(Stage::Mount, format!("{place} is not mounted again: {why}")));
                 }
-                // A server that is away for hours is one line.
+                // A repeated reason is not logged again: a long outage is one line.
                 Err((false, why)) if why != said => {
                     tracing::warn!("{place} cannot be mounted again yet: {why}");
                     said = why;
@@ -108,12 +111,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Starts the program, and waits until its mount works. With an error comes whether it is final.
+    /// Starts the program, and waits until its mount works. An error contains whether it is final, and the reason.
     fn mount(&self, quick: u32) -> Result<(), (bool, String)> {
         let Some((name, arguments)) = self.restart.words.split_first() else {
             return Err((true, "there is no command line".to_owned()));
         };
-        // The process that goes to the background leaves this pipe when the mount works.
+        // The process that goes to the background closes this pipe when the mount works.
         let output = Command::new("/proc/self/exe")
             .arg0(name)
             .args(arguments)
@@ -132,8 +135,8 @@ impl Plan {
     }
 }
 
-/// The working directory, if this user may enter it. Otherwise no relative path of the command line can have been looked up
-/// from it, and any other will do.
+/// The working directory, if this user may enter it, else `/`: then no relative path of the command line can have been
+/// resolved in the working directory.
 fn usable(directory: &Path) -> &Path {
     let entered = directory.join(".");
     match within(LOOK_LIMIT, move || std::fs::symlink_metadata(entered)) {
@@ -142,12 +145,13 @@ fn usable(directory: &Path) -> &Path {
     }
 }
 
-/// What others have done to the directory so that it is not to be mounted on, as a clause; `None` if it is free.
+/// Why the directory must not be mounted on now, as a clause: others have mounted on it or removed it. `None` if it is
+/// free.
 fn obstacle(mountpoint: &Path) -> Option<String> {
     let table = MountTable::read().ok()?;
     let Some(entry) = table.topmost(mountpoint) else {
         let directory = mountpoint.to_owned();
-        // A file system that does not answer has not lost it.
+        // If its file system does not answer, the directory counts as existing.
         let found = within(LOOK_LIMIT, move || std::fs::symlink_metadata(directory)).ok()?;
         return found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound).then(|| "it was removed".to_owned());
     };
@@ -157,18 +161,18 @@ fn obstacle(mountpoint: &Path) -> Option<String> {
     })
 }
 
-/// The last message in what the program has said.
+/// The last message in the output of the program.
 fn reason(said: &str) -> Option<String> {
     let (_, message) = said.rsplit_once("cifs-fuse: ")?;
     Some(message.trim_end().to_owned())
 }
 
-/// The count of quick deaths in a row, with one of a process whose mount worked this long.
+/// The count of quick deaths in a row, after a process whose mount worked for `worked`.
 fn quick_deaths(before: u32, worked: Duration) -> u32 {
     if worked < PROVEN { before.saturating_add(1) } else { 0 }
 }
 
-/// The pause before a try, of which this is the number, counted from 0. A process that died for the first time is replaced at once.
+/// The pause before attempt `number`, counted from 0. The first two attempts are made at once.
 fn pause(number: u32) -> Duration {
     match number.checked_sub(2) {
         None => Duration::ZERO,
@@ -176,14 +180,14 @@ fn pause(number: u32) -> Duration {
     }
 }
 
-/// SIGTERM, which the guardian has blocked.
+/// A descriptor that reports SIGTERM, which the guardian has blocked.
 fn termination() -> io::Result<SignalFd> {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTERM);
     Ok(SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-/// Whether the signal comes within this time, or has come before.
+/// Whether the signal arrives within `limit`, or has arrived before.
 fn comes(signal: &SignalFd, limit: Duration) -> bool {
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
     poll(&mut [PollFd::new(signal.as_fd(), PollFlags::POLLIN)], timeout).is_ok_and(|ready| ready > 0)

@@ -1,4 +1,4 @@
-//! The guardian's own process.
+//! The guardian's own process: waits for the end of the process that it watches, and ends its mount.
 
 use super::NAME;
 use super::message::{Inbox, Message};
@@ -20,23 +20,24 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// What the kernel sends when the sentinel's thread ends.
+/// The signal that the kernel sends when the sentinel's thread ends.
 const DEATH: Signal = Signal::SIGUSR1;
 
-/// What is to be ended if the process dies now.
+/// What must be ended if the process dies now.
 #[derive(Debug)]
 enum Ward {
     Nothing,
-    /// A mount may be there, or come.
+    /// A mount that may exist, or may still be made.
     Mounting(PathBuf),
     Mounted(Remains),
 }
 
-/// Watches the process `process`, which has started this one, and ends its mount when it is gone.
+/// Watches the process with the id `process`, which has started this one, and ends its mount when it dies. Then mounts
+/// again, if that was requested.
 ///
 /// # Errors
 ///
-/// The guardian cannot do its work, or could not end the mount.
+/// The guardian cannot watch, could not end the mount, or has given up mounting again.
 pub fn guard(process: i32) -> Result<(), MountError> {
     let process = Pid::from_raw(process);
     let deaths = prepare().map_err(|error| MountError::system("the guardian cannot watch", error))?;
@@ -44,7 +45,7 @@ pub fn guard(process: i32) -> Result<(), MountError> {
     let mut plan = Plan::default();
     let mut inbox = Inbox::default();
     let mut died = getppid() != process;
-    // The end of the pipe is the death of the whole process, too.
+    // The end of the pipe also means that the whole process has died.
     while let Some(piece) = said() {
         for message in inbox.take(&piece) {
             match message {
@@ -56,18 +57,18 @@ pub fn guard(process: i32) -> Result<(), MountError> {
                 Message::Ended => return Ok(()),
             }
         }
-        // What was said before the death counts.
+        // Messages sent before the death are still processed.
         if died && piece.is_empty() {
             break;
         }
         died = died || piece.is_empty() && dies(process, &deaths);
     }
-    tracing::warn!("process {process} has left its mount behind: ending it");
+    tracing::warn!("process {process} died and left its mount behind: ending the mount");
     match ward {
         Ward::Nothing => Ok(()),
         Ward::Mounting(path) => remains::clear_unserved(&path),
         Ward::Mounted(remains) => {
-            // What others have unmounted meanwhile stays so.
+            // A mount that was unmounted meanwhile is not made again.
             let was_mounted = remains.is_mounted();
             remains.clear(|| getppid() != process)?;
             if was_mounted { plan.carry_out(remains.mountpoint(), Instant::now()) } else { Ok(()) }
@@ -82,12 +83,12 @@ fn find(id: u32, device: DeviceId) -> Option<Remains> {
     Remains::of(table.entries().find(is_it)?)
 }
 
-/// Makes this process independent of the one that it watches, and has the kernel tell it of that one's death.
+/// Makes this process independent of the one that it watches, and lets the kernel report that one's death.
 fn prepare() -> io::Result<SignalFd> {
     close_inherited();
     signals::block()?;
     set_pdeathsig(DEATH)?;
-    // Neither is worth giving up for: what ps shows, and a directory that is kept busy.
+    // Failures of these two are ignored: the name in `ps`, and a directory that is kept busy.
     let _ = CString::new(NAME).map(|name| set_name(&name));
     let _ = std::env::set_current_dir("/");
     setsid()?;
@@ -98,11 +99,12 @@ fn prepare() -> io::Result<SignalFd> {
     Ok(SignalFd::with_flags(&deaths, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
 
-/// Closes what the program that started the mount has left open for its children, such as a pipe that it reads to its end.
+/// Closes the descriptors that the program that started the mount left open for its children, such as a pipe that it
+/// reads to its end.
 fn close_inherited() {
     const FIRST: libc::c_uint = 3;
-    // SAFETY: this is the beginning of the process, with one thread: nothing in it owns a descriptor beyond the standard
-    // three. The calls touch no memory.
+    // SAFETY: this is the beginning of the process, with one thread: nothing in it owns a descriptor beyond the
+    // standard three. The calls touch no memory.
     unsafe {
         if libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, 0) != 0 {
             // Linux before 5.9.
@@ -114,7 +116,7 @@ fn close_inherited() {
     }
 }
 
-/// What the process has said since; `None` when it is gone.
+/// The next piece from the pipe, empty if there is none yet; `None` if the process has died.
 fn said() -> Option<Vec<u8>> {
     let mut piece = vec![0; 4096];
     loop {
@@ -131,12 +133,12 @@ fn said() -> Option<Vec<u8>> {
     }
 }
 
-/// Waits for a word or a signal. Whether it was the signal of the process's death.
+/// Waits for a message or a signal. Returns whether it was the signal of the process's death.
 fn dies(process: Pid, deaths: &SignalFd) -> bool {
     let stdin = io::stdin();
     let mut polled = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(deaths.as_fd(), PollFlags::POLLIN)];
-    // An interruption is looked into as news would be.
+    // After an interruption the pipe and the signals are checked as well.
     let _ = poll(&mut polled, PollTimeout::NONE);
-    // Others may send the same signal; the kernel names the process that has died as the sender.
+    // Other processes may send the same signal; for the real one the kernel names the dead process as the sender.
     std::iter::from_fn(|| deaths.read_signal().ok().flatten()).any(|signal| signal.ssi_pid == process.as_raw() as u32)
 }

@@ -8,14 +8,14 @@ use std::fs::{self, File};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What an attacker would write into a URL.
+/// A source that an attacker could put into a URL.
 const HOSTILE: &str = r"cifs://nas/a b,allow_other,c\,suid\\,user_id=7";
 
 fn request(folder: &Path) -> MountRequest {
     MountRequest::new(point::check(folder).unwrap(), HOSTILE)
 }
 
-/// The entry in the kernel's table, which is what users and systemd see.
+/// The entry in the kernel's table, as users and systemd see it.
 fn shown(folder: &Path) -> MountEntry {
     MountTable::read().unwrap().topmost(folder).cloned().expect("nothing is mounted")
 }
@@ -24,7 +24,7 @@ fn is_free(folder: &Path) -> bool {
     MountTable::read().unwrap().topmost(folder).is_none()
 }
 
-/// The session ends when the mount is gone, since the kernel says so to the thread that serves it.
+/// The session ends when the mount is gone, because the kernel reports it to the serving thread.
 fn ends(session: BackgroundSession) {
     let result = within(PATIENCE, move || session.join()).expect("the session did not end");
     crate::fuse::session::as_end(result).unwrap();
@@ -74,8 +74,8 @@ fn an_ordinary_user_mounts_through_fusermount3() {
 }
 
 #[test]
-fn an_ordinary_user_gets_allow_other_or_is_told_how_to_get_it() {
-    if !as_ordinary_user("mount::kernel::tests::an_ordinary_user_gets_allow_other_or_is_told_how_to_get_it") {
+fn an_ordinary_user_gets_allow_other_or_a_remedy() {
+    if !as_ordinary_user("mount::kernel::tests::an_ordinary_user_gets_allow_other_or_a_remedy") {
         return;
     }
     let folder = scratch_directory();
@@ -123,13 +123,13 @@ fn a_busy_mount_is_detached() {
 }
 
 #[test]
-fn a_mount_that_took_the_place_of_ours_is_left_alone() {
+fn a_mount_that_replaced_ours_is_not_unmounted() {
     needs_root();
     let folder = scratch_directory();
     let _watchdog = Watchdog::over(folder.path());
     let mut ours = mount(&request(folder.path())).unwrap();
     ends_after(&mut ours, |_| umount2(folder.path(), MntFlags::empty()).unwrap());
-    // The kernel gives freed ids and device numbers out again, so that it may look just like ours.
+    // The kernel reuses freed ids and device numbers, so the new mount may look like the first one.
     let mut theirs = mount(&request(folder.path())).unwrap();
     let session = serve(&mut theirs);
     assert!(!ours.is_mounted());
@@ -165,7 +165,7 @@ fn a_covered_mount_is_not_unmounted_in_place_of_its_cover() {
 }
 
 #[test]
-fn a_mount_that_goes_out_of_scope_is_gone() {
+fn a_mount_that_is_dropped_is_unmounted() {
     needs_root();
     let folder = scratch_directory();
     let _watchdog = Watchdog::over(folder.path());
@@ -174,7 +174,7 @@ fn a_mount_that_goes_out_of_scope_is_gone() {
 }
 
 #[test]
-fn aborting_wakes_whoever_waits_for_a_hung_mount() {
+fn an_abort_wakes_a_program_that_waits_for_a_hung_mount() {
     needs_root();
     let folder = scratch_directory();
     let _watchdog = Watchdog::over(folder.path());
@@ -221,7 +221,7 @@ fn a_mount_that_fails_leaves_nothing_and_says_why() {
     assert!(is_free(folder.path()));
 }
 
-/// Where the control file system is out of reach, a connection is ended by its mount's path.
+/// Without the control file system, a connection is ended through the mount's path.
 #[test]
 fn forcing_ends_a_hung_mount_and_never_its_cover() {
     needs_root();

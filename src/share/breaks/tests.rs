@@ -12,14 +12,14 @@ const KEY: LeaseKey = LeaseKey(77);
 const FILE: [u8; 16] = [5; 16];
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A client whose server the test plays.
+/// A client, and the server that the test plays.
 async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, Scripted) {
     let leases = Arc::<Leases>::default();
     let (tree, server) = another(&leases, dialect, leasing).await;
     (leases, tree, server)
 }
 
-/// A session of this client.
+/// Another session of this client.
 async fn another(leases: &Arc<Leases>, dialect: Dialect, leasing: bool) -> (Arc<Tree>, Scripted) {
     let (connection, server) = pair().await;
     let terms = Terms {
@@ -76,7 +76,7 @@ async fn break_lease(server: &mut Scripted, key: u128, left: u32, epoch: u16) {
 }
 
 async fn next_event(events: &mut Events) -> Event {
-    tokio::time::timeout(PATIENCE, events.next()).await.expect("something happened").expect("the share is there")
+    tokio::time::timeout(PATIENCE, events.next()).await.expect("an event comes in time").expect("the share is there")
 }
 
 async fn next(events: &mut Events) -> Broken {
@@ -135,7 +135,7 @@ async fn what_is_asked_for_depends_on_dialect_and_server() {
 }
 
 #[tokio::test]
-async fn a_break_that_concerns_nobody_is_acknowledged_at_once() {
+async fn a_break_of_an_unknown_lease_is_acknowledged_at_once() {
     let (_leases, _tree, mut server) = connected(Dialect::Smb311, true).await;
     break_lease(&mut server, 99, 1, 2).await;
     let acknowledged = tokio::time::timeout(PATIENCE, server.receive_one()).await.expect("the server waits");
@@ -144,7 +144,7 @@ async fn a_break_that_concerns_nobody_is_acknowledged_at_once() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_connection_takes_every_lease_at_once() {
+async fn the_end_of_the_connection_ends_every_lease_at_once() {
     let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
     let mut events = leases.events().unwrap();
     let holding = open(&leases, &tree);
@@ -158,7 +158,7 @@ async fn the_end_of_the_connection_takes_every_lease_at_once() {
 }
 
 #[tokio::test]
-async fn the_end_of_the_connection_is_told_though_nobody_asks() {
+async fn the_end_of_the_connection_is_reported_without_any_request() {
     let (leases, tree, server) = connected(Dialect::Smb311, true).await;
     let mut events = leases.events().unwrap();
     let _open = open(&leases, &tree);
@@ -168,7 +168,7 @@ async fn the_end_of_the_connection_is_told_though_nobody_asks() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_after_the_end_gives_nothing() {
+async fn an_answer_after_the_end_of_its_connection_grants_nothing() {
     let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
     let announced = leases.announce(Lease { key: KEY, caching: Caching::ALL });
     tree.channels.end("a test");
@@ -188,7 +188,7 @@ async fn an_answer_of_another_kind_than_was_asked_for_grants_nothing() {
 }
 
 #[tokio::test]
-async fn a_break_that_makes_no_sense_ends_the_connection() {
+async fn a_malformed_break_ends_the_connection() {
     let (leases, tree, mut server) = connected(Dialect::Smb311, true).await;
     let mut events = leases.events().unwrap();
     let _open = open(&leases, &tree);
@@ -199,15 +199,15 @@ async fn a_break_that_makes_no_sense_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn the_breaks_end_with_the_share() {
+async fn the_event_stream_ends_with_the_share() {
     let leases = Arc::<Leases>::default();
     let mut events = leases.events().unwrap();
     drop(leases);
-    assert!(tokio::time::timeout(PATIENCE, events.next()).await.expect("it does not wait").is_none());
+    assert!(tokio::time::timeout(PATIENCE, events.next()).await.expect("it ends without waiting").is_none());
 }
 
 #[tokio::test]
-async fn the_next_session_is_reported_behind_the_loss_of_the_one_before() {
+async fn the_next_session_is_reported_after_the_loss_of_the_previous_one() {
     let (leases, tree, _server) = connected(Dialect::Smb311, true).await;
     let mut events = leases.events().unwrap();
     let _open = open(&leases, &tree);

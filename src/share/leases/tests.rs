@@ -56,7 +56,7 @@ fn a_lease_lasts_until_its_last_open_is_closed() {
 }
 
 #[test]
-fn a_break_counts_before_it_is_told_and_is_acknowledged_once() {
+fn a_break_counts_before_it_is_reported_and_is_acknowledged_once() {
     let (mut table, _) = holding(Some(1));
     assert_eq!(table.lease_broken(1, broken(read_handle(), Some(2), true)), None);
     assert_eq!(table.caching(KEY), read_handle());
@@ -67,7 +67,7 @@ fn a_break_counts_before_it_is_told_and_is_acknowledged_once() {
 }
 
 #[test]
-fn breaks_that_nobody_has_taken_yet_are_one() {
+fn breaks_that_were_not_read_yet_are_reported_as_one() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     table.lease_broken(1, broken(READ, Some(3), true));
@@ -79,7 +79,7 @@ fn breaks_that_nobody_has_taken_yet_are_one() {
 }
 
 #[test]
-fn a_second_break_before_the_first_was_acknowledged_is_told_by_itself() {
+fn a_second_break_before_the_first_is_acknowledged_is_reported_apart() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     let first = table.next_broken().unwrap();
@@ -91,7 +91,7 @@ fn a_second_break_before_the_first_was_acknowledged_is_told_by_itself() {
 }
 
 #[test]
-fn more_can_be_given_up_than_was_taken_and_no_more_kept_than_was_left() {
+fn more_can_be_given_up_than_a_break_takes_but_no_more_kept_than_it_leaves() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     let mut told = table.next_broken().unwrap();
@@ -102,7 +102,7 @@ fn more_can_be_given_up_than_was_taken_and_no_more_kept_than_was_left() {
 }
 
 #[test]
-fn a_grant_that_is_older_than_a_break_gives_nothing_back() {
+fn a_grant_that_is_older_than_a_break_restores_nothing() {
     for epochs in [Some((0xffff, 0)), Some((1, 2)), None] {
         let mut table = LeaseTable::default();
         let open = table.begin(lease(ALL));
@@ -114,12 +114,12 @@ fn a_grant_that_is_older_than_a_break_gives_nothing_back() {
 }
 
 #[test]
-fn a_grant_that_is_newer_than_a_break_counts_once_the_break_is_told() {
+fn a_grant_that_is_newer_than_a_break_counts_once_the_break_is_reported() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(READ, Some(2), false));
     let open = table.begin(lease(ALL));
     table.opened(open, 1, granted(ALL, Some(3)));
-    assert_eq!(table.caching(KEY), READ, "what was cached before the break may still be there");
+    assert_eq!(table.caching(KEY), READ, "data cached before the break may still be there");
     let told = table.next_broken().unwrap();
     assert_eq!(told.left, READ);
     assert_eq!(table.caching(KEY), ALL);
@@ -138,7 +138,7 @@ fn without_epochs_an_answer_after_the_break_was_seen_counts() {
 }
 
 #[test]
-fn a_grant_that_skips_an_epoch_means_a_break_on_its_way() {
+fn a_grant_that_skips_an_epoch_means_a_break_in_flight() {
     let (mut table, _) = holding(Some(1));
     let open = table.begin(lease(ALL));
     table.opened(open, 1, granted(ALL, Some(3)));
@@ -150,7 +150,7 @@ fn a_grant_that_skips_an_epoch_means_a_break_on_its_way() {
 }
 
 #[test]
-fn an_open_can_raise_the_lease_of_all() {
+fn an_open_can_raise_the_lease_of_all_opens_of_its_key() {
     let mut table = LeaseTable::default();
     let first = table.begin(lease(READ));
     table.opened(first, 1, granted(READ, Some(1)));
@@ -161,7 +161,7 @@ fn an_open_can_raise_the_lease_of_all() {
 }
 
 #[test]
-fn a_break_in_progress_keeps_a_new_open_from_more_than_there_was() {
+fn a_new_open_during_a_break_is_granted_no_more_than_before() {
     let breaking = Grant::Lease { key: KEY, state: ALL, break_in_progress: true, epoch: Some(2) };
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(READ, Some(2), true));
@@ -177,7 +177,7 @@ fn a_break_in_progress_keeps_a_new_open_from_more_than_there_was() {
 }
 
 #[test]
-fn a_state_that_an_answer_lowers_is_told() {
+fn a_lease_state_that_an_answer_lowers_is_reported() {
     let (mut table, _) = holding(Some(1));
     let open = table.begin(lease(ALL));
     table.opened(open, 1, granted(READ, Some(2)));
@@ -186,7 +186,7 @@ fn a_state_that_an_answer_lowers_is_told() {
 }
 
 #[test]
-fn what_was_not_asked_for_is_not_believed() {
+fn a_grant_that_was_not_requested_is_ignored() {
     let hostile = [
         granted(ALL, Some(1)),
         Grant::Lease { key: OTHER, state: READ, break_in_progress: false, epoch: Some(1) },
@@ -204,7 +204,7 @@ fn what_was_not_asked_for_is_not_believed() {
 }
 
 #[test]
-fn a_break_that_concerns_nobody_is_given_up_at_once_if_the_server_waits() {
+fn a_break_of_an_unknown_lease_is_given_up_at_once_if_the_server_waits() {
     let mut table = LeaseTable::default();
     assert_eq!(table.lease_broken(1, broken(READ, Some(1), true)), Some(OF_LEASE));
     assert_eq!(table.lease_broken(1, broken(READ, Some(1), false)), None);
@@ -213,7 +213,7 @@ fn a_break_that_concerns_nobody_is_given_up_at_once_if_the_server_waits() {
 }
 
 #[test]
-fn a_break_of_an_open_that_came_to_nothing_is_given_up() {
+fn a_break_of_an_open_that_failed_is_given_up() {
     let mut table = LeaseTable::default();
     let open = table.begin(lease(ALL));
     assert_eq!(table.lease_broken(1, broken(READ, Some(1), true)), None);
@@ -227,7 +227,7 @@ fn a_close_is_an_acknowledgement_too() {
     table.lease_broken(1, broken(READ, Some(2), true));
     table.closed(open);
     let told = table.next_broken().unwrap();
-    assert_eq!(told.owed, [], "but that something was taken is told");
+    assert_eq!(told.owed, [], "but the break is still reported");
 
     let (mut table, open) = with_oplock(ALL);
     let second = table.begin(lease(READ));
@@ -238,7 +238,7 @@ fn a_close_is_an_acknowledgement_too() {
 }
 
 #[test]
-fn the_end_of_a_session_takes_everything_and_nothing_is_owed() {
+fn the_end_of_a_session_ends_every_lease_and_needs_no_acknowledgement() {
     let (mut table, open) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     table.lost(1);
@@ -250,11 +250,11 @@ fn the_end_of_a_session_takes_everything_and_nothing_is_owed() {
 }
 
 #[test]
-fn a_lease_of_the_next_session_is_another_one() {
+fn a_lease_of_the_next_session_is_a_new_lease() {
     let (mut table, old) = holding(Some(9));
     let open = table.begin(lease(ALL));
     table.opened(open, 2, granted(ALL, Some(1)));
-    assert_eq!(table.caching(KEY), Caching::NONE, "until it is told that the old one is lost");
+    assert_eq!(table.caching(KEY), Caching::NONE, "until the loss of the old one is reported");
     assert_eq!(table.next_broken().unwrap().left, Caching::NONE);
     assert_eq!(table.caching(KEY), ALL);
     table.closed(old);
@@ -264,7 +264,7 @@ fn a_lease_of_the_next_session_is_another_one() {
 }
 
 #[test]
-fn with_oplocks_a_key_may_what_all_its_opens_may() {
+fn with_oplocks_a_key_may_cache_what_all_its_opens_may() {
     let (mut table, open) = with_oplock(ALL);
     let second = table.begin(lease(ALL));
     assert_eq!(table.oplock_broken(1, FILE, READ), None);
@@ -276,7 +276,7 @@ fn with_oplocks_a_key_may_what_all_its_opens_may() {
     table.opened(third, 1, Grant::Oplock { file: [3; 16], caching: Caching::NONE });
     assert_eq!(table.caching(KEY), Caching::NONE);
     table.closed(third);
-    assert_eq!(table.caching(KEY), Caching::NONE, "until that was told");
+    assert_eq!(table.caching(KEY), Caching::NONE, "until that was reported");
     let _ = table.next_broken();
     assert_eq!(table.caching(KEY), READ);
     table.closed(open);
@@ -303,7 +303,7 @@ fn the_break_of_an_oplock_can_overtake_its_grant() {
 }
 
 #[test]
-fn the_break_of_an_unknown_oplock_waits_for_the_opens_of_its_time_only() {
+fn the_break_of_an_unknown_oplock_waits_only_for_opens_sent_before_it() {
     let mut table = LeaseTable::default();
     let before = table.begin(lease(ALL));
     assert_eq!(table.oplock_broken(1, FILE, READ), None);
@@ -314,7 +314,7 @@ fn the_break_of_an_unknown_oplock_waits_for_the_opens_of_its_time_only() {
 }
 
 #[test]
-fn an_acknowledgement_that_is_refused_leaves_nothing() {
+fn a_refused_acknowledgement_leaves_nothing_to_cache() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     let told = table.next_broken().unwrap();
@@ -332,7 +332,7 @@ fn epochs_go_round() {
     assert!(!is_newer(0xffff, 0) && !is_newer(5, 5) && !is_newer(0x8000, 0));
 }
 
-/// A server with one file, which keeps to the rules, and the messages that are on their way from it.
+/// A server with one file that keeps to the rules, and the messages in flight from it.
 #[derive(Debug, Default)]
 struct Server {
     state: Caching,
@@ -371,8 +371,8 @@ impl Server {
         self.breaks.push_back(broken(left, epochs.then_some(self.epoch), acknowledge));
     }
 
-    /// Whether it takes the acknowledgement. One of an earlier break, from before all was closed, may
-    /// keep too much, or keep somebody else from being waited for.
+    /// Whether the server accepts the acknowledgement. One of an earlier break, from before all opens were closed,
+    /// may keep too much, or may come when no break waits for one.
     fn acknowledged(&mut self, kept: Caching) -> bool {
         let taken = self.breaking.is_some_and(|left| left.covers(kept));
         if taken {
@@ -414,10 +414,10 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
 
-    /// However answers and breaks overtake each other: once all have come, no more is cached than the
-    /// server granted, and the server does not wait.
+    /// In whatever order answers and breaks arrive: once all have come, no more is cached than the server granted,
+    /// and the server does not wait.
     #[test]
-    fn the_client_never_believes_to_have_more_than_the_server_gave(
+    fn the_client_never_caches_more_than_the_server_granted(
         steps in prop::collection::vec(step(), 1..40),
         epochs: bool,
         first_epoch: u16,

@@ -1,8 +1,9 @@
-//! The leases that the server in memory has granted, and its breaks, as Samba 4.17 does it.
+//! The leases that the server in memory has granted, and its breaks, as Samba 4.17 handles them.
 //!
-//! WRITE is granted while all opens of a file carry the same key. An open without that key takes WRITE
-//! away and waits until that was acknowledged; a write, or a change of the size, takes everything away
-//! from the others and does not wait. Removing and renaming open the file without a key and do no more.
+//! WRITE is granted while all opens of a file have the same key. An open with another key, or without one, takes
+//! WRITE away and waits for the acknowledgement. A write, or a change of the size, takes everything away from other
+//! keys and does not wait. Removing and renaming open the file without a key and have the same effect as such an
+//! open.
 
 use super::super::leases::{Grant, LeaseBreak};
 use super::super::types::{Caching, Lease, LeaseKey};
@@ -12,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 pub(super) struct Grants {
     /// By file and key.
     leases: HashMap<(u64, LeaseKey), Granted>,
-    /// Breaks that are to be sent.
+    /// Breaks to be sent.
     pub(super) outgoing: VecDeque<LeaseBreak>,
 }
 
@@ -20,14 +21,14 @@ pub(super) struct Grants {
 struct Granted {
     state: Caching,
     epoch: u16,
-    /// What was left by a break that is not acknowledged yet.
+    /// What a break in progress leaves, until it is acknowledged.
     breaking: Option<Caching>,
-    /// What is left in the end.
+    /// What is left once all breaks are acknowledged.
     allowed: Caching,
 }
 
 impl Granted {
-    /// The break that is due, if one is.
+    /// The next break that is due; `None` if none is.
     fn next_break(&mut self, key: LeaseKey) -> Option<LeaseBreak> {
         let left = self.state.and(self.allowed);
         if self.breaking.is_some() || left == self.state {
@@ -44,7 +45,7 @@ impl Granted {
 }
 
 impl Grants {
-    /// An open has been made; `alone` if all opens of the file have its key.
+    /// A file was opened; `alone` if all opens of the file have the key.
     pub(super) fn grant(&mut self, file: u64, lease: Lease, alone: bool) -> Grant {
         let Lease { key, caching } = lease;
         let fresh = Granted { state: Caching::NONE, epoch: 0, breaking: None, allowed: Caching::ALL };
@@ -61,7 +62,7 @@ impl Grants {
         Grant::Lease { key, state: granted.state, break_in_progress, epoch: Some(granted.epoch) }
     }
 
-    /// Leaves everybody but `except` at most `left` of a file.
+    /// Leaves every key of a file but `except` at most `left`.
     pub(super) fn contend(&mut self, file: u64, except: Option<LeaseKey>, left: Caching) {
         let others = self.leases.iter_mut().filter(|((of, key), _)| *of == file && Some(*key) != except);
         for ((_, key), granted) in others {
@@ -70,7 +71,7 @@ impl Grants {
         }
     }
 
-    /// Whether somebody but `except` may still hold written data of a file back.
+    /// Whether a key other than `except` may hold back written data of a file.
     pub(super) fn is_written_back(&self, file: u64, except: Option<LeaseKey>) -> bool {
         let mut leases = self.leases.iter();
         leases.any(|((of, key), granted)| *of == file && Some(*key) != except && granted.state.writes())
@@ -84,7 +85,7 @@ impl Grants {
         }
     }
 
-    /// How many breaks are not acknowledged yet.
+    /// The number of breaks that are not acknowledged yet.
     pub(super) fn unacknowledged(&self) -> usize {
         self.leases.values().filter(|granted| granted.breaking.is_some()).count()
     }

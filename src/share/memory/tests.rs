@@ -1,4 +1,4 @@
-//! What the share in memory promises about leases.
+//! What the share in memory promises about leases, and about files that are open when they are removed or replaced.
 
 use super::super::{Event, Leases as _, Refusal};
 use super::*;
@@ -21,7 +21,7 @@ fn read_handle() -> Caching {
     Caching::READ | Caching::HANDLE
 }
 
-/// The next event, which is a break.
+/// The next event, which must be a break.
 async fn next_break(events: &mut Events) -> Broken {
     match events.next().await {
         Some(Event::Broken(broken)) => broken,
@@ -29,7 +29,8 @@ async fn next_break(events: &mut Events) -> Broken {
     }
 }
 
-/// Does something that waits for an acknowledgement, which is given; what was left by the break.
+/// Runs `work`, which waits for the acknowledgement of a break, and acknowledges the break. Returns what the break
+/// left.
 async fn contended<R>(share: &MemoryShare, events: &mut Events, work: impl Future<Output = R>) -> Caching {
     let mut left = Caching::NONE;
     let obey = async {
@@ -69,7 +70,7 @@ async fn without_leases_nothing_is_granted() {
 }
 
 #[tokio::test]
-async fn a_stranger_who_opens_waits_for_what_is_held_back_and_his_writes_take_the_rest() {
+async fn another_clients_open_waits_for_held_back_data_and_its_write_breaks_the_rest() {
     let share = shared();
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
@@ -85,7 +86,7 @@ async fn a_stranger_who_opens_waits_for_what_is_held_back_and_his_writes_take_th
 }
 
 #[tokio::test]
-async fn a_stranger_who_has_a_file_open_keeps_others_from_holding_writes_back() {
+async fn a_file_that_another_client_has_open_grants_no_write_caching() {
     let share = shared();
     let stranger = share.open_as_stranger("file").await;
     let first = open(&share, KEY).await;
@@ -98,7 +99,7 @@ async fn a_stranger_who_has_a_file_open_keeps_others_from_holding_writes_back() 
 }
 
 #[tokio::test]
-async fn strangers_who_remove_and_rename_wait_and_take_writing_only() {
+async fn another_clients_removal_and_rename_wait_and_break_only_write_caching() {
     let share = shared();
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
@@ -111,7 +112,7 @@ async fn strangers_who_remove_and_rename_wait_and_take_writing_only() {
 }
 
 #[tokio::test]
-async fn our_own_operations_by_path_are_those_of_a_stranger() {
+async fn own_operations_by_path_break_leases_as_another_client_does() {
     let path = RemotePath::parse("file");
     let share = shared();
     let mut events = share.events().unwrap();
@@ -157,7 +158,7 @@ fn path(name: &str) -> RemotePath {
 }
 
 #[tokio::test]
-async fn a_file_that_is_open_is_removed_aside_and_goes_with_its_last_open() {
+async fn a_removed_file_that_is_open_is_renamed_aside_until_its_last_close() {
     let share = MemoryShare::new();
     share.put("file", b"old");
     let stranger = share.open_as_stranger("file").await;
@@ -165,7 +166,7 @@ async fn a_file_that_is_open_is_removed_aside_and_goes_with_its_last_open() {
     assert!(share.remove(&file, FileKind::File, None, None, Some(&aside)).await.unwrap());
     assert_eq!(share.names(""), [".aside"]);
     assert_eq!(share.stat(&aside).await.unwrap_err().refusal(), Some(Refusal::DeletePending));
-    assert!(!share.is_unused(&aside).await.unwrap(), "it is open until then");
+    assert!(!share.is_unused(&aside).await.unwrap(), "it is open until its client closes it");
     share.create_directory(&file).await.unwrap();
     share.close_stranger(stranger);
     assert_eq!(share.names(""), ["file"]);
@@ -183,7 +184,7 @@ async fn without_another_name_a_removed_file_keeps_its_own_until_it_is_closed() 
 }
 
 #[tokio::test]
-async fn a_file_that_nobody_has_open_is_never_aside() {
+async fn a_removed_file_that_is_not_open_is_never_renamed_aside() {
     let share = MemoryShare::new();
     share.put("file", b"old");
     let aside = path("missing/aside");
@@ -197,7 +198,7 @@ async fn a_file_that_nobody_has_open_is_never_aside() {
 }
 
 #[tokio::test]
-async fn an_open_that_shares_nothing_is_in_the_way_of_everything() {
+async fn an_open_that_shares_nothing_makes_every_other_operation_fail_as_busy() {
     let share = MemoryShare::new();
     share.put("file", b"old");
     let stranger = share.open_alone_as_stranger("file").await;
@@ -214,7 +215,7 @@ async fn an_open_that_shares_nothing_is_in_the_way_of_everything() {
 }
 
 #[tokio::test]
-async fn an_open_file_is_replaced_and_read_on() {
+async fn an_open_file_is_replaced_and_its_old_data_stays_readable() {
     let share = MemoryShare::new();
     share.put("file", b"old");
     share.put("new", b"new");

@@ -1,4 +1,4 @@
-//! The files of the share in memory.
+//! The files of the share in memory: nodes by id, directories with their entries, and opens.
 
 mod removal;
 
@@ -12,9 +12,9 @@ type Answer<T> = std::result::Result<T, NtStatus>;
 
 const ROOT: u64 = 1;
 const PAGE: u64 = 4096;
-/// File ids begin here, so that none is mistaken for a number that the file system made up.
+/// The first file id. Ids begin high, so that none is mistaken for a number that the file system made up.
 const FIRST_ID: u64 = 1000;
-/// 2020-01-01.
+/// The server's clock at the beginning: 2020-01-01, in units of 100 ns since 1601.
 const EPOCH: u64 = 132_223_104_000_000_000;
 
 #[derive(Debug)]
@@ -44,7 +44,7 @@ struct Node {
 struct Opening {
     node: u64,
     how: OpenHow,
-    /// No other open may do anything with the file.
+    /// No other open may use the file.
     shares_nothing: bool,
 }
 
@@ -107,7 +107,7 @@ impl Tree {
         Ok(at)
     }
 
-    /// The directory that a path is in, and its name there.
+    /// The directory that contains a path, and the name in it.
     fn split(&self, path: &RemotePath) -> Answer<(u64, Vec<u16>)> {
         let mut names: Vec<&[u16]> = path.components().collect();
         let name = names.pop().ok_or(NtStatus::OBJECT_NAME_INVALID)?.to_vec();
@@ -122,7 +122,7 @@ impl Tree {
         self.nodes.get_mut(&id).unwrap()
     }
 
-    /// Metadata as it is told: ids as the server has them.
+    /// Metadata as the server reports it, with ids of the configured kind.
     fn told(&mut self, id: u64) -> Metadata {
         self.next += 1;
         let file_id = match self.behaviour.ids {
@@ -163,7 +163,7 @@ impl Tree {
         self.note(parent, ChangeKind::Modified);
     }
 
-    /// Whoever watches its directory is told of a node.
+    /// Reports a change of a node to the watches of its directory.
     fn note(&mut self, id: u64, kind: ChangeKind) {
         if id == ROOT {
             return;
@@ -175,7 +175,7 @@ impl Tree {
         }
     }
 
-    /// Watches a directory, which is open for that.
+    /// Watches a directory, which counts as an open of it.
     pub(super) fn watch(&mut self, path: &RemotePath) -> Answer<u64> {
         let id = self.find(path)?;
         self.node(id).opens += 1;
@@ -282,7 +282,7 @@ impl Tree {
         Ok(CreateAction::Overwritten)
     }
 
-    /// What an open is granted of the lease that it asked for.
+    /// How much the server grants of the lease that an open requested.
     pub(super) fn grant(&mut self, open: u64) -> Grant {
         let Opening { node, how, .. } = self.opens[&open];
         let Some(lease) = how.lease.filter(|_| self.behaviour.leases) else { return Grant::Nothing };
@@ -296,7 +296,7 @@ impl Tree {
         opens.map(|open| open.how.lease.map(|lease| lease.key))
     }
 
-    /// Somebody with this key, or with none, opens a file: whether he must wait.
+    /// An open with this key, or without one, comes for a file. Returns whether it has to wait.
     pub(super) fn contend(&mut self, path: &RemotePath, key: Option<LeaseKey>) -> bool {
         let Ok(id) = self.find(path) else { return false };
         self.grants.contend(id, key, Caching::READ | Caching::HANDLE);
@@ -340,7 +340,7 @@ impl Tree {
         Ok(())
     }
 
-    /// From an open and offset to another.
+    /// Copies from an open at an offset to another.
     pub(super) fn copy(&mut self, from: (u64, u64), to: (u64, u64), length: u32) -> Answer<u32> {
         let data = self.read(from.0, from.1, length)?;
         self.write(to.0, to.1, &data)?;

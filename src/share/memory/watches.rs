@@ -1,4 +1,4 @@
-//! Watches of the share in memory: a queue of changes for each, as a server keeps it for an open directory.
+//! Watches of the share in memory: a queue of changes per watch, as a server keeps it for an open directory.
 
 use super::super::types::{ChangeKind, DirChange, RemotePath};
 use super::tree::Tree;
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// More changes than these are not kept.
+/// The maximum number of changes that are kept. With more, the queue overflows and loses count.
 const MOST: usize = 100;
 
 /// The watches at the server.
@@ -28,7 +28,7 @@ struct Queue {
 }
 
 impl Watchers {
-    /// Something happened in a directory.
+    /// An entry of a directory changed.
     pub(super) fn note(&mut self, node: u64, name: &[u16], kind: ChangeKind) {
         for queue in self.queues.values_mut().filter(|queue| queue.node == node) {
             queue.changes.push(DirChange { name: name.to_vec(), kind });
@@ -43,13 +43,13 @@ impl Watchers {
         self.next
     }
 
-    /// The directory that was watched.
+    /// Ends a watch. Returns the directory that was watched.
     pub(super) fn end(&mut self, watch: u64) -> Option<u64> {
         self.told.notify_waiters();
         self.queues.remove(&watch).map(|queue| queue.node)
     }
 
-    /// The directory has been deleted, and is still there for those who have it open.
+    /// The directory was deleted. It still exists for clients that have it open.
     pub(super) fn deleted(&mut self, node: u64) {
         self.queues.values_mut().filter(|queue| queue.node == node).for_each(|queue| queue.gone = true);
         self.told.notify_waiters();
@@ -59,7 +59,7 @@ impl Watchers {
         self.queues.get(&watch).is_some_and(|queue| queue.changes.is_empty() && !queue.gone)
     }
 
-    /// What there is to tell, if there is anything; `Err` if nothing will ever be.
+    /// The changes to report, `None` if there are none yet; `Err` if there will never be any.
     pub(super) fn take(&mut self, watch: u64) -> Result<Option<Option<Vec<DirChange>>>, ()> {
         let queue = self.queues.get_mut(&watch).filter(|queue| !queue.gone).ok_or(())?;
         if queue.changes.is_empty() {
@@ -74,7 +74,7 @@ impl Watchers {
     }
 }
 
-/// A directory that is watched.
+/// A watched directory.
 #[derive(Debug)]
 pub(crate) struct MemoryWatch {
     pub(super) watch: u64,

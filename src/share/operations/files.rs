@@ -1,4 +1,7 @@
-//! Files, each operation as the compound that carries it.
+//! Open files: each operation as the compound that carries it out.
+//!
+//! A write is split by the server's credits, carries a change and a FLUSH along where it can, and has its refusal
+//! translated if the file would be too long.
 
 use super::existing;
 use crate::share::changing::Changing;
@@ -130,18 +133,18 @@ impl Files for SmbShare {
 
     async fn close(&self, file: &SmbFile) -> Result<Option<Metadata>> {
         let _closing = file.key().and_then(|key| self.leases.begin_to_close(key));
-        // Marked first: an open that is being made again meanwhile is then closed by one or the other.
+        // Marked closed first: an open that is being made again meanwhile is closed by that task or by this one.
         if !file.take() {
             return Ok(None);
         }
         let open = file.open();
-        // The end of a connection closes its opens, and nothing was held back on our side.
+        // The end of a connection closes its opens. No data of this client waits for the CLOSE.
         if open.tree.channels.ended().is_some() {
             return Ok(None);
         }
         let task = Task { operation: "CLOSE", path: &file.path };
         let patience = if file.is_written() { WRITTEN_CLOSE_WAIT } else { CLOSES_WAIT };
-        // No answer came if the connection has ended, and that closes it too.
+        // Without an answer the connection has ended, which closes the file too.
         let closing = create::close(open.file);
         let (asked, tree) = (std::time::Instant::now(), Arc::clone(&open.tree));
         self.records.closed(&file.record);
@@ -221,7 +224,7 @@ impl SmbShare {
         }
     }
 
-    /// What comes after a write, on its own.
+    /// Applies what follows a write, in requests of its own.
     async fn follow_up(&self, file: &SmbFile, after: After) -> Result<()> {
         if after.change != Change::default() {
             self.set(Target::File(file), &after.change).await?;
@@ -238,7 +241,7 @@ impl SmbShare {
         }
     }
 
-    /// Opens, does something, closes: in one compound, of which the first failure counts.
+    /// Opens, works and closes in one compound. The first failure counts.
     async fn within(&self, task: Task<'_>, open: Request, work: Vec<Request>) -> Result<()> {
         let requests = |_: &_| {
             let mut requests = vec![open.clone()];
@@ -257,7 +260,7 @@ fn set_requests(change: &Change, file: FileId) -> Vec<Request> {
     let time = |time: Option<FileTime>| time.map_or(0, |time| time.0);
     let (created, accessed, modified) = (time(change.created), time(change.accessed), time(change.modified));
     let attributes = change.attributes.map_or(0, |attributes| attributes.0);
-    // Times come last, so that the change of the size does not touch them again.
+    // Times come last, so that the change of the size does not move them.
     if created | accessed | modified | u64::from(attributes) != 0 {
         requests.push(info::set_basic(file, created, accessed, modified, attributes));
     }

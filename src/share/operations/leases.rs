@@ -1,4 +1,4 @@
-//! Leases and events.
+//! Leases and events of the share, and the acknowledgement of breaks.
 
 use crate::share::smb::SmbShare;
 use crate::share::task::Task;
@@ -22,16 +22,16 @@ impl Leases for SmbShare {
         for (tree, chain) in self.leases.obeyed(&broken) {
             match tree.channels.send(&chain, self.request_timeout).await {
                 Ok(replies) => {
-                    // The open may have been closed in the meantime, and its oplock with it; or the server may have
-                    // stopped to wait.
+                    // The open may have been closed meanwhile, and its oplock with it; or the server may no longer
+                    // wait.
                     if let Err(refusal) = task.all(&replies) {
                         if refusal.nt_status() != Some(NtStatus::FILE_CLOSED) {
                             self.leases.refused(broken.key);
                         }
-                        tracing::debug!(%refusal, key = ?broken.key, "the acknowledgement of a break came to nothing");
+                        tracing::debug!(%refusal, key = ?broken.key, "the server refused the acknowledgement of a break");
                     }
                 }
-                // Everything was given up with the connection.
+                // With the connection every lease was given up.
                 Err(WireError::Closed(_)) => {}
                 Err(error) => result = Err(task.wire(error)),
             }

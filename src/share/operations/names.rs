@@ -1,4 +1,4 @@
-//! Names, each operation as the compound that carries it.
+//! Names: each operation as the compound that carries it out. A change whose answer is lost is verified ([`replay`]).
 
 use super::existing;
 use super::removal::Removal;
@@ -68,7 +68,7 @@ impl Names for SmbShare {
             FileKind::File => self.remove_file(removal).await,
         };
         let removed = match removed {
-            // The lease is of another file, which had this name.
+            // The lease belongs to another file, which had this name.
             Err(error) if lease.is_some() && error.nt_status() == Some(NtStatus::INVALID_PARAMETER) => {
                 self.remove_file(Removal { lease: None, ..removal }).await
             }
@@ -105,15 +105,15 @@ impl Names for SmbShare {
         // Servers refuse to replace a file that this client has open, and to rename a folder with open files below it.
         self.send_closes();
         let attempt = async |tree: Arc<Tree>, deadline| {
-            // The target is open here, and its open was lost and not made again yet: it is said here what the server would say
-            // if it still knew of that open. It would replace a file that is in use otherwise.
+            // The target is open here, but its open was lost and not made again yet. The server would refuse if it
+            // still knew that open; now it would replace a file that is in use. So the refusal is made here.
             if replace && self.records.at(to).is_some_and(|record| record.is_older_than(&tree)) {
                 return Ok(Err(NtStatus::SHARING_VIOLATION));
             }
             let requests = vec![open.clone(), rename.clone(), create::close(RELATED_FILE)];
             let replies = send(&tree, requests, deadline).await?;
             let refusal = replies.iter().map(Reply::status).find(|status| *status != NtStatus::SUCCESS);
-            // smbd up to 4.17 does not wait in the middle of a compound until others have given up their leases.
+            // smbd up to 4.17 does not wait in the middle of a compound until other clients have given up their leases.
             let is_apart = refusal == Some(NtStatus::INTERNAL_ERROR);
             Ok(Ok(if is_apart { rename_apart(tree, &open, &rename, deadline).await? } else { replies }))
         };
@@ -160,12 +160,13 @@ impl Names for SmbShare {
 }
 
 impl SmbShare {
-    /// Removes an empty directory; whether its name is free. Another client may have it open, and keep its name taken.
+    /// Removes an empty directory. Returns whether its name is free: another client may have the directory open,
+    /// which keeps the name in use.
     async fn remove_directory(&self, removal: Removal<'_>) -> Result<bool> {
         let Removal { path, known, .. } = removal;
         let task = Task { operation: "DELETE", path };
-        // What this client has open goes with its CLOSE, behind the removal. But the removal would break its lease on the
-        // directory: then the CLOSE has to come first, in a frame of its own.
+        // Opens of this client end with their CLOSE requests, which follow the removal. But the removal would break
+        // this client's lease on the directory: then the CLOSE must come first, in a frame of its own.
         if self.tree().terms.directory_leasing {
             self.send_closes();
         }
@@ -191,7 +192,7 @@ impl SmbShare {
     }
 }
 
-/// Renames in a frame of its own.
+/// Renames in a frame of its own, after the frame that opens the source.
 async fn rename_apart(
     tree: Arc<Tree>,
     open: &Request,

@@ -1,18 +1,18 @@
-//! Removing files that others may have open.
+//! Removing files that other clients may have open.
 //!
-//! A server takes a deleted file away when its last open is closed. Until then its name is taken, and nothing can be
+//! A server deletes a removed file when its last open is closed. Until then its name is in use, and nothing can be
 //! opened by it. POSIX programs expect the name to be free at once. So a file that another client has open is renamed
-//! first, to a name that this client has chosen and nobody uses.
+//! first, to a name that this client chose and nothing else uses.
 //!
-//! A rename takes six times as long on smbd (0.7 ms instead of 0.11 ms on a loopback) and is seen by every client that
-//! watches the folder. So it is tried first whether the file is in use at all: by an open that shares nothing
-//! ([`Create::request_if_unused`]), which deletes the file in the same compound. That costs a file nobody has open no frame
-//! and no time. smbd and Windows refuse it at once if the file is in use; an open that a client only keeps under a handle
-//! lease is closed for it. Another client's open that comes between this CREATE and its CLOSE, which the server carries out
-//! in one go, is refused with a sharing violation, instead of finding the file or no file.
+//! A rename takes six times as long on smbd (0.7 ms instead of 0.11 ms on a loopback), and every client that watches
+//! the folder sees it. So a first compound tests whether the file is in use at all: it opens the file without sharing
+//! anything ([`Create::request_if_unused`]) and deletes it. For a file that is not open elsewhere this costs no extra
+//! frame and no time. smbd and Windows refuse it at once if the file is in use; an open that a client keeps only
+//! under a handle lease is closed for it. If another client opens the file between this CREATE and its CLOSE, which
+//! the server carries out in one go, it gets a sharing violation instead of the file or "no such file".
 //!
-//! The renaming open deletes on close, rather than by a disposition set behind the rename: a read-only file is then refused
-//! before it is renamed, and a file whose renaming is refused is deleted all the same.
+//! The open that renames deletes on close, instead of setting a disposition after the rename. So a read-only file is
+//! refused before it is renamed, and a file whose rename is refused is deleted all the same.
 
 use super::existing;
 use crate::share::replay::{self, Outcome};
@@ -30,39 +30,40 @@ use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// What is to be removed.
+/// A file or directory to be removed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Removal<'a> {
     pub(super) path: &'a RemotePath,
-    /// The lease that this client has on it.
+    /// The key of this client's lease on it.
     pub(super) lease: Option<LeaseKey>,
-    /// Which file is meant.
+    /// Its identity, as far as that is known.
     pub(super) known: Option<FileIdentity>,
-    /// The name that it has until it is gone, if others have it open.
+    /// The name that it has until it is gone, if other clients have it open.
     pub(super) aside: Option<&'a RemotePath>,
 }
 
-/// How the server removed a file.
+/// The server's answers to the removal of a file.
 struct Removed {
     replies: Vec<Reply>,
-    /// Whether its name is free.
+    /// Whether the file's name is free.
     is_free: bool,
 }
 
-/// The most names that a file gets on its way out: each is a request.
+/// The maximum number of names that are tried for a removed file. Each is one request.
 const WAYS_OUT: usize = 8;
 
 const TO_DELETE: u32 = access::DELETE | access::READ_ATTRIBUTES;
 
 impl SmbShare {
-    /// Removes a file, by an open that belongs to its lease if there is one. Whether its name is free.
+    /// Removes a file, by an open under its lease key if there is one. Returns whether its name is free.
     ///
     /// # Errors
-    /// What the server answered to the last request that it refused; [`Cause::Unverified`](crate::share::error::Cause).
+    /// The server's refusal of the last request that it refused; those of [`SmbShare::carry_out`].
     pub(super) async fn remove_file(&self, removal: Removal<'_>) -> Result<bool> {
         let Removal { path, lease, known, aside } = removal;
         let task = Task { operation: "DELETE", path };
-        // The removal would break an oplock of this client, so the CLOSE of its open comes first, in a frame of its own.
+        // The removal would break an oplock of this client, so the CLOSE of its open comes first, in a frame of its
+        // own.
         if lease.is_some() && !self.tree().terms.leasing {
             self.send_closes();
         }
@@ -94,7 +95,7 @@ impl SmbShare {
             let replies = self.send_with_closes(tree, self.plain(tree, removal, Sharing::All), &[], deadline).await?;
             return Ok(Removed { replies, is_free: true });
         };
-        // An open of this client whose CLOSE goes behind the removal would be in its way.
+        // An open of this client whose CLOSE follows the removal would prevent it.
         if self.records.at(removal.path).is_none() {
             let requests = self.plain(tree, removal, Sharing::None);
             let replies = self.send_with_closes(tree, requests, &[], deadline).await?;
@@ -111,12 +112,12 @@ impl SmbShare {
         let renamed: Vec<NtStatus> = replies.drain(1..last).map(|reply| reply.status()).collect();
         let is_free = renamed.contains(&NtStatus::SUCCESS);
         if !is_free {
-            tracing::debug!(path = %removal.path, ?renamed, "a file is removed that could not be renamed before");
+            tracing::debug!(path = %removal.path, ?renamed, "a file was removed that could not be renamed first");
         }
         Ok(Removed { replies, is_free })
     }
 
-    /// Deletes a file under its own name.
+    /// The requests that delete a file under its own name.
     fn plain(&self, tree: &Tree, removal: Removal<'_>, sharing: Sharing) -> Vec<Request> {
         let Removal { path, lease, .. } = removal;
         let wanted = lease.map_or_else(|| self.wanted_for(path), |key| self.wanted_under(key, path, &tree.terms));
@@ -127,8 +128,9 @@ impl SmbShare {
         vec![open, info::set_delete(RELATED_FILE), create::close(RELATED_FILE)]
     }
 
-    /// Renames a file, and deletes it. The open is none of the file's lease: smbd up to 4.17 refuses a rename by such an open
-    /// while another client has a lease, because it cannot wait in the middle of a compound until that is broken.
+    /// The requests that rename a file and delete it. The open is not made under the file's lease key: smbd up to
+    /// 4.17 refuses a rename by such an open while another client has a lease, because it cannot wait for the break
+    /// in the middle of a compound.
     fn renaming(&self, path: &RemotePath, aside: &RemotePath) -> Vec<Request> {
         let kind = options::NON_DIRECTORY | options::DELETE_ON_CLOSE;
         let open = existing(path, TO_DELETE, kind, self.wanted_for(path));
@@ -140,7 +142,7 @@ impl SmbShare {
     /// See [`Names::is_unused`](crate::share::Names::is_unused).
     ///
     /// # Errors
-    /// What the server answered, unless that says that the file is open or being deleted.
+    /// The server's refusal, unless it means that the file is open or being deleted; those of [`SmbShare::run`].
     pub(super) async fn is_file_unused(&self, path: &RemotePath) -> Result<bool> {
         let task = Task { operation: "CREATE", path };
         let wanted = self.wanted_for(path);
@@ -152,10 +154,10 @@ impl SmbShare {
         }
     }
 
-    /// Removes a file if nobody has it open; whether it did.
+    /// Removes a file if no client has it open. Returns whether it did.
     ///
     /// # Errors
-    /// What the server answered, unless that says that the file is open or being deleted.
+    /// The server's refusal, unless it means that the file is open or being deleted; those of [`SmbShare::run`].
     pub(super) async fn remove_if_unused(&self, path: &RemotePath) -> Result<bool> {
         let task = Task { operation: "DELETE", path };
         let wanted = self.wanted_for(path);
@@ -167,7 +169,7 @@ impl SmbShare {
         }
     }
 
-    /// Removes a file that stayed under the name that was chosen for its removal.
+    /// Removes a file that is still there under the name that was chosen for its removal.
     pub(super) async fn remove_left(&self, aside: &RemotePath) {
         if let Err(error) = self.remove_if_unused(aside).await {
             tracing::debug!(%error, "a removed file stays on the server under a hidden name");
@@ -175,26 +177,27 @@ impl SmbShare {
     }
 }
 
-/// The names that a removed file gets, one after the other, of which it keeps the last that the server lets it have: in its
-/// own folder, in those above, and `aside`. Not every folder takes it: this user may not write there, or it is on another disk.
+/// The names that a removed file gets, one after the other: in its own folder, in the folders above, and `aside`. It
+/// keeps the last one that the server accepts. Not every folder accepts it: this user may not write there, or the
+/// folder is on another disk.
 fn ways_out(path: &RemotePath, aside: &RemotePath) -> Vec<RemotePath> {
     let (Some(name), Some(top)) = (aside.name(), aside.parent()) else { return vec![aside.clone()] };
     let above = std::iter::successors(path.parent(), RemotePath::parent);
     let mut ways: Vec<_> = above.take_while(|folder| folder.is_below(&top)).map(|folder| folder.join(name)).collect();
     ways.push(aside.clone());
     let surplus = ways.len().saturating_sub(WAYS_OUT);
-    // Those in the middle are least worth.
+    // Those in the middle are the least useful.
     ways.drain(1..1 + surplus);
     ways
 }
 
-/// What other opens of a file may do meanwhile.
+/// What other opens of the file are allowed meanwhile.
 enum Sharing {
     All,
     None,
 }
 
-/// The CREATE of a file that is to be removed, refused if another open of it can be in the way.
+/// The CREATE of a file to be removed, which the server refuses if another open of the file could prevent the removal.
 fn unused(path: &RemotePath, wanted: Wanted) -> Request {
     let create = Create {
         path: path.as_utf16(),
@@ -211,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_removed_file_goes_up_as_far_as_the_server_lets_it() {
+    fn a_removed_file_moves_up_as_far_as_the_server_allows() {
         let ways = |path: &str, aside: &str| {
             let ways = ways_out(&RemotePath::parse(path), &RemotePath::parse(aside));
             ways.into_iter().map(|way| way.to_string().replace('\\', "/")).collect::<Vec<_>>()

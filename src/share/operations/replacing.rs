@@ -1,12 +1,12 @@
 //! Renaming a file over one that this client has open.
 //!
-//! smbd replaces a file that is open, atomically, unless the open is one of its own process; and it serves all connections
-//! of a client with one process. So the rename is sent over an auxiliary session, which is another client to the server
-//! ([`crate::share::auxiliary`]).
+//! smbd replaces an open file atomically, unless the open belongs to the same server process; and it serves all
+//! connections of a client with one process. So the rename is sent over an auxiliary session, which is another client
+//! to the server ([`crate::share::auxiliary`]).
 //!
-//! Windows replaces no file that is open, whoever has opened it. There the file is renamed, deleted by its new name, and
-//! replaced, in one frame. The deletion opens the file by the new name: it cannot happen if the renaming was refused. And
-//! what takes the name is opened in a frame before, so that it is there and may be renamed.
+//! Windows replaces no open file, whichever client has it open. There the target is renamed aside, deleted by its new
+//! name, and replaced, in one frame. The deletion opens the file by the new name, so it cannot happen if the rename
+//! was refused. The source is opened in a frame before, so that it is known to exist and to allow the rename.
 
 use super::existing;
 use crate::share::error::Cause;
@@ -26,23 +26,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::time::Instant;
 
-/// A file that takes the name of another one.
+/// A file that is renamed over another one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Replacing<'a> {
     pub(super) from: &'a RemotePath,
     pub(super) to: &'a RemotePath,
-    /// Which file is meant by `from`.
+    /// The identity of `from`, as far as that is known.
     pub(super) known: Option<FileIdentity>,
     /// The name that the replaced file has until it is gone, where the server cannot replace it.
     pub(super) aside: &'a RemotePath,
 }
 
-/// What came of it over the auxiliary session.
+/// The result over the auxiliary session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Over {
     Done,
     NotDone,
-    /// The server does not let this client do it. If it does so in steps, it replaces no file that is open.
+    /// The server denies it to this client. If the replacement then works in steps, the server replaces no open file.
     Denied,
 }
 
@@ -60,8 +60,11 @@ impl<'a> Replacing<'a> {
 
 impl SmbShare {
     /// See [`Names::replace`](crate::share::Names::replace).
+    ///
+    /// # Errors
+    /// The server's refusal of the source or of the rename; those of [`SmbShare::carry_out`].
     pub(super) async fn replace_file(&self, replacing: Replacing<'_>) -> Result<()> {
-        // What is closed already is not open for the server either.
+        // Files whose CLOSE is waiting are closed at the server first.
         self.send_closes();
         let renaming = self.records.renaming(replacing.from, replacing.to);
         let over = self.replace_over_auxiliary(replacing).await?;
@@ -78,7 +81,8 @@ impl SmbShare {
     /// Replaces the file over the auxiliary session.
     ///
     /// # Errors
-    /// That the answer was lost, and nothing shows what became of it.
+    /// Those of [`SmbShare::carry_out_on`] once the rename was sent: its answer was lost, and nothing shows whether
+    /// it was made. A refusal, or a session that is not available, is no error.
     async fn replace_over_auxiliary(&self, replacing: Replacing<'_>) -> Result<Over> {
         if !self.auxiliary.may_help() {
             return Ok(Over::NotDone);
@@ -104,12 +108,12 @@ impl SmbShare {
                 match replies.iter().map(Reply::status).find(|status| status.is_error()) {
                     None => task.all(&replies).map(|()| Over::Done),
                     Some(status) => {
-                        tracing::debug!(%status, "a file that is open is not replaced over another session either");
+                        tracing::debug!(%status, "the auxiliary session cannot replace the open file either");
                         Ok(if status == NtStatus::ACCESS_DENIED { Over::Denied } else { Over::NotDone })
                     }
                 }
             }
-            // Nothing was sent: there is no other session to be had now.
+            // Nothing was sent: no auxiliary session is available now.
             Err(error) if !is_sent.load(Ordering::Acquire) => {
                 tracing::debug!(%error, "no auxiliary session");
                 Ok(Over::NotDone)
@@ -118,7 +122,7 @@ impl SmbShare {
         }
     }
 
-    /// Renames the file that is replaced, deletes it, and renames the other one, all in one frame.
+    /// Renames the replaced file aside, deletes it, and renames the other one, all in one frame.
     async fn replace_in_steps(&self, replacing: Replacing<'_>) -> Result<()> {
         let task = replacing.task();
         let attempt = async |tree: Arc<Tree>, deadline| self.try_in_steps(tree, replacing, deadline).await;
@@ -131,7 +135,7 @@ impl SmbShare {
         }
     }
 
-    /// The replies to what makes the change: all of them succeeded if it was made.
+    /// The replies to the requests that make the change. It was made if all of them succeeded.
     async fn try_in_steps(
         &self,
         tree: Arc<Tree>,
@@ -153,12 +157,12 @@ impl SmbShare {
                 return Err(failure);
             }
         };
-        // The other steps may be refused, where the target has gone meanwhile: what counts is that the name is replaced.
+        // The other steps may be refused if the target no longer exists. Only the rename to the target's name counts.
         opened.extend(replies.drain(..).skip(rename_at).take(1));
         Ok(opened)
     }
 
-    /// The steps, and which of them gives the file its new name.
+    /// The steps, and the index of the one that gives the file its new name.
     fn steps(&self, source: &Open, to: &RemotePath, aside: &RemotePath) -> (Vec<Request>, usize) {
         let doomed = options::NON_DIRECTORY | options::DELETE_ON_CLOSE;
         let rename = info::set_name(source.file, to.as_utf16(), true);

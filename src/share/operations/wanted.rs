@@ -1,4 +1,4 @@
-//! What opens that cache nothing ask for, so that they break no lease of this client.
+//! What opens that request no caching ask for, so that they break no lease of this client.
 
 use crate::share::breaks::wanted;
 use crate::share::smb::SmbShare;
@@ -7,7 +7,8 @@ use crate::wire::connect::Terms;
 use crate::wire::messages::lease::Wanted;
 
 impl SmbShare {
-    /// What an open that caches nothing asks for: in a leased directory, to be known as ours.
+    /// For an open that requests no caching: in a leased directory, a lease without caching that names the
+    /// directory's lease as its parent, which marks the open as this client's.
     pub(in crate::share) fn wanted_for(&self, path: &RemotePath) -> Wanted {
         match self.directory_leases.on_parent_of(path) {
             Some(parent) => Wanted::LeaseV2 { key: LeaseKey::random().0, state: 0, parent: Some(parent.0) },
@@ -15,7 +16,8 @@ impl SmbShare {
         }
     }
 
-    /// What an open that caches nothing asks for where this client has a lease on the file: not to break it.
+    /// For an open that requests no caching of a file on which this client has a lease: the lease's key, so that the
+    /// lease is not broken.
     pub(in crate::share) fn wanted_under(&self, key: LeaseKey, path: &RemotePath, terms: &Terms) -> Wanted {
         let parent = self.directory_leases.on_parent_of(path);
         wanted(terms, Lease { key, caching: Caching::NONE }, parent)

@@ -1,4 +1,4 @@
-//! Directories that are watched.
+//! Watched directories: the trait's methods, which [`SmbWatch`] carries out.
 
 use crate::share::listing::SmbListing;
 use crate::share::smb::SmbShare;

@@ -14,7 +14,7 @@ fn known(size: u64, tenths: u64) -> Known {
     Known { size, changed: at(tenths) }
 }
 
-/// The session was lost at this time, and the next one began a minute later.
+/// The session was lost at this time; the next one began a minute later.
 fn lost(tenths: u64) -> Loss {
     Loss { lost: Some(at(tenths)), renewed: Some(at(tenths + 600)..=at(tenths + 601)) }
 }
@@ -23,7 +23,7 @@ fn write(offset: u64, data: &[u8]) -> OwnChange {
     OwnChange::Write { offset, data: Bytes::copy_from_slice(data) }
 }
 
-/// A file of 100 bytes, as it was at second 0.
+/// A file of 100 bytes, last changed at second 0.
 struct Story {
     record: FileRecord,
     now: Instant,
@@ -34,7 +34,7 @@ impl Story {
         Story { record: FileRecord::new(known(100, 0)), now: Instant::now() }
     }
 
-    /// A WRITE that the server answered at this time.
+    /// A WRITE that the server acknowledged at this time.
     fn wrote(&mut self, offset: u64, data: &[u8], tenths: u64) {
         let number = self.record.begin(write(offset, data));
         let sent = Sent { sums: Checksums::of(offset, data), mark: None };
@@ -43,10 +43,10 @@ impl Story {
 }
 
 #[test]
-fn a_file_that_nobody_has_changed_is_unchanged() {
+fn a_file_that_no_client_has_changed_is_unchanged() {
     let mut story = Story::new();
     assert_eq!(story.record.judge(known(100, 0), &lost(50)), Judgement::Unchanged);
-    story.record.begin(write(50, b"under way"));
+    story.record.begin(write(50, b"in flight"));
     assert_eq!(story.record.judge(known(100, 0), &lost(50)), Judgement::Unchanged, "it has not arrived");
 }
 
@@ -64,7 +64,7 @@ fn the_time_of_a_write_may_be_noted_two_seconds_after_it() {
 }
 
 #[test]
-fn what_others_changed_is_a_conflict_in_place_appended_and_cut() {
+fn another_clients_change_is_a_conflict_in_place_appended_or_truncated() {
     let story = Story::new();
     for found in [known(100, 20), known(150, 20), known(50, 20)] {
         assert_eq!(story.record.judge(found, &lost(50)), Judgement::Conflict, "{found:?}");
@@ -72,7 +72,7 @@ fn what_others_changed_is_a_conflict_in_place_appended_and_cut() {
 }
 
 #[test]
-fn own_writes_that_were_answered_explain_size_and_time() {
+fn own_acknowledged_writes_explain_size_and_time() {
     let mut story = Story::new();
     story.wrote(90, &[1; 30], 20);
     assert_eq!(story.record.judge(known(120, 19), &lost(50)), Judgement::Unchanged);
@@ -85,7 +85,7 @@ fn own_writes_that_were_answered_explain_size_and_time() {
 }
 
 #[test]
-fn a_server_that_does_not_tell_its_clock_is_judged_by_sizes() {
+fn without_the_servers_clock_a_file_is_judged_by_its_size() {
     let mut record = FileRecord::new(known(100, 0));
     let number = record.begin(write(90, &[1; 30]));
     record.answered(number, None, None, Instant::now());
@@ -95,7 +95,7 @@ fn a_server_that_does_not_tell_its_clock_is_judged_by_sizes() {
 }
 
 #[test]
-fn what_was_under_way_explains_the_change_if_it_is_there() {
+fn a_write_in_flight_explains_the_change_if_it_arrived() {
     let mut story = Story::new();
     let number = story.record.begin(write(90, &[1; 30]));
     let found = known(120, 40);
@@ -105,11 +105,11 @@ fn what_was_under_way_explains_the_change_if_it_is_there() {
     assert_eq!(verdict(&there), Judgement::Unchanged);
     assert_eq!(verdict(&[9; 120]), Judgement::Conflict, "another client has written the same bytes");
     assert_eq!(story.record.weigh(found, &[], &lost(50)), Judgement::Conflict, "it could not be read");
-    assert_eq!(story.record.judge(known(130, 40), &lost(50)), Judgement::Conflict, "so long it cannot have become");
+    assert_eq!(story.record.judge(known(130, 40), &lost(50)), Judgement::Conflict, "it cannot have become so long");
 }
 
 #[test]
-fn a_killed_server_may_have_done_a_part_of_a_write() {
+fn a_killed_server_may_have_carried_out_a_part_of_a_write() {
     let mut story = Story::new();
     let number = story.record.begin(write(4096, &[1; 10_000]));
     let found = known(4096 + 5000, 40);
@@ -118,12 +118,12 @@ fn a_killed_server_may_have_done_a_part_of_a_write() {
 }
 
 #[test]
-fn in_the_middle_of_a_copy_a_loss_is_no_conflict() {
+fn a_lost_session_in_the_middle_of_a_copy_is_no_conflict() {
     let mut story = Story::new();
     story.wrote(0, &[1; 100_000], 20);
     let (first, second) =
         (story.record.begin(write(100_000, &[2; 9000])), story.record.begin(write(109_000, &[3; 9000])));
-    // Neither has arrived, and the server has closed the file when it noticed.
+    // Neither has arrived, and the server closed the file when it noticed the loss.
     let page = Bytes::from(vec![1; 100_000 % 4096]);
     for changed in [20, 50] {
         let found = known(100_000, changed);
@@ -131,7 +131,7 @@ fn in_the_middle_of_a_copy_a_loss_is_no_conflict() {
         let read = [(first, page.clone()), (second, Bytes::new())];
         assert_eq!(story.record.weigh(found, &read, &lost(50)), Judgement::Unchanged);
     }
-    // The second one has, and the first one is a hole.
+    // The second one has arrived, and the first one is a hole.
     let found = known(118_000, 30);
     let hole = Bytes::from([vec![1; 100_000 % 4096], vec![0; 9000]].concat());
     let tail = Bytes::from([vec![0; 109_000 % 4096], vec![3; 9000]].concat());
@@ -178,16 +178,16 @@ fn sizes_that_were_set_are_own_changes() {
 }
 
 #[test]
-fn a_conflict_counts_for_every_open_from_before() {
+fn a_conflict_counts_for_every_open_that_is_older() {
     let mut story = Story::new();
     assert_eq!(story.record.conflicts(), 0);
     story.record.adopt(known(150, 20), Judgement::Conflict);
     assert_eq!(story.record.conflicts(), 1);
-    assert_eq!(story.record.judge(known(150, 20), &lost(900)), Judgement::Unchanged, "that is how it is now");
+    assert_eq!(story.record.judge(known(150, 20), &lost(900)), Judgement::Unchanged, "that is its state now");
 }
 
 #[test]
-fn what_the_server_tells_is_not_believed_over_a_change_since_it_was_asked() {
+fn a_report_of_the_server_does_not_undo_a_change_made_since_it_was_asked() {
     let mut story = Story::new();
     let asked = story.now;
     story.now += Duration::from_secs(1);
@@ -199,7 +199,7 @@ fn what_the_server_tells_is_not_believed_over_a_change_since_it_was_asked() {
 }
 
 #[test]
-fn what_was_answered_before_a_loss_is_doubtful_until_it_was_looked_at() {
+fn data_acknowledged_before_a_loss_is_doubtful_until_it_is_verified() {
     let mut story = Story::new();
     story.record.adopt(known(100, 0), Judgement::Unchanged);
     assert!(!story.record.is_doubtful(), "nothing is unflushed");
@@ -233,7 +233,7 @@ fn a_write_that_ends_within_a_page_of_older_data_is_no_conflict() {
 }
 
 #[test]
-fn writes_under_way_to_the_same_page_do_not_accuse_each_other() {
+fn writes_in_flight_to_the_same_page_are_no_conflict_of_each_other() {
     let mut story = Story::new();
     story.wrote(0, &[1; 4096], 10);
     let (first, second) = (story.record.begin(write(0, &[2; 100])), story.record.begin(write(200, &[3; 100])));
@@ -244,7 +244,7 @@ fn writes_under_way_to_the_same_page_do_not_accuse_each_other() {
 }
 
 #[test]
-fn a_size_that_was_set_without_an_answer_is_no_loss() {
+fn a_size_that_was_set_without_an_answer_is_no_loss_of_data() {
     let mut story = Story::new();
     story.wrote(0, &[1; 300_000], 10);
     story.record.begin(OwnChange::Resize(100_000));
@@ -256,7 +256,7 @@ fn a_size_that_was_set_without_an_answer_is_no_loss() {
 }
 
 #[test]
-fn a_time_that_was_set_back_is_no_own_one_unless_this_client_sets_times() {
+fn a_time_that_was_set_back_is_a_conflict_unless_this_client_sets_times() {
     let mut story = Story::new();
     story.record.reported(known(100, 30), story.now);
     story.wrote(0, b"x", 40);
@@ -268,7 +268,7 @@ fn a_time_that_was_set_back_is_no_own_one_unless_this_client_sets_times() {
 }
 
 #[test]
-fn a_write_that_has_arrived_does_not_answer_for_another_one() {
+fn a_write_that_arrived_does_not_explain_another_one() {
     let mut record = FileRecord::new(known(8192, 0));
     let (first, second) = (record.begin(write(0, &[2; 4096])), record.begin(write(4096, &[2; 4096])));
     let read = [(first, Bytes::from(vec![2; 4096])), (second, Bytes::from(vec![9; 4096]))];
@@ -280,7 +280,7 @@ fn a_write_that_has_arrived_does_not_answer_for_another_one() {
 }
 
 #[test]
-fn a_change_since_the_new_session_began_is_not_explained_by_what_has_arrived() {
+fn a_write_that_arrived_does_not_explain_a_change_in_the_new_session() {
     let mut story = Story::new();
     let number = story.record.begin(write(0, &[2; 100]));
     let read = [(number, Bytes::from(vec![2; 100]))];
@@ -292,18 +292,18 @@ fn a_change_since_the_new_session_began_is_not_explained_by_what_has_arrived() {
 fn attributes_that_were_set_without_an_answer_explain_a_time_until_the_loss() {
     let mut story = Story::new();
     let number = story.record.begin(OwnChange::Attributes);
-    for _ in ["under way", "given up"] {
+    for _ in ["in flight", "given up"] {
         assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Unchanged);
         assert_eq!(story.record.judge(known(100, 90), &lost(50)), Judgement::Conflict);
         assert_eq!(story.record.judge(known(101, 30), &lost(50)), Judgement::Conflict, "they set no size");
         story.record.give_up(number, story.now);
     }
     story.record.reported(known(100, 20), story.now + Duration::from_secs(1));
-    assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Conflict, "the server told what became of it");
+    assert_eq!(story.record.judge(known(100, 30), &lost(50)), Judgement::Conflict, "the server reported the result");
 }
 
 #[test]
-fn what_was_written_before_a_close_is_asked_for_unless_another_client_wrote_since() {
+fn data_from_before_a_close_is_verified_unless_another_client_wrote_since() {
     for (found, is_asked_for) in [(known(200, 20), true), (known(0, 5), true), (known(200, 90), false)] {
         let mut story = Story::new();
         story.wrote(100, &[1; 100], 10);
@@ -313,7 +313,7 @@ fn what_was_written_before_a_close_is_asked_for_unless_another_client_wrote_sinc
     }
 }
 
-/// What a page is answered with when it is read back.
+/// The content of a page that is read back.
 #[derive(Clone, Copy, Debug)]
 enum Page {
     Sent,
@@ -332,8 +332,8 @@ fn page() -> impl Strategy<Value = Page> {
 }
 
 proptest! {
-    /// A file of which every page is known, with a WRITE under way to each: whatever is read back, nothing is called
-    /// unchanged if a page holds neither what was sent nor what was there before.
+    /// A file of which every page is known, with a WRITE in flight to each: whatever is read back, the file is never
+    /// called unchanged if a page holds neither what was sent nor what was there before.
     #[test]
     fn no_answer_to_a_verification_hides_foreign_data(pages in prop::collection::vec(page(), 1..6), changed in 0..900u64) {
         let mut story = Story::new();
@@ -358,7 +358,7 @@ proptest! {
         }
     }
 
-    /// Numbers that nobody asked for, and data of any length.
+    /// Numbers of WRITEs that were not asked for, and data of any length.
     #[test]
     fn any_answer_to_a_verification_is_judged(
         answers in prop::collection::vec((0..6u64, prop::collection::vec(any::<u8>(), 0..9000)), 0..6),

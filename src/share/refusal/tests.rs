@@ -1,4 +1,4 @@
-//! The table once more, by the numbers of MS-ERREF 2.3.1, so that no row moves unnoticed.
+//! The table again, by the numbers of MS-ERREF 2.3.1, so that a row cannot change unnoticed.
 
 use super::*;
 use std::collections::HashSet;
@@ -104,7 +104,7 @@ const ROWS: &[(Refusal, &[u32])] = &[
 ];
 
 #[test]
-fn each_row_of_the_table() {
+fn each_row_of_the_table_has_its_refusal() {
     for (refusal, statuses) in ROWS {
         for status in *statuses {
             assert_eq!(Refusal::of("SET_INFO", NtStatus(*status)), *refusal, "{}", NtStatus(*status));
@@ -121,12 +121,12 @@ fn every_named_status_has_one_row() {
 }
 
 #[test]
-fn an_unknown_status_is_a_failure_without_a_better_word() {
+fn an_unknown_status_is_a_general_failure() {
     assert_eq!(Refusal::of("CREATE", NtStatus(0xC0DE_0001)), Refusal::Failed);
 }
 
 #[test]
-fn a_server_that_has_room_for_no_more_opens_is_not_one_with_too_little_memory() {
+fn a_server_without_room_for_an_open_is_not_out_of_memory() {
     for status in [NtStatus::INSUFFICIENT_RESOURCES, NtStatus::INSUFF_SERVER_RESOURCES] {
         for operation in ["CREATE", "DELETE", "RENAME", "QUERY_DIRECTORY"] {
             assert_eq!(Refusal::of(operation, status), Refusal::TooManyOpen);

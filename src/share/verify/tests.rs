@@ -2,7 +2,7 @@ use super::*;
 use crate::share::types::Attributes;
 
 const SECOND: u64 = 10_000_000;
-/// When the request was sent and when its connection ended, by the server's clock: no whole seconds.
+/// When the request was sent, and when its connection ended, by the server's clock. Neither is a whole second.
 const FROM: u64 = 1_000 * SECOND + 7;
 const UNTIL: u64 = 1_001 * SECOND + 7;
 const WINDOW: Option<Window> = Some(Window { from: FileTime(FROM), until: FileTime(UNTIL) });
@@ -16,7 +16,7 @@ fn file(file_id: u64, created: u64) -> Metadata {
     Metadata { file_id, created: FileTime(created), ..Metadata::default() }
 }
 
-/// It was made.
+/// The verdict that it was created.
 fn ours(found: Metadata) -> Verdict {
     Verdict::Done(Done { found, ..Done::default() })
 }
@@ -33,18 +33,18 @@ fn known(file_id: u64, created: u64) -> Option<FileIdentity> {
     Some(file(file_id, created).identity())
 }
 
-/// What is to be done about a removal of this file.
+/// The verdict about a removal of this file.
 fn removal(known: Option<FileIdentity>, seen: Seen) -> Verdict {
     Doubt::Removal { kind: FileKind::File, known }.decide(seen, Seen::Absent, WINDOW)
 }
 
-/// What is to be done about a rename of the file 7, made before.
+/// The verdict about a rename of file 7, which was created before the request.
 fn rename(source: Seen, target: Seen) -> Verdict {
     Doubt::Rename { known: known(7, BEFORE) }.decide(source, target, WINDOW)
 }
 
 #[test]
-fn what_is_not_there_is_made_again() {
+fn a_creation_is_repeated_if_the_name_is_absent() {
     for doubt in [Doubt::Directory, Doubt::File] {
         assert_eq!(doubt.decide(Seen::Absent, Seen::Absent, WINDOW), Verdict::Again);
     }
@@ -66,16 +66,16 @@ fn what_others_have_made_is_not_ours() {
         let made = |created| if doubt == Doubt::File { file(7, created) } else { folder(7, created) };
         let decide = |seen, window| doubt.decide(seen, Seen::Absent, window);
         assert_eq!(decide(there(made(BEFORE)), WINDOW), COLLISION, "it was there before");
-        assert_eq!(decide(there(made(AFTER)), WINDOW), COLLISION, "made when our session had ended");
+        assert_eq!(decide(there(made(AFTER)), WINDOW), COLLISION, "created after this client's session had ended");
         assert_eq!(decide(Seen::There(made(WITHIN), false), WINDOW), COLLISION, "something is in it");
-        assert_eq!(decide(there(made(0)), WINDOW), COLLISION, "nothing shows that it is ours");
-        assert_eq!(decide(there(made(WITHIN)), None), COLLISION, "nothing shows that it is ours");
+        assert_eq!(decide(there(made(0)), WINDOW), COLLISION, "nothing shows that this client created it");
+        assert_eq!(decide(there(made(WITHIN)), None), COLLISION, "nothing shows that this client created it");
         assert_eq!(decide(Seen::Pending, WINDOW), COLLISION);
     }
 }
 
 #[test]
-fn times_that_are_cut_off_to_seconds_are_ours_in_the_second_of_the_request() {
+fn times_cut_off_to_seconds_match_in_the_second_of_the_request() {
     let decide = |created| Doubt::Directory.decide(there(folder(7, created)), Seen::Absent, WINDOW);
     let second = FROM / SECOND * SECOND;
     assert!(matches!(decide(second), Verdict::Done(_)));
@@ -84,7 +84,7 @@ fn times_that_are_cut_off_to_seconds_are_ours_in_the_second_of_the_request() {
 }
 
 #[test]
-fn what_is_aside_was_removed_and_has_to_be_removed_there_if_the_server_did_not() {
+fn a_file_renamed_aside_counts_as_removed_and_is_deleted_there_if_it_stayed() {
     let aside =
         |seen, target| Doubt::Removal { kind: FileKind::File, known: known(7, BEFORE) }.decide(seen, target, WINDOW);
     let left = Verdict::Done(Done { is_free: true, is_aside: true, ..Done::default() });
@@ -97,14 +97,14 @@ fn what_is_aside_was_removed_and_has_to_be_removed_there_if_the_server_did_not()
 }
 
 #[test]
-fn what_has_gone_was_removed() {
+fn a_file_that_is_gone_was_removed() {
     assert_eq!(removal(known(7, BEFORE), Seen::Absent), gone(true));
     assert_eq!(removal(known(7, BEFORE), Seen::Pending), gone(false));
     assert_eq!(removal(None, Seen::Absent), gone(true));
 }
 
 #[test]
-fn the_same_file_is_removed_again() {
+fn a_removal_is_repeated_on_the_same_file() {
     assert_eq!(removal(known(7, BEFORE), there(file(7, BEFORE))), Verdict::Again);
     assert_eq!(removal(known(0, BEFORE), there(file(0, BEFORE))), Verdict::Again, "a server without ids");
     assert_eq!(
@@ -131,20 +131,20 @@ fn what_may_be_another_file_is_neither_removed_nor_called_removed() {
     assert_eq!(removal(known(7, BEFORE), there(file(8, BEFORE))), Verdict::Unclear, "a server that changes ids");
     assert_eq!(removal(known(7, 0), there(file(7, 0))), Verdict::Again, "the id is all that this server gives");
     assert_eq!(removal(known(7, 0), there(file(8, 0))), Verdict::Unclear);
-    assert_eq!(removal(known(0, 0), there(file(0, 0))), Verdict::Unclear, "this one gives nothing");
+    assert_eq!(removal(known(0, 0), there(file(0, 0))), Verdict::Unclear, "this server gives nothing");
     assert_eq!(removal(None, there(file(7, WITHIN))), Verdict::Unclear);
     let doubt = Doubt::Removal { kind: FileKind::File, known: known(7, BEFORE) };
     let decide = |created| doubt.decide(there(file(7, created)), Seen::Absent, None);
-    assert_eq!(decide(WITHIN), Verdict::Unclear, "no clock tells whether the id was used again");
+    assert_eq!(decide(WITHIN), Verdict::Unclear, "no clock shows whether the id was used again");
     assert_eq!(decide(BEFORE), Verdict::Again);
 }
 
 #[test]
-fn an_empty_directory_is_removed_by_the_same_rules() {
+fn the_removal_of_a_directory_follows_the_same_rules() {
     let doubt = Doubt::Removal { kind: FileKind::Directory, known: known(7, BEFORE) };
     let decide = |seen| doubt.decide(seen, Seen::Absent, WINDOW);
     assert_eq!(decide(there(folder(7, BEFORE))), Verdict::Again);
-    assert_eq!(decide(Seen::There(folder(7, BEFORE), false)), Verdict::Again, "the server refuses it itself");
+    assert_eq!(decide(Seen::There(folder(7, BEFORE), false)), Verdict::Again, "the server itself refuses to remove it");
     assert_eq!(decide(there(folder(8, AFTER))), gone(true));
     assert_eq!(decide(there(file(7, BEFORE))), gone(true));
 }
@@ -163,7 +163,7 @@ fn a_file_under_its_old_name_is_renamed_again() {
     let source = there(file(7, BEFORE));
     assert_eq!(rename(source, Seen::Absent), Verdict::Again);
     assert_eq!(rename(source, Seen::Pending), Verdict::Again);
-    // The server refuses or replaces it, as it was asked to.
+    // The server refuses or replaces the target, as it was asked to.
     assert_eq!(rename(source, there(file(8, BEFORE))), Verdict::Again);
     assert_eq!(rename(source, there(file(7, BEFORE))), Verdict::Again, "two names of one file");
 }
@@ -177,14 +177,14 @@ fn another_file_is_never_renamed_in_its_place() {
 }
 
 #[test]
-fn a_file_that_others_took_away_was_not_renamed() {
+fn a_file_that_another_client_removed_was_not_renamed() {
     assert_eq!(rename(Seen::Absent, Seen::Absent), NOT_FOUND);
     assert_eq!(rename(Seen::Absent, Seen::Pending), NOT_FOUND);
-    assert_eq!(rename(Seen::Absent, there(file(8, BEFORE - 1))), NOT_FOUND, "what has the new name is another file");
+    assert_eq!(rename(Seen::Absent, there(file(8, BEFORE - 1))), NOT_FOUND, "another file has the new name");
 }
 
 #[test]
-fn a_rename_of_a_file_of_which_nothing_was_known_is_judged_by_the_names() {
+fn a_rename_of_an_unknown_file_is_judged_by_the_names() {
     let decide = |source, target| Doubt::Rename { known: None }.decide(source, target, WINDOW);
     assert_eq!(decide(Seen::Absent, there(file(7, BEFORE))), gone(true));
     assert_eq!(decide(Seen::Absent, there(file(7, AFTER))), gone(true));
@@ -194,7 +194,7 @@ fn a_rename_of_a_file_of_which_nothing_was_known_is_judged_by_the_names() {
     assert_eq!(decide(there(file(7, AFTER)), Seen::Absent), NOT_FOUND);
 }
 
-/// Two sessions: the first has begun at a moment of ours, the second a minute later.
+/// Two sessions: the first begins at a moment of this test, the second a minute later.
 fn window(slack: Duration, jump: i64) -> (Option<Window>, u64) {
     let (start, then) = (Instant::now(), 500 * SECOND);
     let minute = Duration::from_secs(60);
@@ -206,7 +206,7 @@ fn window(slack: Duration, jump: i64) -> (Option<Window>, u64) {
 }
 
 #[test]
-fn the_window_begins_when_the_request_was_sent_and_ends_with_its_connection() {
+fn the_window_lasts_from_the_request_to_the_end_of_its_connection() {
     let (window, sent) = window(Duration::ZERO, 0);
     let place = |time| Window::place(window, FileTime(time));
     assert_eq!(place(sent - SECOND / 10 + 1), Place::Before);
@@ -216,7 +216,7 @@ fn the_window_begins_when_the_request_was_sent_and_ends_with_its_connection() {
 }
 
 #[test]
-fn a_clock_that_was_told_slowly_widens_the_window_and_one_that_was_set_closes_it() {
+fn a_slowly_reported_clock_widens_the_window_and_a_clock_that_was_set_ends_it() {
     let place = |slack| {
         let (window, sent) = window(slack, 0);
         Window::place(window, FileTime(sent - SECOND / 2 + 1))

@@ -1,5 +1,7 @@
-//! What there is of a file only while it is open here or at the server. A plain value, a part of
-//! [`FileState`](super::state::FileState).
+//! What a file has only while it is open here or at the server: opens, handles, dirty data, failures and breaks. A
+//! plain value, a part of [`FileState`](super::state::FileState).
+//!
+//! Invariant: an open at the server is closed only when no handle uses it.
 
 use super::breaking::Breaks;
 use super::event::Action;
@@ -10,7 +12,7 @@ use super::server_open::{ServerOpen, Use};
 use crate::cache::dirty::{Dirty, Job};
 use crate::share::{Caching, Change, LeaseKey, ShareError};
 
-/// See the module.
+/// The state of a file that is open here or at the server.
 #[derive(Debug)]
 pub(super) struct Active<O> {
     /// The lease that opens of the file ask for.
@@ -18,25 +20,25 @@ pub(super) struct Active<O> {
     pub(super) opens: Vec<ServerOpen<O>>,
     next_open: u64,
     pub(super) handles: Vec<Handle>,
-    /// Dirty data, by the open that it was written through last.
+    /// Dirty data, with the open through which it was last written.
     pub(super) dirty: Dirty<u64>,
     /// The mark of the last drain.
     pub(super) mark: u64,
-    /// How many bytes may be in flight.
+    /// The most bytes in flight.
     pub(super) window: u64,
-    /// The FLUSH requests under way, by the job that they went with.
+    /// FLUSH requests under way: the job of the WRITE that carries each, and its number.
     flushing: Vec<(u64, u64)>,
     pub(super) flushes: Flushes,
-    /// Times and attributes that were set while data was dirty.
+    /// Times and attributes that were set while data was dirty, for the last WRITE or a SET_INFO.
     deferred: Change,
     /// SET_INFO requests with deferred changes that the server has not answered.
     setting: u32,
-    /// An [`Event::Lingered`](super::event::Event::Lingered) is going to come.
+    /// An [`Event::Lingered`](super::event::Event::Lingered) is scheduled.
     lingers: bool,
     pub(super) failures: Failures,
     pub(super) writes: InFlight,
     pub(super) breaks: Breaks,
-    /// What is read is believed for the timeout only, and an end of that is scheduled.
+    /// Data that is read is valid for the timeout only, and its end is scheduled.
     pub(super) expires: bool,
 }
 
@@ -62,7 +64,7 @@ impl<O: Clone> Active<O> {
         }
     }
 
-    /// Whether nothing of this is needed any more.
+    /// Whether nothing needs this value any more.
     pub(super) fn is_idle(&self) -> bool {
         self.opens.is_empty()
             && self.handles.is_empty()
@@ -126,7 +128,7 @@ impl<O: Clone> Active<O> {
     }
 }
 
-/// Dirty data on its way.
+/// Sending dirty data.
 impl<O: Clone> Active<O> {
     pub(super) fn wrote(&mut self, handle: u64, offset: u64, data: &[u8], actions: &mut Vec<Action<O>>) {
         let Some(open) = self.open_id_of(handle) else { return };
@@ -135,7 +137,7 @@ impl<O: Clone> Active<O> {
         if added < length {
             actions.push(Action::Release(length - added));
         }
-        // What was read of this range, or is being read, is older than what was written.
+        // Data that was read from this range, or is being read, is older than the written data.
         actions.push(Action::Drop(offset..offset + length));
         if self.dirty.bytes() > self.window {
             self.dirty.send_all();
@@ -146,7 +148,7 @@ impl<O: Clone> Active<O> {
         self.send(actions);
     }
 
-    /// All that is dirty now is to be sent.
+    /// Sends all data that is dirty now, as far as it may be in flight.
     pub(super) fn send_all(&mut self, actions: &mut Vec<Action<O>>) {
         self.mark = self.dirty.send_all();
         self.send(actions);
@@ -157,12 +159,13 @@ impl<O: Clone> Active<O> {
         self.send_all(actions);
     }
 
-    /// Sends what may be in flight.
+    /// Sends as many jobs as may be in flight.
     fn send(&mut self, actions: &mut Vec<Action<O>>) {
         while let Some(Job { number, offset, data, by, last }) = self.dirty.take(self.window) {
             let (change, flush) =
                 if last { (std::mem::take(&mut self.deferred), self.flushes.take()) } else { Default::default() };
-            // A handle keeps its open until its data has been sent; any other open that may write does as well.
+            // A handle keeps its open until its data has been sent. If the open is gone, any other open that may
+            // write will do.
             let writer = self.open(by).or_else(|| self.opens.iter().find(|open| open.can_write()));
             let Some(writer) = writer.map(|writer| (writer.id, writer.open.clone())) else { return };
             self.flushing.extend(flush.map(|flush| (number, flush)));
@@ -188,7 +191,7 @@ impl<O: Clone> Active<O> {
         self.send(actions);
     }
 
-    /// Times and attributes go to the server behind what is dirty.
+    /// Defers a change of times and attributes until the dirty data is sent.
     pub(super) fn defer(&mut self, change: Change) {
         let deferred = &mut self.deferred;
         deferred.accessed = change.accessed.or(deferred.accessed);
@@ -214,7 +217,7 @@ impl<O: Clone> Active<O> {
     }
 }
 
-/// Handles and opens that go.
+/// Handles and opens that end.
 impl<O: Clone> Active<O> {
     pub(super) fn released(&mut self, handle: u64) {
         if let Some(handle) = self.handles.iter_mut().find(|other| other.number == handle) {
@@ -229,7 +232,7 @@ impl<O: Clone> Active<O> {
             return;
         }
         if keep {
-            // One is enough.
+            // One kept open is enough.
             self.close_kept(actions);
             if let Some(open) = self.open_mut(id) {
                 open.usage = Use::Kept;
@@ -264,7 +267,7 @@ impl<O: Clone> Active<O> {
 impl<O: Clone> Active<O> {
     pub(super) fn broken(&mut self, number: u64, left: Caching, actions: &mut Vec<Action<O>>) {
         let is_mapped = self.handles.iter().any(|handle| handle.access.may_map_for_writing());
-        // Before what is dirty here is sent, the kernel sends the dirty pages that programs have mapped.
+        // The kernel sends the mapped dirty pages of programs before the dirty data here is sent.
         let unmaps = !left.writes() && is_mapped;
         if unmaps {
             actions.push(Action::ForgetPages { number });
@@ -275,7 +278,7 @@ impl<O: Clone> Active<O> {
         self.breaks.begin(number, left, unmaps, self.writes.latest());
     }
 
-    /// Takes each break as far as it can go now. Says whether another client may be changing the file from here on.
+    /// Advances each break as far as possible. Returns whether another client may be changing the file from now on.
     pub(super) fn advance_breaks(&mut self, actions: &mut Vec<Action<O>>) -> bool {
         if self.breaks.is_empty() {
             return false;

@@ -1,24 +1,23 @@
 //! What is known of one file's attributes, and how old that is. A plain value.
 //!
-//! [`KnownAttributes`] is the server's metadata, when it was fetched, and what this mount has changed since. A fetch that
-//! crossed a change by this mount may report the time before the change: [`KnownAttributes::store`] recognises it by the
-//! [`FetchToken`] taken before the fetch, and keeps what is known.
+//! [`KnownAttributes`] is the server's metadata, when it was fetched, and what this mount has changed since. A fetch
+//! that crossed a change by this mount may report the state before the change. [`KnownAttributes::store`] recognises
+//! it by the [`FetchToken`] from before the fetch, and keeps what is known.
 
 use super::estimates::EstimatedTimes;
 use crate::share::{Change, FileTime, Metadata};
 use std::time::{Duration, Instant};
 
-/// Taken before metadata is fetched, so that what comes back can be weighed against what this mount
-/// did meanwhile.
+/// Read before metadata is fetched. Shows whether this mount changed the file, or put it in doubt, during the fetch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FetchToken(u64);
 
-/// What is known from elsewhere to be still true of a file's attributes: from a watch of its directory.
+/// A guarantee from a watch of the directory: attributes fetched at `since` or later were still current at `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StillTrue {
-    /// Of what was fetched then or later...
+    /// Attributes fetched at this time or later are covered.
     pub since: Instant,
-    /// ... it is known that it was still true then.
+    /// They were still current at this time.
     pub until: Instant,
 }
 
@@ -26,31 +25,32 @@ pub(crate) struct StillTrue {
 #[derive(Clone, Debug)]
 pub(crate) struct KnownAttributes {
     metadata: Metadata,
-    /// The time of the last write that the server reported last, or that this mount set.
+    /// The write time that the server reported last, or that this mount set.
     reported_write: FileTime,
+    /// Times of changes by this mount that the server has not reported yet.
     times: EstimatedTimes,
-    /// When the server said all of it; `None` once this mount has changed something whose outcome
-    /// only the server knows.
+    /// When the server reported all of the metadata. `None` once this mount has changed something whose result only
+    /// the server knows, or another client may have changed the file.
     fetched: Option<Instant>,
-    /// Counts changes by this mount.
+    /// Number of changes and doubts since the file is known: the token.
     changes: u64,
-    /// The times are a guess, after a change by this mount whose time only the server knows.
+    /// The times are estimated after a change of an entry, whose time only the server knows.
     estimated: bool,
-    /// The last change by this mount.
+    /// When this mount last changed the file.
     changed_at: Option<Instant>,
-    /// Since when it is not known how the file is.
+    /// When the metadata was last put in doubt.
     unknown_since: Option<Instant>,
-    /// The server has told of a size that the kernel may not have been told of.
+    /// The size has changed, and the kernel may still have the old one.
     resized: bool,
 }
 
 impl KnownAttributes {
-    /// As the server just said.
+    /// Metadata that the server has just reported.
     pub(crate) fn fetched(metadata: Metadata, now: Instant) -> KnownAttributes {
         KnownAttributes { fetched: Some(now), ..KnownAttributes::unknown(metadata) }
     }
 
-    /// A guess, to be fetched before it is shown.
+    /// A guess, which must be fetched before it is shown.
     pub(crate) fn unknown(metadata: Metadata) -> KnownAttributes {
         KnownAttributes {
             metadata,
@@ -69,18 +69,17 @@ impl KnownAttributes {
         &self.metadata
     }
 
-    /// What stat(2) shows: the metadata, with the times of changes by this mount that the server has not reported yet.
+    /// What stat(2) shows: the metadata, with times of changes by this mount that the server has not reported yet.
     pub(crate) fn shown(&self, now: Instant) -> Metadata {
         self.times.over(self.metadata, now)
     }
 
-    /// When the server reported all of it; `None` once this mount has changed any of it.
+    /// When the server reported all of it; `None` if any of it has been changed, estimated or put in doubt since.
     pub(crate) fn known_since(&self) -> Option<Instant> {
         self.fetched.filter(|_| !self.estimated)
     }
 
-    /// For how much longer all of it may be believed; `None` if not at all. `still_true` says of what was fetched
-    /// that it is still true.
+    /// For how much longer all of it is valid; `None` if it is not. `still_true` extends the validity.
     pub(crate) fn remaining(&self, now: Instant, timeout: Duration, still_true: Option<StillTrue>) -> Option<Duration> {
         let fetched = self.fetched?;
         let still_true = still_true.filter(|still_true| still_true.since <= fetched && !self.estimated);
@@ -88,11 +87,13 @@ impl KnownAttributes {
         timeout.checked_sub(age).filter(|rest| !rest.is_zero())
     }
 
+    /// To be read before metadata is fetched, for [`KnownAttributes::store`].
     pub(crate) fn token(&self) -> FetchToken {
         FetchToken(self.changes)
     }
 
-    /// Takes what the server said, unless this mount changed the file meanwhile. Says whether it did.
+    /// Accepts what the server reported, unless the file was changed or put in doubt since the token. Returns whether
+    /// it did.
     pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
         let takes = token.0 == self.changes;
         if takes {
@@ -101,10 +102,10 @@ impl KnownAttributes {
         takes
     }
 
-    /// Takes what a listing said that began at `fetched`, if nothing newer is known and this mount changed nothing since. Says
-    /// whether it did.
+    /// Accepts what a listing that began at `fetched` reported, if nothing newer is known and this mount has changed
+    /// nothing since. Returns whether it did.
     pub(crate) fn store_older(&mut self, metadata: Metadata, fetched: Instant) -> bool {
-        // A changed entry leaves a directory's attributes fetched.
+        // A change of an entry leaves `fetched` of the directory set.
         let known = self.fetched.or(self.unknown_since).map(|known| self.changed_at.map_or(known, |at| at.max(known)));
         let takes = known.is_some_and(|known| known < fetched);
         if takes {
@@ -113,8 +114,8 @@ impl KnownAttributes {
         takes
     }
 
-    /// Takes the time of the last access of what a listing reported that began at `fetched`, if that is newer and otherwise the
-    /// same.
+    /// Accepts the access time from a listing that began at `fetched`, if nothing newer is known and the metadata is
+    /// otherwise the same.
     pub(crate) fn accessed(&mut self, listed: &Metadata, fetched: Instant) {
         let is_same = Metadata { accessed: listed.accessed, ..self.metadata } == *listed;
         if is_same && self.fetched.is_some_and(|known| known < fetched) {
@@ -143,12 +144,12 @@ impl KnownAttributes {
         self.resized = true;
     }
 
-    /// Whether the kernel may believe that the file has another size.
+    /// Whether the kernel may have another size of the file.
     pub(crate) fn is_resized(&self) -> bool {
         self.resized
     }
 
-    /// This mount wrote at `clock` by the server's clock, and what it wrote ends at `end`.
+    /// This mount wrote at `clock` by the server's clock. The written range ends at `end`.
     pub(crate) fn wrote(&mut self, end: u64, clock: FileTime, now: Instant) {
         self.metadata.size = self.metadata.size.max(end);
         self.metadata.allocation = self.metadata.allocation.max(self.metadata.size);
@@ -156,19 +157,21 @@ impl KnownAttributes {
         self.changed(now);
     }
 
-    /// A program wrote up to `end`, and the data is dirty: the time is this client's until the server has it.
+    /// A program wrote up to `end`, and the data is dirty. The time is this client's estimate until the server has
+    /// the data.
     pub(crate) fn wrote_dirty(&mut self, end: u64, clock: FileTime, now: Instant) {
         self.wrote(end, clock, now);
         (self.metadata.modified, self.metadata.changed) = (clock, clock);
     }
 
-    /// The server has answered for all dirty data: only it knows the file's times from now on, and may report them late.
+    /// The server has answered for all dirty data. From now on only the server knows the file's times, and may report
+    /// them late.
     pub(crate) fn sent(&mut self, now: Instant) {
         self.times.sent(now);
         self.changed(now);
     }
 
-    /// This mount changed this much at `clock` by the server's clock. What the server does besides is not known.
+    /// This mount made this change at `clock` by the server's clock. Its other effects are known only to the server.
     pub(crate) fn applied(&mut self, change: &Change, clock: FileTime, now: Instant) {
         let before = self.shown(now);
         match (change.modified, change.size) {
@@ -198,26 +201,26 @@ impl KnownAttributes {
         self.changed(now);
     }
 
-    /// This mount changed something about the file; only the server knows what that did to its times.
+    /// This mount changed the file in a way whose effect on its times only the server knows.
     pub(crate) fn changed(&mut self, now: Instant) {
         self.changed_at = Some(now);
         self.doubt(now);
     }
 
-    /// This mount changed the file, and the server's answer describes it since.
+    /// This mount changed the file, and the server's answer already describes the changed file.
     pub(crate) fn changed_as_reported(&mut self, now: Instant) {
         self.changed_at = Some(now);
     }
 
-    /// Another client may have changed it.
+    /// Another client may have changed the file.
     pub(crate) fn doubt(&mut self, now: Instant) {
         self.changes += 1;
         self.fetched = None;
         self.unknown_since = Some(now);
     }
 
-    /// This mount changed an entry of a directory, at `clock` by the server's clock. That time is shown until the server is
-    /// asked, which is not put off for it.
+    /// This mount changed an entry of the directory, at `clock` by the server's clock. That time is shown until the
+    /// server is asked; the metadata does not stay valid for longer because of it.
     pub(crate) fn entries_changed(&mut self, clock: FileTime, now: Instant) {
         self.changes += 1;
         self.changed_at = Some(now);
@@ -226,7 +229,7 @@ impl KnownAttributes {
         (self.metadata.modified, self.metadata.changed) = (latest, latest);
     }
 
-    /// When this mount changed the file last.
+    /// When this mount last changed the file.
     pub(crate) fn changed_at(&self) -> Option<Instant> {
         self.changed_at
     }
@@ -244,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_believed_until_the_timeout() {
+    fn attributes_are_valid_until_the_timeout() {
         let start = Instant::now();
         let known = KnownAttributes::fetched(metadata(1), start);
         assert_eq!(known.remaining(start + TIMEOUT / 4, TIMEOUT, None), Some(TIMEOUT * 3 / 4));
@@ -260,8 +263,8 @@ mod tests {
         known.wrote(500, FileTime(0), start);
         assert!(!known.store(metadata(1), token, start));
         assert_eq!(known.metadata().size, 500);
-        assert_eq!(known.remaining(start, TIMEOUT, None), None, "its times are not known");
-        assert!(known.store(metadata(400), known.token(), start), "what comes after is believed");
+        assert_eq!(known.remaining(start, TIMEOUT, None), None, "its times are unknown");
+        assert!(known.store(metadata(400), known.token(), start), "a later answer is accepted");
         assert_eq!(known.metadata().size, 400);
     }
 
@@ -273,7 +276,7 @@ mod tests {
         assert_eq!((known.metadata().size, known.metadata().modified), (10, FileTime(7)));
     }
 
-    /// A server's answer, from which nothing is known but the times.
+    /// An answer of the server in which only the times matter.
     fn reported(modified: u64, changed: u64) -> Metadata {
         Metadata { modified: FileTime(modified), changed: FileTime(changed), ..metadata(1) }
     }
@@ -309,7 +312,7 @@ mod tests {
         let now = Instant::now();
         let mut known = KnownAttributes::fetched(reported(100, 100), now);
         known.wrote(50, FileTime(200), now);
-        assert!(known.store(reported(100, 100), known.token(), now), "its time is not noted yet");
+        assert!(known.store(reported(100, 100), known.token(), now), "the server has not noted its time yet");
         assert_eq!(times(&known, now), (200, 200));
         assert!(known.store(reported(190, 190), known.token(), now));
         assert_eq!(times(&known, now), (190, 190), "the server's time, though it is earlier");
@@ -320,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_from_before_a_change_is_not_taken() {
+    fn a_listing_from_before_a_change_is_not_accepted() {
         let (start, later) = (Instant::now(), Instant::now() + TIMEOUT);
         let mut known = KnownAttributes::fetched(reported(100, 100), start);
         known.entries_changed(FileTime(200), later);

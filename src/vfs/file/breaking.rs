@@ -1,22 +1,23 @@
-//! Breaks of a lease on their way to the acknowledgement. A plain value.
+//! Lease breaks on their way to the acknowledgement. A plain value.
 //!
-//! The order is what makes a break safe: from the moment it is known nothing becomes dirty any more. Then the kernel sends
-//! the dirty pages that programs have mapped, what is dirty here is drained, what was read is dropped here and by the
-//! kernel, kept opens are closed, and only then the server is answered (MS-SMB2 3.2.5.19.2).
+//! Invariant: the order of the steps. From the moment a break is known, nothing becomes dirty under the lost right.
+//! Then the kernel sends the dirty pages that programs have mapped, the dirty data here is drained, cached data is
+//! dropped here and by the kernel, kept opens are closed, and only then the break is acknowledged (MS-SMB2
+//! 3.2.5.19.2).
 
 use super::event::Action;
 use crate::share::Caching;
 
-/// What a break waits for.
+/// The step that a break waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {
-    /// The kernel sends dirty mapped pages, and drops them.
+    /// The kernel sends dirty mapped pages, and drops all pages.
     Unmapping,
-    /// The server answers for what is dirty.
+    /// The server answers for the dirty data.
     Draining,
-    /// The kernel drops the pages that it has read.
+    /// The kernel drops its pages, because the right to read is lost.
     Forgetting,
-    /// Kept opens are closed.
+    /// The CLOSE of each kept open is answered.
     Closing,
 }
 
@@ -25,7 +26,7 @@ struct Break {
     number: u64,
     left: Caching,
     stage: Stage,
-    /// The kernel's writes up to this number are waited for.
+    /// The break waits for kernel WRITEs up to this number.
     writes: u64,
 }
 
@@ -38,13 +39,14 @@ impl Breaks {
         self.0.is_empty()
     }
 
-    /// A break has come. Writes of the kernel up to the number `writes` are under way.
+    /// A break has arrived, while kernel WRITEs up to the number `writes` are under way.
     pub(super) fn begin(&mut self, number: u64, left: Caching, unmaps: bool, writes: u64) {
         let stage = if unmaps { Stage::Unmapping } else { Stage::Draining };
         self.0.push(Break { number, left, stage, writes });
     }
 
-    /// The kernel has dropped the pages for this break, and has sent those that were dirty by writes up to the number `writes`.
+    /// The kernel has dropped the pages for this break. It has sent the dirty ones as WRITEs up to the number
+    /// `writes`.
     pub(super) fn forgotten(&mut self, number: u64, writes: u64) {
         for broken in self.0.iter_mut().filter(|broken| broken.number == number) {
             broken.stage = match broken.stage {
@@ -58,18 +60,18 @@ impl Breaks {
         }
     }
 
-    /// Whether one waits for the kernel to send dirty mapped pages.
+    /// Whether a break waits for the kernel to send dirty mapped pages.
     pub(super) fn is_unmapping(&self) -> bool {
         self.0.iter().any(|broken| broken.stage == Stage::Unmapping)
     }
 
-    /// Whether one takes the right to write back, and waits until the server has everything.
+    /// Whether a break that ends the right to write back waits until the server has all data.
     pub(super) fn is_draining(&self) -> bool {
         self.0.iter().any(|broken| broken.stage == Stage::Draining && !broken.left.writes())
     }
 
-    /// Takes on those that wait for nothing but data on its way: `is_drained` says of a number whether nothing is dirty, and
-    /// the kernel's writes up to that number have ended. Says whether the right to read is lost with one.
+    /// Advances the breaks that wait only for data on its way. `is_drained` says whether nothing is dirty and the
+    /// kernel WRITEs up to a number have ended. Returns whether a break ends the right to read.
     pub(super) fn drained<O>(&mut self, is_drained: impl Fn(u64) -> bool, actions: &mut Vec<Action<O>>) -> bool {
         let mut loses_reads = false;
         for broken in self.0.iter_mut().filter(|broken| broken.stage == Stage::Draining) {
@@ -92,7 +94,7 @@ impl Breaks {
         self.0.iter().any(|broken| broken.stage == Stage::Closing)
     }
 
-    /// Acknowledges those that wait for nothing any more.
+    /// Acknowledges the breaks that wait for nothing.
     pub(super) fn acknowledge<O>(&mut self, is_closed: bool, actions: &mut Vec<Action<O>>) {
         self.0.retain(|broken| {
             let is_done = broken.stage == Stage::Closing && is_closed;

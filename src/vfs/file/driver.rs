@@ -1,8 +1,10 @@
 //! [`Files`]: hands events to files, and does what their actions say.
 //!
-//! What needs no answer is done before [`Files::event`] returns; requests become tasks, each of which ends with the event
-//! that its action promises. A CLOSE is on its way when `event` returns, so that the request that removes the file next can
-//! take it along in its frame.
+//! An action that needs no answer is done before [`Files::event`] returns. A request becomes a task, which ends with
+//! the event that its action promises. A CLOSE is handed to the share before `event` returns, so that the next
+//! request that removes the file can carry it in the same frame.
+//!
+//! Invariant: no action is done under the file's lock.
 
 mod coherence;
 
@@ -25,19 +27,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-/// How long data that is written in small pieces stays dirty, if nothing has it sent before.
+/// How long data written in small pieces stays dirty, unless it is sent earlier for another reason.
 pub(crate) const LINGERS: Duration = Duration::from_secs(1);
-/// The number of leases at which those of closed files are swept out first.
+/// The number of leases at which the leases of closed files are removed for the first time.
 const SMALLEST_SWEEP: usize = 64;
 
-/// An open at the server.
+/// An open of a file at the server.
 pub(crate) type Open<S> = Arc<<S as crate::share::Files>::File>;
 /// A file of a mount.
 pub(crate) type FileOf<S> = Arc<File<Open<S>>>;
 
-/// What keeps a file in the table while something of it is to be done.
+/// The table of files, which keeps a file as long as it has work left.
 pub(crate) trait Nodes: Send + Sync {
-    /// Something of a file has ended: it goes if it is not needed any more.
+    /// Something of the file has ended: removes the file from the table if nothing needs it.
     fn collect(&self, ino: u64);
 }
 
@@ -48,40 +50,43 @@ pub(crate) struct Files<S: Share> {
     kernel: Arc<KernelView>,
     policy: Policy,
     nodes: Arc<dyn Nodes>,
+    /// The files with kept opens.
     kept: Mutex<KeptOpens<FileOf<S>>>,
+    /// The files by their leases.
     leased: Mutex<Leased<S>>,
     /// Breaks that are not acknowledged yet, by their numbers.
     broken: Mutex<HashMap<u64, Broken>>,
     next_break: AtomicU64,
     next_write: AtomicU64,
-    /// The server has granted a lease.
+    /// Whether the server has ever granted a lease.
     grants_leases: AtomicBool,
 }
 
-/// Open files by their leases.
+/// Files by the leases that their opens asked for. Leases of closed files stay until the next sweep.
 struct Leased<S: Share> {
     files: HashMap<LeaseKey, Weak<File<Open<S>>>>,
-    /// The leases of opens that the server has answered and the file does not know yet.
+    /// Leases of opens that the server has answered and the file does not know yet.
     opening: Vec<LeaseKey>,
+    /// The number of leases at which those of closed files are removed.
     sweep_at: usize,
 }
 
-/// A write of the kernel that is under way, until dropped.
+/// A kernel WRITE under way. It ends when this is dropped.
 pub(crate) struct WriteUnderWay<S: Share> {
     files: Arc<Files<S>>,
     file: FileOf<S>,
     number: u64,
 }
 
-/// An open on its way to the server, until dropped.
+/// An open on its way to the server. It ends when this is dropped.
 pub(crate) struct Opening<S: Share> {
     file: FileOf<S>,
-    /// What it asks for.
+    /// The lease that it asks for.
     pub lease: LeaseKey,
 }
 
 impl<S: Share> Opening<S> {
-    /// An open is about to be sent.
+    /// Registers an open that is about to be sent.
     pub(crate) fn begin(file: &FileOf<S>) -> Opening<S> {
         let lease = file.lock().begin_open(LeaseKey::random);
         Opening { file: Arc::clone(file), lease }
@@ -95,6 +100,7 @@ impl<S: Share> Drop for Opening<S> {
 }
 
 impl<S: Share> Files<S> {
+    /// The driver for the files of `nodes`.
     pub(crate) fn new(
         share: Arc<S>,
         cache: Arc<PageCache<ShareError>>,
@@ -117,7 +123,7 @@ impl<S: Share> Files<S> {
         })
     }
 
-    /// Hands an event to a file, and does what follows. To be called within the runtime.
+    /// Hands an event to a file, and does the actions that follow. Must be called within the runtime.
     pub(crate) fn event(self: &Arc<Self>, file: &FileOf<S>, event: Event<'_, Open<S>>) {
         let ends = event.ends_something();
         self.with(file, |state, now| ((), state.on(event, now)));
@@ -126,7 +132,7 @@ impl<S: Share> Files<S> {
         }
     }
 
-    /// Works on a file under its lock, and does the actions that come of it. To be called within the runtime.
+    /// Works on a file under its lock, then does the actions that follow. Must be called within the runtime.
     pub(crate) fn with<R>(
         self: &Arc<Self>,
         file: &FileOf<S>,
@@ -207,7 +213,7 @@ impl<S: Share> Files<S> {
         if result.is_ok() {
             self.cache.write_arrives(departure, length, Instant::now());
         }
-        // What was read meanwhile may be from before this WRITE. While the range is dirty no program is given it.
+        // Data read meanwhile may be older than this WRITE. While the range is dirty, no program gets that data.
         self.cache.invalidate(file.key, offset..offset + length);
         self.event(file, Event::Sent { job, result });
     }
@@ -228,12 +234,13 @@ impl<S: Share> Files<S> {
         self.nodes.collect(file.ino);
     }
 
-    /// Has the kernel forget attributes of a file, and pages if it may have any, and waits for that. Says whether it has
-    /// forgotten all of it. An open gives the pages from before it, since it brings none until it is answered.
+    /// Has the kernel forget a file's attributes, and its pages if it may have any, and waits for that. Returns
+    /// whether it has forgotten all of it. An open passes the mark from before it began, because its own pages come
+    /// only after its answer.
     pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>, pages: Option<Mark>) -> bool {
         let (kernel, ino) = (&self.kernel, file.ino);
         let Some(mark) = pages else { return kernel.until_forgotten(Forgotten::Attributes(ino)).await };
-        // Pages may have to wait for those of the same file that are being dropped: attributes don't.
+        // The page notification may wait behind another one of the same file; the one about attributes does not.
         let told = (kernel.until_forgotten(Forgotten::Attributes(ino)), kernel.until_forgotten(Forgotten::Pages(ino)));
         let (attributes, pages) = tokio::join!(told.0, told.1);
         if pages {
@@ -250,9 +257,9 @@ impl<S: Share> Files<S> {
     }
 }
 
-/// Waiting for what is under way.
+/// Waiting for requests under way.
 impl<S: Share> Files<S> {
-    /// Waits until the server has answered for all data that is dirty now. Each WRITE has a deadline.
+    /// Sends all dirty data, and waits until the server has answered for it. Each WRITE has a deadline.
     pub(crate) async fn drain_data(self: &Arc<Self>, file: &FileOf<S>) {
         let mark = self.with(file, |state, now| {
             let actions = state.on(Event::Drain, now);
@@ -261,7 +268,7 @@ impl<S: Share> Files<S> {
         file.until(|state| state.is_drained(mark)).await;
     }
 
-    /// The same, for what was set behind the data as well.
+    /// As [`Files::drain_data`], and also sends and awaits the change deferred behind the data.
     pub(crate) async fn drain(self: &Arc<Self>, file: &FileOf<S>) {
         self.drain_data(file).await;
         let deferred = file.lock().take_deferred();
@@ -271,20 +278,20 @@ impl<S: Share> Files<S> {
         file.until(|state| !state.has_deferred()).await;
     }
 
-    /// A write of a range begins. To be called in the order of the kernel's requests.
+    /// Registers a kernel WRITE of a range. Must be called in the order of the kernel's requests.
     pub(crate) fn begin_write(self: &Arc<Self>, file: &FileOf<S>, range: Range<u64>) -> WriteUnderWay<S> {
         let number = self.next_write.fetch_add(1, Ordering::Relaxed);
         self.event(file, Event::WriteBegan { number, range });
         WriteUnderWay { files: Arc::clone(self), file: Arc::clone(file), number }
     }
 
-    /// Waits for the writes of a range that are under way now, each of which has a deadline.
+    /// Waits for the kernel WRITEs of a range that are under way now. Each has a deadline.
     pub(crate) async fn until_written(&self, file: &FileOf<S>, range: &Range<u64>) {
         let latest = self.next_write.load(Ordering::Relaxed);
         file.until(|state| !state.writes_touch_until(latest, range)).await;
     }
 
-    /// Waits for the writes of a range that began before this one. Two writes never wait for each other.
+    /// Waits for the kernel WRITEs of a range that began before this one. Two WRITEs never wait for each other.
     pub(crate) async fn until_written_before(&self, write: &WriteUnderWay<S>, file: &FileOf<S>, range: &Range<u64>) {
         file.until(|state| !state.writes_touch_until(write.number - 1, range)).await;
     }
@@ -298,8 +305,8 @@ impl<S: Share> Drop for WriteUnderWay<S> {
 
 /// Leases.
 impl<S: Share> Files<S> {
-    /// Breaks of this lease concern this file from now on. To be called before what is granted is asked for; when the file
-    /// knows of its open, [`Files::leased`] is to be called.
+    /// Registers a lease: from now on its breaks go to this file. Must be called before the share is asked what is
+    /// granted. When the file knows of its open, [`Files::leased`] must be called.
     pub(crate) fn lease(&self, lease: LeaseKey, file: &FileOf<S>) {
         let mut leased = self.leased.lock();
         leased.opening.push(lease);
@@ -309,7 +316,7 @@ impl<S: Share> Files<S> {
         }
     }
 
-    /// The file knows of its open with this lease.
+    /// The file knows of its open with this lease now.
     pub(crate) fn leased(&self, lease: LeaseKey) {
         let mut leased = self.leased.lock();
         if let Some(at) = leased.opening.iter().position(|other| *other == lease) {
@@ -317,7 +324,7 @@ impl<S: Share> Files<S> {
         }
     }
 
-    /// A break has come. It is given back if it concerns no file.
+    /// Hands a break to its file. Returns the break if it concerns no file.
     pub(crate) fn broken(self: &Arc<Self>, broken: Broken) -> Option<Broken> {
         let file = self.leased.lock().files.get(&broken.key).and_then(Weak::upgrade);
         let Some(file) = file else { return Some(broken) };
@@ -325,14 +332,14 @@ impl<S: Share> Files<S> {
         let (left, serial) = (broken.left, broken.serial);
         self.broken.lock().insert(number, broken);
         self.event(&file, Event::Broken { number, left, serial });
-        // Another client waits for the CLOSE of what is kept: it is not to wait for company.
+        // Another client waits for the CLOSE of the kept open: it is sent at once, not batched with others.
         self.share.send_closes();
         None
     }
 }
 
 impl<S: Share> Files<S> {
-    /// The session was lost: every file that is open learns of it.
+    /// The session was lost: notifies each file whose opens asked for a lease.
     pub(crate) fn session_lost(self: &Arc<Self>) {
         let files: Vec<_> = self.leased.lock().files.values().filter_map(Weak::upgrade).collect();
         for file in files {
@@ -342,7 +349,7 @@ impl<S: Share> Files<S> {
 }
 
 impl<S: Share> Leased<S> {
-    /// Forgets the leases of files that are closed.
+    /// Removes the leases of closed files.
     fn sweep(&mut self) {
         let opening = &self.opening;
         self.files.retain(|lease, file| {
@@ -355,7 +362,7 @@ impl<S: Share> Leased<S> {
 
 /// Opens that are kept without a handle.
 impl<S: Share> Files<S> {
-    /// The open of a file is kept from now on.
+    /// Registers the kept open of a file. If that is one too many, the kept open released longest ago is closed.
     pub(crate) fn kept(self: &Arc<Self>, file: &FileOf<S>) {
         let pushed_out = self.kept.lock().keep(file.key, Arc::clone(file), Instant::now());
         if let Some(other) = pushed_out {
@@ -363,34 +370,35 @@ impl<S: Share> Files<S> {
         }
     }
 
-    /// The files with kept opens that are meant.
+    /// Removes and returns the files with kept opens that match.
     pub(crate) fn take_kept(&self, meant: impl Fn(&FileOf<S>) -> bool) -> Vec<FileOf<S>> {
         self.kept.lock().take_all(meant)
     }
 
-    /// The files whose opens were kept for too long.
+    /// Removes and returns the files whose opens were kept for too long.
     pub(crate) fn expire_kept(&self) -> Vec<FileOf<S>> {
         self.kept.lock().expire(Instant::now())
     }
 
-    /// The server refuses more opens: the files with kept ones that have to go first. None if nothing is kept.
+    /// The server refuses more opens: removes and returns the files whose kept opens must be closed first. Empty if
+    /// there are no kept opens.
     pub(crate) fn give_way(&self) -> Vec<FileOf<S>> {
         self.kept.lock().give_way(Instant::now())
     }
 
-    /// Begins to close the kept opens of files: their CLOSEs go with the next request that takes them along.
+    /// Begins to close the kept opens of files. Their CLOSEs go with the next request that can carry them.
     pub(crate) fn begin_to_close(self: &Arc<Self>, files: &[FileOf<S>]) {
         for file in files {
             self.event(file, Event::KeptOpenUnwanted);
         }
     }
 
-    /// Waits for the CLOSEs of these files that are under way.
+    /// Waits for the CLOSEs under way of these files.
     pub(crate) async fn until_closed(&self, files: &[FileOf<S>]) {
         join_all(files.iter().map(|file| file.until(|state| !state.is_closing()))).await;
     }
 
-    /// Closes the kept opens of files, in few frames.
+    /// Closes the kept opens of files in few frames, and waits for the answers.
     pub(crate) async fn close_kept(self: &Arc<Self>, files: &[FileOf<S>]) {
         if !files.is_empty() {
             self.begin_to_close(files);

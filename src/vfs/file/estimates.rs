@@ -1,22 +1,25 @@
 //! Times of changes by this mount that the server has not reported yet. A plain value.
 //!
-//! Samba reports the time of a write up to two seconds after the WRITE while the file is open, and has no ChangeTime of its
-//! own: it reports the time of the last write in its place. So a time that this mount knows is shown until the server
-//! reports a later one. It is never part of the metadata that versions of a file are compared by.
+//! While a file is open, Samba reports a write time up to two seconds after the WRITE. It has no ChangeTime of its
+//! own, and reports the write time instead. So a time that this mount knows is shown until the server reports a later
+//! one.
+//!
+//! Invariant: an estimate is never part of the metadata by which versions of a file are compared.
 
 use crate::share::{FileTime, Metadata};
 use std::time::{Duration, Instant};
 
-/// How long the estimated time of a write is shown if the server does not report another one: longer than the two seconds
-/// of Samba's delay. After that the server's time is right: it keeps a time that was set through the same handle.
+/// How long an estimated write time is shown if the server reports no other: longer than Samba's delay of two
+/// seconds. After that the server's time is right, because the server keeps a time that was set through the same
+/// handle.
 const DELAY: Duration = Duration::from_secs(3);
 
 /// Estimated times, by the server's clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct EstimatedTimes {
-    /// The ChangeTime is at least this: a server that has ChangeTimes reports a later one.
+    /// The ChangeTime is at least this. A server that keeps ChangeTimes reports a later one.
     changed: FileTime,
-    /// The time of the last write, and until when it is shown.
+    /// The estimated write time, and until when it is shown.
     written: Option<(FileTime, Instant)>,
 }
 
@@ -26,23 +29,23 @@ impl EstimatedTimes {
         self.written = Some((clock, now + DELAY));
     }
 
-    /// The server has answered for what was written before: its delay begins now.
+    /// The server has answered for the data written before: its delay begins now.
     pub(super) fn sent(&mut self, now: Instant) {
         self.written = self.written.map(|(time, _)| (time, now + DELAY));
     }
 
-    /// The server has reported a time of a write that it had not reported before, or a program has set one.
+    /// The server has reported a new write time, or a program has set one: the estimate ends.
     pub(super) fn write_time_known(&mut self) {
         self.written = None;
     }
 
-    /// This mount changed attributes, times or the name at `clock`. The ChangeTime moves whatever the clock says: what was
-    /// `shown` until now may be ahead of it.
+    /// This mount changed attributes, times or the name at `clock`. The ChangeTime always increases: the time `shown`
+    /// until now may be ahead of the clock.
     pub(super) fn changed(&mut self, shown: &Metadata, clock: FileTime) {
         self.changed = clock.max(FileTime(change_time(shown).0.saturating_add(1)));
     }
 
-    /// Metadata that the server reported, with these times.
+    /// Metadata that the server reported, with the estimated times.
     pub(super) fn over(&self, metadata: Metadata, now: Instant) -> Metadata {
         let written = self.written.filter(|(_, until)| now < *until).map(|(time, _)| time);
         let modified = written.map_or(metadata.modified, |written| written.max(metadata.modified));
@@ -52,7 +55,7 @@ impl EstimatedTimes {
     }
 }
 
-/// Servers leave out a ChangeTime that they do not keep: it is the time of the last write then.
+/// Servers report 0 for a ChangeTime that they do not keep: then it is the write time.
 fn change_time(metadata: &Metadata) -> FileTime {
     if metadata.changed == FileTime(0) { metadata.modified } else { metadata.changed }
 }
@@ -66,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_reports_is_shown_where_nothing_is_estimated() {
+    fn the_times_of_the_server_are_shown_while_nothing_is_estimated() {
         let (none, now) = (EstimatedTimes::default(), Instant::now());
         assert_eq!(none.over(reported(7, 9), now), reported(7, 9));
         assert_eq!(none.over(reported(7, 0), now), reported(7, 0));
@@ -77,7 +80,7 @@ mod tests {
         let (mut times, now) = (EstimatedTimes::default(), Instant::now());
         times.wrote(FileTime(50), now);
         assert_eq!(times.over(reported(7, 7), now), reported(50, 50));
-        assert_eq!(times.over(reported(60, 55), now), reported(60, 55), "times do not go back");
+        assert_eq!(times.over(reported(60, 55), now), reported(60, 55), "times never go back");
         times.sent(now + DELAY / 2);
         assert_eq!(times.over(reported(7, 7), now + DELAY), reported(50, 50), "the WRITE was sent later");
         assert_eq!(times.over(reported(7, 7), now + DELAY * 3 / 2), reported(7, 7));

@@ -1,4 +1,6 @@
-//! What happens to a file, and what has to be done for it.
+//! The events of a file, and the actions that follow from them.
+//!
+//! Invariant: each action that names an event is followed by that event, whether its request succeeds or fails.
 
 use super::handle::Access;
 use crate::share::{Caching, Change, FileTime, Granted, LeaseKey, Metadata, ShareError};
@@ -6,7 +8,7 @@ use crate::vfs::file::attributes::FetchToken;
 use bytes::Bytes;
 use std::ops::Range;
 
-/// Something that happened to a file. Handles, opens, jobs and breaks go by the numbers that they were given.
+/// An event of a file. Handles, opens, jobs, writes and breaks are identified by their numbers.
 #[derive(Debug)]
 pub(crate) enum Event<'a, O> {
     /// The server has opened the file for a handle. WRITEs are cut at multiples of `grid` bytes.
@@ -18,35 +20,36 @@ pub(crate) enum Event<'a, O> {
         granted: Granted,
         grid: u32,
     },
-    /// The share was asked what is granted under a lease.
+    /// The share has reported the caching granted under a lease.
     Granted {
         lease: LeaseKey,
         granted: Granted,
     },
-    /// Another handle uses an open that is there.
+    /// Another handle uses an open that exists already.
     Joined {
         handle: u64,
         access: Access,
         open: u64,
     },
-    /// A program wrote, and the data becomes dirty. `clock` is the time that the file has until the server says another.
+    /// A program wrote, and the data becomes dirty. `clock` is the file's time until the server reports another.
     Wrote {
         handle: u64,
         offset: u64,
         data: &'a [u8],
         clock: FileTime,
     },
-    /// The server has written data that a program waited for, up to `end`, at `clock` by its clock.
+    /// The server has written data for which a program waited, up to `end`, at `clock` by its clock.
     WroteThrough {
         end: u64,
         clock: FileTime,
     },
-    /// Times or attributes were set while data is dirty: they go to the server behind it.
+    /// Times or attributes were set while data is dirty: the change is sent after the data.
     Deferred {
         change: Change,
         clock: FileTime,
     },
-    /// The server has applied a change at `clock` by its clock, or may have.
+    /// The server has applied a change at `clock` by its clock. Without `done` the request failed, and may have been
+    /// applied.
     Changed {
         change: Change,
         clock: FileTime,
@@ -56,39 +59,39 @@ pub(crate) enum Event<'a, O> {
     NameChanged {
         clock: FileTime,
     },
-    /// All that is dirty is wanted at the server: a close, an fsync, or an operation that must come after it.
+    /// All dirty data must be sent: for a close, an fsync, or an operation that must follow it.
     Drain,
-    /// Data has been dirty for long enough.
+    /// Data has been dirty for the time that it may linger.
     Lingered,
-    /// The server has answered a WRITE, and the FLUSH that went with it.
+    /// The server has answered a WRITE, and the FLUSH sent with it.
     Sent {
         job: u64,
         result: Result<(), ShareError>,
     },
-    /// The server has answered the deferred change.
+    /// The server has answered the SET_INFO with the deferred change.
     Set {
         result: Result<(), ShareError>,
     },
-    /// Something that a program was told is done turned out not to be.
+    /// A failure of something that was already acknowledged to a program.
     Failed(ShareError),
-    /// The server breaks the lease, or it was lost with its session. `number` is for [`Action::Acknowledge`].
+    /// The server breaks the lease, or the lease was lost with its session. `number` is for [`Action::Acknowledge`].
     Broken {
         number: u64,
         left: Caching,
         serial: u64,
     },
-    /// The session was lost, and with it all opens at the server. The share makes those again that handles use.
+    /// The session was lost, and with it all opens at the server. The share reopens those that handles use.
     SessionLost,
-    /// The kernel has dropped the pages of the file.
+    /// The kernel has dropped the pages of the file, as [`Action::ForgetPages`] asked, or has not done so in time.
     PagesForgotten {
         number: u64,
     },
-    /// The server has reported metadata that was asked for with this token.
+    /// The server has reported metadata that was requested with this token.
     Fetched {
         metadata: Metadata,
         token: FetchToken,
     },
-    /// A write of the kernel is under way, or has ended: `range` is no longer cached then.
+    /// A kernel WRITE of a range has begun, or has ended: then its range is no longer cached.
     WriteBegan {
         number: u64,
         range: Range<u64>,
@@ -100,12 +103,13 @@ pub(crate) enum Event<'a, O> {
     HandleReleased {
         handle: u64,
     },
-    /// The handle's data is at the server: it goes. With `keep` its open may be kept.
+    /// A handle ends: its data is at the server. With `keep`, its open may be kept.
     HandleClosed {
         handle: u64,
         keep: bool,
     },
-    /// A kept open has to go: the file is removed or renamed, or it was unused for too long.
+    /// A kept open must be closed: the file is removed or renamed, or the open was idle for too long, or there are
+    /// too many.
     KeptOpenUnwanted,
     /// The server has answered a CLOSE.
     Closed {
@@ -114,30 +118,31 @@ pub(crate) enum Event<'a, O> {
 }
 
 impl<O> Event<'_, O> {
-    /// Whether something has ended that others may wait for.
+    /// Whether something has ended for which an operation may wait.
     pub(crate) fn ends_something(&self) -> bool {
         use Event::*;
         matches!(self, Sent { .. } | Set { .. } | PagesForgotten { .. } | WriteEnded { .. } | Closed { .. })
     }
 }
 
-/// What has to be done for a file, outside its lock.
+/// An action for a file, to be done outside its lock.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Action<O> {
-    /// WRITE, with a change and a FLUSH behind it in the same compound; then [`Event::Sent`].
+    /// Sends a WRITE, with a change and a FLUSH in the same compound; then [`Event::Sent`].
     Write { job: u64, open: O, offset: u64, data: Bytes, change: Change, flush: bool },
-    /// SET_INFO; then [`Event::Set`].
+    /// Sends a SET_INFO; then [`Event::Set`].
     Set { open: O, change: Change },
-    /// CLOSE; then [`Event::Closed`]. From when it is begun another open may hold the lease no longer: [`Event::Granted`].
+    /// Sends a CLOSE; then [`Event::Closed`]. Once it has begun, the other opens may hold less of the lease:
+    /// [`Event::Granted`].
     Close { id: u64, open: O },
-    /// An [`Event::Lingered`] some time from now.
+    /// Schedules an [`Event::Lingered`].
     Linger,
-    /// Gives memory of dirty data back, in bytes.
+    /// Releases memory reserved for dirty data, in bytes.
     Release(u64),
-    /// Drops what is cached of a range here.
+    /// Drops the cached data of a range here.
     Drop(Range<u64>),
     /// Has the kernel drop the file's pages; then [`Event::PagesForgotten`].
     ForgetPages { number: u64 },
-    /// Acknowledges a break: all that it asked for is done.
+    /// Acknowledges a break: everything that it requires is done.
     Acknowledge { number: u64 },
 }

@@ -1,6 +1,7 @@
-//! FLUSH requests that travel with the last WRITE of a file: one request serves all fsync(2) calls that wait. A plain value.
+//! FLUSH requests sent in one compound with the last WRITE of a file: one request serves all fsync(2) calls that
+//! wait. A plain value.
 
-/// The FLUSH requests of a file.
+/// The FLUSH requests of a file, numbered in the order in which they are sent.
 #[derive(Debug, Default)]
 pub(super) struct Flushes {
     wanted: bool,
@@ -9,25 +10,25 @@ pub(super) struct Flushes {
 }
 
 impl Flushes {
-    /// An fsync wants all data that is dirty now to be flushed. The mark is for [`Flushes::is_done_since`].
+    /// An fsync wants all data that is dirty now to be flushed. Returns the mark for [`Flushes::is_done_since`].
     pub(super) fn want(&mut self) -> u64 {
         self.wanted = true;
         self.begun
     }
 
-    /// The last WRITE is about to be sent: the number of the FLUSH that goes with it, if one is wanted.
+    /// The last WRITE is about to be sent: the number of the FLUSH sent with it, if one is wanted.
     pub(super) fn take(&mut self) -> Option<u64> {
         self.begun += u64::from(self.wanted);
         std::mem::take(&mut self.wanted).then_some(self.begun)
     }
 
-    /// The server has answered a FLUSH, and the WRITE before it.
+    /// The server has answered a FLUSH and the WRITE before it.
     pub(super) fn done(&mut self, number: u64) {
         self.done = self.done.max(number);
     }
 
-    /// Whether a FLUSH that was begun after the mark is done: it covered all data that was dirty at the mark. If not, no
-    /// WRITE was left that it could have gone with, and it is not wanted that way any more.
+    /// Whether a FLUSH sent after the mark is done: it covered all data that was dirty at the mark. If not, no WRITE
+    /// was left to carry it. Either way no FLUSH with a WRITE is wanted any more.
     pub(super) fn is_done_since(&mut self, mark: u64) -> bool {
         self.wanted = false;
         self.done > mark
@@ -39,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flush_that_was_begun_before_it_was_wanted_is_not_enough() {
+    fn a_flush_that_was_sent_before_an_fsync_began_does_not_serve_it() {
         let mut flushes = Flushes::default();
         assert_eq!(flushes.take(), None);
         let first = flushes.want();
@@ -48,11 +49,11 @@ mod tests {
         flushes.done(number);
         assert!(flushes.is_done_since(first));
         assert!(!flushes.is_done_since(second), "something may have been written after it was sent");
-        assert_eq!(flushes.take(), None, "no fsync waits any more");
+        assert_eq!(flushes.take(), None, "no fsync waits");
     }
 
     #[test]
-    fn one_flush_serves_all_who_want_it() {
+    fn one_flush_serves_all_fsync_calls_that_wait() {
         let mut flushes = Flushes::default();
         let marks = [flushes.want(), flushes.want()];
         let number = flushes.take().unwrap();

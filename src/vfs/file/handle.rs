@@ -1,4 +1,6 @@
-//! A handle of a file: what open(2) asked for, and which failures its program has been told. Plain values.
+//! A kernel handle of a file: what open(2) asked for, and which failures have been reported through it. Plain values.
+//!
+//! Invariant: a failed write is reported to each handle that was open at the failure, and to no other.
 
 use crate::config::CacheMode;
 use crate::share::ShareError;
@@ -10,17 +12,18 @@ use std::ops::Range;
 pub(crate) struct Access {
     pub read: bool,
     pub write: bool,
-    /// Each write goes to the end of the file.
+    /// Each write is appended at the end of the file.
     pub append: bool,
-    /// Neither this cache nor the kernel's is used.
+    /// Neither this page cache nor the kernel's is used.
     pub direct: bool,
     /// Each write is on the server's disk when it returns.
     pub sync: bool,
+    /// The open cuts the file to length 0.
     pub truncate: bool,
 }
 
 impl Access {
-    /// From the flags of open(2), on a mount with this cache mode.
+    /// The access that the flags of open(2) ask for, on a mount with this cache mode.
     ///
     /// # Errors
     /// `EINVAL` for an access mode that does not exist.
@@ -41,23 +44,23 @@ impl Access {
         })
     }
 
-    /// Whether the kernel need not keep pages: nothing is read through this handle. That saves it a copy, and work for each
-    /// page. Pages that other programs have mapped it drops by itself.
+    /// Whether the kernel need not keep pages, because nothing is read through this handle, or nothing is cached.
+    /// That saves a copy, and work for each page. The kernel itself drops the pages that other programs have mapped.
     pub(crate) fn bypasses_kernel(self) -> bool {
         self.direct || !self.read
     }
 
-    /// Whether writes may not stay dirty.
+    /// Whether writes must not stay dirty.
     pub(crate) fn writes_through(self) -> bool {
         self.direct || self.sync
     }
 
-    /// Whether a program can map the file and make pages dirty through this handle.
+    /// Whether a program can dirty pages of the file through a mapping with this handle.
     pub(crate) fn may_map_for_writing(self) -> bool {
         self.read && self.write && !self.direct
     }
 
-    /// What a write may touch. Where an appending write ends up is known only when it is done.
+    /// The range that a write may touch. The position of an appending write is known only after it.
     pub(crate) fn write_range(self, offset: u64, length: u64) -> Range<u64> {
         if self.append { 0..u64::MAX } else { offset..offset.saturating_add(length) }
     }
@@ -75,7 +78,7 @@ pub(super) struct Handle {
     /// The open at the server that it uses.
     pub(super) open: u64,
     pub(super) access: Access,
-    /// The kernel has released it.
+    /// The kernel has released it, and it is being closed.
     pub(super) closing: bool,
     seen: Seen,
 }
@@ -85,32 +88,32 @@ impl Handle {
         Handle { number, open, access, closing: false, seen: failures.seen() }
     }
 
-    /// The failure to report through this handle now.
+    /// The failure that is due through this handle on this occasion.
     pub(super) fn report(&mut self, failures: &Failures, occasion: Occasion) -> Option<ShareError> {
         failures.report(&mut self.seen, occasion)
     }
 }
 
-/// When a failed write is reported.
+/// The occasion on which a failed write is reported.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Occasion {
-    /// write(2): each failure once. The kernel may swallow it, if a part of what it was given could be written.
+    /// write(2): each failure once. The kernel may hide it from the program if a part of the data could be written.
     Write,
-    /// close(2): each time, since a descriptor may be closed by several processes that have inherited it, and only one of
+    /// close(2): each time, because several processes may have inherited the descriptor and close it, and only one of
     /// them looks at the result.
     Close,
-    /// fsync(2): each failure once, and then no close reports it any more.
+    /// fsync(2): each failure once. After that no close reports it.
     Sync,
 }
 
-/// Failures that a handle has reported.
+/// The failures that a handle has reported, or that are older than it: their number for write(2), and for fsync(2).
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     by_write: u64,
     by_sync: u64,
 }
 
-/// Writes of a file that failed after their program had gone on.
+/// The failures of writes that had already been acknowledged to their programs.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     count: u64,

@@ -1,22 +1,23 @@
-//! Requests of the kernel that are under way on a file. A plain value.
+//! Kernel WRITEs under way on a file. A plain value.
 //!
-//! The kernel may ask for data that it is writing at the same moment: it has dropped its pages because the file's times
-//! had changed, while the WRITE with the new data is still on its way. A server that works on requests side by side may
-//! then answer with the old data, and the kernel would keep it after the WRITE has ended. So a read waits for the writes
-//! of its range that the kernel sent before it.
+//! The kernel may ask for data that it is writing at the same moment: it has dropped its pages because the file's
+//! times had changed, while the WRITE with the new data is still on its way. A server that works on requests in
+//! parallel may then answer the READ with the old data, and the kernel would keep that after the WRITE has ended. So
+//! a READ waits for the WRITEs of its range that the kernel sent before it.
 //!
-//! Invariant: a write is listed from before its first message is sent until what was cached of its range has been dropped.
+//! Invariant: a WRITE is listed from before its first message is sent until the cached data of its range has been
+//! dropped.
 
 use std::ops::Range;
 
-/// The writes of a file that are under way. The kernel bounds their number.
+/// The kernel WRITEs of a file that are under way. The kernel bounds their number.
 #[derive(Debug, Default)]
 pub(super) struct InFlight {
     writes: Vec<(u64, Range<u64>)>,
 }
 
 impl InFlight {
-    /// A write of a range begins. Numbers increase in the order of the kernel's requests, over all files.
+    /// A WRITE of a range begins. Numbers increase in the order of the kernel's requests, over all files.
     pub(super) fn begin(&mut self, number: u64, range: Range<u64>) {
         self.writes.push((number, range));
     }
@@ -25,7 +26,7 @@ impl InFlight {
         self.writes.retain(|(other, _)| *other != number);
     }
 
-    /// The number of the last write that is under way; 0 without one.
+    /// The number of the last WRITE under way; 0 if there is none.
     pub(super) fn latest(&self) -> u64 {
         self.writes.iter().map(|(number, _)| *number).max().unwrap_or(0)
     }
@@ -34,12 +35,12 @@ impl InFlight {
         self.writes.is_empty()
     }
 
-    /// Whether a write of this range is under way.
+    /// Whether a WRITE of this range is under way.
     pub(super) fn touches(&self, range: &Range<u64>) -> bool {
         self.touches_until(u64::MAX, range)
     }
 
-    /// Whether a write of this range is under way that began no later than the write `latest`.
+    /// Whether a WRITE of this range is under way that began no later than the WRITE `latest`.
     pub(super) fn touches_until(&self, latest: u64, range: &Range<u64>) -> bool {
         let overlaps = |other: &Range<u64>| other.start < range.end && range.start < other.end;
         self.writes.iter().any(|(number, other)| *number <= latest && overlaps(other))
@@ -59,7 +60,7 @@ mod tests {
         writes.begin(3, 150..160);
         assert!(writes.touches_until(2, &(150..160)));
         writes.end(1);
-        assert!(!writes.touches_until(2, &(150..160)), "what began after the read is not waited for");
+        assert!(!writes.touches_until(2, &(150..160)), "a read does not wait for a write that began after it");
         assert!(writes.touches(&(150..160)));
     }
 }

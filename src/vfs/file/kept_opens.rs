@@ -1,31 +1,34 @@
-//! Opens at the server that no handle uses, in the order in which they were released. A plain value.
+//! Kept opens, in the order in which they were released. A plain value.
 //!
-//! They are guests at the server: while one is open, other clients wait for its break, and the server cannot unmount the
-//! disk behind the share. How many the server bears is learnt: when it refuses an open, half of the kept ones go.
+//! They burden the server: while one is open, other clients wait for its break, and the server cannot unmount
+//! the disk behind the share. The number that the server allows is learned: when it refuses an open, half of the kept
+//! ones are closed.
 //!
-//! Whether a file has a kept open is known by its [`FileState`](super::FileState); this is the order in which they go. An
-//! entry may be out of date, since the file's open is used again: closing a kept open of such a file does nothing.
+//! [`FileState`](super::FileState) decides whether a file has a kept open. This value only keeps the order in which
+//! they are closed. An entry may be stale, because the file's open is used again: closing the kept open of such a
+//! file does nothing.
 //!
-//! Invariant: no more are kept than the bound, and none for longer than [`IDLE`] after its release.
+//! Invariant: no more are kept than the bound allows, and each is closed at the first search after [`IDLE`].
 
 use lru::LruCache;
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
-/// The most kept opens: a quarter of what servers allow a client to have open.
+/// The most kept opens: a quarter of the opens that servers allow a client.
 const MOST: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
-/// How long an open is kept: with the five seconds between two looks, 30 s at the most.
+/// How long an open is kept. With the four seconds between two searches it is closed 29 s after its release at the
+/// latest.
 const IDLE: Duration = Duration::from_secs(25);
-/// How long after a refusal, or after the last growth, the bound doubles. Servers refuse opens because of a peak in their
-/// use, by this client or by others, so the bound has to come back: one more a minute would take days. A bound that is too
-/// high again costs one refused request in this time.
+/// The time after a refusal, or after the last doubling, until the bound doubles. Servers refuse opens at a peak of
+/// their use, by this client or another, so the bound must recover: one more open per minute would take days. A
+/// bound that is too high again costs one refused request in this time.
 const GROWS_AFTER: Duration = Duration::from_secs(600);
 
-/// Files with kept opens, by their keys.
+/// Files with kept opens, by the keys of the files.
 #[derive(Debug)]
 pub(crate) struct KeptOpens<T> {
     kept: LruCache<u64, (Instant, T)>,
-    /// The last change of the bound; `None` while it is [`MOST`].
+    /// The time of the last change of the bound; `None` while it is [`MOST`].
     bounded: Option<Instant>,
 }
 
@@ -34,14 +37,15 @@ impl<T> KeptOpens<T> {
         KeptOpens { kept: LruCache::new(MOST), bounded: None }
     }
 
-    /// A file's open is kept from now on. The file whose kept open has to be closed for that, if there is one.
+    /// Registers the kept open of a file. Returns the file whose kept open must be closed to make room, if there is
+    /// one.
     #[must_use = "its open is to be closed"]
     pub(crate) fn keep(&mut self, key: u64, file: T, now: Instant) -> Option<T> {
         self.grow(now);
         self.kept.push(key, (now, file)).filter(|(pushed_out, _)| *pushed_out != key).map(|(_, (_, file))| file)
     }
 
-    /// The files whose opens have been kept for too long.
+    /// Removes and returns the files whose opens have been kept for too long.
     #[must_use = "their opens are to be closed"]
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<T> {
         let mut expired = Vec::new();
@@ -53,15 +57,15 @@ impl<T> KeptOpens<T> {
         expired
     }
 
-    /// All files that are meant.
+    /// Removes and returns all files that match.
     #[must_use = "their opens are to be closed"]
     pub(crate) fn take_all(&mut self, meant: impl Fn(&T) -> bool) -> Vec<T> {
         let keys: Vec<u64> = self.kept.iter().filter(|(_, (_, file))| meant(file)).map(|(key, _)| *key).collect();
         keys.iter().filter_map(|key| self.kept.pop(key)).map(|(_, file)| file).collect()
     }
 
-    /// The server has no room for more opens: the half that was unused longest is to be closed, and no more than the other
-    /// half are kept from now on. None if nothing is kept.
+    /// The server has no room for more opens. Removes and returns the half of the files whose opens have been idle
+    /// longest; no more than the other half are kept from now on. Empty if there are no kept opens.
     #[must_use = "their opens are to be closed"]
     pub(crate) fn give_way(&mut self, now: Instant) -> Vec<T> {
         let count = self.kept.len().div_ceil(2);
@@ -86,13 +90,13 @@ impl<T> KeptOpens<T> {
 mod tests {
     use super::*;
 
-    /// As many files are kept, by keys from 0, and how many of them are pushed out.
+    /// Keeps `count` files with keys from 0. Returns how many of them were pushed out.
     fn keep(kept: &mut KeptOpens<u64>, count: u64, now: Instant) -> usize {
         (0..count).filter_map(|key| kept.keep(key, key, now)).count()
     }
 
     #[test]
-    fn the_number_is_bounded() {
+    fn the_number_of_kept_opens_is_bounded() {
         let (mut kept, now) = (KeptOpens::new(), Instant::now());
         assert_eq!(keep(&mut kept, MOST.get() as u64, now), 0);
         assert_eq!(kept.keep(5, 5, now), None, "a file counts once");
@@ -105,7 +109,7 @@ mod tests {
         assert_eq!(keep(&mut kept, 7, now), 0);
         assert_eq!(kept.keep(0, 0, now), None, "it was used again");
         assert_eq!(kept.give_way(now), [1, 2, 3, 4]);
-        assert_eq!(kept.keep(10, 10, now), Some(5), "three are as many as the server bears");
+        assert_eq!(kept.keep(10, 10, now), Some(5), "the server allows three");
         assert_eq!(kept.give_way(now), [6, 0]);
         assert_eq!(kept.give_way(now), [10]);
         assert_eq!(kept.give_way(now), [], "nothing is left to close");
@@ -124,14 +128,14 @@ mod tests {
         };
         assert_eq!(bound(&mut kept, start + GROWS_AFTER - Duration::from_millis(1)), 4);
         assert_eq!(bound(&mut kept, start + GROWS_AFTER), 8);
-        assert_eq!(bound(&mut kept, start + GROWS_AFTER * 3), 32, "as much as if it had been asked in between");
+        assert_eq!(bound(&mut kept, start + GROWS_AFTER * 3), 32, "the same as with questions in between");
         assert_eq!(bound(&mut kept, start + GROWS_AFTER * 20), MOST.get());
         assert_eq!(kept.give_way(start + GROWS_AFTER * 20).len(), MOST.get() / 2);
         assert_eq!(bound(&mut kept, start + GROWS_AFTER * 20), MOST.get() / 2);
     }
 
     #[test]
-    fn an_open_that_is_not_used_again_goes() {
+    fn a_kept_open_that_is_not_used_again_is_closed_when_it_is_idle() {
         let (mut kept, start) = (KeptOpens::new(), Instant::now());
         assert_eq!(kept.keep(1, 1, start), None);
         assert_eq!(kept.keep(2, 2, start + IDLE / 2), None);
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn those_that_are_meant_are_taken() {
+    fn only_the_files_that_match_are_removed() {
         let (mut kept, now) = (KeptOpens::new(), Instant::now());
         assert_eq!(keep(&mut kept, 6, now), 0);
         let mut even = kept.take_all(|file| file % 2 == 0);

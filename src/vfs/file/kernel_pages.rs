@@ -1,30 +1,33 @@
 //! Whether the kernel may have pages of one file. A plain value.
+//!
+//! The kernel gets pages through opens that can read, also by mapping, and keeps them after those are closed.
 
-/// Pages come by opens that can read, as by mapping, and stay when those are closed.
+/// Counts the opens of the kernel that bring pages.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct KernelPages {
-    /// Counts opens that can read.
+    /// Number of opens that can read.
     opens: u64,
-    /// The opens whose pages have been forgotten.
+    /// Number of those whose pages the kernel has dropped.
     forgotten: u64,
 }
 
-/// The opens whose pages are being forgotten.
+/// The opens whose pages the kernel is about to drop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Mark(u64);
 
 impl KernelPages {
-    /// The kernel opens the file, and can read by that, or not.
+    /// The kernel opens the file, for reading or not.
     pub(crate) fn opens(&mut self, reads: bool) {
         self.opens += u64::from(reads);
     }
 
-    /// For [`KernelPages::forgot`]: to be taken before the kernel is told. `None` if it has no pages.
+    /// The mark for [`KernelPages::forgot`], read before the kernel is notified. `None` if the kernel has no
+    /// pages.
     pub(crate) fn mark(&self) -> Option<Mark> {
         (self.opens > self.forgotten).then_some(Mark(self.opens))
     }
 
-    /// The kernel has dropped its pages. While the file is open, it may already have read others.
+    /// The kernel has dropped its pages. While the file is open, it may already have read new ones.
     pub(crate) fn forgot(&mut self, mark: Mark, is_open: bool) {
         if !is_open {
             self.forgotten = self.forgotten.max(mark.0);
@@ -37,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pages_come_by_opens_that_can_read_and_stay_until_they_are_forgotten() {
+    fn the_kernel_may_have_pages_after_an_open_that_can_read_until_it_dropped_them() {
         let mut pages = KernelPages::default();
         pages.opens(false);
         assert_eq!(pages.mark(), None);
@@ -50,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_while_pages_are_dropped_brings_new_ones() {
+    fn an_open_while_pages_are_dropped_may_bring_new_pages() {
         let mut pages = KernelPages::default();
         pages.opens(true);
         let mark = pages.mark().unwrap();
@@ -59,6 +62,6 @@ mod tests {
         let later = pages.mark().expect("the second open may have read");
         pages.forgot(later, false);
         pages.forgot(mark, false);
-        assert_eq!(pages.mark(), None, "an answer that comes late takes nothing back");
+        assert_eq!(pages.mark(), None, "an earlier mark that ends late changes nothing");
     }
 }

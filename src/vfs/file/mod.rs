@@ -1,19 +1,25 @@
-//! What is known of files, and what waits to be done for them: who owns a file.
+//! What is known of a file, and which requests it still needs: the room that owns a file.
 //!
-//! | part | what it is |
+//! | part | what is decided there |
 //! |---|---|
-//! | [`state`] | [`FileState`]: one file as a plain value, events in, actions out |
-//! | `active` | the part of it that is there while the file is open here or at the server |
-//! | [`attributes`], [`version`] | what the server has reported of the file and of its data, and how old that is |
-//! | `estimates` | times of changes by this mount that the server has not reported yet |
-//! | [`handle`], `server_open` | handles of the kernel, and opens at the server |
-//! | `flushes`, `in_flight`, `breaking` | FLUSH requests, writes of the kernel and lease breaks under way |
+//! | [`state`] | what an event does to one file: [`FileState`], a plain value, with events in and actions out |
+//! | [`event`] | which events and actions there are |
+//! | `active` | dirty data, opens, handles and breaks, while the file is open here or at the server |
+//! | [`attributes`] | which metadata of the server is accepted, and for how long it is valid |
+//! | [`version`] | whether data cached here, and the kernel's pages, are of the server's version |
+//! | `estimates` | which times are shown for changes by this mount that the server has not reported yet |
+//! | [`handle`] | what a kernel handle may do, and which failures it reports |
+//! | `server_open` | which access an open at the server can serve |
+//! | `flushes` | which fsync(2) calls a FLUSH serves |
+//! | `in_flight` | which kernel WRITEs a READ waits for |
+//! | `breaking` | what must be done before a lease break is acknowledged |
 //! | [`kernel_pages`] | whether the kernel may have pages of the file |
-//! | [`kept_opens`] | the order in which opens without a handle are closed |
-//! | [`driver`] | does what the actions say |
+//! | [`kept_opens`] | which kept opens are closed first |
+//! | [`driver`] | which requests an action sends, and how an operation waits for a file |
+//! | `driver::coherence` | how long data is valid while another client may have the file open |
 //!
-//! Invariant: "dirty", "open" and "leased" are known here and nowhere else. A file has one lock; it is taken after the one
-//! on the names, never together with another file's, and never across a call into another room.
+//! Invariant: "dirty", "open" and "leased" are known here and nowhere else. A file has one lock. It is acquired after
+//! the namespace's lock, never together with another file's, and not held across a call into another room.
 
 mod active;
 pub(crate) mod attributes;
@@ -43,45 +49,45 @@ use tokio::sync::Notify;
 pub(crate) use event::Event;
 pub(crate) use state::FileState;
 
-/// A file with its lock. `O` is the driver's way to send requests on an open at the server.
+/// A file with its lock. `O` is an open at the server, on which the driver sends requests.
 #[derive(Debug)]
 pub(crate) struct File<O> {
-    /// Its inode number.
+    /// Inode number.
     pub ino: u64,
-    /// Never used twice: the generation of the inode, and the key of its cached data.
+    /// A number that is never reused: the generation of the inode, and the key of the file's cached data.
     pub key: u64,
     state: Mutex<FileState<O>>,
-    /// Something has ended that others may wait for.
+    /// Notified when something ends that an operation may wait for.
     progress: Notify,
 }
 
 impl<O: Clone> File<O> {
-    /// A file that the server has just reported.
+    /// A file whose metadata the server has just reported.
     pub(crate) fn fetched(ino: u64, key: u64, metadata: Metadata, now: Instant) -> File<O> {
         File { ino, key, state: Mutex::new(FileState::fetched(metadata, now)), progress: Notify::new() }
     }
 
-    /// A file of which nothing is known but what it is.
+    /// A file of which only the identity and kind are known: its metadata is fetched before it is shown.
     pub(crate) fn unknown(ino: u64, key: u64, metadata: Metadata) -> File<O> {
         File { ino, key, state: Mutex::new(FileState::unknown(metadata)), progress: Notify::new() }
     }
 
-    /// Takes the file's lock. Not to be held across a wait, a send or a call into another room.
+    /// Locks the file. The lock must not be held across an await, a send or a call into another room.
     pub(crate) fn lock(&self) -> MutexGuard<'_, FileState<O>> {
         self.state.lock()
     }
 
-    /// Has those look again who wait for something to end.
+    /// Wakes the operations that wait for something to end.
     pub(crate) fn progressed(&self) {
         self.progress.notify_waiters();
     }
 
-    /// Told of each progress.
+    /// Notified at each [`File::progressed`].
     pub(crate) fn progress(&self) -> &Notify {
         &self.progress
     }
 
-    /// Waits until something is so.
+    /// Waits until a condition on the file's state holds. It is checked at each progress.
     pub(crate) async fn until(&self, is_so: impl Fn(&FileState<O>) -> bool) {
         until(&self.progress, || is_so(&self.lock())).await;
     }

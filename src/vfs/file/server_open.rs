@@ -1,30 +1,32 @@
 //! An open of the file at the server. A plain value.
+//!
+//! Invariant: it serves a handle only if it was opened with at least the handle's access.
 
 use super::handle::Access;
 use crate::share::LeaseKey;
 
-/// What an open at the server is there for.
+/// What an open at the server is used for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Use {
-    /// Handles use it.
+    /// At least one handle uses it.
     Used,
-    /// No handle uses it: it is kept for the next open(2), under a lease.
+    /// No handle uses it. It is kept for the next open(2), under a lease.
     Kept,
     /// Its CLOSE is under way.
     Closing,
 }
 
-/// An open at the server. `O` is the driver's way to send requests on it.
+/// An open at the server. `O` is the driver's object for requests on it.
 #[derive(Clone, Debug)]
 pub(super) struct ServerOpen<O> {
     pub(super) id: u64,
     pub(super) open: O,
-    /// The lease that it was opened with.
+    /// The lease that it asked for.
     pub(super) lease: LeaseKey,
     pub(super) usage: Use,
     read: bool,
     write: bool,
-    /// Something was changed through it, so that its CLOSE reports new times.
+    /// Something was changed through it, so its CLOSE reports new times.
     pub(super) changed: bool,
 }
 

@@ -1,15 +1,16 @@
-//! [`FileState`]: all that is known of one file, and what waits to be done for it. A plain value without I/O.
+//! [`FileState`]: all that is known of one file, and the requests that it still needs. A plain value without I/O.
 //!
-//! The driver takes the file's lock, hands an [`Event`] in, releases the lock, and does what the [`Action`]s say. Actions
-//! may be overtaken by later events, so an action that must follow another one is only returned by the event that reports
-//! the other's end: `Acknowledge` comes from `Sent`, `Set`, `WriteEnded`, `PagesForgotten` or `Closed`, or from `Broken` itself
-//! where nothing has to be done first, and never beside a `Write`.
+//! The driver locks the file, hands an [`Event`] in, unlocks the file, and does what the [`Action`]s say. Later
+//! events may overtake actions. So an action that must follow another one is returned only by the event that reports
+//! the other's end: `Acknowledge` comes from `Sent`, `Set`, `WriteEnded`, `PagesForgotten` or `Closed`, or from
+//! `Broken` itself where nothing has to be done first. It never comes together with a `Write`.
 //!
 //! Invariants:
-//! - A break is acknowledged when everything that was dirty at that moment has been answered by the server, what was cached
-//!   under the lost right is dropped here and in the kernel, and no kept open is left.
+//! - A break is acknowledged when the server has answered for everything that was dirty when it arrived, everything
+//!   cached under the lost right is dropped here and in the kernel (if the kernel drops it in time), and no kept open
+//!   is left.
 //! - Nothing becomes dirty without the right to write back at that moment.
-//! - An open is closed only when no handle uses it, and what is dirty has been sent through it.
+//! - An open is closed only when no handle uses it, and its dirty data has been sent through it.
 //! - A failure is reported to each handle that was open when it happened.
 
 use super::active::Active;
@@ -25,30 +26,33 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-/// See the module. `O` is the driver's way to send requests on an open at the server.
+/// All that is known of one file. `O` is the driver's object for requests on an open at the server.
 #[derive(Debug)]
 pub(crate) struct FileState<O> {
+    /// What the server has reported of the file.
     pub(super) attributes: KnownAttributes,
+    /// Which version of its data is cached.
     pub(super) version: DataValidity,
+    /// Whether the kernel may have pages.
     kernel_pages: KernelPages,
-    /// What the server grants under the file's lease, and what was known of that last.
+    /// The caching granted under the file's lease, as last reported.
     pub(super) granted: Granted,
-    /// The server has reported another size, which was not taken since this mount was changing the file.
+    /// The server has reported another size, which was not accepted because this mount was changing the file.
     size_in_doubt: bool,
-    /// The lease that opens on their way to the server ask for, and how many there are.
+    /// The lease that opens on their way to the server ask for, and the number of those opens.
     opening: Option<(LeaseKey, u32)>,
-    /// What there is only while the file is open here or at the server.
+    /// The part that exists only while the file is open here or at the server.
     pub(super) active: Option<Box<Active<O>>>,
 }
 
 impl<O: Clone> FileState<O> {
-    /// A file that the server has just reported.
+    /// A file whose metadata the server has just reported.
     pub(crate) fn fetched(metadata: Metadata, now: Instant) -> FileState<O> {
         let version = DataValidity::of((&metadata).into(), now);
         FileState { version, ..FileState::with(KnownAttributes::fetched(metadata, now)) }
     }
 
-    /// A file of which nothing is known but what it is.
+    /// A file of which only the identity and kind are known.
     pub(crate) fn unknown(metadata: Metadata) -> FileState<O> {
         FileState::with(KnownAttributes::unknown(metadata))
     }
@@ -65,14 +69,15 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// Takes note of an event: what has to be done now.
+    /// Applies an event, and returns the actions that follow.
     #[must_use = "the actions are to be done"]
     pub(crate) fn on(&mut self, event: Event<'_, O>, now: Instant) -> Vec<Action<O>> {
         let mut actions = Vec::new();
         self.apply(event, now, &mut actions);
         self.advance_breaks(now, &mut actions);
         if actions.iter().any(|action| matches!(action, Action::Close { .. })) {
-            // The others may be of a session that was lost, and then do not hold the lease: the share knows.
+            // The other opens may be of a lost session, and then do not hold the lease. The share knows: the driver
+            // asks it.
             self.granted.caching = Caching::NONE;
         }
         if self.active.as_ref().is_some_and(|active| active.is_idle()) {
@@ -92,7 +97,7 @@ impl<O: Clone> FileState<O> {
                 }
                 active.opened(handle, access, open, lease);
                 if access.truncate {
-                    // Also while data is dirty, when nothing that the server reports is taken.
+                    // Needed also while data is dirty, when the server's reports are not accepted.
                     actions.push(Action::Drop(0..u64::MAX));
                 }
                 self.learn(lease, granted);
@@ -153,7 +158,7 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// A grant counts if it is of the file's lease, unless something newer is known: a break may have come before the answer
+    /// Accepts a grant of the file's lease, unless a newer one is known: a break may have arrived before the answer
     /// to the open.
     fn learn(&mut self, lease: LeaseKey, granted: Granted) {
         if self.lease() == Some(lease) && granted.serial >= self.granted.serial {
@@ -161,7 +166,7 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// The last dirty byte may have reached the server.
+    /// If no data is dirty any more, the server's times are unknown from now on.
     fn cleaned(&mut self, now: Instant) {
         if !self.is_dirty() {
             self.attributes.sent(now);
@@ -192,7 +197,7 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// Takes each break as far as it can go now.
+    /// Advances each break as far as possible.
     fn advance_breaks(&mut self, now: Instant, actions: &mut Vec<Action<O>>) {
         let Some(active) = self.active.as_mut() else { return };
         if active.advance_breaks(actions) {
@@ -203,13 +208,13 @@ impl<O: Clone> FileState<O> {
     }
 }
 
-/// What a listing reports, and what other rooms change about the attributes.
+/// Metadata from listings and replies, and changes that other rooms report.
 impl<O: Clone> FileState<O> {
-    /// Takes what the server reported, unless this mount has changed the file since the token was taken. Says whether cached
-    /// data has to be dropped.
+    /// Accepts what the server reported, unless data is dirty or this mount has changed the file since the token.
+    /// Returns whether cached data must be dropped.
     #[must_use]
     pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
-        // While data is dirty the server reports the time before it.
+        // While data is dirty, the server reports the state before it.
         if self.is_dirty() {
             return false;
         }
@@ -222,8 +227,8 @@ impl<O: Clone> FileState<O> {
         true
     }
 
-    /// Takes what a listing that began at `fetched` reported, unless the file is open here or at the server: servers are late
-    /// with what they list of open files. Says whether cached data has to be dropped.
+    /// Accepts what a listing that began at `fetched` reported, unless the file is open here or at the server:
+    /// servers list open files with stale metadata. Returns whether cached data must be dropped.
     #[must_use]
     pub(crate) fn store_listed(&mut self, metadata: Metadata, fetched: Instant) -> bool {
         self.active.is_none()
@@ -231,12 +236,12 @@ impl<O: Clone> FileState<O> {
             && self.version.validate((&metadata).into(), fetched)
     }
 
-    /// A listing that began at `fetched` reported when the file was read last.
+    /// A listing that began at `fetched` has reported the access time.
     pub(crate) fn accessed(&mut self, listed: &Metadata, fetched: Instant) {
         self.attributes.accessed(listed, fetched);
     }
 
-    /// This mount changed something about the file; only the server knows what that did to its times.
+    /// This mount changed the file in a way whose effect on its times only the server knows.
     pub(crate) fn touch(&mut self, now: Instant) {
         self.attributes.changed(now);
     }
@@ -246,7 +251,7 @@ impl<O: Clone> FileState<O> {
         self.attributes.entries_changed(clock, now);
     }
 
-    /// Another client may have changed the file.
+    /// Another client may have changed the file. Without effect while data is dirty.
     pub(crate) fn doubt(&mut self, now: Instant) {
         if !self.is_dirty() {
             self.attributes.doubt(now);
@@ -254,49 +259,51 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    /// Data was written at the server, in whole or in part: its version is not known any more.
+    /// Data was written at the server, in whole or in part: its version is unknown.
     pub(crate) fn written(&mut self, now: Instant) {
         self.attributes.changed(now);
         self.version.changed();
     }
 
-    /// An open has truncated or created the file, and its answer describes the file since.
+    /// An open has truncated or created the file, and its answer already describes the changed file.
     pub(crate) fn replaced(&mut self, now: Instant) {
         self.version.changed();
         self.attributes.changed_as_reported(now);
     }
 
-    /// An open is about to be sent: the lease that it asks for. All opens of a file ask for one and the same, or they would
-    /// break each other's. Ends by [`FileState::open_ended`].
+    /// The lease for an open that is about to be sent. All opens of a file ask for the same lease, or they would
+    /// break each other's. The caller ends it with [`FileState::open_ended`].
     pub(crate) fn begin_open(&mut self, new: impl FnOnce() -> LeaseKey) -> LeaseKey {
         let (key, others) = self.opening.unwrap_or_else(|| (self.lease().unwrap_or_else(new), 0));
         self.opening = Some((key, others + 1));
         key
     }
 
-    /// An open has ended that was announced: after its [`Event::Opened`], or without.
+    /// An open from [`FileState::begin_open`] has ended, after its [`Event::Opened`] or without one.
     pub(crate) fn open_ended(&mut self) {
         self.opening =
             self.opening.and_then(|(key, count)| Some((key, count.checked_sub(1).filter(|left| *left > 0)?)));
     }
 
-    /// The kernel opens the file with this handle; see [`DataValidity::kernel_opens`].
+    /// The kernel opens the file with this handle. Returns whether it may keep its pages; see
+    /// [`DataValidity::kernel_opens`].
     pub(crate) fn kernel_opens(&mut self, handle: u64, access: Access, found: &Metadata, alone: bool) -> bool {
         self.kernel_pages.opens(access.read);
         self.version.kernel_opens(handle, found.into(), alone)
     }
 
-    /// A handle was opened and the kernel was not told, so it has dropped nothing.
+    /// A handle was opened but its open was not returned to the kernel, so the kernel has dropped no pages.
     pub(crate) fn kernel_did_not_open(&mut self, handle: u64) {
         self.version.kernel_did_not_open(handle);
     }
 
-    /// To be taken before the kernel is told to drop its pages: `None` if it has none.
+    /// The mark for [`FileState::kernel_forgot`], read before the kernel is notified. `None` if the kernel has
+    /// no pages.
     pub(crate) fn kernel_pages(&self) -> Option<Mark> {
         self.kernel_pages.mark()
     }
 
-    /// The kernel has dropped its pages. While the file is open, it may already have read others.
+    /// The kernel has dropped its pages. While the file is open, it may already have read new ones.
     pub(crate) fn kernel_forgot(&mut self, mark: Mark) {
         let is_open = self.has_handles();
         self.kernel_pages.forgot(mark, is_open);
@@ -313,8 +320,9 @@ impl<O: Clone> FileState<O> {
     }
 }
 
-/// Questions.
+/// Queries.
 impl<O: Clone> FileState<O> {
+    /// The metadata that is known, without estimated times.
     pub(crate) fn metadata(&self) -> &Metadata {
         self.attributes.metadata()
     }
@@ -324,41 +332,42 @@ impl<O: Clone> FileState<O> {
         self.attributes.shown(now)
     }
 
+    /// The size that is known, with dirty data, in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.attributes.metadata().size
     }
 
-    /// To be taken before the server is asked for metadata.
+    /// To be read before the server is asked for metadata, for [`FileState::store`].
     pub(crate) fn token(&self) -> FetchToken {
         self.attributes.token()
     }
 
-    /// For how much longer the attributes may be believed; `None` if not at all.
+    /// For how much longer the attributes are valid; `None` if they are not.
     pub(crate) fn remaining(&self, now: Instant, timeout: Duration, still_true: Option<StillTrue>) -> Option<Duration> {
         if self.is_dirty() { Some(timeout) } else { self.attributes.remaining(now, timeout, still_true) }
     }
 
-    /// When the server reported all of it; `None` if that is not what is known.
+    /// When the server reported all of the metadata; `None` if it has changed since.
     pub(crate) fn known_since(&self) -> Option<Instant> {
         self.attributes.known_since().filter(|_| !self.is_dirty())
     }
 
-    /// When this mount changed the file last.
+    /// When this mount last changed the file.
     pub(crate) fn changed_at(&self) -> Option<Instant> {
         self.attributes.changed_at()
     }
 
-    /// Whether the kernel may believe that the file has another size.
+    /// Whether the kernel may have another size of the file.
     pub(crate) fn is_resized(&self) -> bool {
         self.attributes.is_resized()
     }
 
-    /// Whether the server does not have all that programs wrote or set.
+    /// Whether the server lacks data or a change from a program.
     pub(crate) fn is_dirty(&self) -> bool {
         self.active.as_ref().is_some_and(|active| active.is_dirty())
     }
 
-    /// Whether written data is dirty, whatever was set behind it.
+    /// Whether written data is dirty. Deferred changes do not count.
     pub(crate) fn has_dirty_data(&self) -> bool {
         self.active.as_ref().is_some_and(|active| !active.dirty.is_clean())
     }
@@ -368,12 +377,12 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().map_or(0, |active| active.dirty.bytes())
     }
 
-    /// The mark of all that is dirty now: for [`FileState::is_drained`], after [`Event::Drain`].
+    /// The mark of all data that is dirty now, for [`FileState::is_drained`]. Read after [`Event::Drain`].
     pub(crate) fn drain_mark(&self) -> u64 {
         self.active.as_ref().map_or(0, |active| active.mark)
     }
 
-    /// Whether the server has answered for all that was dirty at the mark.
+    /// Whether the server has answered for all data that was dirty at the mark.
     pub(crate) fn is_drained(&self, mark: u64) -> bool {
         self.active.as_ref().is_none_or(|active| active.dirty.is_sent(mark))
     }
@@ -389,23 +398,23 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().and_then(|active| active.dirty.covered(&range))
     }
 
-    /// Whether a write of the range is under way.
+    /// Whether a kernel WRITE of the range is under way.
     pub(crate) fn writes_touch(&self, range: &Range<u64>) -> bool {
         self.active.as_ref().is_some_and(|active| active.writes.touches(range))
     }
 
-    /// Whether a write of the range is under way that began no later than the write `latest`.
+    /// Whether a kernel WRITE of the range is under way that began no later than the WRITE `latest`.
     pub(crate) fn writes_touch_until(&self, latest: u64, range: &Range<u64>) -> bool {
         self.active.as_ref().is_some_and(|active| active.writes.touches_until(latest, range))
     }
 
-    /// What the server grants to opens with the file's lease.
+    /// The caching granted to opens with the file's lease; none if no open has the lease.
     pub(crate) fn caching(&self) -> Caching {
         let is_leased = self.active.as_ref().is_some_and(|active| active.is_leased());
         if is_leased { self.granted.caching } else { Caching::NONE }
     }
 
-    /// Whether what is granted is not what the share reported, since a break was seen meanwhile.
+    /// Whether the file knows a newer grant than this one, because a break arrived in between.
     pub(crate) fn is_older_than(&self, granted: Granted) -> bool {
         self.granted.serial > granted.serial
     }
@@ -415,29 +424,29 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().is_some_and(|active| active.breaks.is_unmapping())
     }
 
-    /// The lease that opens of the file ask for, while it is open at the server.
+    /// The lease that opens of the file ask for, while the file is open here or at the server.
     pub(crate) fn lease(&self) -> Option<LeaseKey> {
         self.active.as_ref().map(|active| active.lease)
     }
 
-    /// The file's lease, if an open has it that is not being closed.
+    /// The file's lease, if an open that is not being closed has it.
     pub(crate) fn shared_lease(&self) -> Option<LeaseKey> {
         self.active.as_ref().filter(|active| active.is_leased()).map(|active| active.lease)
     }
 
-    /// Whether a write of this length may become dirty, as far as the room for it here goes.
+    /// Whether there is room to hold a write of `length` bytes dirty, if `window` bytes may be in flight.
     pub(crate) fn has_room(&self, length: u64, window: u64) -> bool {
-        // As much again as is in flight, so that the next job is ready when one is answered.
+        // Twice the window: the next job is ready when one is answered.
         let dirty = self.dirty_bytes();
         dirty == 0 || dirty + length <= 2 * window
     }
 
-    /// How many bytes may be in flight from now on.
+    /// Sets the most bytes in flight.
     pub(crate) fn set_window(&mut self, window: u64) {
         self.with_active(|active| active.window = window);
     }
 
-    /// The size, if the data of that size may be used without asking the server.
+    /// The size, if cached data of that size may be used without asking the server.
     pub(crate) fn valid_size(&self, policy: Policy, now: Instant) -> Option<u64> {
         let is_believed =
             policy.decide(self.caching()).believes_data || policy.is_recent(self.version.validated(), now);
@@ -445,7 +454,7 @@ impl<O: Clone> FileState<O> {
         is_current.then(|| self.size())
     }
 
-    /// The open at the server that a new handle can share, if the lease allows it: its number, and the open.
+    /// An open at the server that a new handle can share under the lease: its number, and the open.
     pub(crate) fn shareable(&self, access: Access, policy: Policy) -> Option<(u64, O)> {
         let active = self.active.as_ref()?;
         let allowed = !access.truncate && policy.decide(self.caching()).shares_open;
@@ -453,7 +462,7 @@ impl<O: Clone> FileState<O> {
         Some((open.id, open.open.clone()))
     }
 
-    /// An open that a live handle uses.
+    /// The open of a handle that is not being closed.
     pub(crate) fn live_open(&self) -> Option<O> {
         let active = self.active.as_ref()?;
         let handle = active.handles.iter().find(|handle| !handle.closing)?;
@@ -487,39 +496,40 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().is_some_and(|active| active.opens.iter().any(|open| open.usage == Use::Kept))
     }
 
-    /// Whether nothing but what the kernel remembers keeps the file in the table: no handle, open at the server, dirty
-    /// data, deferred change, or failure that a handle has not reported.
+    /// Whether nothing but the kernel's lookups keeps the file in the table: there is no handle, open at the server,
+    /// dirty data, deferred change, kernel WRITE or break.
     pub(crate) fn is_idle(&self) -> bool {
         self.active.is_none()
     }
 
-    /// Whether the open of a handle may be kept when the handle goes, if it is the open's last.
+    /// Whether the open of a handle may be kept, if this is its last handle.
     pub(crate) fn may_keep(&self, handle: u64, policy: Policy) -> bool {
         let Some(active) = self.active.as_ref() else { return false };
         policy.decide(self.caching()).keeps_open && active.is_unchanged_through(handle)
     }
 
-    /// Something was, or is being, changed through a handle.
+    /// Something has been changed, or is being changed, through a handle: its open is not kept.
     pub(crate) fn mark_changed(&mut self, handle: u64) {
         self.with_active(|active| active.mark_changed(handle));
     }
 
-    /// The failure to report through a handle now.
+    /// The failure that is due through a handle on this occasion.
     pub(crate) fn report(&mut self, handle: u64, occasion: Occasion) -> Option<ShareError> {
         self.active.as_mut()?.report(handle, occasion)
     }
 
-    /// An fsync wants the data flushed: the mark for [`FileState::is_flushed_since`].
+    /// An fsync wants the data flushed. Returns the mark for [`FileState::is_flushed_since`].
     pub(crate) fn want_flush(&mut self) -> u64 {
         self.active.as_mut().map_or(0, |active| active.flushes.want())
     }
 
-    /// Whether a FLUSH that was begun after the mark is done.
+    /// Whether a FLUSH sent after the mark is done. No FLUSH with a WRITE is wanted afterwards.
     pub(crate) fn is_flushed_since(&mut self, mark: u64) -> bool {
         self.active.as_mut().is_some_and(|active| active.flushes.is_done_since(mark))
     }
 
-    /// The change that waits behind dirty data, to be sent on `open` now: the caller reports [`Event::Set`].
+    /// The change deferred behind dirty data, and the open to send it on now. The caller reports [`Event::Set`]
+    /// afterwards.
     pub(crate) fn take_deferred(&mut self) -> Option<(O, Change)> {
         self.active.as_mut()?.take_deferred()
     }
@@ -529,12 +539,12 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().is_some_and(|active| active.has_deferred())
     }
 
-    /// Marks the end of belief in what is read from now on, once: says whether it was not marked yet.
+    /// Marks that the validity of data read from now on has an end. Returns whether the caller must schedule it.
     pub(crate) fn begin_expiring(&mut self) -> bool {
         self.active.as_mut().is_some_and(|active| !std::mem::replace(&mut active.expires, true))
     }
 
-    /// That time has come: data is to be compared with the server's again.
+    /// That end has come: data must be revalidated.
     pub(crate) fn expired(&mut self) {
         self.version.expire();
         self.with_active(|active| active.expires = false);

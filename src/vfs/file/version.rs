@@ -1,9 +1,11 @@
 //! Which version of a file's data is cached, here and by the kernel. Plain values.
+//!
+//! Invariant: `kernel` is set only while all pages of the kernel are of that version.
 
 use crate::share::{FileTime, Metadata};
 use std::time::Instant;
 
-/// What stays the same as long as a file's data does.
+/// The metadata by which versions of a file's data are compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct DataVersion {
     size: u64,
@@ -17,31 +19,31 @@ impl From<&Metadata> for DataVersion {
     }
 }
 
-/// Whether the data that is cached of a file may still be used.
+/// The versions of the data cached here and by the kernel, and when the server last confirmed them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct DataValidity {
     /// The version that the cached data is of; `None` after a write by this mount.
     version: Option<DataVersion>,
-    /// When that was last known to be the server's version.
+    /// When the server last reported this version. `None` after it was put in doubt.
     validated: Option<Instant>,
-    /// The version that the kernel's own cached pages are of.
+    /// The version of the kernel's pages.
     kernel: Option<DataVersion>,
-    /// By opening this handle the kernel drops the pages of other versions.
+    /// The handle whose open makes the kernel drop pages of other versions, and the version from then on.
     kernel_drops: Option<(u64, DataVersion)>,
 }
 
 impl DataValidity {
-    /// Of a file of which nothing is cached yet.
+    /// The validity for a file with this version of which no data is cached yet.
     pub(crate) fn of(version: DataVersion, now: Instant) -> DataValidity {
         DataValidity { version: Some(version), validated: Some(now), kernel: None, kernel_drops: None }
     }
 
-    /// When the version was last compared with the server's; `None` since it was found to be in doubt.
+    /// When the version was last compared with the server's; `None` since it was put in doubt.
     pub(crate) fn validated(&self) -> Option<Instant> {
         self.validated
     }
 
-    /// The server's version is this one. Says whether cached data has to be dropped.
+    /// The server has reported this version. Returns whether cached data must be dropped.
     #[must_use]
     pub(crate) fn validate(&mut self, version: DataVersion, now: Instant) -> bool {
         let changed = self.version != Some(version);
@@ -50,8 +52,8 @@ impl DataValidity {
         changed
     }
 
-    /// The server was asked while this mount was writing: its answer may be of before or after. All
-    /// that is cached has to be dropped.
+    /// The server has answered while this mount was writing: the answer may be from before or after the write. The
+    /// caller drops all cached data.
     pub(crate) fn validate_blindly(&mut self, now: Instant) {
         self.version = None;
         self.validated = Some(now);
@@ -64,14 +66,14 @@ impl DataValidity {
         self.kernel_drops = None;
     }
 
-    /// The server does not vouch for the data any more.
+    /// No lease covers the data any more: it must be revalidated.
     pub(crate) fn expire(&mut self) {
         self.validated = None;
     }
 
-    /// The kernel opens the file, and the server says that its data has this version, and whether nobody else has it
-    /// open: while others write, versions do not tell. Says whether the pages that the kernel has from earlier are of
-    /// the same version: all of them were read when or after it was this one, and it still is.
+    /// The kernel opens the file. The server reports this version of the data, and `alone` says that no other client
+    /// has the file open: while other clients write, versions prove nothing. Returns whether the kernel's earlier
+    /// pages are of the same version: all of them were read while it was the current one.
     pub(crate) fn kernel_opens(&mut self, handle: u64, version: DataVersion, alone: bool) -> bool {
         let keeps = alone && self.kernel == Some(version);
         if !keeps {
@@ -81,12 +83,13 @@ impl DataValidity {
         keeps
     }
 
-    /// A handle was opened and the kernel was not told, so it has dropped nothing.
+    /// A handle was opened but its open was not returned to the kernel, so the kernel has dropped no pages.
     pub(crate) fn kernel_did_not_open(&mut self, handle: u64) {
         self.kernel_drops.take_if(|(by, _)| *by == handle);
     }
 
-    /// The kernel closes a handle: when it had opened it, it dropped its pages if it was told to.
+    /// The kernel closes a handle. Its open is over by now, and with it the drop of pages that it caused, if it
+    /// caused one.
     pub(crate) fn kernel_closes(&mut self, handle: u64) {
         if let Some((_, version)) = self.kernel_drops.take_if(|(by, _)| *by == handle) {
             self.kernel = Some(version);
@@ -114,34 +117,34 @@ mod tests {
         let start = Instant::now();
         let mut data = DataValidity::default();
         assert_eq!(data.validated(), None);
-        assert!(data.validate(version(1), start), "of data from before nothing is known");
+        assert!(data.validate(version(1), start), "the version of earlier data is unknown");
         assert!(!data.validate(version(1), start + TIMEOUT));
         assert_eq!(data.validated(), Some(start + TIMEOUT));
         assert!(data.validate(version(2), start));
         data.changed();
-        assert!(data.validate(version(2), start), "after an own write no version is known");
+        assert!(data.validate(version(2), start), "after a write by this mount the version is unknown");
         data.expire();
         assert_eq!(data.validated(), None);
     }
 
     #[test]
-    fn the_kernel_keeps_its_pages_only_while_nothing_changed() {
+    fn the_kernel_keeps_its_pages_only_while_the_data_is_unchanged() {
         let mut data = DataValidity::default();
         assert!(!data.kernel_opens(1, version(1), true), "the first open");
         assert!(!data.kernel_opens(2, version(1), true), "the first may still be about to drop them");
         data.kernel_closes(1);
-        assert!(!data.kernel_opens(3, version(1), true), "that was the second's to do");
+        assert!(!data.kernel_opens(3, version(1), true), "the second open has to drop them");
         data.kernel_closes(3);
         assert!(data.kernel_opens(4, version(1), true));
-        assert!(!data.kernel_opens(5, version(2), true), "changed by somebody else");
+        assert!(!data.kernel_opens(5, version(2), true), "changed by another client");
         data.kernel_closes(5);
         assert!(data.kernel_opens(6, version(2), true));
-        assert!(!data.kernel_opens(7, version(2), false), "somebody else may be changing it");
+        assert!(!data.kernel_opens(7, version(2), false), "another client may be changing it");
         data.kernel_closes(7);
         assert!(!data.kernel_opens(8, version(2), true));
         data.kernel_did_not_open(8);
         data.kernel_closes(8);
-        assert!(!data.kernel_opens(8, version(2), true), "the kernel was not told to drop them");
+        assert!(!data.kernel_opens(8, version(2), true), "the open did not make the kernel drop them");
         data.changed();
         data.kernel_closes(8);
         assert!(!data.kernel_opens(9, version(2), true), "changed by this mount");

@@ -1,4 +1,6 @@
-//! What an operation knows of a name before it asks the server, and what it has learnt from the answer.
+//! The state that is recorded before the server is asked about a name, and how its answer is recorded.
+//!
+//! Invariant: an answer is applied only as far as nothing newer is known ([`Asked`]).
 
 use super::Names;
 use super::namespace::node::NameId;
@@ -9,24 +11,26 @@ use crate::vfs::file::attributes::FetchToken;
 use crate::vfs::file::driver::FileOf;
 use std::sync::Arc;
 
-/// A file that the server reports under a new name, as it is known under its old one.
+/// A file that the server reports under a new name, and the old name under which this mount knows it.
 pub(crate) struct Elsewhere {
     ino: u64,
     name: NameId,
-    /// The old name.
+    /// The path under the old name.
     pub path: RemotePath,
 }
 
 impl<S: Share> Names<S> {
-    /// To be taken before the server is asked about a name that is known.
+    /// To be called before a request about anything but one name that is looked up; the answer is weighed against the
+    /// result.
     pub(crate) fn asking(&self) -> Asked {
         self.with(|namespace, now| namespace.asking(now))
     }
 
-    /// The path to ask the server for, and what is known of the name until it answers.
+    /// To be called before the server is asked about a name: the name's path, and the state against which the answer is
+    /// weighed.
     ///
     /// # Errors
-    /// `ESTALE` if the directory's name is no longer its own.
+    /// `ESTALE` if no name leads to the directory any more.
     pub(crate) fn before_asking(&self, parent: u64, name: &[u16]) -> Result<(RemotePath, Asked)> {
         let (directory, asked) = self.with(|namespace, now| {
             (namespace.path(parent, &self.terms.root), namespace.asking_about(parent, name, now))
@@ -34,7 +38,7 @@ impl<S: Share> Names<S> {
         Ok((directory.ok_or_else(VfsError::stale)?.join(name), asked))
     }
 
-    /// What is known to have a name.
+    /// The file that a name means, and its kind, if the name has a node.
     pub(crate) fn occupant(&self, parent: u64, name: &[u16]) -> Option<(FileOf<S>, FileKind)> {
         self.with(|namespace, _| {
             let node = namespace.node(namespace.at(parent, name)?)?;
@@ -42,13 +46,13 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// The file of an inode, and what it is.
+    /// The file of an inode, and its kind.
     pub(crate) fn file_and_kind(&self, ino: u64) -> Option<(FileOf<S>, FileKind)> {
         self.with(|namespace, _| namespace.node(ino).map(|node| (Arc::clone(&node.file), node.kind)))
     }
 
-    /// The server has found something under a name: the inode, which gets one more lookup. `None` if this mount changed the
-    /// name's meaning meanwhile.
+    /// Records that the server has found a file under a name. Returns its inode, which has one more lookup; `None` if
+    /// this mount changed the meaning of the name meanwhile.
     pub(crate) fn found(&self, parent: u64, name: &[u16], metadata: Metadata, asked: Asked) -> Option<u64> {
         match self.with(|namespace, now| namespace.found(parent, name, metadata, asked, now)) {
             Admission::Node(ino) => Some(ino),
@@ -56,12 +60,12 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// The server has found nothing under a name.
+    /// Records that the server has found nothing under a name.
     pub(crate) fn not_found(&self, parent: u64, name: &[u16], asked: Asked) {
         self.with(|namespace, _| namespace.absent(parent, name, asked));
     }
 
-    /// The file that the server has found under a name, if it is known under another one.
+    /// The file that the server has found under a name, if this mount knows it under another name.
     pub(crate) fn elsewhere(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<Elsewhere> {
         self.with(|namespace, _| {
             let ino = namespace.elsewhere(parent, name, found)?;
@@ -70,8 +74,8 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// The old name of a file does not mean it any more, but what is `there` now, if anything is: the inode moves to its new
-    /// name. Says whether it did.
+    /// Records that another client has renamed a file: the inode moves to its new name. The old name now means `there`,
+    /// or nothing. Returns whether the inode has moved: it does not if either name has changed its meaning meanwhile.
     pub(crate) fn follow(
         &self,
         old: &Elsewhere,
@@ -89,11 +93,11 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// The server was asked by its name for the attributes of a file, or has opened it. Whether its size is another one than
-    /// was known.
+    /// Records attributes of a file that were fetched by its name, or with an open of that name. Returns whether the
+    /// size differs from the cached one.
     ///
     /// # Errors
-    /// `ESTALE` if the name is another file's now.
+    /// `ESTALE` if the name means another file now.
     pub(crate) fn fetched(&self, file: &FileOf<S>, metadata: Metadata, token: FetchToken) -> Result<bool> {
         let is_resized = self.with(|namespace, now| {
             let is_still = namespace.is_still(file.ino, &metadata);
@@ -108,7 +112,7 @@ impl<S: Share> Names<S> {
         is_resized.ok_or_else(VfsError::stale)
     }
 
-    /// The server was asked by its name for the attributes of an inode.
+    /// Records that the name of an inode means a file with these attributes.
     pub(crate) fn name_fetched(&self, ino: u64, metadata: Metadata, asked: Asked) {
         self.with(|namespace, _| {
             if let Some(id) = namespace.name_of(ino).cloned() {

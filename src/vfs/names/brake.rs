@@ -1,31 +1,35 @@
-//! When the server is asked for the next changes of a directory later than at once. A plain value.
+//! [`Brake`] decides how long a watch waits before it asks the server for the next changes. A plain value.
 //!
-//! Own changes of names are reported one by one, and names are what is answered from a watch: it is armed again at once. A file
-//! that is written has its directory report every WRITE, by which no name changes: a few of these in a row, and the next
-//! question waits a moment. So it does where a server reports without end.
+//! After a report of names the watch is armed again at once: names are what it answers for, and own changes of names
+//! are reported one by one. A file that is being written makes its directory report every WRITE, though no name
+//! changes: after [`STREAM`] such reports in a row each next question waits [`STREAM_PAUSE`]. A server that sends
+//! [`FLOOD`] reports of any kind within [`FLOOD_WITHIN`] is asked again after the same time.
 
 use super::namespace::Report;
 use std::time::{Duration, Instant};
 
-/// So many reports of own data in a row are a stream.
+/// Reports of own data in a row, from which on they are a stream.
 const STREAM: u32 = 4;
-/// The pause in a stream.
+/// The pause before each question during a stream.
 const STREAM_PAUSE: Duration = Duration::from_millis(20);
-/// So many reports...
+/// Reports that are too many within [`FLOOD_WITHIN`].
 const FLOOD: u32 = 200;
-/// ... within this time are too many.
+/// The time in which [`FLOOD`] reports are too many, and the pause after them.
 const FLOOD_WITHIN: Duration = Duration::from_millis(50);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Brake {
+    /// Reports of own data since the last report of another kind.
     own_data: u32,
+    /// Reports since `since`.
     reports: u32,
+    /// When the count of `reports` began.
     since: Option<Instant>,
 }
 
 impl Brake {
-    /// A report has come: how long to wait before the next question, if at all.
+    /// A report has arrived. Returns the pause before the next question, if any.
     pub(super) fn on(&mut self, report: Report, now: Instant) -> Option<Duration> {
         self.own_data = if report == Report::OwnData { self.own_data + 1 } else { 0 };
         let since = *self.since.get_or_insert(now);
@@ -45,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_asked_for_at_once_and_a_stream_of_own_data_now_and_then() {
+    fn reported_names_arm_the_watch_at_once_and_a_stream_of_own_data_after_a_pause() {
         let (mut brake, now) = (Brake::default(), Instant::now());
         for _ in 1..STREAM {
             assert_eq!(brake.on(Report::OwnData, now), None);
@@ -63,6 +67,6 @@ mod tests {
         let pauses = |brake: &mut Brake, now| (0..FLOOD).filter_map(|_| brake.on(others, now)).count();
         assert_eq!(pauses(&mut brake, start), 1);
         assert_eq!(brake.on(others, start), None);
-        assert_eq!(pauses(&mut brake, start + 2 * FLOOD_WITHIN), 0, "so many in a longer time are not too many");
+        assert_eq!(pauses(&mut brake, start + 2 * FLOOD_WITHIN), 0, "as many reports in a longer time are no flood");
     }
 }

@@ -1,4 +1,5 @@
-//! What this mount makes of names: to be noted when the server has answered.
+//! How changes of names by this mount are recorded: the announcement before the request is sent, and the result when
+//! the server has answered.
 
 use super::Names;
 use super::namespace::{Admission, Asked, Echo};
@@ -7,17 +8,17 @@ use crate::vfs::errno::{Result, VfsError};
 use crate::vfs::file::Event;
 use crate::vfs::file::driver::FileOf;
 
-/// A name in a directory.
+/// A name in a directory: the directory's inode, and the name.
 pub(crate) type Entry<'a> = (u64, &'a [u16]);
 
 impl<S: Share> Names<S> {
-    /// This mount is about to make a name come, or go.
+    /// Announces that this mount is about to make a name appear or disappear.
     pub(crate) fn changing(&self, (parent, name): Entry<'_>, echo: Echo) {
         self.with(|namespace, now| namespace.changing(parent, name, echo, now));
     }
 
-    /// A file was opened by its name, and made if `is_new`. The inode gets one more lookup. `None` if this mount changed the
-    /// name's meaning meanwhile.
+    /// Records that a file was opened by its name, or made if `is_new`. The inode has one more lookup. `None` if this
+    /// mount changed the meaning of the name meanwhile.
     pub(crate) fn created(
         &self,
         (parent, name): Entry<'_>,
@@ -39,10 +40,10 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// A directory was to be made: its inode, which gets one more lookup.
+    /// Records the answer to the creation of a directory. Returns its inode, which has one more lookup.
     ///
     /// # Errors
-    /// What the share answered; `ESTALE` if this mount changed the name's meaning meanwhile.
+    /// The error in `made`; `ESTALE` if this mount changed the meaning of the name meanwhile.
     pub(crate) fn directory_made(
         &self,
         (parent, name): Entry<'_>,
@@ -63,7 +64,7 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// What had a name was removed, or may have been if `is_certain` is not given.
+    /// Records that a file or directory was removed; without `is_certain`, that it may have been.
     pub(crate) fn removed(&self, (parent, name): Entry<'_>, is_certain: bool) {
         let clock = self.share.clock();
         self.with(|namespace, now| match is_certain {
@@ -72,13 +73,14 @@ impl<S: Share> Names<S> {
         });
     }
 
-    /// A file was not made: what the name means now is not known.
+    /// Records that a file was not made: the meaning of its name is unknown now.
     pub(crate) fn not_made(&self, (parent, name): Entry<'_>) {
         let clock = self.share.clock();
         self.with(|namespace, now| namespace.failed(parent, name, Echo::Added, clock, now));
     }
 
-    /// What had one name has another one, or may have if `is_certain` is not given; what had that one is gone.
+    /// Records that a file was renamed, and that a file which had the new name is gone; without `is_certain`, that this
+    /// may have happened.
     pub(crate) fn renamed(&self, from: Entry<'_>, to: Entry<'_>, is_certain: bool) {
         let clock = self.share.clock();
         let moved = self.with(|namespace, now| {
@@ -96,7 +98,8 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// A file has got a hidden name, or another one. Whether its last handle was closed meanwhile: it has to be removed then.
+    /// Records that an open file has a hidden name, or another one than before. Returns whether its last handle was
+    /// closed meanwhile: the caller then removes the file.
     pub(crate) fn hidden(&self, ino: u64, hidden: Entry<'_>) -> bool {
         let clock = self.share.clock();
         self.with(|namespace, now| {
@@ -112,12 +115,13 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// Whether a file is hidden, or has no inode any more.
+    /// Whether a file is hidden, or has no node any more.
     pub(crate) fn is_hidden(&self, ino: u64) -> bool {
         self.with(|namespace, _| namespace.node(ino).is_none_or(|node| node.hidden))
     }
 
-    /// The last handle of an inode is closed: the path of the hidden file that has to be removed, if it is one.
+    /// Records that a handle of an inode is closed. If it was the last handle of a hidden file, the path of that file,
+    /// which the caller removes.
     pub(crate) fn closed(&self, ino: u64) -> Option<RemotePath> {
         self.with(|namespace, _| {
             let path = namespace.path(ino, &self.terms.root);
@@ -129,7 +133,7 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// Hidden files of this mount in a directory, which programs have open: their inodes and names.
+    /// The hidden files of this mount in a directory, which programs have open: their inodes and names.
     pub(crate) fn hidden_in(&self, directory: u64) -> Vec<(u64, Vec<u16>)> {
         self.with(|namespace, _| namespace.hidden_in(directory))
     }

@@ -1,4 +1,5 @@
-//! Answers from what is known of a name, and how long that may be believed.
+//! Answers that are given from the cache without asking the server, and the error for a file that the server no longer
+//! finds.
 
 use super::Names;
 use super::namespace::{Known, ROOT};
@@ -9,8 +10,11 @@ use crate::vfs::{name_encoding, refusals};
 use std::ffi::OsStr;
 
 impl<S: Share> Names<S> {
-    /// What `name` in the directory `parent` is, if that is known without asking; the inode gets one more lookup.
-    /// To be called within the runtime.
+    /// What `name` in the directory `parent` means, if that is known without asking the server. The inode has one more
+    /// lookup. To be called within the runtime.
+    ///
+    /// # Errors
+    /// `ENOENT` if the name is known to be absent.
     pub(crate) fn known_entry(&self, parent: u64, name: &OsStr) -> Option<Result<Attr>> {
         let name = name_encoding::encode(name).ok()?;
         Some(match self.with(|namespace, now| namespace.known(parent, &name, now))? {
@@ -21,12 +25,12 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// The server says that a node's name is not what it was taken for.
+    /// Records that the server contradicts the name of a node: the next lookup of the name asks the server.
     pub(crate) fn doubt_name(&self, ino: u64) {
         self.with(|namespace, now| namespace.doubt_name(ino, now));
     }
 
-    /// Attributes, as far as they are known and not too old.
+    /// The attributes of an inode, if they are valid without asking the server.
     pub(crate) fn known_attributes(&self, ino: u64) -> Option<Attr> {
         self.with(|namespace, now| {
             let attr = namespace.believed(ino, now)?;
@@ -35,30 +39,34 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// An entry was found or made, which counts as a lookup, and the kernel was not answered.
+    /// Undoes the lookup of an entry that was found or made, because the kernel was not answered.
     pub(crate) fn entry_unanswered(&self, ino: u64) {
         self.attributes_unanswered(ino);
         self.forget(ino, 1);
     }
 
-    /// Attributes of an inode were found, and the kernel was not answered.
+    /// Records that attributes of an inode were found, but the kernel was not answered.
     pub(crate) fn attributes_unanswered(&self, ino: u64) {
         if let Some(file) = self.file(ino) {
             file.lock().not_shown_to_kernel();
         }
     }
 
-    /// Whether the attributes are known and not too old.
+    /// Whether the attributes of an inode are valid without asking the server.
     pub(crate) fn is_known(&self, ino: u64) -> bool {
         self.with(|namespace, now| namespace.believed(ino, now)).is_some()
     }
 
-    /// Whether the name of a file, and its attributes, are known well enough to use an open of it that is there.
+    /// Whether the name of a file and its attributes are valid, so that a live open of the file may serve another
+    /// open(2).
     pub(crate) fn may_share_open(&self, ino: u64) -> bool {
         self.with(|namespace, now| namespace.believes_name(ino, now) && namespace.believed(ino, now).is_some())
     }
 
-    /// What is known, whatever its age: for the answer to an operation that has just changed it.
+    /// The cached attributes, whatever their age: for the answer to an operation that has just changed or fetched them.
+    ///
+    /// # Errors
+    /// `ESTALE` if the inode has no node any more.
     pub(crate) fn attr(&self, ino: u64) -> Result<Attr> {
         self.with(|namespace, now| {
             let attr = namespace.attr(ino, now)?;
@@ -68,10 +76,11 @@ impl<S: Share> Names<S> {
         .ok_or_else(VfsError::stale)
     }
 
-    /// The server says that nothing is where a node was, or that something else is. That is no answer to a program: the
-    /// kernel may have believed an old name, and looks it up again when it is told `ESTALE`. The server is asked then.
+    /// The error for a failed request by the path of a node. If the server finds nothing there, or something else, the
+    /// program gets `ESTALE` instead of `ENOENT`: the kernel may have used an old name, and looks the name up again
+    /// after `ESTALE`. That lookup asks the server.
     pub(crate) fn stale_if_absent(&self, ino: u64, error: ShareError) -> VfsError {
-        // The root has no name that could be looked up again.
+        // The root has no name that the kernel could look up again.
         if !refusals::is_absent(&error) || ino == ROOT {
             return error.into();
         }

@@ -1,23 +1,26 @@
-//! Room at the server. Watches and kept opens are guests there: where the server has no room for another open of this
-//! client, they give way, and the request is sent again. How many the server bears is learnt from that.
+//! Room at the server for another open of this client. Watches and kept opens are opens that no program needs: if the
+//! server refuses an open because there are too many, half of them are closed, and the request is sent again. The
+//! number that the server allows is learnt from such refusals.
 
 use super::Names;
 use crate::share::{Refusal, Share, ShareError};
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// So often a request is sent again.
+/// The most times that a request is sent, the first one included.
 const ATTEMPTS: usize = 8;
-/// Requests that are refused at about the same time have guests give way once.
+/// Requests that are refused within this time of each other close watches and kept opens only once.
 const ONCE_WITHIN: Duration = Duration::from_millis(20);
-/// Where there is none left, other requests may be about to close what they have opened.
+/// The pause before a request is sent again if no watch and no kept open is left to close, or if another request has
+/// just closed them: other requests may be about to close what they have opened.
 const PAUSE: Duration = Duration::from_millis(15);
 
 impl<S: Share> Names<S> {
-    /// Sends a request that opens something, again and again while guests can give way to it.
+    /// Sends a request that opens something. While the server refuses it for too many opens, makes room and sends it
+    /// again, up to [`ATTEMPTS`] times in all.
     ///
     /// # Errors
-    /// What the share answered.
+    /// The last answer of the share.
     pub(crate) async fn with_room<T, F>(&self, request: impl Fn() -> F) -> Result<T, ShareError>
     where
         F: Future<Output = Result<T, ShareError>> + Send,
@@ -31,6 +34,7 @@ impl<S: Share> Names<S> {
         request().await
     }
 
+    /// Closes half of the watches and kept opens, or waits for [`PAUSE`].
     async fn make_room(&self, error: &ShareError) {
         let now = Instant::now();
         let is_first = {
@@ -47,7 +51,12 @@ impl<S: Share> Names<S> {
         }
         let watches = self.with(|namespace, now| namespace.watches_give_way(now));
         let kept = self.files.give_way();
-        tracing::info!(%error, watches, kept = kept.len(), "watches and kept opens give way");
+        tracing::info!(
+            %error,
+            watches,
+            kept = kept.len(),
+            "the server has no room for another open; unused watches and kept opens are closed"
+        );
         let is_any = watches > 0 || !kept.is_empty();
         self.files.close_kept(&kept).await;
         self.share.send_closes();

@@ -1,8 +1,9 @@
-//! Names of files that are removed while they are open: `.cifs-fuse-`, the version of this format, the mount that owns the
-//! file, and a number, in hexadecimal digits: `.cifs-fuse-1-0123456789abcdef-00000001`.
+//! Names of files that are removed while they are open: `.cifs-fuse-`, the version of this format, the id of the mount
+//! that owns the file, and a number, both in hexadecimal digits: `.cifs-fuse-1-0123456789abcdef-00000001`.
 //!
-//! The owner removes the file when its last handle is closed. Others do not show it while it is open; a file that nobody has
-//! open was left by a client that has crashed. Earlier versions had sixteen digits and no owner.
+//! The owner removes the file when its last handle is closed. Other clients do not show the file while it is open. A
+//! hidden file that no client has open was left by a client that crashed. Earlier versions used sixteen digits and no
+//! owner.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +13,7 @@ const VERSION: &str = "1-";
 const DIGITS: usize = 16;
 const NUMBER_DIGITS: usize = 8;
 
-/// A mount, as the owner of hidden files.
+/// The id of a mount, as the owner of hidden files, and the number of its next hidden name.
 #[derive(Debug)]
 pub(crate) struct Owner {
     id: u64,
@@ -20,18 +21,18 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Another one for each mount.
+    /// A random id, so that each mount has its own.
     pub(crate) fn random() -> Owner {
         Owner { id: RandomState::new().hash_one(std::process::id()), next: AtomicU32::new(1) }
     }
 
-    /// A hidden name that was not given before.
+    /// A hidden name that this mount has not used before.
     pub(crate) fn next_name(&self) -> Vec<u16> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.prefix().chain(format!("{number:0NUMBER_DIGITS$x}").encode_utf16()).collect()
     }
 
-    /// Whether this mount has given a hidden name.
+    /// Whether a hidden name is one of this mount.
     pub(crate) fn owns(&self, name: &[u16]) -> bool {
         let prefix: Vec<u16> = self.prefix().collect();
         name.starts_with(&prefix)
@@ -42,7 +43,7 @@ impl Owner {
     }
 }
 
-/// Whether a name is a hidden one, of whichever mount.
+/// Whether a name is a hidden one, of this or any other mount.
 pub(crate) fn is_hidden(name: &[u16]) -> bool {
     let Some(rest) = strip(name, PREFIX) else { return false };
     match strip(rest, VERSION) {
@@ -68,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_names_are_known_again_and_their_owner() {
+    fn hidden_names_and_their_owner_are_recognised() {
         let (mine, other) = (Owner { id: 7, next: AtomicU32::new(1) }, Owner { id: 8, next: AtomicU32::new(1) });
         let (first, second) = (mine.next_name(), mine.next_name());
         assert_ne!(first, second);

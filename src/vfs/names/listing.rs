@@ -1,4 +1,6 @@
-//! Lists directories, and notes what was listed.
+//! How directories are listed, which entries are shown, and how a listing reaches the namespace.
+//!
+//! Invariant: a listing is recorded only if the directory's node is the one with which the listing began.
 
 use super::namespace::{Admission, Asked, ListedEntry};
 use super::{Names, hidden};
@@ -9,7 +11,8 @@ use crate::vfs::name_encoding;
 use crate::vfs::presentation::Attr;
 use std::time::Instant;
 
-/// So many hidden names of other clients are looked at in one part of a listing.
+/// The most hidden names in one part of a listing that are examined: each costs a request, to see whether the file is
+/// open. This mount's own hidden names count too.
 const LOOKED_AT: usize = 16;
 
 /// A listing in progress.
@@ -18,32 +21,32 @@ pub(crate) struct Listing<S: Share> {
     path: RemotePath,
 }
 
-/// What was listed of a directory, on its way into the namespace.
+/// The entries of a directory that were listed so far, to be recorded in the namespace when the listing has ended.
 pub(crate) struct Gathered {
     ino: u64,
-    /// The key of the directory's node.
+    /// The key of the directory's node: a later node with the same inode number has another key.
     key: u64,
     asked: Asked,
     entries: Vec<(Vec<u16>, Metadata)>,
 }
 
 impl Gathered {
-    /// The next entries that were listed.
+    /// Adds the next entries that were listed.
     pub(crate) fn add(&mut self, entries: &[DirEntry]) {
         self.entries.extend(entries.iter().map(|entry| (entry.name.clone(), entry.metadata)));
     }
 
-    /// How many entries there are so far.
+    /// The number of entries so far.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
 }
 
 impl<S: Share> Names<S> {
-    /// Begins to list a directory, and to watch it unless it is watched.
+    /// Begins to list a directory, and to watch it unless it is watched already.
     ///
     /// # Errors
-    /// `ESTALE` if the directory's name is no longer its own; what the share answered.
+    /// `ESTALE` if no name leads to the directory any more; otherwise what the share answered.
     pub(crate) async fn begin_listing(&self, ino: u64) -> Result<(Listing<S>, Gathered)> {
         let (path, key, token, is_watched, asked) = self
             .with(|namespace, now| {
@@ -67,7 +70,7 @@ impl<S: Share> Names<S> {
         Ok((Listing { listing, path }, Gathered { ino, key, asked, entries: Vec::new() }))
     }
 
-    /// The next part of a listing, without what is not to be seen; none when it has ended.
+    /// The next part of a listing, without entries that are not shown; empty when the listing has ended.
     ///
     /// # Errors
     /// What the share answered.
@@ -84,8 +87,8 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// Leaves out names that cannot be shown, and hidden files. A hidden file of another client that nobody has open was left
-    /// by one that has crashed: it is shown.
+    /// Leaves out names that cannot be shown, and hidden files. A hidden file of another client that no client has open
+    /// was left by a client that crashed: it is shown.
     pub(super) async fn visible(&self, path: &RemotePath, listed: Vec<DirEntry>) -> Vec<DirEntry> {
         let (mut visible, mut looked_at) = (Vec::with_capacity(listed.len()), 0);
         for entry in listed {
@@ -105,7 +108,7 @@ impl<S: Share> Names<S> {
         visible
     }
 
-    /// A listing has reported the directory itself.
+    /// Records the attributes of a directory that its own listing reported.
     pub(super) fn learn_directory(&self, ino: u64, itself: Metadata, token: Option<FetchToken>, asked: Instant) {
         self.with(|namespace, _| {
             if let Some(token) = token.filter(|_| namespace.is_still(ino, &itself)) {
@@ -114,7 +117,7 @@ impl<S: Share> Names<S> {
         });
     }
 
-    /// A listing has come to its end.
+    /// Records a listing that has come to its end.
     pub(crate) fn enter(&self, listed: Gathered) {
         let Gathered { ino, key, asked, entries, .. } = listed;
         self.with(|namespace, _| {
@@ -124,24 +127,24 @@ impl<S: Share> Names<S> {
         });
     }
 
-    /// A directory was looked at once more: all of it.
+    /// An empty list of entries for a second look at a directory.
     pub(super) fn gathered(&self, ino: u64, asked: Asked) -> Option<Gathered> {
         let key = self.with(|namespace, _| Some(namespace.node(ino)?.key()))?;
         Some(Gathered { ino, key, asked, entries: Vec::new() })
     }
 
-    /// All that is in a directory, if everything of it is known.
+    /// All entries of a directory, if all of them are valid without asking the server.
     pub(crate) fn everything(&self, ino: u64) -> Option<Vec<ListedEntry>> {
         self.with(|namespace, now| namespace.everything(ino, now))
     }
 
-    /// The state of a directory's attributes: if this mount changes what is in it, they have another one.
+    /// The token of a directory's attributes, which changes when this mount changes an entry of the directory.
     pub(crate) fn token(&self, ino: u64) -> Option<FetchToken> {
         self.with(|namespace, _| Some(namespace.file(ino)?.lock().token()))
     }
 
-    /// Attributes of an entry that was listed when the directory's attributes had the state `token`. The inode gets one
-    /// more lookup. `None` if what was listed may be out of date.
+    /// The attributes of an entry that was listed while the directory's attributes had the token `token`. The inode has
+    /// one more lookup. `None` if the listed entry may be out of date.
     pub(crate) fn listed_attr(
         &self,
         (directory, name): (u64, &[u16]),
@@ -162,12 +165,12 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// The inode number to show for an entry that was listed.
+    /// The inode number to show for an entry that was listed; 0 if it is not known.
     pub(crate) fn number_of(&self, directory: u64, name: &[u16], file_id: u64) -> u64 {
         self.with(|namespace, _| namespace.number_of(directory, name, file_id))
     }
 
-    /// The directory that a directory is in.
+    /// The directory that contains a directory.
     pub(crate) fn parent(&self, directory: u64) -> Option<u64> {
         self.with(|namespace, _| namespace.parent(directory))
     }

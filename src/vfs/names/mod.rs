@@ -1,20 +1,26 @@
-//! [`Names`]: what the names of the share mean, and what is known of its directories.
+//! [`Names`] drives the [`Namespace`]: it holds its lock, asks the server for names that are not cached, records the
+//! answers, and keeps the watches on directories.
 //!
-//! | part | what it does |
+//! Actors: operations, which look names up and change them; one task of the mount, which follows all watches; tasks
+//! that list directories ahead; and the kernel, which is made to forget names and attributes that have changed.
+//!
+//! | file | what is decided there |
 //! |---|---|
-//! | [`namespace`] | which names there are, and how well they are known: a plain value |
-//! | `entries` | answers from what is known of a name |
-//! | `answers` | what an operation knows before it asks the server, and what it learns |
-//! | `changes` | what this mount makes of names |
-//! | `kept` | closes opens that are kept without a handle, by name |
-//! | `listing` | lists directories, and notes what was listed |
-//! | `watches`, `brake` | watches on directories, and what they report |
-//! | `guests` | makes room at a server that has none for another open |
-//! | [`listing_ahead`] | lists directories before a program asks for them |
-//! | [`hidden`] | names of files that were removed while they are open |
+//! | [`namespace`] | which names exist, which file each means, and how long that is valid: a plain value |
+//! | `entries` | which answers come from the cache; when an absent name becomes `ESTALE` |
+//! | `answers` | the state to record before a request about a name, and how its answer is recorded |
+//! | `changes` | how creates, removals and renames by this mount are recorded |
+//! | `kept` | which kept opens are closed, and which dirty data is drained, before an operation |
+//! | `listing` | how a directory is listed, and which entries are shown |
+//! | `watches` | when a directory is watched, when its watch ends, and what a report causes |
+//! | `brake` | how long to wait before the next CHANGE_NOTIFY |
+//! | `guests` | which watches and kept opens are closed when the server has no room for another open |
+//! | [`listing_ahead`] | which directories are listed before a program lists them |
+//! | [`hidden`] | the names of files that were removed while they are open |
 //!
-//! Invariant: what follows from a change of the [`Namespace`] is done when its lock is released, before [`Names::with`]
-//! returns.
+//! Invariant: the [`Effects`] of a change are carried out after the namespace's lock is released and before
+//! [`Names::with`] returns. Only the notifications to the kernel are sent by a task of their own;
+//! [`Names::with_kernel`] waits until they are queued.
 
 mod answers;
 mod brake;
@@ -46,7 +52,7 @@ use watches::Watches;
 
 pub(crate) use listing::{Gathered, Listing};
 
-/// A mount's namespace with its lock.
+/// The namespace of a mount, with its lock.
 pub(crate) type Shared<S> = Arc<Mutex<Namespace<Open<S>>>>;
 
 impl<O: Clone + Send> Nodes for Mutex<Namespace<O>>
@@ -70,14 +76,14 @@ pub(crate) struct Names<S: Share> {
     ahead: Arc<Ahead>,
     walk: Mutex<Walk>,
     hidden: hidden::Owner,
-    /// A listing held a name that no honest server gives, and the log says so.
+    /// Whether a name that no honest server lists was logged already.
     hostile_name_logged: AtomicBool,
-    /// When guests gave way last.
+    /// When watches and kept opens were last closed to make room at the server.
     gave_way: Mutex<Option<Instant>>,
 }
 
 impl<S: Share> Names<S> {
-    /// Nothing is known but the root.
+    /// A mount of which only the root is known.
     pub(crate) fn new(
         share: Arc<S>,
         terms: Terms,
@@ -102,7 +108,8 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// Works on the namespace, and does what follows. To be called within the runtime.
+    /// Works on the namespace under its lock, and carries out the effects. Notifications to the kernel are sent by a
+    /// task of their own. To be called within the runtime.
     pub(crate) fn with<R>(&self, work: impl FnOnce(&mut Namespace<Open<S>>, Instant) -> R) -> R {
         let (result, forgotten) = self.change(work);
         if !forgotten.is_empty() {
@@ -116,7 +123,8 @@ impl<S: Share> Names<S> {
         result
     }
 
-    /// The same for work that may have the kernel forget much: waits for room there.
+    /// As [`Names::with`], but waits until the notifications to the kernel are queued. For work that may cause many of
+    /// them.
     pub(crate) async fn with_kernel<R>(&self, work: impl FnOnce(&mut Namespace<Open<S>>, Instant) -> R) -> R {
         let (result, forgotten) = self.change(work);
         for what in forgotten {
@@ -125,6 +133,8 @@ impl<S: Share> Names<S> {
         result
     }
 
+    /// Works on the namespace under its lock, and carries out all effects but the notifications to the kernel, which
+    /// are returned.
     fn change<R>(&self, work: impl FnOnce(&mut Namespace<Open<S>>, Instant) -> R) -> (R, Vec<Forgotten>) {
         let (result, effects) = {
             let mut namespace = self.namespace.lock();
@@ -143,72 +153,72 @@ impl<S: Share> Names<S> {
         self.with(|namespace, _| namespace.file(ino).cloned())
     }
 
-    /// Where an inode is on the share.
+    /// The path of an inode on the share.
     ///
     /// # Errors
-    /// `ESTALE` if its name is no longer its own.
+    /// `ESTALE` if no name leads to the inode any more.
     pub(crate) fn path(&self, ino: u64) -> Result<RemotePath> {
         self.with(|namespace, _| namespace.path(ino, &self.terms.root)).ok_or_else(VfsError::stale)
     }
 
-    /// Which file the inode is at the server, as far as that is known.
+    /// The identity of the inode's file at the server, as last reported.
     pub(crate) fn identity(&self, ino: u64) -> Option<FileIdentity> {
         self.with(|namespace, _| Some(namespace.file(ino)?.lock().metadata().identity()))
     }
 
-    /// Whether an inode is a directory, or below it.
+    /// Whether `ino` is the directory `directory` or below it.
     pub(crate) fn is_within(&self, ino: u64, directory: u64) -> bool {
         self.with(|namespace, _| namespace.is_within(ino, directory))
     }
 
-    /// How many nodes there are.
+    /// The number of nodes, the root among them.
     pub(crate) fn len(&self) -> usize {
         self.with(|namespace, _| namespace.len())
     }
 
-    /// The kernel gives back lookups of an inode.
+    /// The kernel returns `lookups` lookups of an inode (FUSE_FORGET).
     pub(crate) fn forget(&self, ino: u64, lookups: u64) {
         self.with(|namespace, _| namespace.forget(ino, lookups));
     }
 
-    /// A hidden name that was not given before.
+    /// A hidden name that this mount has not used before.
     pub(crate) fn hidden_name(&self) -> Vec<u16> {
         self.hidden.next_name()
     }
 
-    /// A hidden path for a file that is removed or replaced while other clients have it open. It is not below any directory
-    /// that may be removed next, which would not be empty until they close it.
+    /// A hidden path for a file that is removed or replaced while other clients have it open. The path is in the
+    /// mount's root: a directory below it that holds the hidden file could not be removed until those clients close it.
     pub(crate) fn aside(&self) -> RemotePath {
         self.terms.root.join(&self.hidden.next_name())
     }
 
-    /// A file is about to be removed from a directory. Whether the file removed last was in the same one, with none opened
-    /// since.
+    /// Records that a file of a directory is about to be removed. Returns whether the last removal was in the same
+    /// directory, with no file opened since.
     pub(crate) fn goes_on_removing(&self, directory: u64) -> bool {
         self.with(|namespace, _| namespace.removes_in(directory))
     }
 
-    /// A file was opened: no run of removals goes on.
+    /// Records that a file was opened: a run of removals ends.
     pub(crate) fn file_opened(&self) {
         self.with(|namespace, _| namespace.opens());
     }
 
-    /// Free space, as far as it is known.
+    /// Size and free space at the server, if they are cached and not too old.
     pub(crate) fn known_space(&self) -> Option<Space> {
         self.with(|namespace, now| namespace.space(now))
     }
 
-    /// The server was asked for free space at that time.
+    /// Records the size and free space that the server reported; `asked` is the time of the request.
     pub(crate) fn learn_space(&self, space: Space, asked: Instant) {
         self.with(|namespace, _| namespace.space_reported(space, asked));
     }
 
-    /// This mount changes how much space there is.
+    /// Drops the cached free space, because this mount changes it.
     pub(crate) fn space_changes(&self) {
         self.with(|namespace, _| namespace.space_changes());
     }
 
-    /// Logs, once, that the server lists a name that is not shown.
+    /// Logs, once for each mount, that the server lists a name that is not shown.
     pub(crate) fn log_hostile(&self, name: &[u16]) {
         if !self.hostile_name_logged.swap(true, Ordering::Relaxed) {
             let name = String::from_utf16_lossy(name);

@@ -1,11 +1,11 @@
-//! Watches on directories: what they report, and when they end.
+//! Watches on directories: when they begin, what their reports cause, and when they end.
 //!
-//! A directory that was listed is watched if the server does that. One task of the mount follows all watches; a bounded
-//! queue hands it new ones, and a watch that finds no room there is ended. When the server has reported changes, it is asked
-//! for the next ones at once, also if they were this mount's own, unless [`Brake`] says otherwise: until then nothing is
-//! answered from the watch.
+//! A directory is watched from its listing on, if the server supports that. One task of the mount follows all watches.
+//! New watches reach it through a bounded queue; a watch that finds the queue full ends. After a report the server is
+//! asked for the next changes at once, also after changes by this mount, unless [`Brake`] orders a pause: until the
+//! next CHANGE_NOTIFY is at the server, the watch covers no answer.
 //!
-//! Invariant: a watch that the namespace has ended is ended at the server.
+//! Invariant: a watch that the namespace has ended is ended at the server too.
 
 use super::Names;
 use super::brake::Brake;
@@ -21,14 +21,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc};
 
-/// Watches that wait for the task that follows them.
+/// The most watches that wait in the queue for the task that follows them.
 const QUEUE: usize = 1_000;
-/// A watch has begun for certain so long after the listing with which it was asked for. What was listed is believed for
-/// longer than that anyway, and a directory that is changed or left meanwhile need not be looked at again.
+/// The time after which a CHANGE_NOTIFY that was sent with a listing has certainly begun at the server. The attribute
+/// timeout usually covers the listing for longer than this, and a directory that is changed or left within it needs no
+/// second look.
 const BEGUN_AFTER: Duration = Duration::from_millis(700);
-/// Another client waits for so long at the most until the kernel has forgotten names.
+/// The longest time that the break of a directory lease, for which another client waits, waits for the kernel to forget
+/// names.
 const FORGETS_WITHIN: Duration = Duration::from_millis(100);
-/// A directory that is removed with what was in it follows so soon.
+/// The time between a removal from a directory by another client and the question whether the directory itself is being
+/// removed: `rm -r` removes it within this time.
 const DOOMED_WITHIN: Duration = Duration::from_millis(25);
 
 /// A watch at the server.
@@ -37,7 +40,7 @@ pub(super) struct Watched<S: Share> {
     watch: S::Watch,
     number: u64,
     ino: u64,
-    /// Notified when it is known to have begun, by its first report.
+    /// Notified by each report: the first one shows that the watch has begun.
     begun: Notify,
 }
 
@@ -50,6 +53,7 @@ pub(super) struct Watches<S: Share> {
 }
 
 impl<S: Share> Watches<S> {
+    /// No watch yet.
     pub(super) fn new() -> Watches<S> {
         let (sender, receiver) = mpsc::channel(QUEUE);
         Watches { next: AtomicU64::new(1), at_server: Mutex::default(), sender, receiver: Mutex::new(Some(receiver)) }
@@ -65,7 +69,8 @@ impl<S: Share> Watches<S> {
 }
 
 impl<S: Share> Names<S> {
-    /// The server watches a directory from its listing on.
+    /// Records a watch that the server granted with the listing of a directory, and queues it for the task that follows
+    /// watches.
     pub(super) fn watch(&self, ino: u64, watch: S::Watch, asked: Asked) {
         let number = self.watches.next.fetch_add(1, Ordering::Relaxed);
         let (lease, is_armed) = (self.share.lease(&watch), self.share.is_armed(&watch));
@@ -77,8 +82,9 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// Ends the watches of a directory and of all below it, at the server before it is removed or renamed: it could not
-    /// be otherwise. Of those that another client has moved it is not known where they are now.
+    /// Ends the watches of a directory and of all directories below it. To be called before the directory is removed or
+    /// renamed: the server refuses both while directories there are open. Listings ahead there are waited for. Watches
+    /// of directories to which no name leads any more end too, because they may be below it.
     pub(crate) async fn end_watches(&self, directory: u64) {
         self.until_listed_ahead_below(directory).await;
         self.with(|namespace, _| namespace.end_watches_within(directory));
@@ -89,17 +95,19 @@ impl<S: Share> Names<S> {
         self.with(|namespace, now| namespace.end_idle_watches(now));
     }
 
-    /// Another client is about to change a directory that is watched by a lease, or to rename or remove it. It waits at the
-    /// server until the break is acknowledged, which is to be done when the kernel has forgotten the names.
+    /// The lease of a watched directory is broken: another client is about to change, rename or remove the directory,
+    /// and waits at the server for the acknowledgement. Returns when the kernel has forgotten the names of the
+    /// directory, but after [`FORGETS_WITHIN`] at the latest; the caller acknowledges then.
     pub(crate) async fn directory_broken(&self, lease: LeaseKey) {
         let (is_known, forgotten) = self.change(|namespace, now| namespace.lease_broken(lease, now));
         if !is_known {
             return;
         }
-        // The directory is not to be open any more when the server goes on.
+        // The directory must be closed when the server goes on.
         self.share.send_closes();
         let forgotten = join_all(forgotten.into_iter().map(|what| self.kernel_view.until_forgotten(what)));
-        // A request of this mount in the directory, for which the kernel waits, may itself wait for the server.
+        // The kernel's wait may be for a request of this mount in the directory, which may itself wait for the server:
+        // hence the limit.
         let _ = tokio::time::timeout(FORGETS_WITHIN, forgotten).await;
     }
 
@@ -118,12 +126,14 @@ impl<S: Share> Names<S> {
         }
     }
 
+    /// Follows one watch until it ends. A watch by CHANGE_NOTIFY gets a second look when it has begun.
     async fn follow_watch(&self, watched: Arc<Watched<S>>) {
         let confirm = async {
             if self.share.lease(&watched.watch).is_none() {
                 let _ = tokio::time::timeout(BEGUN_AFTER, watched.begun.notified()).await;
                 self.with(|namespace, now| namespace.on_watch(watched.number, WatchEvent::Begun, now));
-                // As long as it is being listed, the listing goes on from where it is in the same open.
+                // The listing in progress uses the enumeration position of the same open: the second look waits for its
+                // end.
                 while self.with(|namespace, _| namespace.wants_a_look(watched.number)).is_none() {
                     tokio::time::sleep(BEGUN_AFTER).await;
                 }
@@ -138,12 +148,13 @@ impl<S: Share> Names<S> {
         let ends = self.with_kernel(|namespace, now| namespace.on_watch(watched.number, WatchEvent::Ended, now)).await;
         self.share.unwatch(&watched.watch);
         if ends != Report::Nothing {
-            // It was removed, say, and the client that did it waits until its name is free.
+            // The other client may have removed the directory, and waits until its name is free.
             self.share.send_closes();
         }
     }
 
-    /// A watch has begun. If that may serve, the directory is looked at once more: from then on nothing is missed.
+    /// The watch has begun. If a second look can make it complete, the directory is listed once more: from then on no
+    /// change is missed.
     async fn look_again(&self, watched: &Watched<S>) {
         let (number, ino) = (watched.number, watched.ino);
         if self.with(|namespace, _| namespace.wants_a_look(number)) != Some(true) {
@@ -161,10 +172,12 @@ impl<S: Share> Names<S> {
                 self.with(|namespace, now| namespace.on_watch(number, WatchEvent::Confirmed, now));
             }
             Ok(Again::Changed) => {}
-            Err(error) => tracing::debug!(%error, "a watched directory was not looked at again"),
+            Err(error) => tracing::debug!(%error, "a watched directory could not be listed once more"),
         }
     }
 
+    /// Asks the server for changes and hands the reports to the namespace, until the watch ends or its directory is
+    /// being removed.
     async fn follow_changes(&self, watched: &Watched<S>) {
         let (mut brake, mut may_be_doomed) = (Brake::default(), false);
         loop {
@@ -190,7 +203,7 @@ impl<S: Share> Names<S> {
             let report = self.with_kernel(|namespace, now| namespace.on_watch(watched.number, event, now)).await;
             watched.begun.notify_one();
             if let Report::ByOthers { .. } = report {
-                // What is closed for another client is not to wait for company.
+                // Another client may wait for these closes: they are not held back to be batched.
                 self.share.send_closes();
             }
             may_be_doomed = report == (Report::ByOthers { gone: true });
@@ -200,8 +213,8 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// Whether a directory from which another client has removed something is itself being removed, a moment later. smbd says so
-    /// to a CHANGE_NOTIFY that it has, and may miss one that comes at that moment.
+    /// Whether a directory is itself being removed, shortly after another client has removed an entry of it. smbd
+    /// reports that only to a CHANGE_NOTIFY that is at the server at that moment, and may miss one that arrives then.
     async fn is_doomed(&self, watched: &Watched<S>) -> bool {
         tokio::time::sleep(DOOMED_WITHIN).await;
         self.share.is_being_removed(&watched.watch).await.unwrap_or(true)

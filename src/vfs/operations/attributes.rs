@@ -1,4 +1,4 @@
-//! Attributes, and changing them: size, times, the write bit.
+//! Attributes, and changes of them: size, times, and the write bit.
 
 use super::revalidate;
 use crate::share::{Attributes, Change, FileKind, FileTime, Metadata, Share, Target};
@@ -10,20 +10,20 @@ use crate::vfs::presentation::Attr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// What to change; `None` leaves it as it is.
+/// Changes of attributes; `None` leaves an attribute as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct SetAttr {
-    /// Permission bits.
+    /// Permission bits, of which only the owner's write bit of a file has an effect.
     pub mode: Option<u32>,
-    /// Owner.
+    /// The owner, which has to be the mount's.
     pub uid: Option<u32>,
-    /// Group.
+    /// The group, which has to be the mount's.
     pub gid: Option<u32>,
-    /// Size in bytes.
+    /// The size in bytes.
     pub size: Option<u64>,
-    /// Last access.
+    /// The time of the last access.
     pub accessed: Option<SetTime>,
-    /// Last write.
+    /// The time of the last write.
     pub modified: Option<SetTime>,
     /// The handle that the program used, if it used one.
     pub handle: Option<u64>,
@@ -32,9 +32,9 @@ pub struct SetAttr {
 /// A time to set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SetTime {
-    /// The present.
+    /// The present, by this client's clock.
     Now,
-    /// This one.
+    /// This time.
     At(FileTime),
 }
 
@@ -47,24 +47,25 @@ impl SetTime {
     }
 }
 
-/// Attributes, as far as they are known and not too old.
+/// The attributes of an inode, if they are valid without asking the server.
 pub fn known_attributes<S: Share>(vfs: &Vfs<S>, ino: u64) -> Option<Attr> {
     vfs.names.known_attributes(ino)
 }
 
-/// Attributes, asked of the server if they are not known.
+/// The attributes of an inode, fetched from the server unless they are valid.
 ///
 /// # Errors
-/// `ESTALE` if the inode's name is another file's now; what the share answered.
+/// `ESTALE` if no name leads to the inode any more, or its name means another file; otherwise what the share answered.
 pub async fn getattr<S: Share>(vfs: &Vfs<S>, ino: u64) -> Result<Attr> {
     revalidate::current(vfs, ino).await
 }
 
-/// Changes attributes, all in one call of the share, and answers what they are then.
+/// Changes attributes, and returns the attributes after the change. All changes are sent in one request; only a size
+/// that stays the same and is set through a handle needs a second one, for the time.
 ///
 /// # Errors
-/// `EPERM` for another owner or group than the file has, with nothing changed; `EISDIR` for a
-/// directory's size; `EROFS`, `ESTALE`; what the share answered.
+/// `EPERM` for another owner or group than the file has, with nothing changed; `EISDIR` for a directory's size;
+/// `EROFS`; `ESTALE` as [`getattr`]; otherwise what the share answered.
 pub async fn setattr<S: Share>(vfs: &Vfs<S>, ino: u64, set: &SetAttr) -> Result<Attr> {
     vfs.terms.check_writable()?;
     let foreign = |wanted: Option<u32>, own: u32| wanted.is_some_and(|wanted| wanted != own);
@@ -75,9 +76,9 @@ pub async fn setattr<S: Share>(vfs: &Vfs<S>, ino: u64, set: &SetAttr) -> Result<
     if let Some(attr) = hold_back(vfs, &file, set)? {
         return Ok(attr);
     }
-    // A size or a time that is set comes after what was written.
+    // A size or a time is set after the data that was written before.
     vfs.files.drain(&file).await;
-    // The attributes beside the read-only one have to be known, or they would be lost.
+    // The other attributes have to be known, or the request would clear them.
     if set.mode.is_some() && !vfs.names.is_known(ino) {
         revalidate::refresh(vfs, ino).await?;
     }
@@ -89,16 +90,19 @@ pub async fn setattr<S: Share>(vfs: &Vfs<S>, ino: u64, set: &SetAttr) -> Result<
         vfs.names.space_changes();
         vfs.names.close_kept(ino).await;
     }
-    // Samba notes the time of the last write when a file is closed, over what was set before.
+    // Samba sets the last write time when a file is closed, over a time that was set before.
     vfs.handles.finish_closes_of(&file).await;
-    // Servers leave the time of the last write alone where the size stays as it is; truncate(2) and ftruncate(2) do not.
+    // Servers do not change the last write time if the size stays the same; truncate(2) and ftruncate(2) do.
     let touched = keeps_size(file.lock().size(), &change).then(|| vfs.share.clock());
     apply(vfs, &file, &change, touched, set.handle).await?;
     vfs.names.attr(ino)
 }
 
-/// Times and attributes that are set while written data is held back go to the server behind it. Not
-/// the size: what was written beyond it must not come after.
+/// Times and attributes that are set while data is dirty are sent after that data. A size is not: writes beyond it must
+/// not be sent later. `None` if nothing was deferred.
+///
+/// # Errors
+/// `ESTALE` if the inode is gone.
 fn hold_back<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, set: &SetAttr) -> Result<Option<Attr>> {
     if set.size.is_some() || !file.lock().has_dirty_data() {
         return Ok(None);
@@ -111,6 +115,7 @@ fn hold_back<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, set: &SetAttr) -> Result<
     if is_deferred { Ok(Some(vfs.names.attr(file.ino)?)) } else { Ok(None) }
 }
 
+/// The change of the share that sets these attributes on a file whose metadata is `known`.
 fn change_for(known: &Metadata, set: &SetAttr) -> Result<Change> {
     let (kind, attributes) = (known.kind(), known.attributes);
     if kind == FileKind::Directory && set.size.is_some() {
@@ -128,6 +133,7 @@ fn change_for(known: &Metadata, set: &SetAttr) -> Result<Change> {
     })
 }
 
+/// Sends a change, and records its outcome. `touched` is the last write time to set beside it.
 async fn apply<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,
@@ -135,17 +141,18 @@ async fn apply<S: Share>(
     touched: Option<FileTime>,
     by: Option<u64>,
 ) -> Result<()> {
-    // Of before the change, so that a server that has ChangeTimes reports no earlier one.
+    // Read before the change, so that a server that has ChangeTimes reports none earlier.
     let (ino, sized, clock) = (file.ino, *change, vfs.share.clock());
     let change = Change { modified: change.modified.or(touched), ..*change };
     let result = match writer_for(vfs, file, by) {
-        // Through a handle that has written: a server that notes the time of the last write later
-        // (Samba does) would set it over a time that was set by path.
+        // Through a handle that has written: a server that records the last write time late (Samba does) would set it
+        // over a time that was set by path.
         Some((handle, writer)) => {
             file.lock().mark_changed(handle);
             let set = vfs.share.set(Target::File(&writer), &sized).await;
             match (touched, vfs.names.path(ino)) {
-                // By path: a time that is set through a handle is the last one that its writes move.
+                // By path: if a time was set through a handle, later writes through it would not move the time any
+                // more.
                 (Some(modified), Ok(path)) if set.is_ok() => {
                     let touch = Change { modified: Some(modified), ..Change::default() };
                     vfs.names.with_room(|| vfs.share.set(Target::Path(&path), &touch)).await
@@ -162,13 +169,13 @@ async fn apply<S: Share>(
     result.map_err(|error| vfs.names.stale_if_absent(ino, error))
 }
 
-/// A handle that can be written through, and its open: the one that the program used, if it can.
+/// A handle that may write, and its open: preferably the handle that the program used.
 fn writer_for<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, by: Option<u64>) -> Option<(u64, Open<S>)> {
     let own = by.and_then(|handle| vfs.handles.file(handle).ok()).filter(|open| open.access.write);
     own.map(|open| (open.handle, Arc::clone(&open.open))).or_else(|| file.lock().writer())
 }
 
-/// Whether a size is set that the file has, and no time with it.
+/// Whether the size is set to the one that the file has, with no time beside it.
 fn keeps_size(size: u64, change: &Change) -> bool {
     change.size == Some(size) && change.modified.is_none()
 }

@@ -10,10 +10,10 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use std::sync::Arc;
 
-/// The kernel closes a handle. It is off the table at once, and an open that can be kept is kept at once, so that the
-/// next open(2) finds it; otherwise the future closes it on the share. Unless data is still to be written, its CLOSE is
-/// on its way when this returns, in the same frame as an operation that removes the file next. To be called within the runtime.
-/// No call can report its errors any more, so they are logged.
+/// The kernel releases a handle. The handle leaves the table at once, and an open that can be kept is kept at once, so
+/// that the next open(2) finds it; otherwise the future closes it on the share. Unless there is dirty data, the CLOSE
+/// is in flight when this returns, in the same frame as an operation that removes the file next. Errors are logged,
+/// because no call can report them any more. To be called within the runtime.
 pub fn release<S: Share>(vfs: &Arc<Vfs<S>>, handle: u64) -> impl Future<Output = ()> + Send + use<S> {
     let closer = Arc::clone(vfs);
     let closing = vfs.handles.remove(handle).map(|leaving| {
@@ -28,24 +28,25 @@ pub fn release<S: Share>(vfs: &Arc<Vfs<S>>, handle: u64) -> impl Future<Output =
     }
 }
 
-/// Closes every open handle, all at the same time. For the end of the mount.
+/// Closes every open handle, all at the same time, and every kept open. For the end of the mount.
 pub async fn drain<S: Share>(vfs: &Vfs<S>) {
     vfs.handles.remove_directories();
     join_all(vfs.handles.files().into_iter().map(|handle| close(vfs, handle))).await;
     let kept = vfs.files.take_kept(|_| true);
     vfs.files.close_kept(&kept).await;
-    // Those that were being closed already.
+    // Closes that were in progress already.
     vfs.handles.finish_closes().await;
 }
 
 /// Closes a handle.
 pub(super) async fn close<S: Share>(vfs: &Vfs<S>, handle: u64) {
     if let Some(leaving) = vfs.handles.remove(handle) {
-        // No other close is going to be sent together with it.
+        // No other close is going to be sent in the same frame.
         tokio::join!(finish_close(vfs, leaving), async { vfs.share.send_closes() });
     }
 }
 
+/// Drains a file, closes a handle of it that has left the table, and removes the file if it was hidden.
 async fn finish_close<S: Share>(vfs: &Vfs<S>, leaving: Leaving<S>) {
     let Leaving { file: open, closing } = leaving;
     let _closing = vfs.handles.closing(closing);
@@ -56,7 +57,7 @@ async fn finish_close<S: Share>(vfs: &Vfs<S>, leaving: Leaving<S>) {
         vfs.files.drain(file).await;
     }
     if let Err(error) = open.report(Occasion::Close) {
-        tracing::error!(%error, "data that was written is lost: close(2) and fsync(2) have said so, if anybody asked");
+        tracing::error!(%error, "written data is lost; close(2) and fsync(2) have returned the error to their callers");
     }
     let is_hidden = vfs.names.is_hidden(file.ino);
     let is_kept = vfs.files.with(file, |state, now| {

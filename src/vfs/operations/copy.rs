@@ -1,12 +1,11 @@
 //! copy_file_range(2): a copy that the server makes.
 //!
-//! To its source a copy is a read, to its target a write. It waits for the writes of both ranges that the
-//! kernel sent before it; reads of its target that come later wait for it. One call copies one slice, as
-//! much as the server does well in time, and says how much that was: a program goes on from there, and
-//! can be interrupted in between.
+//! A copy is a read of its source and a write of its target. It waits for the writes of both ranges that the kernel
+//! sent before it; later reads of its target wait for the copy. One call copies one slice, as much as the server copies
+//! well in time, and returns its length: the program continues from there, and can be interrupted in between.
 //!
-//! Where the server cannot copy, the answer is `EOPNOTSUPP`, with nothing changed: the kernel then
-//! reads and writes the data itself.
+//! If the server cannot copy, the answer is `EOPNOTSUPP`, with nothing changed: the kernel then reads and writes the
+//! data itself.
 
 use super::changing::{Changing, MAX_SIZE};
 use super::revalidate;
@@ -20,7 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A copy that was begun. Reads of its target wait until it is gone.
+/// A copy that has begun. Reads of its target wait until it is dropped.
 pub struct Copying<S: Share> {
     from: Arc<OpenFile<S>>,
     source: Range<u64>,
@@ -29,11 +28,12 @@ pub struct Copying<S: Share> {
     underway: WriteUnderWay<S>,
 }
 
-/// Notes a copy. To be called in the order of the kernel's requests.
+/// Begins a copy. Offsets and length are in bytes; a length above 2^32 - 1 is reduced to that. To be called in the
+/// order of the kernel's requests.
 ///
 /// # Errors
-/// `EBADF` if the source is not open for reading, or the target not for writing, or for appending;
-/// `EINVAL` if both are the same file and the ranges overlap; `EFBIG`.
+/// `EBADF` if the source is not open for reading, or the target not for writing, or only for appending; `EINVAL` if
+/// both are the same file and the ranges overlap; `EFBIG`.
 pub fn begin_copy<S: Share>(
     vfs: &Vfs<S>,
     from: u64,
@@ -47,28 +47,28 @@ pub fn begin_copy<S: Share>(
         return Err(VfsError::rule(libc::EBADF, "the source is not open for reading"));
     }
     if !to.access.write || to.access.append {
-        return Err(VfsError::rule(libc::EBADF, "the target is not open for writing at any place"));
+        return Err(VfsError::rule(libc::EBADF, "the target is not open for writing, or only for appending"));
     }
-    // More than the answer can say is not copied.
+    // The answer is a 32-bit number of bytes.
     let length = length.min(u64::from(u32::MAX));
     let source = from_offset..from_offset.saturating_add(length);
     let target = to_offset..to_offset.saturating_add(length);
     if target.end > MAX_SIZE {
-        return Err(VfsError::rule(libc::EFBIG, "the file would be longer than files can be"));
+        return Err(VfsError::rule(libc::EFBIG, "the file would exceed the largest size of 2^63 - 1 bytes"));
     }
     if from.file.key == to.file.key && source.start < target.end && target.start < source.end {
-        return Err(VfsError::rule(libc::EINVAL, "source and target overlap"));
+        return Err(VfsError::rule(libc::EINVAL, "the ranges of source and target overlap"));
     }
     let underway = vfs.files.begin_write(&to.file, target.clone());
     Ok(Copying { from, source, to, target, underway })
 }
 
-/// Copies from the start of the range. How many bytes: fewer than were asked for if the server does not
-/// copy them all at once, 0 where the source ends.
+/// Copies from the start of the range. Returns the number of bytes: fewer than requested if the server does not copy
+/// all of them at once, 0 if the source ends at its offset.
 ///
 /// # Errors
-/// `EOPNOTSUPP` if the server cannot copy; otherwise what the share answered, after which any part of
-/// the target may have been written.
+/// `EOPNOTSUPP` if the server cannot copy; `ESTALE` as [`getattr`](super::getattr); otherwise what the share answered,
+/// after which any part of the target may have been written.
 pub async fn finish_copy<S: Share>(vfs: &Vfs<S>, copying: Copying<S>) -> Result<u32> {
     let Copying { from, to, .. } = &copying;
     drain_both(vfs, &copying).await;
@@ -83,7 +83,7 @@ pub async fn finish_copy<S: Share>(vfs: &Vfs<S>, copying: Copying<S>) -> Result<
     to.file.lock().mark_changed(to.handle);
     let copied = vfs.share.copy(&from.open, start, &to.open, target, length).await?;
     if copied == 0 {
-        // Another client has cut the source: its size is not what it was thought to be.
+        // Another client has shortened the source: the cached size is wrong.
         from.file.lock().touch(Instant::now());
     } else {
         let (end, clock) = (target + u64::from(copied), vfs.share.clock());
@@ -92,7 +92,7 @@ pub async fn finish_copy<S: Share>(vfs: &Vfs<S>, copying: Copying<S>) -> Result<
     Ok(copied)
 }
 
-/// When this returns, the server has all data that the kernel wrote to both ranges before the copy.
+/// Waits until the server has all data that the kernel wrote to both ranges before the copy.
 async fn drain_both<S: Share>(vfs: &Vfs<S>, copying: &Copying<S>) {
     let Copying { from, source, to, target, underway } = copying;
     vfs.files.until_written_before(underway, &from.file, source).await;

@@ -11,11 +11,13 @@ use crate::vfs::presentation::Attr;
 use crate::vfs::{Vfs, name_encoding};
 use std::ffi::OsStr;
 
-/// Creates a file, or opens the one that is there unless `O_EXCL` is given. The inode gets one
-/// more lookup. A mode without the owner's write bit gives a new file the read-only attribute.
+/// Creates a file, or opens the existing one unless `O_EXCL` is given. The inode has one more lookup. A mode without
+/// the owner's write bit gives a new file the read-only attribute.
 ///
 /// # Errors
-/// `EEXIST` with `O_EXCL`; `EROFS`; what the share answered.
+/// `EEXIST` with `O_EXCL`; `EBUSY` if another client keeps a deleted file of this name open; `EROFS`; `EINVAL` for an
+/// access mode that does not exist; `ESTALE` if no name leads to `parent` any more, or this mount changed the meaning
+/// of the name meanwhile; those of [`name_encoding::encode`]; otherwise what the share answered.
 pub async fn create<S: Share>(
     vfs: &Vfs<S>,
     parent: u64,
@@ -61,12 +63,12 @@ pub async fn create<S: Share>(
     Ok((vfs.names.attr(file.ino)?, opened))
 }
 
-/// Creates an empty regular file. The inode gets one more lookup.
+/// Creates an empty regular file. The inode has one more lookup.
 ///
 /// # Errors
-/// `EPERM` for anything but a regular file, `EEXIST`, `EROFS`; what the share answered.
+/// `EPERM` for anything but a regular file; those of [`create`] with `O_EXCL`.
 pub async fn mknod<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr, mode: u32) -> Result<Attr> {
-    // A type of 0 means a regular file too: mknod(2).
+    // A type of 0 also means a regular file: mknod(2).
     if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
         return Err(VfsError::rule(libc::EPERM, "a share holds regular files and directories only"));
     }
@@ -76,10 +78,12 @@ pub async fn mknod<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr, mode: u32)
     Ok(attr)
 }
 
-/// Makes a directory. The inode gets one more lookup. Its mode is that of all directories.
+/// Makes a directory. The inode has one more lookup. Its mode is that of all directories.
 ///
 /// # Errors
-/// `EEXIST`, `EROFS`; what the share answered.
+/// `EEXIST`; `EBUSY` if another client keeps a deleted file or directory of this name open; `EROFS`; `ESTALE` if no
+/// name leads to `parent` any more, or this mount changed the meaning of the name meanwhile; those of
+/// [`name_encoding::encode`]; otherwise what the share answered.
 pub async fn mkdir<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<Attr> {
     vfs.terms.check_writable()?;
     let name = name_encoding::encode(name)?;

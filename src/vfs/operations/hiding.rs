@@ -1,4 +1,4 @@
-//! Files that are removed while they are open here go on under a hidden name until their last close.
+//! Files that are removed while they are open here: they continue under a hidden name until their last close.
 
 use super::removing;
 use crate::share::{DirEntry, FileKind, RemotePath, Share};
@@ -6,13 +6,15 @@ use crate::vfs::errno::Result;
 use crate::vfs::names::hidden;
 use crate::vfs::{Vfs, refusals};
 
-/// How many hidden names are tried before a file is deleted the plain way.
+/// The number of hidden names that are tried before a file is deleted without being hidden.
 const ATTEMPTS: usize = 4;
 
-/// Gives an open file a hidden name in a directory, under which its last close removes it. Says whether the server did it.
+/// Gives an open file a hidden name in the directory `parent`; its last close removes it. Returns whether the server
+/// did that.
 ///
 /// # Errors
-/// `ENOENT` if it is not there any more.
+/// `ENOENT` if the file is gone; `EROFS` if nothing can be changed there; `ESTALE` if no name leads to `parent` any
+/// more.
 pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &RemotePath) -> Result<bool> {
     let directory = vfs.names.path(parent)?;
     let known = vfs.names.identity(ino);
@@ -28,7 +30,7 @@ pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &R
             }
             Err(error) if refusals::is_collision(&error) => continue,
             Err(error) if refusals::is_absent(&error) => return Err(error.into()),
-            // Samba would promise to delete it when it is closed, and not do it.
+            // Samba would accept a delete on close there, and not carry it out.
             Err(error) if refusals::is_write_protected(&error) => return Err(error.into()),
             Err(error) => {
                 tracing::debug!(%error, "an open file cannot be given a hidden name");
@@ -39,12 +41,11 @@ pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &R
     Ok(false)
 }
 
-/// Removes a hidden file whose last handle is closed. This is part of that close, so it waits for
-/// no other.
+/// Removes a hidden file whose last handle is closed. This is part of that close, so it waits for no other close.
 pub(super) async fn remove_hidden<S: Share>(vfs: &Vfs<S>, path: &RemotePath) {
     match removing::remove_now(vfs, path, FileKind::File, None, None).await {
-        // With its directory it got another hidden name, or another client has removed it.
-        Err(error) if refusals::is_absent(&error) => tracing::debug!(%error, "a hidden file has gone already"),
+        // The file got another hidden name with its directory, or another client has removed it.
+        Err(error) if refusals::is_absent(&error) => tracing::debug!(%error, "a hidden file was removed already"),
         Err(error) => {
             tracing::warn!(%error, "a file that was deleted while it was open stays on the server under a hidden name");
         }
@@ -52,8 +53,9 @@ pub(super) async fn remove_hidden<S: Share>(vfs: &Vfs<S>, path: &RemotePath) {
     }
 }
 
-/// Moves hidden files out of a directory that is to be removed, if there is nothing else in it: those of this mount to the
-/// directory above, those of other clients away until they are closed. Says whether it did.
+/// Moves hidden files out of a directory that is to be removed, if it holds nothing else: those of this mount to the
+/// directory above, those of other clients to the mount's root, until they are closed. Returns whether all of them were
+/// moved.
 pub(super) async fn move_out<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &RemotePath) -> bool {
     let Ok(mut listing) = vfs.names.with_room(|| vfs.share.list(path)).await else { return false };
     let Ok(entries) = vfs.share.next_entries(&mut listing).await else { return false };
@@ -67,7 +69,7 @@ pub(super) async fn move_out<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path
         let hidden = path.join(&entry.name);
         let moved = match own.iter().find(|(_, name)| *name == entry.name) {
             Some((file, _)) => hide(vfs, *file, parent, &hidden).await.unwrap_or(false),
-            // A file that nobody has open is shown, and removed by its name if it is to go.
+            // A file that no client has open is shown, and a program has to remove it by its name.
             None if vfs.share.is_unused(&hidden).await.unwrap_or(true) => false,
             None => removing::remove_now(vfs, &hidden, FileKind::File, None, None).await.is_ok(),
         };

@@ -1,6 +1,6 @@
 //! Listing directories.
 //!
-//! Offset 0 begins anew. The offset of an entry is its index; `.` and `..` are the first two.
+//! Offset 0 begins a new listing. The offset of an entry is its index; `.` and `..` are the first two.
 
 use super::lookup;
 use crate::share::{FileKind, Metadata, Share};
@@ -13,17 +13,17 @@ use crate::vfs::{Vfs, name_encoding};
 use std::ffi::OsStr;
 use std::time::Instant;
 
-/// What a program sees in place of an inode number that is not known: as libfuse has it.
+/// The inode number that a program sees if none is known: that of libfuse.
 const UNKNOWN_NUMBER: u64 = 0xFFFF_FFFF;
-/// The most entries that a handle keeps: a few hundred megabytes. A server that goes on listing for
-/// ever must not use up all memory.
+/// The most entries that a handle keeps: a few hundred megabytes. A server that lists without end must not use up all
+/// memory.
 const MAX_ENTRIES: usize = 8_000_000;
-/// A directory with more entries than this is listed anew each time.
+/// The most entries of a listing that is recorded in the namespace: a longer directory is listed again each time.
 const MAX_ENTRIES_KNOWN: usize = MAX_FREE / 2;
-/// `.` and `..`.
+/// The number of entries before those of the server: `.` and `..`.
 const DOTS: u64 = 2;
 
-/// One entry of a listing, as the kernel gets it.
+/// An entry of a listing, as the kernel gets it.
 #[derive(Debug)]
 pub struct Listed<'a> {
     /// The name.
@@ -34,22 +34,23 @@ pub struct Listed<'a> {
     pub ino: u64,
     /// File or directory.
     pub kind: FileKind,
-    /// Attributes, if they were asked for and are known; the inode has one more lookup then.
+    /// The attributes, if they were requested; the inode has one more lookup then. `.` and `..` have none.
     pub attr: Option<Attr>,
 }
 
 /// What became of an entry.
 enum Handed {
+    /// It was returned to the kernel.
     On,
-    /// It is not there any more.
+    /// The file is gone.
     Skipped,
-    /// There was no room for it.
+    /// The kernel's buffer has no room for it.
     Full,
-    /// There is none.
+    /// The directory has no more entries.
     End,
 }
 
-/// Opens a directory. The server is asked when it is read.
+/// Opens a directory. The server is asked when the directory is read. Returns the number of the handle.
 pub fn opendir<S: Share>(vfs: &Vfs<S>, ino: u64) -> u64 {
     vfs.handles.add_directory(OpenDirectory { ino, pages: tokio::sync::Mutex::new(Pages::new()) })
 }
@@ -59,11 +60,12 @@ pub fn releasedir<S: Share>(vfs: &Vfs<S>, handle: u64) {
     vfs.handles.remove_directory(handle);
 }
 
-/// Hands on the entries from `offset` on, until `add` says that there is no room for one more or
-/// the directory ends. With `attributes`, entries bring theirs where they are known.
+/// Passes the entries from `offset` on to `add`, until `add` returns that there was no room for one or the directory
+/// ends. With `attributes`, entries have their attributes, which are looked up if the listing does not have them.
 ///
 /// # Errors
-/// `EBADF` if the handle is not open; what the share answered.
+/// `EBADF` if the handle is not open; `EOVERFLOW` if the directory has too many entries; `ESTALE` if no name leads to
+/// the directory any more; otherwise what the share answered.
 pub async fn readdir<S: Share>(
     vfs: &Vfs<S>,
     handle: u64,
@@ -91,11 +93,11 @@ pub async fn readdir<S: Share>(
             Ok(Handed::Skipped) => {}
             Ok(Handed::Full) => return Ok(()),
             Ok(Handed::End) => {
-                // Now the kernel knows what is in it.
+                // The kernel knows all entries now.
                 vfs.names.list_ahead(directory.ino, &vfs.handles.open_directories());
                 return Ok(());
             }
-            // It will be answered when the kernel asks for what comes after.
+            // The error is returned when the kernel asks for the next entries.
             Err(_) if handed_on => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -103,13 +105,14 @@ pub async fn readdir<S: Share>(
     }
 }
 
+/// The entry `.` (offset 0) or `..` (offset 1).
 fn dot<S: Share>(vfs: &Vfs<S>, directory: u64, at: u64) -> Listed<'static> {
     let parent = vfs.names.parent(directory).unwrap_or(ROOT);
     let (name, ino) = if at == 0 { (".", directory) } else { ("..", parent) };
     Listed { name: OsStr::new(name), next: at + 1, ino, kind: FileKind::Directory, attr: None }
 }
 
-/// Hands one entry on.
+/// Passes one entry on.
 async fn hand_on<S: Share>(
     vfs: &Vfs<S>,
     directory: u64,
@@ -154,8 +157,8 @@ async fn hand_on<S: Share>(
     Ok(Handed::Full)
 }
 
-/// Attributes for an entry, whose inode gets one more lookup: from the listing, or asked of the
-/// server where the listing does not have them, as when an earlier offset is read again.
+/// The attributes of an entry, whose inode has one more lookup: from the listing, or looked up if the listing does not
+/// have them, for example because an earlier offset is read again.
 async fn entry_attr<S: Share>(
     vfs: &Vfs<S>,
     directory: u64,
@@ -172,7 +175,7 @@ async fn entry_attr<S: Share>(
     }
 }
 
-/// Reads the next entries. Says whether there were any.
+/// Reads the next entries. Returns whether there were any. Once this has failed, it fails with the same error again.
 async fn read_more<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> Result<bool> {
     if let Some(error) = &pages.failed {
         return Err(error.clone());
@@ -182,6 +185,7 @@ async fn read_more<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>)
     result
 }
 
+/// Reads entries from the cache if all are valid, and otherwise the next part of the server's listing.
 async fn read_batch<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> Result<bool> {
     if pages.listing.is_none() && !pages.ended {
         vfs.names.until_listed_ahead(directory).await;
@@ -221,7 +225,7 @@ async fn read_batch<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>
     Ok(false)
 }
 
-/// Adds what is known of the directory, if that is everything.
+/// Adds the cached entries of the directory, if all of them are known and valid.
 fn add_known<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> bool {
     let now = Instant::now();
     let Some(known) = vfs.names.everything(directory) else { return false };
@@ -233,6 +237,7 @@ fn add_known<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> bo
     true
 }
 
+/// When entries are fetched, and the token of the directory's attributes at that time.
 fn snapshot<S: Share>(vfs: &Vfs<S>, directory: u64, at: Instant) -> Snapshot {
     Snapshot { at, directory: vfs.names.token(directory) }
 }

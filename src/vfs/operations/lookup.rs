@@ -1,4 +1,4 @@
-//! Names to inodes.
+//! Which inode a name means.
 
 use crate::share::{Metadata, Share};
 use crate::vfs::errno::{Result, VfsError};
@@ -6,19 +6,23 @@ use crate::vfs::presentation::Attr;
 use crate::vfs::{Vfs, name_encoding, refusals};
 use std::ffi::OsStr;
 
-/// Attempts before a lookup gives up when changes of this mount keep overtaking it.
+/// Attempts before a lookup gives up when local changes keep overtaking it.
 const ATTEMPTS: usize = 4;
 
-/// What `name` in the directory `parent` is, if that is known without asking; the inode gets one more lookup.
-/// To be called within the runtime.
+/// What `name` in the directory `parent` means, if that is known without asking the server. The inode has one more
+/// lookup. To be called within the runtime.
+///
+/// # Errors
+/// `ENOENT` if the name is known to be absent.
 pub fn known_entry<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Option<Result<Attr>> {
     vfs.names.known_entry(parent, name)
 }
 
-/// What the name `shown` in the directory `parent` is, asked of the server. The inode gets one more lookup.
+/// What the name `shown` in the directory `parent` means, asked from the server. The inode has one more lookup.
 ///
 /// # Errors
-/// `ENOENT` if there is nothing, or the server takes no such name; what the share answered.
+/// `ENOENT` if nothing has the name, or the server allows no such name; `ESTALE` if no name leads to `parent` any more,
+/// or local changes kept overtaking the lookup; those of [`name_encoding::encode`]; otherwise what the share answered.
 pub async fn lookup<S: Share>(vfs: &Vfs<S>, parent: u64, shown: &OsStr) -> Result<Attr> {
     let name = name_encoding::encode(shown)?;
     if vfs.names.list_for_names(parent, &name).await
@@ -49,10 +53,10 @@ pub async fn lookup<S: Share>(vfs: &Vfs<S>, parent: u64, shown: &OsStr) -> Resul
     Err(VfsError::stale())
 }
 
-/// The server reports a file under a name, and this mount knows the same file under another one. Where that name does not
-/// mean it any more, another client has renamed it: the inode moves to its new name, with all that is open and cached of
-/// it. Says whether it did. Where both names mean it, it has two links, or the server gives one id to two files: as long
-/// as the number of links is not known, these are two inodes.
+/// The server reports a file under a name, and this mount knows the file under another name. If that name no longer
+/// means the file, another client has renamed it: the inode moves to its new name, with everything that is open and
+/// cached of it. Returns whether it has moved. If both names mean the file, it has two links, or the server gives one
+/// id to two files: these are two inodes, as long as the number of links is not known.
 async fn follow_rename<S: Share>(vfs: &Vfs<S>, parent: u64, name: &[u16], found: &Metadata) -> bool {
     let Some(old) = vfs.names.elsewhere(parent, name, found) else { return false };
     let asked = vfs.names.asking();
@@ -64,7 +68,7 @@ async fn follow_rename<S: Share>(vfs: &Vfs<S>, parent: u64, name: &[u16], found:
     vfs.names.follow(&old, (parent, name), there, asked)
 }
 
-/// The kernel gives back lookups of an inode.
+/// The kernel returns `lookups` lookups of an inode (FUSE_FORGET).
 pub fn forget<S: Share>(vfs: &Vfs<S>, ino: u64, lookups: u64) {
     vfs.names.forget(ino, lookups);
 }

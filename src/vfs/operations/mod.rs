@@ -1,7 +1,38 @@
-//! The operations of the file system: one file per group, each of functions over a [`Vfs`](super::Vfs).
+//! The operations of the file system, one for each request of the kernel: functions over a [`Vfs`](super::Vfs).
 //!
-//! What several operations share is below them: in the parts of the `Vfs`, or in `opening`, `revalidate`, `hiding`,
-//! `removing`, `pending` and `changing`. These never call an operation.
+//! An operation checks the request, drains or closes what is in its way, sends one request to the share where that is
+//! possible, and records the answer in the namespace and the file.
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `lookup` | which inode a name means; whether another client has renamed a file |
+//! | `attributes` | which changes of attributes are sent, and by which handle or path; which are ignored or refused |
+//! | `open` | whether an open at the server that is live already serves an open(2) |
+//! | `create` | how files and directories are made |
+//! | `read` | whether a read is answered from dirty data, from the page cache or by the server; the read-ahead |
+//! | `write` | whether a write becomes dirty or goes through to the server |
+//! | `copy` | which part of a copy_file_range(2) the server copies |
+//! | `sync` | when close(2) and fsync(2) return |
+//! | `close` | what happens when the kernel releases a handle: whether its open is kept |
+//! | `remove` | how unlink(2) and rmdir(2) treat open files and kept opens |
+//! | `rename` | in which cases a rename replaces its target, and how |
+//! | `list` | which entries a readdir gets, and with which attributes |
+//! | `statfs` | whether the cached free space is used |
+//! | `unanswered` | what is undone when the program was killed before its answer |
+//!
+//! Several operations share these files, which never call an operation:
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `opening` | how a file is opened at the server, and what an open means for the caches |
+//! | `revalidate` | whether attributes are fetched, and through which handle or path |
+//! | `hiding` | under which hidden name an open file continues when it is removed |
+//! | `removing` | how a path is removed at the server: read-only files, files that are open elsewhere |
+//! | `pending` | how long an operation waits for a name that is still being deleted |
+//! | `changing` | which cached data a write at the server makes invalid |
+//!
+//! Invariant: each operation ends, because each request to the share does; and its effect on the server is recorded
+//! also when it fails.
 
 mod attributes;
 mod changing;

@@ -1,13 +1,13 @@
 //! Opening files.
 //!
-//! An open at the server serves several opens of programs, one after the other or at the same time. While no other client
-//! can open a file without a break of this client's lease ([`Decision::shares_open`]) and its attributes are believed, a
-//! live open of it is as good as a new one, and costs nothing. (No lease says anything of what is done on the server's own
-//! disk: therefore the attributes.) While no other client can touch the file at all without a break, the open is kept for a
-//! bounded time when its last handle is released, if nothing was changed through it.
+//! One open at the server may serve several open(2)s, one after the other or at the same time. A live open serves
+//! another open(2) while no other client can open the file without a break of this client's lease
+//! ([`Decision::shares_open`]) and while its attributes are valid. The attributes matter because no lease covers
+//! changes on the server's own disk. When the last handle is released, the open is kept for a bounded time, if nothing
+//! was changed through it and no other client can touch the file without a break.
 //!
-//! Invariant: an operation of this mount that a kept open would be in the way of closes it before, and a break of
-//! its lease closes it at once.
+//! Invariant: an operation of this mount that a kept open would obstruct closes it before, and a break of its lease
+//! closes it at once.
 //!
 //! [`Decision::shares_open`]: crate::vfs::policy::Decision::shares_open
 
@@ -20,20 +20,21 @@ use crate::vfs::file::handle::Access;
 use crate::vfs::file::{Event, FileState};
 use crate::vfs::{Vfs, refusals};
 
-/// A file below this size, in bytes, is read together with its open: such a READ is not counted as bulk, which
-/// travels on another connection.
+/// The size in bytes below which a file is read together with its open. Such a READ is not counted as bulk, which is
+/// sent on another connection.
 const SMALL_FILE: u64 = 64 * 1024;
 
-/// Opens a file with the flags of open(2).
+/// Opens a file with the flags of open(2). The server is asked unless a live open serves.
 ///
 /// # Errors
-/// `ESTALE` if the inode's name is another file's now; `EROFS`, `EISDIR`; what the share answered.
+/// `ESTALE` if no name leads to the inode any more, or its name means another file; `EROFS`; `EISDIR` for a directory;
+/// `EINVAL` for an access mode that does not exist; otherwise what the share answered.
 pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened> {
     let access = Access::from_flags(flags, vfs.terms.options.cache)?;
     if access.modifies() {
         vfs.terms.check_writable()?;
     }
-    // The server's answer is to be of after what was written.
+    // Dirty data is drained first, so that the server's answer includes it.
     vfs.names.drain(ino).await;
     let path = vfs.names.path(ino)?;
     let (file, kind) = vfs.names.file_and_kind(ino).ok_or_else(VfsError::stale)?;
@@ -55,7 +56,8 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     open_anew(vfs, &file, &path, access, known).await
 }
 
-/// Opens a file at the server. `known` is the state of its attributes before that, and its size.
+/// Opens a file at the server. The last argument is the token of its attributes and its size, both from before the
+/// request.
 async fn open_anew<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,
@@ -67,7 +69,7 @@ async fn open_anew<S: Share>(
     let guard = Opening::<S>::begin(file);
     let lease = guard.lease;
     let how = opening::how(vfs, access, disposition, false, lease);
-    // A file that is small comes along.
+    // A small file is read with the open.
     let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
     let wanted = if reads_all { vfs.share.limits().read.min(size as u32) } else { 0 };
     let opened = opening::open_on_share(vfs, path, how, wanted).await;
@@ -90,13 +92,13 @@ async fn open_anew<S: Share>(
     if is_unchanged && data.len() as u64 == metadata.size && !data.is_empty() {
         vfs.cache.fill(file.key, data);
     }
-    // The kernel knows of its own truncation.
+    // The kernel knows the size after its own truncation.
     let is_resized = !access.truncate && (differs || file.lock().is_resized());
     let is_changed = action != CreateAction::Opened;
     Ok(opening::opened(vfs, file, open, New { access, lease, granted, metadata, is_changed }, is_resized).await)
 }
 
-/// As [`open`], if it can be answered without the server.
+/// As [`open`], if no request to the server is needed; `None` otherwise.
 ///
 /// # Errors
 /// None so far: what would fail is left to [`open`].
@@ -113,7 +115,7 @@ pub fn open_now<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Option<Result<O
     if is_ready { open_shared(vfs, &file, access).map(Ok) } else { None }
 }
 
-/// Opens a file through an open at the server that is there, if it is good for that.
+/// Opens a file through a live open at the server, if one can serve.
 fn open_shared<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, access: Access) -> Option<Opened> {
     if !vfs.names.may_share_open(file.ino) {
         return None;

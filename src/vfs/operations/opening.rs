@@ -1,4 +1,4 @@
-//! What open(2) and creat(2) share: an open at the server, and the handle that it becomes.
+//! What open(2) and creat(2) share: the open at the server, its handle, and what both mean for the caches.
 
 use crate::share::{
     Caching, CreateAction, Disposition, Granted, LeaseKey, Metadata, OpenHow, RemotePath, Share, ShareError,
@@ -10,28 +10,28 @@ use crate::vfs::file::handle::Access;
 use bytes::Bytes;
 use std::sync::Arc;
 
-/// A file that the kernel has open now.
+/// A file that the kernel has open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Opened {
-    /// The handle.
+    /// The number of the handle.
     pub handle: u64,
-    /// The kernel keeps no pages of what goes through this handle.
+    /// Whether the kernel keeps no pages of what is read and written through this handle.
     pub direct: bool,
-    /// The data is as it was when the kernel last opened the file: its own cached pages are good.
+    /// Whether the kernel's cached pages are valid: the data has not changed since the kernel last opened the file.
     pub keep_cache: bool,
 }
 
-/// How a file was just opened at the server.
+/// What is known of an open that the server has just answered.
 pub(super) struct New {
     pub(super) access: Access,
     pub(super) lease: LeaseKey,
     pub(super) granted: Granted,
     pub(super) metadata: Metadata,
-    /// The open has truncated it.
+    /// Whether the open has truncated the file.
     pub(super) is_changed: bool,
 }
 
-/// How to open a file at the server.
+/// The request that opens a file with this access.
 pub(super) fn how<S: Share>(
     vfs: &Vfs<S>,
     access: Access,
@@ -43,7 +43,10 @@ pub(super) fn how<S: Share>(
     OpenHow { read: access.read, write: access.modifies(), disposition, readonly, lease }
 }
 
-/// Opens a file, and reads its first `wanted` bytes.
+/// Opens a file, and reads its first `wanted` bytes in the same round trip.
+///
+/// # Errors
+/// What the share answered.
 pub(super) async fn open_on_share<S: Share>(
     vfs: &Vfs<S>,
     path: &RemotePath,
@@ -60,8 +63,8 @@ pub(super) async fn open_on_share<S: Share>(
     vfs.names.with_room(open).await
 }
 
-/// What the server grants under a lease that a file was just opened with. What is cached of a file that other clients
-/// have open may be out of date.
+/// What the server has granted under the lease of an open that it has just answered. If other clients have the file
+/// open, the cached data of the file is dropped.
 pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey) -> Granted {
     vfs.files.lease(lease, file);
     let granted = vfs.share.granted(lease);
@@ -72,7 +75,7 @@ pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey)
     granted
 }
 
-/// The server has opened a file: a handle of it is open from now on. The kernel believed another size if `is_resized`.
+/// Makes a handle for an open that the server has answered. With `is_resized` the kernel may have cached another size.
 pub(super) async fn opened<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,
@@ -95,12 +98,12 @@ pub(super) async fn opened<S: Share>(
     });
     vfs.files.leased(lease);
     if file.lock().is_older_than(granted) {
-        // A break came in between: what is left now is not what was read before it.
+        // A break arrived in between: only what it left is granted.
         vfs.files.event(file, Event::Granted { lease, granted: vfs.share.granted(lease) });
     }
     register(vfs, handle, file, open, access);
     if is_resized || !alone {
-        // The kernel would go on believing the size that it was given before, and read no further.
+        // The kernel would keep the size that it cached, and read no further.
         vfs.files.kernel_forgets(file, pages).await;
     }
     if !alone {
@@ -109,7 +112,7 @@ pub(super) async fn opened<S: Share>(
     Opened { handle, direct: bypasses_kernel(vfs, access), keep_cache }
 }
 
-/// A handle is open from now on.
+/// Records that a handle is open.
 pub(super) fn register<S: Share>(vfs: &Vfs<S>, handle: u64, file: &FileOf<S>, open: Open<S>, access: Access) {
     vfs.names.file_opened();
     vfs.handles.add(handle, file, open, access);
@@ -118,11 +121,11 @@ pub(super) fn register<S: Share>(vfs: &Vfs<S>, handle: u64, file: &FileOf<S>, op
 /// Closes an open that serves no handle.
 pub(super) async fn close_unused<S: Share>(vfs: &Vfs<S>, file: S::File) {
     if let Err(error) = vfs.share.close(&file).await {
-        tracing::debug!(%error, "an open that was of no use was not closed properly");
+        tracing::debug!(%error, "an unused open could not be closed");
     }
 }
 
-/// Whether the kernel keeps no pages of what goes through an open.
+/// Whether the kernel keeps no pages of what is read and written through an open.
 pub(super) fn bypasses_kernel<S: Share>(vfs: &Vfs<S>, access: Access) -> bool {
     access.bypasses_kernel() || vfs.terms.policy.keeps_no_pages()
 }

@@ -1,9 +1,10 @@
 //! Names that are still being deleted.
 //!
-//! A file or directory that was deleted keeps its name on the server until its last open is closed, by whichever client.
-//! Until then an open of that name answers STATUS_DELETE_PENDING (MS-FSA 2.1.5.1.2), and an attempt to make something new
-//! there may answer that the name exists. To a POSIX program the name is free, so the server is asked again for a
-//! bounded time: most such opens are those of clients that watch a directory, virus scanners, indexers and closes under way.
+//! A file or directory that was deleted keeps its name on the server until its last open is closed, whichever client
+//! has it. Until then an open of that name is answered STATUS_DELETE_PENDING (MS-FSA 2.1.5.1.2), and an attempt to make
+//! something under that name may be answered that the name exists. To a POSIX program the name is free, so the request
+//! is repeated for a bounded time. Most such opens belong to clients that watch a directory, virus scanners, indexers
+//! and closes in progress.
 
 use crate::share::{RemotePath, Share, ShareError};
 use crate::vfs::errno::{Result, VfsError};
@@ -11,13 +12,15 @@ use crate::vfs::{Vfs, refusals};
 use std::future::Future;
 use std::time::Duration;
 
-/// The pauses between the tries, in milliseconds: a second and a quarter in all.
+/// The pauses between the attempts, in milliseconds: 1,270 in all.
 const PAUSES: [u64; 7] = [10, 20, 40, 80, 160, 320, 640];
 
-/// Makes something, as soon as its name is free. `is_pending` asks the server whether what has the name is being deleted.
+/// Makes something as soon as its name is free. `is_pending` asks the server whether the occupant of the name is being
+/// deleted.
 ///
 /// # Errors
-/// `EBUSY` if another client keeps the name; otherwise what the share answered.
+/// `EBUSY` if the occupant is still there after all attempts, `ENOTEMPTY` if that is an entry of the directory;
+/// otherwise what the share answered.
 pub(super) async fn once_free<T, F, P>(make: impl Fn() -> F, is_pending: impl Fn() -> P) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, ShareError>> + Send,
@@ -41,7 +44,7 @@ where
     }
 }
 
-/// Waits until a name is free, for the same time at the most.
+/// Waits until a name is free, for [`PAUSES`] at most.
 pub(super) async fn until_gone<P>(is_pending: impl Fn() -> P)
 where
     P: Future<Output = bool> + Send,
@@ -52,15 +55,16 @@ where
             return;
         }
     }
-    tracing::info!("another client keeps a directory open that was removed");
+    tracing::info!("a removed directory keeps its name, because another client has it open");
 }
 
-/// Whether the server is still deleting what is at a path.
+/// Whether the server is still deleting the file or directory at a path.
 pub(super) async fn is_pending<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> bool {
     vfs.names.with_room(|| vfs.share.stat(path)).await.is_err_and(|error| refusals::is_pending(&error))
 }
 
-/// Whether what is at a path is being deleted, or has gone by now: what was refused for it is worth another try.
+/// Whether the file or directory at a path is being deleted, or is gone by now: a request that was refused because of
+/// it may be repeated.
 pub(super) async fn is_going<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> bool {
     vfs.names.with_room(|| vfs.share.stat(path)).await.is_err_and(|error| refusals::is_absent(&error))
 }
@@ -83,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_name_that_becomes_free_is_taken() {
+    async fn something_is_made_as_soon_as_its_name_is_free() {
         assert_eq!(after(0, NtStatus::DELETE_PENDING, false).await.unwrap(), 0);
         assert_eq!(after(5, NtStatus::DELETE_PENDING, false).await.unwrap(), 5);
         assert_eq!(after(5, NtStatus::OBJECT_NAME_COLLISION, true).await.unwrap(), 5);
@@ -97,13 +101,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn other_refusals_are_told_at_once() {
+    async fn other_refusals_are_returned_at_once() {
         assert_eq!(after(1, NtStatus::DISK_FULL, true).await.unwrap_err().errno, libc::ENOSPC);
         assert_eq!(after(1, NtStatus::OBJECT_NAME_COLLISION, false).await.unwrap_err().errno, libc::EEXIST);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_removed_directory_is_waited_for_and_not_for_ever() {
+    async fn a_removed_directory_is_waited_for_only_for_a_bounded_time() {
         let start = tokio::time::Instant::now();
         let asked = AtomicUsize::new(0);
         until_gone(|| async { asked.fetch_add(1, Ordering::Relaxed) < 2 }).await;

@@ -1,8 +1,8 @@
 //! Reading open files.
 //!
-//! Reads go through the page cache. Without a lease the file's version is compared with the server's if that was not done
-//! for longer than the attribute timeout. A read comes after what was written to the file: it is answered from dirty data,
-//! or waits until the server has it.
+//! Reads go through the page cache. Without a lease the cached version of the file is compared with the server's, if
+//! that was not done within the attribute timeout. A read includes what was written to the file before: it is answered
+//! from dirty data, or waits until the server has that data.
 
 use super::revalidate;
 use crate::cache::{Ahead, Request, Terms};
@@ -15,27 +15,27 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Attempts of a read whose READs keep ending before the size that the server reports: each one more needs another client
-/// that cuts the file at that very moment.
+/// Attempts of a read whose READs end before the size that the server reports. Each further attempt requires another
+/// client to shorten the file at that very moment.
 const ATTEMPTS: usize = 4;
 
-/// A read that was begun.
+/// A read that has begun.
 pub struct Reading<S: Share> {
     open: Arc<OpenFile<S>>,
     offset: u64,
     length: u32,
-    /// Whole chunks are read, not only the pages that hold the range.
+    /// Whether whole chunks are read, not only the pages that hold the range.
     whole: bool,
     known: Known,
 }
 
-/// What was known of a read's data when it began.
+/// What was known of the data of a read when it began.
 enum Known {
     /// Nothing that may be used.
     Nothing,
-    /// All of it is dirty.
+    /// The data: all of it is dirty.
     Data(Bytes),
-    /// The file's size, and that what is cached may be used.
+    /// The size of the file in bytes; cached data may be used.
     Size(u64),
 }
 
@@ -44,7 +44,7 @@ impl<S: Share> Reading<S> {
         self.offset..self.offset.saturating_add(u64::from(self.length))
     }
 
-    /// How much of it lies within a file of this size.
+    /// How many bytes of the range lie within a file of this size.
     fn within(&self, size: u64) -> u64 {
         u64::from(self.length).min(size.saturating_sub(self.offset))
     }
@@ -55,8 +55,8 @@ impl<S: Share> Reading<S> {
     }
 }
 
-/// Notes a read. To be called in the order of the kernel's requests, by which a sequential
-/// reader is known, and within the runtime, since its next chunk is fetched in the background.
+/// Begins a read, and continues the read-ahead. To be called in the order of the kernel's requests, which shows
+/// sequential readers; and within the runtime, since the next chunks are fetched in the background.
 ///
 /// # Errors
 /// `EBADF` if the handle is not open for reading.
@@ -82,7 +82,7 @@ pub fn begin_read<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, length: u32)
     Ok(Reading { open, offset, length, whole, known })
 }
 
-/// The data, if all of it was here when the read began, and may be used.
+/// The data of a read, if all of it was here when the read began, and may be used.
 pub fn cached<S: Share>(vfs: &Vfs<S>, reading: &Reading<S>) -> Option<Bytes> {
     match &reading.known {
         Known::Nothing => None,
@@ -91,13 +91,14 @@ pub fn cached<S: Share>(vfs: &Vfs<S>, reading: &Reading<S>) -> Option<Bytes> {
     }
 }
 
-/// Reads up to the length that was asked for. Fewer bytes mean that the file ends there.
+/// Reads up to the requested length. Fewer bytes mean that the file ends there.
 ///
 /// # Errors
-/// What the share answered.
+/// `EIO` if the server's READs keep ending before the size that it reports; `ESTALE` if the file has to be asked for by
+/// a name that no longer means it; otherwise what the share answered.
 pub async fn finish_read<S: Share>(vfs: &Vfs<S>, reading: Reading<S>) -> Result<Bytes> {
     let (open, range) = (&reading.open, reading.range());
-    // What was known when the read began needs no other look.
+    // A size that was valid when the read began is not fetched again.
     let mut known = if let Known::Size(size) = reading.known { Some(size) } else { None };
     if known.is_none() {
         vfs.files.until_written(&open.file, &range).await;
@@ -122,9 +123,9 @@ pub async fn finish_read<S: Share>(vfs: &Vfs<S>, reading: Reading<S>) -> Result<
     Err(VfsError::rule(libc::EIO, "the server's READ ends before the size that it reports"))
 }
 
-/// A READ ended before the file's size. Either it was answered before a WRITE beyond it: the READ may be that of another
-/// handle, which this one joined. Or another client has cut the file. What was read, or is being read, from `end` on is
-/// dropped. Unless a WRITE explains it the server is asked for the size.
+/// A READ ended before the size of the file. Either it was answered before a WRITE beyond it (the READ may be one of
+/// another handle, which this read joined), or another client has shortened the file. Data from `end` on that is
+/// cached, or being read, is dropped. Unless there was dirty data, which explains it, the server is asked for the size.
 async fn reread_from<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, end: u64) -> Result<()> {
     let was_dirty = open.file.lock().has_dirty_data();
     vfs.files.drain_data(&open.file).await;
@@ -136,6 +137,7 @@ async fn reread_from<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, end: u64) -> Re
     revalidate::refresh(vfs, open.file.ino).await
 }
 
+/// Reads from the server without the cache.
 async fn read_direct<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset: u64, length: u32) -> Result<Bytes> {
     let limit = vfs.share.limits().read.max(1);
     if length <= limit {
@@ -153,8 +155,8 @@ async fn read_direct<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset: u64, le
     Ok(all.freeze())
 }
 
-/// Notes a read for the read-ahead: whether it belongs to a stream. If so, what the stream will want is
-/// fetched, and what it has passed is released.
+/// Hands a read to the read-ahead: returns whether it belongs to a sequential stream. For a stream the next chunks are
+/// fetched, and the chunks that it has passed are released.
 fn follow<S: Share>(vfs: &Vfs<S>, open: &Arc<OpenFile<S>>, offset: u64, length: u32, size: u64) -> bool {
     let chunk = vfs.cache.chunk();
     let terms = Terms { chunk, size, limit: vfs.cache.read_window() };

@@ -9,10 +9,11 @@ use crate::vfs::{Vfs, name_encoding};
 use std::ffi::OsStr;
 use std::sync::Arc;
 
-/// Removes a file. One that is open here goes on under a hidden name until it is closed.
+/// Removes a file. A file that is open here continues under a hidden name until it is closed.
 ///
 /// # Errors
-/// `ENOENT`, `EISDIR`, `EROFS`; what the share answered.
+/// `ENOENT`; `EISDIR` for a directory; `EROFS`; `ESTALE` if no name leads to `parent` any more; those of
+/// [`name_encoding::encode`]; otherwise what the share answered.
 pub async fn unlink<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<()> {
     vfs.terms.check_writable()?;
     let name = name_encoding::encode(name)?;
@@ -43,7 +44,7 @@ pub async fn unlink<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result
             }
         }
         None => {
-            // The closes go along, in the same frame: a file that is deleted goes when its last open is closed.
+            // The CLOSEs are sent in the same frame: a deleted file disappears when its last open is closed.
             vfs.files.begin_to_close(&unused);
             tokio::join!(vfs.files.until_closed(&unused), remove).1
         }
@@ -52,9 +53,9 @@ pub async fn unlink<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result
     result
 }
 
-/// The files whose kept opens are to be closed because a file is about to be removed. A program that removes several files
-/// of a directory, one after the other and without opening any meanwhile, is likely to go on: then all of the directory
-/// are closed, in few frames.
+/// The files whose kept opens are to be closed because a file is about to be removed. A program that removes several
+/// files of a directory, without opening any in between, is likely to continue: then the kept opens of the whole
+/// directory are closed, in few frames.
 fn unused_before_unlink<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, parent: u64) -> Vec<FileOf<S>> {
     if vfs.names.goes_on_removing(parent) {
         vfs.names.kept_below(parent)
@@ -65,10 +66,11 @@ fn unused_before_unlink<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, parent: u64) -
     }
 }
 
-/// Removes an empty directory. Where another client has it open, this waits for a bounded time until its name is free.
+/// Removes an empty directory. If another client has it open, waits for a bounded time until its name is free.
 ///
 /// # Errors
-/// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`; what the share answered.
+/// `ENOENT`; `ENOTDIR` for a file; `ENOTEMPTY`; `EROFS`; `ESTALE` if no name leads to `parent` any more; those of
+/// [`name_encoding::encode`]; otherwise what the share answered.
 pub async fn rmdir<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<()> {
     vfs.terms.check_writable()?;
     let name = name_encoding::encode(name)?;
@@ -91,7 +93,7 @@ pub async fn rmdir<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<
     result
 }
 
-/// Whether a handle of a file is open and not being closed, or something is still to be written before it can be.
+/// Whether a file has a handle that is not being closed, or dirty data that has to be written before its last close.
 fn is_in_use<S: Share>(file: &FileOf<S>) -> bool {
     let state = file.lock();
     state.has_live_handle() || state.is_dirty()

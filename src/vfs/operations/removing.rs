@@ -1,15 +1,19 @@
-//! Removing what is at a path, for operations that remove or replace it.
+//! Removing a file or directory by its path, for operations that remove or replace it.
 
 use super::pending;
 use crate::share::{Attributes, Change, FileIdentity, FileKind, LeaseKey, RemotePath, Share, ShareError, Target};
 use crate::vfs::errno::Result;
 use crate::vfs::{Vfs, refusals};
 
-/// A directory with more entries than this is not asked whether all of them are being deleted.
+/// The number of entries above which a directory is not checked for entries that are all being deleted.
 const MOST_PENDING: usize = 32;
 
-/// Removes what is at a path, which may be open under a lease of this client. Where a close that is under way may be why
-/// that was refused, it is waited for.
+/// Removes the file or directory at a path, which may be open under a lease of this client. If a close in progress may
+/// be why the server refused, waits for it and tries once more. Waits for a bounded time until the name is free.
+///
+/// # Errors
+/// `EBUSY` or `ENOTEMPTY` if a deleted entry of the directory is still open elsewhere after all attempts; otherwise
+/// what the share answered.
 pub(super) async fn remove_entry<S: Share>(
     vfs: &Vfs<S>,
     path: &RemotePath,
@@ -34,8 +38,11 @@ pub(super) async fn remove_entry<S: Share>(
     Ok(())
 }
 
-/// Removes what is at a path: a file that other clients have open goes aside, so that its name is free at once. Where the
-/// read-only attribute forbids it, that is cleared first. Says whether the name is free.
+/// Removes the file or directory at a path. A file that other clients have open is renamed, so that its name is free at
+/// once. If the read-only attribute forbids the removal, it is cleared first. Returns whether the name is free.
+///
+/// # Errors
+/// What the share answered.
 pub(super) async fn remove_now<S: Share>(
     vfs: &Vfs<S>,
     path: &RemotePath,
@@ -57,7 +64,7 @@ pub(super) async fn remove_now<S: Share>(
     result
 }
 
-/// Whether all that is in a directory is being deleted, and waits for other clients to close it.
+/// Whether every entry of a directory is being deleted, and disappears when other clients close it.
 async fn holds_only_pending<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> bool {
     let Ok(mut listing) = vfs.names.with_room(|| vfs.share.list(path)).await else { return false };
     let Ok(entries) = vfs.share.next_entries(&mut listing).await else { return false };
@@ -73,8 +80,8 @@ async fn holds_only_pending<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> bool {
     true
 }
 
-/// Clears the read-only attribute of what is at a path, if that can be why something was refused. The change that sets it
-/// again.
+/// Clears the read-only attribute of the file at a path, if it may be why the server refused. Returns the change that
+/// sets it again.
 pub(super) async fn make_writable<S: Share>(vfs: &Vfs<S>, path: &RemotePath, refusal: &ShareError) -> Option<Change> {
     if !refusals::may_be_read_only(refusal) {
         return None;

@@ -1,8 +1,7 @@
-//! Renaming, with the rules of rename(2) on a server that has other ones.
+//! Renaming, by the rules of rename(2) on a server that has other rules.
 //!
-//! A server replaces files and never directories; it refuses to replace a file that is open or
-//! read-only. So the plain rename is tried first, which is the usual case and atomic; only when it is
-//! refused is the target looked at.
+//! A server replaces files and never directories, and refuses to replace a file that is open or read-only. So the plain
+//! rename is tried first, which is the usual case and atomic. Only when the server refuses is the target examined.
 
 use super::{pending, removing};
 use crate::share::{Attributes, FileIdentity, FileKind, RemotePath, Share, ShareError};
@@ -15,10 +14,10 @@ use std::ffi::OsStr;
 /// `RENAME_NOREPLACE` of renameat2(2).
 const NOREPLACE: u32 = libc::RENAME_NOREPLACE;
 
-/// So often a rename over a file is tried that programs open here at that moment.
+/// Attempts of a rename over a file that programs here keep opening.
 const ATTEMPTS: usize = 3;
 
-/// One end of a rename.
+/// One end of a rename: its directory, name and path, and the inode and kind that the name is known to mean.
 struct End {
     parent: u64,
     name: Vec<u16>,
@@ -30,8 +29,10 @@ struct End {
 /// Renames a file or directory. A file replaces a file, a directory an empty directory.
 ///
 /// # Errors
-/// `EINVAL` for flags other than `RENAME_NOREPLACE` and for a directory into itself; `EEXIST`,
-/// `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `ENOENT`, `EROFS`; what the share answered.
+/// `EINVAL` for flags other than `RENAME_NOREPLACE`, and for a directory into itself; `EEXIST` with `RENAME_NOREPLACE`;
+/// `EISDIR`, `ENOTDIR`, `ENOTEMPTY`, `ENOENT`, `EROFS`; `EBUSY` if another client keeps a deleted target open; `ESTALE`
+/// if no name leads to `parent` or `new_parent` any more; those of [`name_encoding::encode`]; otherwise what the share
+/// answered.
 pub async fn rename<S: Share>(
     vfs: &Vfs<S>,
     parent: u64,
@@ -41,7 +42,7 @@ pub async fn rename<S: Share>(
     flags: u32,
 ) -> Result<()> {
     if flags & !NOREPLACE != 0 {
-        return Err(VfsError::rule(libc::EINVAL, "names cannot be exchanged"));
+        return Err(VfsError::rule(libc::EINVAL, "RENAME_NOREPLACE is the only flag that is supported"));
     }
     vfs.terms.check_writable()?;
     let (from, to) = (end(vfs, parent, name)?, end(vfs, new_parent, new_name)?);
@@ -56,7 +57,7 @@ pub async fn rename<S: Share>(
     vfs.names.changing((from.parent, &from.name), Echo::Removed);
     vfs.names.changing((to.parent, &to.name), Echo::Added);
     if is_case_variant(&from, &to) {
-        // To a server that ignores case both names are the same file, and nothing is replaced.
+        // To a server that ignores case both names mean the same file, and nothing is replaced.
         match rename_on_share(vfs, &from, &to, false).await {
             Err(error) if refusals::is_collision(&error) && replace => {}
             result => return renamed(vfs, &from, &to, result),
@@ -76,12 +77,12 @@ pub async fn rename<S: Share>(
     renamed(vfs, &from, &to, result)
 }
 
-/// Drains and closes what a rename at the server would meet.
+/// Drains dirty data, and closes the opens and watches, that would obstruct the rename at the server.
 async fn prepare<S: Share>(vfs: &Vfs<S>, from: &End, to: &End) {
-    // What was written goes by the old name as long as it is good for finding the file again.
+    // Dirty data is drained while the old name still finds the file, in case the session is lost.
     if let Some(ino) = from.ino {
         vfs.names.drain(ino).await;
-        // Of a directory everything below it, of a file itself.
+        // The watches below a directory end; then its kept opens below it, or those of a file itself, are closed.
         if from.kind == Some(FileKind::Directory) {
             vfs.names.end_watches(ino).await;
         }
@@ -123,8 +124,8 @@ async fn rename_file<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool
     replace_open(vfs, from, to, refusal, false).await
 }
 
-/// Replaces a file that may be open here, or that a program opens here again and again: its handles go on, on a file without
-/// a name. `refusal` is why the plain rename could not do it, and `again` says that this may have changed.
+/// Replaces a file that may be open here, or that programs here keep opening. Its handles continue on a file without a
+/// name. `refusal` is why the plain rename failed; `again` says that the reason may be gone.
 async fn replace_open<S: Share>(
     vfs: &Vfs<S>,
     from: &End,
@@ -140,7 +141,7 @@ async fn replace_open<S: Share>(
         };
         let result = match target.filter(|_| is_open) {
             Some(file) => replace_on_share(vfs, from, to, &file).await,
-            // It was open when the server refused, and is not any more.
+            // It was open when the server refused, and is closed now.
             None if again || refusals::may_be_closing(&refusal) => rename_on_share(vfs, from, to, true).await,
             None => return Err(refusal.into()),
         };
@@ -162,7 +163,7 @@ async fn replace_on_share<S: Share>(
     to: &End,
     target: &FileOf<S>,
 ) -> std::result::Result<(), ShareError> {
-    // If its session was lost, its open is made again as long as it has a name.
+    // An open that was lost with its session is made again by this request, as long as the file has a name.
     let open = target.lock().live_open();
     if let Some(open) = open
         && let Err(error) = vfs.share.metadata(&open).await
@@ -191,7 +192,7 @@ async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace:
     }
     vfs.names.changing((to.parent, &to.name), Echo::Removed);
     removing::remove_entry(vfs, &to.path, FileKind::Directory, None, known(vfs, to)).await?;
-    // Another client that watches the directory may still be about to close it.
+    // Another client that watches the removed directory may still be closing it.
     let rename = || vfs.names.with_room(|| vfs.share.rename(&from.path, &to.path, false, known(vfs, from)));
     let result = pending::once_free(rename, || pending::is_going(vfs, &to.path)).await;
     if result.is_err()
@@ -202,13 +203,13 @@ async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace:
     result
 }
 
-/// What has the new name is being deleted: waits for that, for a bounded time.
+/// Waits for a bounded time until the target, which is being deleted, is gone, and renames then.
 async fn rename_once_free<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool) -> Result<()> {
     pending::until_gone(|| pending::is_pending(vfs, &to.path)).await;
     Ok(rename_on_share(vfs, from, to, replace).await?)
 }
 
-/// Renames on the share; once more if a close that was under way may have been the reason why not.
+/// Renames on the share. If a close in progress may be why the server refused, waits for it and tries once more.
 async fn rename_on_share<S: Share>(
     vfs: &Vfs<S>,
     from: &End,
@@ -224,7 +225,7 @@ async fn rename_on_share<S: Share>(
     }
 }
 
-/// Which file is at this end, as far as that is known.
+/// The identity of the file at this end, as last reported.
 fn known<S: Share>(vfs: &Vfs<S>, end: &End) -> Option<FileIdentity> {
     end.ino.and_then(|ino| vfs.names.identity(ino))
 }
@@ -236,7 +237,7 @@ fn end<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<End> {
     Ok(End { parent, name, path, ino, kind })
 }
 
-/// Notes the share's answer.
+/// Records the share's answer.
 fn renamed<S: Share, E: Into<VfsError>>(
     vfs: &Vfs<S>,
     from: &End,
@@ -247,13 +248,12 @@ fn renamed<S: Share, E: Into<VfsError>>(
     result.map_err(Into::into)
 }
 
-/// Whether two names in one directory differ in case alone, as far as that can be said here: servers
-/// have their own tables.
+/// Whether two names in one directory differ only in case. Servers have their own tables of case; this is Unicode's.
 fn is_case_variant(from: &End, to: &End) -> bool {
     let folded = |name: &[u16]| String::from_utf16_lossy(name).to_lowercase();
     from.parent == to.parent && folded(&from.name) == folded(&to.name)
 }
 
 fn exists() -> VfsError {
-    VfsError::rule(libc::EEXIST, "the new name is taken")
+    VfsError::rule(libc::EEXIST, "the new name exists already")
 }

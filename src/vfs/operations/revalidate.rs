@@ -1,4 +1,4 @@
-//! Attributes as the server has them now.
+//! Attributes as the server has them now, fetched unless they are valid.
 
 use crate::share::Share;
 use crate::vfs::Vfs;
@@ -8,10 +8,10 @@ use crate::vfs::handles::OpenFile;
 use crate::vfs::presentation::Attr;
 use std::time::Instant;
 
-/// Attributes, asked of the server if they are not known.
+/// The attributes of an inode, fetched from the server unless they are valid.
 ///
 /// # Errors
-/// `ESTALE` if the inode's name is another file's now; what the share answered.
+/// `ESTALE` if no name leads to the inode any more, or its name means another file; otherwise what the share answered.
 pub(super) async fn current<S: Share>(vfs: &Vfs<S>, ino: u64) -> Result<Attr> {
     match vfs.names.known_attributes(ino) {
         Some(attr) => Ok(attr),
@@ -22,11 +22,10 @@ pub(super) async fn current<S: Share>(vfs: &Vfs<S>, ino: u64) -> Result<Attr> {
     }
 }
 
-/// Asks the server for the attributes of an inode: through an open handle, which cannot mean
-/// another file, or by path.
+/// Fetches the attributes of an inode: through an open handle, which cannot mean another file, or by path.
 ///
 /// # Errors
-/// `ESTALE` if the inode's name is another file's now; what the share answered.
+/// `ESTALE` if no name leads to the inode any more, or its name means another file; otherwise what the share answered.
 pub(super) async fn refresh<S: Share>(vfs: &Vfs<S>, ino: u64) -> Result<()> {
     vfs.names.close_doubtful(ino).await;
     let file = vfs.names.file(ino).ok_or_else(VfsError::stale)?;
@@ -53,10 +52,10 @@ pub(super) async fn refresh<S: Share>(vfs: &Vfs<S>, ino: u64) -> Result<()> {
     Ok(())
 }
 
-/// Where a file ends: the kernel's idea of that may be old.
+/// The size of an open file, fetched unless it is valid: the kernel's size may be old.
 ///
 /// # Errors
-/// What the share answered.
+/// Those of [`refresh`].
 pub(super) async fn end_of<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>) -> Result<u64> {
     let valid = open.file.lock().valid_size(vfs.terms.policy, Instant::now());
     if valid.is_none() {

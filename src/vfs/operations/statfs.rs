@@ -5,7 +5,7 @@ use crate::vfs::Vfs;
 use crate::vfs::errno::Result;
 use std::time::Instant;
 
-/// Size and free space of the file system behind the share.
+/// Size and free space of the file system behind the share, in the units of [`Space`]. Cached for a few seconds.
 ///
 /// # Errors
 /// What the share answered.

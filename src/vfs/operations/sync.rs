@@ -1,4 +1,4 @@
-//! close(2) of a descriptor and fsync(2): when the server has what was written.
+//! close(2) of a descriptor, and fsync(2): both return when the server has what was written.
 
 use crate::share::{Caching, Disposition, OpenHow, Share};
 use crate::vfs::errno::Result;
@@ -8,7 +8,7 @@ use crate::vfs::file::handle::Occasion;
 use crate::vfs::{Vfs, refusals};
 use std::sync::Arc;
 
-/// close(2) of a descriptor, if there is nothing to wait for.
+/// close(2) of a descriptor, if there is nothing to wait for; `None` otherwise.
 ///
 /// # Errors
 /// As [`flush`].
@@ -20,10 +20,10 @@ pub fn flushed<S: Share>(vfs: &Vfs<S>, handle: u64) -> Option<Result<()>> {
     }
 }
 
-/// close(2) of a descriptor: when this returns, the server has what was written.
+/// close(2) of a descriptor (FUSE_FLUSH). When this returns, the server has what was written.
 ///
 /// # Errors
-/// `EBADF` if the handle is not open; what the share answered to a write of this file.
+/// `EBADF` if the handle is not open; what the share answered to an earlier write of this file.
 pub async fn flush<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     let open = vfs.handles.file(handle)?;
     vfs.files.drain(&open.file).await;
@@ -35,10 +35,11 @@ pub async fn flush<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     open.report(Occasion::Close)
 }
 
-/// Has the server put the file's data on its disk.
+/// Makes the server write the data of the file to its disk.
 ///
 /// # Errors
-/// `EBADF` if the handle is not open; what the share answered, to an earlier write of this file as well.
+/// `EBADF` if the handle is not open; `ESTALE` if no handle may write and no name leads to the file any more; what the
+/// share answered, also to an earlier write of this file.
 pub async fn fsync<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     let open = vfs.handles.file(handle)?;
     let mark = open.file.lock().want_flush();
@@ -48,7 +49,7 @@ pub async fn fsync<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     if flushed {
         return Ok(());
     }
-    // FLUSH needs a handle that may write (MS-SMB2 3.3.5.11).
+    // FLUSH requires a handle that may write (MS-SMB2 3.3.5.11).
     let writer = if open.access.write {
         Some(Arc::clone(&open.open))
     } else {
@@ -56,10 +57,10 @@ pub async fn fsync<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     };
     match writer {
         Some(writer) => match vfs.share.flush(&writer).await {
-            // Another fsync may have found out meanwhile that data is lost.
+            // Another fsync may have found meanwhile that data is lost.
             Ok(()) => open.report(Occasion::Sync),
             Err(error) => {
-                // Every handle reports it, and this one now.
+                // Every handle reports the failure, and this one does so now.
                 vfs.files.event(&open.file, Event::Failed(error.clone()));
                 open.report(Occasion::Sync)?;
                 Err(error.into())
@@ -70,8 +71,7 @@ pub async fn fsync<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     }
 }
 
-/// For a file that is only open for reading: it may have been written through a handle that is
-/// closed by now.
+/// Flushes a file that has no handle open for writing: it may have been written through a handle that is closed by now.
 async fn fsync_by_path<S: Share>(vfs: &Vfs<S>, of: &FileOf<S>) -> Result<()> {
     let (path, opening) = (vfs.names.path(of.ino)?, Opening::<S>::begin(of));
     let lease = opening.lease;
@@ -80,18 +80,18 @@ async fn fsync_by_path<S: Share>(vfs: &Vfs<S>, of: &FileOf<S>) -> Result<()> {
         write: true,
         disposition: Disposition::Open,
         readonly: false,
-        // Of the file's own lease, which it therefore does not break.
+        // With the file's own lease, which this open therefore does not break.
         lease: vfs.terms.policy.asked_lease(lease, Caching::NONE),
     };
     let file = match vfs.share.open(&path, how).await {
         Ok((file, ..)) => file,
-        // What may not be written has not been written.
+        // A file that this user may not write has not been written by this mount.
         Err(error) if refusals::forbids_writing(&error) => return Ok(()),
         Err(error) => return Err(error.into()),
     };
     let flushed = vfs.share.flush(&file).await;
     let closed = vfs.share.close(&file).await;
-    // The open counted among those that hold the file's lease.
+    // The open held a part of the file's lease.
     let granted = vfs.share.granted(lease);
     vfs.files.event(of, Event::Granted { lease, granted });
     flushed?;

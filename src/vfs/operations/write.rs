@@ -1,8 +1,8 @@
 //! Writing open files.
 //!
-//! A write becomes dirty data where the lease shows that no other client has the file open, and goes to the server later.
-//! Otherwise it goes through to the server, and what the cache has of the range is dropped when it ends, whatever became
-//! of it.
+//! A write becomes dirty data if the lease shows that no other client has the file open, and is sent to the server
+//! later. Otherwise it goes through to the server, and the cached data of its range is dropped when it ends, whatever
+//! the outcome.
 
 use super::changing::{Changing, MAX_SIZE};
 use super::revalidate;
@@ -17,30 +17,30 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use std::sync::Arc;
 
-/// A write that was begun. Reads of its range wait until it is gone.
+/// A write that has begun. Reads of its range wait until it is dropped.
 pub struct Writing<S: Share> {
     open: Arc<OpenFile<S>>,
     offset: u64,
     _underway: WriteUnderWay<S>,
 }
 
-/// What became of an attempt to make a write dirty.
+/// The result of an attempt to make a write dirty.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Attempt {
     /// It is dirty now.
     Dirty,
-    /// There is no room before something was sent.
+    /// There is no room until dirty data has been sent.
     NoRoom,
-    /// It may not be dirty: it has to go through.
+    /// It may not be dirty: it has to go through to the server.
     MayNot,
 }
 
-/// Makes a write dirty without waiting, if the lease allows it and there is room: `None` if not, or not
-/// yet. To be called in the order of the kernel's requests, and within the runtime.
+/// Makes a write dirty without waiting, if the lease allows it and there is room; `None` if the write has to wait or to
+/// go through, for which [`begin_write`] is called. To be called in the order of the kernel's requests, and within the
+/// runtime.
 ///
 /// # Errors
-/// `EBADF` if the handle is not open for writing, `EFBIG`; what the share answered to an earlier
-/// write of this file.
+/// `EBADF` if the handle is not open for writing; `EFBIG`; what the share answered to an earlier write of this file.
 pub fn write_now<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, data: &[u8]) -> Option<Result<u32>> {
     let open = match writable(vfs, handle) {
         Ok(open) => open,
@@ -50,7 +50,7 @@ pub fn write_now<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, data: &[u8]) 
         return Some(Err(error));
     }
     let range = open.access.write_range(offset, data.len() as u64);
-    // What has to wait keeps its turn.
+    // A write that has to wait keeps its place in the order of requests.
     if data.is_empty() || open.access.writes_through() || open.file.lock().writes_touch(&range) {
         return None;
     }
@@ -85,12 +85,12 @@ fn make_dirty<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset: u64, data: &[u
     attempt
 }
 
-/// The same, waiting for room.
+/// As [`make_dirty`], but waits for room.
 async fn make_dirty_when_room<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset: u64, data: &[u8]) -> Attempt {
     loop {
         let (progress, room) = (open.file.progress().notified(), vfs.cache.room().notified());
         tokio::pin!(progress, room);
-        // From here on no change is missed.
+        // From here on no notification is missed.
         progress.as_mut().enable();
         room.as_mut().enable();
         match make_dirty(vfs, open, offset, data) {
@@ -104,8 +104,7 @@ async fn make_dirty_when_room<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset
     }
 }
 
-/// Notes a write. To be called in the order of the kernel's requests, since later reads of
-/// its range wait for it.
+/// Begins a write. To be called in the order of the kernel's requests, since later reads of its range wait for it.
 ///
 /// # Errors
 /// `EBADF` if the handle is not open for writing.
@@ -115,12 +114,12 @@ pub fn begin_write<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, length: u64
     Ok(Writing { open, offset, _underway: underway })
 }
 
-/// Writes all of `data`; at the end of the file if it was opened to append. When this returns,
-/// the server has it, unless it is dirty now.
+/// Writes all of `data`, at the end of the file if it was opened to append. When this returns, the data is dirty or the
+/// server has it. Returns the number of bytes.
 ///
 /// # Errors
-/// `EFBIG`; the first error that the share answered, after which any part of the data may have
-/// been written.
+/// `EFBIG`; for an appending write those of `revalidate::end_of`; the first error of the share, after which any part of
+/// the data may have been written.
 pub async fn finish_write<S: Share>(vfs: &Vfs<S>, writing: Writing<S>, data: Bytes) -> Result<u32> {
     let (open, offset) = (&writing.open, writing.offset);
     if data.is_empty() {
@@ -131,7 +130,7 @@ pub async fn finish_write<S: Share>(vfs: &Vfs<S>, writing: Writing<S>, data: Byt
     if !open.access.writes_through() && make_dirty_when_room(vfs, open, offset, &data).await == Attempt::Dirty {
         return Ok(data.len() as u32);
     }
-    // What is dirty comes first.
+    // Dirty data is sent first.
     vfs.files.drain_data(&open.file).await;
     write_through(vfs, open, offset, &data).await?;
     Ok(data.len() as u32)
@@ -144,7 +143,7 @@ async fn write_through<S: Share>(vfs: &Vfs<S>, open: &Arc<OpenFile<S>>, offset: 
     open.file.lock().mark_changed(open.handle);
     let limit = u64::from(vfs.share.limits().write.max(1));
     let file = &*open.open;
-    // What fits one WRITE is flushed in the same round trip.
+    // Data that fits one WRITE is flushed in the same round trip.
     let flush_along = open.access.sync && offset / limit == (end - 1) / limit;
     // Pages that the kernel sends because of a break were written while the lease was held.
     let held = open.file.lock().is_unmapping();
@@ -159,7 +158,7 @@ async fn write_through<S: Share>(vfs: &Vfs<S>, open: &Arc<OpenFile<S>>, offset: 
         });
         at = boundary;
     }
-    // In the order of the file, so that the first error is that of the first piece that failed.
+    // In the order of the file, so that the error is that of the first piece that failed.
     for written in join_all(pieces).await {
         written?;
     }
@@ -180,14 +179,14 @@ fn writable<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<Arc<OpenFile<S>>> {
     Ok(open)
 }
 
-/// Where an appending write goes, if no other client can write.
+/// The offset of an appending write, if no other client can write.
 fn leased_end<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>) -> Option<u64> {
     let state = open.file.lock();
     vfs.terms.policy.decide(state.caching()).holds_writes.then(|| state.size())
 }
 
-/// Where a write ends.
+/// The end of a write, which [`MAX_SIZE`] limits.
 fn end_of_write(offset: u64, length: usize) -> Result<u64> {
     let end = offset.checked_add(length as u64).filter(|end| *end <= MAX_SIZE);
-    end.ok_or_else(|| VfsError::rule(libc::EFBIG, "the file would be longer than files can be"))
+    end.ok_or_else(|| VfsError::rule(libc::EFBIG, "the file would exceed the largest size of 2^63 - 1 bytes"))
 }

@@ -1,16 +1,16 @@
-//! What is listed before a program asks for it.
+//! Directories that are listed before a program asks for them.
 
 use super::directories::{ONCE, watching};
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_of_which_one_name_after_the_other_is_asked_for_is_listed_once() {
+async fn a_directory_whose_names_are_looked_up_one_by_one_is_listed_once() {
     let user = User::following(watching(), LONG);
     (0..300).for_each(|number| user.share.put(&format!("{number}"), b"1"));
     for number in 0..10 {
         assert!(user.is_there(&format!("{number}")).await);
     }
-    // That a name is absent is known once the watch has begun for certain.
+    // Absent names are known once the watch is confirmed.
     user.settle().await;
     for number in 0..300 {
         assert!(user.is_there(&format!("{number}")).await && !user.is_there(&format!("no {number}")).await);
@@ -19,7 +19,7 @@ async fn a_directory_of_which_one_name_after_the_other_is_asked_for_is_listed_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_who_ask_for_names_at_once_have_the_directory_listed_once() {
+async fn many_lookups_at_the_same_time_list_the_directory_once() {
     let user = User::following(watching(), LONG);
     (0..50).for_each(|number| user.share.put(&format!("{number}"), b"1"));
     let gate = user.share.hold_answer("QUERY_DIRECTORY");
@@ -37,18 +37,18 @@ async fn many_who_ask_for_names_at_once_have_the_directory_listed_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_with_too_many_entries_is_not_listed_again_and_again_for_single_names() {
+async fn a_directory_with_too_many_entries_is_not_listed_for_each_lookup() {
     let user = User::following(Behaviour { batch: 20_000, ..watching() }, LONG);
     (0..10_001).for_each(|number| user.share.put_name("", &format!("{number}").encode_utf16().collect::<Vec<_>>()));
     for number in 0..100 {
         assert!(user.is_there(&format!("{number}")).await);
     }
     assert_eq!((user.share.count("STAT"), user.share.count("QUERY_DIRECTORY")), (100, 2));
-    assert_eq!(user.share.watches(), 1, "what was asked for one by one is known until somebody changes it");
+    assert_eq!(user.share.watches(), 1, "names that were looked up one by one are known until they change");
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_is_believed_nothing_is_watched_or_listed_for_later() {
+async fn with_a_timeout_of_zero_no_directory_is_watched_or_listed_ahead() {
     let user = User::following(watching(), Duration::ZERO);
     for directory in ["a", "b", "c", "d"] {
         user.share.put_directory(directory);
@@ -68,7 +68,7 @@ async fn where_nothing_is_believed_nothing_is_watched_or_listed_for_later() {
     assert_eq!(user.share.count("WATCH"), 0);
 }
 
-/// A tree of 31 directories, and their paths in the order in which `find` comes to them.
+/// Makes a tree of 31 directories. Returns their paths in the order in which `find` visits them.
 fn tree(user: &User) -> Vec<String> {
     let mut paths = vec![String::new()];
     for a in 0..5 {
@@ -100,7 +100,7 @@ async fn a_walk_is_listed_ahead_and_each_directory_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_reaches_a_directory_that_is_being_listed_ahead_waits_for_that() {
+async fn a_listing_waits_for_a_listing_ahead_of_the_same_directory() {
     let user = User::following(watching(), LONG);
     let paths = tree(&user);
     for path in &paths[..3] {
@@ -141,12 +141,12 @@ async fn another_directory_ends_a_walk() {
         user.list(path).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert!(user.listed("0/2") + user.listed("1") > ONCE, "those were ahead");
+    assert!(user.listed("0/2") + user.listed("1") > ONCE, "the walk has listed directories ahead");
     assert_eq!((user.listed("4/1"), user.listed("4/2")), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_ahead_is_not_in_the_way_of_a_rename() {
+async fn a_listing_ahead_does_not_block_a_rename() {
     let user = User::following(watching(), LONG);
     for directory in ["a", "a/b", "x", "x/y"] {
         user.share.put_directory(directory);

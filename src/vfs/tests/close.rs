@@ -1,8 +1,10 @@
+//! Closing files, and opens that are kept afterwards.
+
 use super::*;
 use crate::share::error::Cause;
 
 #[tokio::test]
-async fn a_close_is_one_round_trip_and_tells_the_final_times() {
+async fn a_close_is_one_round_trip_and_reports_the_final_times() {
     let user = User::new();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.write(opened, 0, b"1").await.unwrap();
@@ -14,7 +16,7 @@ async fn a_close_is_one_round_trip_and_tells_the_final_times() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_with_the_close_is_asked() {
+async fn attributes_are_fetched_after_a_close_without_attributes() {
     let user = User::behaving(Behaviour { close_answers: false, ..Behaviour::default() });
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.write(opened, 0, b"1").await.unwrap();
@@ -24,7 +26,7 @@ async fn a_server_that_says_nothing_with_the_close_is_asked() {
 }
 
 #[tokio::test]
-async fn a_close_that_fails_leaves_nothing_open_here() {
+async fn a_close_that_fails_leaves_no_handle_open() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.share.fail("CLOSE", 1, Cause::TimedOut);
@@ -44,7 +46,7 @@ async fn a_handle_is_closed_once() {
 }
 
 #[tokio::test]
-async fn at_the_end_all_files_are_closed_and_hidden_ones_are_gone() {
+async fn at_the_end_of_the_mount_all_files_are_closed_and_hidden_ones_are_removed() {
     let user = User::new();
     for name in ["a", "b", "c"] {
         let (_, opened) = user.create(name, libc::O_WRONLY).await.unwrap();
@@ -59,7 +61,7 @@ async fn at_the_end_all_files_are_closed_and_hidden_ones_are_gone() {
 }
 
 #[tokio::test]
-async fn the_end_waits_for_closes_that_are_under_way() {
+async fn the_end_of_the_mount_waits_for_closes_under_way() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     let gate = user.share.hold("CLOSE");
@@ -75,22 +77,22 @@ async fn the_end_waits_for_closes_that_are_under_way() {
     assert_eq!(user.share.open_files(), 0);
 }
 
-/// A user with a file that was read, and that is kept open at the server.
+/// A user with a file that was read and is kept open at the server.
 async fn user_with_kept_file() -> (User, u64) {
     let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
     user.share.put("a", b"1");
-    // A directory that the server does not watch is believed for the timeout.
+    // Names in a directory that the server does not watch are valid for the timeout.
     user.list("").await;
     operations::forget(&user.vfs, user.share.look("a").unwrap().file_id, 1);
     let ino = user.ino("a").await;
     let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
     assert_eq!(user.read(opened, 0, 1).await.unwrap(), b"1");
     user.close(opened).await;
-    assert_eq!(user.share.open_files(), 1, "the next open costs nothing");
+    assert_eq!(user.share.open_files(), 1, "the next open needs no request");
     (user, ino)
 }
 
-/// Lets what was begun in the background go on.
+/// Lets tasks in the background run.
 async fn settle() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -98,22 +100,22 @@ async fn settle() {
 }
 
 #[tokio::test]
-async fn a_kept_open_is_found_again_when_the_kernel_has_forgotten_the_inode() {
+async fn a_kept_open_is_used_again_after_the_kernel_has_forgotten_the_inode() {
     let (user, ino) = user_with_kept_file().await;
     operations::forget(&user.vfs, ino, 1);
     settle().await;
     assert_eq!(user.share.open_files(), 1);
     assert_eq!(user.ino("a").await, ino);
     let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
-    assert_eq!(user.share.open_files(), 1, "the open that was kept serves it");
+    assert_eq!(user.share.open_files(), 1, "the kept open serves the handle");
     user.close(opened).await;
     operations::forget(&user.vfs, ino, 1);
     operations::drain(&user.vfs).await;
-    assert_eq!((user.share.open_files(), user.vfs.names.len()), (0, 1), "with its open the inode goes");
+    assert_eq!((user.share.open_files(), user.vfs.names.len()), (0, 1), "the inode is evicted with its open");
 }
 
 #[tokio::test]
-async fn a_kept_open_goes_with_the_name_of_its_file() {
+async fn a_kept_open_is_closed_when_its_name_means_another_file() {
     let (user, ino) = user_with_kept_file().await;
     user.share.take_away("a");
     user.share.put("a", b"another file");

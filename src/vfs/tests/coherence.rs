@@ -1,9 +1,9 @@
-//! What is cached is never older than was promised.
+//! Data and attributes are never older than the coherence mode promises.
 
 use super::*;
 
 #[tokio::test]
-async fn opening_a_file_shows_what_somebody_wrote_before() {
+async fn an_open_shows_everything_that_another_client_wrote_before_it() {
     let user = User::new();
     user.share.put("a", b"old");
     assert_eq!(user.cat("a").await.unwrap(), b"old");
@@ -22,7 +22,7 @@ async fn an_unchanged_file_is_not_read_again() {
 }
 
 #[tokio::test]
-async fn an_open_file_shows_what_somebody_writes_after_the_timeout() {
+async fn an_open_file_shows_the_writes_of_another_client_after_the_timeout() {
     let user = User::believing_nothing();
     user.share.put("a", b"old");
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -44,7 +44,7 @@ async fn within_the_timeout_the_server_is_not_asked() {
 }
 
 #[tokio::test]
-async fn a_read_that_crosses_a_write_does_not_leave_old_data_behind() {
+async fn a_read_that_crosses_a_write_leaves_no_stale_data_in_the_cache() {
     let user = User::new();
     user.share.put("a", b"old");
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
@@ -52,9 +52,9 @@ async fn a_read_that_crosses_a_write_does_not_leave_old_data_behind() {
     let reading = user.read(opened, 0, 3);
     let writing = async {
         gate.reached().await;
-        // The READ has been done, and its answer is on its way.
+        // The server has done the READ, and its answer is on its way.
         user.write(opened, 0, b"new").await.unwrap();
-        // One that begins now does not wait for the old answer.
+        // A READ that begins now does not wait for the old answer.
         assert_eq!(user.read(opened, 0, 3).await.unwrap(), b"new");
         gate.open();
     };
@@ -75,8 +75,8 @@ async fn a_read_waits_for_the_write_that_the_kernel_sent_before_it() {
         gate.reached().await;
         assert_eq!(user.cached(opened, 0, 3), None);
         let mut reading = Box::pin(user.read(opened, 0, 3));
-        assert!(reading.as_mut().now_or_never().is_none(), "a server may still have the old data");
-        assert_eq!(user.read(opened, 4, 4).await.unwrap(), b"data", "what is not written is not waited for");
+        assert!(reading.as_mut().now_or_never().is_none(), "the server may still have the old data");
+        assert_eq!(user.read(opened, 4, 4).await.unwrap(), b"data", "a read of another range does not wait");
         gate.open();
         reading.await.unwrap()
     };
@@ -113,7 +113,7 @@ async fn a_file_that_is_read_and_written_through_two_handles_is_one_file() {
 }
 
 #[tokio::test]
-async fn what_was_cached_of_a_deleted_file_is_not_shown_for_its_successor() {
+async fn cached_data_of_a_deleted_file_is_not_shown_for_the_next_file_of_its_name() {
     let user = User::new();
     user.save("a", b"old").await.unwrap();
     user.cat("a").await.unwrap();
@@ -123,7 +123,7 @@ async fn what_was_cached_of_a_deleted_file_is_not_shown_for_its_successor() {
 }
 
 #[tokio::test]
-async fn what_is_forgotten_is_not_kept_in_the_cache() {
+async fn data_of_a_file_that_the_kernel_forgot_is_not_kept_in_the_cache() {
     let user = User::new();
     user.share.put("a", b"1");
     user.cat("a").await.unwrap();
@@ -134,7 +134,7 @@ async fn what_is_forgotten_is_not_kept_in_the_cache() {
 }
 
 #[tokio::test]
-async fn by_an_open_the_kernel_learns_of_a_size_that_a_close_has_told() {
+async fn an_open_sends_the_kernel_a_size_that_a_close_reported() {
     let user = User::new();
     user.share.put("a", b"old");
     let ino = user.ino("a").await;
@@ -147,13 +147,13 @@ async fn by_an_open_the_kernel_learns_of_a_size_that_a_close_has_told() {
     assert_eq!(user.read(opened.unwrap(), 0, 10).await.unwrap(), b"longer");
 }
 
-/// Another client has the file open, so each open has the kernel forget what it knows of it.
+/// Another client has the file open, so each open makes the kernel forget what it has of it.
 #[tokio::test]
-async fn an_open_waits_for_pages_only_where_the_kernel_has_any() {
+async fn an_open_waits_for_the_page_drop_only_if_the_kernel_has_pages() {
     let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
     user.share.put("a", b"1");
     user.share.put("b", b"1");
-    // This shows that the server grants leases.
+    // This open shows that the server grants leases.
     user.cat("b").await.unwrap();
     let ino = user.ino("a").await;
     let stranger = user.share.open_as_stranger("a").await;
@@ -163,7 +163,11 @@ async fn an_open_waits_for_pages_only_where_the_kernel_has_any() {
         kernel.take()
     };
     assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino)]);
-    assert_eq!(told(libc::O_RDONLY).await, [Forgotten::Attributes(ino)], "it brings pages, and has none to forget");
+    assert_eq!(
+        told(libc::O_RDONLY).await,
+        [Forgotten::Attributes(ino)],
+        "it brings pages, but the kernel has none before it"
+    );
     assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
     user.share.close_stranger(stranger);
 }

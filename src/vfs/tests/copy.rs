@@ -1,3 +1,5 @@
+//! copy_file_range(2): the server copies between two files.
+
 use super::*;
 use crate::share::error::Cause;
 use crate::wire::NtStatus;
@@ -18,7 +20,7 @@ impl User {
 }
 
 #[tokio::test]
-async fn the_server_copies_and_no_data_comes_here() {
+async fn the_server_copies_and_no_data_is_transferred() {
     let user = User::new();
     user.share.put("a", b"0123456789");
     user.share.put("b", b"abcdefghij");
@@ -48,7 +50,7 @@ async fn a_long_copy_is_made_of_slices() {
 }
 
 #[tokio::test]
-async fn what_was_cached_of_the_target_is_read_anew_and_its_size_is_seen_at_once() {
+async fn cached_data_of_the_target_is_read_again_and_its_size_is_shown_at_once() {
     let user = User::new();
     user.share.put("a", b"new data");
     user.share.put("b", b"old");
@@ -61,7 +63,7 @@ async fn what_was_cached_of_the_target_is_read_anew_and_its_size_is_seen_at_once
 }
 
 #[tokio::test]
-async fn a_copy_ends_where_the_source_does() {
+async fn a_copy_ends_at_the_end_of_the_source() {
     let user = User::new();
     user.share.put("a", b"12345");
     user.share.put("b", b"");
@@ -70,12 +72,12 @@ async fn a_copy_ends_where_the_source_does() {
     user.share.forget_log();
     assert_eq!(user.copy((a, 5), (b, 2), 100).await.unwrap(), 0);
     assert_eq!(user.copy((a, 0), (b, 2), 0).await.unwrap(), 0);
-    assert_eq!(user.share.total(), 0, "its size is known");
+    assert_eq!(user.share.total(), 0, "the size of the source is known");
     assert_eq!(user.share.data("b").unwrap(), b"45");
 }
 
 #[tokio::test]
-async fn a_source_that_somebody_cut_meanwhile_is_noticed() {
+async fn a_source_that_another_client_cut_meanwhile_is_noticed() {
     let user = User::new();
     user.share.put("a", b"12345");
     user.share.put("b", b"");
@@ -87,7 +89,7 @@ async fn a_source_that_somebody_cut_meanwhile_is_noticed() {
 }
 
 #[tokio::test]
-async fn both_files_must_be_open_for_it() {
+async fn a_copy_needs_a_source_open_for_reading_and_a_target_open_for_writing() {
     let user = User::new();
     user.share.put("a", b"data");
     user.share.put("b", b"");
@@ -114,7 +116,7 @@ async fn within_one_file_the_ranges_must_not_overlap() {
 }
 
 #[tokio::test]
-async fn no_file_is_copied_past_where_offsets_go() {
+async fn a_copy_beyond_the_largest_offset_is_efbig() {
     let user = User::new();
     user.share.put("a", b"data");
     user.share.put("b", b"");
@@ -125,7 +127,7 @@ async fn no_file_is_copied_past_where_offsets_go() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_copy_is_told_from_one_that_fails() {
+async fn a_server_that_cannot_copy_is_distinguished_from_one_that_fails() {
     let user = User::behaving(Behaviour { copies: None, ..Behaviour::default() });
     user.share.put("a", b"data");
     user.share.put("b", b"");
@@ -143,13 +145,13 @@ async fn a_server_that_cannot_copy_is_told_from_one_that_fails() {
 }
 
 #[tokio::test]
-async fn after_a_failed_copy_nothing_old_is_read() {
+async fn after_a_failed_copy_no_stale_data_is_read() {
     let user = User::new();
     user.share.put("a", b"new");
     user.share.put("b", b"old");
     let (a, b) = user.open_two().await;
     user.read(b, 0, 3).await.unwrap();
-    // The server did copy, and its answer was lost.
+    // The server did copy, but its answer was lost.
     user.share.fail("COPY", 1, Cause::TimedOut);
     user.copy((a, 0), (b, 0), 3).await.unwrap_err();
     user.share.put("b", b"new");
@@ -157,7 +159,7 @@ async fn after_a_failed_copy_nothing_old_is_read() {
 }
 
 #[tokio::test]
-async fn a_copy_waits_for_what_the_kernel_wrote_to_its_source_before() {
+async fn a_copy_waits_for_writes_to_its_source_that_the_kernel_sent_before() {
     let user = User::new();
     user.share.put("a", b"old");
     user.share.put("b", b"");
@@ -194,7 +196,7 @@ async fn a_read_of_the_target_waits_for_the_copy_that_the_kernel_sent_before_it(
 }
 
 #[tokio::test]
-async fn on_a_read_only_mount_there_is_no_target() {
+async fn on_a_read_only_mount_no_file_can_be_a_target() {
     let user = User::with(MemoryShare::new(), VfsOptions { read_only: true, ..options() });
     user.share.put("a", b"data");
     assert_eq!(errno(user.open("a", RW).await), libc::EROFS);

@@ -1,3 +1,5 @@
+//! Creating files.
+
 use super::*;
 use crate::share::Attributes;
 use crate::share::error::Cause;
@@ -14,7 +16,7 @@ async fn a_new_file_is_made_opened_and_described_in_one_round_trip() {
 }
 
 #[tokio::test]
-async fn o_excl_fails_on_a_file_that_is_there() {
+async fn o_excl_fails_if_the_file_exists() {
     let user = User::new();
     user.share.put("a", b"1");
     assert_eq!(errno(user.create("a", libc::O_RDWR | libc::O_EXCL).await), libc::EEXIST);
@@ -23,7 +25,7 @@ async fn o_excl_fails_on_a_file_that_is_there() {
 }
 
 #[tokio::test]
-async fn without_o_excl_a_file_that_is_there_is_opened() {
+async fn without_o_excl_an_existing_file_is_opened() {
     let user = User::new();
     user.share.put("a", b"1");
     let (attr, opened) = user.create("a", libc::O_RDONLY).await.unwrap();
@@ -32,7 +34,7 @@ async fn without_o_excl_a_file_that_is_there_is_opened() {
 }
 
 #[tokio::test]
-async fn o_trunc_empties_a_file_that_is_there() {
+async fn o_trunc_empties_an_existing_file() {
     let user = User::new();
     user.share.put("a", b"12345");
     user.cat("a").await.unwrap();
@@ -54,7 +56,7 @@ async fn a_mode_without_write_makes_a_read_only_file_that_can_still_be_filled() 
 }
 
 #[tokio::test]
-async fn the_directory_has_a_new_time_then() {
+async fn creating_a_file_moves_the_time_of_its_directory() {
     let user = User::new();
     let before = operations::getattr(&user.vfs, ROOT).await.unwrap().modified;
     user.create("a", libc::O_RDWR).await.unwrap();
@@ -62,7 +64,7 @@ async fn the_directory_has_a_new_time_then() {
 }
 
 #[tokio::test]
-async fn the_file_id_of_a_deleted_file_may_come_back_with_a_new_one() {
+async fn a_new_file_may_get_the_file_id_of_a_deleted_one() {
     let user = User::new();
     user.share.put("a", b"old");
     let old = user.ino("a").await;
@@ -83,14 +85,14 @@ async fn mknod_makes_regular_files_only() {
 }
 
 #[tokio::test]
-async fn nothing_is_made_on_a_read_only_mount() {
+async fn no_file_is_created_on_a_read_only_mount() {
     let user = User::with(MemoryShare::new(), VfsOptions { read_only: true, ..options() });
     assert_eq!(errno(user.create("a", libc::O_RDWR).await), libc::EROFS);
     assert_eq!(user.share.total(), 0);
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_told() {
+async fn a_server_that_is_away_is_reported_to_the_program() {
     let user = User::new();
     user.share.fail("CREATE", 1, Cause::TimedOut);
     assert_eq!(errno(user.create("a", libc::O_RDWR).await), libc::ETIMEDOUT);

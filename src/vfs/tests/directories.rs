@@ -1,34 +1,36 @@
 //! What is known of directories that the server watches.
 //!
-//! The clock of tasks is paused here, so that watches are confirmed and tell as soon as a test waits for them; what is
-//! believed goes by the real one.
+//! The clock of the tasks is paused here, so watches are confirmed and report as soon as a test waits for them. The
+//! validity of names and attributes goes by the real clock.
 
 use super::*;
 use crate::share::FileKind;
 use crate::wire::NtStatus;
 
-/// So long names are believed where a test waits until they are not.
+/// The attribute timeout of tests that wait until it has passed.
 pub(super) const BRIEF: Duration = Duration::from_millis(30);
-/// The requests of one listing of a directory that is short: its begin, its entries, its end.
+/// Requests of one listing of a short directory: its beginning, its entries, its end.
 pub(super) const ONCE: usize = 3;
 
+/// A server that watches directories.
 pub(super) fn watching() -> Behaviour {
     Behaviour { watches: true, ..Behaviour::default() }
 }
 
 impl User {
-    /// With a task that follows the watches.
+    /// A user with a task that follows the watches.
     pub(super) fn following(behaviour: Behaviour, attr_timeout: Duration) -> User {
         let user = User::with(MemoryShare::with(behaviour), VfsOptions { attr_timeout, ..options() });
         tokio::spawn(follow_watches(Arc::clone(&user.vfs)));
         user
     }
 
-    /// With a watched directory `d`, in a watched root.
+    /// A user with a watched directory `d` that has these names, in a watched root.
     pub(super) async fn with_directory(attr_timeout: Duration, names: &[&str]) -> User {
         User::following(watching(), attr_timeout).having(names).await
     }
 
+    /// Makes the directory `d` with these names, and lists it and the root.
     pub(super) async fn having(self, names: &[&str]) -> User {
         self.share.put_directory("d");
         names.iter().for_each(|name| self.share.put(&format!("d/{name}"), b"1"));
@@ -38,19 +40,19 @@ impl User {
         self
     }
 
-    /// Watches are confirmed, and tell what there is to tell.
+    /// Waits until watches are confirmed and have reported everything.
     pub(super) async fn settle(&self) {
         tokio::time::sleep(Duration::from_secs(9)).await;
         self.share.forget_log();
     }
 
-    /// Nothing is believed any more that nobody vouches for.
+    /// Waits until only names and attributes that a watch covers are valid.
     pub(super) async fn outlast(&self) {
         self.settle().await;
         std::thread::sleep(BRIEF + BRIEF / 2);
     }
 
-    /// `stat`, as the kernel asks: the server is left alone where that is possible.
+    /// `stat`, as the kernel asks: without a request to the server where that is possible.
     pub(super) async fn stat(&self, path: &str) -> Result<Attr> {
         let mut at = ROOT;
         for name in path.split('/').map(OsStr::new) {
@@ -62,6 +64,7 @@ impl User {
         operations::getattr(&self.vfs, at).await
     }
 
+    /// Whether a path exists.
     pub(super) async fn is_there(&self, path: &str) -> bool {
         match self.stat(path).await {
             Ok(_) => true,
@@ -84,7 +87,7 @@ impl User {
         names.split_off(2)
     }
 
-    /// How many requests there were to list a directory.
+    /// The number of requests that listed a directory.
     pub(super) fn listed(&self, path: &str) -> usize {
         let path = RemotePath::parse(path).to_string();
         self.share.log().iter().filter(|(name, at)| *name == "QUERY_DIRECTORY" && *at == path).count()
@@ -92,7 +95,7 @@ impl User {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_directory_is_known_for_as_long_as_its_watch_vouches() {
+async fn a_directory_is_known_for_as_long_as_its_watch_covers_it() {
     let user = User::with_directory(BRIEF, &["a", "b"]).await;
     user.outlast().await;
     assert_eq!(user.stat("d/a").await.unwrap().size, 1);
@@ -105,11 +108,11 @@ async fn a_directory_is_known_for_as_long_as_its_watch_vouches() {
     user.outlast().await;
     user.share.forget_log();
     assert!(user.is_there("d/c").await);
-    assert!(user.share.total() > 0, "nobody vouches any more");
+    assert!(user.share.total() > 0, "no watch covers the directory");
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_watch_it_is_asked_again() {
+async fn without_a_watch_a_directory_is_listed_again() {
     let user = User::following(Behaviour::default(), BRIEF);
     user.share.put("a", b"1");
     user.list("").await;
@@ -119,7 +122,7 @@ async fn without_a_watch_it_is_asked_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_may_have_missed_something_vouches_from_the_next_listing_on() {
+async fn a_watch_that_may_have_missed_a_change_covers_a_directory_from_its_next_listing() {
     let user = User::following(watching(), BRIEF);
     user.share.put("a", b"1");
     user.share.refuse("LOOK_AGAIN", 1, NtStatus::INVALID_DEVICE_REQUEST);
@@ -134,7 +137,7 @@ async fn a_watch_that_may_have_missed_something_vouches_from_the_next_listing_on
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_does_is_seen_once_the_watch_has_told() {
+async fn changes_by_another_client_are_seen_once_the_watch_has_reported() {
     let user = User::with_directory(LONG, &["changed", "gone", "old", "same"]).await;
     user.share.put("d/changed", b"12345");
     user.share.take_away("d/gone");
@@ -156,7 +159,7 @@ async fn what_somebody_else_does_is_seen_once_the_watch_has_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_kernel_is_told_to_forget_what_somebody_else_changed() {
+async fn the_kernel_is_made_to_forget_what_another_client_changed() {
     let user = User::with_directory(LONG, &["changed", "gone"]).await;
     let lanes = user.vfs.forgotten().unwrap();
     let (d, changed) = (user.stat("d").await.unwrap().ino, user.stat("d/changed").await.unwrap().ino);
@@ -175,7 +178,7 @@ async fn the_kernel_is_told_to_forget_what_somebody_else_changed() {
     assert!(news.contains(&format!("Entry {{ parent: {d}, name: \"gone\" }}")), "{news:?}");
 }
 
-/// Everything that this mount can do to a directory, once.
+/// Makes every change that this mount can make to a directory, once.
 async fn change_everything(user: &User) {
     let (vfs, d) = (&user.vfs, user.stat("d").await.unwrap().ino);
     let (_, opened) =
@@ -193,7 +196,7 @@ async fn change_everything(user: &User) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_changes_are_seen_at_once_and_their_echo_changes_nothing() {
+async fn changes_of_this_mount_are_seen_at_once_and_their_reports_change_nothing() {
     let user = User::with_directory(LONG, &["gone", "old", "same"]).await;
     let lanes = user.vfs.forgotten().unwrap();
     change_everything(&user).await;
@@ -209,11 +212,14 @@ async fn own_changes_are_seen_at_once_and_their_echo_changes_nothing() {
         }
         assert_eq!(user.share.total(), 0, "{:?}", user.share.log());
     }
-    assert!(told_by(&lanes.names).is_empty() && told_by(&lanes.pages).is_empty(), "the kernel knows");
+    assert!(
+        told_by(&lanes.names).is_empty() && told_by(&lanes.pages).is_empty(),
+        "the kernel knows these changes already"
+    );
     let mut names = user.list("d").await;
     names.sort_unstable();
     assert_eq!(names, ["made", "renamed", "same", "sub"]);
-    // What becomes of a file that is renamed only the server knows.
+    // Only the server knows the metadata of a file after its rename.
     assert!(user.listed("d") <= ONCE);
     user.share.forget_log();
     user.list("d").await;
@@ -222,14 +228,14 @@ async fn own_changes_are_seen_at_once_and_their_echo_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn somebody_elses_change_of_an_own_name_is_noticed() {
+async fn a_change_by_another_client_of_a_file_made_here_is_noticed() {
     let user = User::with_directory(BRIEF, &["gone", "old", "same"]).await;
     change_everything(&user).await;
     user.outlast().await;
     user.list("d").await;
     user.outlast().await;
     assert!(user.is_there("d/made").await && !user.is_there("d/gone").await);
-    assert_eq!(user.share.total(), 0, "the listing has made them known");
+    assert_eq!(user.share.total(), 0, "the names are known from the listing");
     user.share.put("d/made", b"333");
     user.share.put("d/gone", b"4444");
     user.share.take_away("d/renamed");
@@ -239,7 +245,7 @@ async fn somebody_elses_change_of_an_own_name_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_open_file_that_is_unlinked_leaves_nothing_unknown_behind() {
+async fn a_directory_stays_known_after_an_open_file_in_it_is_unlinked() {
     let user = User::with_directory(LONG, &["a", "b"]).await;
     let (d, a) = (user.stat("d").await.unwrap().ino, user.stat("d/a").await.unwrap().ino);
     let opened = operations::open(&user.vfs, a, libc::O_RDONLY).await.unwrap();
@@ -253,7 +259,7 @@ async fn an_open_file_that_is_unlinked_leaves_nothing_unknown_behind() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn own_changes_in_a_directory_leave_its_own_name_known() {
+async fn changes_of_this_mount_in_a_directory_leave_its_own_name_known() {
     let user = User::with_directory(LONG, &["a"]).await;
     let lanes = user.vfs.forgotten().unwrap();
     let d = user.stat("d").await.unwrap().ino;
@@ -267,7 +273,7 @@ async fn own_changes_in_a_directory_leave_its_own_name_known() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn another_spelling_is_for_the_server_to_judge() {
+async fn another_spelling_of_a_name_is_looked_up_at_the_server() {
     let user = User::following(Behaviour { ignores_case: true, ..watching() }, LONG);
     for name in ["Readme", "b", "Grün"] {
         user.share.put(name, b"1");
@@ -275,14 +281,14 @@ async fn another_spelling_is_for_the_server_to_judge() {
     user.list("").await;
     user.settle().await;
     assert!(user.is_there("README").await && user.is_there("GRÜN").await);
-    assert_eq!((user.share.count("STAT"), user.listed("")), (2, 0), "a listing does not tell");
+    assert_eq!((user.share.count("STAT"), user.listed("")), (2, 0), "a listing does not show other spellings");
     assert!(!user.is_there("LONGNA~1").await && !user.is_there("Grau").await);
     assert_eq!(user.share.count("STAT"), 3);
     assert_eq!(user.list("").await.len(), 3);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_absent_name_is_not_believed_in_when_another_spelling_of_it_comes() {
+async fn an_absent_name_is_looked_up_again_when_another_spelling_of_it_appears() {
     let user = User::following(Behaviour { ignores_case: true, ..watching() }, LONG);
     for name in ["mine", "theirs", "renamed"] {
         user.share.put(name, b"1");
@@ -335,7 +341,7 @@ async fn an_answer_that_crosses_a_change_is_not_kept() {
         gate.open();
     };
     let (answer, ()) = tokio::join!(operations::lookup(&user.vfs, d, OsStr::new("new~")), change);
-    assert_eq!(errno(answer), libc::ENOENT, "it was so");
+    assert_eq!(errno(answer), libc::ENOENT, "the name did not exist at that time");
     assert!(user.is_there("d/new~").await);
     user.share.put("d/a", b"22");
     user.settle().await;

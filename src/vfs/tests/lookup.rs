@@ -1,3 +1,5 @@
+//! Looking names up, and the inode numbers and attributes that they get.
+
 use super::*;
 use crate::share::memory::Ids;
 use crate::share::{FileKind, FileTime};
@@ -14,11 +16,11 @@ async fn a_file_is_found_with_its_attributes_in_one_round_trip() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_enoent() {
+async fn a_name_that_does_not_exist_is_enoent() {
     let user = User::new();
     user.share.put("a", b"");
     assert_eq!(errno(user.look("b").await), libc::ENOENT);
-    // A name that the server does not take has no entry either.
+    // A name that the server refuses as invalid has no entry either.
     user.share.refuse("STAT", 1, NtStatus::OBJECT_NAME_INVALID);
     assert_eq!(errno(user.look("a").await), libc::ENOENT);
 }
@@ -36,7 +38,7 @@ async fn the_mount_can_show_a_folder_of_the_share() {
 }
 
 #[tokio::test]
-async fn the_servers_file_id_is_the_inode_number_and_stays() {
+async fn the_inode_number_is_the_servers_file_id_and_does_not_change() {
     let user = User::new();
     user.share.put("a", b"");
     let id = user.share.look("a").unwrap().file_id;
@@ -45,7 +47,7 @@ async fn the_servers_file_id_is_the_inode_number_and_stays() {
 }
 
 #[tokio::test]
-async fn a_server_without_ids_gets_numbers_of_our_own() {
+async fn without_file_ids_from_the_server_files_get_inode_numbers_of_the_mount() {
     let user = User::behaving(Behaviour { ids: Ids::None, ..Behaviour::default() });
     user.share.put("a", b"1");
     user.share.put("b", b"2");
@@ -56,7 +58,7 @@ async fn a_server_without_ids_gets_numbers_of_our_own() {
 }
 
 #[tokio::test]
-async fn a_server_whose_ids_change_all_the_time_can_be_used() {
+async fn a_server_whose_file_ids_always_change_can_be_used() {
     let user = User::behaving(Behaviour { ids: Ids::Unstable, ..Behaviour::default() });
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
@@ -67,7 +69,7 @@ async fn a_server_whose_ids_change_all_the_time_can_be_used() {
 }
 
 #[tokio::test]
-async fn a_file_that_somebody_replaced_is_another_inode() {
+async fn a_file_that_another_client_replaced_is_another_inode() {
     let user = User::new();
     user.share.put("a", b"old");
     let old = user.ino("a").await;
@@ -96,7 +98,7 @@ async fn forgotten_inodes_leave_the_table() {
     let (d, a) = (user.ino("d").await, user.ino("d/a").await);
     let known = || user.vfs.names.len();
     assert_eq!(known(), 3);
-    // The kernel may forget a directory before what is in it.
+    // The kernel may forget a directory before the files in it.
     operations::forget(&user.vfs, d, 2);
     assert_eq!(known(), 3);
     operations::forget(&user.vfs, a, 1);
@@ -128,7 +130,7 @@ async fn an_answer_from_before_a_rename_does_not_undo_it() {
     let vfs = Arc::clone(&user.vfs);
     let lookup = tokio::spawn(async move { operations::lookup(&vfs, ROOT, OsStr::new("new")).await });
     gate.reached().await;
-    // The server has said that there is no "new"; now there is.
+    // The server has answered that there is no "new". Now there is one.
     operations::rename(&user.vfs, ROOT, OsStr::new("old"), ROOT, OsStr::new("new"), 0).await.unwrap();
     gate.open();
     assert_eq!(errno(lookup.await.unwrap()), libc::ENOENT);
@@ -137,7 +139,7 @@ async fn an_answer_from_before_a_rename_does_not_undo_it() {
 }
 
 #[tokio::test]
-async fn attributes_are_not_asked_for_twice_while_they_are_fresh() {
+async fn attributes_are_not_fetched_again_within_the_timeout() {
     let user = User::new();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
@@ -148,7 +150,7 @@ async fn attributes_are_not_asked_for_twice_while_they_are_fresh() {
 }
 
 #[tokio::test]
-async fn attributes_that_are_too_old_are_asked_for_again() {
+async fn attributes_are_fetched_again_after_the_timeout() {
     let user = User::believing_nothing();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
@@ -181,7 +183,7 @@ async fn an_inode_that_was_deleted_on_the_server_is_gone() {
 }
 
 #[tokio::test]
-async fn a_file_that_another_client_has_renamed_keeps_its_inode_and_its_handles() {
+async fn a_file_that_another_client_renamed_keeps_its_inode_and_its_handles() {
     let user = User::new();
     user.share.put("old", b"data");
     let opened = user.open("old", libc::O_RDWR).await.unwrap();

@@ -1,3 +1,5 @@
+//! Making directories, and free space.
+
 use super::*;
 use crate::share::FileKind;
 
@@ -12,27 +14,27 @@ async fn a_directory_is_made_in_one_round_trip_and_can_be_used() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_taken_is_eexist() {
+async fn mkdir_with_a_name_in_use_is_eexist() {
     let user = User::new();
     user.share.put("a", b"");
     assert_eq!(errno(user.mkdir("a").await), libc::EEXIST);
 }
 
 #[tokio::test]
-async fn nothing_is_made_on_a_read_only_mount() {
+async fn no_directory_is_made_on_a_read_only_mount() {
     let user = User::with(MemoryShare::new(), VfsOptions { read_only: true, ..options() });
     assert_eq!(errno(user.mkdir("d").await), libc::EROFS);
 }
 
 #[tokio::test]
-async fn statfs_tells_the_servers_space() {
+async fn statfs_shows_the_free_space_of_the_server() {
     let user = User::new();
     let space = operations::statfs(&user.vfs).await.unwrap();
     assert_eq!((space.total, space.available, space.unit), (1 << 40, 1 << 38, 4096));
 }
 
 #[tokio::test]
-async fn a_directory_made_here_shows_at_once_that_something_was_made_in_it() {
+async fn a_new_directory_shows_a_new_time_at_once_when_an_entry_is_made_in_it() {
     let user = User::new();
     user.ls("").await.unwrap();
     let made = user.mkdir("d").await.unwrap();

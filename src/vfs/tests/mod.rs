@@ -1,4 +1,14 @@
-//! What users do, and what they see: one module per operation, over a share in memory.
+//! What users do, and what they see, over a share in memory.
+//!
+//! | part | what is tested there |
+//! |---|---|
+//! | `open`, `create`, `close`, `unanswered` | opens and handles, kept opens, answers that do not reach the kernel |
+//! | `read`, `write`, `writeback`, `copy` | data: through the cache, through to the server, held dirty under a lease |
+//! | `coherence` | how old data and attributes may be |
+//! | `lookup`, `setattr` | names, inode numbers and attributes |
+//! | `readdir`, `mkdir`, `rmdir`, `unlink`, `rename` | directories and names |
+//! | `directories`, `watches`, `ahead` | directories that are known from a watch, or listed ahead |
+//! | `model` | random operations, compared with a model of POSIX |
 
 mod ahead;
 mod close;
@@ -30,7 +40,7 @@ use bytes::Bytes;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-/// Attributes are believed for as long as a test takes.
+/// An attribute timeout longer than any test.
 pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 /// A user with a mount.
@@ -39,6 +49,7 @@ pub(crate) struct User {
     pub vfs: Arc<Vfs<MemoryShare>>,
 }
 
+/// Options without anything special.
 pub(crate) fn options() -> VfsOptions {
     VfsOptions {
         uid: 1000,
@@ -53,30 +64,33 @@ pub(crate) fn options() -> VfsOptions {
 }
 
 impl User {
-    /// With a server and options that are nothing special.
+    /// A user with an ordinary server and ordinary options.
     pub(crate) fn new() -> User {
         User::on(MemoryShare::new())
     }
 
+    /// A user of this share.
     pub(crate) fn on(share: Arc<MemoryShare>) -> User {
         User::with(share, options())
     }
 
+    /// A user of a server with this behaviour.
     pub(crate) fn behaving(behaviour: Behaviour) -> User {
         User::on(MemoryShare::with(behaviour))
     }
 
-    /// Another mount of the same share, where everything is asked again and again.
+    /// Another mount of the same share, with a timeout of zero: it asks the server each time.
     pub(crate) fn mounted_believing_nothing(self) -> User {
         User::with(self.share, VfsOptions { attr_timeout: Duration::ZERO, ..options() })
     }
 
+    /// A user of this share, with these options.
     pub(crate) fn with(share: Arc<MemoryShare>, options: VfsOptions) -> User {
         let vfs = Arc::new(Vfs::new(Arc::clone(&share), options, RemotePath::root()));
         User { share, vfs }
     }
 
-    /// As [`User::new`], with nothing believed longer than it takes to answer.
+    /// As [`User::new`], with a timeout of zero: it asks the server each time.
     pub(crate) fn believing_nothing() -> User {
         User::with(MemoryShare::new(), VfsOptions { attr_timeout: Duration::ZERO, ..options() })
     }
@@ -93,11 +107,12 @@ impl User {
         attr.ok_or_else(VfsError::stale)
     }
 
+    /// The inode number of a path.
     pub(crate) async fn ino(&self, path: &str) -> u64 {
         self.look(path).await.unwrap().ino
     }
 
-    /// The inode of the directory that a path is in, and its last name.
+    /// The inode number of the directory of a path, and the last name of the path.
     pub(crate) async fn split<'a>(&self, path: &'a str) -> (u64, &'a OsStr) {
         match path.rsplit_once('/') {
             Some((directory, name)) => (self.ino(directory).await, OsStr::new(name)),
@@ -105,31 +120,36 @@ impl User {
         }
     }
 
+    /// `open(2)`
     pub(crate) async fn open(&self, path: &str, flags: i32) -> Result<Opened> {
         let ino = self.look(path).await?.ino;
         operations::open(&self.vfs, ino, flags).await
     }
 
+    /// `open(2)` with `O_CREAT`
     pub(crate) async fn create(&self, path: &str, flags: i32) -> Result<(Attr, Opened)> {
         let (parent, name) = self.split(path).await;
         operations::create(&self.vfs, parent, name, 0o644, flags | libc::O_CREAT).await
     }
 
+    /// Releases a handle, as the kernel does after `close(2)`.
     pub(crate) async fn close(&self, opened: Opened) {
         operations::release(&self.vfs, opened.handle).await;
     }
 
+    /// `pwrite(2)`
     pub(crate) async fn write(&self, opened: Opened, offset: u64, data: &[u8]) -> Result<u32> {
         let writing = operations::begin_write(&self.vfs, opened.handle, offset, data.len() as u64)?;
         operations::finish_write(&self.vfs, writing, Bytes::copy_from_slice(data)).await
     }
 
+    /// `pread(2)`
     pub(crate) async fn read(&self, opened: Opened, offset: u64, length: u32) -> Result<Vec<u8>> {
         let reading = operations::begin_read(&self.vfs, opened.handle, offset, length)?;
         Ok(operations::finish_read(&self.vfs, reading).await?.to_vec())
     }
 
-    /// What is answered without asking the server.
+    /// The data that is answered without asking the server.
     pub(crate) fn cached(&self, opened: Opened, offset: u64, length: u32) -> Option<Bytes> {
         operations::cached(&self.vfs, &operations::begin_read(&self.vfs, opened.handle, offset, length).ok()?)
     }
@@ -191,7 +211,7 @@ impl User {
     }
 }
 
-/// The errno of a call that has to fail.
+/// The errno of a call that must fail.
 #[track_caller]
 pub(crate) fn errno<T: std::fmt::Debug>(result: Result<T>) -> i32 {
     result.expect_err("this should have failed").errno
@@ -203,7 +223,7 @@ impl Vfs<MemoryShare> {
     }
 }
 
-/// Everything that waits in a lane: the kernel has forgotten it then.
+/// Ends all notifications that wait in a lane, and returns what the kernel was to forget.
 pub(crate) fn told_by(lane: &Lane) -> Vec<Forgotten> {
     std::iter::from_fn(|| {
         let task = lane.next()?;
@@ -214,7 +234,7 @@ pub(crate) fn told_by(lane: &Lane) -> Vec<Forgotten> {
     .collect()
 }
 
-/// A kernel that forgets what it is told, at once, and records it.
+/// A kernel that forgets at once what the lanes ask for, and records it.
 pub(crate) struct Kernel {
     told: Arc<Mutex<Vec<Forgotten>>>,
     task: tokio::task::JoinHandle<()>,
@@ -235,7 +255,7 @@ impl Kernel {
         Kernel { told, task }
     }
 
-    /// What it was told since the last time, in this order.
+    /// What it has forgotten since the last call, in this order.
     pub(crate) fn take(&self) -> Vec<Forgotten> {
         std::mem::take(&mut *self.told.lock())
     }

@@ -1,27 +1,28 @@
-//! Random operations, on the file system over a share and on a simple model of what POSIX wants.
+//! Random operations, on the file system over a share and on a simple model of POSIX. Both must answer the same.
 
 use super::*;
 use crate::share::FileKind;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// A file's data, or a directory.
+/// A file or a directory.
 #[derive(Clone, PartialEq, Debug)]
 enum Thing {
-    /// The index of the data: an unlinked file keeps it.
+    /// The index of the file's data. An unlinked file keeps it while it is open.
     File(usize),
     Directory,
 }
 
-/// What there should be.
+/// The expected state.
 #[derive(Default)]
 struct Model {
     things: BTreeMap<String, Thing>,
     data: Vec<Vec<u8>>,
-    /// Open files, by the order of their opening.
+    /// Open files, in the order in which they were opened.
     open: Vec<Option<usize>>,
 }
 
+/// A call of a program.
 #[derive(Clone, Debug)]
 enum Operation {
     Create { path: String, exclusive: bool, truncate: bool },
@@ -63,18 +64,23 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// What a call answers: bytes, or an errno.
+/// The answer to a call: bytes, or an errno.
 type Answer = std::result::Result<Vec<u8>, i32>;
 
 impl Model {
-    /// What is at a path, if its directories are there.
+    /// The file or directory at a path.
+    ///
+    /// # Errors
+    /// `ENOENT` if there is none.
     fn find(&self, path: &str) -> std::result::Result<Thing, i32> {
         self.check_parent(path)?;
         self.things.get(path).cloned().ok_or(libc::ENOENT)
     }
 
+    /// Checks that the directory of a path exists.
+    ///
     /// # Errors
-    /// Why nothing can be at this path.
+    /// `ENOENT` if it does not.
     fn check_parent(&self, path: &str) -> std::result::Result<(), i32> {
         match path.rsplit_once('/').map(|(parent, _)| self.things.get(parent)) {
             None | Some(Some(Thing::Directory)) => Ok(()),
@@ -200,7 +206,7 @@ impl Model {
     }
 }
 
-/// The same on the file system.
+/// The file system under test.
 struct Mount {
     user: User,
     open: Vec<Option<Opened>>,
@@ -279,17 +285,17 @@ impl Mount {
                 operations::rmdir(&user.vfs, parent, name).await?;
             }
             Operation::Rename { from, to, noreplace } => {
-                // As the kernel does, which looks at both ends first.
+                // The kernel looks both names up before it renames.
                 let ((parent, name), (new_parent, new_name)) = (self.parent(from).await?, self.parent(to).await?);
                 user.look(from).await?;
-                // An error says that nothing is there, or nothing can be, which the rename finds too.
+                // An error says that no such file exists, or none can; the rename finds that too.
                 let _ = user.look(to).await;
                 let flags = if *noreplace { libc::RENAME_NOREPLACE } else { 0 };
                 operations::rename(&user.vfs, parent, name, new_parent, new_name, flags).await?;
             }
             Operation::List { path } => {
                 let mut names = user.ls(path).await?;
-                // The server has its order, and what was made since comes last.
+                // The server has an order of its own, and names made since come last.
                 names.sort_unstable();
                 return Ok(Ok(names.join(" ").into_bytes()));
             }
@@ -306,8 +312,8 @@ impl Mount {
     }
 }
 
-/// Where a server of SMB has to answer otherwise than POSIX, both ways are right: a directory with
-/// open files is not renamed (`EACCES`), nor removed while an unlinked one is open in it (`ENOTEMPTY`).
+/// Whether the answer is right on SMB although POSIX requires another: a directory with open files is not renamed
+/// (`EACCES`), and not removed while an unlinked file is open in it (`ENOTEMPTY`).
 fn is_smbs_own(operation: &Operation, answer: &Answer) -> bool {
     match operation {
         Operation::Rename { .. } => matches!(answer, Err(libc::EACCES | libc::ENOTEMPTY)),
@@ -342,14 +348,14 @@ async fn compare(operations: Vec<Operation>, attr_timeout: Duration, cache_size:
         }
     }
     let top: Vec<&String> = model.things.keys().filter(|path| !path.contains('/')).collect();
-    assert_eq!(mount.user.share.names("").iter().collect::<Vec<_>>(), top, "nothing hidden stays");
+    assert_eq!(mount.user.share.names("").iter().collect::<Vec<_>>(), top, "no hidden file is left");
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_file_system_does_what_the_model_does(
+    fn the_file_system_answers_as_the_model_does(
         operations in proptest::collection::vec(operation(), 1..60),
         believing in any::<bool>(),
         cache_size in proptest::sample::select(vec![0u64, 3000, 1 << 20]),

@@ -1,3 +1,5 @@
+//! Opening a file.
+
 use super::*;
 use crate::share::Attributes;
 
@@ -12,7 +14,7 @@ async fn an_open_is_one_round_trip() {
 }
 
 #[tokio::test]
-async fn a_handle_does_what_it_was_opened_for() {
+async fn a_handle_allows_only_what_it_was_opened_for() {
     let user = User::new();
     user.share.put("a", b"1");
     let reader = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -23,7 +25,7 @@ async fn a_handle_does_what_it_was_opened_for() {
 }
 
 #[tokio::test]
-async fn a_directory_is_not_opened_as_a_file() {
+async fn a_directory_cannot_be_opened_as_a_file() {
     let user = User::new();
     user.share.put_directory("d");
     assert_eq!(errno(user.open("d", libc::O_RDONLY).await), libc::EISDIR);
@@ -64,13 +66,13 @@ async fn on_a_read_only_mount_files_are_opened_for_reading() {
 }
 
 #[tokio::test]
-async fn o_direct_uses_no_cache() {
+async fn a_file_opened_with_o_direct_uses_no_cache() {
     let user = User::new();
     user.share.put("a", b"1");
     let opened = user.open("a", libc::O_RDONLY | libc::O_DIRECT).await.unwrap();
     assert!(opened.direct);
     assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"1");
-    user.share.put("a", b"grown by somebody else");
+    user.share.put("a", b"grown by another client");
     assert_eq!(user.read(opened, 0, 5).await.unwrap(), b"grown");
     assert_eq!(user.vfs.cache.used(), 0);
 }
@@ -84,10 +86,10 @@ async fn the_kernel_keeps_its_pages_of_a_file_that_has_not_changed() {
         user.close(opened).await;
         opened.keep_cache
     };
-    assert!(!opens().await, "it has none yet");
+    assert!(!opens().await, "the kernel has no pages yet");
     assert!(opens().await);
     user.share.put("a", b"2");
-    assert!(!opens().await, "somebody else has written");
+    assert!(!opens().await, "another client has written");
     assert!(opens().await);
     let opened = user.open("a", libc::O_WRONLY).await.unwrap();
     user.write(opened, 0, b"3").await.unwrap();
@@ -96,7 +98,7 @@ async fn the_kernel_keeps_its_pages_of_a_file_that_has_not_changed() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_believed_in_vain_is_stale_and_then_asked_for() {
+async fn a_known_name_whose_file_is_gone_is_stale_and_then_looked_up_again() {
     let user = User::new();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
@@ -109,7 +111,7 @@ async fn a_name_that_was_believed_in_vain_is_stale_and_then_asked_for() {
     );
     assert!(
         operations::known_entry(&user.vfs, ROOT, OsStr::new("a")).is_none(),
-        "and is not told of what was believed"
+        "the kernel does not get the stale name"
     );
     assert_eq!(errno(operations::lookup(&user.vfs, ROOT, OsStr::new("a")).await), libc::ENOENT);
     let size = SetAttr { size: Some(0), ..SetAttr::default() };

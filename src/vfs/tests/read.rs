@@ -1,9 +1,11 @@
+//! Reading files.
+
 use super::*;
 use crate::share::IoLimits;
 use crate::share::error::Cause;
 use crate::wire::NtStatus;
 
-/// A file of 300,000 bytes that are all different in their neighbourhood.
+/// Data of 300,000 bytes in which neighbouring bytes differ.
 fn pattern() -> Vec<u8> {
     (0..300_000u32).map(|at| (at % 251) as u8 ^ (at >> 12) as u8).collect()
 }
@@ -22,7 +24,7 @@ async fn any_range_reads_as_it_is_on_the_server() {
 }
 
 #[tokio::test]
-async fn what_was_read_once_is_answered_at_once() {
+async fn a_range_that_was_read_once_is_answered_from_the_cache() {
     let user = User::new();
     user.share.put("a", &pattern());
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -45,12 +47,12 @@ async fn a_sequential_reader_causes_one_read_a_chunk() {
         got.extend(user.read(opened, got.len() as u64, 16 * 1024).await.unwrap());
     }
     assert_eq!(got, data);
-    // Five chunks of 64 KiB, of which the first is read in two parts.
+    // Five chunks of 64 KiB; the first is read in two parts.
     assert_eq!(user.share.count("READ"), 6);
 }
 
 #[tokio::test]
-async fn a_direct_read_may_be_longer_than_the_server_takes_in_one() {
+async fn a_direct_read_may_be_longer_than_one_read_of_the_server() {
     let user = User::new();
     let data = pattern();
     user.share.put("a", &data);
@@ -59,7 +61,7 @@ async fn a_direct_read_may_be_longer_than_the_server_takes_in_one() {
 }
 
 #[tokio::test]
-async fn reads_past_4_gib_are_right() {
+async fn reads_beyond_4_gib_are_right() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
     let far = 5 << 30;
@@ -69,7 +71,7 @@ async fn reads_past_4_gib_are_right() {
 }
 
 #[tokio::test]
-async fn a_failed_read_fails_once() {
+async fn a_failed_read_does_not_fail_the_next_one() {
     let user = User::new();
     user.share.put("a", b"12345");
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -79,7 +81,7 @@ async fn a_failed_read_fails_once() {
 }
 
 #[tokio::test]
-async fn a_file_that_somebody_cuts_meanwhile_ends_where_it_ends() {
+async fn a_read_of_a_file_that_another_client_has_cut_ends_at_its_new_size() {
     let user = User::new();
     user.share.put("a", &[1; 100]);
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -106,7 +108,7 @@ async fn the_cache_stays_within_its_budget() {
 }
 
 #[tokio::test]
-async fn without_a_cache_reads_are_right_too() {
+async fn reads_are_right_without_a_cache_too() {
     let share =
         MemoryShare::with(Behaviour { limits: IoLimits { read: 10_000, write: 10_000 }, ..Behaviour::default() });
     let data = pattern();
@@ -118,7 +120,7 @@ async fn without_a_cache_reads_are_right_too() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_is_told_and_the_handle_is_not_spoilt() {
+async fn a_read_reports_a_failed_connection_and_the_handle_can_be_used_again() {
     let user = User::new();
     user.share.put("a", b"1");
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -130,18 +132,18 @@ async fn a_connection_that_is_lost_is_told_and_the_handle_is_not_spoilt() {
 }
 
 #[tokio::test]
-async fn a_handle_that_is_not_open_is_ebadf() {
+async fn a_read_of_a_handle_that_is_not_open_is_ebadf() {
     let user = User::new();
     assert_eq!(errno(operations::begin_read(&user.vfs, 99, 0, 1).map(|_| ())), libc::EBADF);
 }
 
 #[tokio::test]
-async fn a_read_that_was_answered_before_a_write_beyond_it_is_not_joined() {
+async fn a_read_does_not_join_one_that_was_answered_before_a_write_beyond_it() {
     let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
     let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
     user.write(opened, 200_000, b"data").await.unwrap();
     let gate = user.share.hold_answer("READ");
-    // The server does not have the write yet: to it the file is empty.
+    // The server does not have the write yet: for the server the file is empty.
     let early = tokio::spawn({
         let (vfs, reading) =
             (Arc::clone(&user.vfs), operations::begin_read(&user.vfs, opened.handle, 100_000, 10).unwrap());
@@ -158,12 +160,12 @@ async fn a_read_that_was_answered_before_a_write_beyond_it_is_not_joined() {
         tokio::task::yield_now().await;
         gate.open();
     }
-    assert_eq!(late.await.unwrap().unwrap(), [0; 10][..], "a hole is no end of the file");
+    assert_eq!(late.await.unwrap().unwrap(), [0; 10][..], "a hole is not the end of the file");
     assert_eq!(early.await.unwrap().unwrap(), [0; 10][..]);
 }
 
 #[tokio::test]
-async fn a_server_whose_reads_end_before_the_size_it_reports_is_an_error_and_no_end_of_file() {
+async fn a_read_that_ends_before_the_size_that_the_server_reports_is_an_error() {
     let user = User::behaving(Behaviour { reads_end_at: 50, ..Behaviour::default() });
     user.share.put("a", &[1; 100]);
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();

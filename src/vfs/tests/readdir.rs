@@ -1,8 +1,10 @@
+//! Listing directories.
+
 use super::*;
 use crate::share::FileKind;
 use crate::wire::NtStatus;
 
-/// An entry as the kernel gets it.
+/// An entry that the kernel gets.
 #[derive(Debug)]
 struct Seen {
     name: String,
@@ -12,7 +14,7 @@ struct Seen {
     attr: Option<Attr>,
 }
 
-/// One request of the kernel, with room for so many entries.
+/// One request of the kernel, with room for `room` entries.
 async fn page(user: &User, handle: u64, offset: u64, plus: bool, room: usize) -> Result<Vec<Seen>> {
     let mut seen = Vec::new();
     let mut take = |entry: Listed<'_>| {
@@ -76,11 +78,11 @@ async fn entries_with_attributes_need_no_lookup() {
 }
 
 #[tokio::test]
-async fn an_entry_that_did_not_fit_is_not_held_against_the_kernel() {
+async fn an_entry_that_did_not_fit_counts_as_no_lookup_by_the_kernel() {
     let user = user_with_files(3);
     let handle = operations::opendir(&user.vfs, ROOT);
     let page_one = page(&user, handle, 0, true, 3).await.unwrap();
-    assert_eq!(user.vfs.names.len(), 2, "the root and the one that fitted");
+    assert_eq!(user.vfs.names.len(), 2, "the root and the entry that fitted");
     let page_two = page(&user, handle, page_one[2].next, true, 3).await.unwrap();
     assert_eq!(names(&page_two), ["f0001", "f0002"]);
     assert!(page_two[0].attr.is_some());
@@ -96,13 +98,13 @@ async fn an_earlier_offset_can_be_read_again() {
     let again = page(&user, handle, all[100].next, false, 3).await.unwrap();
     assert_eq!(names(&again), ["f0099", "f0100", "f0101"]);
     assert_eq!(user.share.total(), 0);
-    // With attributes, entries are looked at again, and what is gone is left out.
+    // With attributes, entries are looked up again, and entries that are gone are left out.
     let again = page(&user, handle, all[100].next, true, 3).await.unwrap();
     assert_eq!(names(&again), ["f0099", "f0100", "f0102"]);
 }
 
 #[tokio::test]
-async fn an_offset_ahead_of_what_was_read_is_found() {
+async fn an_offset_beyond_the_entries_that_were_read_is_found() {
     let user = user_with_files(250);
     let handle = operations::opendir(&user.vfs, ROOT);
     assert_eq!(names(&page(&user, handle, 202, false, 2).await.unwrap()), ["f0200", "f0201"]);
@@ -115,12 +117,12 @@ async fn a_rewind_lists_anew() {
     let handle = operations::opendir(&user.vfs, ROOT);
     page(&user, handle, 0, false, 100).await.unwrap();
     user.share.put("new", b"");
-    assert_eq!(page(&user, handle, 3, false, 100).await.unwrap().len(), 0, "the listing has ended");
+    assert_eq!(page(&user, handle, 3, false, 100).await.unwrap().len(), 0, "the earlier listing has ended");
     assert_eq!(names(&page(&user, handle, 0, false, 100).await.unwrap()), [".", "..", "f0000", "new"]);
 }
 
 #[tokio::test]
-async fn an_empty_directory_has_its_dots() {
+async fn an_empty_directory_lists_only_its_dots() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     let d = user.ino("d").await;
@@ -143,7 +145,7 @@ async fn names_that_could_lead_out_of_the_directory_are_left_out() {
 }
 
 #[tokio::test]
-async fn a_listing_that_breaks_off_does_not_look_complete() {
+async fn a_listing_that_fails_half_way_does_not_look_complete() {
     let user = user_with_files(250);
     let handle = operations::opendir(&user.vfs, ROOT);
     user.share.refuse("QUERY_DIRECTORY", 4, NtStatus::UNEXPECTED_NETWORK_ERROR);
@@ -152,7 +154,7 @@ async fn a_listing_that_breaks_off_does_not_look_complete() {
     let offset = first[201].next;
     assert_eq!(errno(page(&user, handle, offset, false, 1000).await), libc::EIO);
     assert_eq!(errno(page(&user, handle, offset, false, 1000).await), libc::EIO);
-    assert_eq!(page(&user, handle, 0, false, 1000).await.unwrap().len(), 252, "a rewind tries again");
+    assert_eq!(page(&user, handle, 0, false, 1000).await.unwrap().len(), 252, "a rewind lists again");
 }
 
 #[tokio::test]
@@ -173,14 +175,14 @@ async fn a_listing_does_not_shrink_a_file_that_is_being_written() {
 }
 
 #[tokio::test]
-async fn an_entry_that_was_deleted_since_it_was_listed_is_not_believed_in() {
+async fn an_entry_that_was_deleted_since_it_was_listed_is_not_valid() {
     let user = user_with_files(4);
     let handle = operations::opendir(&user.vfs, ROOT);
     let first = page(&user, handle, 0, true, 3).await.unwrap();
     operations::unlink(&user.vfs, ROOT, OsStr::new("f0002")).await.unwrap();
     let rest = page(&user, handle, first[2].next, true, 10).await.unwrap();
     assert_eq!(names(&rest), ["f0001", "f0002", "f0003"]);
-    // The kernel asks for the name as soon as somebody uses it.
+    // The kernel asks for the name as soon as a program uses it.
     assert_eq!(rest[1].attr.unwrap().ttl, Duration::ZERO);
     assert_eq!(errno(user.look("f0002").await), libc::ENOENT);
 }
@@ -193,12 +195,12 @@ async fn a_directory_of_100_000_entries_is_listed() {
         user.share.put_name("", &format!("file number {number}").encode_utf16().collect::<Vec<_>>());
     }
     assert_eq!(user.ls("").await.unwrap().len(), 100_000);
-    // One to open, one for each thousand, one that says that it was all.
+    // One request to open, one for each thousand entries, one that reports the end.
     assert_eq!(user.share.count("QUERY_DIRECTORY"), 102);
 }
 
 #[tokio::test]
-async fn a_directory_that_is_gone_or_not_open_is_told() {
+async fn listing_a_directory_that_is_gone_or_not_open_fails() {
     let user = User::new();
     user.share.put_directory("d");
     let handle = operations::opendir(&user.vfs, user.ino("d").await);

@@ -1,9 +1,11 @@
+//! Renaming files and directories.
+
 use super::*;
 use crate::share::Attributes;
 use crate::wire::NtStatus;
 
 #[tokio::test]
-async fn a_file_gets_its_new_name_in_one_round_trip_and_is_the_same_inode() {
+async fn a_rename_is_one_round_trip_and_the_file_keeps_its_inode() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     let ino = user.ino("a").await;
@@ -16,7 +18,7 @@ async fn a_file_gets_its_new_name_in_one_round_trip_and_is_the_same_inode() {
 }
 
 #[tokio::test]
-async fn what_is_in_a_renamed_directory_moves_along() {
+async fn files_in_a_renamed_directory_are_found_below_its_new_name() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     user.save("d/a", b"1").await.unwrap();
@@ -43,7 +45,7 @@ async fn a_file_replaces_a_file_in_one_round_trip() {
 }
 
 #[tokio::test]
-async fn an_open_file_that_is_replaced_lives_on_until_it_is_closed() {
+async fn a_replaced_file_can_be_used_until_it_is_closed() {
     let user = User::new();
     user.save("a", b"new").await.unwrap();
     user.save("b", b"old").await.unwrap();
@@ -59,7 +61,7 @@ async fn an_open_file_that_is_replaced_lives_on_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn an_open_file_that_cannot_be_replaced_is_where_it_was() {
+async fn an_open_file_that_cannot_be_replaced_keeps_its_name() {
     let user = User::new();
     user.save("a", b"new").await.unwrap();
     user.save("b", b"old").await.unwrap();
@@ -83,7 +85,7 @@ async fn a_read_only_file_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_open_can_be_renamed_and_goes_on() {
+async fn an_open_file_can_be_renamed_and_used() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
     user.mv("a", "b").await.unwrap();
@@ -92,7 +94,7 @@ async fn a_file_that_is_open_can_be_renamed_and_goes_on() {
 }
 
 #[tokio::test]
-async fn noreplace_does_not_replace() {
+async fn rename_noreplace_replaces_no_file_and_no_directory() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     user.save("b", b"2").await.unwrap();
@@ -112,7 +114,7 @@ async fn names_cannot_be_exchanged() {
 }
 
 #[tokio::test]
-async fn onto_itself_nothing_happens() {
+async fn a_rename_of_a_file_onto_itself_changes_nothing() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     user.mv("a", "a").await.unwrap();
@@ -144,7 +146,7 @@ async fn a_directory_replaces_an_empty_one_only() {
 }
 
 #[tokio::test]
-async fn a_directory_does_not_go_into_itself() {
+async fn a_directory_cannot_be_moved_into_itself() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     user.mkdir("d/e").await.unwrap();
@@ -155,7 +157,7 @@ async fn a_directory_does_not_go_into_itself() {
 async fn the_case_of_a_name_can_be_changed_on_a_server_that_ignores_it() {
     let user = User::behaving(Behaviour { ignores_case: true, ..Behaviour::default() });
     user.save("readme", b"1").await.unwrap();
-    // The kernel has looked both names up before it asks.
+    // The kernel has looked up both names before the rename.
     user.ino("readme").await;
     user.ino("README").await;
     user.mv("readme", "README").await.unwrap();
@@ -168,7 +170,7 @@ async fn the_case_of_a_name_can_be_changed_on_a_server_that_ignores_it() {
 }
 
 #[tokio::test]
-async fn names_that_differ_in_case_are_two_files_on_a_server_that_minds_it() {
+async fn names_that_differ_in_case_are_two_files_on_a_case_sensitive_server() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     user.save("A", b"2").await.unwrap();
@@ -178,7 +180,7 @@ async fn names_that_differ_in_case_are_two_files_on_a_server_that_minds_it() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_cannot_be_renamed() {
+async fn a_missing_file_cannot_be_renamed() {
     let user = User::new();
     assert_eq!(errno(user.mv("a", "b").await), libc::ENOENT);
 }
@@ -188,7 +190,7 @@ async fn a_directory_can_be_renamed_right_after_its_files_were_closed() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     let (_, opened) = user.create("d/a", libc::O_RDWR).await.unwrap();
-    assert_eq!(errno(user.mv("d", "e").await), libc::EACCES, "the server keeps it where it is");
+    assert_eq!(errno(user.mv("d", "e").await), libc::EACCES, "the server does not rename a directory with open files");
     let gate = user.share.hold("CLOSE");
     let closing = tokio::spawn(operations::release(&user.vfs, opened.handle));
     gate.reached().await;

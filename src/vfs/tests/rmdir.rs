@@ -1,7 +1,9 @@
+//! Removing directories.
+
 use super::*;
 
 #[tokio::test]
-async fn an_empty_directory_goes() {
+async fn an_empty_directory_is_removed() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     user.share.forget_log();
@@ -11,7 +13,7 @@ async fn an_empty_directory_goes() {
 }
 
 #[tokio::test]
-async fn what_is_no_empty_directory_stays() {
+async fn rmdir_removes_no_file_and_no_full_directory() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     user.save("d/a", b"").await.unwrap();
@@ -26,7 +28,7 @@ async fn a_tree_can_be_removed_right_after_its_files_were_closed() {
     user.mkdir("d").await.unwrap();
     user.save("d/a", b"").await.unwrap();
     let opened = user.open("d/a", libc::O_RDONLY).await.unwrap();
-    // The kernel does not wait for the close, and the server is slow with it.
+    // The kernel does not wait for the close, and the server is slow to answer it.
     let gate = user.share.hold("CLOSE");
     let closing = tokio::spawn(operations::release(&user.vfs, opened.handle));
     gate.reached().await;
@@ -62,7 +64,7 @@ async fn a_directory_whose_last_file_is_unlinked_before_its_close_arrives_can_be
 }
 
 #[tokio::test]
-async fn a_directory_that_was_removed_shows_no_links_and_costs_nothing() {
+async fn a_removed_directory_shows_no_links_and_the_server_is_not_asked() {
     let user = User::believing_nothing();
     user.mkdir("d").await.unwrap();
     let ino = user.ino("d").await;
@@ -70,7 +72,7 @@ async fn a_directory_that_was_removed_shows_no_links_and_costs_nothing() {
     user.rmdir("d").await.unwrap();
     user.share.forget_log();
     assert_eq!(operations::getattr(&user.vfs, ino).await.unwrap().links, 0);
-    assert_eq!(user.share.total(), 0, "the server has nothing to say of it");
+    assert_eq!(user.share.total(), 0, "the server is not asked");
 }
 
 #[tokio::test]
@@ -93,11 +95,11 @@ async fn a_directory_whose_removed_files_are_still_open_can_be_removed_with_all_
     assert_eq!(user.ls("").await.unwrap(), ["d"]);
     user.close(read).await;
     user.close(written).await;
-    assert_eq!(user.share.names(""), ["d"], "nothing is left at the server");
+    assert_eq!(user.share.names(""), ["d"], "no hidden file is left at the server");
 }
 
 #[tokio::test]
-async fn a_directory_that_holds_something_else_stays_and_so_do_its_hidden_files() {
+async fn a_directory_with_other_files_is_not_removed_and_keeps_its_hidden_files() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     for name in ["d/a", "d/b"] {

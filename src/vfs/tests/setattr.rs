@@ -1,3 +1,5 @@
+//! Changing attributes: mode, owner, times and size.
+
 use super::*;
 use crate::share::{Attributes, FileTime};
 use crate::wire::NtStatus;
@@ -29,7 +31,7 @@ async fn chmod_keeps_the_owners_write_bit() {
 }
 
 #[tokio::test]
-async fn chmod_of_bits_that_cannot_be_kept_succeeds_and_costs_nothing() {
+async fn chmod_of_bits_that_cannot_be_kept_succeeds_without_a_request() {
     let (user, ino) = user_with_file().await;
     operations::setattr(&user.vfs, ino, &mode(0o755)).await.unwrap();
     user.share.put_directory("d");
@@ -40,7 +42,7 @@ async fn chmod_of_bits_that_cannot_be_kept_succeeds_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn chmod_does_not_lose_an_attribute_that_somebody_set() {
+async fn chmod_keeps_an_attribute_that_another_client_set() {
     let user = User::believing_nothing();
     user.share.put("a", b"");
     let ino = user.ino("a").await;
@@ -50,7 +52,7 @@ async fn chmod_does_not_lose_an_attribute_that_somebody_set() {
 }
 
 #[tokio::test]
-async fn chown_to_what_it_is_succeeds_and_to_anything_else_does_not() {
+async fn chown_to_the_present_owner_succeeds_and_to_another_fails() {
     let (user, ino) = user_with_file().await;
     let own = SetAttr { uid: Some(1000), gid: Some(100), ..SetAttr::default() };
     operations::setattr(&user.vfs, ino, &own).await.unwrap();
@@ -64,7 +66,7 @@ async fn chown_to_what_it_is_succeeds_and_to_anything_else_does_not() {
 }
 
 #[tokio::test]
-async fn times_are_set_to_100_ns_and_the_others_stay() {
+async fn times_are_set_to_100_ns_and_other_times_stay() {
     let (user, ino) = user_with_file().await;
     let time = FileTime::from_unix(1_600_000_000, 123_456_700);
     let before = user.share.look("a").unwrap();
@@ -81,7 +83,7 @@ async fn times_are_set_to_100_ns_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn touch_sets_the_present() {
+async fn touch_sets_the_present_time() {
     let (user, ino) = user_with_file().await;
     let begin = FileTime::from(std::time::SystemTime::now());
     let now = SetAttr { accessed: Some(SetTime::Now), modified: Some(SetTime::Now), ..SetAttr::default() };
@@ -123,10 +125,10 @@ async fn an_open_file_that_is_cut_and_extended_has_no_old_data() {
 }
 
 #[tokio::test]
-async fn ftruncate_works_through_the_handle() {
+async fn ftruncate_works_on_a_read_only_file_through_its_handle() {
     let user = User::new();
     let (attr, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
-    // By path the server would refuse: the file is read-only.
+    // By path the server would refuse the change: the file is read-only.
     let set = SetAttr { handle: Some(opened.handle), ..size(100) };
     operations::setattr(&user.vfs, attr.ino, &set).await.unwrap();
     assert_eq!(user.share.look("a").unwrap().size, 100);
@@ -141,7 +143,7 @@ async fn a_directory_has_no_size_to_set() {
 }
 
 #[tokio::test]
-async fn a_change_that_failed_is_not_believed() {
+async fn a_change_that_failed_is_not_shown() {
     let (user, ino) = user_with_file().await;
     user.share.refuse("SET_INFO", 1, NtStatus::DISK_FULL);
     assert_eq!(errno(operations::setattr(&user.vfs, ino, &size(1 << 40)).await), libc::ENOSPC);
@@ -149,7 +151,7 @@ async fn a_change_that_failed_is_not_believed() {
 }
 
 #[tokio::test]
-async fn nothing_is_changed_on_a_read_only_mount() {
+async fn no_attribute_is_changed_on_a_read_only_mount() {
     let share = MemoryShare::new();
     share.put("a", b"1");
     let user = User::with(share, VfsOptions { read_only: true, ..options() });
@@ -158,7 +160,7 @@ async fn nothing_is_changed_on_a_read_only_mount() {
 }
 
 #[tokio::test]
-async fn a_size_that_stays_the_same_moves_the_time() {
+async fn truncating_to_the_same_size_moves_the_write_time() {
     for handle in [false, true] {
         let (user, ino) = user_with_file().await;
         let opened = if handle { Some(operations::open(&user.vfs, ino, libc::O_RDWR).await.unwrap()) } else { None };

@@ -1,7 +1,9 @@
+//! Answers that did not reach the kernel.
+
 use super::*;
 
 #[tokio::test]
-async fn a_name_that_the_kernel_was_not_answered_is_not_counted() {
+async fn a_lookup_whose_answer_did_not_reach_the_kernel_is_not_counted() {
     let user = User::new();
     user.share.put("a", b"1");
     let known = user.vfs.names.len();
@@ -11,7 +13,7 @@ async fn a_name_that_the_kernel_was_not_answered_is_not_counted() {
 }
 
 #[tokio::test]
-async fn an_open_that_the_kernel_was_not_answered_is_closed_and_leaves_its_pages_in_doubt() {
+async fn an_open_whose_answer_was_lost_is_closed_and_its_pages_are_not_kept() {
     let user = User::new();
     user.share.put("a", b"1");
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
@@ -24,7 +26,7 @@ async fn an_open_that_the_kernel_was_not_answered_is_closed_and_leaves_its_pages
 }
 
 #[tokio::test]
-async fn attributes_that_the_kernel_was_not_answered_are_sent_at_the_next_open() {
+async fn attributes_that_did_not_reach_the_kernel_are_sent_at_the_next_open() {
     let user = User::new();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;

@@ -1,10 +1,12 @@
+//! Removing files, also while they are open.
+
 use super::*;
 use crate::share::Attributes;
 use crate::wire::NtStatus;
 use futures_util::FutureExt;
 
 #[tokio::test]
-async fn a_file_goes_in_one_round_trip() {
+async fn a_file_is_removed_in_one_round_trip() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     user.share.forget_log();
@@ -14,7 +16,7 @@ async fn a_file_goes_in_one_round_trip() {
 }
 
 #[tokio::test]
-async fn what_is_no_file_stays() {
+async fn unlink_does_not_remove_a_directory_or_a_missing_file() {
     let user = User::new();
     user.share.put_directory("d");
     assert_eq!(errno(user.rm("d").await), libc::EISDIR);
@@ -43,7 +45,7 @@ async fn a_read_only_file_that_cannot_be_deleted_stays_read_only() {
 }
 
 #[tokio::test]
-async fn an_open_file_lives_on_until_it_is_closed() {
+async fn an_unlinked_file_can_be_used_until_it_is_closed() {
     let user = User::new();
     user.save("a", b"still here").await.unwrap();
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
@@ -69,7 +71,7 @@ async fn an_open_file_lives_on_until_it_is_closed() {
 }
 
 #[tokio::test]
-async fn it_lives_on_until_the_last_of_its_handles_is_closed() {
+async fn an_unlinked_file_can_be_used_until_its_last_handle_is_closed() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     let (one, other) = (user.open("a", libc::O_RDONLY).await.unwrap(), user.open("a", libc::O_RDONLY).await.unwrap());
@@ -81,7 +83,7 @@ async fn it_lives_on_until_the_last_of_its_handles_is_closed() {
 }
 
 #[tokio::test]
-async fn a_read_only_file_that_is_open_goes_too() {
+async fn a_read_only_file_can_be_removed_while_it_is_open() {
     let user = User::new();
     let (_, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
     user.rm("a").await.unwrap();
@@ -91,19 +93,19 @@ async fn a_read_only_file_that_is_open_goes_too() {
 }
 
 #[tokio::test]
-async fn a_hidden_file_that_cannot_be_removed_does_not_hold_up_its_close() {
+async fn a_hidden_file_that_cannot_be_removed_does_not_block_its_close() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
     user.rm("a").await.unwrap();
     user.share.refuse("REMOVE", 1, NtStatus::ACCESS_DENIED);
-    // The share answers at once, so that whatever is not done by now never will be.
+    // The share answers at once, so a step that is not done by now will never be done.
     assert!(user.close(opened).now_or_never().is_some());
     assert_eq!(user.share.open_files(), 0);
 }
 
 #[tokio::test]
-async fn where_the_server_refuses_a_hidden_name_it_is_deleted_the_plain_way() {
+async fn a_file_is_deleted_directly_where_the_server_refuses_a_hidden_name() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();

@@ -1,11 +1,11 @@
-//! Watches: how long they last, and what is known when they end.
+//! Watches on directories: how long they last, and what is known when they end.
 
 use super::directories::{BRIEF, ONCE, watching};
 use super::*;
 use crate::share::{FileKind, Names as _};
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_that_loses_count_vouches_for_nothing_until_the_next_listing() {
+async fn a_watch_that_loses_reports_covers_no_name_until_the_next_listing() {
     let user = User::with_directory(BRIEF, &["a", "b"]).await;
     (0..101).for_each(|_| user.share.put("d/b", b"22"));
     user.share.take_away("d/a");
@@ -19,10 +19,10 @@ async fn a_watch_that_loses_count_vouches_for_nothing_until_the_next_listing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watched_directory_that_somebody_else_removes_is_gone() {
+async fn a_watched_directory_that_another_client_removes_is_gone() {
     let user = User::with_directory(LONG, &[]).await;
     user.share.remove(&RemotePath::parse("d"), FileKind::Directory, None, None, None).await.unwrap();
-    assert_eq!(user.share.names(""), ["d"], "it is open");
+    assert_eq!(user.share.names(""), ["d"], "the watch has it open");
     user.settle().await;
     assert_eq!((user.share.watches(), user.share.names("").len()), (1, 0));
     assert!(!user.is_there("d").await);
@@ -31,7 +31,7 @@ async fn a_watched_directory_that_somebody_else_removes_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watched_directory_that_somebody_else_renames_is_found_by_its_new_name_only() {
+async fn a_watched_directory_that_another_client_renames_is_found_by_its_new_name_only() {
     let user = User::with_directory(LONG, &["a"]).await;
     user.share.rename_as_stranger("d", "e").await;
     user.settle().await;
@@ -46,7 +46,7 @@ async fn a_watched_directory_that_somebody_else_renames_is_found_by_its_new_name
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_somebody_else_renamed_does_not_keep_the_directory_above_in_its_place() {
+async fn a_directory_can_be_renamed_after_another_client_renamed_one_below_it() {
     let user = User::with_directory(LONG, &["a"]).await;
     user.share.put_directory("d/e");
     user.settle().await;
@@ -60,7 +60,7 @@ async fn what_somebody_else_renamed_does_not_keep_the_directory_above_in_its_pla
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_removed() {
+async fn watches_end_before_their_directory_or_one_above_it_is_renamed_or_removed() {
     let user = User::with_directory(LONG, &["a"]).await;
     user.share.put_directory("d/e");
     user.share.put("d/e/b", b"1");
@@ -68,7 +68,7 @@ async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_remove
     user.list("d/e").await;
     assert_eq!(user.share.watches(), 3);
     operations::rename(&user.vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
-    assert_eq!(user.share.watches(), 1, "the root");
+    assert_eq!(user.share.watches(), 1, "only the watch on the root is left");
     assert!(user.is_there("new").await);
     assert!(user.is_there("new/a").await && user.is_there("new/e/b").await && !user.is_there("new/b").await);
     let (new, e) = (user.stat("new").await.unwrap().ino, user.stat("new/e").await.unwrap().ino);
@@ -81,7 +81,7 @@ async fn the_watches_end_before_a_directory_or_one_above_it_is_renamed_or_remove
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_listed_before_an_own_write_does_not_come_back_when_the_watch_ends() {
+async fn metadata_listed_before_a_write_here_does_not_come_back_when_the_watch_ends() {
     let silent = Behaviour { close_answers: false, ..watching() };
     let user = User::following(silent, LONG).having(&["a", "b"]).await;
     let a = user.stat("d/a").await.unwrap().ino;

@@ -1,9 +1,11 @@
+//! Writing files through to the server, without leases.
+
 use super::*;
 use crate::share::error::Cause;
 use crate::wire::NtStatus;
 
 #[tokio::test]
-async fn what_is_written_is_on_the_server_and_read_back() {
+async fn written_data_is_on_the_server_and_is_read_back() {
     let user = User::new();
     user.share.put("a", b"0123456789");
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
@@ -24,7 +26,7 @@ async fn a_write_is_cut_at_the_write_buffer_size() {
 }
 
 #[tokio::test]
-async fn the_new_size_is_seen_at_once() {
+async fn the_size_after_a_write_is_shown_at_once() {
     let user = User::new();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.write(opened, 100, b"end").await.unwrap();
@@ -37,13 +39,13 @@ async fn the_new_size_is_seen_at_once() {
 }
 
 #[tokio::test]
-async fn appending_goes_to_the_end_wherever_the_kernel_thinks_it_is() {
+async fn appending_writes_at_the_servers_end_of_file_not_at_the_kernels() {
     let user = User::believing_nothing();
     user.share.put("log", b"one\n");
     let opened = user.open("log", libc::O_WRONLY | libc::O_APPEND).await.unwrap();
-    user.share.put("log", b"one\nby somebody else\n");
+    user.share.put("log", b"one\nby another client\n");
     user.write(opened, 4, b"two\n").await.unwrap();
-    assert_eq!(user.share.data("log").unwrap(), b"one\nby somebody else\ntwo\n");
+    assert_eq!(user.share.data("log").unwrap(), b"one\nby another client\ntwo\n");
 }
 
 #[tokio::test]
@@ -60,25 +62,25 @@ async fn appending_again_and_again_does_not_ask_for_the_size_each_time() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_the_first_error_counts() {
+async fn a_full_disk_is_reported_and_the_first_error_counts() {
     let user = User::new();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     user.share.refuse("WRITE", 2, NtStatus::DISK_FULL);
     user.share.fail("WRITE", 3, Cause::TimedOut);
     assert_eq!(errno(user.write(opened, 0, &[7; 200_000]).await), libc::ENOSPC);
-    // How much got there only the server knows.
+    // Only the server knows how much it has written.
     assert_eq!(operations::getattr(&user.vfs, attr.ino).await.unwrap().size, user.share.look("a").unwrap().size);
     user.share.refuse("WRITE", 1, NtStatus::QUOTA_EXCEEDED);
     assert_eq!(errno(user.write(opened, 0, b"x").await), libc::EDQUOT);
 }
 
 #[tokio::test]
-async fn after_a_failed_write_nothing_old_is_read() {
+async fn after_a_failed_write_no_stale_data_is_read() {
     let user = User::new();
     user.share.put("a", b"old");
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
     user.read(opened, 0, 3).await.unwrap();
-    // The server did write, and its answer was lost.
+    // The server did write, but its answer was lost.
     user.share.fail("WRITE", 1, Cause::TimedOut);
     user.write(opened, 0, b"new").await.unwrap_err();
     user.share.put("a", b"new");
@@ -86,7 +88,7 @@ async fn after_a_failed_write_nothing_old_is_read() {
 }
 
 #[tokio::test]
-async fn no_file_is_longer_than_offsets_go() {
+async fn a_write_beyond_the_largest_offset_is_efbig() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     assert_eq!(errno(user.write(opened, i64::MAX as u64 - 1, b"xx").await), libc::EFBIG);
@@ -94,7 +96,7 @@ async fn no_file_is_longer_than_offsets_go() {
 }
 
 #[tokio::test]
-async fn fsync_has_the_server_flush() {
+async fn fsync_makes_the_server_flush() {
     let user = User::new();
     let (_, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     operations::fsync(&user.vfs, opened.handle).await.unwrap();
@@ -104,7 +106,7 @@ async fn fsync_has_the_server_flush() {
 }
 
 #[tokio::test]
-async fn fsync_of_a_descriptor_for_reading_flushes_what_was_written_otherwise() {
+async fn fsync_of_a_handle_for_reading_flushes_writes_through_other_handles() {
     let user = User::new();
     user.save("a", b"1").await.unwrap();
     let reader = user.open("a", libc::O_RDONLY).await.unwrap();

@@ -1,4 +1,5 @@
-//! A channel against a server that behaves in every way a server can.
+//! A channel against a server in memory, under a virtual clock: scripted cases here, forged replies in `forged`, random
+//! runs in `random`. `pair` has the client's side, `server` the server's.
 
 mod forged;
 mod pair;
@@ -25,7 +26,7 @@ fn open_and_close() -> Chain {
 }
 
 #[test]
-fn a_compound_is_one_frame_and_its_answers_may_come_apart() {
+fn a_compound_is_one_frame_and_its_replies_may_have_several() {
     let mut pair = Pair::with_credits(10);
     let caller = pair.submit(&open_and_close());
     let seen = pair.receive();
@@ -48,7 +49,7 @@ fn a_request_that_costs_more_than_the_server_grants_fails_at_once() {
 }
 
 #[test]
-fn a_request_that_has_waited_for_credits_in_vain_fails_when_none_can_come() {
+fn a_queued_request_fails_when_no_further_credits_can_come() {
     let mut pair = Pair::new();
     pair.submit(&echo());
     let costly = pair.submit(&Chain::single(io::read([0; 16], 0, 1 << 20)));
@@ -57,9 +58,9 @@ fn a_request_that_has_waited_for_credits_in_vain_fails_when_none_can_come() {
     assert_eq!(pair.answer_of(costly).unwrap_err(), WireError::Credits { needed: 16, capacity: 2 });
 }
 
-/// Nothing of it, and nothing of the compound that it is in; and it costs nothing.
+/// No part of the request or of its compound is sent, and it costs no credit.
 #[test]
-fn what_is_too_long_is_not_sent() {
+fn a_request_that_is_too_long_is_not_sent() {
     let mut pair = Pair::with_credits(10);
     let path = vec![0x61; 32_768];
     let open = create::Create { path: &path, access: 0, attributes: 0, disposition: 1, options: 0 }.request();
@@ -75,12 +76,12 @@ fn what_is_too_long_is_not_sent() {
 }
 
 #[test]
-fn a_request_waits_for_credits_and_goes_when_they_come() {
+fn a_request_waits_for_credits_and_is_sent_when_they_are_granted() {
     let mut pair = Pair::new();
     let (first, second) = (pair.submit(&echo()), pair.submit(&echo()));
     let mut interim = pair.receive_one().header;
     assert!(pair.sent.is_empty(), "one credit, one request");
-    // The credit comes with the interim response, none with the final one.
+    // The interim response grants the credit, the final one grants none.
     interim.async_or_tree = 55;
     pair.send(&response(&interim, NtStatus::PENDING, 1, flags::ASYNC, &ERROR_BODY));
     let next = pair.receive_one();
@@ -93,11 +94,11 @@ fn a_request_waits_for_credits_and_goes_when_they_come() {
 }
 
 #[test]
-fn a_small_request_goes_while_bulk_waits_for_credits() {
+fn a_small_request_is_sent_while_bulk_waits_for_credits() {
     let mut pair = Pair::with_credits(64);
     let write = Chain::single(io::write([1; 16], 0, vec![7; 16 * CREDIT_PAYLOAD as usize].into()));
     let writes: Vec<u64> = (0..4).map(|_| pair.submit(&write)).collect();
-    assert_eq!(pair.channel.credits(), (16, 48), "a quarter is left to small requests");
+    assert_eq!(pair.channel.credits(), (16, 48), "a quarter is reserved for small requests");
     let small = pair.submit(&echo());
     let held: Vec<Header> = (0..3).map(|_| pair.receive_one().header).collect();
     let request = pair.receive_one().header;
@@ -111,7 +112,7 @@ fn a_small_request_goes_while_bulk_waits_for_credits() {
 }
 
 #[test]
-fn an_answer_that_does_not_come_in_time_is_cancelled_and_its_credit_comes_back() {
+fn a_request_without_a_timely_answer_is_cancelled_and_its_credit_returns() {
     let mut pair = Pair::with_credits(2);
     let caller = pair.submit_within(&echo(), SOON).unwrap();
     pair.pass(SOON - Duration::from_millis(1));
@@ -128,24 +129,24 @@ fn an_answer_that_does_not_come_in_time_is_cancelled_and_its_credit_comes_back()
 }
 
 #[test]
-fn what_times_out_in_its_line_was_not_sent_and_lets_others_go() {
+fn a_request_that_times_out_in_its_queue_is_not_sent_and_unblocks_others() {
     let mut pair = Pair::with_credits(16);
     let held = pair.submit(&echo());
     let read = Chain::single(io::read([1; 16], 0, 16 * CREDIT_PAYLOAD));
     let bulk = pair.submit_within(&read, SOON).unwrap();
     let small = pair.submit(&Chain::single(io::read([1; 16], 0, 1000)));
     pair.receive_one();
-    assert!(pair.sent.is_empty(), "bulk that costs everything came first");
+    assert!(pair.sent.is_empty(), "bulk that costs every credit was queued first");
     pair.pass(SOON);
     assert_eq!(pair.answer_of(bulk).unwrap_err(), WireError::TimedOut);
     let request = pair.receive_one();
     assert_eq!(request.header.command, Command::Read as u16);
-    assert!(pair.sent.is_empty(), "what was not sent is not cancelled");
+    assert!(pair.sent.is_empty(), "a request that was not sent is not cancelled");
     assert!(pair.waiting.contains_key(&held) && pair.waiting.contains_key(&small));
 }
 
 #[test]
-fn what_is_cancelled_in_its_line_was_not_sent_and_lets_others_go() {
+fn a_request_that_is_cancelled_in_its_queue_is_not_sent_and_unblocks_others() {
     let mut pair = Pair::with_credits(16);
     pair.submit(&echo());
     let bulk = pair.submit(&Chain::single(io::read([1; 16], 0, 16 * CREDIT_PAYLOAD)));
@@ -158,7 +159,7 @@ fn what_is_cancelled_in_its_line_was_not_sent_and_lets_others_go() {
 }
 
 #[test]
-fn an_open_that_is_given_up_is_closed() {
+fn an_open_that_its_caller_gave_up_is_closed() {
     let mut pair = Pair::with_credits(4);
     let mut open = open_and_close();
     open.requests.pop();
@@ -174,7 +175,7 @@ fn an_open_that_is_given_up_is_closed() {
 }
 
 #[test]
-fn a_watch_is_kept_without_a_deadline_and_holds_no_credit() {
+fn an_armed_watch_has_no_deadline_and_holds_no_credit() {
     let mut pair = Pair::with_credits(3);
     let requests = vec![info::query_standard([1; 16]), notify::change_notify([1; 16], 4096).unrelated()];
     let chain = Chain { requests, ..open_and_close() };
@@ -224,7 +225,7 @@ fn a_reply_that_should_be_signed_and_is_not_ends_the_connection() {
 }
 
 #[test]
-fn what_must_be_encrypted_is_not_sent_in_plain() {
+fn a_request_that_must_be_encrypted_is_not_sent_in_plain() {
     let mut pair = Pair::with_credits(10);
     pair.protect(signed());
     let chain = Chain { seal: true, ..echo() };
@@ -277,14 +278,14 @@ fn malformed_frames_end_the_connection_with_the_reason() {
 }
 
 #[test]
-fn a_frame_that_claims_more_than_was_asked_for_is_not_waited_for() {
+fn a_frame_larger_than_all_expected_responses_ends_the_connection() {
     let mut pair = Pair::new();
     pair.arrive(&[0, 0xff, 0xff, 0xff]);
     assert!(pair.reason().contains("larger"));
 }
 
 #[test]
-fn a_server_that_falls_silent_is_noticed() {
+fn a_server_that_falls_silent_ends_the_connection() {
     let mut pair = Pair::with_credits(10);
     pair.protect(signed());
     let caller = pair.submit_within(&echo(), 10 * PATIENCE).unwrap();
@@ -299,7 +300,7 @@ fn a_server_that_falls_silent_is_noticed() {
 }
 
 #[test]
-fn every_caller_hears_that_the_connection_has_ended() {
+fn every_caller_gets_the_reason_for_the_end_of_the_connection() {
     let mut pair = Pair::new();
     let (sent, queued) = (pair.submit(&echo()), pair.submit(&echo()));
     pair.channel.end("a test", pair.now);
@@ -308,7 +309,7 @@ fn every_caller_hears_that_the_connection_has_ended() {
         assert_eq!(pair.answer_of(caller).unwrap_err(), WireError::Closed("a test".into()));
     }
     let later = pair.submit_within(&echo(), PATIENCE);
-    assert_eq!(later, Err(WireError::Closed("a test".into())), "and those who come later");
+    assert_eq!(later, Err(WireError::Closed("a test".into())), "a later caller too");
     assert_eq!(pair.channel.ended().unwrap().at, pair.now);
     assert!(!pair.post(&echo()));
 }

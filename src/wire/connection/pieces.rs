@@ -1,20 +1,22 @@
-//! A compound that is sent in pieces, to a server that grants too few credits for all of it at once: a plain value.
+//! A compound that is sent as single requests, because the server grants too few credits for all of it at once: a plain
+//! value.
 //!
-//! What the server would do is done here: a request that is related to an open works on the file that this has opened, and
-//! fails with it.
+//! [`Pieces`] does what the server does with a related compound (MS-SMB2 3.3.5.2.7.2): a request that is related to an
+//! open works on the file of this open, and fails with it.
 
 use super::super::frame::{Chain, RELATED_FILE, Reply, UNRELATED, file_id_offset};
 use super::super::header::Command;
 use super::super::protection::created_file;
 
-/// A compound in pieces.
+/// A compound that is sent one request at a time.
 #[derive(Debug)]
 pub(super) struct Pieces<'a> {
     chain: &'a Chain,
+    /// The replies so far, in the order of the requests.
     replies: Vec<Reply>,
-    /// The file of the last open.
+    /// The file of the last successful open.
     file: Option<[u8; 16]>,
-    /// Why the last open failed.
+    /// The reply to the last open, if it failed.
     refusal: Option<Reply>,
 }
 
@@ -23,12 +25,12 @@ impl<'a> Pieces<'a> {
         Pieces { chain, replies: Vec::with_capacity(chain.requests.len()), file: None, refusal: None }
     }
 
-    /// What is to be sent next; `None` if all has its reply.
+    /// The next request to send; `None` once every request has its reply.
     pub(super) fn next_piece(&mut self) -> Option<Chain> {
         loop {
             let index = self.replies.len();
             let mut request = self.chain.requests.get(index)?.clone();
-            // In a compound it would have failed alike (MS-SMB2 3.3.5.2.7.2).
+            // In a compound the server would fail this request with the same status (MS-SMB2 3.3.5.2.7.2).
             if let Some(refusal) = self.refusal.as_ref().filter(|_| self.chain.is_related(index)) {
                 self.replies.push(refusal.clone());
                 continue;
@@ -43,7 +45,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// The reply to what was sent last.
+    /// Records the reply to the request that was sent last.
     pub(super) fn answered(&mut self, reply: Reply) {
         if self.chain.requests.get(self.replies.len()).is_some_and(|request| request.command == Command::Create) {
             let failed = reply.status().is_error();

@@ -1,10 +1,12 @@
-//! What the tasks of a connection and its callers share: the [`Channel`] under one lock, and the way out.
+//! The state that the tasks and the callers of a connection share: the [`Channel`] under one lock, and the outbox.
 //!
-//! A change of the channel has consequences: frames to send, callers to tell, the end. The thread that makes the change
-//! carries them out, in [`Shared::with`], after it has released the lock. Signing, encrypting and decrypting need no lock.
+//! A change of the channel has consequences: frames to send, callers to answer, the end. The thread that makes the
+//! change carries them out in [`Shared::with`], after it has released the lock. Signing, encrypting and decrypting need
+//! no lock.
 //!
-//! Locks: the channel's is taken once to submit and once for each frame that comes; then the outbox's, to send. What is
-//! only looked at (how the connection ended, its credits, how large a frame may be) is mirrored and needs none.
+//! Locks: the channel's lock is held once per submission and once per received frame; the outbox's lock is acquired
+//! after it is released, to send. Values that are only read (the end of the connection, its credits, the frame limit)
+//! are mirrored outside of the lock.
 
 use super::super::channel::{Channel, Ended, Event, Ready, Submitted, Transmit, Waiters};
 use super::super::codec::Malformed;
@@ -32,48 +34,60 @@ use tokio::task::AbortHandle;
 /// The transport's length prefix, in bytes.
 const PREFIX_SIZE: usize = 4;
 
-/// Tells a caller.
+/// The handle that answers a waiting caller.
 pub(super) type Waiter = oneshot::Sender<Result<Unverified, WireError>>;
 
+/// The shared state of a connection.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
     outbox: Outbox,
     /// The other connections of the session.
     pub(super) siblings: OnceLock<Vec<Weak<Shared>>>,
+    /// The keys of the session; set once it is established.
     pub(super) security: OnceLock<Security>,
+    /// Where received breaks are queued.
     breaks: mpsc::Sender<Break>,
+    /// Mirrored: why and when the connection ended.
     ended: OnceLock<Ended>,
+    /// True once the connection has ended.
     ending: watch::Sender<bool>,
-    /// The timer is to be set to an earlier time.
+    /// Wakes the timer task: it is to be set to an earlier time.
     rearmed: Notify,
-    /// Credits at hand in the upper half, credits in use in the lower one.
+    /// Mirrored: available credits in the upper 32 bits, credits of requests in flight in the lower ones.
     credits: AtomicU64,
+    /// Mirrored: the most credits that one bulk request may cost.
     bulk_capacity: AtomicU32,
+    /// Mirrored: the largest frame that the server may send now, in bytes.
     frame_limit: AtomicU64,
     tasks: OnceLock<[AbortHandle; 3]>,
+    /// Where long work is spawned: callers may run outside of the runtime.
     runtime: Handle,
     pub(super) counters: Arc<Counters>,
+    /// When the connection was started.
     pub(super) started: Instant,
     pub(super) peer: SocketAddr,
 }
 
+/// The state under the lock.
 #[derive(Debug)]
 struct State {
     channel: Channel<Waiter>,
-    /// When the timer goes off.
+    /// The time that the timer is set to.
     armed: Option<Instant>,
 }
 
-/// What follows from a change of the channel.
+/// The consequences of a change of the channel, carried out after the lock is released.
 struct Consequences {
     transmits: Vec<Transmit>,
     events: Vec<Event<Waiter>>,
+    /// Whether the change has ended the connection.
     has_ended: bool,
+    /// Whether the timer must be set to an earlier time.
     is_earlier: bool,
 }
 
-/// The clock of everything here.
+/// The current time, by the clock of the runtime, which tests can pause.
 pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
@@ -110,7 +124,7 @@ impl Shared {
         Arc::new(shared)
     }
 
-    /// These tasks end with the connection.
+    /// Registers the tasks that are aborted at the end of the connection.
     pub(super) fn own(&self, tasks: [AbortHandle; 3]) {
         let tasks = self.tasks.get_or_init(|| tasks);
         if self.ended.get().is_some() {
@@ -118,7 +132,7 @@ impl Shared {
         }
     }
 
-    /// Changes the channel, and carries out what follows from that.
+    /// Changes the channel under the lock, then carries out the consequences.
     pub(super) fn with<R>(self: &Arc<Self>, change: impl FnOnce(&mut Channel<Waiter>, Instant) -> R) -> R {
         let now = now();
         let mut state = self.state.lock();
@@ -129,11 +143,12 @@ impl Shared {
         result
     }
 
-    /// Looks at the channel.
+    /// Reads from the channel under the lock.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Channel<Waiter>) -> R) -> R {
         look(&self.state.lock().channel)
     }
 
+    /// Collects the consequences of a change, under the lock.
     fn consequences(&self, state: &mut State) -> Consequences {
         let channel = &mut state.channel;
         self.mirror(channel);
@@ -151,6 +166,7 @@ impl Shared {
         }
     }
 
+    /// Updates the values that are read without the lock.
     fn mirror(&self, channel: &Channel<Waiter>) {
         let (available, in_use) = channel.credits();
         self.credits.store(u64::from(available) << 32 | u64::from(in_use), Ordering::Relaxed);
@@ -174,8 +190,8 @@ impl Shared {
         }
     }
 
-    /// Sends what has waited for its turn. What takes long to sign or to encrypt has a task of its own: this may be the
-    /// task that receives, or the kernel's thread.
+    /// Sends a frame that has waited for its turn. A frame that takes long to sign or encrypt gets a task of its own,
+    /// because the current thread may be that of the receiving task or the kernel's.
     fn transmit(self: &Arc<Self>, transmit: Transmit) {
         match &transmit {
             Transmit::Chain(chain, ready) => self.record_sent(chain, ready),
@@ -192,47 +208,49 @@ impl Shared {
         self.runtime.spawn(async move { this.push(transmit.assemble()) });
     }
 
+    /// Passes a frame to the outbox. A failure ends the connection.
     fn push(self: &Arc<Self>, segments: Vec<Bytes>) {
         if let Err(error) = self.outbox.push(segments) {
             self.end(&format!("sending failed: {error}"));
         }
     }
 
+    /// Delivers an event to its caller.
     fn tell(self: &Arc<Self>, event: Event<Waiter>) {
         match event {
-            // A waiter can go at the last moment: its replies come back.
+            // A caller can give up at the last moment. Its replies then have no receiver.
             Event::Answered(waiter, answer) => {
                 if let Err(Ok(replies)) = waiter.send(answer) {
                     self.unclaimed(&replies);
                 }
             }
             Event::Unclaimed(replies) => self.unclaimed(&replies),
-            // A break that was lost would leave a lease in use that the server has taken back, so a queue that is full is
-            // the end: then all leases are given up. Without a receiver there are no leases.
+            // A lost break would leave a lease in use that the server has revoked. So a full queue ends the connection,
+            // and with it all leases. Without a receiver there are no leases.
             Event::Broken(broken) => {
                 self.counters.breaks.count();
                 if let Err(TrySendError::Full(_)) = self.breaks.try_send(broken) {
-                    self.end("the server sent more lease breaks than can be kept");
+                    self.end("the server sent more lease breaks than the queue holds");
                 }
             }
         }
     }
 
-    /// No caller takes these replies: a file that they leave open must not stay open at the server.
+    /// Handles replies that no caller receives: a file that they leave open at the server is closed.
     pub(super) fn unclaimed(self: &Arc<Self>, replies: &Unverified) {
         match replies.close_orphan() {
             Ok(None) => {}
             Ok(Some(close)) => {
                 if self.with(|channel, _| channel.post(close)).is_err() {
-                    // Without a credit to spare the file stays open until the session ends.
-                    tracing::debug!(peer = %self.peer, "no credit to close an open that no caller waits for");
+                    // Without an available credit the file stays open until the session ends.
+                    tracing::debug!(peer = %self.peer, "no credit is available to close an abandoned open");
                 }
             }
             Err(forged) => self.end(&forged.to_string()),
         }
     }
 
-    /// The connection has ended: lets go of the stream and of the tasks, and ends the others of its session.
+    /// Cleans up after the end: closes the outbox, aborts the tasks, and ends the other connections of the session.
     fn wind_up(&self) {
         if let Some(Ended { reason, .. }) = self.ended.get() {
             tracing::debug!(peer = %self.peer, %reason, "connection ended");
@@ -243,17 +261,20 @@ impl Shared {
         }
     }
 
+    /// Ends the connection with this reason.
     pub(super) fn end(self: &Arc<Self>, reason: &str) {
         self.with(|channel, now| channel.end(reason, now));
     }
 
+    /// Ends the other connections of the session.
     pub(super) fn end_siblings(&self, reason: &str) {
         for sibling in self.siblings.get().into_iter().flatten().filter_map(Weak::upgrade) {
             sibling.end(reason);
         }
     }
 
-    /// Submits a chain, and sends it if it can go at once: no await lies between taking its ids and sending.
+    /// Submits a chain, and sends it if the channel admits it at once. No await lies between allocating its ids and
+    /// sending it.
     pub(super) fn submit(
         self: &Arc<Self>,
         chain: &Chain,
@@ -266,14 +287,14 @@ impl Shared {
         }
     }
 
-    /// Sends a chain that has its ids.
+    /// Sends a chain that has its message ids.
     pub(super) fn send(self: &Arc<Self>, ready: &Ready, chain: &Chain) -> Ticket {
         self.record_sent(chain, ready);
         self.push(ready.assemble(chain));
         ready.ticket
     }
 
-    /// The same for a chain of a sign-in, whose bytes are wanted as they were sent, without the transport's prefix.
+    /// Sends a chain of a sign-in that has its message ids. Returns the sent bytes without the transport's prefix.
     pub(super) fn send_recorded(self: &Arc<Self>, ready: &Ready, chain: &Chain) -> Vec<u8> {
         self.record_sent(chain, ready);
         let segments = ready.assemble(chain);
@@ -282,7 +303,7 @@ impl Shared {
         sent
     }
 
-    /// A frame has come. It is decrypted before the lock is taken.
+    /// Handles a received frame. It is decrypted before the lock is acquired.
     pub(super) fn take_frame(self: &Arc<Self>, frame: BytesMut) {
         let frame = protection::open(self.security.get(), frame);
         self.record_received(&frame);
@@ -322,13 +343,13 @@ impl Shared {
         }
     }
 
-    /// Whether a frame of this length may come now.
+    /// Whether the server may send a frame of this length now.
     pub(super) fn admits(&self, length: u64) -> bool {
-        // What is mirrored may be late; it is not what ends a connection.
+        // The mirrored limit may be out of date, so only the channel's own limit can refuse a frame.
         length <= self.frame_limit.load(Ordering::Relaxed) || length <= self.look(Channel::frame_limit)
     }
 
-    /// Sets the timer to the channel's next timeout.
+    /// Sets the timer to the channel's next timeout and returns it.
     pub(super) fn arm(&self) -> Option<Instant> {
         let mut state = self.state.lock();
         state.armed = state.channel.next_timeout();
@@ -340,29 +361,33 @@ impl Shared {
         self.rearmed.notified().await;
     }
 
-    /// The writer task: sends what the socket did not take at once.
+    /// Runs the writer task: sends bytes that the socket did not accept at once.
     pub(super) async fn drain(&self) -> io::Result<()> {
         self.outbox.drain().await
     }
 
+    /// Why and when the connection ended, if it has.
     pub(super) fn ended(&self) -> Option<&Ended> {
         self.ended.get()
     }
 
+    /// The error for a caller whose waiter was dropped by the end of the connection.
     pub(super) fn why_ended(&self) -> WireError {
         WireError::Closed(self.ended().map_or_else(|| "it was ended".into(), |ended| ended.reason.clone()))
     }
 
+    /// Becomes true when the connection has ended.
     pub(super) fn ending(&self) -> watch::Receiver<bool> {
         self.ending.subscribe()
     }
 
-    /// Credits at hand, and credits of requests in flight.
+    /// Available credits, and credits of requests in flight.
     pub(super) fn credits(&self) -> (u32, u32) {
         let [a, b, c, d, e, f, g, h] = self.credits.load(Ordering::Relaxed).to_be_bytes();
         (u32::from_be_bytes([a, b, c, d]), u32::from_be_bytes([e, f, g, h]))
     }
 
+    /// The most credits that one bulk request may cost.
     pub(super) fn bulk_capacity(&self) -> u32 {
         self.bulk_capacity.load(Ordering::Relaxed)
     }

@@ -1,5 +1,7 @@
-//! The tasks around a socket: one receives, one sends what the socket did not take at once, one is the timer. They are
-//! stopped when the connection ends.
+//! The tasks of a connection: [`receive`] reads frames, [`transmit`] sends bytes that the socket did not accept at
+//! once, [`keep_time`] wakes the channel when something is due. They are aborted when the connection ends.
+//!
+//! The reasons for the end of a connection that the socket causes are worded here.
 
 use super::super::channel::Channel;
 use super::super::transport::FrameReader;
@@ -8,6 +10,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::io::AsyncRead;
 
+/// Receives frames until the stream ends or breaks the protocol, then ends the connection.
 pub(super) async fn receive<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut reader: FrameReader<R>) {
     let reason = loop {
         match reader.next(|length| shared.admits(length)).await {
@@ -20,14 +23,15 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut reade
     shared.end(&reason);
 }
 
+/// Sends bytes that the socket did not accept at once. A failure ends the connection.
 pub(super) async fn transmit(shared: Arc<Shared>) {
     if let Err(error) = shared.drain().await {
         shared.end(&format!("sending failed: {error}"));
     }
 }
 
-/// Wakes the channel when something is due. Most deadlines are later than the one that the timer is set to, and are met
-/// long before, so a request does not touch the timer.
+/// Wakes the channel when something is due. Most requests have a later deadline than the one that the timer is set to,
+/// and are answered long before it, so a request seldom changes the timer.
 pub(super) async fn keep_time(shared: Arc<Shared>) {
     loop {
         let due = async {

@@ -1,4 +1,4 @@
-//! What the tasks and futures around a channel do: with a server in memory, and over a socket.
+//! The tasks and futures around a channel: with a server in memory, and over a socket.
 
 use super::*;
 use crate::wire::crypto::SigningAlgorithm;
@@ -24,7 +24,7 @@ fn write(size: usize) -> Chain {
     Chain::single(io::write([1; 16], 0, Bytes::from(vec![7; size])))
 }
 
-/// Gives the client `credits`, by the answer to an ECHO.
+/// Grants the client `credits` by the answer to an ECHO.
 async fn grant(client: &Connection, server: &mut Scripted, credits: u16) {
     let chain = echo();
     let serve = async {
@@ -53,13 +53,13 @@ async fn ends(client: &Connection) -> Arc<str> {
     client.ended().expect("its end has a reason")
 }
 
-/// Polls a future once; what it came to, if it has ended.
+/// Polls a future once.
 fn poll<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     Pin::new(future).poll(&mut Context::from_waker(std::task::Waker::noop()))
 }
 
 #[tokio::test]
-async fn a_server_that_grants_one_credit_gets_a_compound_in_pieces() {
+async fn a_server_that_grants_one_credit_gets_a_compound_as_single_requests() {
     let (client, mut server) = pair().await;
     let chain = open_and_close();
     let serve = async {
@@ -67,7 +67,7 @@ async fn a_server_that_grants_one_credit_gets_a_compound_in_pieces() {
         server.answer(&open.header, NtStatus::SUCCESS, 1, &create_body([9; 16])).await;
         let close = server.receive_one().await;
         assert_eq!(close.header.command, Command::Close as u16);
-        assert_eq!(close.body[8..24], [9; 16], "the file of the answer stands where the compound's placeholder was");
+        assert_eq!(close.body[8..24], [9; 16], "the opened file replaces the placeholder of the compound");
         assert!(!close.header.has(flags::RELATED));
         server.answer(&close.header, NtStatus::SUCCESS, 1, &[60, 0, 0, 0]).await;
     };
@@ -76,7 +76,7 @@ async fn a_server_that_grants_one_credit_gets_a_compound_in_pieces() {
 }
 
 #[tokio::test]
-async fn in_pieces_a_failed_open_ends_the_compound() {
+async fn a_failed_open_fails_the_other_requests_of_a_split_compound() {
     let (client, mut server) = pair().await;
     let chain = open_and_close();
     let serve = async {
@@ -101,7 +101,7 @@ async fn a_request_without_an_answer_ends_at_its_deadline() {
 
 /// The timer is set to the later deadline first.
 #[tokio::test(start_paused = true)]
-async fn an_earlier_deadline_that_comes_later_is_met() {
+async fn a_later_request_with_an_earlier_deadline_times_out_at_its_deadline() {
     let (client, mut server) = pair().await;
     grant(&client, &mut server, 2).await;
     let chain = echo();
@@ -115,11 +115,11 @@ async fn an_earlier_deadline_that_comes_later_is_met() {
 }
 
 #[tokio::test]
-async fn ten_thousand_dropped_requests_leave_every_credit_in_place() {
+async fn ten_thousand_dropped_requests_lose_no_credit() {
     let (client, mut server) = pair().await;
     grant(&client, &mut server, 64).await;
     let serve = tokio::spawn(async move {
-        // A CANCEL is not answered, and every request is, late.
+        // Every request is answered, late; a CANCEL is not.
         while let Some(requests) = server.try_receive().await {
             for request in requests.iter().filter(|request| request.header.command == Command::Echo as u16) {
                 server.answer(&request.header, NtStatus::SUCCESS, 1, &[4, 0, 0, 0]).await;
@@ -137,7 +137,7 @@ async fn ten_thousand_dropped_requests_leave_every_credit_in_place() {
         }
     }
     client.send(&chain, PATIENCE).await.unwrap();
-    // Answers that are still on their way belong to requests whose callers have gone.
+    // The answers that are still on their way belong to dropped requests.
     while client.credits().1 > 0 {
         tokio::task::yield_now().await;
     }
@@ -153,7 +153,7 @@ fn signed() -> Security {
 
 /// The kernel's thread polls each future once, outside of a task.
 #[tokio::test]
-async fn much_data_is_signed_in_a_task_and_everything_else_at_once() {
+async fn only_a_large_signed_request_waits_for_a_task_of_the_runtime() {
     for (security, size, goes_at_once) in [
         (Some(signed()), 65_536, true),
         (Some(signed()), 65_537, false),
@@ -186,7 +186,7 @@ async fn much_data_is_signed_in_a_task_and_everything_else_at_once() {
 }
 
 #[tokio::test]
-async fn a_future_that_is_dropped_before_it_has_its_task_has_sent_nothing() {
+async fn a_future_that_is_dropped_before_it_becomes_a_task_has_sent_nothing() {
     let (client, mut server) = pair().await;
     grant(&client, &mut server, 64).await;
     client.protect(signed());
@@ -196,7 +196,7 @@ async fn a_future_that_is_dropped_before_it_has_its_task_has_sent_nothing() {
     assert!(outside().unwrap().is_pending());
     assert_eq!(client.credits(), (64, 0));
     assert!(client.post(&echo()));
-    assert_eq!(server.receive_one().await.header.command, Command::Echo as u16, "the first that was sent");
+    assert_eq!(server.receive_one().await.header.command, Command::Echo as u16, "the first that is sent");
 }
 
 fn signed_response(request: &Header, body: &[u8]) -> Vec<u8> {
@@ -207,7 +207,7 @@ fn signed_response(request: &Header, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The replies may be there before the kernel's thread has polled a future to its end for the first time.
+/// The replies may be received before the kernel's thread polls the future for the second time.
 #[tokio::test]
 async fn much_data_is_verified_in_a_task() {
     for (size, at_once) in [(4096u32, true), (1 << 20, false)] {
@@ -233,15 +233,15 @@ async fn much_data_is_verified_in_a_task() {
             assert_eq!(
                 (close.header.command, &close.body[8..24]),
                 (Command::Close as u16, &[5; 16][..]),
-                "it has no owner"
+                "a file without a caller is closed"
             );
         }
     }
 }
 
-/// What is signed elsewhere when its turn comes is sent although its caller has gone since.
+/// The second WRITE is queued before the session is protected, so it is sent unsigned.
 #[tokio::test]
-async fn much_data_that_has_waited_for_credits_is_signed_and_sent() {
+async fn much_data_that_has_waited_for_credits_is_sent() {
     let (client, mut server) = pair().await;
     grant(&client, &mut server, 17).await;
     let chain = write(1 << 20);
@@ -260,7 +260,7 @@ async fn much_data_that_has_waited_for_credits_is_signed_and_sent() {
     assert_eq!(second.unwrap()[0].status(), NtStatus::DISK_FULL);
 }
 
-/// A break that was dropped would leave its lease in use for ever.
+/// A lost break would leave its lease in use for ever.
 #[tokio::test]
 async fn a_break_that_finds_the_queue_full_ends_the_connection() {
     let (client, mut server) = pair().await;
@@ -281,13 +281,13 @@ async fn a_break_that_finds_the_queue_full_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn all_who_wait_hear_that_the_server_has_gone() {
+async fn a_waiting_request_fails_when_the_server_closes_the_connection() {
     let (client, server) = pair().await;
     let chain = echo();
     let leave = async { drop(server) };
     let (answer, ()) = tokio::join!(client.send(&chain, PATIENCE), leave);
     assert!(matches!(answer, Err(WireError::Closed(_))));
-    assert!(matches!(client.send(&chain, PATIENCE).await, Err(WireError::Closed(_))), "and those who come later");
+    assert!(matches!(client.send(&chain, PATIENCE).await, Err(WireError::Closed(_))), "a later request too");
     assert!(client.ended_at().is_some());
 }
 
@@ -306,9 +306,9 @@ async fn a_connection_that_is_dropped_leaves_no_task_behind() {
     .expect("the tasks should have ended");
 }
 
-/// A socket, which takes a frame in parts when the server is slow.
+/// A socket accepts a frame in parts when the server is slow.
 #[tokio::test]
-async fn what_a_socket_does_not_take_at_once_is_sent_on() {
+async fn bytes_that_a_socket_does_not_accept_at_once_are_sent_later() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut server, _) = listener.accept().await.unwrap();
@@ -326,7 +326,7 @@ async fn what_a_socket_does_not_take_at_once_is_sent_on() {
     let chain = write(2 << 20);
     let work = async {
         client.send(&echo(), PATIENCE).await.unwrap();
-        // All are in the outbox before the server reads the first.
+        // All frames are in the outbox before the server reads the first.
         let answers = futures_util::future::join_all((0..8).map(|_| client.send(&chain, PATIENCE))).await;
         assert!(answers.iter().all(|answer| answer.as_ref().unwrap()[0].status() == NtStatus::DISK_FULL));
     };

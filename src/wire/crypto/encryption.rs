@@ -1,7 +1,9 @@
 //! Message encryption (MS-SMB2 3.1.4.3) and its transform header (2.2.41).
 //!
-//! AES-GCM is aws-lc's, the fastest of those measured (`benches/crypto.rs`). It has no AES-CCM with
-//! the nonce that SMB wants, so that one is RustCrypto's.
+//! AES-GCM comes from aws-lc, the fastest of those measured (`benches/crypto.rs`). aws-lc has no AES-CCM with the nonce
+//! size of SMB (11 bytes), so AES-CCM comes from RustCrypto.
+//!
+//! Invariant: no nonce is used twice under one key. All connections of a session share one [`Sealer`] with its counter.
 
 use super::super::codec::{Fields, Malformed, Put};
 use super::random_bytes;
@@ -14,32 +16,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const TRANSFORM_SIZE: usize = 52;
 /// The first four bytes of an encrypted message.
 pub const TRANSFORM_ID: [u8; 4] = *b"\xfdSMB";
-/// Where the part of the transform header begins that is authenticated: at the nonce.
+/// The offset of the authenticated part of the transform header: from the nonce to its end.
 const AUTHENTICATED: usize = 20;
 
 /// The ciphers, with their numbers in SMB2_ENCRYPTION_CAPABILITIES (MS-SMB2 2.2.3.1.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Cipher {
-    /// The one of SMB 3.0 and 3.0.2.
+    /// AES-128-CCM: the cipher of SMB 3.0 and 3.0.2.
     Aes128Ccm = 1,
-    /// The usual one of SMB 3.1.1.
+    /// AES-128-GCM: the usual cipher of SMB 3.1.1.
     Aes128Gcm = 2,
-    /// Where a server insists on 256 bits.
+    /// AES-256-CCM: for servers that require 256 bits.
     Aes256Ccm = 3,
-    /// Where a server insists on 256 bits.
+    /// AES-256-GCM: for servers that require 256 bits.
     Aes256Gcm = 4,
 }
 
 impl Cipher {
-    /// What is offered, the preferred first: GCM is several times faster than CCM.
+    /// The ciphers that are offered, the preferred one first: GCM is several times faster than CCM.
     pub const OFFERED: [Cipher; 4] = [Cipher::Aes128Gcm, Cipher::Aes256Gcm, Cipher::Aes128Ccm, Cipher::Aes256Ccm];
 
-    /// The cipher of a number.
+    /// The cipher with this number; `None` if it is unknown.
     pub fn from_id(id: u16) -> Option<Cipher> {
         Self::OFFERED.into_iter().find(|cipher| *cipher as u16 == id)
     }
 
-    /// The length of its key, in bytes.
+    /// The length of the cipher's key, in bytes.
     pub fn key_length(self) -> usize {
         match self {
             Cipher::Aes128Ccm | Cipher::Aes128Gcm => 16,
@@ -66,7 +68,7 @@ enum Aead {
     Gcm(LessSafeKey),
 }
 
-/// Too much data, or a tag that is not that of the data.
+/// The cipher refused: too much data, or a tag that does not belong to the data.
 struct Refused;
 
 impl Aead {
@@ -81,7 +83,7 @@ impl Aead {
         }
     }
 
-    /// Encrypts in place; the tag. `nonce` is the 16-byte field, of which CCM uses 11 and GCM 12.
+    /// Encrypts in place and returns the tag. `nonce` is the 16-byte field, of which CCM uses 11 bytes and GCM 12.
     fn encrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8]) -> Result<[u8; 16], Refused> {
         let sealed = match self {
             Aead::Ccm128(aead) => aead.encrypt_inout_detached(&first(nonce).into(), aad, data.into()).ok(),
@@ -95,7 +97,7 @@ impl Aead {
         sealed.map(Into::into).ok_or(Refused)
     }
 
-    /// Decrypts in place what carries this tag.
+    /// Verifies the tag and decrypts in place.
     fn decrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8], tag: &[u8; 16]) -> Result<(), Refused> {
         match self {
             Aead::Ccm128(aead) => {
@@ -122,13 +124,14 @@ pub struct Sealer {
     session_id: u64,
     outgoing: Aead,
     incoming: Aead,
-    /// A nonce must never repeat under one key, so it is a counter; its first value is random in the upper bytes.
+    /// The next value of bytes 0 to 7 of the nonce: a counter from 0, because a nonce must never repeat under one key.
     counter: AtomicU64,
+    /// Bytes 8 to 10 of every nonce: random for each sealer, then constant.
     nonce_salt: [u8; 3],
 }
 
 impl Sealer {
-    /// A sealer with the keys of both directions.
+    /// A sealer with the keys of both directions, which have the cipher's key length.
     pub fn new(cipher: Cipher, session_id: u64, client_to_server: &[u8], server_to_client: &[u8]) -> Sealer {
         Sealer {
             session_id,
@@ -139,8 +142,8 @@ impl Sealer {
         }
     }
 
-    /// Encrypts a message, or a whole compound: `frame` holds [`TRANSFORM_SIZE`] bytes of room and then
-    /// the plain bytes, and holds the encrypted message afterwards.
+    /// Encrypts a message or a whole compound in place (MS-SMB2 3.1.4.3). `frame` begins with [`TRANSFORM_SIZE`] bytes
+    /// for the transform header, followed by the plain bytes.
     pub fn seal(&self, frame: &mut [u8]) {
         let plain_size = u32::try_from(frame.len() - TRANSFORM_SIZE);
         let Ok(plain_size) = plain_size else { unreachable!("a frame has a length of 24 bits") };
@@ -163,7 +166,11 @@ impl Sealer {
         room.copy_from_slice(&header);
     }
 
-    /// Decrypts a message in place; the plain bytes begin at [`TRANSFORM_SIZE`].
+    /// Decrypts a message in place (MS-SMB2 3.2.5.1.1). The plain bytes begin at [`TRANSFORM_SIZE`].
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the transform header is wrong or of another session, or if the message was altered on its way.
     pub fn open(&self, frame: &mut [u8]) -> Result<(), Malformed> {
         let fields = Fields(frame);
         let tag = fields.block(4)?;
@@ -210,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_side_seals_the_other_opens() {
+    fn a_message_encrypted_by_one_side_is_decrypted_by_the_other() {
         for cipher in Cipher::OFFERED {
             let (client, server) = pair(cipher);
             let mut frame = sealed(&client, b"a message");
@@ -222,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_bit_anywhere_is_noticed() {
+    fn a_changed_bit_anywhere_in_a_message_is_detected() {
         let (client, server) = pair(Cipher::Aes128Gcm);
         let frame = sealed(&client, b"a message");
         for position in 4..frame.len() {

@@ -1,4 +1,7 @@
-//! The keys of a session, from its session key (MS-SMB2 3.1.4.2, 3.2.5.3).
+//! The keys of a session, derived from its session key (MS-SMB2 3.1.4.2, 3.2.5.3).
+//!
+//! SMB 2 signs with the session key itself. SMB 3 derives a signing key and two cipher keys, SMB 3.1.1 also from the
+//! pre-authentication hash of the session.
 
 use super::{Cipher, Secret};
 use crate::config::Dialect;
@@ -8,15 +11,16 @@ use zeroize::Zeroizing;
 
 /// The derived keys of a session.
 pub struct SessionKeys {
-    /// Signs both directions; 16 bytes.
+    /// Signs both directions: 16 bytes.
     pub signing: Zeroizing<[u8; 16]>,
-    /// Encrypts what the client sends.
+    /// Encrypts the client's messages: 16 or 32 bytes, by cipher; empty below SMB 3.0.
     pub client_to_server: Secret,
-    /// Decrypts what the server sends.
+    /// Decrypts the server's messages: 16 or 32 bytes, by cipher; empty below SMB 3.0.
     pub server_to_client: Secret,
 }
 
-/// Derives the keys. `preauth_hash` is that of the session and is used by SMB 3.1.1 only.
+/// Derives the keys of a session (MS-SMB2 3.2.5.3.1). `preauth_hash` is the session's pre-authentication hash; only SMB
+/// 3.1.1 uses it. Without a cipher the cipher keys have 16 bytes.
 pub fn derive_keys(
     dialect: Dialect,
     session_key: &[u8],
@@ -38,7 +42,7 @@ pub fn derive_keys(
     } else {
         [(b"SMB2AESCMAC\0", b"SmbSign\0"), (b"SMB2AESCCM\0", b"ServerIn \0"), (b"SMB2AESCCM\0", b"ServerOut\0")]
     };
-    // The 256-bit ciphers derive from the whole session key, everything else from its first 16 bytes.
+    // Keys of 256-bit ciphers are derived from the whole session key, all other keys from its first 16 bytes.
     let key_length = cipher.map_or(16, Cipher::key_length);
     let cipher_base: &[u8] = if key_length == 32 { session_key } else { &*short };
     let mut signing = Zeroizing::new([0u8; 16]);
@@ -50,9 +54,10 @@ pub fn derive_keys(
     }
 }
 
-/// SP 800-108 in counter mode with HMAC-SHA256, r = 32: one round gives up to 32 bytes.
+/// The key derivation of SP 800-108 in counter mode with HMAC-SHA256 and r = 32: one round yields up to 32 bytes,
+/// `length` of which are returned.
 fn kdf(key: &[u8], label: &[u8], context: &[u8], length: usize) -> Secret {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC accepts keys of any length");
     mac.update(&1u32.to_be_bytes());
     mac.update(label);
     mac.update(&[0]);

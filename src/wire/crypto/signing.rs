@@ -1,8 +1,7 @@
 //! Message signatures (MS-SMB2 3.1.4.1).
 //!
-//! AES-GMAC and AES-CMAC are aws-lc's, whose GMAC is five times as fast as any that takes a message in
-//! pieces: so a message is signed and verified where it lies in one piece (`benches/crypto.rs`).
-//! HMAC-SHA256 is the `smb` crate's.
+//! AES-GMAC and AES-CMAC come from aws-lc. Its GMAC is five times as fast as those that accept a message in pieces
+//! (`benches/crypto.rs`), so a message is signed and verified in one piece. HMAC-SHA256 comes from the `smb` crate.
 
 use aws_lc_rs::aead::{self, AES_128_GCM, Aad, LessSafeKey, UnboundKey};
 use aws_lc_rs::cmac;
@@ -10,26 +9,26 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use smb::crypto::{SigningAlgo, make_signing_algo};
 use smb_msg::SigningAlgorithmId;
 
-/// A signature, as it is in a header.
+/// The Signature field of a header (MS-SMB2 2.2.1): 16 bytes.
 pub type Signature = [u8; 16];
 
-/// The algorithms, with their numbers in SMB2_SIGNING_CAPABILITIES (MS-SMB2 2.2.3.1.7).
+/// The signing algorithms, with their numbers in SMB2_SIGNING_CAPABILITIES (MS-SMB2 2.2.3.1.7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SigningAlgorithm {
-    /// Every session below SMB 3.0.
+    /// HMAC-SHA256: the algorithm below SMB 3.0; SMB 3.1.1 can negotiate it.
     HmacSha256 = 0,
-    /// SMB 3.0 and later.
+    /// AES-128-CMAC: the algorithm of SMB 3.0 and 3.0.2, and of SMB 3.1.1 unless another one is negotiated.
     AesCmac = 1,
-    /// SMB 3.1.1, where both sides offer it.
+    /// AES-128-GMAC: SMB 3.1.1, if both sides support it.
     AesGmac = 2,
 }
 
 impl SigningAlgorithm {
-    /// What is offered, the best first.
+    /// The algorithms that are offered, the preferred one first.
     pub const OFFERED: [SigningAlgorithm; 3] =
         [SigningAlgorithm::AesGmac, SigningAlgorithm::AesCmac, SigningAlgorithm::HmacSha256];
 
-    /// The algorithm of a number.
+    /// The algorithm with this number; `None` if it is unknown.
     pub fn from_id(id: u16) -> Option<SigningAlgorithm> {
         Self::OFFERED.into_iter().find(|algorithm| *algorithm as u16 == id)
     }
@@ -45,18 +44,19 @@ impl std::fmt::Display for SigningAlgorithm {
     }
 }
 
-/// What makes the nonce of a GMAC signature unique (MS-SMB2 3.1.4.1).
+/// The parts of the nonce of a GMAC signature, which make it unique (MS-SMB2 3.1.4.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Nonce {
-    /// The message's id.
+    /// The message id.
     pub message_id: u64,
-    /// The server sent it.
+    /// Whether the server sent the message.
     pub from_server: bool,
-    /// It is a CANCEL, which shares the id of the message that it cancels.
+    /// Whether the message is a CANCEL, which has the id of the message that it cancels.
     pub cancel: bool,
 }
 
 impl Nonce {
+    /// The 12 bytes: message id, then the two flags.
     fn bytes(self) -> [u8; 12] {
         let mut bytes = [0; 12];
         bytes[..8].copy_from_slice(&self.message_id.to_le_bytes());
@@ -75,7 +75,7 @@ enum Kind {
 }
 
 impl Signer {
-    /// A signer with this key.
+    /// A signer with the signing key of a session.
     pub fn new(algorithm: SigningAlgorithm, key: &[u8; 16]) -> Signer {
         const RIGHT: &str = "a key of 16 bytes fits every algorithm";
         Signer(match algorithm {
@@ -87,7 +87,7 @@ impl Signer {
         })
     }
 
-    /// The signature of a message whose signature field holds zeros.
+    /// The signature of a message whose Signature field holds zeros. `nonce` is used by AES-GMAC only.
     pub fn sign(&self, message: &[u8], nonce: Nonce) -> Signature {
         const SHORT: &str = "a message is far below the algorithm's limit";
         match &self.0 {
@@ -106,7 +106,7 @@ impl Signer {
         }
     }
 
-    /// Whether this is the signature of a message whose signature field holds zeros.
+    /// Whether `signature` is that of a message whose Signature field holds zeros. Compares in constant time.
     pub fn verify(&self, message: &[u8], nonce: Nonce, signature: &Signature) -> bool {
         verify_slices_are_equal(&self.sign(message, nonce), signature).is_ok()
     }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn gmac_tells_directions_messages_and_cancels_apart() {
+    fn gmac_signatures_differ_by_direction_message_and_cancel() {
         let signer = Signer::new(SigningAlgorithm::AesGmac, &[3; 16]);
         let nonces = [
             NONCE,
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn every_algorithm_verifies_its_signature_and_sees_a_flipped_bit() {
+    fn every_algorithm_verifies_its_signature_and_detects_a_flipped_bit() {
         for algorithm in SigningAlgorithm::OFFERED {
             let signer = Signer::new(algorithm, &[8; 16]);
             let message = [0x55u8; 200];

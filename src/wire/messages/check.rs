@@ -1,7 +1,7 @@
-//! Whether a response has the structure that its request demands.
+//! The check of a response against its request, before the caller receives it.
 //!
-//! A server that breaks the protocol in one field cannot be trusted in the next, so a response that is malformed is
-//! found before anything of it is used, whoever asked and whether it is looked at or not.
+//! A server that breaks the protocol in one field cannot be trusted in the next. So a malformed response is found
+//! before any part of it is used, even if its caller does not read it, and ends the connection.
 
 use super::{create, info, io, ioctl, notify};
 use crate::wire::codec::Malformed;
@@ -9,7 +9,12 @@ use crate::wire::frame::{Reply, Request};
 use crate::wire::header::Command;
 use crate::wire::status::NtStatus;
 
-/// Checks the response to a request. One that is an error has no structure that is used.
+/// Checks the response to a request. A response with another status than STATUS_SUCCESS passes: its parser, if it has
+/// one, checks the fields that it reads.
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is to another command, or its structure is not that of the command.
 pub(in crate::wire) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
     if reply.header.command != request.command as u16 {
         return Err(Malformed("a reply to another command than was sent"));

@@ -1,29 +1,29 @@
-//! The contexts of CREATE (MS-SMB2 2.2.13.2, 2.2.14.2): what an open asks for besides, and what the server says to it.
+//! The create contexts (MS-SMB2 2.2.13.2, 2.2.14.2): what an open also asks for, and what the server answers.
 //!
-//! This is the one list of them. A context that is asked for is a variant of [`Context`], with its name and its data; one
-//! that is understood in a response is a field of [`Answers`], which is read in one function.
+//! All contexts are listed here. A context of a request is a variant of [`Context`], with its name and its data. A
+//! context of a response is a field of [`Answers`].
 //!
-//! Each context of a response is optional. One that cannot be read is as good as none: the open itself was made, and has to
-//! be closed. A list whose parts lie outside of it is refused.
+//! Each context of a response is optional. A context with unusable data is ignored, because the open was made and has
+//! to be closed. A list with a part outside of its bounds is malformed.
 
 use super::lease::{Granted, Wanted};
 use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put};
 
-/// A context's name.
+/// The name of a context: four bytes.
 type Name = [u8; 4];
 
 /// `SMB2_CREATE_QUERY_ON_DISK_ID`
 const QUERY_ON_DISK_ID: Name = *b"QFid";
-/// `SMB2_CREATE_REQUEST_LEASE`, which both versions of it have.
+/// `SMB2_CREATE_REQUEST_LEASE` and `SMB2_CREATE_REQUEST_LEASE_V2`, which have the same name.
 const LEASE: Name = *b"RqLs";
 
-/// Next, NameOffset, NameLength, Reserved, DataOffset and DataLength, in bytes.
+/// The size of the fixed fields, in bytes: Next, NameOffset, NameLength, Reserved, DataOffset and DataLength.
 const FIXED: u16 = 16;
-/// Where the data of a context begins: behind a name of four bytes, at a multiple of eight.
+/// The offset of the data of a context, in bytes: behind a name of four bytes, at a multiple of eight.
 const DATA_AT: u16 = 24;
-/// The list, in either direction.
+/// The entries of a list of contexts, in either direction.
 const LIST: Entries = Entries { least: FIXED as usize, alignment: 8 };
-/// The most contexts of a response: MS-SMB2 has about a dozen kinds.
+/// The most contexts that are accepted in a response: MS-SMB2 has about a dozen kinds.
 const MOST: usize = 64;
 
 /// A context of a request.
@@ -31,7 +31,8 @@ const MOST: usize = 64;
 pub enum Context {
     /// Asks for the file's id on disk (MS-SMB2 2.2.13.2.9).
     OnDiskId,
-    /// Asks for a lease (MS-SMB2 2.2.13.2.8, 2.2.13.2.10). Nothing is sent for an oplock, which the request itself names.
+    /// Asks for a lease (MS-SMB2 2.2.13.2.8, 2.2.13.2.10). An oplock needs no context, because a field of the request
+    /// names it.
     Lease(Wanted),
 }
 
@@ -43,7 +44,7 @@ impl Context {
         }
     }
 
-    /// Its data, which may be empty; `None` if there is nothing to ask for.
+    /// Its data, which may be empty; `None` if the context is not needed.
     fn data(self) -> Option<Vec<u8>> {
         match self {
             Context::OnDiskId => Some(Vec::new()),
@@ -52,7 +53,7 @@ impl Context {
     }
 }
 
-/// The list of a request.
+/// The list of contexts of a request, as bytes.
 pub fn list(contexts: &[Context]) -> Vec<u8> {
     let mut list = Vec::with_capacity(112);
     let mut last = None;
@@ -67,13 +68,13 @@ pub fn list(contexts: &[Context]) -> Vec<u8> {
         }
         let data_at = if data.is_empty() { 0 } else { DATA_AT };
         list.put_u32(0).put_u16(FIXED).put_count(context.name().len()).put_u16(0).put_u16(data_at);
-        // DataLength has 32 bits, of which no data needs more than 16.
+        // DataLength has 32 bits; no data needs more than 16.
         list.put_count(data.len()).put_u16(0).put_bytes(&context.name()).align(8).put_bytes(&data);
     }
     list
 }
 
-/// What a response says.
+/// The understood contexts of a response.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Answers {
     /// The file's id on disk.
@@ -83,10 +84,12 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Reads the list of a response. Of contexts with the same name the first one counts.
+    /// Parses the list of a response. Of several contexts with the same name the first usable one counts.
     ///
     /// # Errors
-    /// A context that lies outside of the list; more of them than there are kinds.
+    ///
+    /// [`Malformed`] if a context, its name or its data lies outside of its bounds, or if there are more than 64
+    /// contexts.
     pub fn parse(list: &[u8]) -> Result<Answers, Malformed> {
         let mut answers = Answers::default();
         for (number, context) in Linked::new(list, LIST).enumerate() {
@@ -101,6 +104,7 @@ impl Answers {
         Ok(answers)
     }
 
+    /// Applies one context.
     fn take<'a>(&mut self, name: &[u8], data: impl Fn() -> Result<&'a [u8], Malformed>) -> Result<(), Malformed> {
         if name == QUERY_ON_DISK_ID {
             // DiskFileId, VolumeId, 16 reserved bytes.
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_wanted_is_not_in_the_list() {
+    fn a_context_that_is_not_needed_is_not_in_the_list() {
         let alone = list(&[Context::OnDiskId]);
         assert_eq!(alone, [&[0, 0, 0, 0, 16, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], b"QFid", &[0; 4]].concat());
         assert_eq!(list(&[Context::OnDiskId, Context::Lease(Wanted::Nothing)]), alone);
@@ -175,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_that_is_nonsense_is_none() {
+    fn a_context_with_unusable_data_is_ignored() {
         for data in [0, 1, 7, 31, 33, 40, 53] {
             let answers = Answers::parse(&context(0, b"RqLs", &vec![1; data])).unwrap();
             assert_eq!(answers, Answers::default(), "a lease of {data} bytes");
@@ -187,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_answers_to_one_question_the_first_counts() {
+    fn of_two_contexts_with_one_name_the_first_counts() {
         let contexts = [context(56, b"RqLs", &lease(1)), context(0, b"RqLs", &lease(7))].concat();
         assert_eq!(Answers::parse(&contexts).unwrap().lease, granted(1));
         let contexts = [context(56, b"QFid", &id(1)), context(0, b"QFid", &id(2))].concat();
@@ -195,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_outside_of_the_list_is_refused() {
+    fn a_context_outside_of_its_list_is_refused() {
         for next in [1, 8, 15, 4000, u32::MAX] {
             assert!(Answers::parse(&context(next, b"QFid", &[0; 32])).is_err(), "{next}");
         }
@@ -210,12 +214,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_bytes_are_parsed_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Answers::parse(&bytes);
         }
 
         #[test]
-        fn a_list_that_is_damaged_says_nothing_that_it_did_not_say(at in 0..56usize, bit in 0..8u32) {
+        fn a_damaged_list_never_yields_another_lease(at in 0..56usize, bit in 0..8u32) {
             let mut contexts = [context(56, b"QFid", &id(77)), context(0, b"RqLs", &lease(3))].concat();
             contexts[at] ^= 1 << bit;
             // Damage to one context leaves the other, or refuses both.

@@ -1,4 +1,5 @@
-//! CREATE (MS-SMB2 2.2.13, 2.2.14) and CLOSE (2.2.15, 2.2.16).
+//! CREATE (MS-SMB2 2.2.13, 2.2.14) and CLOSE (2.2.15, 2.2.16): access, disposition, options and sharing of an open, and
+//! the attributes that its responses carry.
 
 use super::FileId;
 use super::contexts::{self, Answers, Context};
@@ -7,7 +8,7 @@ use crate::wire::codec::{Fields, Malformed, Put, TooLong, length16, length32};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
 
-/// Access that an open asks for (MS-SMB2 2.2.13.1).
+/// The bits of DesiredAccess (MS-SMB2 2.2.13.1).
 pub mod access {
     /// `FILE_READ_DATA`, or `FILE_LIST_DIRECTORY`
     pub const READ_DATA: u32 = 0x0001;
@@ -19,63 +20,65 @@ pub mod access {
     pub const READ_ATTRIBUTES: u32 = 0x0080;
     /// `FILE_WRITE_ATTRIBUTES`
     pub const WRITE_ATTRIBUTES: u32 = 0x0100;
-    /// `DELETE`, for renaming as well
+    /// `DELETE`: to delete or rename
     pub const DELETE: u32 = 0x0001_0000;
     /// `SYNCHRONIZE`
     pub const SYNCHRONIZE: u32 = 0x0010_0000;
 }
 
-/// CreateDisposition.
+/// The values of CreateDisposition (MS-SMB2 2.2.13).
 pub mod disposition {
-    /// `FILE_OPEN`
+    /// `FILE_OPEN`: open an existing file, or fail
     pub const OPEN: u32 = 1;
-    /// `FILE_CREATE`
+    /// `FILE_CREATE`: create a file, or fail if it exists
     pub const CREATE: u32 = 2;
-    /// `FILE_OPEN_IF`
+    /// `FILE_OPEN_IF`: open an existing file, or create it
     pub const OPEN_IF: u32 = 3;
 }
 
-/// CreateOptions.
+/// The bits of CreateOptions (MS-SMB2 2.2.13).
 pub mod options {
-    /// `FILE_DIRECTORY_FILE`
+    /// `FILE_DIRECTORY_FILE`: a directory
     pub const DIRECTORY: u32 = 0x01;
-    /// `FILE_NON_DIRECTORY_FILE`
+    /// `FILE_NON_DIRECTORY_FILE`: not a directory
     pub const NON_DIRECTORY: u32 = 0x40;
-    /// `FILE_DELETE_ON_CLOSE`: the file goes when this open is closed, and every other one
+    /// `FILE_DELETE_ON_CLOSE`: the file is deleted once this open and all others are closed
     pub const DELETE_ON_CLOSE: u32 = 0x1000;
-    /// `FILE_OPEN_REPARSE_POINT`: the link, not what it points to
+    /// `FILE_OPEN_REPARSE_POINT`: the link itself, not its target
     pub const REPARSE_POINT: u32 = 0x0020_0000;
 }
 
-/// Others may read, write, rename and delete the file while it is open: what POSIX expects.
+/// ShareAccess (MS-SMB2 2.2.13): other opens may read, write, rename and delete the file, as POSIX demands.
 const SHARE_ALL: u32 = 7;
+/// ShareAccess: other opens may write the file (FILE_SHARE_WRITE).
 const SHARE_WRITE: u32 = 2;
-/// No other open of the file may read, write or delete it.
+/// ShareAccess: no other open may read, write or delete the file.
 const SHARE_NONE: u32 = 0;
+/// ImpersonationLevel: the server acts with the user's rights.
 const IMPERSONATION: u32 = 2;
 
-/// A CREATE request.
+/// The fields of a CREATE request that vary (MS-SMB2 2.2.13).
 #[derive(Clone, Copy, Debug)]
 pub struct Create<'a> {
-    /// The path from the tree's root, in UTF-16.
+    /// The path from the tree's root, in UTF-16 units, without a leading backslash.
     pub path: &'a [u16],
-    /// See [`access`].
+    /// DesiredAccess: see [`access`]. SYNCHRONIZE is added.
     pub access: u32,
-    /// The attributes of a file that is made.
+    /// FileAttributes of a file that is created.
     pub attributes: u32,
-    /// See [`disposition`].
+    /// CreateDisposition: see [`disposition`].
     pub disposition: u32,
-    /// See [`options`].
+    /// CreateOptions: see [`options`].
     pub options: u32,
 }
 
 impl Create<'_> {
-    /// The request of an open that caches nothing.
+    /// The request of an open without an oplock or a lease.
     pub fn request(&self) -> Request {
         self.request_caching(Wanted::Nothing)
     }
 
-    /// The request, which also asks to be allowed to cache.
+    /// The request of an open that also asks for an oplock or a lease.
     pub fn request_caching(&self, wanted: Wanted) -> Request {
         Request::checked(Command::Create, self.body(wanted, SHARE_ALL))
     }
@@ -87,12 +90,13 @@ impl Create<'_> {
     }
 
     /// The request of an open that is refused with STATUS_SHARING_VIOLATION while another open has access to the file's
-    /// data or may delete it (MS-SMB2 2.2.13: ShareAccess). An open of another client that is kept under a handle lease
-    /// is asked to end first.
+    /// data or may delete it (MS-SMB2 2.2.13: ShareAccess). If another client keeps an open under a handle lease, the
+    /// server breaks this lease first.
     pub fn request_if_unused(&self, wanted: Wanted) -> Request {
         Request::checked(Command::Create, self.body(wanted, SHARE_NONE))
     }
 
+    /// The body of the request; an error if the path is too long.
     fn body(&self, wanted: Wanted, sharing: u32) -> Result<Vec<u8>, TooLong> {
         const FIXED: u16 = 56;
         let name_length = length16(2 * self.path.len(), TooLong::Path)?;
@@ -121,28 +125,32 @@ impl Create<'_> {
     }
 }
 
-/// Times, sizes and attributes as CREATE, CLOSE and FileNetworkOpenInformation have them: in the same
-/// order and without gaps.
+/// Times, sizes and attributes of a file. CREATE, CLOSE and FileNetworkOpenInformation have them in the same order and
+/// without gaps. Times are FILETIMEs: 100 ns since 1601 (MS-DTYP 2.3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct FileInfo {
-    /// Time of creation, as all times in 100 ns since 1601.
+    /// CreationTime.
     pub created: u64,
-    /// Time of the last access.
+    /// LastAccessTime.
     pub accessed: u64,
-    /// Time of the last write.
+    /// LastWriteTime: the last change of the data.
     pub modified: u64,
-    /// Time of the last change.
+    /// ChangeTime: the last change of data or attributes.
     pub changed: u64,
-    /// Allocated bytes.
+    /// AllocationSize, in bytes.
     pub allocation: u64,
-    /// Size in bytes.
+    /// EndOfFile: the size in bytes.
     pub size: u64,
-    /// Attribute bits.
+    /// FileAttributes (MS-FSCC 2.6).
     pub attributes: u32,
 }
 
 impl FileInfo {
-    /// Reads the seven fields at `offset`.
+    /// Parses the seven fields at `offset`.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if they reach past the end.
     pub fn parse(fields: Fields<'_>, offset: usize) -> Result<FileInfo, Malformed> {
         Ok(FileInfo {
             created: fields.u64(offset)?,
@@ -156,25 +164,29 @@ impl FileInfo {
     }
 }
 
-/// What CREATE answered.
+/// The fields of a CREATE response (MS-SMB2 2.2.14).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Created {
-    /// The open.
+    /// The FileId of the open.
     pub file: FileId,
-    /// What was done: 0 superseded, 1 opened, 2 created, 3 overwritten.
+    /// CreateAction: 0 superseded, 1 opened, 2 created, 3 overwritten.
     pub action: u32,
-    /// The file.
+    /// Times, sizes and attributes of the file.
     pub info: FileInfo,
-    /// The file's id on disk; 0 where the server gives none.
+    /// The file's id on disk (DiskFileId); 0 if the server sends none.
     pub disk_id: u64,
     /// OplockLevel: see [`level`](super::lease::level).
     pub oplock: u8,
-    /// What is said of a lease, if that can be understood.
+    /// The state of the lease, if the response has a valid lease context.
     pub lease: Option<Granted>,
 }
 
 impl Created {
-    /// Reads a successful CREATE response.
+    /// Parses a successful CREATE response.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the response is not that of a CREATE or too short, or its list of contexts is malformed.
     pub fn parse(reply: &Reply) -> Result<Created, Malformed> {
         let body = Fields(reply.body());
         body.expect_structure(89, "a CREATE response whose StructureSize is not 89")?;
@@ -192,7 +204,7 @@ impl Created {
     }
 }
 
-/// A CLOSE, which asks for the file's last state.
+/// A CLOSE that asks for the file's attributes after it (MS-SMB2 2.2.15: POSTQUERY_ATTRIB).
 pub fn close(file: FileId) -> Request {
     const POSTQUERY_ATTRIB: u16 = 1;
     let mut body = Vec::with_capacity(24);
@@ -200,7 +212,11 @@ pub fn close(file: FileId) -> Request {
     Request::new(Command::Close, body)
 }
 
-/// The file's last state, where the server tells it.
+/// The file's attributes in a CLOSE response (MS-SMB2 2.2.16); `None` if the server sends none.
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a CLOSE, or too short.
 pub fn parse_close(reply: &Reply) -> Result<Option<FileInfo>, Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(60, "a CLOSE response whose StructureSize is not 60")?;
@@ -216,7 +232,7 @@ mod tests {
     use crate::wire::messages::lease::level;
 
     #[test]
-    fn a_path_is_as_long_as_its_length_field_can_tell() {
+    fn an_open_of_a_path_longer_than_its_length_field_is_refused() {
         let fits = |units: usize| Chain::single(Create { path: &vec![0x61; units], ..OPEN }.request()).fits();
         assert_eq!(fits(32_767), Ok(()));
         assert_eq!(fits(32_768), Err(TooLong::Path));
@@ -254,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_wish_an_open_has_no_oplock_and_one_context() {
+    fn an_open_that_caches_nothing_has_no_oplock_and_one_context() {
         let body = OPEN.request().body;
         assert_eq!(body[3], 0);
         assert_eq!(body[52..56], [24, 0, 0, 0]);
@@ -263,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_the_second_context() {
+    fn a_requested_lease_is_the_second_context() {
         let wanted = Wanted::LeaseV2 { key: 7, state: 3, parent: None };
         let body = OPEN.request_caching(wanted).body;
         assert_eq!(body[3], 0xff);
@@ -275,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn an_oplock_is_a_level() {
+    fn a_requested_oplock_is_a_level_and_no_context() {
         let request = OPEN.request_caching(Wanted::Oplock(level::EXCLUSIVE));
         assert_eq!(request.body[3], 8);
         assert_eq!(request.body.len(), OPEN.request().body.len());

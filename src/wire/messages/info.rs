@@ -1,5 +1,5 @@
-//! QUERY_DIRECTORY (MS-SMB2 2.2.33), QUERY_INFO (2.2.37) and SET_INFO (2.2.39), with the structures of
-//! MS-FSCC that they carry.
+//! QUERY_DIRECTORY (MS-SMB2 2.2.33, 2.2.34), QUERY_INFO (2.2.37, 2.2.38) and SET_INFO (2.2.39), with the structures of
+//! MS-FSCC that they carry: listings, attributes and times, space, rename, size and deletion.
 
 use super::FileId;
 use super::create::FileInfo;
@@ -8,7 +8,9 @@ use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
 use smb_fscc::{QueryDirectoryInfoClass, QueryFileInfoClass, QueryFileSystemInfoClass, SetFileInfoClass};
 
+/// InfoType `SMB2_0_INFO_FILE` (MS-SMB2 2.2.37)
 const INFO_FILE: u8 = 1;
+/// InfoType `SMB2_0_INFO_FILESYSTEM`
 const INFO_FILESYSTEM: u8 = 2;
 const ID_FULL_DIRECTORY: u8 = QueryDirectoryInfoClass::IdFullDirectoryInformation as u8;
 const FILE_STANDARD: u8 = QueryFileInfoClass::StandardInformation as u8;
@@ -20,16 +22,16 @@ const FILE_END_OF_FILE: u8 = SetFileInfoClass::EndOfFileInformation as u8;
 const FS_ATTRIBUTE: u8 = QueryFileSystemInfoClass::FsAttributeInformation as u8;
 const FS_FULL_SIZE: u8 = QueryFileSystemInfoClass::FsFullSizeInformation as u8;
 
-/// Where a QUERY_DIRECTORY begins.
+/// Where a QUERY_DIRECTORY starts (MS-SMB2 2.2.33).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scan {
-    /// Where the last one ended.
+    /// After the last entry of the request before on the same open.
     Continues,
-    /// With the first entry (SMB2_RESTART_SCANS).
+    /// At the first entry (SMB2_RESTART_SCANS).
     Restarts,
 }
 
-/// A QUERY_DIRECTORY for all entries (MS-SMB2 2.2.33).
+/// A QUERY_DIRECTORY for all entries, in a buffer of `buffer` bytes (MS-SMB2 2.2.33).
 pub fn query_directory(directory: FileId, buffer: u32, scan: Scan) -> Request {
     const RESTART_SCANS: u8 = 1;
     const FIXED: u16 = 32;
@@ -46,23 +48,27 @@ pub fn query_directory(directory: FileId, buffer: u32, scan: Scan) -> Request {
     Request::new(Command::QueryDirectory, body).with_response(buffer)
 }
 
-/// One entry of a listing, as the server gave it.
+/// One entry of a listing, as the server sent it (MS-FSCC 2.4.23).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The name.
+    /// The name, in UTF-16 units.
     pub name: Vec<u16>,
-    /// Times, sizes, attributes.
+    /// Times, sizes and attributes.
     pub info: FileInfo,
-    /// The file's id on disk.
+    /// The file's id on disk (FileId); its meaning depends on the server.
     pub disk_id: u64,
-    /// The reparse tag of a reparse point (MS-FSCC 2.4.22: in the place of EaSize).
+    /// The reparse tag of a reparse point (MS-FSCC 2.4.22: the EaSize field holds it); 0 for other files.
     pub reparse_tag: u32,
 }
 
-/// MS-FSCC 2.4.23.
+/// The entries of a listing: 80 bytes and a name, at multiples of 8 (MS-FSCC 2.4.23).
 const ENTRIES: Entries = Entries { least: 80, alignment: 8 };
 
 /// The entries of a QUERY_DIRECTORY response, in the server's order.
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a QUERY_DIRECTORY, or an entry or name lies outside of its bounds.
 pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
     const REPARSE_POINT: u32 = 0x400;
     let entry = |entry: Result<Fields<'_>, Malformed>| {
@@ -86,7 +92,7 @@ pub fn parse_entries(reply: &Reply) -> Result<Vec<Entry>, Malformed> {
     Linked::new(output(reply)?, ENTRIES).map(entry).collect()
 }
 
-/// Whether each entry is as [`parse_entries`] wants it, without a copy of any.
+/// Checks the entries as [`parse_entries`] does, without copying them.
 pub(super) fn check_entries(reply: &Reply) -> Result<(), Malformed> {
     Linked::new(output(reply)?, ENTRIES).try_for_each(|entry| {
         let entry = entry?;
@@ -94,14 +100,16 @@ pub(super) fn check_entries(reply: &Reply) -> Result<(), Malformed> {
     })
 }
 
-/// The output buffer of a QUERY_DIRECTORY or QUERY_INFO response: they look alike.
+/// The output buffer of a QUERY_DIRECTORY or QUERY_INFO response, which have the same structure (MS-SMB2 2.2.34,
+/// 2.2.38).
 fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(9, "a QUERY response whose StructureSize is not 9")?;
     Fields(&reply.message).buffer(usize::from(body.u16(2)?), body.u32(4)? as usize)
 }
 
-/// Whether the response to a QUERY_INFO of [`query`] has all fields that are read.
+/// Checks that the response to a QUERY_INFO of [`query`] contains the fields that its parser reads. The response to
+/// [`query_standard`] is checked by its parser only.
 pub(super) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
     let asked = Fields(&request.body);
     let least = match (asked.u8(2)?, asked.u8(3)?) {
@@ -113,6 +121,7 @@ pub(super) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
     Fields(output(reply)?).bytes(0, least).map(drop)
 }
 
+/// A QUERY_INFO with an output buffer of `length` bytes (MS-SMB2 2.2.37).
 fn query(kind: u8, class: u8, file: FileId, length: u32) -> Request {
     let mut body = Vec::with_capacity(40);
     body.put_u16(41)
@@ -128,32 +137,46 @@ fn query(kind: u8, class: u8, file: FileId, length: u32) -> Request {
     Request::new(Command::QueryInfo, body)
 }
 
-/// Asks for times, sizes and attributes of an open file.
+/// A query for the times, sizes and attributes of an open file: FileNetworkOpenInformation.
 pub fn query_file(file: FileId) -> Request {
     query(INFO_FILE, FILE_NETWORK_OPEN, file, 56)
 }
 
-/// Asks, of an open file or directory, whether it is being deleted.
+/// A query whether an open file or directory is to be deleted: FileStandardInformation.
 pub fn query_standard(file: FileId) -> Request {
     query(INFO_FILE, FILE_STANDARD, file, 24)
 }
 
 /// DeletePending of FileStandardInformation (MS-FSCC 2.4.47).
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a QUERY_INFO, or too short.
 pub fn parse_delete_pending(reply: &Reply) -> Result<bool, Malformed> {
     Ok(Fields(output(reply)?).u8(20)? != 0)
 }
 
 /// FileNetworkOpenInformation (MS-FSCC 2.4.33).
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a QUERY_INFO, or too short.
 pub fn parse_file(reply: &Reply) -> Result<FileInfo, Malformed> {
     FileInfo::parse(Fields(output(reply)?), 0)
 }
 
-/// Asks for the size of the file system that an open file lies on.
+/// A query for the size of the file system of an open file: FileFsFullSizeInformation.
 pub fn query_space(file: FileId) -> Request {
     query(INFO_FILESYSTEM, FS_FULL_SIZE, file, 32)
 }
 
-/// FileFsFullSizeInformation (MS-FSCC 2.5.4): units in all, units this user may fill, units free, bytes a unit.
+/// FileFsFullSizeInformation (MS-FSCC 2.5.4): all allocation units, units available to this user, free units, bytes per
+/// unit.
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a QUERY_INFO or too short, or if a unit has 0 bytes or more than 32
+/// bits of them.
 pub fn parse_space(reply: &Reply) -> Result<(u64, u64, u64, u32), Malformed> {
     let space = Fields(output(reply)?);
     let unit = space.u32(24)?.checked_mul(space.u32(28)?).filter(|unit| *unit > 0);
@@ -161,22 +184,28 @@ pub fn parse_space(reply: &Reply) -> Result<(u64, u64, u64, u32), Malformed> {
     Ok((space.u64(0)?, space.u64(8)?, space.u64(16)?, unit))
 }
 
-/// Asks what the file system that an open file lies on can do.
+/// A query for the features of the file system of an open file: FileFsAttributeInformation.
 pub fn query_abilities(file: FileId) -> Request {
-    // With room for the file system's name, which is not of interest.
+    // The buffer has space for the file system's name, which is not used.
     query(INFO_FILESYSTEM, FS_ATTRIBUTE, file, 256)
 }
 
-/// Whether files of it can share blocks (MS-FSCC 2.5.1: FILE_SUPPORTS_BLOCK_REFCOUNTING).
+/// Whether files of the file system can share blocks (MS-FSCC 2.5.1: FILE_SUPPORTS_BLOCK_REFCOUNTING).
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a QUERY_INFO, or too short.
 pub fn parse_shares_blocks(reply: &Reply) -> Result<bool, Malformed> {
     const SUPPORTS_BLOCK_REFCOUNTING: u32 = 0x0800_0000;
     Ok(Fields(output(reply)?).u32(0)? & SUPPORTS_BLOCK_REFCOUNTING != 0)
 }
 
+/// A SET_INFO on a file (MS-SMB2 2.2.39).
 fn set(class: u8, file: FileId, data: &[u8]) -> Request {
     Request::checked(Command::SetInfo, set_body(class, file, data))
 }
 
+/// The body of a SET_INFO; an error if the data is too long.
 fn set_body(class: u8, file: FileId, data: &[u8]) -> Result<Vec<u8>, TooLong> {
     const FIXED: u16 = 32;
     let mut body = Vec::with_capacity(usize::from(FIXED) + data.len());
@@ -192,7 +221,8 @@ fn set_body(class: u8, file: FileId, data: &[u8]) -> Result<Vec<u8>, TooLong> {
     Ok(body)
 }
 
-/// Sets times and attributes; 0 leaves one as it is (MS-FSCC 2.4.7).
+/// Sets times (FILETIMEs) and attributes: FileBasicInformation (MS-FSCC 2.4.7). A field of 0 leaves its value
+/// unchanged. The server sets the change time itself.
 pub fn set_basic(file: FileId, created: u64, accessed: u64, modified: u64, attributes: u32) -> Request {
     const CHANGED_BY_THE_SERVER: u64 = 0;
     let mut data = Vec::with_capacity(40);
@@ -205,26 +235,27 @@ pub fn set_basic(file: FileId, created: u64, accessed: u64, modified: u64, attri
     set(FILE_BASIC, file, &data)
 }
 
-/// Sets the size.
+/// Sets the size, in bytes: FileEndOfFileInformation.
 pub fn set_size(file: FileId, size: u64) -> Request {
     set(FILE_END_OF_FILE, file, &size.to_le_bytes())
 }
 
-/// The file goes when the last open of it is closed.
+/// Marks the file for deletion when its last open is closed: FileDispositionInformation.
 pub fn set_delete(file: FileId) -> Request {
     set(FILE_DISPOSITION, file, &[1])
 }
 
-/// Renames to a path from the tree's root (MS-FSCC 2.4.37.2).
+/// Renames to a path from the tree's root, in UTF-16 units: FileRenameInformation (MS-FSCC 2.4.37.2). `replace` allows
+/// that an existing file is replaced.
 pub fn set_name(file: FileId, path: &[u16], replace: bool) -> Request {
-    // The field has 32 bits; but a path that no CREATE can tell again must not come to be.
+    // The field has 32 bits, but no CREATE could name a path of more than 16 bits of length again.
     let length = match length16(2 * path.len(), TooLong::Path) {
         Ok(length) => u32::from(length),
         Err(too_long) => return Request::checked(Command::SetInfo, Err(too_long)),
     };
     let mut data = Vec::with_capacity(20 + 2 * path.len());
     data.put_u8(u8::from(replace)).put_bytes(&[0; 7]).put_u64(0).put_u32(length).put_utf16(path);
-    // Servers want at least the size of the structure, which ends in padding.
+    // Servers demand at least the size of the structure, which ends in padding.
     data.resize(data.len().max(24), 0);
     set(FILE_RENAME, file, &data)
 }
@@ -235,7 +266,7 @@ mod tests {
     use crate::wire::frame::Chain;
 
     #[test]
-    fn a_new_path_is_as_long_as_an_open_can_tell() {
+    fn a_rename_to_a_path_too_long_for_an_open_is_refused() {
         let fits = |units: usize| Chain::single(set_name([0; 16], &vec![0x61; units], false)).fits();
         assert_eq!(fits(32_767), Ok(()));
         assert_eq!(fits(32_768), Err(TooLong::Path));

@@ -1,4 +1,7 @@
-//! READ (MS-SMB2 2.2.19, 2.2.20), WRITE (2.2.21, 2.2.22), FLUSH (2.2.17).
+//! READ (MS-SMB2 2.2.19, 2.2.20), WRITE (2.2.21, 2.2.22), FLUSH (2.2.17, 2.2.18).
+//!
+//! The data of a READ is a slice of the received message where that wastes little memory, and a copy otherwise. The
+//! data of a WRITE is the payload of its request and is not copied here.
 
 use super::FileId;
 use crate::wire::codec::{Fields, Malformed, Put, TooLong, length32};
@@ -6,9 +9,9 @@ use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
 use bytes::Bytes;
 
-/// A READ of up to `length` bytes.
+/// A READ of up to `length` bytes at `offset` (MS-SMB2 2.2.19).
 pub fn read(file: FileId, offset: u64, length: u32) -> Request {
-    /// Where the data of the response is wanted: behind its header and the fixed part of its body.
+    /// The requested offset of the data in the response, in bytes: behind the header and the fixed part of the body.
     const DATA_OFFSET: u8 = 64 + 16;
     let mut body = Vec::with_capacity(49);
     body.put_u16(49)
@@ -25,10 +28,16 @@ pub fn read(file: FileId, offset: u64, length: u32) -> Request {
     Request::new(Command::Read, body).with_response(length)
 }
 
-/// What a response may be longer than its data, in bytes, and still be kept for it; beyond an eighth of the data.
+/// The bytes, beyond an eighth of the data, by which a response may be longer than its data and still be kept in memory
+/// for it.
 const SLACK: usize = 1024;
 
-/// The data of a READ of `length` bytes: a slice of the message it came in, unless there is much else in that.
+/// The data of a READ of `length` bytes (MS-SMB2 2.2.20): a slice of the response, or a copy if the response is much
+/// larger.
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a READ, or has more than `length` bytes of data or less than it claims.
 pub fn parse_read(reply: &Reply, length: u32) -> Result<Bytes, Malformed> {
     let data = read_data(reply, length)?;
     if reply.message.len() > data.len() + data.len() / 8 + SLACK {
@@ -37,6 +46,7 @@ pub fn parse_read(reply: &Reply, length: u32) -> Result<Bytes, Malformed> {
     Ok(reply.message.slice_ref(data))
 }
 
+/// The data in the response to a READ of `length` bytes.
 fn read_data(reply: &Reply, length: u32) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(17, "a READ response whose StructureSize is not 17")?;
@@ -47,12 +57,12 @@ fn read_data(reply: &Reply, length: u32) -> Result<&[u8], Malformed> {
     Fields(&reply.message).buffer(offset, count as usize)
 }
 
-/// Whether the response to a READ is as [`parse_read`] wants it.
+/// Checks the response to a READ as [`parse_read`] does.
 pub(super) fn check_read(request: &Request, reply: &Reply) -> Result<(), Malformed> {
     read_data(reply, Fields(&request.body).u32(4)?).map(drop)
 }
 
-/// A WRITE of `data`.
+/// A WRITE of `data` at `offset` (MS-SMB2 2.2.21).
 pub fn write(file: FileId, offset: u64, data: Bytes) -> Request {
     const FIXED: u16 = 48;
     let length = match length32(data.len(), TooLong::Other("the data of a WRITE")) {
@@ -72,7 +82,11 @@ pub fn write(file: FileId, offset: u64, data: Bytes) -> Request {
     Request::new(Command::Write, body).with_payload(data)
 }
 
-/// How many of `length` bytes a WRITE has written.
+/// The number of bytes that a WRITE of `length` bytes has written (MS-SMB2 2.2.22).
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of a WRITE, or claims more than `length` bytes, or 0 of more than 0.
 pub fn parse_write(reply: &Reply, length: u32) -> Result<u32, Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(17, "a WRITE response whose StructureSize is not 17")?;
@@ -83,12 +97,12 @@ pub fn parse_write(reply: &Reply, length: u32) -> Result<u32, Malformed> {
     }
 }
 
-/// Whether the response to a WRITE is as [`parse_write`] wants it.
+/// Checks the response to a WRITE as [`parse_write`] does.
 pub(super) fn check_write(request: &Request, reply: &Reply) -> Result<(), Malformed> {
     parse_write(reply, Fields(&request.body).u32(4)?).map(drop)
 }
 
-/// A FLUSH.
+/// A FLUSH of an open file (MS-SMB2 2.2.17).
 pub fn flush(file: FileId) -> Request {
     let mut body = Vec::with_capacity(24);
     body.put_u16(24).put_u16(0).put_u32(0).put_bytes(&file);

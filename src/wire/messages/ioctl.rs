@@ -1,12 +1,12 @@
-//! IOCTL (MS-SMB2 2.2.31, 2.2.32), and the control codes by which a server copies data itself.
+//! IOCTL (MS-SMB2 2.2.31, 2.2.32), and the control codes for a copy at the server.
 //!
-//! A copy by chunks takes two of them. The source's open is asked for a resume key, which stands for it
-//! on the same session; its later use needs an open that may read data. The chunks are then sent to the
-//! target's open. FSCTL_SRV_COPYCHUNK would want the right to read the target as well, so
-//! FSCTL_SRV_COPYCHUNK_WRITE is used, for which the right to write is enough (MS-SMB2 3.3.5.15.6).
+//! A copy by chunks needs two requests. The first asks the source's open for a resume key, which names this open on the
+//! same session; the source must be open with the right to read data. The second sends the chunks to the target's open.
+//! FSCTL_SRV_COPYCHUNK would also need the right to read the target, so FSCTL_SRV_COPYCHUNK_WRITE is used, which needs
+//! only the right to write (MS-SMB2 3.3.5.15.6).
 //!
-//! FSCTL_DUPLICATE_EXTENTS_TO_FILE (MS-FSCC 2.3.8) shares the blocks of two files on the server's disk
-//! instead. It wants the same rights, and names the source by its FileId.
+//! FSCTL_DUPLICATE_EXTENTS_TO_FILE (MS-FSCC 2.3.8) lets two files share blocks on the server's disk instead. It needs
+//! the same rights, and names the source by its FileId.
 
 use super::FileId;
 use crate::wire::codec::{Fields, Malformed, Put, TooLong, length32};
@@ -14,16 +14,19 @@ use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
 use bytes::Bytes;
 
+/// `FSCTL_SRV_REQUEST_RESUME_KEY` (MS-SMB2 2.2.31)
 const SRV_REQUEST_RESUME_KEY: u32 = 0x0014_0078;
+/// `FSCTL_SRV_COPYCHUNK_WRITE` (MS-SMB2 2.2.31)
 const SRV_COPYCHUNK_WRITE: u32 = 0x0014_80F2;
+/// `FSCTL_DUPLICATE_EXTENTS_TO_FILE` (MS-FSCC 2.3.8)
 const DUPLICATE_EXTENTS_TO_FILE: u32 = 0x0009_8344;
-/// The size of a response to SRV_COPYCHUNK_WRITE, in bytes.
+/// The size of the output of FSCTL_SRV_COPYCHUNK_WRITE, in bytes.
 const COPIED_SIZE: u32 = 12;
 
-/// An open's key (MS-SMB2 2.2.32.3), valid as long as the open is.
+/// The resume key of an open (MS-SMB2 2.2.32.3): 24 bytes, valid as long as the open.
 pub type ResumeKey = [u8; 24];
 
-/// An IOCTL with `input`, whose answer holds up to `output` bytes.
+/// An IOCTL with `input`, whose response has up to `output` bytes of output (MS-SMB2 2.2.31).
 fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
     const FIXED: u16 = 56;
     const IS_FSCTL: u32 = 1;
@@ -46,33 +49,37 @@ fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
         .put_u32(IS_FSCTL)
         .put_u32(0);
     if input.is_empty() {
-        // The StructureSize counts one byte of the buffer.
+        // The StructureSize includes one byte of the buffer.
         body.put_u8(0);
     }
     let input = Bytes::from(input);
     Request::new(Command::Ioctl, body).with_response(output).with_payload(input)
 }
 
-/// The output of an IOCTL response.
+/// The output of an IOCTL response (MS-SMB2 2.2.32).
 fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
     Fields(&reply.message).buffer(body.u32(32)? as usize, body.u32(36)? as usize)
 }
 
-/// Whether an IOCTL response is one, and its output is there.
+/// Checks that a response is that of an IOCTL and contains the output that it claims.
 pub(super) fn check(reply: &Reply) -> Result<(), Malformed> {
     output(reply).map(drop)
 }
 
-/// Asks for the resume key of an open.
+/// A request for the resume key of an open.
 pub fn request_resume_key(file: FileId) -> Request {
-    // The key, the length of a context and, in Windows' structure, room for the context.
+    // The key, the length of a context and, in the structure of Windows, space for the context.
     const OUTPUT: u32 = 32;
     ioctl(SRV_REQUEST_RESUME_KEY, file, Vec::new(), OUTPUT)
 }
 
-/// The resume key.
+/// The resume key in a response (MS-SMB2 2.2.32.3).
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is not that of an IOCTL, or its output has less than 24 bytes.
 pub fn parse_resume_key(reply: &Reply) -> Result<ResumeKey, Malformed> {
     let mut key = ResumeKey::default();
     key.copy_from_slice(Fields(output(reply)?).bytes(0, 24)?);
@@ -82,15 +89,15 @@ pub fn parse_resume_key(reply: &Reply) -> Result<ResumeKey, Malformed> {
 /// A range that the server is to copy from one file to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyRange {
-    /// Where it begins in the source.
+    /// Its offset in the source, in bytes.
     pub from: u64,
-    /// Where it begins in the target.
+    /// Its offset in the target, in bytes.
     pub to: u64,
-    /// Bytes.
+    /// Its length, in bytes.
     pub length: u32,
 }
 
-/// Has the server copy a range to `target`, in chunks of `chunk` bytes.
+/// A request that the server copies a range to `target`, in chunks of `chunk` bytes (MS-SMB2 2.2.31.1).
 pub fn copy_chunks(target: FileId, source: &ResumeKey, range: CopyRange, chunk: u32) -> Request {
     let chunk = chunk.max(1);
     let count = range.length.div_ceil(chunk);
@@ -106,19 +113,23 @@ pub fn copy_chunks(target: FileId, source: &ResumeKey, range: CopyRange, chunk: 
     ioctl(SRV_COPYCHUNK_WRITE, target, input, COPIED_SIZE)
 }
 
-/// SRV_COPYCHUNK_RESPONSE (MS-SMB2 2.2.32.1): how far a copy got, or, with STATUS_INVALID_PARAMETER,
-/// how far one request may go.
+/// SRV_COPYCHUNK_RESPONSE (MS-SMB2 2.2.32.1): the progress of a copy or, with STATUS_INVALID_PARAMETER, the limits of
+/// one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
-    /// Chunks that were copied whole; the most in one request.
+    /// Progress: chunks that were copied completely. Limit: the most chunks of one request.
     pub count: u32,
-    /// Bytes that were copied of the chunk after them; the most in one chunk.
+    /// Progress: bytes that were copied of the next chunk. Limit: the most bytes of one chunk.
     pub bytes: u32,
-    /// Bytes in all; the most in one request.
+    /// Progress: all bytes that were copied. Limit: the most bytes of one request.
     pub total: u32,
 }
 
-/// What the server says of chunks, whatever the status: `None` if it is an error without it.
+/// The SRV_COPYCHUNK_RESPONSE of a response with any status; `None` if the response is an error without one.
+///
+/// # Errors
+///
+/// [`Malformed`] if the response is a success and has no SRV_COPYCHUNK_RESPONSE.
 pub fn parse_chunks(reply: &Reply) -> Result<Option<Chunks>, Malformed> {
     let chunks = output(reply)
         .map(Fields)
@@ -126,12 +137,16 @@ pub fn parse_chunks(reply: &Reply) -> Result<Option<Chunks>, Malformed> {
     if reply.status().is_error() { Ok(chunks.ok()) } else { chunks.map(Some) }
 }
 
-/// How many bytes a request for `range` in chunks of `chunk` bytes has copied, from the range's start on.
+/// The number of bytes, from the start of `range`, that a request for `range` in chunks of `chunk` bytes has copied.
+///
+/// # Errors
+///
+/// [`Malformed`] if the server claims more than the range, or if its chunks and its total contradict each other.
 pub fn copied(range: CopyRange, chunk: u32, chunks: Chunks) -> Result<u32, Malformed> {
     if chunks.total > range.length {
         return Err(Malformed("a copy of more bytes than were asked for"));
     }
-    // Of less than everything only what lies at the start of the range is progress.
+    // Of an incomplete copy only the bytes from the start of the range on count as progress.
     let told = u64::from(chunks.count) * u64::from(chunk) + u64::from(chunks.bytes);
     if chunks.total < range.length && told != u64::from(chunks.total) {
         return Err(Malformed("a copy whose chunks are not what it copied in all"));
@@ -139,7 +154,7 @@ pub fn copied(range: CopyRange, chunk: u32, chunks: Chunks) -> Result<u32, Malfo
     Ok(chunks.total)
 }
 
-/// Has the server share the blocks of `range` of `source` with `target`.
+/// A request that `target` shares the blocks of `range` of `source` (MS-FSCC 2.3.8).
 pub fn duplicate_extents(target: FileId, source: FileId, range: CopyRange) -> Request {
     let mut input = Vec::with_capacity(40);
     input.put_bytes(&source).put_u64(range.from).put_u64(range.to).put_u64(u64::from(range.length));
@@ -170,7 +185,7 @@ mod tests {
         Reply { header, message: message.into(), signature: Default::default(), sealed: false }
     }
 
-    /// An IOCTL response that says its output is as long as `claimed`.
+    /// An IOCTL response that claims an output of `claimed` bytes.
     fn response(status: NtStatus, output: &[u8], claimed: u32) -> Reply {
         let mut body = Vec::new();
         body.put_u16(49).put_u16(0).put_u32(0).put_bytes(&FILE);
@@ -183,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_resume_key_is_asked_for_and_read() {
+    fn a_resume_key_is_requested_and_parsed() {
         let request = request_resume_key(FILE);
         let expected = [
             &[57, 0, 0, 0, 0x78, 0, 0x14, 0][..],
@@ -198,7 +213,7 @@ mod tests {
         let output: Vec<u8> = (0..28).collect();
         assert_eq!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 28)).unwrap()[..], output[..24]);
         assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 23)).is_err(), "too short");
-        assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 29)).is_err(), "not all there");
+        assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 29)).is_err(), "less than it claims");
         assert!(parse_resume_key(&reply(NtStatus::SUCCESS, vec![9, 0, 0, 0])).is_err());
     }
 
@@ -218,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_copied_is_counted_and_never_believed_blindly() {
+    fn the_progress_of_a_copy_is_counted_and_contradictions_are_refused() {
         let copied_by = |fields| {
             let chunks = parse_chunks(&chunk_response(NtStatus::SUCCESS, fields)).unwrap().unwrap();
             copied(RANGE, 10, chunks)
@@ -234,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_tells_the_limits_or_nothing() {
+    fn a_refused_copy_reports_the_limits_or_nothing() {
         let limits = chunk_response(NtStatus::INVALID_PARAMETER, [16, 4096, 65536]);
         assert_eq!(parse_chunks(&limits).unwrap(), Some(Chunks { count: 16, bytes: 4096, total: 65536 }));
         let bare = reply(NtStatus::INVALID_PARAMETER, vec![9, 0, 0, 0, 0, 0, 0, 0]);

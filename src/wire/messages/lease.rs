@@ -1,22 +1,25 @@
-//! Leases and oplocks: asked for and granted with CREATE (MS-SMB2 2.2.13.2.8, 2.2.13.2.10, 2.2.14.2.10,
-//! 2.2.14.2.11), broken and acknowledged with OPLOCK_BREAK (2.2.23, 2.2.24).
+//! Leases and oplocks: requested and granted with CREATE (MS-SMB2 2.2.13.2.8, 2.2.13.2.10, 2.2.14.2.10, 2.2.14.2.11),
+//! broken and acknowledged with OPLOCK_BREAK (2.2.23, 2.2.24).
+//!
+//! Lease keys are 16 bytes, held as a little-endian `u128`. Only the encoding is here; what a lease permits is decided
+//! above.
 
 use super::FileId;
 use crate::wire::codec::{Fields, Malformed, Put};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::Command;
 
-/// LeaseState bits.
+/// The bits of LeaseState (MS-SMB2 2.2.13.2.8).
 pub mod state {
-    /// `SMB2_LEASE_READ_CACHING`
+    /// `SMB2_LEASE_READ_CACHING`: data may be cached
     pub const READ: u32 = 1;
-    /// `SMB2_LEASE_HANDLE_CACHING`
+    /// `SMB2_LEASE_HANDLE_CACHING`: opens may be kept open
     pub const HANDLE: u32 = 2;
-    /// `SMB2_LEASE_WRITE_CACHING`
+    /// `SMB2_LEASE_WRITE_CACHING`: dirty data may be cached
     pub const WRITE: u32 = 4;
 }
 
-/// OplockLevel values.
+/// The values of OplockLevel (MS-SMB2 2.2.13, 2.2.14).
 pub mod level {
     /// `SMB2_OPLOCK_LEVEL_NONE`
     pub const NONE: u8 = 0;
@@ -26,43 +29,48 @@ pub mod level {
     pub const EXCLUSIVE: u8 = 8;
     /// `SMB2_OPLOCK_LEVEL_BATCH`
     pub const BATCH: u8 = 9;
-    /// `SMB2_OPLOCK_LEVEL_LEASE`: the create context says what is meant
+    /// `SMB2_OPLOCK_LEVEL_LEASE`: the lease context has the state
     pub const LEASE: u8 = 0xff;
 }
 
+/// `SMB2_LEASE_FLAG_BREAK_IN_PROGRESS` (MS-SMB2 2.2.14.2.10)
 const FLAG_BREAK_IN_PROGRESS: u32 = 2;
+/// `SMB2_LEASE_FLAG_PARENT_LEASE_KEY_SET` (MS-SMB2 2.2.13.2.10)
 const FLAG_PARENT_LEASE_KEY_SET: u32 = 4;
+/// `SMB2_NOTIFY_BREAK_LEASE_FLAG_ACK_REQUIRED` (MS-SMB2 2.2.23.2)
 const NOTIFY_ACK_REQUIRED: u32 = 1;
+/// The size of the data of a lease context of version 1, in bytes.
 const V1_SIZE: usize = 32;
+/// The size of the data of a lease context of version 2, in bytes.
 const V2_SIZE: usize = 52;
 
-/// What a CREATE asks to be allowed to cache.
+/// The oplock or lease that a CREATE asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wanted {
-    /// Nothing.
+    /// Neither.
     Nothing,
-    /// By this open alone: see [`level`].
+    /// An oplock, which covers this open alone: see [`level`].
     Oplock(u8),
-    /// By all opens under this key: SMB 2.1.
+    /// A lease of version 1, which covers all opens under its key: SMB 2.1.
     LeaseV1 {
         /// Names the lease within this client.
         key: u128,
         /// See [`state`].
         state: u32,
     },
-    /// By all opens under this key: SMB 3.
+    /// A lease of version 2, which covers all opens under its key: SMB 3.
     LeaseV2 {
         /// Names the lease within this client.
         key: u128,
         /// See [`state`].
         state: u32,
-        /// The key of the lease on the directory that the file is in, where there is one.
+        /// The key of the lease on the file's directory, if there is one.
         parent: Option<u128>,
     },
 }
 
 impl Wanted {
-    /// RequestedOplockLevel.
+    /// RequestedOplockLevel (MS-SMB2 2.2.13).
     pub fn level(self) -> u8 {
         match self {
             Wanted::Nothing => level::NONE,
@@ -71,7 +79,7 @@ impl Wanted {
         }
     }
 
-    /// The data of the create context, where one is needed.
+    /// The data of the lease context; `None` if no lease is wanted.
     pub fn context(self) -> Option<Vec<u8>> {
         let mut data = Vec::with_capacity(V2_SIZE);
         let mut common = |key: u128, state: u32, flags: u32| {
@@ -89,21 +97,25 @@ impl Wanted {
     }
 }
 
-/// What a CREATE response says about a lease.
+/// The state of a lease in a CREATE response (MS-SMB2 2.2.14.2.10, 2.2.14.2.11).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Granted {
     /// The lease's key.
     pub key: u128,
-    /// Its state, which holds for all opens under the key.
+    /// Its state, which covers all opens under the key: see [`state`].
     pub state: u32,
-    /// A break of it has been sent and was not acknowledged yet.
+    /// Whether the server has sent a break of it that is not acknowledged yet.
     pub break_in_progress: bool,
-    /// Counts the changes of its state; only in version 2.
+    /// The number of changes of its state; `None` in version 1.
     pub epoch: Option<u16>,
 }
 
 impl Granted {
-    /// Reads the data of the create context.
+    /// Parses the data of a lease context of either version.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the data has the size of neither version.
     pub fn parse(data: &[u8]) -> Result<Granted, Malformed> {
         let fields = Fields(data);
         let epoch = match data.len() {
@@ -120,31 +132,35 @@ impl Granted {
     }
 }
 
-/// A break notification.
+/// A break notification (MS-SMB2 2.2.23).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Break {
     /// Of an oplock (MS-SMB2 2.2.23.1).
     Oplock {
-        /// The open that has it.
+        /// The open that has the oplock.
         file: FileId,
-        /// What is left of it: see [`level`].
+        /// The level that remains: see [`level`].
         level: u8,
     },
     /// Of a lease (MS-SMB2 2.2.23.2).
     Lease {
         /// The lease's key.
         key: u128,
-        /// What is left of it: see [`state`].
+        /// The state that remains: see [`state`].
         left: u32,
-        /// Counts the changes of its state; without meaning in SMB 2.1.
+        /// The number of changes of its state; without meaning in SMB 2.1.
         epoch: u16,
-        /// The server waits for an acknowledgement.
+        /// Whether the server waits for an acknowledgement.
         acknowledge: bool,
     },
 }
 
 impl Break {
-    /// Reads a notification: which of the two it is, its StructureSize says.
+    /// Parses a notification. Its StructureSize distinguishes the two kinds.
+    ///
+    /// # Errors
+    ///
+    /// [`Malformed`] if the StructureSize is neither 24 nor 44, or the notification is too short.
     pub fn parse(reply: &Reply) -> Result<Break, Malformed> {
         let body = Fields(reply.body());
         match body.u16(0)? {
@@ -160,14 +176,14 @@ impl Break {
     }
 }
 
-/// The acknowledgement of an oplock's break (MS-SMB2 2.2.24.1).
+/// The acknowledgement of an oplock break, with the level that remains (MS-SMB2 2.2.24.1).
 pub fn acknowledge_oplock(file: FileId, level: u8) -> Request {
     let mut body = Vec::with_capacity(24);
     body.put_u16(24).put_u8(level).put_u8(0).put_u32(0).put_bytes(&file);
     Request::new(Command::OplockBreak, body)
 }
 
-/// The acknowledgement of a lease's break (MS-SMB2 2.2.24.2).
+/// The acknowledgement of a lease break, with the state that remains (MS-SMB2 2.2.24.2).
 pub fn acknowledge_lease(key: u128, state: u32) -> Request {
     let mut body = Vec::with_capacity(36);
     body.put_u16(36).put_u16(0).put_u32(0).put_bytes(&key.to_le_bytes()).put_u32(state).put_u64(0);
@@ -189,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_is_asked_for_in_either_version() {
+    fn a_lease_is_requested_in_either_version() {
         let v1 = Wanted::LeaseV1 { key: KEY, state: state::READ | state::WRITE };
         let mut expected = KEY_BYTES.to_vec();
         expected.extend([5, 0, 0, 0]);
@@ -212,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_granted_is_read_in_either_version() {
+    fn a_granted_lease_is_parsed_in_either_version() {
         let mut data = KEY_BYTES.to_vec();
         data.extend([3, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         let granted = Granted { key: KEY, state: 3, break_in_progress: true, epoch: None };
@@ -243,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn acknowledgements_say_what_is_kept() {
+    fn acknowledgements_carry_the_remaining_state() {
         let oplock = acknowledge_oplock([7; 16], level::II);
         assert_eq!(oplock.body, [&[24, 0, 1, 0, 0, 0, 0, 0][..], &[7; 16]].concat());
         let lease = acknowledge_lease(KEY, 3);

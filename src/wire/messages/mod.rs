@@ -1,8 +1,22 @@
-//! The bodies of the messages that work on files, written and read by hand from MS-SMB2 and MS-FSCC.
+//! The bodies of the requests on files, and the parsers of their responses (MS-SMB2 2.2.13 to 2.2.40, MS-FSCC).
 //!
-//! Requests know the file they work on as 16 bytes; [`RELATED_FILE`](super::frame::RELATED_FILE) stands
-//! for the file of the message before in a compound. Responses are checked field by field: `check` before they are
-//! handed on, the parsers when they are used.
+//! A request names its file by a [`FileId`]; [`RELATED_FILE`](super::frame::RELATED_FILE) means the file of the message
+//! before it in a compound. Functions that make requests cannot fail: a part that is too long fails in
+//! [`Chain::fits`](super::frame::Chain::fits). Responses are checked field by field: by `check` before a caller
+//! receives them, and by the parsers when they are used. A wrong field is [`Malformed`](super::codec::Malformed).
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `check` | which responses are checked before a caller receives them |
+//! | [`create`] | CREATE and CLOSE: access, disposition, options, sharing |
+//! | [`contexts`] | the create contexts: which are requested and which are understood |
+//! | [`lease`] | leases, oplocks, their breaks and acknowledgements |
+//! | [`io`] | READ, WRITE, FLUSH; when the data of a READ is copied |
+//! | [`info`] | QUERY_DIRECTORY, QUERY_INFO, SET_INFO: listings, attributes, space, rename, deletion |
+//! | [`ioctl`] | server-side copy: resume keys, chunks, shared extents |
+//! | [`notify`] | CHANGE_NOTIFY: which changes a watch reports |
+//!
+//! Invariant: what is parsed of a response is never larger than the response.
 
 mod check;
 pub mod contexts;
@@ -15,5 +29,5 @@ pub mod notify;
 
 pub(super) use check::check;
 
-/// An open's FileId (MS-SMB2 2.2.14.1).
+/// The FileId of an open (MS-SMB2 2.2.14.1): 16 bytes.
 pub type FileId = [u8; 16];

@@ -1,24 +1,24 @@
-//! What a refused sign-in says about the credentials: which statuses refuse the password, which the account,
-//! and which are trouble of the server; and what the user can do.
+//! The meaning of a refused sign-in: which statuses refuse the password, which the account, and which are a temporary
+//! failure of the server; the sentence for the user, and the remedy.
 //!
-//! A refused password must not be tried again and again, since servers lock accounts. A refused account does not
-//! change by trying. Trouble of the server passes, and says nothing about either.
+//! A refused password must not be tried repeatedly, because servers lock accounts. A refused account stays refused
+//! until an administrator changes it. A failure of the server passes, and proves nothing about password or account.
 
 use crate::config::Identity;
 use crate::wire::status::NtStatus;
 
-/// What the server refused when it refused a sign-in.
+/// The part of the credentials that the server refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// The name or the password. Trying it again can lock the account.
+    /// The user name or the password. Another try can lock the account.
     Password,
-    /// The account, or the server's right to decide about it, whatever the password.
+    /// The account, whatever the password: it is barred, or the server cannot decide about it (a broken domain trust).
     Account,
 }
 
 impl Refusal {
-    /// What this answer to a sign-in refuses; `None` for trouble of the server, which may pass by itself. A status
-    /// that is not known refuses the account: it is then not tried often.
+    /// The refusal that a status of a failed sign-in means; `None` for a failure of the server, which may pass by
+    /// itself. An unknown status refuses the account, so that it is not tried often.
     pub fn of(status: NtStatus) -> Option<Refusal> {
         match status {
             NtStatus::LOGON_FAILURE
@@ -43,7 +43,7 @@ impl Refusal {
             | NtStatus::NETWORK_BUSY
             | NtStatus::IO_TIMEOUT
             | NtStatus::CANCELLED
-            // smbd answers this while a process that was killed is cleaned up.
+            // smbd answers with this while it cleans up after a killed process.
             | NtStatus::OBJECT_NAME_NOT_FOUND
             | NtStatus::OBJECT_PATH_NOT_FOUND
             | NtStatus::NOT_FOUND
@@ -56,14 +56,14 @@ impl Refusal {
             | NtStatus::CONNECTION_REFUSED
             | NtStatus::USER_SESSION_DELETED
             | NtStatus::NETWORK_SESSION_EXPIRED => None,
-            // Failures of RPC between the server and its domain controller (MS-ERREF 2.3: facility 2).
+            // RPC failures between the server and its domain controller (MS-ERREF 2.3: facility 2).
             NtStatus(number) if number >> 16 == 0xC002 => None,
             _ => Some(Refusal::Account),
         }
     }
 }
 
-/// The refusal as a sentence.
+/// The refusal of a sign-in as a sentence for the user.
 pub(super) fn sentence(identity: &Identity, status: NtStatus) -> String {
     let who = who(identity);
     let why = match status {
@@ -81,7 +81,7 @@ pub(super) fn sentence(identity: &Identity, status: NtStatus) -> String {
     format!("the server refused {who}{why}")
 }
 
-/// Who signs in, for messages.
+/// The user who signs in, as a noun phrase for messages.
 pub(super) fn who(identity: &Identity) -> String {
     match identity {
         Identity::Anonymous => "an anonymous session".to_owned(),
@@ -90,7 +90,7 @@ pub(super) fn who(identity: &Identity) -> String {
     }
 }
 
-/// What the user can do about a sign-in that was refused with this status.
+/// The user's remedy for a sign-in that was refused with this status, as a clause; a general one for `None`.
 pub fn remedy(status: Option<NtStatus>) -> &'static str {
     match status {
         Some(NtStatus::ACCOUNT_LOCKED_OUT) => "wait, or have the account unlocked on the server",
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_password_a_barred_account_and_a_server_in_trouble_are_told_apart() {
+    fn a_wrong_password_a_barred_account_and_a_failing_server_are_distinguished() {
         let of = |numbers: &[u32]| numbers.iter().map(|number| Refusal::of(NtStatus(*number))).collect::<Vec<_>>();
         for refusal in of(&[0xC000_006D, 0xC000_006A, 0xC000_0064, 0xC000_0062]) {
             assert_eq!(refusal, Some(Refusal::Password));

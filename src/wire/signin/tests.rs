@@ -1,4 +1,4 @@
-//! Sessions and bindings against a scripted server, and against published messages and keys.
+//! Sessions and bindings: against a scripted server, and against published messages and keys.
 
 use super::super::crypto::SigningAlgorithm;
 use super::super::crypto::signing::Nonce;
@@ -29,7 +29,7 @@ fn cmac(key: &[u8; 16], message: &[u8]) -> [u8; 16] {
         .sign(&message[..], Nonce { message_id: 0, from_server: false, cancel: false })
 }
 
-/// The first connection of a session, whose server is not needed any more.
+/// The first connection of a session, with its server, which the test keeps alive and does not use.
 async fn first() -> (Connection, Scripted) {
     let (first, server) = pair().await;
     first.set_session_id(SESSION);
@@ -38,7 +38,7 @@ async fn first() -> (Connection, Scripted) {
     (first, server)
 }
 
-/// Asserts that a request asks to bind, in the name of the session, and is signed with the session's key.
+/// Asserts that a request asks to bind to the session and is signed with the session's key.
 fn assert_binds(seen: &Seen) {
     assert_eq!(seen.header.command, Command::SessionSetup as u16);
     assert_eq!(seen.header.session_id, SESSION);
@@ -52,7 +52,7 @@ fn assert_binds(seen: &Seen) {
 }
 
 #[tokio::test]
-async fn a_new_session_names_the_one_before_it() {
+async fn a_new_session_names_the_previous_session() {
     for previous in [0, 0x1234_5678_9abc] {
         let (client, mut server) = pair().await;
         let (agreed, wish) = (tests_agreed(Dialect::Smb311), wish());
@@ -69,7 +69,7 @@ async fn a_new_session_names_the_one_before_it() {
 }
 
 #[tokio::test]
-async fn a_binding_is_signed_by_the_session_and_its_refusal_is_said() {
+async fn a_binding_is_signed_with_the_session_key_and_its_refusal_is_reported() {
     let (first, _server) = first().await;
     let (second, mut server) = pair().await;
     let (agreed, wish) = (tests_agreed(Dialect::Smb311), wish());
@@ -84,7 +84,7 @@ async fn a_binding_is_signed_by_the_session_and_its_refusal_is_said() {
 }
 
 #[tokio::test]
-async fn an_answer_to_a_binding_must_be_signed_by_the_session() {
+async fn an_answer_to_a_binding_must_be_signed_with_the_session_key() {
     for (key, signed) in [(SESSION_KEY, true), ([6; 16], false)] {
         let (first, _server) = first().await;
         let (second, mut server) = pair().await;
@@ -125,7 +125,7 @@ fn user(name: &str, password: &str, signing: Protection) -> Wish {
     Wish { identity, signing, encryption: Protection::Off }
 }
 
-/// Signs in at a server that lets everybody in at once, with these session flags.
+/// Signs in at a server that accepts every user in the first round, with these session flags.
 async fn let_in(agreed: &Negotiated, wish: &Wish, session_flags: u16) -> Result<SessionKind, ConnectError> {
     let (client, mut server) = pair().await;
     let serve = async {
@@ -138,7 +138,7 @@ async fn let_in(agreed: &Negotiated, wish: &Wish, session_flags: u16) -> Result<
 }
 
 #[tokio::test]
-async fn a_user_is_never_a_guest_whatever_the_dialect_and_the_signing() {
+async fn a_user_with_a_name_never_gets_a_guest_session() {
     for dialect in Dialect::ALL {
         for signing in [Protection::Off, Protection::Auto, Protection::Required] {
             for password in ["secret", ""] {
@@ -154,7 +154,7 @@ async fn a_user_is_never_a_guest_whatever_the_dialect_and_the_signing() {
 }
 
 #[tokio::test]
-async fn who_asks_for_a_guest_session_gets_it() {
+async fn a_user_who_asks_for_a_guest_session_gets_it() {
     for session_flags in [SESSION_IS_GUEST, SESSION_IS_NULL] {
         for wish in [user("guest", "", Protection::Auto), Wish { signing: Protection::Auto, ..wish() }] {
             assert!(let_in(&tests_agreed(Dialect::Smb311), &wish, session_flags).await.unwrap().guest);
@@ -166,7 +166,7 @@ async fn who_asks_for_a_guest_session_gets_it() {
 }
 
 #[tokio::test]
-async fn a_further_connection_is_never_a_guests() {
+async fn a_further_connection_is_never_a_guest_session() {
     for session_flags in [SESSION_IS_GUEST, SESSION_IS_NULL] {
         let (first, _server) = first().await;
         let (second, mut server) = pair().await;
@@ -181,7 +181,7 @@ async fn a_further_connection_is_never_a_guests() {
     }
 }
 
-/// What becomes of the proof of the password decides whether the server may have counted a failure.
+/// The server can have counted a failed sign-in only if the proof of the password was sent.
 #[tokio::test(start_paused = true)]
 async fn a_sign_in_without_an_answer_says_whether_the_proof_was_sent() {
     for (rounds, closes, proof) in
@@ -211,8 +211,8 @@ fn array<const N: usize>(hex: &str) -> [u8; N] {
     bytes(hex).try_into().unwrap()
 }
 
-/// The second channel in Microsoft's "SMB 2 and SMB 3 security in Windows 10: the anatomy of signing
-/// and cryptographic keys": which key signs what, and from what the channel's key comes.
+/// The second channel in Microsoft's "SMB 2 and SMB 3 security in Windows 10: the anatomy of signing and cryptographic
+/// keys": which key signs which message, and how the channel's key is derived.
 #[test]
 fn the_published_binding_has_the_published_keys_and_signatures() {
     let session_key = array("73FE7A9A77BEF0BDE49C650D8CCB5F76");

@@ -1,10 +1,10 @@
-//! The thread that starts every program, with a table of file descriptors of its own.
+//! The thread that starts every program. It has a file descriptor table of its own.
 //!
-//! A program that is started from this process gets a copy of the table of the thread that starts it,
-//! and closes on exec what it is not to have. Were the tests' open files in that table, the program
-//! would not begin before each of their mounts has answered a FLUSH, whatever those mounts are being
-//! put through; and while it waits, it would keep open the sockets that a proxy has cut. So the table
-//! here holds nothing but what was opened on this thread.
+//! A program started from this process receives a copy of the starting thread's descriptor table, and closes the
+//! descriptors marked close-on-exec at its exec. If the tests' open files were in that table, the program could not
+//! begin before the mount of each of these files had answered a FLUSH, even a mount whose server is stalled on purpose.
+//! Until then it would also keep sockets open that a proxy has cut. Therefore the table of this thread holds only what
+//! was opened on this thread.
 
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::os::unix::process::CommandExt;
@@ -14,8 +14,9 @@ use std::{io, thread};
 
 type Job = Box<dyn FnOnce() + Send>;
 
-/// Has `work` done on that thread. A file that it opens must be closed there too, or on a thread that
-/// it starts: elsewhere its descriptor means another file or none. Only what is quick may be done here.
+/// Runs `work` on that thread and returns its result. A file that `work` opens must be closed on this thread or on a
+/// thread that it starts: in any other thread the same descriptor means another file or none. `work` must be quick,
+/// because all tests share the thread.
 pub(crate) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     static THREAD: OnceLock<mpsc::Sender<Job>> = OnceLock::new();
     let thread = THREAD.get_or_init(|| {
@@ -27,20 +28,20 @@ pub(crate) fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static
         sender
     });
     let (reply, result) = mpsc::channel();
-    thread.send(Box::new(move || drop(reply.send(work())))).expect("the thread lives as long as the process");
-    result.recv().expect("what is done apart does not panic")
+    thread.send(Box::new(move || drop(reply.send(work())))).expect("this thread runs until the process ends");
+    result.recv().expect("work on this thread does not panic")
 }
 
 fn own_table() {
-    // SAFETY: neither call touches memory. The table that is emptied was copied by the call before, so
-    // no descriptor that any other thread knows is closed, and this thread has opened none.
+    // SAFETY: neither call touches memory. `close_range` closes descriptors of the table that `unshare` has just
+    // copied, so no other thread's descriptor is closed, and this thread has opened none.
     let made = unsafe { (libc::unshare(libc::CLONE_FILES), libc::close_range(3, libc::c_uint::MAX, 0)) };
     assert_eq!(made, (0, 0), "{}", io::Error::last_os_error());
 }
 
-/// Starts a program in a process group of its own that gets SIGTERM when this process dies, however
-/// that happens. To be called [`apart`]: the kernel sends that signal when the starting *thread* ends
-/// (prctl(2), PR_SET_PDEATHSIG), and tests run on threads that end soon.
+/// Starts a program in a process group of its own. The program gets SIGTERM when this process dies, by whatever cause.
+/// Call it within [`apart`]: the kernel sends that signal when the starting *thread* ends (prctl(2), PR_SET_PDEATHSIG),
+/// and the threads of tests end soon.
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     command.process_group(0);
     // SAFETY: the closure makes one prctl system call, which is async-signal-safe; it touches no memory of ours.

@@ -1,4 +1,4 @@
-//! A program that is run with a deadline, and what it said.
+//! Runs a program with a deadline and returns its exit code, its output and its running time.
 
 use super::apart::{apart, spawn};
 use super::wait_until;
@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
-/// How a program ended.
+/// The result of a program that has ended.
 pub(crate) struct Run {
     /// The command line, for messages.
     pub(crate) command: String,
@@ -19,24 +19,24 @@ pub(crate) struct Run {
     pub(crate) stdout: String,
     /// Standard error.
     pub(crate) stderr: String,
-    /// From start to end.
+    /// The time from start to end.
     pub(crate) took: Duration,
 }
 
 impl Run {
-    /// This run, which must have succeeded.
+    /// Returns this run. Panics if the program did not succeed.
     #[track_caller]
     pub(crate) fn success(self) -> Run {
         assert!(self.code == Some(0), "{self}");
         self
     }
 
-    /// Both outputs, one after the other.
+    /// Standard output followed by standard error.
     pub(crate) fn text(&self) -> String {
         format!("{}{}", self.stdout, self.stderr)
     }
 
-    /// Asserts that the outputs contain `wanted`, in whatever case.
+    /// Asserts that the outputs contain `wanted`; case is ignored.
     #[track_caller]
     pub(crate) fn says(&self, wanted: &str) -> &Run {
         assert!(self.text().to_lowercase().contains(&wanted.to_lowercase()), "no {wanted:?} in: {self}");
@@ -57,8 +57,8 @@ pub(crate) fn run(command: &mut Command, deadline: Duration) -> Run {
     run_with_input(command, b"", deadline)
 }
 
-/// Runs a program to its end. Panics if it has not ended, or something that it left behind still
-/// holds its output open, when the deadline passes; the program is then killed.
+/// Runs a program to its end. Panics if at the deadline the program is still running (it is then killed), or
+/// if a process that it left behind still holds its output open.
 #[track_caller]
 pub(crate) fn run_with_input(command: &mut Command, input: &[u8], deadline: Duration) -> Run {
     let text = describe(command);
@@ -78,12 +78,12 @@ pub(crate) fn run_with_input(command: &mut Command, input: &[u8], deadline: Dura
         panic!("{text} had not ended after {deadline:?}\n{stdout:?}\n{stderr:?}");
     };
     let (Ok(stdout), Ok(stderr)) = (stdout, stderr) else {
-        panic!("{text} ended with {status}, but something still holds its output open");
+        panic!("{text} ended with {status}, but another process still holds its output open");
     };
     Run { command: text, code: status.code(), stdout, stderr, took }
 }
 
-/// A program that was given its input, and what comes out of it.
+/// A started program whose input was written, with what it writes to standard output and to standard error.
 type Started = (Child, mpsc::Receiver<String>, mpsc::Receiver<String>);
 
 fn start(command: &mut Command, input: Vec<u8>) -> io::Result<Started> {
@@ -91,10 +91,10 @@ fn start(command: &mut Command, input: Vec<u8>) -> io::Result<Started> {
     let (sent, started) = apart(move || {
         let child = spawn(sent.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()));
         let started = child.map(|mut child| {
-            // A program that does not want its input may have closed it; that is no error here.
-            let _ = child.stdin.take().expect("a pipe was asked for").write_all(&input);
-            let stdout = collect(child.stdout.take().expect("a pipe was asked for"));
-            let stderr = collect(child.stderr.take().expect("a pipe was asked for"));
+            // A program that reads no input may have closed its end; that is no error here.
+            let _ = child.stdin.take().expect("the pipe was requested above").write_all(&input);
+            let stdout = collect(child.stdout.take().expect("the pipe was requested above"));
+            let stderr = collect(child.stderr.take().expect("the pipe was requested above"));
             (child, stdout, stderr)
         });
         (sent, started)
@@ -103,12 +103,12 @@ fn start(command: &mut Command, input: Vec<u8>) -> io::Result<Started> {
     started
 }
 
-/// Starts a program that gets nothing and whose output nobody wants.
+/// Starts a program with empty input; its output is discarded.
 pub(crate) fn spawn_quiet(mut command: Command) -> io::Result<Child> {
     apart(move || spawn(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())))
 }
 
-/// Waits for a process of ours to end, for as long as `limit`.
+/// Waits at most `limit` for a child process to end. Returns `None` if it still runs.
 pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     let mut status = None;
     wait_until(limit, || {
@@ -118,7 +118,7 @@ pub(crate) fn wait(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
     status
 }
 
-/// Reads to the end on a thread of its own.
+/// Reads to the end on a new thread, then sends the whole text.
 fn collect(mut from: impl Read + Send + 'static) -> mpsc::Receiver<String> {
     let (done, result) = mpsc::channel();
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! The crate `smb-server` inside the test process, on a runtime thread of its own.
+//! The crate `smb-server` inside the test process, on a runtime of its own.
 
 use super::scratch;
 use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 
-/// A running server.
+/// A running server. It stops when this is dropped, and its folder is removed.
 pub(crate) struct Embedded {
     home: PathBuf,
     folder: PathBuf,
@@ -20,7 +20,7 @@ pub(crate) struct Embedded {
 }
 
 impl Embedded {
-    /// Starts one; when this returns, it listens.
+    /// Starts a server. It listens when this returns.
     pub(crate) fn start(settings: Settings) -> Embedded {
         assert!(
             settings.dialects.is_none()
@@ -29,13 +29,13 @@ impl Embedded {
                 && !settings.shares_blocks,
             "smb-server has no such setting"
         );
-        assert!(settings.signing != Demand::Off && settings.encryption != Demand::Off, "smb-server always offers it");
+        assert!(settings.signing != Demand::Off && settings.encryption != Demand::Off, "smb-server always offers both");
         let home = scratch::folder("embedded");
         let folder = share_folder(&home);
         let backend = LocalFsBackend::new(&folder).expect("the share's folder exists");
         let access = if settings.read_only { Access::Read } else { Access::ReadWrite };
         let share = Share::new(SHARE, backend);
-        // A share of this server is for users or for everybody.
+        // A share of this server is either for named users or public.
         let share = match (settings.guests, settings.read_only) {
             (false, _) => share.user(user(), access),
             (true, false) => share.public(),
@@ -46,7 +46,7 @@ impl Embedded {
             .user(user(), PASSWORD)
             .share(share)
             .require_signing(settings.signing == Demand::Required)
-            // Tests that sign in wrongly on purpose must not lock out the others.
+            // Some tests log in with a wrong password on purpose; they must not lock the other tests out.
             .logon_throttle(0, Duration::ZERO);
         if settings.encryption == Demand::Required {
             builder = builder.encrypt_data(true);
@@ -81,7 +81,7 @@ impl Drop for Embedded {
     fn drop(&mut self) {
         self.shutdown.shutdown();
         if let Some(runtime) = self.runtime.take() {
-            // On a thread, since a runtime must not be dropped on a thread of another one.
+            // On a new thread, since a runtime must not be dropped on a thread of another runtime.
             let _ = thread::spawn(move || runtime.shutdown_timeout(Duration::from_secs(2))).join();
         }
         let _ = fs::remove_dir_all(&self.home);

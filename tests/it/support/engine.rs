@@ -1,4 +1,4 @@
-//! The engine without a mount: a share as the library gives it.
+//! The engine without a mount: a connected [`SmbShare`], the same as a user of the library gets.
 
 use super::server::{PASSWORD, SHARE, user};
 use cifs_fuse::config::{DialectRange, Identity, Protection, Transport};
@@ -11,7 +11,8 @@ pub(crate) fn identity(password: &str) -> Identity {
     Identity::User { username: user().into(), domain: None, password: password.to_owned().into() }
 }
 
-/// The share of a server on 127.0.0.1, on so many connections.
+/// Connects to the share of the server at this port of 127.0.0.1, with up to `connections` TCP connections.
+/// Panics if the server cannot be reached.
 pub(crate) async fn connect(port: u16, connections: u8, request_timeout: Duration) -> SmbShare {
     let config = ConnectConfig {
         host: "127.0.0.1".into(),

@@ -1,4 +1,4 @@
-//! Contents that can be checked, checksums, trees.
+//! File contents that a test can verify, checksums, and trees of files.
 
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::ptr;
 
-/// Bytes that look random and are the same for the same seed (xorshift64*).
+/// Pseudo-random bytes, equal for equal seeds (xorshift64*).
 pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     let mut bytes = Vec::with_capacity(length + 8);
@@ -23,10 +23,10 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// The first bytes of a file, as a program sees them that has mapped it.
+/// The first `length` bytes of a file, read through a memory mapping.
 pub(crate) fn mapped(file: &File, length: usize, kind: MapFlags) -> Vec<u8> {
-    // SAFETY: a new mapping at an address of the kernel's choice, of a file that no test changes or
-    // truncates until it is unmapped below; the slice does not outlive the mapping.
+    // SAFETY: the mapping is new, at an address of the kernel's choice. No test changes or truncates the file
+    // before the mapping is unmapped below, and the slice does not outlive the mapping.
     unsafe {
         let map = mmap(ptr::null_mut(), length, ProtFlags::READ, kind, file, 0).unwrap();
         let data = std::slice::from_raw_parts(map.cast::<u8>(), length).to_vec();
@@ -60,7 +60,7 @@ pub(crate) fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Every file below a folder with its checksum, and every folder with none.
+/// The paths below a folder: each file with its checksum, each folder with `None`.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<String>> {
     let mut found = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
@@ -69,7 +69,7 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<String>> {
             let entry = entry.unwrap_or_else(|error| panic!("{}: {error}", next.display()));
             let path = entry.path();
             let name = path.strip_prefix(folder).expect("below the folder").to_owned();
-            if entry.file_type().expect("listings say the type").is_dir() {
+            if entry.file_type().expect("a listing has the type of each entry").is_dir() {
                 folders.push(path);
                 found.insert(name, None);
             } else {
@@ -80,7 +80,7 @@ pub(crate) fn tree(folder: &Path) -> BTreeMap<PathBuf, Option<String>> {
     found
 }
 
-/// Copies a folder and all below it, file by file, the way `cp -r` does.
+/// Copies a folder and everything below it, file by file, as `cp -r` does.
 pub(crate) fn copy_tree(from: &Path, to: &Path) {
     let failed = |what: &str, path: &Path, error: io::Error| -> ! { panic!("{what} {}: {error}", path.display()) };
     fs::create_dir(to).unwrap_or_else(|error| failed("mkdir", to, error));
@@ -95,8 +95,8 @@ pub(crate) fn copy_tree(from: &Path, to: &Path) {
     }
 }
 
-/// Makes a tree like that of a program's sources: nested folders, many small files, some of a few
-/// hundred KiB, some empty, names with spaces and accents. Returns how many files it made.
+/// Makes a tree like a program's sources: nested folders, many small files, one in a hundred with 300 KB, one
+/// in a hundred empty, and names with spaces and accents. Returns the number of files.
 pub(crate) fn source_tree(root: &Path, files: usize) -> usize {
     for number in 0..files {
         let folder = root.join(format!("module {}", number % 40)).join(format!("dépôt-{}", number % 7));
@@ -115,9 +115,9 @@ pub(crate) fn source_tree(root: &Path, files: usize) -> usize {
 #[track_caller]
 pub(crate) fn fails_with<T>(result: Result<T, impl Into<io::Error>>, expected: Errno) {
     match result.map_err(Into::into) {
-        Ok(_) => panic!("succeeded, though {expected:?} was to come"),
+        Ok(_) => panic!("succeeded, but {expected:?} was expected"),
         Err(error) => {
-            assert!(Errno::from_io_error(&error) == Some(expected), "{error}, though {expected:?} was to come")
+            assert!(Errno::from_io_error(&error) == Some(expected), "{error}, but {expected:?} was expected")
         }
     }
 }

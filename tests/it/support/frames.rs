@@ -1,4 +1,4 @@
-//! Frames of the direct TCP and NetBIOS transports, cut out of a byte stream as it passes by.
+//! Cuts a byte stream into frames of the direct TCP or NetBIOS transport, and reads the SMB2 headers in them.
 
 /// SMB2 commands that tests count (MS-SMB2 2.2.1).
 pub(crate) mod command {
@@ -15,17 +15,18 @@ pub(crate) mod command {
 
 const HEADER: usize = 64;
 
-/// Cuts a stream into frames. It keeps at most one frame's beginning: as much as is asked for.
+/// Cuts a stream into frames. Of an incomplete frame it keeps the length bytes and at most as much of the content as
+/// the caller asks for.
 #[derive(Default)]
 pub(crate) struct Splitter {
     head: Vec<u8>,
-    /// What is still to come of the frame whose beginning was kept in full.
+    /// Bytes still to come of the current frame, when as much of it as is to be kept has arrived.
     rest: usize,
 }
 
 impl Splitter {
-    /// Takes the next bytes of the stream and calls `found` with every frame that ends in them: its
-    /// four length bytes, and at most `keep` bytes of its content.
+    /// Accepts the next bytes of the stream and calls `found` for every frame that ends in them, with its four length
+    /// bytes and at most `keep` bytes of its content.
     pub(crate) fn push(&mut self, mut bytes: &[u8], keep: usize, mut found: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             if self.rest > 0 {
@@ -55,13 +56,13 @@ impl Splitter {
     }
 }
 
-/// The length that the four bytes before a frame say (MS-SMB2 2.1): 24 bits. The NetBIOS session
-/// service has 17, and zeros above (RFC 1002 4.3.1).
+/// The length in the four bytes before a frame: 24 bits for direct TCP (MS-SMB2 2.1). The NetBIOS session service uses
+/// 17 bits, with zeros above (RFC 1002 4.3.1).
 fn length(head: &[u8]) -> usize {
     usize::from(head[1]) << 16 | usize::from(head[2]) << 8 | usize::from(head[3])
 }
 
-/// The commands of the SMB2 messages in a frame with its four length bytes; none if it is encrypted.
+/// The commands of the SMB2 messages in a frame, which includes its four length bytes. Empty if the frame is encrypted.
 pub(crate) fn commands(frame: &[u8]) -> Vec<u16> {
     let mut found = Vec::new();
     let mut message = frame.get(4..).unwrap_or_default();
@@ -76,23 +77,24 @@ pub(crate) fn commands(frame: &[u8]) -> Vec<u16> {
     found
 }
 
-/// Whether a frame, with its four length bytes, begins with a CREATE of what must not exist (MS-SMB2 2.2.13: FILE_CREATE).
+/// Whether a frame begins with a CREATE of a name that must not exist yet: the disposition is FILE_CREATE (MS-SMB2
+/// 2.2.13). The frame includes its four length bytes.
 pub(crate) fn makes(frame: &[u8]) -> bool {
     const DISPOSITION: usize = 4 + HEADER + 36;
     commands(frame).first() == Some(&command::CREATE) && frame.get(DISPOSITION) == Some(&2)
 }
 
-/// Whether there is a SET_INFO in a frame, which also removes and renames.
+/// Whether a frame contains a SET_INFO, the command that also removes and renames.
 pub(crate) fn sets(frame: &[u8]) -> bool {
     commands(frame).contains(&command::SET_INFO)
 }
 
-/// Whether there is a WRITE in a frame.
+/// Whether a frame contains a WRITE.
 pub(crate) fn writes(frame: &[u8]) -> bool {
     commands(frame).contains(&command::WRITE)
 }
 
-/// Whether there is a FLUSH in a frame.
+/// Whether a frame contains a FLUSH.
 pub(crate) fn flushes(frame: &[u8]) -> bool {
     commands(frame).contains(&command::FLUSH)
 }
@@ -102,7 +104,7 @@ pub(crate) fn is_encrypted(frame: &[u8]) -> bool {
     frame.get(4..8) == Some(b"\xfdSMB")
 }
 
-/// Whether every message of a frame says that it is signed (SMB2_FLAGS_SIGNED).
+/// Whether the first message of a frame has SMB2_FLAGS_SIGNED (MS-SMB2 2.2.1.2).
 pub(crate) fn is_signed(frame: &[u8]) -> bool {
     frame.get(4 + 16).is_some_and(|flags| flags & 0x08 != 0)
 }

@@ -1,4 +1,4 @@
-//! A mount through a proxy, which counts, holds and cuts.
+//! A mount whose connections pass through a [`Proxy`], which counts, holds and cuts them.
 
 use super::mount::{Mount, Request};
 use super::proxy::Proxy;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 pub(crate) struct Line {
     /// The mount.
     pub(crate) mount: Mount,
-    /// What lies between.
+    /// The proxy between the mount and the server.
     pub(crate) proxy: Proxy,
     /// The same folder on the server's own disk.
     pub(crate) folder: PathBuf,
@@ -18,7 +18,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    /// A new folder of this server, mounted with these options.
+    /// Makes a new folder on this server and mounts it with these options.
     #[track_caller]
     pub(crate) fn to(server: Arc<Server>, options: &[&str]) -> Line {
         let folder = server.new_folder("line");
@@ -29,7 +29,7 @@ impl Line {
         Line { mount, proxy, folder, _server: server }
     }
 
-    /// A path as the user sees it.
+    /// A path as the programs on this mount see it.
     pub(crate) fn here(&self, name: impl AsRef<Path>) -> PathBuf {
         self.mount.join(name)
     }

@@ -1,24 +1,25 @@
-//! Fixtures: servers, mounts, a proxy that makes faults, and what watches over them.
+//! Fixtures: servers, mounts, a fault proxy, and watchdogs.
 //!
 //! | file | idea |
 //! |---|---|
-//! | [`apart`] | the thread that starts every program, with a table of file descriptors of its own |
-//! | [`command`] | a program that is run with a deadline |
-//! | [`scratch`] | the folder, the ports and the end of this test run |
-//! | [`server`] | what the two servers have in common: settings, URL, shared instances |
-//! | [`smbd`], [`embedded`] | the two servers |
-//! | [`new_samba`] | a second smbd, newer than the machine's |
-//! | [`engine`] | the share without a mount, as the library gives it |
+//! | [`apart`] | the thread that starts every program, with a file descriptor table of its own |
+//! | [`command`] | how a program is run with a deadline, and its result |
+//! | [`scratch`] | the folder and the ports of this test run, and what is cleaned up at its end |
+//! | [`server`] | what the servers have in common: settings, URL, user and password, shared instances |
+//! | [`smbd`], [`embedded`] | how Samba's `smbd`, and the crate `smb-server`, are configured and started |
+//! | [`new_samba`] | a second smbd, newer than the installed one, with directory leases |
+//! | [`engine`] | a connected share without a mount, as the library provides it |
 //! | [`proxy`], [`frames`] | a TCP proxy that records, counts, stalls, cuts, resets and delays |
 //! | [`netbios`] | a NetBIOS session and name service |
-//! | [`mountinfo`], [`processes`], [`watchdog`], [`mount`] | a mount by the built program that can never hang the test run |
-//! | [`scene`] | a folder on a shared server, mounted: what most tests start from |
+//! | [`mountinfo`], [`processes`], [`watchdog`], [`mount`] | a mount by the program that cannot hang the test run |
+//! | [`line`] | a new folder mounted through a proxy |
+//! | [`scene`] | a new folder on a shared server, mounted: the start of most tests |
 //! | [`pair`] | two mounts of one folder |
-//! | [`silent`] | a mount of somebody else, that hangs |
-//! | [`files`] | checksums, trees, contents that can be checked |
+//! | [`silent`] | a FUSE mount of another file system, on which every stat hangs |
+//! | [`files`] | checksums, trees, contents that a test can verify |
 //!
-//! Invariant: whatever a test does, and however it ends, its mounts are gone and its processes have
-//! ended soon afterwards, and no wait is endless.
+//! Invariant: soon after a test has ended, whatever it did and however it ended, its mounts are gone and its processes
+//! have ended. No wait is endless.
 
 pub(crate) mod apart;
 pub(crate) mod command;
@@ -43,7 +44,7 @@ pub(crate) mod watchdog;
 
 use std::time::{Duration, Instant};
 
-/// Polls `condition` until it holds; `false` when it did not within `limit`.
+/// Polls `condition` every 5 ms until it is true. Returns `false` if it is still false after `limit`.
 pub(crate) fn wait_until(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + limit;
     loop {

@@ -1,4 +1,4 @@
-//! A mount by the built program, under a watchdog.
+//! A mount made by the built program. A watchdog aborts it if a test uses it for too long.
 
 use super::apart::{apart, spawn};
 use super::command::{Run, run, run_with_input, spawn_quiet, wait};
@@ -21,16 +21,16 @@ use std::time::Duration;
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
 
-/// Longer than any connect timeout that a test sets.
+/// How long a mount attempt may take: longer than any connect timeout that a test sets.
 const START: Duration = Duration::from_secs(45);
-/// How long a mount may be used by one test, unless it says otherwise.
+/// How long one test may use a mount, unless the test sets another deadline.
 const USE: Duration = Duration::from_secs(90);
 /// How long an unmount may take.
 const END: Duration = Duration::from_secs(20);
 
-/// A mount that is to be made.
+/// The parameters of a mount that a test is about to make.
 pub(crate) struct Request {
-    /// [`PROGRAM`] unless it is set.
+    /// [`PROGRAM`] if `None`.
     program: Option<PathBuf>,
     url: String,
     mountpoint: PathBuf,
@@ -43,8 +43,8 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Mounts `url` on a new empty folder, as the user that every server knows, with the password
-    /// in the environment.
+    /// A request to mount `url` on a new empty folder, as the user that every server knows, with the password in the
+    /// environment.
     pub(crate) fn new(url: impl Into<String>) -> Request {
         Request {
             program: None,
@@ -85,25 +85,25 @@ impl Request {
         self
     }
 
-    /// With this on standard input.
+    /// With these bytes on standard input.
     pub(crate) fn input(mut self, bytes: &[u8]) -> Request {
         self.input = bytes.to_vec();
         self
     }
 
-    /// Started by the program under another name.
+    /// Started through another path or name of the program.
     pub(crate) fn program(mut self, program: &Path) -> Request {
         self.program = Some(program.to_owned());
         self
     }
 
-    /// On this folder.
+    /// At this mountpoint.
     pub(crate) fn at(mut self, mountpoint: &Path) -> Request {
         self.mountpoint = mountpoint.to_owned();
         self
     }
 
-    /// By this user, who gets the mountpoint.
+    /// As this user, who becomes the owner of the mountpoint.
     pub(crate) fn by_user(mut self, id: u32) -> Request {
         std::os::unix::fs::chown(&self.mountpoint, Some(id), Some(id)).expect("root may change owners");
         self.as_user = Some(id);
@@ -116,25 +116,25 @@ impl Request {
         self
     }
 
-    /// With a watchdog that waits this long.
+    /// With this deadline of the watchdog.
     pub(crate) fn for_at_most(mut self, deadline: Duration) -> Request {
         self.deadline = deadline;
         self
     }
 
-    /// Mounts; panics with what the program said if it does not work.
+    /// Mounts. Panics with the program's messages if that fails.
     #[track_caller]
     pub(crate) fn mount(self) -> Mount {
         if self.foreground { self.mount_in_foreground() } else { self.mount_in_background() }
     }
 
-    /// Tries to mount, which must fail with this exit code and leave neither a mount nor a process.
+    /// Tries to mount. The attempt must fail with this exit code and leave neither a mount nor a process.
     #[track_caller]
     pub(crate) fn fails(self, code: i32) -> Run {
         self.fails_with_any(&[code])
     }
 
-    /// Tries to mount, which must fail with one of these exit codes, and leave nothing behind.
+    /// Tries to mount. The attempt must fail with one of these exit codes and leave neither a mount nor a process.
     #[track_caller]
     pub(crate) fn fails_with_any(self, codes: &[i32]) -> Run {
         let outcome = run_with_input(&mut self.command(), &self.input, START);
@@ -163,7 +163,7 @@ impl Request {
         assert!(outcome.code == Some(0), "{outcome}");
         let info = info.unwrap_or_else(|| panic!("nothing is mounted after {outcome}"));
         let mut mount = self.watch(info, processes.first().copied(), None);
-        assert!(processes.len() == 1, "one process serves a mount, not {processes:?}, after {outcome}");
+        assert!(processes.len() == 1, "a mount must have one process, not {processes:?}, after {outcome}");
         mount.messages = outcome.stderr;
         mount
     }
@@ -205,7 +205,7 @@ impl Request {
         }
     }
 
-    /// Where a program in the foreground writes its messages.
+    /// The file that receives standard error of a program in the foreground.
     fn log(&self) -> PathBuf {
         let mut name = self.mountpoint.clone().into_os_string();
         name.push(".log");
@@ -232,7 +232,7 @@ impl Request {
     }
 }
 
-/// Something mounted. Dropping it unmounts it, whatever state it is in.
+/// A mount. Dropping it unmounts it, in whatever state it is.
 pub(crate) struct Mount {
     mountpoint: PathBuf,
     log: PathBuf,
@@ -245,7 +245,7 @@ pub(crate) struct Mount {
 }
 
 impl Mount {
-    /// A mount that another program has made, and that a process of ours serves.
+    /// A mount made by another program and served by a process of the program under test.
     #[track_caller]
     pub(crate) fn found_at(mountpoint: &Path, deadline: Duration) -> Mount {
         let info = mountinfo::at(mountpoint).unwrap_or_else(|| panic!("no mount on {}", mountpoint.display()));
@@ -282,12 +282,13 @@ impl Mount {
         self.pid.expect("a mount has a process")
     }
 
-    /// What the kernel says of it.
+    /// The mount as the kernel lists it in mountinfo.
     pub(crate) fn info(&self) -> MountInfo {
         mountinfo::at(&self.mountpoint).expect("still mounted")
     }
 
-    /// What the program wrote to standard error: before it went to the background, or in the foreground until now.
+    /// Standard error of the program: in the background everything before it detached, in the foreground everything
+    /// until now.
     pub(crate) fn messages(&self) -> String {
         match self.child {
             Some(_) => fs::read_to_string(&self.log).unwrap_or_default(),
@@ -295,23 +296,23 @@ impl Mount {
         }
     }
 
-    /// Sends a signal to the process.
+    /// Sends a signal to the process that serves the mount.
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.process()).expect("a process has a number above 0");
         kill_process(pid, signal).expect("our own process");
     }
 
-    /// Unmounts the way a user does, and waits until the process has ended.
+    /// Unmounts with `fusermount3 -u`, as a user does, and waits until the process has ended.
     #[track_caller]
     pub(crate) fn unmount(mut self) {
         self.unmount_by(&["fusermount3", "-u"]);
         self.is_gone();
     }
 
-    /// Unmounts by this command, as the user who mounted.
+    /// Unmounts with this command, as the user who mounted.
     ///
-    /// A test on another thread may have forked while a file was open here. Until that child has
-    /// become another program, it has the file open, too; so "busy" is asked again for a while.
+    /// The command is repeated for a while when it reports "busy": a test on another thread may have forked while a
+    /// file of the mount was open, and the child keeps that file open until its exec.
     #[track_caller]
     pub(crate) fn unmount_by(&self, words: &[&str]) {
         let mut command = Command::new(words[0]);
@@ -330,7 +331,8 @@ impl Mount {
         outcome.success();
     }
 
-    /// Waits until the mount is gone and the process has ended; its exit code, if it is a child of ours.
+    /// Waits until the mount is gone and its process has ended. Returns the exit code if the process is a child of this
+    /// one.
     #[track_caller]
     pub(crate) fn is_gone(&mut self) -> Option<i32> {
         let pid = self.process();
@@ -346,7 +348,7 @@ impl Mount {
             None => wait_until(END, || !is_running(pid)),
         };
         assert!(gone, "process {pid} has not ended {END:?} after the unmount\n{}", self.messages());
-        assert!(mountinfo::at(&self.mountpoint).is_none(), "still mounted though its process has ended");
+        assert!(mountinfo::at(&self.mountpoint).is_none(), "the process has ended, but the mount is still there");
         self.watchdog = None;
         code
     }
@@ -366,12 +368,12 @@ impl Drop for Mount {
             let _ = child.wait();
         }
         let _ = fs::remove_file(&self.log);
-        // Not with what is in it: if something is still mounted there, that is on the share.
+        // Without what is in it: if a mount is left there, its content is on the share.
         let _ = fs::remove_dir(&self.mountpoint);
     }
 }
 
-/// Ends a mount by whatever works: politely, then by aborting its connection.
+/// Ends a mount: first by unmounting it, and if that fails by aborting its FUSE connection.
 fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
     let quiet = |program: &str, arguments: &[&str]| {
         let mut command = Command::new(program);
@@ -379,7 +381,7 @@ fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
         spawn_quiet(command).ok().and_then(|mut child| wait(&mut child, END)).is_some_and(|status| status.success())
     };
     if !quiet("fusermount3", &["-u"]) {
-        eprintln!("{} cannot be unmounted: aborting it", mountpoint.display());
+        eprintln!("cannot unmount {}: aborting its connection", mountpoint.display());
         watchdog::abort(minor);
         quiet("umount", &["-l"]);
     }
@@ -390,8 +392,8 @@ fn end(mountpoint: &Path, minor: u32, processes: &[i32]) {
     }
 }
 
-/// A copy of the program that every user may run. The program itself cannot be run by a user who may not enter one of the folders
-/// above it, and the checkout may be in a home folder with mode 0700.
+/// A copy of the program that every user may run. The original cannot be run by a user who may not enter one of the
+/// folders above it, and the checkout may be in a home folder with mode 0700.
 pub(crate) fn program_for_all() -> &'static Path {
     static COPY: OnceLock<PathBuf> = OnceLock::new();
     COPY.get_or_init(|| {
@@ -402,14 +404,15 @@ pub(crate) fn program_for_all() -> &'static Path {
     })
 }
 
-/// A `cifs-fuse` of another name, in a folder of its own.
+/// A symbolic link to the program with another name, in a new folder.
 pub(crate) fn linked_as(name: &str) -> PathBuf {
     let link = scratch::folder("bin").join(name);
     std::os::unix::fs::symlink(PROGRAM, &link).expect("a writable folder");
     link
 }
 
-/// The program's own command, for what mounts nothing.
+/// A command that runs the program with these arguments and an empty environment except PATH, for runs that mount
+/// nothing.
 pub(crate) fn program<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Command {
     let mut command = Command::new(PROGRAM);
     command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default()).args(arguments);

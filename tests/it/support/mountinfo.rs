@@ -1,5 +1,5 @@
-//! What the kernel has mounted, from /proc/self/mountinfo: reading it asks no file system, so it
-//! cannot hang.
+//! The mounts of this process's namespace, from /proc/self/mountinfo. Reading that file asks no file system,
+//! so it cannot hang.
 
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
@@ -8,17 +8,17 @@ use std::path::{Path, PathBuf};
 /// One line of /proc/self/mountinfo (proc(5)).
 #[derive(Clone, Debug)]
 pub(crate) struct MountInfo {
-    /// Where it is mounted.
+    /// The mountpoint.
     pub(crate) mountpoint: PathBuf,
-    /// Minor number of the device: the number of a FUSE connection.
+    /// The minor number of the device, which is also the number of the FUSE connection.
     pub(crate) minor: u32,
-    /// Options of this mount.
+    /// The options of this mount.
     pub(crate) options: String,
-    /// The type, with its subtype: `fuse.cifs`.
+    /// The file system type with its subtype: `fuse.cifs`.
     pub(crate) kind: String,
-    /// What is mounted.
+    /// The mount source.
     pub(crate) source: String,
-    /// Options of the file system.
+    /// The options of the file system.
     pub(crate) super_options: String,
 }
 
@@ -60,7 +60,7 @@ fn parse(line: &str) -> Option<MountInfo> {
     })
 }
 
-/// Space, tab, newline and backslash are written as three octal digits.
+/// Decodes a field: space, tab, newline and backslash are each written as a backslash and three octal digits.
 fn unescape(field: &str) -> Vec<u8> {
     let bytes = field.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -82,7 +82,7 @@ fn unescape(field: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_line_of_mountinfo_is_understood() {
+fn a_line_of_mountinfo_is_parsed() {
     let line = r"412 27 0:53 / /mnt/my\040share rw,nosuid,nodev shared:9 - fuse.cifs cifs://nas/a\134b rw,user_id=0";
     let mount = parse(line).unwrap();
     assert_eq!(mount.mountpoint, Path::new("/mnt/my share"));

@@ -1,6 +1,6 @@
-//! A NetBIOS session service in front of smbd, on a loopback address of its own (RFC 1001, RFC 1002):
-//! it takes session requests for the names it is told, answers the node status query on UDP port
-//! 137, and passes the session on.
+//! A NetBIOS session service in front of smbd, on a loopback address (RFC 1001, RFC 1002). It accepts session
+//! requests for a given list of names, answers node status queries on UDP port 137, and forwards accepted
+//! sessions to smbd.
 
 use super::frames::Splitter;
 use super::proxy::listen;
@@ -11,13 +11,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::runtime::Runtime;
 
-/// What "whoever you are" is called.
+/// The called name that stands for any server.
 pub(crate) const ANY_SERVER: &str = "*SMBSERVER";
 
-/// The port of the name service, which a client cannot be told to change.
+/// The UDP port of the name service, which clients cannot configure.
 const NAME_SERVICE: u16 = 137;
 
-/// What was asked of the service so far.
+/// The requests that the service has received so far.
 #[derive(Default)]
 struct Seen {
     called: Vec<String>,
@@ -33,9 +33,9 @@ pub(crate) struct NetBios {
 }
 
 impl NetBios {
-    /// Starts a service on `address` that knows itself by `names`; sessions go on to `port` on
-    /// 127.0.0.1. The first of the names that is not [`ANY_SERVER`] is the one that it tells to who
-    /// asks. Port 137 needs root.
+    /// Starts a service on `address` that accepts sessions for `names` and forwards them to `port` on
+    /// 127.0.0.1. Node status queries are answered with the first of the names that is not [`ANY_SERVER`];
+    /// without such a name the name service is not started. Binding port 137 needs root.
     pub(crate) fn start(address: Ipv4Addr, names: &[&str], port: u16) -> NetBios {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
@@ -45,7 +45,7 @@ impl NetBios {
         let names: Arc<[String]> = names.iter().map(|name| (*name).to_owned()).collect();
         if let Some(own) = names.iter().find(|name| *name != ANY_SERVER) {
             let socket = std::net::UdpSocket::bind((address, NAME_SERVICE));
-            let socket = socket.expect("root may bind port 137 on a loopback address of its own");
+            let socket = socket.expect("root may bind port 137 on an unused loopback address");
             socket.set_nonblocking(true).expect("sockets can be made non-blocking");
             let _guard = runtime.enter();
             let socket = UdpSocket::from_std(socket).expect("a runtime with I/O");
@@ -55,24 +55,24 @@ impl NetBios {
         NetBios { address: bound, seen, runtime: Some(runtime) }
     }
 
-    /// Where sessions are taken.
+    /// The TCP address that accepts sessions.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// The names that sessions were requested for, in their order.
+    /// The called names of all session requests, in order of arrival.
     pub(crate) fn called(&self) -> Vec<String> {
-        self.seen.lock().expect("nobody panics with this lock").called.clone()
+        self.seen.lock().expect("no panic under this lock").called.clone()
     }
 
-    /// How many node status queries came.
+    /// The number of node status queries received.
     pub(crate) fn queries(&self) -> usize {
-        self.seen.lock().expect("nobody panics with this lock").queries
+        self.seen.lock().expect("no panic under this lock").queries
     }
 
-    /// What clients did that the session service forbids.
+    /// Protocol violations by clients.
     pub(crate) fn wrong(&self) -> Vec<String> {
-        self.seen.lock().expect("nobody panics with this lock").wrong.clone()
+        self.seen.lock().expect("no panic under this lock").wrong.clone()
     }
 }
 
@@ -91,7 +91,7 @@ async fn accept(listener: TcpListener, names: Arc<[String]>, port: u16, seen: Ar
 }
 
 async fn session(mut client: TcpStream, names: Arc<[String]>, port: u16, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
-    let note = |problem: String| seen.lock().expect("nobody panics with this lock").wrong.push(problem);
+    let note = |problem: String| seen.lock().expect("no panic under this lock").wrong.push(problem);
     // SESSION REQUEST (RFC 1002 4.3.2): type, flags, length, called name, calling name.
     let mut request = [0; 4 + 34 + 34];
     client.read_exact(&mut request).await?;
@@ -103,7 +103,7 @@ async fn session(mut client: TcpStream, names: Arc<[String]>, port: u16, seen: A
         note(format!("malformed names in {request:02x?}"));
         return Ok(());
     };
-    seen.lock().expect("nobody panics with this lock").called.push(called.clone());
+    seen.lock().expect("no panic under this lock").called.push(called.clone());
     if !names.contains(&called) {
         // NEGATIVE SESSION RESPONSE (4.3.4): called name not present.
         return client.write_all(&[0x83, 0, 0, 1, 0x82]).await;
@@ -143,7 +143,7 @@ async fn answer_queries(socket: UdpSocket, name: String, seen: Arc<Mutex<Seen>>)
         let query = &packet[..length];
         let well_formed = length == 50 && query[12] == 32 && query[46..50] == [0, 0x21, 0, 1];
         {
-            let mut seen = seen.lock().expect("nobody panics with this lock");
+            let mut seen = seen.lock().expect("no panic under this lock");
             if !well_formed || decode(&query[12..46]) != Some(("*".to_owned(), 0)) {
                 seen.wrong.push(format!("not a node status request: {query:02x?}"));
                 continue;
@@ -156,7 +156,8 @@ async fn answer_queries(socket: UdpSocket, name: String, seen: Arc<Mutex<Seen>>)
             entry.extend(flags.to_be_bytes());
             entry
         };
-        // A group of the same suffix stands first: only the unique file server's name is the answer.
+        // A group name with another suffix stands first: only the unique name of the file server (suffix
+        // 0x20) is the answer.
         let names = [entry("WORKGROUP", 0x00, 0x8400), entry(&name, 0x00, 0x0400), entry(&name, 0x20, 0x0400)];
         let statistics = [0; 46];
         let mut answer = query[..2].to_vec();
@@ -171,7 +172,8 @@ async fn answer_queries(socket: UdpSocket, name: String, seen: Arc<Mutex<Seen>>)
     }
 }
 
-/// A name in its first-level encoding (RFC 1001 14.1): the text, and the suffix that says what it names.
+/// Decodes a name in first-level encoding (RFC 1001 14.1): the text, and the suffix that gives the kind of
+/// service.
 fn decode(field: &[u8]) -> Option<(String, u8)> {
     let (&[0x20], letters, &[0]) = (field.get(..1)?, field.get(1..33)?, field.get(33..34)?) else { return None };
     let nibble = |letter: u8| letter.checked_sub(b'A').filter(|nibble| *nibble < 16);
@@ -183,7 +185,7 @@ fn decode(field: &[u8]) -> Option<(String, u8)> {
 
 #[test]
 fn the_name_of_any_server_is_decoded() {
-    // The encoding of `*SMBSERVER` with suffix 0x20 as it is printed in packet captures.
+    // The encoding of `*SMBSERVER` with suffix 0x20 as packet captures show it.
     let field = b"\x20CKFDENECFDEFFCFGEFFCCACACACACACA\0";
     assert_eq!(decode(field), Some((ANY_SERVER.to_owned(), 0x20)));
 }

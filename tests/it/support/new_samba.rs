@@ -1,9 +1,9 @@
-//! A Samba newer than the machine's own, with directory leases: a Debian in a folder, which `tests/new-samba` makes
-//! once and keeps below Cargo's target folder. Its programs run with that folder as their root, in a mount namespace
-//! that ends with them; processes and network are the machine's own.
+//! A Samba that is newer than the installed one and grants directory leases. It is in a Debian root folder, which
+//! `tests/new-samba` makes once and keeps below Cargo's target folder. Its programs run with that folder as their root,
+//! in a mount namespace that ends with them; processes and network are those of the host.
 //!
-//! The tests of it run only if `CIFS_FUSE_TEST_NEW_SAMBA` is set: to `1`, or to a folder that already holds such a
-//! Debian.
+//! Its tests run only if `CIFS_FUSE_TEST_NEW_SAMBA` is set: to `1`, or to the path of another folder for that root,
+//! which is made if it does not exist.
 
 use super::command::run;
 use std::env;
@@ -13,14 +13,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 const VARIABLE: &str = "CIFS_FUSE_TEST_NEW_SAMBA";
-/// A download of 150 packages, and their installation.
+/// How long making the root may take: downloading and installing 150 packages.
 const MAKING: Duration = Duration::from_secs(900);
 
-/// Where the home of a server is, seen from inside.
+/// The path of a server's home folder inside the root.
 pub(super) const HOME: &str = "/mnt";
 
-/// Enters the root in a new mount namespace, which keeps no mount of the old one: a copy of a FUSE mount would keep
-/// that alive. Arguments: the root, the home, the command.
+/// Shell script that enters the root in a new mount namespace. It keeps no mount of the old namespace: a copy of a FUSE
+/// mount would keep that mount alive. Arguments: the root, the home, the command.
 const ENTER: &str = r#"
 set -e
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -36,14 +36,15 @@ umount -l /srv
 exec "$@"
 "#;
 
-/// The folder with the newer Samba; `None`, after one line that says why, where there is none.
+/// The root folder with the newer Samba. `None` if there is none; the reason is printed once.
 pub(super) fn root() -> Option<&'static Path> {
     static ROOT: OnceLock<Option<PathBuf>> = OnceLock::new();
-    let found = ROOT.get_or_init(|| found().map_err(|why| eprintln!("tests of a newer Samba are skipped: {why}")).ok());
+    let found =
+        ROOT.get_or_init(|| found().map_err(|why| eprintln!("the tests with a newer Samba are skipped: {why}")).ok());
     found.as_deref()
 }
 
-/// Whether tests can have it.
+/// Whether the newer Samba is available.
 pub(crate) fn is_there() -> bool {
     root().is_some()
 }
@@ -51,7 +52,7 @@ pub(crate) fn is_there() -> bool {
 fn found() -> Result<PathBuf, String> {
     let wanted = env::var(VARIABLE).map_err(|_| format!("{VARIABLE} is not set"))?;
     if !rustix::process::geteuid().is_root() {
-        return Err("they need root".to_owned());
+        return Err("root is needed".to_owned());
     }
     let folder = match wanted.as_str() {
         "1" => Path::new(env!("CARGO_TARGET_TMPDIR")).join("new-samba"),
@@ -61,14 +62,14 @@ fn found() -> Result<PathBuf, String> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/new-samba");
         let made = run(Command::new(script).arg(&folder), MAKING);
         if made.code != Some(0) {
-            return Err(made.text().lines().last().unwrap_or("it cannot be made").to_owned());
+            return Err(made.text().lines().last().unwrap_or("tests/new-samba failed without a message").to_owned());
         }
     }
     Ok(folder)
 }
 
-/// A command that runs `program` in the root, with the home of a server as [`HOME`]. The program becomes the process
-/// that is started, so that waiting for it and killing its group work as usual.
+/// A command that runs `program` in the root, with the home of a server at [`HOME`]. `program` replaces the started
+/// process, so waiting for it and killing its process group work as usual.
 pub(super) fn command(root: &Path, home: &Path, program: &str) -> Command {
     let mut command = Command::new("unshare");
     command.args(["--mount", "--propagation", "private", "sh", "-c", ENTER, "sh"]);
@@ -76,7 +77,7 @@ pub(super) fn command(root: &Path, home: &Path, program: &str) -> Command {
     command
 }
 
-/// Makes a test of every function named, on the machine's Samba and on the newer one: `both_sambas!(a, b)` makes
+/// Makes a test of each named function, on the installed Samba and on the newer one: `both_sambas!(a, b)` makes
 /// `on_smbd::a`, `on_new_smbd::a`, and so on. Each function gets the `Kind`.
 macro_rules! both_sambas {
     ($($name:ident),+ $(,)?) => {

@@ -1,4 +1,4 @@
-//! Two mounts of one folder, as two computers have them.
+//! Two mounts of one folder, which act as two clients.
 
 use super::mount::{Mount, Request};
 use super::scene::Scene;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Two clients of a folder.
+/// Two clients of one folder.
 pub(crate) struct Pair {
     /// The first client, and the server.
     pub(crate) scene: Scene,
@@ -16,13 +16,13 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// A new folder of the shared server, mounted twice with the program's defaults.
+    /// A new folder on the shared server, mounted twice with the program's defaults.
     #[track_caller]
     pub(crate) fn on(kind: Kind) -> Pair {
         Pair::of(Server::shared(kind), Duration::from_secs(90))
     }
 
-    /// A new folder of this server, mounted twice, under watchdogs that wait this long.
+    /// A new folder on this server, mounted twice; `deadline` is the watchdog's deadline of each mount.
     #[track_caller]
     pub(crate) fn of(server: Arc<Server>, deadline: Duration) -> Pair {
         let scene = Scene::of(server, |request| request.for_at_most(deadline));
@@ -45,7 +45,7 @@ impl Pair {
         self.scene.there(name)
     }
 
-    /// Unmounts both.
+    /// Unmounts both mounts.
     #[track_caller]
     pub(crate) fn end(self) {
         self.other.unmount();

@@ -1,4 +1,4 @@
-//! The processes that serve mounts, as /proc shows them.
+//! The processes that serve mounts, found in /proc.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
@@ -10,25 +10,25 @@ pub(crate) fn is_running(pid: i32) -> bool {
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
 }
 
-/// The words of a process's command line, as `ps` shows them.
+/// The arguments of a process's command line, as `ps` shows them.
 pub(crate) fn command_line(pid: i32) -> Vec<String> {
     let words = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     words.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
-/// A process's short name.
+/// The command name of a process, from /proc/PID/comm.
 pub(super) fn name(pid: i32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
-/// The processes that a process has started.
+/// The child processes of a process's main thread.
 pub(super) fn children(parent: i32) -> Vec<i32> {
     let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
     children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Processes of ours for this mountpoint, by its whole path or, relative to where they were started,
-/// by its last name.
+/// The processes of the program that serve this mountpoint. Their command line names it by its full path, or
+/// by its last component relative to the folder where the program was started.
 pub(super) fn served_by(mountpoint: &Path) -> Vec<i32> {
     let mut found = processes_of(mountpoint);
     if found.is_empty() {
@@ -37,7 +37,7 @@ pub(super) fn served_by(mountpoint: &Path) -> Vec<i32> {
     found
 }
 
-/// The processes that have this mountpoint on their command line and are not helpers of fuse.
+/// The processes whose command line contains this mountpoint, without the `fusermount` helpers.
 pub(crate) fn processes_of(mountpoint: &Path) -> Vec<i32> {
     let mut found: Vec<i32> = fs::read_dir("/proc")
         .expect("/proc is mounted")
@@ -53,15 +53,15 @@ pub(crate) fn processes_of(mountpoint: &Path) -> Vec<i32> {
     found
 }
 
-/// Ends a process that did not end by itself.
+/// Kills a process that did not end by itself.
 pub(super) fn kill(pid: i32) {
-    eprintln!("process {pid} outlived its mount: killing it");
+    eprintln!("process {pid} is still running after its mount has ended: killing it");
     if let Some(pid) = Pid::from_raw(pid) {
         let _ = kill_process(pid, Signal::KILL);
     }
 }
 
-/// The guardian of a process, which ends its mount when it is killed.
+/// The guardian of this process. A guardian ends the mount if the process is killed.
 pub(crate) fn guardian_of(process: i32) -> Option<i32> {
     let process = process.to_string();
     let is_it = |pid: &i32| {

@@ -1,8 +1,8 @@
-//! A TCP proxy in front of a server, that makes the faults of networks: it stalls, cuts, resets and
-//! delays, and it records and counts what the client sends.
+//! A TCP proxy in front of a server that makes network faults: it stalls, cuts, resets and delays connections. It also
+//! records and counts what the client sends.
 //!
-//! One task a connection and direction; between reading and writing stands a queue of bounded
-//! length, so that a delay costs no throughput and a stall costs no memory.
+//! Each connection has one reading and one writing task per direction. Between the two stands a queue of bounded
+//! length, so a delay costs no throughput and a stall uses no more memory than the queue.
 
 use super::frames::{self, Splitter};
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,32 +18,33 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 
-/// So many frames are recorded, from the first connection on.
+/// How many frames are recorded, counted from the first frame of the first connection.
 const RECORDED: usize = 64;
-/// Of the commands of MS-SMB2 2.2.1 only QUERY_INFO, SET_INFO and OPLOCK_BREAK have higher numbers.
+/// The CHANGE_NOTIFY command. Only QUERY_INFO, SET_INFO and OPLOCK_BREAK have higher numbers (MS-SMB2 2.2.1).
 const CHANGE_NOTIFY: u16 = 0x0F;
-/// So much is kept of each frame.
+/// The most bytes of a frame that are kept, without its four length bytes.
 const KEPT: usize = 4096;
 
-/// The most that is read at once, and the most pieces that wait.
+/// The most bytes of one read.
 const PIECE: usize = 64 * 1024;
+/// The most reads that wait in one direction of a connection.
 const QUEUE: usize = 64;
 
-/// What the proxy does to its connections.
+/// What the proxy does with all connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Mode {
     /// Bytes pass.
     Forward,
-    /// New connections are accepted, and nothing passes on any.
+    /// New connections are accepted, but no bytes pass on any connection.
     Stall,
-    /// Connections are closed as soon as they are accepted.
+    /// New connections are closed as soon as they are accepted.
     Refuse,
 }
 
-/// How living connections end.
+/// How established connections are ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
-    /// Properly, by FIN.
+    /// In order, by FIN.
     Cut,
     /// By RST.
     Reset,
@@ -52,17 +53,17 @@ enum End {
 #[derive(Clone)]
 struct State {
     mode: Mode,
-    /// One way, in each direction.
+    /// The delay in each direction.
     delay: Duration,
-    /// Grows when connections that live are to end, and how.
+    /// A counter that grows with each command to end connections, and how they are ended.
     ended: (u64, End),
-    /// Which connections that means, in the order in which they were made.
+    /// The connections that the last such command ends, by number in order of arrival.
     ending: Range<usize>,
-    /// Nothing passes on these connections.
+    /// Connections on which no bytes pass.
     held: Range<usize>,
-    /// Connections beyond so many are closed as soon as they are accepted.
+    /// Connections with this number or a higher one are closed as soon as they are accepted.
     limit: usize,
-    /// A connection ends when a request with this command comes, which does not pass.
+    /// A request with this command is not forwarded, and its connection ends.
     poison: Option<u16>,
 }
 
@@ -74,19 +75,19 @@ impl State {
 
 const ALL: Range<usize> = 0..usize::MAX;
 
-/// A connection that ends because of what is sent on it.
+/// Which loss ends a connection when the client sends a certain frame.
 #[derive(Clone, Copy)]
 enum Trap {
-    /// Instead of passing on the request.
+    /// The request is not forwarded.
     Request(fn(&[u8]) -> bool),
-    /// Instead of passing on the answer to the request.
+    /// The request is forwarded, and its answer is not.
     Answer(fn(&[u8]) -> bool),
 }
 
-/// What the client has sent so far.
+/// What the clients of the proxy have sent so far.
 #[derive(Default)]
 struct Seen {
-    /// Waits for a frame, and goes with it.
+    /// The armed trap. The first matching frame removes it.
     trap: Option<Trap>,
     connections: usize,
     living: BTreeSet<usize>,
@@ -138,7 +139,7 @@ impl Proxy {
         self.address.port()
     }
 
-    /// From now on nothing passes; connections are accepted all the same.
+    /// From now on no bytes pass. New connections are still accepted.
     pub(crate) fn stall(&self) {
         self.state.send_modify(|state| state.mode = Mode::Stall);
     }
@@ -148,22 +149,22 @@ impl Proxy {
         self.state.send_modify(|state| state.mode = Mode::Refuse);
     }
 
-    /// From now on bytes pass again, those that waited first.
+    /// From now on bytes pass again, first those that were held.
     pub(crate) fn forward(&self) {
         self.state.send_modify(|state| state.mode = Mode::Forward);
     }
 
-    /// Closes the connections that there are.
+    /// Closes all established connections.
     pub(crate) fn cut(&self) {
         self.end(ALL, End::Cut);
     }
 
-    /// Closes these of the connections that there are, in the order in which they were made.
+    /// Closes the established connections with these numbers, counted in order of arrival.
     pub(crate) fn cut_only(&self, numbers: Range<usize>) {
         self.end(numbers, End::Cut);
     }
 
-    /// Resets the connections that there are.
+    /// Resets all established connections.
     pub(crate) fn reset(&self) {
         self.end(ALL, End::Reset);
     }
@@ -175,80 +176,79 @@ impl Proxy {
         });
     }
 
-    /// From now on nothing passes on these connections, in the order in which they were made.
+    /// From now on no bytes pass on the connections with these numbers, counted in order of arrival.
     pub(crate) fn hold(&self, numbers: Range<usize>) {
         self.state.send_modify(|state| state.held = numbers);
     }
 
-    /// From now on bytes pass on every connection again, those that waited first, though their sender
-    /// may have closed it meanwhile.
+    /// From now on bytes pass on every connection again, first those that were held. Held bytes are forwarded even if
+    /// their sender has closed the connection meanwhile.
     pub(crate) fn release(&self) {
         self.hold(0..0);
     }
 
-    /// From now on only so many connections are let through, those that were made already included.
+    /// From now on only the first `connections` connections are forwarded, counted from the start of the proxy.
     pub(crate) fn limit(&self, connections: usize) {
         self.state.send_modify(|state| state.limit = connections);
     }
 
-    /// From now on a connection is closed instead of passing on a request with this command.
+    /// From now on a request with this command is not forwarded; its connection is closed instead. `None` ends that.
     pub(crate) fn poison(&self, command: Option<u16>) {
         self.state.send_modify(|state| state.poison = command);
     }
 
-    /// Once, a connection is closed instead of passing on a frame of the client that looks like this, with its four length
-    /// bytes.
+    /// Arms a trap for one frame: the first frame of the client for which `is_it` is true is not forwarded, and its
+    /// connection is closed. `is_it` gets the frame with its four length bytes.
     pub(crate) fn lose_request(&self, is_it: fn(&[u8]) -> bool) {
         self.seen().trap = Some(Trap::Request(is_it));
     }
 
-    /// The same, and the frame still reaches the server: what is lost is the answer.
+    /// The same, but the frame is forwarded to the server: only its answer is lost.
     pub(crate) fn lose_answer(&self, is_it: fn(&[u8]) -> bool) {
         self.seen().trap = Some(Trap::Answer(is_it));
     }
 
-    /// Whether what was to be lost was lost.
+    /// Whether the armed trap has lost its frame.
     pub(crate) fn has_lost(&self) -> bool {
         self.seen().trap.is_none()
     }
 
-    /// From now on everything takes this much longer, in each direction.
+    /// From now on everything is delayed by this time in each direction.
     pub(crate) fn delay(&self, one_way: Duration) {
         self.state.send_modify(|state| state.delay = one_way);
     }
 
-    /// How many connections the client has made.
+    /// The number of connections that clients have made.
     pub(crate) fn connections(&self) -> usize {
         self.seen().connections
     }
 
-    /// The connections that were let through and have not ended yet, by their numbers in the order in
-    /// which they were made.
+    /// The numbers of the forwarded connections that have not ended yet, counted in order of arrival.
     pub(crate) fn living(&self) -> Vec<usize> {
         self.seen().living.iter().copied().collect()
     }
 
-    /// How many frames the client has sent.
+    /// The number of frames that the client has sent.
     pub(crate) fn frames(&self) -> u64 {
         self.seen().frames
     }
 
-    /// How many of them ask for nothing but the next changes of a watched folder.
+    /// The number of frames whose only purpose is CHANGE_NOTIFY on a watched folder.
     pub(crate) fn watching_frames(&self) -> u64 {
         self.seen().watching
     }
 
-    /// How many of them were encrypted.
+    /// The number of frames that were encrypted.
     pub(crate) fn encrypted_frames(&self) -> u64 {
         self.seen().encrypted
     }
 
-    /// How many of them were neither encrypted nor signed.
+    /// The number of frames that were neither encrypted nor signed.
     pub(crate) fn unsigned_frames(&self) -> u64 {
         self.seen().unsigned
     }
 
-    /// How many requests with this command the client has sent, compounded or not.
+    /// The number of requests with this command that the client has sent, compounded or not.
     pub(crate) fn requests(&self, command: u16) -> u64 {
         self.seen().commands.get(&command).copied().unwrap_or(0)
     }
@@ -259,7 +259,7 @@ impl Proxy {
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().expect("nobody panics with this lock")
+        self.seen.lock().expect("no panic under this lock")
     }
 }
 
@@ -271,7 +271,7 @@ impl Drop for Proxy {
     }
 }
 
-/// A listener of this runtime; it works on threads of another runtime as well.
+/// A listener that belongs to this runtime. Threads of other runtimes can use it too.
 pub(super) fn listen(runtime: &Runtime, address: SocketAddr) -> TcpListener {
     let listener = std::net::TcpListener::bind(address).expect("the loopback has free ports");
     listener.set_nonblocking(true).expect("sockets can be made non-blocking");
@@ -298,7 +298,7 @@ impl Seen {
         }
     }
 
-    /// The trap that this frame has sprung.
+    /// Removes and returns the trap if this frame matches it.
     fn spring(&mut self, frame: &[u8]) -> Option<Trap> {
         self.trap.take_if(|trap| match trap {
             Trap::Request(is_it) | Trap::Answer(is_it) => is_it(frame),
@@ -309,17 +309,17 @@ impl Seen {
 async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<State>, seen: Arc<Mutex<Seen>>) {
     for number in 0.. {
         let Ok((client, _)) = listener.accept().await else { return };
-        seen.lock().expect("nobody panics with this lock").connections += 1;
+        seen.lock().expect("no panic under this lock").connections += 1;
         let admitted = {
             let state = state.borrow();
             state.mode != Mode::Refuse && number < state.limit
         };
         if admitted {
-            seen.lock().expect("nobody panics with this lock").living.insert(number);
+            seen.lock().expect("no panic under this lock").living.insert(number);
             let (state, seen) = (state.clone(), Arc::clone(&seen));
             tokio::spawn(async move {
                 connection(client, number, target, state, Arc::clone(&seen)).await;
-                seen.lock().expect("nobody panics with this lock").living.remove(&number);
+                seen.lock().expect("no panic under this lock").living.remove(&number);
             });
         }
     }
@@ -340,12 +340,12 @@ async fn connection(
         end = state.wait_for(ending) => end.map_or(End::Cut, |state| state.ended.1),
     };
     if end == End::Reset {
-        // Closing without lingering sends RST.
+        // A close with a linger time of zero sends RST.
         let _ = client.set_zero_linger();
     }
 }
 
-/// What decides when the bytes of a connection pass.
+/// Decides when the bytes of one connection may pass.
 #[derive(Clone)]
 struct Gate {
     number: usize,
@@ -353,7 +353,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// Waits until bytes may pass. The proxy's end is the end of this task too.
+    /// Waits until bytes may pass. If the proxy ends first, its runtime ends this task.
     async fn open(&mut self) {
         let number = self.number;
         let _ = self.state.wait_for(|state| state.passes(number)).await;
@@ -361,7 +361,7 @@ impl Gate {
 }
 
 async fn pass(client: &mut TcpStream, target: SocketAddr, mut gate: Gate, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
-    // A stalled proxy does not even reach for the server.
+    // A stalled proxy does not connect to the server either.
     gate.open().await;
     let mut server = TcpStream::connect(target).await?;
     client.set_nodelay(true)?;
@@ -371,7 +371,7 @@ async fn pass(client: &mut TcpStream, target: SocketAddr, mut gate: Gate, seen: 
     let (up, up_end) = mpsc::channel(QUEUE);
     let (down, down_end) = mpsc::channel(QUEUE);
     let deaf = AtomicBool::new(false);
-    // Neither side of SMB closes one direction alone: when one ends, both do.
+    // Neither side of SMB closes one direction alone, so the end of one direction ends both.
     tokio::select! {
         _ = async { tokio::join!(take(from_client, up, gate.clone(), Some(seen), &deaf), give(to_server, up_end, gate.clone())) } => {}
         _ = async { tokio::join!(take(from_server, down, gate.clone(), None, &deaf), give(to_client, down_end, gate.clone())) } => {}
@@ -381,8 +381,8 @@ async fn pass(client: &mut TcpStream, target: SocketAddr, mut gate: Gate, seen: 
 
 type Piece = (Instant, Vec<u8>);
 
-/// Reads until the sender closes, noting when each piece is due. A connection that is `deaf` ends with the server's next
-/// bytes.
+/// Reads until the sender closes, and queues each piece with the time at which it is due. When `deaf` is set, the
+/// connection ends with the next bytes from the server.
 async fn take(
     mut from: ReadHalf<'_>,
     queue: mpsc::Sender<Piece>,
@@ -398,7 +398,7 @@ async fn take(
             return Ok(());
         }
         if let Some(seen) = &seen {
-            let mut seen = seen.lock().expect("nobody panics with this lock");
+            let mut seen = seen.lock().expect("no panic under this lock");
             let poison = gate.state.borrow().poison;
             let mut is_poisoned = false;
             splitter.push(&buffer[..count], KEPT, |frame| {

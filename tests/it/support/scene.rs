@@ -1,4 +1,4 @@
-//! What most tests start from: a new folder on a shared server, mounted.
+//! The start of most tests: a new folder on a shared server, mounted.
 
 use super::mount::{Mount, Request};
 use super::server::{Kind, Server};
@@ -16,19 +16,19 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// A new folder of the shared server, mounted with the program's defaults.
+    /// A new folder on the shared server, mounted with the program's defaults.
     #[track_caller]
     pub(crate) fn on(kind: Kind) -> Scene {
         Scene::with(kind, |request| request)
     }
 
-    /// A new folder of the shared server, mounted as `adjust` says.
+    /// A new folder on the shared server, mounted with the request that `adjust` returns.
     #[track_caller]
     pub(crate) fn with(kind: Kind, adjust: impl FnOnce(Request) -> Request) -> Scene {
         Scene::of(Server::shared(kind), adjust)
     }
 
-    /// A new folder of this server, mounted as `adjust` says.
+    /// A new folder on this server, mounted with the request that `adjust` returns.
     #[track_caller]
     pub(crate) fn of(server: Arc<Server>, adjust: impl FnOnce(Request) -> Request) -> Scene {
         let folder = server.new_folder("scene");
@@ -47,7 +47,7 @@ impl Scene {
         url_of(&self.server, &self.folder)
     }
 
-    /// A path as the user sees it.
+    /// A path as the programs on this mount see it.
     pub(crate) fn here(&self, name: impl AsRef<Path>) -> PathBuf {
         self.mount.join(name)
     }

@@ -1,7 +1,7 @@
-//! The folder, the ports and the end of this test run.
+//! The temporary folder and the TCP ports of this test run, and the cleanup at its end.
 //!
-//! Servers that tests share live in statics, which are never dropped; so the end of the process is
-//! hooked: what was handed to [`at_exit`] runs, then the folder goes.
+//! Shared servers are in statics, which Rust never drops. Therefore an `atexit` handler runs the functions
+//! passed to [`at_exit`] and then removes the folder.
 
 use super::mountinfo;
 use rustix::fs::Mode;
@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-/// The folder of this test run. Everybody may enter it, since some tests run as another user.
+/// The folder of this test run. Every user may enter it, because some tests run as another user.
 pub(crate) fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
-        // Whatever the caller's umask: the tests that run as another user need what is made here and below.
+        // Independent of the caller's umask: tests that run as another user need to read what is made here
+        // and below.
         rustix::process::umask(Mode::WGRP | Mode::WOTH);
         let folder = tempfile::Builder::new().prefix("cifs-fuse-it-").tempdir().expect("a temporary folder").keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("the permissions of our own folder");
@@ -34,8 +35,8 @@ pub(crate) fn folder(prefix: &str) -> PathBuf {
     path
 }
 
-/// A TCP port of the loopback that nobody listens on. Not from the range of which the kernel gives
-/// ports to clients, so that no connection takes it before our server does.
+/// A TCP port of the loopback on which no process listens. It is below the kernel's range of ephemeral ports,
+/// so that no outgoing connection uses it before our server binds it.
 pub(crate) fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
@@ -53,7 +54,7 @@ pub(crate) fn free_port() -> u16 {
 type Cleanup = Box<dyn FnOnce() + Send>;
 static CLEANUPS: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 
-/// Has `cleanup` run when the test run ends.
+/// Runs `cleanup` at the end of the test run.
 pub(crate) fn at_exit(cleanup: impl FnOnce() + Send + 'static) {
     CLEANUPS.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(cleanup));
 }
@@ -61,12 +62,12 @@ pub(crate) fn at_exit(cleanup: impl FnOnce() + Send + 'static) {
 extern "C" fn end_of_run() {
     let cleanups = std::mem::take(&mut *CLEANUPS.lock().unwrap_or_else(PoisonError::into_inner));
     for cleanup in cleanups {
-        // A panic must not cross into the C library's exit.
+        // A panic must not unwind into the C library's exit.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(cleanup));
     }
-    // Never descend into a mount that something left behind: it would delete what is on the share.
+    // Never descend into a mount that is left: it would delete what is on the share.
     match mountinfo::below(root()) {
         left if left.is_empty() => drop(fs::remove_dir_all(root())),
-        left => eprintln!("left mounted at the end of the test run: {left:?}"),
+        left => eprintln!("mounts are left at the end of the test run: {left:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! What the two servers have in common: settings, addresses, and instances that tests share.
+//! What the servers have in common: settings, URLs, user and password, and instances that tests share.
 
 use super::command::run;
 use super::embedded::Embedded;
@@ -12,17 +12,17 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-/// The one share of every server.
+/// The name of the one share that every server has.
 pub(crate) const SHARE: &str = "share";
 
-/// The password of every server: with what must be encoded in a URL, and with a part that cannot
-/// turn up anywhere by chance.
+/// The password on every server. It has characters that a URL must encode, and a part that appears nowhere by
+/// chance.
 pub(crate) const PASSWORD: &str = "xyzzy-Plugh&7 +%/?#@:é";
 
-/// The part of [`PASSWORD`] that survives every encoding.
+/// The part of [`PASSWORD`] that no encoding changes.
 pub(crate) const PASSWORD_MARK: &str = "xyzzy-Plugh";
 
-/// Which server.
+/// The kind of server that a test runs on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Samba.
@@ -33,19 +33,19 @@ pub(crate) enum Kind {
     Embedded,
 }
 
-/// What a server insists on.
+/// Whether a server requires, offers or refuses a feature.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Demand {
     /// The server's own default.
     #[default]
     Default,
-    /// Without it no session.
+    /// No session without it.
     Required,
-    /// Not even offered.
+    /// The server does not offer it.
     Off,
 }
 
-/// How a server is set up. What only one of the two can do is said.
+/// The settings of a server. A setting that only one kind of server supports says so.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     /// Lowest and highest dialect (smbd only).
@@ -56,27 +56,27 @@ pub(crate) struct Settings {
     pub(crate) encryption: Demand,
     /// The share is open to guests and to anonymous sessions.
     pub(crate) guests: bool,
-    /// So it is, and a wrong password makes a guest (smbd only).
+    /// The share is open to guests, and a wrong password makes a guest session (smbd only).
     pub(crate) guests_for_wrong_passwords: bool,
-    /// Nothing on the share can be changed.
+    /// The share is read-only.
     pub(crate) read_only: bool,
     /// The largest READ and WRITE, in bytes.
     pub(crate) max_io: Option<u32>,
     /// The most credits of a connection (smbd only).
     pub(crate) max_credits: Option<u32>,
-    /// The most files and directories that a client has open (smbd only).
+    /// The most files and directories that a client may have open (smbd only).
     pub(crate) max_open_files: Option<u32>,
-    /// The share lets files share blocks, where its disk does (smbd only).
+    /// Files may share blocks, if the server's disk supports that (smbd only).
     pub(crate) shares_blocks: bool,
-    /// One connection a session (smbd only; smb-server never offers more).
+    /// A session has one connection only (smbd only; smb-server never offers more).
     pub(crate) single_channel: bool,
-    /// Oplocks are all there is (smbd only; smb-server has leases only).
+    /// The server grants oplocks but no leases (smbd only; smb-server grants leases only).
     pub(crate) no_leases: bool,
-    /// And oplocks are not granted (smbd only; with `no_leases`).
+    /// The server grants no oplocks either (smbd only; use it with `no_leases`).
     pub(crate) no_oplocks: bool,
 }
 
-/// A server that runs; it ends when this is dropped.
+/// A running server. It stops when this is dropped.
 pub(crate) enum Server {
     /// Samba.
     Smbd(Smbd),
@@ -94,7 +94,7 @@ impl Server {
         }
     }
 
-    /// The instance with default settings that tests share; it ends with the test run.
+    /// The instance with default settings that all tests share. It stops at the end of the test run.
     pub(crate) fn shared(kind: Kind) -> Arc<Server> {
         static SMBD: OnceLock<Instance> = OnceLock::new();
         static NEW_SMBD: OnceLock<Instance> = OnceLock::new();
@@ -112,10 +112,10 @@ impl Server {
             });
             Mutex::new(Some(Arc::new(Server::start(kind, Settings::default()))))
         });
-        instance.lock().expect("nobody panics with this lock").clone().expect("taken at the end of the run only")
+        instance.lock().expect("no panic under this lock").clone().expect("it is removed only at the end of the run")
     }
 
-    /// Samba's own, which has more to say.
+    /// This server as an smbd, which has more operations. Panics if it is no smbd.
     pub(crate) fn smbd(&self) -> &Smbd {
         match self {
             Server::Smbd(server) => server,
@@ -131,7 +131,7 @@ impl Server {
         }
     }
 
-    /// The folder that the share shows, on the server's own disk.
+    /// The share's folder on the server's own disk.
     pub(crate) fn folder(&self) -> &Path {
         match self {
             Server::Smbd(server) => server.folder(),
@@ -168,8 +168,8 @@ pub(crate) fn url(host: &str, port: u16, path: &str) -> String {
     format!("cifs://{host}:{port}/{SHARE}/{path}").trim_end_matches('/').to_owned()
 }
 
-/// The user that every server knows: the one who runs the tests, since an smbd without root can act
-/// for no other.
+/// The user that every server knows: the user who runs the tests, since an smbd without root cannot act for
+/// another user.
 pub(crate) fn user() -> &'static str {
     static USER: OnceLock<String> = OnceLock::new();
     USER.get_or_init(|| {
@@ -178,7 +178,7 @@ pub(crate) fn user() -> &'static str {
     })
 }
 
-/// Makes the share's folder, in the folder of a server.
+/// Makes the share's folder below the home folder of a server.
 pub(super) fn share_folder(home: &Path) -> PathBuf {
     let folder = home.join("files");
     fs::create_dir(&folder).expect("the server's folder is new");
@@ -186,13 +186,13 @@ pub(super) fn share_folder(home: &Path) -> PathBuf {
     folder
 }
 
-/// Guests act as another user on the server's disk.
+/// Makes a folder writable for everyone, because guests act as another user on the server's disk.
 fn open_to_all(folder: &Path) {
     fs::set_permissions(folder, fs::Permissions::from_mode(0o777)).expect("the permissions of our own folder");
 }
 
-/// Makes a test of every function named, on either server: `both_servers!(a, b)` makes
-/// `on_smbd::a`, `on_embedded::a`, and so on. Each function takes the [`Kind`].
+/// Makes a test of each named function, on either server: `both_servers!(a, b)` makes `on_smbd::a`,
+/// `on_embedded::a`, and so on. Each function gets the [`Kind`].
 macro_rules! both_servers {
     ($($name:ident),+ $(,)?) => {
         mod on_smbd {

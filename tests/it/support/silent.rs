@@ -1,4 +1,4 @@
-//! A FUSE mount of somebody else, that never answers.
+//! A FUSE mount of another file system, on which every stat hangs.
 
 use super::command::run;
 use super::{mountinfo, scratch, wait_until};
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-/// A mount whose file system answers nothing but the greeting of the kernel. It is no mount of the
-/// program's: its type is plain `fuse`.
+/// A mount whose file system never answers GETATTR. It is not a mount of the program under test: its type is
+/// plain `fuse`.
 pub(crate) struct Silent {
     /// Where it is mounted.
     pub(crate) mountpoint: PathBuf,
@@ -18,13 +18,13 @@ struct Nothing;
 
 impl fuser::Filesystem for Nothing {
     fn getattr(&self, _: &fuser::Request, _: fuser::INodeNo, _: Option<fuser::FileHandle>, reply: fuser::ReplyAttr) {
-        // A reply that is dropped says EIO.
+        // A dropped reply would answer EIO.
         std::mem::forget(reply);
     }
 }
 
 impl Silent {
-    /// Mounts one.
+    /// Mounts the file system.
     pub(crate) fn new() -> Silent {
         let mountpoint = scratch::folder("silent");
         let session = fuser::spawn_mount(Nothing, &mountpoint, &fuser::Config::default()).expect("a FUSE mount");

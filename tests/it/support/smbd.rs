@@ -1,5 +1,5 @@
-//! Samba's `smbd`, private to a test: own folders, own configuration, own password database, a free
-//! port of the loopback. It needs no root; then it knows the user who runs it and nobody else.
+//! Samba's `smbd`, private to a test: own folders, own configuration, own password database, a free port of
+//! the loopback. It runs without root; then it knows only the user who runs it.
 
 use super::command::{run, run_with_input, spawn_quiet, wait};
 use super::processes::{children, name};
@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A running smbd.
 pub(crate) struct Smbd {
-    /// The root of its programs, if that is another than the machine's.
+    /// The root folder of its programs; `None` for the installed Samba.
     root: Option<&'static Path>,
     home: PathBuf,
     folder: PathBuf,
@@ -27,14 +27,14 @@ pub(crate) struct Smbd {
 }
 
 impl Smbd {
-    /// Starts one; when this returns, it answers.
+    /// Starts a server. It answers when this returns.
     pub(crate) fn start(settings: Settings) -> Smbd {
         Smbd::start_in(None, settings)
     }
 
-    /// Starts one of the newer Samba, which must be there.
+    /// Starts a server of the newer Samba. Panics if that is not available.
     pub(super) fn start_newer(settings: Settings) -> Smbd {
-        Smbd::start_in(Some(new_samba::root().expect("tests of it are skipped otherwise")), settings)
+        Smbd::start_in(Some(new_samba::root().expect("its tests are skipped if it is missing")), settings)
     }
 
     fn start_in(root: Option<&'static Path>, settings: Settings) -> Smbd {
@@ -63,16 +63,16 @@ impl Smbd {
         &self.folder
     }
 
-    /// Kills the server and all its processes, without a word to its clients.
+    /// Kills the server and all its processes. Clients get no notice.
     pub(crate) fn kill(&self) {
-        let Some(mut process) = self.process.lock().expect("nobody panics with this lock").take() else { return };
+        let Some(mut process) = self.process.lock().expect("no panic under this lock").take() else { return };
         let group = Pid::from_child(&process);
-        // The leader has not been waited for yet, so the number still is this group's.
+        // The leader has not been waited for yet, so its process id is still the id of this group.
         let _ = kill_process_group(group, Signal::KILL);
         assert!(wait(&mut process, START).is_some(), "smbd survived SIGKILL");
     }
 
-    /// Starts the server again, on the same port; kills it before if it runs.
+    /// Starts the server on the same port. If it runs, it is killed first.
     pub(crate) fn restart(&self) {
         self.kill();
         let mut command = self.program("smbd", "-s");
@@ -83,12 +83,12 @@ impl Smbd {
             assert!(ended.is_none(), "smbd ended at once: {ended:?}\n{}", self.log());
             TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.serves()
         });
-        *self.process.lock().expect("nobody panics with this lock") = Some(process);
+        *self.process.lock().expect("no panic under this lock") = Some(process);
         assert!(answers, "smbd does not serve on port {} after {START:?}\n{}", self.port, self.log());
     }
 
-    /// Whether the share can be used. A moment after it began to listen, smbd may still refuse that with
-    /// STATUS_NO_MEMORY.
+    /// Whether the share can be used. Shortly after smbd begins to listen, it may still refuse a tree connect
+    /// with STATUS_NO_MEMORY.
     fn serves(&self) -> bool {
         let credentials = self.home.join("credentials");
         fs::write(&credentials, format!("username={}\npassword={PASSWORD}\n", user())).expect("a writable folder");
@@ -98,22 +98,22 @@ impl Smbd {
         run(&mut smbclient, START).code == Some(0)
     }
 
-    /// Stops the process that does the watching of directories, until the guard is dropped.
+    /// Stops (SIGSTOP) smbd-notifyd, the process that watches directories, until the guard is dropped.
     pub(crate) fn stop_watching(&self) -> Stopped {
         let watcher = children(self.leader()).into_iter().find(|pid| name(*pid) == "smbd-notifyd");
-        let watcher = Stopped(watcher.and_then(Pid::from_raw).expect("smbd has such a process"));
+        let watcher = Stopped(watcher.and_then(Pid::from_raw).expect("smbd has a process smbd-notifyd"));
         kill_process(watcher.0, Signal::STOP).expect("our own process");
         watcher
     }
 
-    /// Stops the server and all its processes, until the guard is dropped.
+    /// Stops (SIGSTOP) the server and all its processes until the guard is dropped.
     pub(crate) fn pause(&self) -> Paused {
         let group = Pid::from_raw(self.leader()).expect("no process has the number 0");
         kill_process_group(group, Signal::STOP).expect("our own processes");
         Paused(group)
     }
 
-    /// Kills the processes that serve clients, and not the one that accepts them.
+    /// Kills the processes that serve clients, but not the one that accepts them.
     pub(crate) fn kill_clients(&self) {
         for pid in children(self.leader()).into_iter().filter(|pid| name(*pid).starts_with("smbd[")) {
             let _ = kill_process(Pid::from_raw(pid).expect("no process has the number 0"), Signal::KILL);
@@ -125,7 +125,7 @@ impl Smbd {
         fs::read_to_string(self.home.join("log")).unwrap_or_default()
     }
 
-    /// Stops the processes that serve clients, until the guard is dropped.
+    /// Stops (SIGSTOP) the processes that serve clients until the guards are dropped.
     pub(crate) fn stop_serving(&self) -> Vec<Stopped> {
         let stop = |pid| {
             let process = Stopped(Pid::from_raw(pid).expect("a process has a number above 0"));
@@ -146,7 +146,7 @@ impl Smbd {
         self.pdbedit(&["-r", "-u", user(), "-c", "[D]"], "");
     }
 
-    /// Adds a line to the configuration of the share. It holds for connections that are made from now on.
+    /// Adds a line to the configuration of the share. It applies to connections made from now on.
     pub(crate) fn configure(&self, line: &str) {
         let path = self.home.join("smb.conf");
         let text = fs::read_to_string(&path).expect("our own file");
@@ -155,7 +155,7 @@ impl Smbd {
 
     fn add_user(&self, password: &str) {
         let input = format!("{password}\n{password}\n");
-        // As root smbpasswd writes the database itself; as an ordinary user it would ask a server to.
+        // As root, smbpasswd writes the database itself; as an ordinary user it would ask a running server.
         if !rustix::process::geteuid().is_root() {
             return self.pdbedit(&["-a", "-t", "-u", user()], &input);
         }
@@ -164,7 +164,7 @@ impl Smbd {
         run_with_input(&mut smbpasswd, input.as_bytes(), START).success();
     }
 
-    /// What the processes that serve clients have open at or below a path of the share.
+    /// The paths at or below a path of the share that the server's processes have open.
     pub(crate) fn open_below(&self, path: &Path) -> Vec<PathBuf> {
         let opens = children(self.leader()).into_iter().filter_map(|pid| fs::read_dir(format!("/proc/{pid}/fd")).ok());
         let paths = opens.flatten().flatten().filter_map(|open| fs::read_link(open.path()).ok());
@@ -175,17 +175,17 @@ impl Smbd {
             .collect()
     }
 
-    /// The process that accepts clients.
+    /// The process id of the smbd that accepts clients.
     fn leader(&self) -> i32 {
-        self.process.lock().expect("no test panics with this lock").as_ref().expect("it runs").id() as i32
+        self.process.lock().expect("no panic under this lock").as_ref().expect("it runs").id() as i32
     }
 
-    /// The server's folder, as its programs see it.
+    /// The server's home folder, as its programs see it.
     fn seen(&self) -> &Path {
         if self.root.is_some() { Path::new(new_samba::HOME) } else { &self.home }
     }
 
-    /// One of Samba's programs, which gets the configuration by this option.
+    /// One of Samba's programs; `option` is its option for the path of the configuration.
     fn program(&self, name: &str, option: &str) -> Command {
         let mut command = match self.root {
             Some(root) => new_samba::command(root, &self.home, name),
@@ -202,7 +202,7 @@ impl Smbd {
     }
 }
 
-/// A process that stands still until this is dropped.
+/// A stopped process. It continues when this is dropped.
 pub(crate) struct Stopped(Pid);
 
 impl Drop for Stopped {
@@ -211,7 +211,7 @@ impl Drop for Stopped {
     }
 }
 
-/// All processes of a server, which stand still until this is dropped.
+/// All processes of a server, stopped. They continue when this is dropped.
 pub(crate) struct Paused(Pid);
 
 impl Drop for Paused {
@@ -227,14 +227,15 @@ impl Drop for Smbd {
     }
 }
 
-/// Debian keeps some of Samba's programs where only root looks.
+/// The path of a program. Debian installs some of Samba's programs in folders that are on the PATH of root
+/// only.
 fn program(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     let folders = env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     folders.map(|folder| folder.join(name)).find(|file| file.exists()).unwrap_or_else(|| name.into())
 }
 
-/// The configuration of a server with this home, as its programs see it.
+/// The text of smb.conf for a server with this home folder, as its programs see that folder.
 fn configuration(home: &Path, keeps_attributes: bool, port: u16, settings: &Settings) -> String {
     let home = home.display();
     let mut global = vec![
@@ -321,8 +322,8 @@ pub(crate) fn protocol(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Samba keeps DOS attributes and the time of creation in extended attributes, which not every
-/// temporary folder has.
+/// Whether a folder supports extended attributes. Samba stores DOS attributes and creation times in them, and
+/// not every temporary folder has them.
 fn keeps_attributes(folder: &Path) -> bool {
     let flags = rustix::fs::XattrFlags::empty();
     let kept = rustix::fs::setxattr(folder, "user.cifs-fuse-it", b"1", flags).is_ok();

@@ -1,8 +1,8 @@
-//! Ends a FUSE mount that hangs.
+//! Aborts a FUSE mount that hangs.
 //!
-//! A process that waits for a FUSE answer cannot be killed. When the deadline of a [`Watchdog`]
-//! passes, it aborts the mount's connection: every call that waits fails, the test goes on, and its
-//! watchdog fails it.
+//! A process that waits for a FUSE answer cannot be killed. When the deadline of a [`Watchdog`] passes, it
+//! aborts the connection of the mount: every waiting call fails, the test goes on, and dropping the watchdog
+//! fails the test.
 
 use rustix::mount::{MountFlags, mount};
 use std::fs;
@@ -16,12 +16,13 @@ use std::time::Duration;
 pub(crate) struct Watchdog {
     what: String,
     fired: Arc<AtomicBool>,
-    /// Dropped to end the watch.
+    /// Dropping this sender ends the watching thread.
     alive: Option<mpsc::Sender<()>>,
 }
 
 impl Watchdog {
-    /// Aborts the connection with this number (the minor of the mount's device) after `deadline`.
+    /// Starts a thread that aborts the connection with this number (the minor number of the mount's device)
+    /// after `deadline`.
     pub(crate) fn new(what: &str, minor: u32, deadline: Duration) -> Watchdog {
         let fired = Arc::new(AtomicBool::new(false));
         let (alive, ended) = mpsc::channel::<()>();
@@ -41,12 +42,12 @@ impl Drop for Watchdog {
     fn drop(&mut self) {
         self.alive = None;
         if self.fired.load(Ordering::SeqCst) && !thread::panicking() {
-            panic!("{} was still in use at its deadline; its connection was aborted", self.what);
+            panic!("{} was still in use at its deadline: its connection was aborted", self.what);
         }
     }
 }
 
-/// Aborts a FUSE connection: every request that waits fails with ECONNABORTED, later ones with ENOTCONN.
+/// Aborts a FUSE connection: every waiting request fails with ECONNABORTED, later ones with ENOTCONN.
 pub(crate) fn abort(minor: u32) {
     control_folder();
     let control = Path::new("/sys/fs/fuse/connections").join(minor.to_string()).join("abort");
@@ -55,7 +56,7 @@ pub(crate) fn abort(minor: u32) {
     }
 }
 
-/// Mounts fusectl where nobody has (systemd does, a bare container does not).
+/// Mounts fusectl if it is not mounted (systemd mounts it, a bare container does not).
 pub(crate) fn control_folder() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

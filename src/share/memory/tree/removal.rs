@@ -1,16 +1,16 @@
-//! Removing and renaming, where others may have the file open.
+//! Removing and renaming, where other clients may have the file open.
 
 use super::*;
 
 impl Tree {
-    /// An open shares the file with no other one from now on.
+    /// From now on this open shares the file with no other open.
     pub(in super::super) fn share_nothing(&mut self, open: u64) {
         if let Some(opening) = self.opens.get_mut(&open) {
             opening.shares_nothing = true;
         }
     }
 
-    /// Whether the opens of a file let it be opened, renamed and deleted.
+    /// Whether the file's opens let it be opened, renamed and deleted.
     pub(super) fn check_shared(&self, id: u64) -> Answer<()> {
         let is_kept = self.opens.values().any(|open| open.node == id && open.shares_nothing);
         if is_kept { Err(NtStatus::SHARING_VIOLATION) } else { Ok(()) }
@@ -40,8 +40,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes what is at a path. A file that is open gets another name for that, if one is given and free; whether its own
-    /// name is free.
+    /// Removes what is at a path. An open file is renamed to `aside` for that, if the name is given and free. Returns
+    /// whether its own name is free.
     pub(in super::super) fn remove_aside(
         &mut self,
         path: &RemotePath,
@@ -64,7 +64,7 @@ impl Tree {
         Ok(true)
     }
 
-    /// Whether a file is not open.
+    /// Whether a file has no open. A file that is being deleted has one.
     pub(in super::super) fn is_unused(&self, path: &RemotePath) -> Answer<bool> {
         match self.find(path) {
             Err(NtStatus::DELETE_PENDING) => Ok(false),
@@ -82,7 +82,7 @@ impl Tree {
         self.rename(from, to, true)
     }
 
-    /// MS-FSA 2.1.5.14.11.
+    /// Renames by the rules of MS-FSA 2.1.5.14.11.
     pub(in super::super) fn rename(&mut self, from: &RemotePath, to: &RemotePath, replace: bool) -> Answer<()> {
         let id = self.find(from)?;
         let (parent, name) = self.split(to)?;
@@ -110,7 +110,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Whether a directory has open files in it, which keep it where it is.
+    /// Whether a directory contains open files, at any depth. Such a directory cannot be renamed.
     fn has_open_files(&self, directory: u64) -> bool {
         let mut inside = self.nodes[&directory].children.values();
         inside.any(|(_, child)| self.nodes[child].opens > 0 || self.has_open_files(*child))

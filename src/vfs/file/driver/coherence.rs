@@ -1,4 +1,4 @@
-//! What may be believed of files that other clients may have open.
+//! How long data of files that other clients may have open is valid.
 
 use super::{FileOf, Files};
 use crate::share::{Caching, Share};
@@ -6,21 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl<S: Share> Files<S> {
-    /// Whether a file that was granted this is open nowhere else, as far as can be known, so that its version shows whether
-    /// it has changed.
+    /// Whether the version of a file with this granted caching shows each change of its data, because as far as can
+    /// be known no other client has it open.
     pub(crate) fn is_alone(&self, granted: Caching) -> bool {
         self.policy.trusts_version(granted, self.grants_leases.load(Ordering::Relaxed))
     }
 
-    /// A file was opened with a lease: that shows whether the server ever grants one.
+    /// Notes what the server granted to an open: whether it ever grants a lease.
     pub(crate) fn learn_from(&self, granted: Caching) {
         if granted != Caching::NONE {
             self.grants_leases.store(true, Ordering::Relaxed);
         }
     }
 
-    /// What is read from now on of a file that another client may be writing is believed for the timeout at the most,
-    /// whatever its version is then.
+    /// Bounds what is read from now on of a file that another client may be writing: at the end of the timeout it is
+    /// revalidated here and dropped by the kernel, whatever its version is then.
     pub(crate) fn forget_in_time(&self, file: &FileOf<S>) {
         let expires = {
             let mut state = file.lock();

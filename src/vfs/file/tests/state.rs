@@ -1,3 +1,5 @@
+//! [`FileState`] alone: events in, actions out, at one time.
+
 use super::*;
 use crate::share::{FileTime, RemotePath};
 use crate::wire::NtStatus;
@@ -6,7 +8,7 @@ const GRID: u32 = 1024;
 const KEY: LeaseKey = LeaseKey(7);
 const WINDOW: u64 = 1 << 20;
 
-/// A file, and the time at which everything happens.
+/// A file, and the time of all events.
 struct Run {
     state: FileState<&'static str>,
     now: Instant,
@@ -32,7 +34,7 @@ impl Run {
         Run { state, now, serial: 1 }
     }
 
-    /// With a handle 1 that may read and write, under all rights of a lease.
+    /// A file with a handle 1 that may read and write, under all rights of a lease.
     fn open() -> Run {
         let mut run = Run::new();
         run.opened(1, libc::O_RDWR, "first", Caching::ALL);
@@ -81,7 +83,7 @@ fn acknowledged(actions: &[Action<&'static str>]) -> bool {
 #[test]
 fn dirty_data_is_sent_in_whole_chunks_and_readable_until_the_server_has_it() {
     let mut run = Run::open();
-    assert_eq!(writes(&run.write(0, &[1; 512])), [], "half a chunk waits");
+    assert_eq!(writes(&run.write(0, &[1; 512])), [], "half a chunk lingers");
     assert_eq!(run.state.size(), 512);
     let sent = writes(&run.write(512, &[2; 512]));
     assert_eq!(sent, [(0, 0, 1024)]);
@@ -96,7 +98,7 @@ fn dirty_data_is_sent_in_whole_chunks_and_readable_until_the_server_has_it() {
 fn data_lingers_once_and_a_drain_sends_all_of_it() {
     let mut run = Run::open();
     assert!(run.write(0, b"abc").contains(&Action::Linger));
-    assert!(!run.write(3, b"def").contains(&Action::Linger), "one is enough");
+    assert!(!run.write(3, b"def").contains(&Action::Linger), "a timer is running already");
     assert_eq!(writes(&run.on(Event::Lingered)), [(0, 0, 6)]);
     run.sent(0);
     assert!(run.write(6, b"ghi").contains(&Action::Linger));
@@ -109,7 +111,7 @@ fn data_lingers_once_and_a_drain_sends_all_of_it() {
 }
 
 #[test]
-fn while_data_is_dirty_the_server_is_not_believed() {
+fn while_data_is_dirty_the_metadata_of_the_server_is_not_accepted() {
     let mut run = Run::open();
     let token = run.state.token();
     run.write(0, &[1; 200]);
@@ -119,14 +121,14 @@ fn while_data_is_dirty_the_server_is_not_believed() {
     assert!(run.state.remaining(run.now + Duration::from_secs(9), Duration::from_secs(1), None).is_some());
     run.on(Event::Drain);
     run.sent(0);
-    assert_eq!(run.state.remaining(run.now, Duration::from_secs(1), None), None, "its times are the server's now");
+    assert_eq!(run.state.remaining(run.now, Duration::from_secs(1), None), None, "only the server knows its times");
     let token = run.state.token();
     run.on(Event::Fetched { metadata: Metadata { size: 200, ..reported }, token });
     assert_eq!(run.state.remaining(run.now, Duration::from_secs(1), None), Some(Duration::from_secs(1)));
 }
 
 #[test]
-fn a_failure_is_reported_to_each_handle_that_was_open() {
+fn a_failed_write_is_reported_to_each_handle_that_was_open() {
     let mut run = Run::open();
     run.opened(2, libc::O_RDONLY, "second", Caching::ALL);
     run.write(0, b"abc");
@@ -136,11 +138,11 @@ fn a_failure_is_reported_to_each_handle_that_was_open() {
     assert!(run.state.report(1, Occasion::Write).is_some() && run.state.report(1, Occasion::Write).is_none());
     assert!(run.state.report(2, Occasion::Sync).is_some() && run.state.report(2, Occasion::Close).is_none());
     assert!(run.state.report(3, Occasion::Close).is_none(), "it was opened later");
-    assert!(!run.state.is_dirty(), "what was refused is not tried again");
+    assert!(!run.state.is_dirty(), "a refused write is not retried");
 }
 
 #[test]
-fn times_and_a_flush_travel_with_the_last_write() {
+fn times_and_a_flush_are_sent_with_the_last_write() {
     let mut run = Run::open();
     run.write(0, &[1; 500]);
     let change = Change { modified: Some(FileTime(42)), ..Change::default() };
@@ -159,11 +161,11 @@ fn times_and_a_flush_travel_with_the_last_write() {
     let again = run.state.want_flush();
     run.sent(0);
     assert!(run.state.is_flushed_since(mark));
-    assert!(!run.state.is_flushed_since(again), "it was sent before this one was wanted");
+    assert!(!run.state.is_flushed_since(again), "it was sent before this fsync began");
 }
 
 #[test]
-fn a_change_without_data_to_go_with_is_sent_alone_and_counts_as_dirty() {
+fn a_deferred_change_without_a_write_is_sent_alone_and_counts_as_dirty() {
     let mut run = Run::open();
     run.write(0, b"abc");
     run.on(Event::Drain);
@@ -184,36 +186,36 @@ fn a_broken_write_lease_is_acknowledged_when_the_server_has_everything() {
     run.write(0, &[1; 1500]);
     let actions = run.broken(4, Caching::READ | Caching::HANDLE);
     assert!(!acknowledged(&actions));
-    assert!(!strict().decide(run.state.caching()).holds_writes, "nothing becomes dirty any more");
+    assert!(!strict().decide(run.state.caching()).holds_writes, "no write may become dirty");
     assert!(!acknowledged(&run.sent(0)), "the second half is dirty");
     assert!(acknowledged(&run.sent(1)));
     assert!(run.state.caching().reads());
 }
 
 #[test]
-fn before_that_the_kernel_sends_dirty_pages_that_are_mapped() {
+fn a_break_waits_for_the_dirty_mapped_pages_that_the_kernel_sends() {
     let mut run = Run::open();
     let actions = run.broken(4, Caching::READ);
     assert_eq!(actions, [Action::ForgetPages { number: 4 }]);
-    // The kernel sends a page, which goes through to the server.
+    // The kernel sends a page. It goes through to the server.
     run.on(Event::WriteBegan { number: 9, range: 0..4096 });
     assert!(!acknowledged(&run.on(Event::PagesForgotten { number: 4 })));
     run.on(Event::WriteBegan { number: 10, range: 0..4096 });
-    assert!(acknowledged(&run.on(Event::WriteEnded { number: 9 })), "a write that came later is not waited for");
+    assert!(acknowledged(&run.on(Event::WriteEnded { number: 9 })), "the break does not wait for a later write");
 }
 
 #[test]
-fn a_broken_read_lease_is_acknowledged_when_the_pages_are_forgotten() {
+fn a_broken_read_lease_is_acknowledged_when_the_kernel_has_dropped_its_pages() {
     let mut run = Run::new();
     run.opened(1, libc::O_RDONLY, "first", Caching::READ);
     let actions = run.broken(4, Caching::NONE);
     assert_eq!(actions, [Action::Drop(0..u64::MAX), Action::ForgetPages { number: 4 }]);
-    assert_eq!(run.state.valid_size(strict(), run.now), None, "it has to be compared with the server's version");
+    assert_eq!(run.state.valid_size(strict(), run.now), None, "it must be revalidated");
     assert_eq!(run.on(Event::PagesForgotten { number: 4 }), [Action::Acknowledge { number: 4 }]);
 }
 
 #[test]
-fn what_a_break_leaves_holds_for_an_open_that_is_answered_after_it() {
+fn an_open_answered_after_a_break_gets_only_the_rights_that_the_break_left() {
     let mut run = Run::new();
     run.opened(1, libc::O_RDWR, "first", Caching::ALL);
     let old = Granted { caching: Caching::ALL, serial: run.serial };
@@ -228,7 +230,7 @@ fn what_a_break_leaves_holds_for_an_open_that_is_answered_after_it() {
 }
 
 #[test]
-fn a_break_that_comes_before_the_first_open_is_answered_takes_its_grant() {
+fn a_break_that_overtakes_the_answer_to_the_first_open_ends_its_grant() {
     let mut run = Run::new();
     let actions = run.broken(4, Caching::NONE);
     assert!(acknowledged(&actions));
@@ -239,7 +241,7 @@ fn a_break_that_comes_before_the_first_open_is_answered_takes_its_grant() {
 }
 
 #[test]
-fn two_breaks_are_acknowledged_each() {
+fn each_of_two_breaks_is_acknowledged() {
     let mut run = Run::new();
     run.opened(1, libc::O_WRONLY, "first", Caching::ALL);
     run.write(0, b"abc");
@@ -252,7 +254,7 @@ fn two_breaks_are_acknowledged_each() {
 }
 
 #[test]
-fn a_failed_write_does_not_hold_a_break_up() {
+fn a_failed_write_does_not_delay_a_break() {
     let mut run = Run::new();
     run.opened(1, libc::O_WRONLY, "first", Caching::ALL);
     run.write(0, b"abc");
@@ -261,7 +263,7 @@ fn a_failed_write_does_not_hold_a_break_up() {
 }
 
 #[test]
-fn a_kept_open_serves_the_next_handle_and_goes_with_a_break() {
+fn a_kept_open_serves_the_next_handle_and_is_closed_by_a_break() {
     let mut run = Run::open();
     assert!(run.state.may_keep(1, strict()));
     run.on(Event::HandleReleased { handle: 1 });
@@ -280,12 +282,12 @@ fn a_kept_open_serves_the_next_handle_and_goes_with_a_break() {
 }
 
 #[test]
-fn an_open_that_something_was_changed_through_is_not_kept() {
+fn an_open_with_a_change_through_it_is_not_kept() {
     let mut run = Run::open();
     run.write(0, b"abc");
     run.on(Event::Drain);
     run.sent(0);
-    assert!(!run.state.may_keep(1, strict()), "its close tells the new times");
+    assert!(!run.state.may_keep(1, strict()), "its CLOSE reports the new times");
     let mut run = Run::open();
     run.state.mark_changed(1);
     assert!(!run.state.may_keep(1, strict()));
@@ -304,18 +306,21 @@ fn an_open_is_closed_with_its_last_handle() {
 }
 
 #[test]
-fn an_open_for_reading_serves_no_writer() {
+fn an_open_for_reading_cannot_be_shared_by_a_writer() {
     let mut run = Run::new();
     run.opened(1, libc::O_RDONLY, "first", Caching::ALL);
     assert!(run.state.shareable(access(libc::O_RDWR), strict()).is_none());
     assert!(run.state.shareable(access(libc::O_RDONLY | libc::O_TRUNC), strict()).is_none());
     assert!(run.state.shareable(access(libc::O_RDONLY), strict()).is_some());
     run.broken(4, Caching::READ);
-    assert!(run.state.shareable(access(libc::O_RDONLY), strict()).is_none(), "others may open it without a break");
+    assert!(
+        run.state.shareable(access(libc::O_RDONLY), strict()).is_none(),
+        "other clients may open it without a break"
+    );
 }
 
 #[test]
-fn a_file_is_idle_only_when_nothing_of_it_is_left_to_do() {
+fn a_file_is_idle_only_when_no_open_and_no_request_is_left() {
     let mut run = Run::new();
     assert!(run.state.is_idle());
     run.opened(1, libc::O_RDWR, "first", Caching::ALL);
@@ -331,11 +336,11 @@ fn a_file_is_idle_only_when_nothing_of_it_is_left_to_do() {
     run.on(Event::Sent { job: 77, result: Ok(()) });
     run.on(Event::Closed { open: 77 });
     run.on(Event::PagesForgotten { number: 77 });
-    assert!(run.state.is_idle(), "events of the past change nothing");
+    assert!(run.state.is_idle(), "stale events change nothing");
 }
 
 #[test]
-fn a_lost_session_takes_kept_opens_and_leaves_dirty_data_and_handles() {
+fn a_lost_session_closes_kept_opens_and_leaves_dirty_data_and_handles() {
     let mut run = Run::open();
     let (id, _) = run.state.shareable(access(libc::O_RDWR), strict()).unwrap();
     run.on(Event::Joined { handle: 2, access: access(libc::O_RDWR), open: id });
@@ -349,17 +354,17 @@ fn a_lost_session_takes_kept_opens_and_leaves_dirty_data_and_handles() {
 }
 
 #[test]
-fn a_lost_lease_without_dirty_data_only_drops_what_is_cached() {
+fn a_lost_lease_without_dirty_data_only_drops_cached_data() {
     let mut run = Run::new();
     run.opened(1, libc::O_RDONLY, "first", Caching::ALL);
     let actions = run.broken(4, Caching::NONE);
     assert!(actions.contains(&Action::Drop(0..u64::MAX)));
     assert!(run.on(Event::PagesForgotten { number: 4 }).contains(&Action::Acknowledge { number: 4 }));
-    assert!(run.state.has_live_handle(), "the handle goes on");
+    assert!(run.state.has_live_handle(), "the handle stays open");
 }
 
 #[test]
-fn an_open_with_another_lease_grants_the_file_nothing() {
+fn an_open_with_another_lease_gives_the_file_no_rights() {
     let mut run = Run::open();
     run.broken(4, Caching::NONE);
     run.serial += 1;
@@ -371,24 +376,24 @@ fn an_open_with_another_lease_grants_the_file_nothing() {
 }
 
 #[test]
-fn opens_that_are_on_their_way_at_the_same_time_ask_for_the_same_lease() {
+fn opens_under_way_at_the_same_time_ask_for_the_same_lease() {
     let mut run = Run::new();
     assert_eq!(run.state.begin_open(|| KEY), KEY);
-    assert_eq!(run.state.begin_open(|| LeaseKey(8)), KEY, "or the second would break the lease of the first");
+    assert_eq!(run.state.begin_open(|| LeaseKey(8)), KEY, "another lease would break the first open's");
     run.state.open_ended();
     run.state.open_ended();
     assert_eq!(run.state.begin_open(|| LeaseKey(9)), LeaseKey(9), "a key is never used for a later open");
     run.opened(1, libc::O_RDWR, "first", Caching::ALL);
     run.state.open_ended();
-    assert_eq!(run.state.begin_open(|| LeaseKey(10)), KEY, "the file is open with that");
+    assert_eq!(run.state.begin_open(|| LeaseKey(10)), KEY, "the file is open with that lease");
 }
 
 #[test]
-fn when_an_open_is_closed_the_share_is_asked_what_the_others_hold() {
+fn after_a_close_the_share_is_asked_what_the_other_opens_hold() {
     let mut run = Run::open();
     run.opened(2, libc::O_RDWR, "second", Caching::ALL);
     run.on(Event::HandleClosed { handle: 2, keep: false });
-    assert_eq!(run.state.caching(), Caching::NONE, "the first may be of a session that was lost");
+    assert_eq!(run.state.caching(), Caching::NONE, "the first open may be of a lost session");
     assert_eq!(run.state.shared_lease(), Some(KEY));
     run.on(Event::Granted { lease: KEY, granted: Granted { caching: Caching::ALL, serial: run.serial } });
     assert_eq!(run.state.caching(), Caching::ALL);
@@ -397,7 +402,7 @@ fn when_an_open_is_closed_the_share_is_asked_what_the_others_hold() {
 }
 
 #[test]
-fn an_open_that_truncates_drops_what_was_read_even_while_data_is_dirty() {
+fn an_open_that_truncates_drops_cached_data_even_while_data_is_dirty() {
     let mut run = Run::open();
     run.write(0, b"abc");
     run.serial += 1;
@@ -408,7 +413,7 @@ fn an_open_that_truncates_drops_what_was_read_even_while_data_is_dirty() {
 }
 
 #[test]
-fn a_size_that_crossed_an_own_write_is_asked_for_again() {
+fn a_size_that_crossed_a_write_of_this_mount_is_asked_for_again() {
     let mut run = Run::new();
     let token = run.state.token();
     run.on(Event::WroteThrough { end: 50, clock: FileTime(6) });

@@ -1,5 +1,13 @@
-//! Listing directories before they are asked for: those that a [walk] is going to reach, and those of which one name after
-//! the other is asked for.
+//! Lists directories before a program lists them: the directories that a [walk] reaches next, and a directory whose
+//! names are looked up one after the other.
+//!
+//! | file | what is decided there |
+//! |---|---|
+//! | `mod` | which directories are listed ahead, and up to which length |
+//! | [`walk`] | how many directories are listed ahead of a program that lists one after the other |
+//! | [`underway`] | that a directory is listed ahead by one task at a time |
+//!
+//! Invariant: a directory is listed ahead by one task at a time, and an operation that lists it waits for that task.
 
 pub(crate) mod underway;
 pub(crate) mod walk;
@@ -12,19 +20,19 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// A directory with more entries than this is not listed ahead to its end.
+/// The length, in entries, above which a directory is not listed ahead to its end.
 const SHORT: usize = 10_000;
-/// So many directories are looked at to find those that a walk reaches next.
+/// The most names of directories that are examined to find those that a walk reaches next.
 const LOOKED_AT: usize = 200;
 
 impl<S: Share> Names<S> {
-    /// A name of `parent` has to be asked for. If that happens again and again, the directory is listed instead: whether it
-    /// was.
+    /// A name of `parent` is not cached, so the server has to be asked. After several such names the directory is
+    /// listed instead. Returns whether it was.
     pub(crate) async fn list_for_names(&self, parent: u64, name: &[u16]) -> bool {
         if self.terms.options.attr_timeout.is_zero() || !self.with(|namespace, _| namespace.missed(parent, name)) {
             return false;
         }
-        // Others ask for their names meanwhile.
+        // While another lookup lists the directory, this one asks for its single name.
         let Some(_underway) = self.ahead.begin(parent) else { return false };
         let listed = self.list_short(parent).await;
         if listed.is_none() {
@@ -33,8 +41,8 @@ impl<S: Share> Names<S> {
         listed.is_some()
     }
 
-    /// Waits for directories that are being listed ahead, of a directory and all below it: they are open at the server
-    /// until then.
+    /// Waits for the listings ahead of a directory and of all directories below it, which are open at the server until
+    /// then.
     pub(crate) async fn until_listed_ahead_below(&self, directory: u64) {
         let is_within = |namespace: &mut Namespace<_>, _| {
             let underway = self.ahead.underway();
@@ -43,12 +51,13 @@ impl<S: Share> Names<S> {
         until(self.ahead.ended(), || !self.with(is_within)).await;
     }
 
-    /// Waits until a directory is not being listed ahead.
+    /// Waits for the listing ahead of a directory.
     pub(crate) async fn until_listed_ahead(&self, directory: u64) {
         self.ahead.until_ended(directory).await;
     }
 
-    /// Lists a directory that is not too long.
+    /// Lists a directory, and records the entries unless they are more than [`SHORT`]. `None` if they are, or if the
+    /// listing failed.
     async fn list_short(&self, ino: u64) -> Option<()> {
         let (mut listing, mut gathered) = self.begin_listing(ino).await.ok()?;
         loop {
@@ -64,7 +73,7 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// A program begins to list a directory.
+    /// Records that a program begins to list a directory.
     pub(crate) fn walks_to(&self, ino: u64) {
         let last = self.walk.lock().last();
         let continues = last.is_some_and(|last| {
@@ -75,7 +84,7 @@ impl<S: Share> Names<S> {
         self.walk.lock().step(ino, continues);
     }
 
-    /// Lists directories that a walk, which is at this one, is going to reach.
+    /// Lists the directories that the walk reaches after `ino`, except those in `open`.
     pub(crate) fn list_ahead(self: &Arc<Self>, ino: u64, open: &HashSet<u64>) {
         let room = self.walk.lock().room();
         if room == 0 || self.terms.options.attr_timeout.is_zero() {
@@ -83,7 +92,7 @@ impl<S: Share> Names<S> {
         }
         let next = self.with(|namespace, now| next_unlisted(namespace, (ino, room), open, now));
         for ino in next {
-            // From now on the walk waits for it.
+            // From now on a program that reaches the directory waits for this listing.
             let Some(underway) = self.ahead.begin(ino) else { continue };
             self.walk.lock().lists(ino);
             let names = Arc::clone(self);
@@ -95,9 +104,9 @@ impl<S: Share> Names<S> {
     }
 }
 
-/// The directories that come next in a walk, as far as the kernel knows them, and are not known yet: those in `ino`, then
-/// those after it, then those after its parent, and so on; so many at the most. Not those that are `open`: programs that list
-/// several directories at a time list them.
+/// The directories that come next in a walk and are not listed yet: those in `ino`, then those after `ino` in its
+/// parent, then those after its parent, and so on; at most `most`. Only directories that the kernel knows count. The
+/// `open` ones are left out: programs that list several directories at a time list these.
 fn next_unlisted<O: Clone>(
     namespace: &Namespace<O>,
     (ino, most): (u64, usize),

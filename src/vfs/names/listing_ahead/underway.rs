@@ -1,6 +1,7 @@
-//! Listings ahead that are under way.
+//! Listings ahead that are in progress.
 //!
-//! Invariant: a directory is listed ahead by one task at a time; an operation that lists it meanwhile waits for that.
+//! Invariant: a directory is listed ahead by one task at a time. An operation that lists the directory meanwhile waits
+//! for that task.
 
 use crate::waiting::until;
 use parking_lot::Mutex;
@@ -8,38 +9,38 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
-/// Directories that are being listed ahead.
+/// The directories that are being listed ahead.
 #[derive(Debug, Default)]
 pub(crate) struct Ahead {
-    /// By the numbers of their nodes.
+    /// By the inode numbers of their nodes.
     underway: Mutex<HashSet<u64>>,
     ended: Notify,
 }
 
-/// A listing ahead, until dropped.
+/// A listing ahead, which ends when this is dropped.
 pub(crate) struct Underway {
     ahead: Arc<Ahead>,
     ino: u64,
 }
 
 impl Ahead {
-    /// Begins one; `None` if it is under way.
+    /// Begins a listing ahead; `None` if the directory is being listed ahead already.
     pub(crate) fn begin(self: &Arc<Self>, ino: u64) -> Option<Underway> {
         let is_first = self.underway.lock().insert(ino);
         is_first.then(|| Underway { ahead: Arc::clone(self), ino })
     }
 
-    /// Those that are under way now.
+    /// The directories that are being listed ahead now.
     pub(crate) fn underway(&self) -> Vec<u64> {
         self.underway.lock().iter().copied().collect()
     }
 
-    /// Notified when one has ended.
+    /// Notified when a listing ahead has ended.
     pub(crate) fn ended(&self) -> &Notify {
         &self.ended
     }
 
-    /// Waits for a directory that is being listed.
+    /// Waits until a directory is not being listed ahead.
     pub(crate) async fn until_ended(&self, ino: u64) {
         until(&self.ended, || !self.underway.lock().contains(&ino)).await;
     }

@@ -1,23 +1,24 @@
-//! Walks: programs that list one directory after the other, as `find`, `du` and `grep -r` do. A plain value without I/O.
+//! [`Walk`] recognises a program that lists one directory after the other, as `find`, `du` and `grep -r` do, and
+//! decides how many directories are listed ahead of it. A plain value without I/O.
 //!
-//! A directory that is listed continues a walk if its parent is above, or is, the one that was listed before. The longer
-//! a walk goes on, the more of the directories that come next are listed ahead of it; when another directory is listed,
-//! the walk is over, and so is that.
+//! A directory continues the walk if its parent is the directory that was listed last, or is above that. The window of
+//! directories listed ahead begins with two and doubles with each step, up to [`MOST`]. A directory elsewhere ends the
+//! walk, and with it the listing ahead.
 
 use std::collections::HashSet;
 
 /// The most directories that are listed ahead and that the walk has not reached yet.
 const MOST: usize = 32;
-/// So many steps make a walk.
+/// The steps after which directories are listed ahead.
 const STEPS: u32 = 2;
 
-/// The walk that goes on in a mount.
+/// The walk of a mount.
 #[derive(Debug, Default)]
 pub(crate) struct Walk {
     /// The directory that was listed last.
     last: Option<u64>,
     steps: u32,
-    /// Listed ahead, and not reached yet.
+    /// The directories that are listed ahead and not reached yet.
     ahead: HashSet<u64>,
 }
 
@@ -27,7 +28,7 @@ impl Walk {
         self.last
     }
 
-    /// A program begins to list a directory, which continues the walk or not.
+    /// Records that a program begins to list a directory, and whether that continues the walk.
     pub(crate) fn step(&mut self, directory: u64, continues: bool) {
         let was_ahead = self.ahead.remove(&directory);
         if !continues {
@@ -35,7 +36,7 @@ impl Walk {
         } else if self.last != Some(directory) {
             self.steps += 1;
             if !was_ahead {
-                // It goes another way than was thought.
+                // The program goes another way than expected.
                 self.ahead.clear();
             }
         }
@@ -51,7 +52,7 @@ impl Walk {
         window.saturating_sub(self.ahead.len())
     }
 
-    /// A directory is being listed ahead.
+    /// Records that a directory is being listed ahead.
     pub(crate) fn lists(&mut self, directory: u64) {
         self.ahead.insert(directory);
     }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_longer_walk_is_further_ahead_of() {
+    fn a_longer_walk_has_more_directories_listed_ahead() {
         let mut walk = Walk::default();
         walk.step(1, false);
         assert_eq!(walk.room(), 0);
@@ -83,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn another_directory_ends_it() {
+    fn listing_a_directory_elsewhere_ends_the_walk() {
         let mut walk = Walk::default();
         (1..5).for_each(|directory| walk.step(directory, directory > 1));
         walk.lists(5);
@@ -94,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn listing_the_same_one_again_is_no_step() {
+    fn listing_the_same_directory_again_is_no_step() {
         let mut walk = Walk::default();
         walk.step(1, false);
         (0..9).for_each(|_| walk.step(1, true));
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_walk_leaves_out_does_not_hold_it_up_for_ever() {
+    fn directories_that_the_walk_skips_do_not_stop_listing_ahead() {
         let mut walk = Walk::default();
         (1..9).for_each(|directory| walk.step(directory, directory > 1));
         (100..100 + MOST as u64).for_each(|directory| walk.lists(directory));

@@ -1,4 +1,7 @@
-//! What the server answers about names, weighed against what happened since it was asked.
+//! How answers of the server about names are recorded.
+//!
+//! Invariant: an answer never replaces what is newer than its question: a change by this mount, a report of a watch, or
+//! an answer to a later question.
 
 use super::directory::{Entry, Meaning, folded};
 use super::{Namespace, Version};
@@ -6,37 +9,39 @@ use crate::share::{FileTime, Metadata};
 use crate::vfs::file::attributes::FetchToken;
 use std::time::Instant;
 
-/// Taken before the server is asked.
+/// The state of the namespace before a request to the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asked {
+    /// Of the namespace.
     pub version: Version,
+    /// When the server was asked.
     pub at: Instant,
-    /// The node of the name that is asked about, and how much of its attributes was known.
+    /// The node of the name that is asked about, and the token of its attributes.
     node: Option<(u64, FetchToken)>,
 }
 
-/// What became of an answer from the server about a name.
+/// How an answer of the server about a name was recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Admission {
-    /// The name is this node, which has one more lookup.
+    /// The name means this node, which has one more lookup.
     Node(u64),
-    /// This mount changed what the name means while the server was asked: ask again.
+    /// The node of the name has changed here since the server was asked: ask again.
     Overtaken,
 }
 
 impl<O: Clone> Namespace<O> {
-    /// To be taken before the server is asked about anything but one name.
+    /// To be called before a request about anything but one name that is looked up.
     pub(crate) fn asking(&self, now: Instant) -> Asked {
         Asked { version: self.version, at: now, node: None }
     }
 
-    /// To be taken before the server is asked about a name.
+    /// To be called before a request about a name.
     pub(crate) fn asking_about(&self, parent: u64, name: &[u16], now: Instant) -> Asked {
         let node = self.at(parent, name).and_then(|ino| Some((ino, self.file(ino)?.lock().token())));
         Asked { node, ..self.asking(now) }
     }
 
-    /// The server has answered that a name is this file.
+    /// Records that the server has found a file under a name.
     pub(crate) fn found(
         &mut self,
         parent: u64,
@@ -54,7 +59,7 @@ impl<O: Clone> Namespace<O> {
                 if let Some(node) = self.nodes.get_mut(&ino) {
                     node.lookups += 1;
                 }
-                // Of a node that came here meanwhile, what is known is newer than the answer.
+                // A node that got this name meanwhile has newer attributes than the answer.
                 if let Some((_, token)) = asked.node.filter(|(node, _)| *node == ino && !is_moved) {
                     self.store(ino, metadata, token, now);
                 }
@@ -70,7 +75,7 @@ impl<O: Clone> Namespace<O> {
         Admission::Node(ino)
     }
 
-    /// The server has answered that nothing has this name.
+    /// Records that the server has found nothing under a name.
     pub(crate) fn absent(&mut self, parent: u64, name: &[u16], asked: Asked) {
         let is_overtaken = self.is_moved(parent, name, asked) || !self.is_since(parent, asked);
         if let Some(ino) = self.at(parent, name).filter(|_| !is_overtaken) {
@@ -79,22 +84,22 @@ impl<O: Clone> Namespace<O> {
         self.learn(parent, name, None, asked);
     }
 
-    /// Whether a directory's node was there when the server was asked.
+    /// Whether the node of a directory existed when the server was asked.
     fn is_since(&self, directory: u64, asked: Asked) -> bool {
         self.nodes.get(&directory).is_some_and(|node| node.since <= asked.version)
     }
 
-    /// Whether this mount changed which file a name means since the server was asked.
+    /// Whether the node of a name has changed here since the server was asked.
     fn is_moved(&self, parent: u64, name: &[u16], asked: Asked) -> bool {
         self.directories.get(&parent).is_some_and(|directory| directory.moved(name) > asked.version)
     }
 
-    /// Takes what the server has answered about a name, unless something newer is known.
+    /// Records what the server has answered about a name, unless something newer is known.
     pub(crate) fn learn(&mut self, parent: u64, name: &[u16], found: Option<Metadata>, asked: Asked) {
         let Some(directory) = self.directories.get(&parent).filter(|_| self.is_since(parent, asked)) else { return };
         let is_before_listing = directory.complete.is_some_and(|complete| complete > asked.at);
         let is_overtaken = match directory.entries.get(name) {
-            // Nothing is known of it beside the listing that does not show it.
+            // All that is known of the name is that a listing does not show it.
             Some(entry) if entry.meaning == Meaning::Unknown && entry.version == Version::default() => {
                 is_before_listing
             }
@@ -102,7 +107,7 @@ impl<O: Clone> Namespace<O> {
             None => directory.dropped > asked.version || is_before_listing,
         };
         let is_overtaken = is_overtaken || directory.is_respelt_since(name, asked.version);
-        // What the server found may be another spelling of a name that is there.
+        // The server may have found another spelling of a name that is there.
         let tells_apart = directory.tells_apart(name);
         let is_respelt = found.is_some() && !directory.has(name) && !tells_apart;
         let has_node = directory.entries.get(name).is_some_and(|entry| entry.node.is_some());
@@ -134,14 +139,14 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// A directory was listed to its end: what is in it.
+    /// Records the entries of a directory that was listed to its end.
     pub(crate) fn listed(&mut self, ino: u64, entries: impl IntoIterator<Item = (Vec<u16>, Metadata)>, asked: Asked) {
         if !self.is_since(ino, asked) {
             return;
         }
         let directory = self.directories.entry(ino).or_default();
         let is_overtaken = directory.complete.is_some_and(|complete| complete > asked.at);
-        // What this mount has changed since the server was asked may be among what was dropped.
+        // The dropped entries may include changes by this mount after the server was asked.
         if is_overtaken || directory.dropped > asked.version {
             return;
         }
@@ -151,10 +156,11 @@ impl<O: Clone> Namespace<O> {
         self.keep_bounds(ino);
     }
 
-    /// The entry of a listing is shown to the kernel. Servers are late with the size of open files there, so of a node that is
-    /// known already nothing but the name is taken, unless it is not open and its attributes are older than the listing. An
-    /// `overtaken` listing was fetched before this mount changed the directory, or while it kept the file open: the entry may
-    /// be gone, so a new node is one that is not believed without asking.
+    /// Records an entry of a listing that is shown to the kernel, and its lookup. Servers report the size of open files
+    /// late in listings, so the attributes of an existing node are replaced only if the file is not open and they are
+    /// older than the listing. An `overtaken` listing was fetched before this mount changed the directory, or while the
+    /// file had a kept open: the entry may be gone, so the attributes of a new node are not valid without asking the
+    /// server.
     pub(crate) fn admit_listed(
         &mut self,
         parent: u64,
@@ -173,7 +179,7 @@ impl<O: Clone> Namespace<O> {
             return Admission::Node(ino);
         };
         if !self.is_still(ino, &metadata) {
-            // Whether the node or the listing is out of date, only a lookup shows.
+            // Only a lookup shows whether the node or the listing is out of date.
             return Admission::Overtaken;
         }
         if let Some(node) = self.nodes.get_mut(&ino) {
@@ -185,7 +191,7 @@ impl<O: Clone> Namespace<O> {
         Admission::Node(ino)
     }
 
-    /// Takes what a listing in progress says of a name of which nothing is known, and nothing was reported.
+    /// Records what a listing in progress shows of a name, if nothing else is known or was reported of the name.
     fn learn_first(&mut self, parent: u64, name: &[u16], metadata: Metadata, fetched: Instant) {
         let entry = self.directories.get_mut(&parent).and_then(|directory| directory.entry_mut(name));
         let is_first = |entry: &&mut Entry| entry.meaning == Meaning::Unknown && entry.version == Version::default();
@@ -195,7 +201,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Takes metadata of a node that the server was asked for by path or handle.
+    /// Records metadata of a node that was fetched by path or handle, unless this mount changed the file since `token`.
     pub(crate) fn store(&mut self, ino: u64, metadata: Metadata, token: FetchToken, now: Instant) {
         if let Some(file) = self.file(ino)
             && file.lock().store(metadata, token, now)
@@ -205,7 +211,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Takes what a listing said of a node, unless it is open, or newer things are known.
+    /// Records what a listing showed of a node, unless the file is open or something newer is known.
     pub(crate) fn store_listed(&mut self, ino: u64, metadata: Metadata, fetched: Instant) {
         if let Some(file) = self.file(ino)
             && file.lock().store_listed(metadata, fetched)
@@ -215,7 +221,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Whether metadata can be that of the file that a node means. Finds out by the way whether the server's file ids identify
+    /// Whether metadata can be of the file that a node means. Records if the server's file ids turn out not to identify
     /// files.
     pub(crate) fn is_still(&mut self, ino: u64, metadata: &Metadata) -> bool {
         let Some(node) = self.nodes.get(&ino) else { return false };
@@ -239,14 +245,14 @@ impl<O: Clone> Namespace<O> {
         is_same_but_for_id
     }
 
-    /// The node that is known under another name than this one, which the server reports to be the same file: by id and time of
-    /// creation, where it has both. An id alone is not enough, since servers use it again for another file.
+    /// The node that this mount knows under another name, and which the server reports to be the same file: by file id
+    /// and creation time, where the server has both. An id alone does not identify a file, since servers use it again.
     pub(crate) fn elsewhere(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<u64> {
         let (ino, identity) = (found.file_id, found.identity());
         let node = self.nodes.get(&ino)?;
         let is_known = identity.file_id != 0 && identity.created != FileTime(0) && self.numbering.trusts_ids();
         let is_same = is_known && node.kind == found.kind() && node.file.lock().metadata().identity() == identity;
-        // Another spelling of the name, where the server ignores case, is no rename.
+        // On a server that ignores case, another spelling of the name is no rename.
         let is_respelt = node.names.iter().any(|id| id.directory == parent && folded(&id.name) == folded(name));
         let is_free = !is_respelt && self.at(parent, name).is_none() && !node.hidden && !self.is_within(parent, ino);
         (is_same && is_free && !node.names.is_empty()).then_some(ino)

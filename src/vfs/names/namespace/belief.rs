@@ -1,7 +1,8 @@
-//! What is answered without asking the server.
+//! What is answered without asking the server, and for how long the kernel may cache it.
 //!
-//! In the mode `strict` a name is used without asking only while an armed watch, or a lease, covers its directory; where a
-//! directory cannot be watched, a name that is there is believed for the attribute timeout, and one that is not is asked for.
+//! In mode `strict` a name is answered from the cache only while an armed watch, or a lease, covers its directory.
+//! Where a directory cannot be watched, a present name is valid for the attribute timeout, and an absent one is always
+//! asked for. In mode `loose` both are valid for the timeout.
 
 use super::answers::Admission;
 use super::directory::{Directory, Entry, Meaning};
@@ -13,37 +14,39 @@ use crate::vfs::presentation::Attr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// So many names of a directory are asked for one by one before it is listed.
+/// The number of names of a directory that are asked for one by one before the directory is listed instead.
 pub(super) const MISSES: u8 = 4;
-/// One that is known to be so short is listed at once when it is not believed any more: that costs no more.
+/// The length, in entries, up to which a directory that was listed before is listed at once when one of its names is
+/// not valid any more: that costs no more than asking for the name.
 const SHORT: usize = 256;
 
-/// An entry of a listing: its name, what it means, and when that was fetched.
+/// An entry of a listing: its name, its metadata, and when that was fetched.
 pub(crate) type ListedEntry = (Arc<[u16]>, Metadata, Instant);
 
-/// What a name is known to be.
+/// What is known of a name.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Known {
-    /// A file, which has one more lookup.
+    /// It means a file, whose node has one more lookup.
     File(Attr),
-    /// There is none.
+    /// Nothing has this name.
     Absent,
 }
 
-/// How well the names of a directory are known.
+/// What covers the names of a directory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cover {
-    /// Changes are reported as soon as they happen.
+    /// A watch or lease that reports a change as soon as it happens.
     Watched,
-    /// They are not at this moment, but soon will be; or some were not reported.
+    /// A watch without a CHANGE_NOTIFY at the server at this moment, or one that has lost count of changes.
     Between,
-    /// They are not; the server can be had to.
+    /// Nothing yet, though the server could watch the directory.
     Unwatched,
-    /// They are not, and cannot be; or need not be.
+    /// The attribute timeout: the directory cannot be watched, or the mode is `loose`.
     Timeout,
 }
 
 impl<O: Clone> Namespace<O> {
+    /// What covers the names of a directory now.
     fn cover(&self, directory: &Directory) -> Cover {
         match &directory.watch {
             _ if self.policy.mode == CacheMode::Loose => Cover::Timeout,
@@ -54,11 +57,12 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
+    /// Whether something that was true at `until` is valid at `now`.
     fn is_recent(&self, until: Instant, now: Instant) -> bool {
         now.saturating_duration_since(until) < self.policy.timeout
     }
 
-    /// Whether what is known of an entry may be used without asking.
+    /// Whether an entry may be used without asking the server.
     fn believes(&self, directory: &Directory, entry: &Entry, now: Instant) -> bool {
         match self.cover(directory) {
             Cover::Watched if !directory.is_covered(entry) => false,
@@ -67,8 +71,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Whether a name is known not to be there. A watch does not report of it if it comes under another spelling, nor if it came
-    /// before the watch had begun.
+    /// Whether a name is known to be absent. A watch reports nothing if the name appears under another spelling, nor if
+    /// it appeared before the watch had begun: so more is required here than for a present name.
     fn is_absent(&self, directory: &Directory, name: &[u16], now: Instant) -> bool {
         let is_covered = match self.cover(directory) {
             Cover::Watched => match directory.entries.get(name) {
@@ -87,7 +91,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// The metadata of a name that is known to be there, and when it was fetched.
+    /// The metadata of a name that is known to be present, and when it was fetched.
     fn present(&self, parent: u64, name: &[u16], now: Instant) -> Option<(Metadata, Instant)> {
         let directory = self.directories.get(&parent)?;
         let entry = directory.entries.get(name).filter(|entry| self.believes(directory, entry, now))?;
@@ -97,7 +101,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// What a name is, if that is known without asking.
+    /// What a name means, if that is known without asking the server.
     pub(crate) fn known(&mut self, parent: u64, name: &[u16], now: Instant) -> Option<Known> {
         self.uses(parent, now);
         let directory = self.directories.get(&parent)?;
@@ -119,19 +123,20 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Whether the name of a node may be used without asking: it still means this file.
+    /// Whether the name of a node may be used without asking the server: it still means this file.
     pub(crate) fn believes_name(&mut self, ino: u64, now: Instant) -> bool {
         let Some(id) = self.name_of(ino).cloned() else { return false };
         self.uses(id.directory, now);
         self.present(id.directory, &id.name, now).is_some_and(|(metadata, _)| self.is_still(ino, &metadata))
     }
 
-    /// For how long the kernel may use a name without asking here. While its directory is watched, the kernel is told of a
-    /// change; until it is watched, each use of a name is to come here, and so is that of a name in doubt.
+    /// How long the kernel may cache the name of a node. The kernel is notified of changes while the directory is
+    /// watched. Zero until it is watched, and for a name in doubt: then each use of the name asks this mount.
     fn name_ttl(&self, ino: u64) -> Duration {
         let Some(id) = self.name_of(ino) else { return self.policy.timeout };
         let Some(directory) = self.directories.get(&id.directory) else { return Duration::ZERO };
-        // Of a name that has changed since the server was asked no report is going to come again.
+        // A change after the server was asked has been reported already, and will not be reported again: the entry has
+        // to mean the node's file.
         let file_id = self.file(ino).map(|file| file.lock().metadata().file_id);
         let is_watched = matches!(self.cover(directory), Cover::Watched | Cover::Between);
         let is_known = self.entry(id.directory, &id.name).is_some_and(|entry| match entry.meaning {
@@ -143,7 +148,7 @@ impl<O: Clone> Namespace<O> {
         if is_known && is_reported { self.policy.timeout } else { Duration::ZERO }
     }
 
-    /// What stat(2) shows, and for how long the kernel may believe it.
+    /// The attributes that stat(2) shows, and how long the kernel may cache them.
     pub(crate) fn attr(&self, ino: u64, now: Instant) -> Option<Attr> {
         let node = self.nodes.get(&ino)?;
         let still_true = self.still_true(ino, now);
@@ -160,7 +165,8 @@ impl<O: Clone> Namespace<O> {
         Some(if node.is_unlinked() { Attr { links: 0, ..attr } } else { attr })
     }
 
-    /// The same, if it may be believed at all.
+    /// The attributes of a node, if they are valid without asking the server: within their timeout, while the file is
+    /// dirty, or once it is removed and closed.
     pub(crate) fn believed(&mut self, ino: u64, now: Instant) -> Option<Attr> {
         self.take_listed(ino, now);
         let attr = self.attr(ino, now)?;
@@ -168,8 +174,8 @@ impl<O: Clone> Namespace<O> {
         (!attr.ttl.is_zero() || node.is_gone() || node.file.lock().is_dirty()).then_some(attr)
     }
 
-    /// A node learns what a listing has reported since the server was asked for it; not if it is open at the server: servers
-    /// are late with what they list of open files.
+    /// Records in a node what a listing has reported of it. Not if the file is open at the server: servers report the
+    /// attributes of open files late in listings.
     fn take_listed(&mut self, ino: u64, now: Instant) {
         let Some(id) = self.name_of(ino).cloned() else { return };
         let Some((metadata, fetched)) = self.present(id.directory, &id.name, now) else { return };
@@ -177,18 +183,18 @@ impl<O: Clone> Namespace<O> {
             return;
         }
         match self.nodes.get(&ino) {
-            // Servers do know when it was read last.
+            // The last access time in a listing is right even for an open file.
             Some(node) if self.is_kept(ino) => node.file.lock().accessed(&metadata, fetched),
             _ => self.store_listed(ino, metadata, fetched),
         }
     }
 
-    /// Whether an open is kept of a file.
+    /// Whether an open of a file is kept.
     pub(crate) fn is_kept(&self, ino: u64) -> bool {
         self.file(ino).is_some_and(|file| file.lock().has_kept_open())
     }
 
-    /// The kernel gets attributes, or a name with them.
+    /// Records that the kernel gets attributes of a node, or its name with them.
     pub(crate) fn shown_to_kernel(&mut self, ino: u64, now: Instant) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.shown = Some(now);
@@ -201,8 +207,8 @@ impl<O: Clone> Namespace<O> {
         self.nodes.get(&ino).and_then(|node| node.shown).is_some_and(|shown| self.is_recent(shown, now))
     }
 
-    /// What is known to be still true of a node's attributes. Of an open file, which its programs may be changing, nothing is;
-    /// of a directory, only if it is itself watched.
+    /// Up to when the attributes of a node are known to be true. `None` for an open file, which programs may be
+    /// changing; for a directory, unless all of its names are known; and for a node whose name is in doubt.
     fn still_true(&self, ino: u64, now: Instant) -> Option<StillTrue> {
         let node = self.nodes.get(&ino)?;
         let inside = match node.kind {
@@ -218,7 +224,8 @@ impl<O: Clone> Namespace<O> {
                 let directory = self.directories.get(&id.directory)?;
                 let entry = directory.entries.get(&id.name)?;
                 let Meaning::Present(listed) = entry.meaning else { return None };
-                // Servers are late with what they report of open files: of two reports that differ neither is still true.
+                // Servers report the attributes of open files late: of two reports that differ, neither is known to be
+                // true still.
                 let is_same = |known: &Metadata| {
                     (known.size, known.modified, known.changed) == (listed.size, listed.modified, listed.changed)
                 };
@@ -237,8 +244,8 @@ impl<O: Clone> Namespace<O> {
         [inside, outside].into_iter().flatten().reduce(both)
     }
 
-    /// All that is in a directory, if everything of it is known and may be used: names, metadata, and when it was fetched; in
-    /// the server's order, and last what has come since.
+    /// All entries of a directory, if all are known and valid: names, metadata, and when that was fetched. In the
+    /// server's order; entries that have appeared since the listing come last.
     pub(crate) fn everything(&mut self, ino: u64, now: Instant) -> Option<Vec<ListedEntry>> {
         self.uses(ino, now);
         if !self.is_listed(ino, now) {
@@ -259,7 +266,7 @@ impl<O: Clone> Namespace<O> {
         Some(all.into_iter().map(|(_, entry)| entry).collect())
     }
 
-    /// Whether all names of a directory are known and may be used.
+    /// Whether all names of a directory are known and valid.
     pub(crate) fn is_listed(&self, ino: u64, now: Instant) -> bool {
         let Some(directory) = self.directories.get(&ino) else { return false };
         let until = match self.cover(directory) {
@@ -270,7 +277,7 @@ impl<O: Clone> Namespace<O> {
         until.is_some_and(|until| self.is_recent(until, now))
     }
 
-    /// Names of directories in a directory, in the server's order: those after this name, or all.
+    /// The names of the subdirectories of a directory, in the server's order: those after the name `after`, or all.
     pub(crate) fn subdirectories(&self, ino: u64, after: Option<&[u16]>) -> impl Iterator<Item = &[u16]> {
         let directory = self.directories.get(&ino);
         let after = after.and_then(|name| Some(directory?.entries.get(name)?.order));
@@ -279,13 +286,13 @@ impl<O: Clone> Namespace<O> {
         all[start..].iter().map(|(_, name)| &name[..])
     }
 
-    /// A name of a directory has to be asked for. Whether the directory should be listed instead.
+    /// Counts a name that the server has to be asked for. Returns whether the directory should be listed instead.
     pub(crate) fn missed(&mut self, ino: u64, name: &[u16]) -> bool {
         if !self.nodes.contains_key(&ino) {
             return false;
         }
         let directory = self.directories.entry(ino).or_default();
-        // A listing that has another spelling says nothing of this one.
+        // A listing that shows another spelling does not answer this one.
         let is_respelt = directory.complete.is_some() && !directory.has(name) && !directory.tells_apart(name);
         if directory.is_too_long || is_respelt {
             return false;
@@ -294,8 +301,8 @@ impl<O: Clone> Namespace<O> {
         directory.misses > MISSES || (directory.complete.is_some() && directory.entries.len() <= SHORT)
     }
 
-    /// Until a program lists it, a directory is not to be listed for the sake of single names: it is too long, or cannot be
-    /// listed.
+    /// Records that a directory is too long to be listed because of single names, or could not be listed. That holds
+    /// until a program lists it.
     pub(crate) fn is_too_long(&mut self, ino: u64) {
         if let Some(directory) = self.directories.get_mut(&ino) {
             directory.is_too_long = true;

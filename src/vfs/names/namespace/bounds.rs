@@ -1,38 +1,40 @@
-//! How much is known at the most, and what goes first.
+//! How many entries, directories and watches are kept at most, and which are dropped first: those that were not used
+//! for longest.
 
 use super::Namespace;
 use lru::LruCache;
 use std::time::{Duration, Instant};
 
-/// Entries without a node in all directories together: some tens of megabytes.
+/// The most entries without a node, in all directories together: some tens of megabytes.
 pub(crate) const MAX_FREE: usize = 131_072;
-/// Directories of which something is known that can be dropped.
+/// The most directories whose entries without a node are kept.
 pub(super) const MAX_DIRECTORIES: usize = 8_192;
-/// Watches, each of which is an open directory at the server.
+/// The most watches, each of which is an open directory at the server.
 pub(crate) const MAX_WATCHES: usize = 1_000;
-/// However few opens a server has room for, so many watches are tried.
+/// The lowest bound of watches, however few opens the server has room for.
 const MIN_WATCHES: usize = 4;
-/// A watch by which nothing was answered for so long ends: its directory is not to be in use at the server for longer than
-/// half a minute.
+/// The time after which an unused watch ends. With the interval between two checks, its directory is open at the server
+/// for less than half a minute.
 pub(super) const IDLE: Duration = Duration::from_secs(24);
-/// After the server had no room for another open, the bound grows by a quarter each time that this has passed.
+/// How long after a refusal for too many opens, and after each growth, the bound of watches grows by a quarter.
 const GROWS_AFTER: Duration = Duration::from_secs(120);
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Bounds {
-    /// Entries without a node.
+    /// The number of entries without a node.
     pub free: usize,
     /// The directories of which something is known, in the order of their use.
     known: LruCache<u64, ()>,
-    /// Those with a watch.
+    /// The directories with a watch, in the order of their use.
     watched: LruCache<u64, ()>,
     most_free: usize,
     most_directories: usize,
-    /// Watches that are tried, and the most that ever are.
+    /// The bound of watches now, which the server's refusals lower.
     most_watches: usize,
+    /// The highest bound of watches.
     max_watches: usize,
-    /// When that changed last.
+    /// When the bound of watches last changed; `None` while it is the highest.
     learnt: Option<Instant>,
 }
 
@@ -52,26 +54,29 @@ impl Default for Bounds {
 }
 
 impl Bounds {
-    /// Other bounds, for tests.
+    /// Sets other bounds.
     #[cfg(test)]
     pub(super) fn limit(&mut self, free: usize, directories: usize, watches: usize) {
         (self.most_free, self.most_directories) = (free, directories);
         (self.most_watches, self.max_watches) = (watches, watches);
     }
 
+    /// A directory is watched from now on.
     pub(super) fn watch_begins(&mut self, ino: u64) {
         self.watched.put(ino, ());
     }
 
+    /// A directory is not watched any more.
     pub(super) fn watch_ends(&mut self, ino: u64) {
         self.watched.pop(&ino);
     }
 
-    /// Whether there is room for watches at all.
+    /// Whether any watch is allowed.
     pub(super) fn can_watch(&self) -> bool {
         self.most_watches > 0
     }
 
+    /// Raises the bound of watches if [`GROWS_AFTER`] has passed.
     fn grow(&mut self, now: Instant) {
         if let Some(learnt) = self.learnt.filter(|learnt| now.saturating_duration_since(*learnt) >= GROWS_AFTER) {
             self.most_watches = (self.most_watches + self.most_watches.div_ceil(4)).min(self.max_watches);
@@ -81,7 +86,7 @@ impl Bounds {
 }
 
 impl<O: Clone> Namespace<O> {
-    /// Something of a directory is used to answer.
+    /// Records that an answer uses what is known of a directory.
     pub(super) fn uses(&mut self, ino: u64, now: Instant) {
         self.bounds.known.get(&ino);
         if let Some(watch) = self.directories.get_mut(&ino).and_then(|directory| directory.watch.as_mut()) {
@@ -90,8 +95,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Something of a directory is known from now on: others are dropped where that is too much. A directory that alone
-    /// exceeds the bounds goes as well.
+    /// Records that something of the directory `latest` is known, and drops what exceeds the bounds. A directory that
+    /// alone exceeds them is dropped too. If there are too many watches, that of `latest` stays.
     pub(super) fn keep_bounds(&mut self, latest: u64) {
         self.bounds.known.put(latest, ());
         while self.bounds.free > self.bounds.most_free || self.bounds.known.len() > self.bounds.most_directories {
@@ -105,7 +110,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// There is no room for a directory's watch. Until it is listed again, it is believed for the timeout.
+    /// Ends the watch of a directory, because there is no room for it. Until the directory is listed again, its names
+    /// are valid for the attribute timeout.
     fn crowd_out(&mut self, ino: u64) {
         self.give_up_watch(ino);
         if let Some(directory) = self.directories.get_mut(&ino) {
@@ -113,7 +119,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Drops what is known of a directory beside its nodes.
+    /// Drops the entries of a directory that have no node, and its watch.
     pub(super) fn drop_known(&mut self, ino: u64) {
         let version = self.next_version();
         self.end_watch(ino);
@@ -121,7 +127,7 @@ impl<O: Clone> Namespace<O> {
         self.bounds.free -= directory.drop_known(version);
     }
 
-    /// A directory goes with its node.
+    /// Drops a directory whose node is evicted.
     pub(super) fn forget_directory(&mut self, ino: u64) {
         self.end_watch(ino);
         self.bounds.known.pop(&ino);
@@ -130,8 +136,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// The server has no room for another open: half of the watches end, those that were not used for longest, and so many are
-    /// the bound from now on. How many end.
+    /// The server has no room for another open: ends the half of the watches that were not used for longest. The bound
+    /// becomes the number of the others, but at least [`MIN_WATCHES`]. Returns how many ended.
     pub(crate) fn watches_give_way(&mut self, now: Instant) -> usize {
         let count = self.bounds.watched.len();
         let oldest: Vec<u64> = self.bounds.watched.iter().rev().take(count.div_ceil(2)).map(|(ino, ())| *ino).collect();
@@ -144,7 +150,7 @@ impl<O: Clone> Namespace<O> {
         oldest.len()
     }
 
-    /// Ends the watches that were not used for too long.
+    /// Ends the watches that were not used for [`IDLE`].
     pub(crate) fn end_idle_watches(&mut self, now: Instant) {
         self.bounds.grow(now);
         while let Some((ino, ())) = self.bounds.watched.peek_lru() {

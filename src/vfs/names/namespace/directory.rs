@@ -1,4 +1,8 @@
-//! The entries of a directory, and how old they are. Plain values.
+//! [`Directory`]: the entries of a directory, and how old they are. Plain values.
+//!
+//! An [`Entry`] carries what its name means, from when until when that is known to be true, and whether the watch
+//! covers it. [`Echoes`] are the reports of this mount's own changes that the watch still owes. Names that differ only
+//! in case share a hash ([`folded`]), because many servers ignore case.
 
 use super::Version;
 use super::watch::Watch;
@@ -8,9 +12,9 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The order of names that were not listed.
+/// The order of names that were not listed: after all listed ones.
 pub(super) const LAST: u32 = u32::MAX;
-/// The server reports a change of this mount to its own watch so soon afterwards.
+/// The time within which the watch reports a change by this mount.
 const ECHO_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a name means.
@@ -18,40 +22,42 @@ const ECHO_WITHIN: Duration = Duration::from_secs(3);
 pub(super) enum Meaning {
     Present(Metadata),
     Absent,
-    /// Something happened, and only the server knows.
+    /// Something has changed, and only the server knows.
     Unknown,
 }
 
-/// One name of a directory.
+/// A name of a directory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub meaning: Meaning,
-    /// The file that it means, while the kernel or a handle counts on that.
+    /// The node of the file that the name means, while the kernel has lookups of it or it is open.
     pub node: Option<u64>,
-    /// The meaning has been so since then, or longer.
+    /// The name has meant this since then, or longer.
     pub since: Instant,
     /// When the server was asked.
     pub at: Instant,
-    /// It was still so then.
+    /// Last time the meaning was known to be true without the watch.
     pub until: Instant,
-    /// The watch reports everything that has happened since.
+    /// The watch reports every change after `at`.
     pub watched: bool,
-    /// Of the last change by anybody.
+    /// The version of the last change, by any client.
     pub version: Version,
-    /// Of the last change of the node by this mount.
+    /// The version of the last change of `node`.
     pub moved: Version,
-    /// What of this mount's changes the watch is going to report.
+    /// Own changes that the watch has not reported yet.
     pub echoes: Echoes,
-    /// Its place in the server's order.
+    /// The place in the server's order.
     pub order: u32,
-    /// The server may have it, but does not list it under this name as far as is known: it is another spelling, is hidden, or
-    /// has gone since.
+    /// A complete listing does not show the name, as far as is known: it is another spelling, is hidden, or has
+    /// disappeared since.
     pub is_unlisted: bool,
-    /// It was asked for before the watch was granted, or before that lost count: the watch does not say whether it is still so.
+    /// The answer is older than the watch, or than the watch's last loss of count: the watch does not show whether it
+    /// is still true.
     pub is_past: bool,
 }
 
 impl Entry {
+    /// An entry of which nothing is known, as of `now`.
     pub(super) fn unknown(now: Instant, version: Version) -> Entry {
         Entry {
             meaning: Meaning::Unknown,
@@ -69,14 +75,14 @@ impl Entry {
         }
     }
 
-    /// Since when it has been what it is found to be now, if it was that before. A change would show in its ChangeTime at the
-    /// latest: the other times of a file that is open may be reported late.
+    /// Since when the name has meant `found`, if it meant that before. A change shows in the ChangeTime at the latest:
+    /// the other times of an open file may be reported late.
     pub(super) fn has_been(&self, found: &Metadata) -> Option<Instant> {
         let Meaning::Present(before) = self.meaning else { return None };
         (Metadata { accessed: found.accessed, ..before } == *found).then_some(self.since)
     }
 
-    /// The server was asked at `at`, and has found this.
+    /// Records what the server has found; it was asked at `at`.
     pub(super) fn is_found(&mut self, found: Option<Metadata>, at: Instant) {
         self.since = found.as_ref().and_then(|found| self.has_been(found)).unwrap_or(at);
         self.meaning = found.map_or(Meaning::Absent, Meaning::Present);
@@ -85,15 +91,15 @@ impl Entry {
         (self.at, self.until) = (at, at);
     }
 
-    /// Something happened at `now`, and only the server knows what the name means since.
+    /// Records that something has changed at `now`, and only the server knows what the name means.
     pub(super) fn is_doubted(&mut self, now: Instant, version: Version) {
         (self.meaning, self.version, self.watched) = (Meaning::Unknown, version, false);
         self.is_past = false;
         (self.since, self.at, self.until) = (now, now, now);
     }
 
-    /// The node of a present name goes. `known` is what was known of its file last, and since when; without that the name is
-    /// in doubt.
+    /// Records that the node of a present name is evicted. `known` is the last metadata of its file, and since when
+    /// they are known; without them only the server knows what the name means.
     pub(super) fn file_goes(&mut self, known: Option<(Metadata, Instant)>, version: Version) {
         match (self.meaning, known) {
             (Meaning::Present(_), Some((metadata, at))) if at > self.at => {
@@ -107,27 +113,27 @@ impl Entry {
     }
 }
 
-/// How the server reports that a name was changed.
+/// How a watch reports that a name has changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Echo {
     Added,
     Removed,
 }
 
-/// Own changes of a name that the directory's watch has not reported yet.
+/// Own changes of a name that the watch of the directory has not reported yet.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Echoes {
-    /// When this mount changed the name or its file last.
+    /// When this mount last changed the name.
     pub changed: Option<Instant>,
-    /// How often this mount has made it come and go.
+    /// How often this mount has made the name appear, and disappear (`removed`), without a report so far.
     added: u8,
     removed: u8,
-    /// The version of the namespace when the change began whose answer is awaited.
+    /// The namespace's version at the beginning of a change that the server has not answered yet.
     pub begun: Option<Version>,
 }
 
 impl Echoes {
-    /// Whether own changes may still be reported at `now`.
+    /// Whether the watch may still report a change that this mount made at `changed`.
     pub(super) fn are_expected(changed: Option<Instant>, now: Instant) -> bool {
         changed.is_some_and(|changed| now.saturating_duration_since(changed) < ECHO_WITHIN)
     }
@@ -139,7 +145,7 @@ impl Echoes {
         }
     }
 
-    /// This mount makes a name come or go at `now`.
+    /// Announces that this mount makes the name appear or disappear at `now`.
     pub(super) fn expect(&mut self, echo: Echo, now: Instant) {
         if !Echoes::are_expected(self.changed, now) {
             (self.added, self.removed) = (0, 0);
@@ -149,7 +155,7 @@ impl Echoes {
         *count = count.saturating_add(1);
     }
 
-    /// It has not done that, or that has been reported. Whether the report was still awaited.
+    /// Withdraws an own change, because it was not made or was reported. Returns whether a report was still expected.
     pub(super) fn withdraw(&mut self, echo: Echo) -> bool {
         let count = self.count(echo);
         let was_awaited = *count > 0;
@@ -157,12 +163,12 @@ impl Echoes {
         was_awaited
     }
 
-    /// What is reported from now on is by others.
+    /// From now on every report is of another client.
     pub(super) fn expect_nothing(&mut self) {
         (self.added, self.removed) = (0, 0);
     }
 
-    /// The watch reports that the name has come or gone. Whether this mount did that.
+    /// Returns whether this mount made the change that the watch reports.
     pub(super) fn explain(&mut self, echo: Echo, now: Instant) -> bool {
         self.withdraw(echo) && Echoes::are_expected(self.changed, now)
     }
@@ -172,34 +178,37 @@ impl Echoes {
 #[derive(Debug, Default)]
 pub(super) struct Directory {
     pub entries: BTreeMap<Arc<[u16]>, Entry>,
-    /// The names of directories, in the server's order.
+    /// The names of the subdirectories, in the server's order.
     pub subdirectories: Vec<(u32, Arc<[u16]>)>,
-    /// Hashes of the names without their case, and how many names have each.
+    /// The number of names for each hash of a name without its case.
     folded: HashMap<u64, usize>,
-    /// The entries that have a node.
+    /// The number of entries that have a node.
     pub nodes: usize,
-    /// All names are here, and this is when that was so.
+    /// When the entries were last known to be all names of the directory, without the watch.
     pub complete: Option<Instant>,
-    /// See [`Entry::is_past`].
+    /// As [`Entry::is_past`], for which names there are.
     pub is_complete_past: bool,
     pub watch: Option<Watch>,
-    /// A watch cannot be had: the server does not watch, has no room for it, or does not let the directory be listed.
+    /// The directory cannot be watched: the server does not watch it, has no room for the watch, or does not let it be
+    /// listed.
     pub is_unwatchable: bool,
-    /// Names that were asked for one by one.
+    /// The number of names that were asked for one by one since the last listing.
     pub misses: u8,
-    /// It is not to be listed for their sake: it is too long, or cannot be listed.
+    /// The directory is not to be listed for them: it is too long, or cannot be listed.
     pub is_too_long: bool,
-    /// Entries have been dropped until this version.
+    /// Entries were last dropped at this version.
     pub dropped: Version,
 }
 
 impl Directory {
+    /// Adds or replaces the entry of a name.
     pub(super) fn insert(&mut self, name: &[u16], entry: Entry) {
         if self.entries.insert(Arc::from(name), entry).is_none() {
             *self.folded.entry(folded(name)).or_default() += 1;
         }
     }
 
+    /// The entry of a name, and the name as it is kept.
     pub(super) fn entry_mut(&mut self, name: &[u16]) -> Option<(Arc<[u16]>, &mut Entry)> {
         let (id, _) = self.entries.get_key_value(name)?;
         let id = Arc::clone(id);
@@ -207,12 +216,13 @@ impl Directory {
         Some((id, entry))
     }
 
-    /// The version of the last change of a name's node by this mount, as far as it is known here.
+    /// The version of the last change of the node of a name; if there is no entry, the version at which entries were
+    /// last dropped.
     pub(super) fn moved(&self, name: &[u16]) -> Version {
         self.entries.get(name).map_or(self.dropped, |entry| entry.moved)
     }
 
-    /// Drops the entries without a node, and all that rests on them. How many there were.
+    /// Drops the entries without a node, and that all names are known. Returns how many entries were dropped.
     pub(super) fn drop_known(&mut self, version: Version) -> usize {
         let before = self.entries.len();
         self.entries.retain(|_, entry| entry.node.is_some());
@@ -222,6 +232,7 @@ impl Directory {
         before - self.entries.len()
     }
 
+    /// Counts the hashes of all names anew.
     pub(super) fn count_folded(&mut self) {
         self.folded.clear();
         for name in self.entries.keys() {
@@ -229,40 +240,41 @@ impl Directory {
         }
     }
 
-    /// Up to when an entry is known to have been so.
+    /// Up to when an entry is known to be true.
     pub(super) fn known_until(&self, entry: &Entry, now: Instant) -> Instant {
         let watched = if entry.watched { self.watched_until(now, entry.at) } else { None };
         watched.map_or(entry.until, |until| until.max(entry.until))
     }
 
-    /// Up to when the names are known to have been all.
+    /// Up to when the entries are known to be all names of the directory.
     pub(super) fn complete_until(&self, now: Instant) -> Option<Instant> {
         let complete = self.complete?;
         Some(self.watched_until(now, complete).map_or(complete, |until| until.max(complete)))
     }
 
+    /// Up to when the watch has reported every change of what was fetched at `fetched`.
     fn watched_until(&self, now: Instant, fetched: Instant) -> Option<Instant> {
         self.watch.as_ref()?.reported_until(now, fetched)
     }
 
-    /// Whether there is such an entry, or may be.
+    /// Whether the name is present, or may be.
     pub(super) fn has(&self, name: &[u16]) -> bool {
         self.entries.get(name).is_some_and(|entry| entry.meaning != Meaning::Absent)
     }
 
-    /// Whether no other entry is the same name but for its case.
+    /// Whether no other entry has the name with another case.
     pub(super) fn is_alone(&self, name: &[u16]) -> bool {
         let itself = usize::from(self.entries.contains_key(name));
         self.folded.get(&folded(name)).is_none_or(|names| *names == itself)
     }
 
-    /// Whether no other entry can be meant by a name.
+    /// Whether a name can mean no other entry, whatever spellings the server knows.
     pub(super) fn tells_apart(&self, name: &[u16]) -> bool {
         let is_plain = name.iter().all(|unit| (0x20..0x7F).contains(unit) && *unit != u16::from(b'~'));
         is_plain && self.is_alone(name)
     }
 
-    /// The other entries that are the same name but for its case.
+    /// The other entries that have the name with another case.
     pub(super) fn other_spellings(&self, name: &[u16]) -> Vec<Arc<[u16]>> {
         if self.is_alone(name) {
             return Vec::new();
@@ -271,14 +283,14 @@ impl Directory {
         self.entries.keys().filter(|other| &other[..] != name && folded(other) == hash).cloned().collect()
     }
 
-    /// Whether another spelling of a name has changed since: the server may have meant the same file by both.
+    /// Whether another spelling of a name has changed since `version`: the server may have meant one file by both.
     pub(super) fn is_respelt_since(&self, name: &[u16], version: Version) -> bool {
         let others = self.other_spellings(name);
         others.iter().any(|other| self.entries.get(other).is_some_and(|entry| entry.version > version))
     }
 
-    /// Replaces what is known by a listing that began at `at`; entries with a version above `begun` are newer, and stay. How
-    /// many entries without a node there are more than before, or fewer.
+    /// Records a complete listing that began at `at` and at the version `begun`. Entries with a higher version are
+    /// newer, and stay.
     pub(super) fn listed(
         &mut self,
         entries: impl IntoIterator<Item = (Vec<u16>, Metadata)>,
@@ -308,7 +320,7 @@ impl Directory {
                 if entry.node.is_none() {
                     continue;
                 }
-                // The kernel counts on it: what became of it, a lookup finds out.
+                // The node is still needed; only a lookup shows what has become of the file.
                 entry.is_doubted(at, entry.version);
                 entry.is_unlisted = true;
             }
@@ -320,8 +332,8 @@ impl Directory {
         (self.misses, self.is_too_long) = (0, false);
     }
 
-    /// Whether the watch reports what happens to what is known of an entry; before it has begun for certain, as far as can be
-    /// said.
+    /// Whether the watch covers an entry. Before the watch has certainly begun, that is assumed of an answer that is
+    /// not older than the watch.
     pub(super) fn is_covered(&self, entry: &Entry) -> bool {
         entry.watched || !entry.is_past
     }
@@ -331,7 +343,7 @@ impl Directory {
         self.watch.as_ref().is_some_and(|watch| watch.is_complete) || !self.is_complete_past
     }
 
-    /// Whether the watch has begun for certain before what is known of an entry was so.
+    /// Whether the watch certainly covers an entry: it had begun before the server was asked.
     pub(super) fn is_proven(&self, entry: &Entry) -> bool {
         let has_begun = self.watch.as_ref().is_some_and(|watch| watch.has_begun(entry.at));
         entry.watched || (has_begun && !entry.is_past)
@@ -342,13 +354,13 @@ impl Directory {
         self.watch.as_ref().is_some_and(|watch| watch.is_complete)
     }
 
-    /// The watch begins, or has lost count: it reports nothing of what happened before.
+    /// A watch begins or ends, or has lost count: nothing that is known so far is covered by it.
     pub(super) fn is_past(&mut self) {
         self.is_complete_past = true;
         self.entries.values_mut().for_each(|entry| (entry.is_past, entry.watched) = (true, false));
     }
 
-    /// The watch reports nothing from now on: what it said is as old as its last report.
+    /// The watch reports nothing from now on: what it covered is known up to its last report.
     pub(super) fn unwatched(&mut self) {
         let Some(watch) = self.watch.as_mut() else { return };
         let Some((last, longest)) = watch.give_up() else { return };
@@ -359,7 +371,7 @@ impl Directory {
     }
 }
 
-/// A name without its case, whatever table the server has for that.
+/// A hash of a name without its case. Each server has its own table of case; this one is Unicode's.
 pub(super) fn folded(name: &[u16]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for character in char::decode_utf16(name.iter().copied()) {

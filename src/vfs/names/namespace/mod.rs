@@ -1,31 +1,33 @@
-//! [`Namespace`]: which names are in which directories, which file each of them means, and how well that is known. A plain
-//! value without I/O: `now` is an argument, watches and leases on directories come in as events, and what follows from a
-//! change goes out as [`Effects`].
+//! [`Namespace`]: which names are in which directories, which file each name means, and how long that is valid. A plain
+//! value without I/O: `now` is an argument, watches and leases on directories arrive as events, and what has to be done
+//! after a change is returned as [`Effects`].
 //!
-//! | part | what it is |
+//! | file | what is decided there |
 //! |---|---|
-//! | [`node`] | a file that the kernel or a handle counts on, with its names |
-//! | [`directory`] | the entries of a directory, and how old they are |
-//! | [`watch`] | what a watch, or a lease on the directory, says of them |
-//! | `answers` | what the server answers about a name, weighed against what happened meanwhile |
-//! | `belief` | what is answered without asking the server |
-//! | `changes` | what this mount changes |
-//! | `reports` | what watches report |
-//! | `bounds` | how much is kept, and what goes first |
+//! | `mod` | which node a name leads to, a node's path, and when a node is evicted |
+//! | [`node`] | what a node is, and which inode number a file gets |
+//! | [`directory`] | how old an entry is, which spellings may mean one file, and which reports are of own changes |
+//! | [`watch`] | up to when a watch, or a lease on the directory, covers entries |
+//! | `answers` | whether an answer of the server is recorded, or is older than what is known |
+//! | `belief` | what is answered without asking the server, and how long the kernel may cache it |
+//! | `changes` | what a change by this mount makes of names |
+//! | `reports` | what a report of a watch makes of names, and whether another client caused it |
+//! | `bounds` | how many entries, directories and watches are kept, and which are dropped first |
 //!
-//! An entry is there once: with a node while the kernel counts on its file, without one if it is only known from a listing.
-//! A node is found by its number, and knows its names; its path is built when a request is sent, so a renamed directory moves
-//! all that is below it.
+//! A name has one entry. The entry has a node while the kernel has lookups of its file or the file is open; without a
+//! node it is known from the server's answers only. A node is found by its inode number and knows its names. Its path
+//! is built when a request is sent, so a renamed directory moves everything below it.
 //!
-//! One [`Version`] counts all changes. Whoever asks the server takes an [`Asked`] before, and an answer is applied only as far
-//! as the version of the entry is not newer.
+//! One [`Version`] counts all changes. Before a request to the server an [`Asked`] is recorded, and an answer is
+//! applied only to entries that have no newer version.
 //!
-//! Servers ignore case, and know short names and other spellings. So a name counts as absent only if it is plain ASCII without
-//! `~` and differs in more than case from all that are there, and a change of one spelling makes the others unknown.
+//! Servers ignore case, and know short names and other spellings. So a name counts as absent only if it is plain ASCII
+//! without `~` and differs in more than case from all names that are there. A change of one spelling makes the others
+//! unknown.
 //!
-//! Invariants: the root is always there. A node is kept exactly as long as the kernel counts lookups of it, something of its
-//! file is open or waits to be done, or an entry of it has a node. Two nodes never have the same number, nor the same name.
-//! Entries without a node, directories and watches have bounds.
+//! Invariants: the root is always there. A node is kept exactly as long as the kernel has lookups of it, its file is
+//! open or has something to be done, or an entry of it has a node. Two nodes never have the same number, nor the same
+//! name. Entries without a node, directories and watches have bounds.
 
 mod answers;
 mod belief;
@@ -59,21 +61,21 @@ pub(crate) use directory::Echo;
 pub use node::ROOT;
 pub(crate) use watch::{Report, WatchEvent};
 
-/// For so long it is believed how much space there is, which others change as well.
+/// How long size and free space are cached. Other clients change them too.
 const SPACE_KNOWN: Duration = Duration::from_secs(5);
 
-/// Counts changes: of two versions of one entry the higher is the newer.
+/// Counts changes: of two versions of an entry the higher is the newer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Version(u64);
 
-/// What has to be done after a change, outside the lock.
+/// What has to be done after a change, without the namespace's lock.
 #[derive(Debug)]
 pub(crate) struct Effects<O> {
-    /// Watches to be ended at the server, by their numbers.
+    /// Watches to end at the server, by their numbers.
     pub ended_watches: Vec<u64>,
-    /// The keys of files whose cached data is useless.
+    /// The keys of files whose cached data is to be dropped.
     pub dropped: Vec<u64>,
-    /// Files that have lost their names, or may have: an open that is kept of them is to be closed.
+    /// Files whose kept opens are to be closed: they have lost their names, or another client has changed them.
     pub nameless: Vec<Arc<File<O>>>,
     /// What the kernel is to forget.
     pub forgotten: Vec<Forgotten>,
@@ -88,26 +90,28 @@ impl<O> Default for Effects<O> {
 /// See the module. `O` is an open at the server.
 #[derive(Debug)]
 pub(crate) struct Namespace<O> {
+    /// By their inode numbers.
     nodes: HashMap<u64, Node<O>>,
-    /// What is known of directories, by the numbers of their nodes.
+    /// What is known of directories, by the inode numbers of their nodes.
     directories: HashMap<u64, Directory>,
-    /// The directories with a watch, by the watch's number, and by its lease.
+    /// The inode numbers of the directories with a watch, by the number of the watch.
     watched: HashMap<u64, u64>,
+    /// The same by the lease of the watch, if it has one.
     leased: HashMap<LeaseKey, u64>,
     bounds: Bounds,
     numbering: Numbering,
     version: Version,
     policy: Policy,
     show: Presentation,
-    /// How much space there is at the server, until this mount changes it.
+    /// Size and free space at the server, and when the server was asked; `None` after a change by this mount.
     space: Option<(Space, Instant)>,
-    /// The directory in which a file was removed last, if none was opened since.
+    /// The directory of the last removal of a file, if no file was opened since.
     removing_in: Option<u64>,
     effects: Effects<O>,
 }
 
 impl<O: Clone> Namespace<O> {
-    /// Nothing but the root, whose attributes are not known yet.
+    /// Only the root, whose attributes are not known yet.
     pub(crate) fn new(policy: Policy, show: Presentation) -> Namespace<O> {
         let mut numbering = Numbering::default();
         let root = Node::root(&mut numbering);
@@ -127,8 +131,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// What is to be done after what happened so far.
-    #[must_use = "it is to be done"]
+    /// Returns what has to be done after all changes so far.
+    #[must_use = "the effects have to be carried out"]
     pub(crate) fn take_effects(&mut self) -> Effects<O> {
         std::mem::take(&mut self.effects)
     }
@@ -143,16 +147,17 @@ impl<O: Clone> Namespace<O> {
         self.nodes.len()
     }
 
+    /// The node with this inode number.
     pub(crate) fn node(&self, ino: u64) -> Option<&Node<O>> {
         self.nodes.get(&ino)
     }
 
-    /// What is known of a node's file itself.
+    /// The file of a node.
     pub(crate) fn file(&self, ino: u64) -> Option<&Arc<File<O>>> {
         Some(&self.nodes.get(&ino)?.file)
     }
 
-    /// The node that a name means.
+    /// The inode number of the node that a name means.
     pub(crate) fn at(&self, parent: u64, name: &[u16]) -> Option<u64> {
         self.entry(parent, name)?.node
     }
@@ -161,17 +166,17 @@ impl<O: Clone> Namespace<O> {
         self.directories.get(&parent)?.entries.get(name)
     }
 
-    /// A name of a node; `None` for the root, and once no name leads to it.
+    /// A name of a node; `None` for the root, and for a node to which no name leads any more.
     pub(crate) fn name_of(&self, ino: u64) -> Option<&NameId> {
         self.nodes.get(&ino)?.names.first()
     }
 
-    /// The directory that a node is in.
+    /// The directory that contains a node.
     pub(crate) fn parent(&self, ino: u64) -> Option<u64> {
         Some(self.name_of(ino)?.directory)
     }
 
-    /// Where a node is on the share, below `root`; `None` if no name leads to it.
+    /// The path of a node on the share, below `root`; `None` if no name leads to the node.
     pub(crate) fn path(&self, ino: u64, root: &RemotePath) -> Option<RemotePath> {
         let mut names = Vec::new();
         let mut at = ino;
@@ -195,7 +200,7 @@ impl<O: Clone> Namespace<O> {
         true
     }
 
-    /// The number that an entry of a listing has or would get; 0 if that is not known.
+    /// The inode number that an entry of a listing has or would get; 0 if it is not known.
     pub(crate) fn number_of(&self, parent: u64, name: &[u16], file_id: u64) -> u64 {
         match self.at(parent, name) {
             Some(ino) => ino,
@@ -204,11 +209,12 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
+    /// Whether a new node may have the server's file id as its inode number.
     fn is_usable(&self, file_id: u64) -> bool {
         self.numbering.may_use(file_id) && !self.nodes.contains_key(&file_id)
     }
 
-    /// A node for a file that the kernel does not know yet, with one lookup.
+    /// Makes a node, with one lookup, for a file that the kernel does not know yet. Returns its inode number.
     fn insert(&mut self, parent: u64, name: &[u16], metadata: Metadata, now: Instant) -> u64 {
         let is_usable = self.is_usable(metadata.file_id);
         let ino = if is_usable { metadata.file_id } else { self.numbering.next_own() };
@@ -220,7 +226,7 @@ impl<O: Clone> Namespace<O> {
         ino
     }
 
-    /// A node gets a name.
+    /// Gives a node a name.
     fn enter(&mut self, ino: u64, parent: u64, name: &[u16], now: Instant) {
         let version = self.next_version();
         let directory = self.directories.entry(parent).or_default();
@@ -239,7 +245,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// No name leads to a node any more. The directories that it was in.
+    /// Takes all names from a node. Returns the directories that contained it.
     fn leave(&mut self, ino: u64) -> Vec<u64> {
         let version = self.next_version();
         let names = self.nodes.get_mut(&ino).map(|node| std::mem::take(&mut node.names)).unwrap_or_default();
@@ -256,7 +262,7 @@ impl<O: Clone> Namespace<O> {
         names.into_iter().map(|id| id.directory).collect()
     }
 
-    /// The kernel gives back this many of its lookups.
+    /// The kernel returns `lookups` lookups of a node.
     pub(crate) fn forget(&mut self, ino: u64, lookups: u64) {
         if let Some(node) = self.nodes.get_mut(&ino).filter(|_| ino != ROOT) {
             node.lookups = node.lookups.saturating_sub(lookups);
@@ -269,7 +275,7 @@ impl<O: Clone> Namespace<O> {
         has_nodes || self.nodes.get(&ino).is_some_and(Node::is_used)
     }
 
-    /// Removes a node that is not needed, and then its directories.
+    /// Evicts a node that is not needed, and then the directories that are not needed without it.
     pub(crate) fn collect(&mut self, ino: u64) {
         let mut left = vec![ino];
         while let Some(ino) = left.pop() {
@@ -285,7 +291,7 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// What is known of a node's file stays with its names.
+    /// Records the attributes of a node that is being evicted in the entries of its names.
     fn keep_what_is_known(&mut self, ino: u64) {
         let Some(node) = self.nodes.get(&ino) else { return };
         let known = {
@@ -301,30 +307,30 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Size and free space at the server, if that is known.
+    /// Size and free space at the server, if they are cached and not too old.
     pub(crate) fn space(&self, now: Instant) -> Option<Space> {
         let (space, at) = self.space?;
         let is_recent = now.saturating_duration_since(at) < SPACE_KNOWN && !self.policy.timeout.is_zero();
         is_recent.then_some(space)
     }
 
-    /// The server reported it when it was asked.
+    /// Records the size and free space that the server reported; `asked` is the time of the request.
     pub(crate) fn space_reported(&mut self, space: Space, asked: Instant) {
         self.space = Some((space, asked));
     }
 
-    /// This mount changes how much there is.
+    /// Drops the cached free space, because this mount changes it.
     pub(crate) fn space_changes(&mut self) {
         self.space = None;
     }
 
-    /// A file of a directory is about to be removed. Whether the last one that was removed was of the same directory, with no
-    /// file opened since: more are likely to follow.
+    /// Records that a file of a directory is about to be removed. Returns whether the last removal was in the same
+    /// directory, with no file opened since: then more are likely to follow.
     pub(crate) fn removes_in(&mut self, directory: u64) -> bool {
         self.removing_in.replace(directory) == Some(directory)
     }
 
-    /// A file is opened.
+    /// Records that a file is opened.
     pub(crate) fn opens(&mut self) {
         self.removing_in = None;
     }

@@ -1,4 +1,7 @@
-//! A file that the kernel or a handle counts on, and the numbers that files get.
+//! [`Node`]: a file of which the kernel has lookups, or which is open; and the inode numbers that files get.
+//!
+//! The server's file id is the inode number where it is unique and stable. Otherwise the file gets a number of this
+//! mount's own, from 2^63 upwards.
 
 use super::Version;
 use crate::share::{Attributes, FileKind, Metadata};
@@ -6,46 +9,49 @@ use crate::vfs::file::File;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The number of the root.
+/// The inode number of the root.
 pub const ROOT: u64 = 1;
-/// Own numbers begin here; the server's ids are used below.
+/// Own inode numbers are above this, the server's file ids below it.
 const FIRST_OWN: u64 = 1 << 63;
 
-/// Identifies a name: its directory, and how it is spelt there.
+/// Identifies a name: its directory, and its spelling there.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct NameId {
-    /// The number of the directory's node.
+    /// The inode number of the directory.
     pub directory: u64,
-    /// As the server has it, or as it was asked for.
+    /// The spelling of the server's listing, or of the program that asked for the name.
     pub name: Arc<[u16]>,
 }
 
 /// See the module. `O` is an open at the server.
 #[derive(Debug)]
 pub(crate) struct Node<O> {
-    /// What is known of the file itself.
+    /// The file, shared with its handles and with tasks.
     pub file: Arc<File<O>>,
     pub kind: FileKind,
-    /// Those that lead to it; none once it is removed or replaced.
+    /// The names that lead to the node; none once its file is removed or replaced.
     pub(super) names: Vec<NameId>,
+    /// Lookups that the kernel has not returned yet (FUSE_FORGET).
     pub(super) lookups: u64,
-    /// Answers that were asked for before are of another file with its number.
+    /// The version at which the node was made. An answer that was asked for before is of an earlier file with the same
+    /// number.
     pub(super) since: Version,
-    /// When the kernel was given its attributes last, and a name with them.
+    /// When the kernel was last given attributes of the node, or its name with them.
     pub(super) shown: Option<Instant>,
-    /// Removed while it was open: its file has a hidden name, and is removed with the last handle.
+    /// The file was removed while it was open: it has a hidden name, and is removed when its last handle is closed.
     pub hidden: bool,
-    /// This mount has removed or replaced it: no name leads to it, and the server has none to ask about.
+    /// This mount has removed or replaced the file: no name leads to the node, and the server has no path to ask about.
     pub(super) removed: bool,
 }
 
 impl<O: Clone> Node<O> {
+    /// The root, of which only the kind is known.
     pub(super) fn root(numbering: &mut Numbering) -> Node<O> {
         let metadata = Metadata { attributes: Attributes(Attributes::DIRECTORY), ..Metadata::default() };
         Node::found(File::unknown(ROOT, numbering.next_key(), metadata), FileKind::Directory)
     }
 
-    /// A file that the kernel is about to be told of.
+    /// A node without a name for a file that the kernel is about to get, with one lookup.
     pub(super) fn found(file: File<O>, kind: FileKind) -> Node<O> {
         let (names, since) = (Vec::new(), Version::default());
         Node { file: Arc::new(file), kind, names, lookups: 1, since, shown: None, hidden: false, removed: false }
@@ -56,28 +62,30 @@ impl<O: Clone> Node<O> {
         self.file.key
     }
 
-    /// Whether programs are shown that no name leads to it.
+    /// Whether stat(2) shows a link count of 0.
     pub(super) fn is_unlinked(&self) -> bool {
         self.hidden || self.removed
     }
 
-    /// Whether it was removed by this mount and is not open: the server can report nothing of it any more.
+    /// Whether this mount has removed the file and no handle of it is open: the server can report nothing of it any
+    /// more.
     pub(crate) fn is_gone(&self) -> bool {
         self.removed && !self.file.lock().has_handles()
     }
 
-    /// Whether the kernel counts on it, or it is open here or at the server, or something of it is to be done.
+    /// Whether the kernel has lookups of the node, its file is open here or at the server, or something of it is to be
+    /// done.
     pub(super) fn is_used(&self) -> bool {
         self.lookups > 0 || !self.file.lock().is_idle()
     }
 }
 
-/// The numbers that files get, and whether the server's ids of files mean anything.
+/// The inode numbers and keys that files get, and whether the server's file ids identify files.
 #[derive(Debug)]
 pub(super) struct Numbering {
     next_own: u64,
     next_key: u64,
-    /// The same file has had different ids one after the other.
+    /// The server has reported different ids for one file.
     are_ids_unstable: bool,
 }
 
@@ -88,27 +96,29 @@ impl Default for Numbering {
 }
 
 impl Numbering {
+    /// A new inode number of this mount's own.
     pub(super) fn next_own(&mut self) -> u64 {
         self.next_own += 1;
         self.next_own
     }
 
+    /// A new key; see [`File::key`].
     pub(super) fn next_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
     }
 
-    /// Whether a file can have the server's id as its number.
+    /// Whether a file may have the server's id as its inode number.
     pub(super) fn may_use(&self, file_id: u64) -> bool {
         !self.are_ids_unstable && (ROOT + 1..FIRST_OWN).contains(&file_id)
     }
 
-    /// Whether ids identify files.
+    /// Whether the server's ids identify files.
     pub(super) fn trusts_ids(&self) -> bool {
         !self.are_ids_unstable
     }
 
-    /// One file had two ids.
+    /// The server has reported two ids for one file: from now on no id identifies a file.
     pub(super) fn ids_differ(&mut self) {
         tracing::warn!("the server's file ids change from one answer to the next; own inode numbers are used");
         self.are_ids_unstable = true;

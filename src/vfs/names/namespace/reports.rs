@@ -1,4 +1,7 @@
-//! What watches of directories report.
+//! How the events of watches and the breaks of directory leases are recorded.
+//!
+//! A report is of this mount's own change if it was expected ([`Namespace::changing`]). Otherwise another client made
+//! the change: the name becomes unknown here, and the kernel is to forget it.
 
 use super::Namespace;
 use super::answers::Asked;
@@ -16,13 +19,13 @@ impl<O: Clone> Namespace<O> {
         self.directories.get(&ino).is_some_and(|directory| directory.watch.is_some())
     }
 
-    /// The directory that a watch is of, if it still counts.
+    /// The directory of a watch that has not ended.
     pub(crate) fn directory_of(&self, watch: u64) -> Option<u64> {
         self.watched.get(&watch).copied()
     }
 
-    /// A directory was listed to be watched, by a lease or by a CHANGE_NOTIFY that is at the server if `is_armed`. The watch
-    /// takes the place of an older one.
+    /// Records the watch of a directory that was granted with its listing: by a lease, or by a CHANGE_NOTIFY, which is
+    /// at the server already if `is_armed`. An older watch of the directory ends.
     pub(crate) fn watch(&mut self, ino: u64, (number, lease, is_armed): (u64, Option<LeaseKey>, bool), asked: Asked) {
         if !self.nodes.contains_key(&ino) {
             self.effects.ended_watches.push(number);
@@ -40,21 +43,22 @@ impl<O: Clone> Namespace<O> {
         self.keep_bounds(ino);
     }
 
-    /// A directory was listed, and the server does not watch it.
+    /// Records that the server does not watch a directory, which was listed.
     pub(crate) fn is_unwatchable(&mut self, ino: u64) {
         if self.nodes.contains_key(&ino) {
             self.directories.entry(ino).or_default().is_unwatchable = true;
         }
     }
 
-    /// Whether the directory of a watch that has begun is to be looked at once more; `None` as long as it is being listed.
+    /// Whether a second look at the directory of a watch could make the watch complete; `None` while the directory is
+    /// being listed.
     pub(crate) fn wants_a_look(&self, number: u64) -> Option<bool> {
         let directory = self.directory_of(number).and_then(|ino| self.directories.get(&ino));
         let Some(directory) = directory else { return Some(false) };
         directory.complete.map(|_| directory.watch.as_ref().is_some_and(Watch::wants_a_look))
     }
 
-    /// Something has happened to a watch.
+    /// Records an event of a watch. Returns what a report shows.
     pub(crate) fn on_watch(&mut self, number: u64, event: WatchEvent, now: Instant) -> Report {
         let Some(ino) = self.directory_of(number) else { return Report::Nothing };
         let version = self.next_version();
@@ -87,7 +91,8 @@ impl<O: Clone> Namespace<O> {
         Report::Nothing
     }
 
-    /// The lease of a directory is broken: it was changed, or is about to be renamed or removed. Whether there is such a lease.
+    /// The lease of a directory is broken: another client has changed the directory, or is about to change, rename or
+    /// remove it. Returns whether a directory has this lease.
     pub(crate) fn lease_broken(&mut self, lease: LeaseKey, now: Instant) -> bool {
         let Some(ino) = self.leased.get(&lease).copied() else { return false };
         if let Some(number) = self.directories.get(&ino).and_then(|directory| Some(directory.watch.as_ref()?.number)) {
@@ -99,7 +104,7 @@ impl<O: Clone> Namespace<O> {
         true
     }
 
-    /// Any name of a directory may mean something else than the kernel believes.
+    /// Makes the kernel forget every name of a directory that it may still use without asking.
     fn all_in_doubt(&mut self, ino: u64, now: Instant) {
         let Some(directory) = self.directories.get(&ino) else { return };
         let is_in_kernel = |node: Option<u64>| node.is_some_and(|node| self.is_in_kernel(node, now));
@@ -108,9 +113,9 @@ impl<O: Clone> Namespace<O> {
         self.effects.forgotten.extend(names.into_iter().map(|name| Forgotten::Entry { parent: ino, name }));
     }
 
-    /// Changes of a directory's entries.
+    /// Records reported changes of a directory's entries.
     fn reported(&mut self, ino: u64, changes: Vec<DirChange>, now: Instant) -> Report {
-        // Nobody sees a hidden file, but that it goes changes its directory.
+        // Hidden files are not shown, but the removal of one changes the attributes of the directory.
         let (unseen, changes): (Vec<_>, Vec<_>) =
             changes.into_iter().partition(|change| hidden::is_hidden(&change.name));
         let mut names_changed = unseen.iter().any(|change| change.kind == ChangeKind::Removed);
@@ -139,7 +144,7 @@ impl<O: Clone> Namespace<O> {
         report
     }
 
-    /// Whether this mount made a change that is reported.
+    /// Whether this mount made a reported change.
     fn is_own(&mut self, ino: u64, change: &DirChange, now: Instant) -> bool {
         let echo = match change.kind {
             ChangeKind::Modified => return self.is_changing(ino, &change.name, now),
@@ -150,7 +155,7 @@ impl<O: Clone> Namespace<O> {
         entry.is_some_and(|(_, entry)| entry.echoes.explain(echo, now))
     }
 
-    /// Another client has changed an entry.
+    /// Records that another client has changed an entry.
     pub(super) fn changed_by_others(&mut self, ino: u64, change: DirChange, now: Instant) {
         let version = self.next_version();
         let covers = self.directories.get(&ino).and_then(|directory| directory.watch.as_ref()).is_some();
@@ -163,7 +168,7 @@ impl<O: Clone> Namespace<O> {
         let node = self.at(ino, &change.name);
         if let Some(node) = node {
             self.doubt(node, now);
-            // A kept open would keep alive what is deleted, and hide a new time.
+            // A kept open would keep a deleted file alive, and hide its new times.
             self.effects.nameless.extend(self.file(node).cloned());
         }
         match (change.kind, node) {
@@ -173,7 +178,7 @@ impl<O: Clone> Namespace<O> {
                 if let Some(name) = name_encoding::decode(&change.name) {
                     self.effects.forgotten.push(Forgotten::Entry { parent: ino, name });
                 }
-                // What was below it is not open at the server any longer on account of this mount.
+                // This mount must not keep anything below the renamed or removed directory open at the server.
                 if let Some(node) = node {
                     self.end_watches_within(node);
                 }
@@ -181,14 +186,15 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Ends the watches of a directory and of all below it; and those of directories to which no name leads any more.
+    /// Ends the watches of a directory and of all directories below it, and those of directories to which no name leads
+    /// any more.
     pub(crate) fn end_watches_within(&mut self, ino: u64) {
         let meant = |directory: u64| self.is_within(directory, ino) || !self.is_within(directory, super::ROOT);
         let ended: Vec<u64> = self.watched.values().copied().filter(|directory| meant(*directory)).collect();
         ended.into_iter().for_each(|directory| self.give_up_watch(directory));
     }
 
-    /// Ends a watch, which has said the truth until now.
+    /// Ends the watch of a directory. What it covered stays known up to its last report.
     pub(super) fn give_up_watch(&mut self, ino: u64) {
         if let Some(directory) = self.directories.get_mut(&ino) {
             directory.unwatched();
@@ -196,7 +202,7 @@ impl<O: Clone> Namespace<O> {
         self.end_watch(ino);
     }
 
-    /// Ends the watch of a directory, if it has one.
+    /// Ends the watch of a directory, if it has one. What it covered is not valid any more.
     pub(super) fn end_watch(&mut self, ino: u64) {
         let Some(directory) = self.directories.get_mut(&ino) else { return };
         let Some(watch) = directory.watch.take() else { return };

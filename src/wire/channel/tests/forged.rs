@@ -1,4 +1,4 @@
-//! Replies that a server has forged: they end the connection, and what is made of them is never more than was sent.
+//! Forged replies: they end the connection, and their parsed parts are never larger than the reply.
 
 use super::pair::{Pair, create_body};
 use crate::wire::codec::{Malformed, Put};
@@ -62,7 +62,7 @@ fn with_offset(mut body: Vec<u8>, at: usize, value: u32) -> Vec<u8> {
     body
 }
 
-/// Requests, each with an answer that no server may give.
+/// Requests, each with a response that breaks the protocol.
 fn forged() -> Vec<(&'static str, Request, Vec<u8>)> {
     let names = |length: usize| vec![0x41; length];
     let two = |first: Vec<u8>, second: Vec<u8>| output(&[first, second].concat());
@@ -73,7 +73,7 @@ fn forged() -> Vec<(&'static str, Request, Vec<u8>)> {
         ("a name into the next entry", listing(), two(entry(80, 80), entry(0, 0))),
         ("a name of 256 units", listing(), output(&[entry(0, 512), names(512)].concat())),
         ("a name of an odd length", listing(), output(&[entry(0, 3), names(3)].concat())),
-        ("a name that is not there", listing(), output(&entry(0, 2))),
+        ("a name behind the end", listing(), output(&entry(0, 2))),
         ("an entry that is not aligned", listing(), two([entry(84, 4), names(4)].concat(), entry(0, 0))),
         ("an entry within the one before", listing(), two(entry(8, 0), entry(0, 0))),
         ("an entry outside", listing(), two(entry(240, 0), entry(0, 0))),
@@ -108,12 +108,12 @@ fn forged() -> Vec<(&'static str, Request, Vec<u8>)> {
         ),
         ("contexts outside", open(), with_offset(contexts(&context(0, (16, 4), (24, 32))), 84, 57)),
         ("an open that is cut", open(), create_body(FILE)[..87].to_vec()),
-        ("a close that tells nothing", create::close(FILE), vec![60, 0, 1, 0]),
+        ("a close without its attributes", create::close(FILE), vec![60, 0, 1, 0]),
         ("more than was to be read", io::read(FILE, 0, 4096), read),
         ("more than was to be written", io::write(FILE, 0, vec![0; 100].into()), written),
         ("times that are cut", info::query_file(FILE), output(&[0; 51])),
         ("space that is cut", info::query_space(FILE), output(&[0; 31])),
-        ("an output that is not there", ioctl::request_resume_key(FILE), copied),
+        ("an output behind the end", ioctl::request_resume_key(FILE), copied),
     ]
 }
 
@@ -145,7 +145,7 @@ fn a_forged_reply_in_a_compound_ends_the_connection() {
     assert!(pair.reason().contains("the server sent"));
 }
 
-/// What a watch is told may come at any time.
+/// The report of a watch may come at any time.
 #[test]
 fn a_forged_change_ends_the_connection() {
     let mut pair = Pair::with_credits(10);
@@ -170,7 +170,7 @@ fn a_reply_to_another_command_ends_the_connection() {
 }
 
 #[test]
-fn what_is_right_is_accepted() {
+fn a_reply_without_a_defect_is_accepted() {
     let names = |length: usize| vec![0x41; length];
     let full = [entry(592, 510), names(512), entry(0, 510), names(510)].concat();
     let checked = |request: &Request, body: &[u8]| check(request, &reply_to(request.command, body));
@@ -186,17 +186,17 @@ fn reply_to(command: Command, body: &[u8]) -> Reply {
     split(BytesMut::from(&message[..]), false).next().unwrap().unwrap()
 }
 
-/// What the entries of a listing take at least in the message.
+/// The least size of the entries of a listing in their message, in bytes.
 fn weight(entries: &[Entry]) -> usize {
     entries.iter().map(|entry| 80 + 2 * entry.name.len()).sum()
 }
 
 fn fits(least: usize, message: usize) -> Result<(), TestCaseError> {
-    prop_assert!(least <= message, "{} bytes made of {}", least, message);
+    prop_assert!(least <= message, "{} bytes parsed from {}", least, message);
     Ok(())
 }
 
-/// A list as a hostile server makes it: offsets and lengths near to what they should be.
+/// A list of a hostile server: offsets and lengths near to the right ones.
 fn list(fixed: usize, length_at: usize) -> impl Strategy<Value = Vec<u8>> {
     let offsets =
         prop_oneof![Just(0u32), Just(fixed as u32), (0u32..80).prop_map(|step| step * 8), (0u32..600), any::<u32>()];
@@ -214,7 +214,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_listing_is_never_more_than_its_message(list in list(80, 60)) {
+    fn a_parsed_listing_is_never_larger_than_its_message(list in list(80, 60)) {
         let reply = reply_to(Command::QueryDirectory, &output(&list));
         let parsed = info::parse_entries(&reply);
         prop_assert_eq!(parsed.is_ok(), check(&listing(), &reply).is_ok());
@@ -222,7 +222,7 @@ proptest! {
     }
 
     #[test]
-    fn changes_are_never_more_than_their_message(list in list(12, 8)) {
+    fn parsed_changes_are_never_larger_than_their_message(list in list(12, 8)) {
         let reply = reply_to(Command::ChangeNotify, &output(&list));
         let parsed = notify::parse_changes(&reply);
         prop_assert_eq!(parsed.is_ok(), check(&notify::change_notify(FILE, 100), &reply).is_ok());
@@ -230,7 +230,7 @@ proptest! {
         fits(least, reply.message.len())?;
     }
 
-    /// Whatever a server sends, each parser answers or refuses; none panics or runs for ever.
+    /// Each parser accepts or refuses every response; none panics or runs for ever.
     #[test]
     fn mutated_responses_never_panic(
         mut frame in prop::collection::vec(any::<u8>(), 0..400),

@@ -1,5 +1,5 @@
-//! A channel and its server in memory, under a virtual clock: what the client sends lies in a queue, what the server sends
-//! arrives at once, and the time passes when a test says so.
+//! A channel and its server in memory, under a virtual clock: frames of the client wait in a queue, frames of the
+//! server are received at once, and a test lets the time pass.
 
 use super::super::*;
 use crate::wire::NtStatus;
@@ -22,9 +22,9 @@ pub(super) struct Pair {
     pub(super) breaks: Vec<Break>,
     /// Frames with their prefixes that the server has not read yet.
     pub(super) sent: VecDeque<Vec<u8>>,
-    /// Of callers that still wait: the requests whose replies they are to get.
+    /// The callers that still wait, each with its ticket and the requests whose replies it gets.
     pub(super) waiting: HashMap<u64, (Ticket, Vec<Request>)>,
-    /// Answers that tests have not taken yet, and when they came.
+    /// Answers that the test has not read yet, and when they came.
     pub(super) answers: VecDeque<(u64, Instant, Answer)>,
     security: Option<Security>,
     deframer: Deframer,
@@ -36,7 +36,7 @@ impl Pair {
         Pair::with_interval(Duration::from_secs(60))
     }
 
-    /// A pair whose client probes a line that is quiet for `echo_interval`.
+    /// A pair whose client probes a connection that is quiet for `echo_interval`.
     pub(super) fn with_interval(echo_interval: Duration) -> Pair {
         let now = Instant::now();
         Pair {
@@ -52,7 +52,7 @@ impl Pair {
         }
     }
 
-    /// A pair whose client has been granted `credits`, by the answer to an ECHO.
+    /// A pair whose client has `credits`, granted by the answer to an ECHO.
     pub(super) fn with_credits(credits: u16) -> Pair {
         let mut pair = Pair::new();
         pair.grant(credits);
@@ -71,7 +71,7 @@ impl Pair {
         self.channel.protect(security);
     }
 
-    /// Submits a chain that waits for `PATIENCE`; the caller's number.
+    /// Submits a chain with the deadline `PATIENCE`. Returns the caller's number.
     pub(super) fn submit(&mut self, chain: &Chain) -> u64 {
         self.submit_within(chain, PATIENCE).unwrap()
     }
@@ -82,7 +82,7 @@ impl Pair {
         Ok(caller)
     }
 
-    /// Submits an open-ended chain: the callers for the head, if there is one, and for the last request.
+    /// Submits an open-ended chain. Returns the callers for the head, if there is one, and for the last request.
     pub(super) fn submit_open_ended(&mut self, chain: &Chain, time: Duration) -> Result<(Option<u64>, u64), WireError> {
         let head = (chain.requests.len() > 1).then(|| self.caller());
         let last = self.caller();
@@ -116,9 +116,9 @@ impl Pair {
         Ok(())
     }
 
-    /// The caller goes away.
+    /// The caller gives up.
     pub(super) fn cancel(&mut self, caller: u64) {
-        let (ticket, _) = self.waiting.remove(&caller).expect("it waits");
+        let (ticket, _) = self.waiting.remove(&caller).expect("the caller waits");
         self.channel.cancel(ticket);
         self.settle();
     }
@@ -129,7 +129,7 @@ impl Pair {
         sent.is_ok()
     }
 
-    /// What follows from a change of the channel.
+    /// Carries out the consequences of a change of the channel.
     pub(super) fn settle(&mut self) {
         loop {
             let sent = std::iter::from_fn(|| self.channel.poll_transmit()).map(|transmit| transmit.assemble().concat());
@@ -162,7 +162,7 @@ impl Pair {
         }
     }
 
-    /// The answer that a caller has had.
+    /// The answer that a caller has received.
     pub(super) fn answer_of(&mut self, caller: u64) -> Answer {
         self.take_answer(caller).expect("it should have been answered")
     }
@@ -179,7 +179,7 @@ impl Pair {
 
     pub(super) fn receive_one(&mut self) -> Seen {
         let mut seen = self.receive();
-        assert_eq!(seen.len(), 1, "a compound came");
+        assert_eq!(seen.len(), 1, "the frame should have one message");
         seen.remove(0)
     }
 
@@ -194,7 +194,7 @@ impl Pair {
         self.arrive(frame);
     }
 
-    /// Bytes of the stream arrive.
+    /// The client receives bytes of the stream.
     pub(super) fn arrive(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (buffer, room) = self.deframer.room();
@@ -216,7 +216,7 @@ impl Pair {
         }
     }
 
-    /// Time passes, and whatever is due on the way happens when it is.
+    /// Lets the time pass. Everything that becomes due meanwhile happens at its time.
     pub(super) fn pass(&mut self, time: Duration) {
         let until = self.now + time;
         while let Some(due) = self.channel.next_timeout().filter(|due| *due <= until) {
@@ -224,7 +224,7 @@ impl Pair {
             self.channel.on_timeout(self.now);
             self.settle();
             let next = self.channel.next_timeout();
-            assert!(next.is_none_or(|next| next > self.now), "what is due at {:?} stays due", self.now);
+            assert!(next.is_none_or(|next| next > self.now), "the timeout at {:?} stays due", self.now);
         }
         self.now = until;
     }

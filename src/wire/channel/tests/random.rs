@@ -1,19 +1,21 @@
-//! Random runs: callers that come, wait and go, and a server that loses, reorders, delays, splits and forges. After each
-//! step everything that callers rely on is checked. A run is made from its seed alone; what fails names it.
+//! Random runs: callers that submit, wait and give up, and a server that loses, reorders, delays, splits and forges
+//! replies. After each step every guarantee of the channel is checked. A run depends on its seed alone; a failing run
+//! prints it.
 
 use super::pair::{Answer, Pair};
 use super::server::{Held, Message, Mode, Server, async_id};
 use super::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// Runs, and steps of each.
+/// The number of runs.
 const RUNS: u64 = 900;
+/// The steps of each run.
 const STEPS: u32 = 1000;
 const ECHO_INTERVAL: Duration = Duration::from_millis(800);
-/// Chains that callers wait for at the same time.
+/// The most callers that wait at the same time.
 const CALLERS: usize = 40;
 
-/// Numbers that look random, from a seed (splitmix64).
+/// Pseudorandom numbers from a seed (splitmix64).
 struct Random(u64);
 
 impl Random {
@@ -34,11 +36,11 @@ impl Random {
 struct Caller {
     tag: u32,
     deadline: Option<Instant>,
-    /// Credits that its chain costs.
+    /// The credits that its chain costs.
     cost: u32,
 }
 
-/// What is on its way to the client.
+/// A frame on its way to the client.
 struct Flight {
     bytes: Vec<u8>,
     messages: Vec<Message>,
@@ -50,13 +52,13 @@ struct World {
     server: Server,
     mode: Mode,
     callers: BTreeMap<u64, Caller>,
-    /// Callers that gave up, and those that were never there: by the tags of their chains.
+    /// Callers that gave up or were answered, by the tags of their chains.
     given_up: HashSet<u32>,
     tags: u32,
     stream: VecDeque<Flight>,
-    /// How much of the first frame in the stream has arrived.
+    /// The bytes of the first frame in the stream that the client has received.
     arrived: usize,
-    /// Requests without a final response, as the client knows it: what they hold.
+    /// Requests whose final response the client has not received, with the credits that they hold.
     outstanding: HashMap<u64, u32>,
     granted: u64,
     last_received: Instant,
@@ -64,13 +66,13 @@ struct World {
     breaks_arrived: u128,
     /// The tags of chains that open a file and do not close it.
     opening: HashSet<u32>,
-    /// Files that are open at the server though their callers have gone.
+    /// Files that are open at the server although their callers have given up.
     orphans: HashSet<u32>,
     forged: bool,
     tally: Tally,
 }
 
-/// How often what the runs are about has happened.
+/// How often each event of interest has happened.
 #[derive(Default, Debug)]
 struct Tally {
     answered: u32,
@@ -202,7 +204,7 @@ impl World {
         }
     }
 
-    /// Chains that wait for credits.
+    /// The number of chains that wait for credits.
     fn queued(&self) -> usize {
         self.pair.channel.lines.iter().map(VecDeque::len).sum()
     }
@@ -217,7 +219,7 @@ impl World {
         let at = self.random.below(1 + self.callers.len() as u64) as usize;
         let Some(caller) = self.callers.keys().nth(at).copied() else { return };
         let tag = self.callers[&caller].tag;
-        // The caller of an open-ended chain is one.
+        // An open-ended chain has two waiters and one caller, which gives up both.
         for caller in self.callers.extract_if(.., |_, caller| caller.tag == tag).map(|(caller, _)| caller) {
             self.pair.cancel(caller);
         }
@@ -225,7 +227,7 @@ impl World {
         self.tally.cancelled += 1;
     }
 
-    /// The server does something about a request that it holds.
+    /// The server answers some of the requests that it holds, or drops one.
     fn serve(&mut self) {
         if self.server.held.is_empty() {
             return;
@@ -244,7 +246,7 @@ impl World {
                 break;
             }
         }
-        // One is never answered, once in a while.
+        // Sometimes a request is never answered.
         if self.random.chance(1) && !self.server.held.is_empty() {
             self.server.held.swap_remove(0);
         }
@@ -258,7 +260,7 @@ impl World {
         self.server.held[at].is(Command::ChangeNotify)
     }
 
-    /// Few credits or many, and none at times; in the long run as many as are used.
+    /// The credits to grant: none, few or many, and in the long run as many as are used.
     fn credits(&mut self, at: usize) -> u16 {
         let Header { credits: asked, credit_charge: charge, .. } = self.server.held[at].header;
         match self.random.below(20) {
@@ -275,7 +277,7 @@ impl World {
         self.stream.push_back(Flight { bytes, messages });
     }
 
-    /// Some bytes arrive, of one frame or of several.
+    /// The client receives some bytes, of one frame or of several.
     fn deliver(&mut self) {
         let mut count = self.random.below(4000) as usize;
         while count > 0
@@ -295,7 +297,7 @@ impl World {
         }
     }
 
-    /// What the client is about to know.
+    /// Records a message that the client is about to receive.
     fn arrives(&mut self, message: &Message) {
         self.last_received = self.pair.now;
         let Message { header, .. } = message;
@@ -312,7 +314,8 @@ impl World {
         }
     }
 
-    /// An answer to a CREATE opens a file, which must be closed if its caller has gone and there is a credit for that.
+    /// Records the file that a CREATE response opens, if its caller has given up and there is a credit to close it: it
+    /// must be closed.
     fn opens(&mut self, Message { header, body }: &Message) {
         let is_open = header.command == Command::Create as u16 && !header.status.is_error() && !header.is_interim();
         let tag = body.get(64..68).map_or(0, |file| u32::from_le_bytes(file.try_into().expect("four bytes")));
@@ -322,7 +325,7 @@ impl World {
         }
     }
 
-    /// The server reads all that was sent.
+    /// The server receives all frames that were sent.
     fn take(&mut self) {
         for frame in std::mem::take(&mut self.pair.sent) {
             let (held, cancelled) = self.server.take(frame);
@@ -334,11 +337,11 @@ impl World {
                 }
                 self.tally.probes += u32::from(tag == 0 && header.command == Command::Echo as u16);
                 let waits = self.callers.values().any(|caller| caller.tag == tag);
-                // An ECHO or a CLOSE of the channel's own, or of a post, has the tag of none that waits.
+                // An ECHO or a CLOSE of the channel itself, or a posted chain, has the tag of no waiting caller.
                 assert!(waits || tag == 0 || header.command == Command::Close as u16 || !self.given_up.contains(&tag));
             }
             for id in cancelled {
-                assert!(self.outstanding.contains_key(&id), "what is cancelled was sent, and not answered");
+                assert!(self.outstanding.contains_key(&id), "a cancelled request was sent and is not answered");
                 if self.random.chance(60)
                     && let Some(at) = self.server.held.iter().position(|held| held.header.message_id == id)
                 {
@@ -363,7 +366,7 @@ impl World {
         self.fly(&frame, vec![message]);
     }
 
-    /// Something arrives that no server with the keys of the session would send: behind all that is on its way.
+    /// The client receives a frame that no server with the session's keys would send, after all frames on their way.
     fn forge(&mut self) {
         while !self.stream.is_empty() && self.pair.channel.ended().is_none() {
             self.deliver();
@@ -388,28 +391,28 @@ impl World {
         };
         self.forged = true;
         self.pair.send(&frame);
-        assert!(self.pair.channel.ended().is_some(), "what is forged ends the connection");
+        assert!(self.pair.channel.ended().is_some(), "a forged frame ends the connection");
     }
 
-    /// What must be true after each step.
+    /// Checks the guarantees that hold after each step.
     fn check(&mut self) {
         self.take();
         self.check_answers();
         self.pair.channel.advance();
         let channel = &self.pair.channel;
         assert_eq!(self.pair.breaks.len() as u128, self.breaks_arrived);
-        assert!(channel.transmits.is_empty() && channel.events.is_empty(), "what can go is held back");
+        assert!(channel.transmits.is_empty() && channel.events.is_empty(), "a frame or an event is held back");
         let late = |caller: &Caller| caller.deadline.is_some_and(|deadline| deadline <= self.pair.now);
         assert!(!self.callers.values().any(late), "a deadline has passed");
         assert!(channel.next_timeout().is_none_or(|next| next > self.pair.now));
         if channel.ended().is_some() {
             return;
         }
-        assert!(self.orphans.is_empty(), "a file stays open that has no owner");
+        assert!(self.orphans.is_empty(), "a file without a caller stays open");
         let (available, in_use) = channel.credits();
-        assert_eq!(u64::from(available), self.granted - self.server.next_id, "a credit was lost, or made");
+        assert_eq!(u64::from(available), self.granted - self.server.next_id, "a credit was lost, or invented");
         assert_eq!(in_use, self.outstanding.values().sum::<u32>());
-        assert_eq!(channel.table.len(), self.outstanding.len(), "messages are known until they are answered");
+        assert_eq!(channel.table.len(), self.outstanding.len(), "the table has every message until it is answered");
         assert_eq!(
             channel.table.is_empty(),
             channel.frame_limit() == Channel::<()>::new(ECHO_INTERVAL, self.pair.now).frame_limit()
@@ -460,7 +463,7 @@ impl World {
         }
     }
 
-    /// The connection has ended.
+    /// Checks the guarantees that hold after the end of the connection.
     fn check_end(&mut self) {
         let reason = self.pair.reason();
         self.tally.forged += u32::from(self.forged);
@@ -482,7 +485,7 @@ impl World {
     }
 }
 
-/// Says which run has failed.
+/// Prints the seed of a failing run.
 struct Naming(u64);
 
 impl Drop for Naming {
@@ -494,7 +497,7 @@ impl Drop for Naming {
 }
 
 #[test]
-fn whatever_a_server_does_each_caller_is_answered_once_and_no_credit_is_lost() {
+fn with_any_server_each_caller_is_answered_once_and_no_credit_is_lost() {
     let mut all = Tally::default();
     for seed in 0..RUNS {
         let _naming = Naming(seed);

@@ -1,5 +1,5 @@
-//! A server in memory that holds requests and answers them when and as a test says: in any order, later, never, with odd
-//! credits, signed or encrypted, in frames of several messages, or forged.
+//! A server in memory that holds requests until a test lets it answer: in any order, late, never, with unusual credits,
+//! signed or encrypted, in frames of several messages, or forged.
 
 use super::super::Security;
 use super::pair::{ERROR_BODY, create_body};
@@ -12,7 +12,7 @@ use crate::wire::header::{Command, Header, SIGNATURE, UNSOLICITED, flags};
 use crate::wire::scripted::{Seen, seen};
 use std::sync::Arc;
 
-/// How a session is protected.
+/// The protection of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Mode {
     Plain,
@@ -20,16 +20,16 @@ pub(super) enum Mode {
     Sealed,
 }
 
-/// A request that the server has taken.
+/// A request that the server has received and holds.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     pub(super) header: Header,
     pub(super) body: Vec<u8>,
     /// The tree of its chain, by which the test tells chains apart.
     pub(super) tag: u32,
-    /// An interim response was sent.
+    /// Whether an interim response was sent.
     pub(super) is_async: bool,
-    /// It is alone in its chain.
+    /// Whether it is alone in its chain.
     pub(super) is_single: bool,
 }
 
@@ -58,7 +58,7 @@ pub(super) struct Server {
 const SIGNING_KEY: [u8; 16] = [1; 16];
 
 impl Server {
-    /// A server, and what its client protects messages with.
+    /// A server, and the keys of its client.
     pub(super) fn new(mode: Mode) -> (Server, Security) {
         let (one, other) = ([2; 16], [3; 16]);
         let signer = || Signer::new(SigningAlgorithm::AesGmac, &SIGNING_KEY);
@@ -72,7 +72,7 @@ impl Server {
         (Server { mode, signer: signer(), sealer, held: Vec::new(), next_id: 0 }, security)
     }
 
-    /// Takes a frame of the client, with its prefix; what it has taken, and which requests are cancelled.
+    /// Receives a frame of the client, with its prefix. Returns its requests, and the message ids that it cancels.
     pub(super) fn take(&mut self, mut frame: Vec<u8>) -> (Vec<Held>, Vec<u64>) {
         let mut at = 4;
         assert_eq!(frame[..4], ((frame.len() - 4) as u32).to_be_bytes());
@@ -89,7 +89,7 @@ impl Server {
                 cancelled.push(header.message_id);
                 continue;
             }
-            assert_eq!(header.message_id, self.next_id, "an id was left out, or used twice");
+            assert_eq!(header.message_id, self.next_id, "a message id was left out, or used twice");
             assert!(header.credit_charge > 0);
             self.next_id += u64::from(header.credit_charge);
             held.push(Held { header, body, tag: header.tree_id(), is_async: false, is_single });
@@ -122,7 +122,7 @@ impl Server {
         Message { header: Header { async_or_tree, next_command: 0, ..header }, body }
     }
 
-    /// The response that says that another one will come.
+    /// The interim response to a request.
     pub(super) fn interim(held: &mut Held, credits: u16) -> Message {
         held.is_async = true;
         let Message { header, .. } = Server::response(held, true, credits);
@@ -143,7 +143,7 @@ impl Server {
         self.frame_in(self.mode, &self.signer, messages)
     }
 
-    /// The same, made without the keys.
+    /// A frame of these messages that is made without the keys of the session, or altered in one bit.
     pub(super) fn forged(&self, messages: &[Message], flips_a_bit: bool) -> Vec<u8> {
         let other = Signer::new(SigningAlgorithm::AesGmac, &[9; 16]);
         let mode = if self.mode == Mode::Sealed && !flips_a_bit { Mode::Signed } else { self.mode };
@@ -181,12 +181,12 @@ impl Server {
     }
 }
 
-/// The server's name for a request of a chain.
+/// The AsyncId of the requests of a chain.
 pub(super) fn async_id(tag: u32) -> u64 {
     u64::from(tag) | 1 << 40
 }
 
-/// The body of a success. Of a READ, the data is its own message id.
+/// The body of a success. The data of a READ is its own message id.
 fn body(held: &Held) -> Vec<u8> {
     let mut body = Vec::new();
     match held {

@@ -1,4 +1,4 @@
-//! Calls of programs on open files.
+//! Calls of programs on open files: read, write, fsync, truncate and touch, as the kernel turns them into requests.
 
 use super::client::{Client, ClientFile, Handle, until};
 use super::promises::Synced;
@@ -10,8 +10,9 @@ use crate::vfs::file::event::Event;
 use crate::vfs::file::handle::Occasion;
 use std::rc::Rc;
 
-/// What programs call.
+/// The calls of programs.
 impl Client {
+    /// read(2), checked against the promises.
     pub(super) async fn call_read(self: &Rc<Self>, handle: &Handle, offset: u64, length: u64) {
         let (file, promises) = (&handle.file, &self.world.promises);
         let began = promises.borrow_mut().tick();
@@ -26,6 +27,7 @@ impl Client {
         }
     }
 
+    /// write(2).
     pub(super) async fn call_write(self: &Rc<Self>, handle: &Handle, offset: u64, data: &[u8]) {
         let kernel = &handle.file.kernel;
         kernel.lock().await;
@@ -47,6 +49,7 @@ impl Client {
         kernel.unlock();
     }
 
+    /// fsync(2), checked against the promises.
     pub(super) async fn call_sync(self: &Rc<Self>, handle: &Handle) {
         let (file, number) = (&handle.file, handle.number);
         let began = self.world.promises.borrow_mut().tick();
@@ -88,7 +91,7 @@ impl Client {
             file.state.borrow_mut().report(number, Occasion::Sync);
             return if is_lost { Synced::Lost } else { Synced::Failed };
         }
-        // Another call may have found the loss meanwhile.
+        // Another call may have reported the loss meanwhile.
         let reported = file.state.borrow_mut().report(number, Occasion::Sync);
         if reported.is_some() { Synced::Failed } else { Synced::Yes }
     }
@@ -101,9 +104,10 @@ impl Client {
         flushed
     }
 
+    /// truncate(2).
     pub(super) async fn call_truncate(self: &Rc<Self>, file: &Rc<ClientFile>, size: u64) {
         file.kernel.lock().await;
-        // What others write behind it meanwhile may be cut.
+        // Data that other programs write beyond the new size meanwhile may be cut.
         self.world.promises.borrow_mut().cut(self.index, file.file, size..u64::MAX);
         self.write_back(file).await;
         self.drain(file).await;
@@ -129,6 +133,7 @@ impl Client {
         file.kernel.unlock();
     }
 
+    /// utimensat(2), with a time that does not matter.
     pub(super) async fn call_touch(self: &Rc<Self>, file: &Rc<ClientFile>) {
         let change = Change { modified: Some(FileTime(77)), ..Change::default() };
         let is_deferred = self.with(file, |state, now| {

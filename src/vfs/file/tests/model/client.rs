@@ -1,4 +1,5 @@
-//! A client: its files, and the driver that does what their actions say.
+//! A client: its files, and the driver that does what their actions say. It checks what the client knows of its
+//! leases, and what is done before an acknowledgement.
 
 use super::kernel::Kernel;
 use super::promises::{Mark, Tick};
@@ -22,22 +23,23 @@ use std::time::{Duration, Instant};
 
 /// The grid of the client's caches and of its WRITEs, in bytes.
 pub(super) const GRID: u64 = 1024;
-/// How many bytes may be in flight.
+/// The most bytes in flight.
 const WINDOW: u64 = 2 * GRID;
-/// How long data is believed without a lease.
+/// How long data is valid without a lease.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Added to a handle's calls when it is closed.
+/// Added to a handle's number of calls when it is closed.
 pub(super) const CLOSING: u32 = 1000;
-/// How long data lingers.
+/// How long data lingers before it is sent.
 const LINGERS: Duration = Duration::from_secs(1);
 
+/// An open of the client at the server.
 pub(super) type Open = Rc<RemoteFile>;
 
-/// What is cached of a file here: chunks that were read, each with the number of when it was asked for.
+/// The cached data of a file: chunks that were read, each with the number of its request.
 #[derive(Default, Debug)]
 pub(super) struct Cache {
     chunks: BTreeMap<u64, (Vec<u8>, u64)>,
-    /// Chunks that are being read. What is dropped meanwhile is not kept.
+    /// Chunks that are being read, by request. A chunk that is invalidated meanwhile is not kept.
     flights: Vec<(u64, u64)>,
 }
 
@@ -46,21 +48,24 @@ impl Cache {
         chunk * GRID < range.end && range.start < (chunk + 1) * GRID
     }
 
+    /// Drops all chunks of a range.
     pub(super) fn invalidate(&mut self, range: &Range<u64>) {
         self.chunks.retain(|chunk, _| !Cache::touches(*chunk, range));
         self.flights.retain(|(_, chunk)| !Cache::touches(*chunk, range));
     }
 
-    /// A chunk, if it is here as far as a file of this size has it.
+    /// A chunk, if all of it that is within `size` is cached.
     pub(super) fn get(&self, chunk: u64, size: u64) -> Option<&[u8]> {
         let needed = size.saturating_sub(chunk * GRID).min(GRID) as usize;
         self.chunks.get(&chunk).and_then(|(data, _)| data.get(..needed))
     }
 
+    /// A READ of a chunk begins.
     pub(super) fn begin(&mut self, number: u64, chunk: u64) {
         self.flights.push((number, chunk));
     }
 
+    /// A READ has ended: keeps its chunk, unless it was invalidated meanwhile.
     pub(super) fn end(&mut self, number: u64, data: &[u8]) {
         if let Some(at) = self.flights.iter().position(|(other, _)| *other == number) {
             let (_, chunk) = self.flights.swap_remove(at);
@@ -80,10 +85,11 @@ pub(super) struct ClientFile {
     pub(super) state: RefCell<FileState<Open>>,
     pub(super) cache: RefCell<Cache>,
     pub(super) kernel: Kernel,
-    /// Memory for dirty data, in bytes.
+    /// Memory reserved for dirty data, in bytes.
     reserved: Cell<u64>,
     /// Calls of programs under way.
     pub(super) users: Cell<u32>,
+    /// Opens under way.
     pub(super) opening: Cell<u32>,
 }
 
@@ -94,22 +100,24 @@ pub(super) struct Handle {
     pub(super) file: Rc<ClientFile>,
     pub(super) open: Open,
     pub(super) access: Access,
-    /// What it shows is at least of then.
+    /// Its reads return data of this position in the file's changes or later.
     pub(super) sure: Mark,
-    /// Calls under way; from [`CLOSING`] on it is being closed.
+    /// Calls under way; from [`CLOSING`] on the handle is being closed.
     pub(super) busy: Cell<u32>,
 }
 
-/// A break that is being obeyed.
+/// A break that was handed to its file and is not acknowledged yet.
 #[derive(Debug)]
 struct Obeyed {
     broken: Broken,
     left: Caching,
-    /// When it came.
+    /// The number at which it arrived.
     number: u64,
+    /// When it arrived, by the order of calls.
     tick: Tick,
 }
 
+/// A client with its kernel and programs.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) index: usize,
@@ -119,13 +127,14 @@ pub(super) struct Client {
     pub(super) files: RefCell<Vec<Rc<ClientFile>>>,
     pub(super) handles: RefCell<Vec<Rc<Handle>>>,
     leased: RefCell<BTreeMap<LeaseKey, Weak<ClientFile>>>,
-    /// Breaks that were read and not handed on yet.
+    /// Breaks that were read and not handed to their files yet.
     popped: RefCell<VecDeque<Broken>>,
     broken: RefCell<BTreeMap<u64, Obeyed>>,
     latest_write: Cell<u64>,
     pub(super) grants_leases: Cell<bool>,
 }
 
+/// Metadata of a file, from the server's answer.
 pub(super) fn metadata(info: &Info) -> Metadata {
     Metadata {
         file_id: info.id,
@@ -137,7 +146,7 @@ pub(super) fn metadata(info: &Info) -> Metadata {
     }
 }
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 pub(super) async fn until(is_so: impl Fn() -> bool) {
     poll_fn(|_| if is_so() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
@@ -179,10 +188,12 @@ impl Client {
         })
     }
 
+    /// Hands an event to a file, and does the actions that follow.
     pub(super) fn event(self: &Rc<Self>, file: &Rc<ClientFile>, event: Event<'_, Open>) {
         self.with(file, |state, now| ((), state.on(event, now)));
     }
 
+    /// Works on a file, and does the actions that follow. Checks the memory that is reserved.
     pub(super) fn with<R>(
         self: &Rc<Self>,
         file: &Rc<ClientFile>,
@@ -212,6 +223,7 @@ impl Client {
         file.reserved.set(file.reserved.get() + length);
     }
 
+    /// Releases reserved memory.
     pub(super) fn release(&self, file: &ClientFile, length: u64) {
         file.reserved.set(file.reserved.get().saturating_sub(length));
     }
@@ -281,8 +293,9 @@ impl Client {
     }
 }
 
-/// Waiting for what is under way.
+/// Waiting for requests under way.
 impl Client {
+    /// Sends all dirty data, and waits for the answers.
     pub(super) async fn drain_data(self: &Rc<Self>, file: &Rc<ClientFile>) {
         let mark = self.with(file, |state, now| {
             let actions = state.on(Event::Drain, now);
@@ -291,6 +304,7 @@ impl Client {
         until(|| file.state.borrow().is_drained(mark)).await;
     }
 
+    /// The same, and also for the deferred change.
     pub(super) async fn drain(self: &Rc<Self>, file: &Rc<ClientFile>) {
         self.drain_data(file).await;
         let deferred = file.state.borrow_mut().take_deferred();
@@ -301,7 +315,7 @@ impl Client {
         until(|| !file.state.borrow().has_deferred()).await;
     }
 
-    /// A write of the kernel begins: its number.
+    /// Registers a kernel WRITE of a range, and returns its number.
     pub(super) fn begin_write(self: &Rc<Self>, file: &Rc<ClientFile>, range: Range<u64>) -> u64 {
         self.latest_write.set(self.latest_write.get() + 1);
         let number = self.latest_write.get();
@@ -309,17 +323,19 @@ impl Client {
         number
     }
 
+    /// Waits for the kernel WRITEs of a range that are under way now.
     pub(super) async fn until_written(&self, file: &ClientFile, range: &Range<u64>) {
         let latest = self.latest_write.get();
         until(|| !file.state.borrow().writes_touch_until(latest, range)).await;
     }
 
+    /// Closes the kept open of a file.
     pub(super) async fn close_kept(self: &Rc<Self>, file: &Rc<ClientFile>) {
         self.event(file, Event::KeptOpenUnwanted);
         until(|| !file.state.borrow().is_closing()).await;
     }
 
-    /// Asks the server how the file is.
+    /// Fetches the file's metadata.
     pub(super) async fn refresh(self: &Rc<Self>, file: &Rc<ClientFile>) -> Result<()> {
         let token = file.state.borrow().token();
         let info = self.remote.query(file.file).await?;
@@ -330,11 +346,12 @@ impl Client {
 
 /// Leases and breaks.
 impl Client {
+    /// Registers a lease: its breaks go to this file.
     pub(super) fn lease(&self, key: LeaseKey, file: &Rc<ClientFile>) {
         self.leased.borrow_mut().insert(key, Rc::downgrade(file));
     }
 
-    /// Reads that a session was lost, and a break, which is handed on later.
+    /// Reads that a session was lost, and the next break. The break is handed on later.
     pub(super) fn read_break(self: &Rc<Self>) {
         if std::mem::take(&mut self.remote.line.borrow_mut().has_lost) {
             let files: Vec<_> = self.leased.borrow().values().filter_map(Weak::upgrade).collect();
@@ -344,7 +361,7 @@ impl Client {
         self.popped.borrow_mut().extend(broken);
     }
 
-    /// Hands a break on to its file. Says whether there was one.
+    /// Hands the next break to its file. Returns whether there was one.
     pub(super) fn hand_on(self: &Rc<Self>) -> bool {
         let Some(broken) = self.popped.borrow_mut().pop_front() else { return false };
         self.world.count("breaks");
@@ -362,7 +379,7 @@ impl Client {
         true
     }
 
-    /// A break may be acknowledged only when all that it asks for is done.
+    /// Checks that everything a break requires is done when it is acknowledged.
     fn check_acknowledged(&self, file: &ClientFile, number: u64) {
         let broken = self.broken.borrow();
         let Some(Obeyed { left, number, tick, .. }) = broken.get(&number) else {
@@ -370,7 +387,7 @@ impl Client {
         };
         let state = file.state.borrow();
         let pending = self.world.promises.borrow().pending(self.index, file.file, *tick);
-        // What is dirty under a newer grant is not this break's.
+        // Data that is dirty under a newer grant does not concern this break.
         let is_dirty = state.is_dirty() && !state.caching().writes();
         let wrong = if !left.writes() && (is_dirty || pending.is_some()) {
             Some("with dirty data")
@@ -379,10 +396,10 @@ impl Client {
         } else if !left.reads() && file.cache.borrow().oldest().is_some_and(|at| at < *number) {
             Some("with old data in the cache")
         } else if !left.reads() && state.has_handles() && file.kernel.oldest().is_some_and(|at| at < *number) {
-            // Without a handle nothing reads them, and the next open compares their version.
+            // Without a handle no program reads them, and the next open compares their version.
             Some("with old pages in the kernel")
         } else if state.has_kept_open() && !state.caching().covers(Caching::ALL) {
-            Some("with an open that is kept")
+            Some("with a kept open")
         } else {
             None
         };
@@ -393,7 +410,8 @@ impl Client {
         }
     }
 
-    /// What the server believes that this client has of a file; `None` where it knows no session of this client.
+    /// The caching that the server counts as granted to this client for a file, and whether it is being broken;
+    /// `None` where the server knows no session of this client.
     fn at_server(&self, file: &ClientFile) -> Option<(Caching, bool)> {
         let line = self.remote.line.borrow();
         let session = line.session.filter(|session| line.at_server == Some(session.number))?.number;
@@ -401,12 +419,13 @@ impl Client {
         Some(self.world.server.borrow().granted(self.index, session, key).unwrap_or((Caching::NONE, false)))
     }
 
-    /// Whether a break is not with its file yet.
+    /// Whether a break has not been handed to its file yet.
     fn has_news(&self) -> bool {
         !self.popped.borrow().is_empty() || self.remote.line.borrow().leases.has_news()
     }
 
-    /// Compares what the file believes to be granted with what is.
+    /// Checks that the file does not know more rights than the server grants. Notes when the client is sure of its
+    /// data.
     pub(super) fn check_granted(&self, file: &ClientFile) {
         let believed = file.state.borrow().caching();
         let Some((granted, is_breaking)) = self.at_server(file) else { return };
@@ -416,7 +435,7 @@ impl Client {
             let table = file.state.borrow().lease().map(|key| self.remote.granted(key));
             if table.is_none_or(|table| !table.caching.covers(believed)) && !self.has_news() {
                 self.world.fail(format!(
-                    "client {} believes {believed:?} of file {}, granted is {granted:?}, {table:?}",
+                    "client {} assumes {believed:?} for file {}, but granted is {granted:?}, {table:?}",
                     self.index, file.file
                 ));
             }
@@ -427,13 +446,14 @@ impl Client {
         }
     }
 
+    /// Checks that the server grants the right to write back.
     pub(super) fn check_may_write_back(&self, file: &ClientFile) {
         if !self.has_news() && self.at_server(file).is_some_and(|(granted, _)| !granted.writes()) {
-            self.world.fail(format!("client {} holds a write back without a lease", self.index));
+            self.world.fail(format!("client {} holds a write dirty without a lease", self.index));
         }
     }
 
-    /// What is left when nothing is under way.
+    /// Checks that no work is left when nothing is under way.
     pub(super) fn check_idle(&self) {
         for file in self.files.borrow().iter() {
             let state = file.state.borrow();

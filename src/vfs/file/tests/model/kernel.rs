@@ -1,4 +1,4 @@
-//! The kernel of a client: pages of a file, those that programs have dirtied through a mapping among them.
+//! The kernel of a client: its pages of a file, among them those that programs have dirtied through a mapping.
 
 use super::client::{Client, ClientFile, GRID, Handle, until};
 use super::server::Origin;
@@ -6,32 +6,35 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+/// A page of the kernel.
 #[derive(Debug)]
 struct Page {
     data: Vec<u8>,
-    /// The number of when it was asked for.
+    /// The number of the READ that brought it.
     read: u64,
-    /// The number of when it was dirtied, if it is dirty.
+    /// The number at which it was dirtied, if it is dirty.
     dirtied: Option<u64>,
 }
 
-/// The kernel's part of a file. A page is as long as a chunk, and kept if it is whole.
+/// The kernel's part of a file. A page has the length of a chunk, and is kept only if it is whole.
 #[derive(Default, Debug)]
 pub(super) struct Kernel {
     pages: RefCell<BTreeMap<u64, Page>>,
     /// Pages that are being read or sent.
     locked: RefCell<BTreeSet<u64>>,
-    /// write(2) and truncate(2) of a file come one after the other.
+    /// The lock under which write(2) and truncate(2) of a file run one after the other.
     is_locked: Cell<bool>,
-    /// Handles that are to be told that a dirty page could not be written.
+    /// Handles that must report that a dirty page could not be written.
     errors: RefCell<BTreeSet<u64>>,
 }
 
 impl Kernel {
+    /// Waits for the lock of write(2) and truncate(2).
     pub(super) async fn lock(&self) {
         until(|| !self.is_locked.replace(true)).await;
     }
 
+    /// Releases that lock.
     pub(super) fn unlock(&self) {
         self.is_locked.set(false);
     }
@@ -48,7 +51,8 @@ impl Kernel {
         self.pages.borrow().get(&page).map(|page| page.data.clone())
     }
 
-    /// A program writes: pages that are there are as it wants them. The others stay locked until the WRITE is answered.
+    /// A program writes: changes the pages that the kernel has. The others stay locked until the WRITE is answered,
+    /// and are returned.
     pub(super) async fn begin_write(&self, offset: u64, data: &[u8]) -> Vec<u64> {
         let mut missing = Vec::new();
         for number in offset / GRID..=(offset + data.len() as u64 - 1) / GRID {
@@ -69,14 +73,17 @@ impl Kernel {
         missing
     }
 
+    /// The WRITE is answered: unlocks the pages that were missing.
     pub(super) fn end_write(&self, missing: &[u64]) {
         missing.iter().for_each(|page| self.unlock_page(*page));
     }
 
+    /// The number of the oldest READ that brought a page.
     pub(super) fn oldest(&self) -> Option<u64> {
         self.pages.borrow().values().map(|page| page.read).min()
     }
 
+    /// The lowest number at which a page was dirtied.
     pub(super) fn oldest_dirty(&self) -> Option<u64> {
         self.pages.borrow().values().filter_map(|page| page.dirtied).min()
     }
@@ -85,18 +92,20 @@ impl Kernel {
         self.pages.borrow().iter().filter(|(_, page)| page.dirtied.is_some()).map(|(number, _)| *number).collect()
     }
 
+    /// Whether a page is dirty.
     pub(super) fn has_dirty(&self) -> bool {
         !self.dirty().is_empty()
     }
 
-    /// Whether this handle has to be told of a failure, once.
+    /// Whether this handle must report a failure; once for each.
     pub(super) fn report(&self, handle: u64) -> bool {
         self.errors.borrow_mut().remove(&handle)
     }
 }
 
 impl Client {
-    /// A program has cut the file: pages that reach beyond this size are gone, and what was written to them at the same time.
+    /// A program has cut the file: drops the pages that reach beyond this size, with data written to them at the same
+    /// time.
     pub(super) async fn cut_pages(&self, file: &ClientFile, size: u64) {
         let busy: Vec<u64> = file.kernel.locked.borrow().iter().copied().collect();
         for page in busy {
@@ -198,7 +207,7 @@ impl Client {
             handles.iter().find(fits).map(Rc::clone)
         };
         let Some(writer) = writer else {
-            return self.world.fail("a page is dirty and no handle can write it".into());
+            return self.world.fail("a page is dirty, but no handle can write it".into());
         };
         let began = self.world.promises.borrow_mut().tick();
         let origin = Origin { held: false, call: Some(self.world.number()), born: Some(began) };

@@ -1,12 +1,12 @@
-//! Leases at the server: what is granted, broken and acknowledged.
+//! Leases at the server: when they are granted, broken and acknowledged.
 
 use super::server::{Lease, Manner, Reply, Server};
 use crate::share::model::{Breaking, Given};
 use crate::share::{Caching, LeaseKey};
 
-/// Leases.
+/// The leases of the server.
 impl Server {
-    /// Breaks what is in the way of an open under this key. Says whether it has to wait.
+    /// Breaks the leases that are in the way of an open under this key. Returns whether the open has to wait.
     pub(super) fn contend(&mut self, file: usize, client: usize, key: Option<LeaseKey>, left: Caching) -> bool {
         let mut waits = false;
         for ((holder, of), lease) in self.leases.iter_mut().filter(|(_, lease)| lease.file == file) {
@@ -24,7 +24,8 @@ impl Server {
         waits
     }
 
-    /// What others have read is out of date. The write does not wait for them.
+    /// Breaks the leases under which other clients have cached data that is now stale. The write does not wait for
+    /// them.
     pub(super) fn break_readers(&mut self, file: usize, client: usize, key: Option<LeaseKey>) {
         for ((holder, of), lease) in self.leases.iter_mut().filter(|(_, lease)| lease.file == file) {
             let is_own = *holder == client && Some(*of) == key;
@@ -38,6 +39,7 @@ impl Server {
         }
     }
 
+    /// What the server grants to an open under this key that asks for `asked`.
     pub(super) fn grant(
         &mut self,
         client: usize,
@@ -67,6 +69,7 @@ impl Server {
         Some(Given { key, state: lease.state, is_breaking: lease.breaking.is_some(), epoch })
     }
 
+    /// A client acknowledges a break, and keeps `kept`.
     pub(super) fn acknowledged(&mut self, client: usize, key: LeaseKey, kept: Caching) -> Reply {
         let Some(lease) = self.leases.get_mut(&(client, key)) else { return Reply::Invalid };
         match lease.breaking.take() {
@@ -95,7 +98,7 @@ impl Server {
         }
     }
 
-    /// The server waits no longer for the acknowledgements of a session.
+    /// The server no longer waits for the acknowledgements of a session.
     pub(super) fn stop_waiting(&mut self, session: u64) {
         for lease in self.leases.values_mut().filter(|lease| lease.session == session) {
             if let Some(left) = lease.breaking.take() {
@@ -104,20 +107,24 @@ impl Server {
         }
     }
 
+    /// Whether a break waits for its acknowledgement.
     pub(super) fn is_waiting(&self) -> bool {
         self.leases.values().any(|lease| lease.breaking.is_some())
     }
 
-    /// What a client may believe to have: what is granted, or was until the break that is under way.
+    /// What is granted to a client under a key, and whether a break of it is under way: until the acknowledgement,
+    /// the rights from before the break count.
     pub(super) fn granted(&self, client: usize, session: u64, key: LeaseKey) -> Option<(Caching, bool)> {
         let lease = self.leases.get(&(client, key)).filter(|lease| lease.session == session)?;
         Some((lease.state, lease.breaking.is_some()))
     }
 
+    /// The number of a client's opens.
     pub(super) fn opens_of(&self, client: usize) -> usize {
         self.opens.values().filter(|open| open.client == client).count()
     }
 
+    /// The number of a client's opens of a file.
     pub(super) fn opens_on(&self, client: usize, file: usize) -> usize {
         self.opens.values().filter(|open| open.client == client && open.file == file).count()
     }
@@ -131,7 +138,7 @@ fn start_break(
     manner: Manner,
 ) {
     lease.epoch = lease.epoch.wrapping_add(1);
-    // Reading alone is taken without an answer (MS-SMB2 3.3.4.7).
+    // A break of READ alone needs no acknowledgement (MS-SMB2 3.3.4.7).
     let wants_answer = lease.state != Caching::READ;
     let epoch = manner.epochs.then_some(lease.epoch);
     breaks.push((lease.client, lease.session, Breaking { key, left, epoch, wants_answer }));

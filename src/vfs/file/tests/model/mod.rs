@@ -1,17 +1,20 @@
-//! A model of clients, their kernels and a server, which drives [`FileState`](super::FileState) and the share's values for
-//! leases and lost sessions in memory, under a virtual clock.
+//! A model of clients, their kernels and a server. It drives [`FileState`](super::FileState), and the share's values
+//! for leases and lost sessions, in memory under a virtual clock.
 //!
-//! | part | what it is |
+//! | part | what is decided there |
 //! |---|---|
-//! | `server`, `leases` | disks, opens and leases at the server |
+//! | `server`, `leases` | disks, opens and leases at the server, and which requests wait for an acknowledgement |
 //! | `remote`, `requests` | requests of a client that outlive its session |
-//! | `client` | files of a client, and what is done for their actions |
+//! | `client` | files of a client, and what their actions do; checks of leases and breaks |
 //! | `kernel` | pages that a client's kernel keeps |
 //! | `programs`, `calls` | what programs call |
-//! | `steps`, `run` | what may happen, one thing after the other |
-//! | `promises`, `owed` | what is compared after each step |
+//! | `steps`, `run` | which steps a run may have, and what each does |
+//! | `world` | the clock, and what is under way |
+//! | `promises`, `owed` | what each step is checked against |
 //!
-//! A run is a seed. `CIFS_FUSE_MODEL_RUNS` has more of them tried, from `CIFS_FUSE_MODEL_SEED` on.
+//! Invariant: after each step, every promise to a program holds.
+//!
+//! A run is a seed. `CIFS_FUSE_MODEL_RUNS` sets the number of runs, and `CIFS_FUSE_MODEL_SEED` the first seed.
 
 mod calls;
 mod client;
@@ -31,6 +34,6 @@ use crate::vfs::model_runs::every_run_is_right;
 use steps::Setting;
 
 #[test]
-fn every_promise_is_kept_whatever_happens_in_whatever_order() {
+fn every_promise_holds_whatever_happens_in_whatever_order() {
     every_run_is_right::<Setting>();
 }

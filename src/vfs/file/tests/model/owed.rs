@@ -1,21 +1,23 @@
-//! What a client owes its programs about a file.
+//! The data and failures that a client owes its programs: bytes that the server must get, and errors that handles
+//! must report.
 
 use super::promises::{Mark, Tick};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Bytes of a client, each with the value that the server is to have, and when it was written.
+/// Bytes of a client: the value that the server must have for each, and when it was written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Bytes {
     pub(super) bytes: BTreeMap<u64, (u8, Tick)>,
 }
 
 impl Bytes {
+    /// Adds data that a program wrote.
     pub(super) fn set(&mut self, offset: u64, data: &[u8], at: Tick) {
         self.bytes.extend(data.iter().enumerate().map(|(index, byte)| (offset + index as u64, (*byte, at))));
     }
 
-    /// Those are there now.
+    /// Removes bytes that now have the value that was written.
     pub(super) fn arrived(&mut self, offset: u64, data: &[u8]) {
         if self.bytes.len() < data.len() {
             let at = |place: u64| place.checked_sub(offset).and_then(|index| data.get(index as usize));
@@ -30,24 +32,27 @@ impl Bytes {
         }
     }
 
+    /// Removes the bytes of a range.
     pub(super) fn remove(&mut self, range: Range<u64>) {
         self.bytes.retain(|place, _| !range.contains(place));
     }
 
-    /// Those in the range that were written before are no longer wanted.
+    /// Removes the bytes of the range that were written at `began` or before: a later write replaces them.
     pub(super) fn supersede(&mut self, range: Range<u64>, began: Tick) {
         self.bytes.retain(|place, (_, at)| !range.contains(place) || *at > began);
     }
 
+    /// Removes the bytes beyond a new size.
     pub(super) fn cut(&mut self, size: u64) {
         self.bytes.split_off(&size);
     }
 
-    /// The first byte that was written no later than that.
+    /// The position of the first byte that was written at `until` or before.
     pub(super) fn since(&self, until: Tick) -> Option<u64> {
         self.bytes.iter().find(|(_, (_, at))| *at <= until).map(|(place, _)| *place)
     }
 
+    /// When the oldest byte of this data was written, among the bytes with the same value.
     pub(super) fn oldest(&self, offset: u64, data: &[u8]) -> Option<Tick> {
         let own = self.bytes.range(offset..offset + data.len() as u64);
         own.filter(|(place, (value, _))| data[(**place - offset) as usize] == *value).map(|(_, (_, at))| *at).min()
@@ -57,21 +62,22 @@ impl Bytes {
 /// What a client owes its programs about a file.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Owed {
-    /// The server does not have it.
+    /// Bytes that the server does not have.
     pub(super) pending: Bytes,
-    /// The server's disk does not have it.
+    /// Bytes that the server's disk does not have.
     pub(super) unsynced: Bytes,
-    /// The handles, and which write that failed each has to be told of.
+    /// The handles, and when the failed write that each must still report was written.
     pub(super) untold: BTreeMap<u64, Option<Tick>>,
-    /// When its last session ended at the server.
+    /// The position in the file's changes at which the client's last session ended at the server.
     pub(super) ended: Mark,
-    /// When it knew.
+    /// When the client noticed that end; `Tick::MAX` until then.
     pub(super) known: Tick,
+    /// The client has not noticed that end.
     pub(super) is_unknown: bool,
-    /// When its last session ended at the server.
+    /// When the client's last session ended at the server.
     pub(super) lost: Tick,
-    /// It has looked at the file then, in the session after that.
+    /// The position in the file's changes at which the client judged the file in a later session.
     pub(super) judged: Mark,
-    /// It was sure of the file's data then.
+    /// The position in the file's changes at which the client was last sure of the file's data.
     pub(super) sure: Mark,
 }

@@ -1,4 +1,4 @@
-//! Opening, closing, reading and writing, as the operations of the file system work on them.
+//! Opening, closing, reading and writing a file of a client, as the operations of the file system do it.
 
 use super::client::{CLOSING, Client, ClientFile, GRID, Handle, metadata, until};
 use super::remote::Result;
@@ -12,16 +12,20 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// What became of a write.
+/// The outcome of an attempt to hold a write dirty.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Taken {
+    /// The data is dirty now.
     Yes,
+    /// There is no room for it until other data has been sent.
     NoRoom,
+    /// No lease allows it: the write goes through.
     MayNot,
 }
 
 /// Opening and closing.
 impl Client {
+    /// open(2).
     pub(super) async fn open(self: Rc<Self>, file: Rc<ClientFile>, access: Access) {
         file.users.set(file.users.get() + 1);
         file.opening.set(file.opening.get() + 1);
@@ -65,7 +69,7 @@ impl Client {
             file.cache.borrow_mut().invalidate(&(0..u64::MAX));
         }
         let granted = self.granted(file, lease);
-        // A break may be handed on by another thread before the file knows of this open.
+        // Another thread may hand on a break before the file knows of this open.
         self.world.pause().await;
         let alone = self.is_alone(granted.caching);
         let is_resized = !access.truncate && (differs || file.state.borrow().is_resized());
@@ -149,7 +153,7 @@ impl Client {
         });
     }
 
-    /// close(2) of the last descriptor, and the release behind it.
+    /// close(2) of the last descriptor, and the kernel's RELEASE after it.
     pub(super) async fn close_handle(self: Rc<Self>, handle: Rc<Handle>) {
         let (file, number) = (&handle.file, handle.number);
         let began = self.world.promises.borrow_mut().tick();
@@ -168,7 +172,7 @@ impl Client {
             self.world.count("close 0");
             self.world.promises.borrow_mut().closed(self.index, file.file, number, began);
         }
-        // Until here other processes may have dirtied mapped pages: the last mapping is gone now.
+        // Until now other processes may have dirtied mapped pages. The last mapping is gone now.
         if handle.access.may_map_for_writing() {
             self.write_back(file).await;
         }
@@ -186,7 +190,7 @@ impl Client {
         until(|| !file.state.borrow().is_closing()).await;
     }
 
-    /// The kernel forgets a file that no program uses.
+    /// The kernel forgets a file that no program uses, and the client evicts it.
     pub(super) fn forget(self: &Rc<Self>, index: usize) {
         let file = Rc::clone(&self.files.borrow()[index]);
         let is_used =
@@ -211,7 +215,7 @@ impl Client {
 
 /// Reading and writing.
 impl Client {
-    /// A READ of the kernel.
+    /// A READ from the kernel.
     pub(super) async fn read(self: &Rc<Self>, handle: &Handle, offset: u64, length: u64) -> Result<Vec<u8>> {
         let (file, range) = (&handle.file, offset..offset + length);
         let known = {
@@ -288,7 +292,7 @@ impl Client {
         Ok(data)
     }
 
-    /// A WRITE of the kernel.
+    /// A WRITE from the kernel.
     pub(super) async fn write(
         self: &Rc<Self>,
         handle: &Handle,

@@ -1,21 +1,21 @@
-//! What programs were promised, compared with what the server has.
+//! The promises to programs, compared with what the server has.
 //!
-//! Of each file all changes are listed in the order in which they happened: those on the server's disk, and those that a
-//! client took from a program and holds back, which only that client sees. A read has to return, for each byte, one of the
-//! values that the byte had since the reader was last sure of it. Of each client it is listed which of its programs' bytes
-//! the server does not have, and which its disk does not.
+//! All changes of a file are listed in the order in which they happened: those on the server's disk, and those that a
+//! client accepted from a program and holds dirty, which only that client sees. A read must return, for each byte,
+//! one of the values that the byte had since the reader was last sure of it. For each client the bytes of its
+//! programs are listed that the server does not have, and those that the server's disk does not have.
 
 use super::owed::{Bytes, Owed};
 use super::server::{Applied, Origin, STRANGER};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// The position in a file's list of changes.
+/// A position in a file's list of changes.
 pub(super) type Mark = usize;
-/// The order in which programs' calls begin and end.
+/// The order in which calls of programs begin and end.
 pub(super) type Tick = u64;
 
-/// What fsync(2) has found.
+/// The outcome of fsync(2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Synced {
     Yes,
@@ -24,6 +24,7 @@ pub(super) enum Synced {
     Failed,
 }
 
+/// The effect of a change on the data.
 #[derive(Clone, Debug)]
 enum Effect {
     Write {
@@ -35,22 +36,25 @@ enum Effect {
         size: u64,
         before: u64,
     },
-    /// The server lost what it had not flushed.
+    /// The server has lost the data that it had not flushed.
     Restart(Vec<u8>),
 }
 
 /// The unit in which the record keeps checksums, in bytes.
 const PAGE: u64 = 4096;
 
+/// A change of a file.
 #[derive(Clone, Debug)]
 struct Change {
+    /// The client that made it.
     by: usize,
     /// Only its client sees it.
     is_held: bool,
+    /// The program call that made it.
     call: Option<u64>,
-    /// Since when its client's programs must not see anything older.
+    /// Since when the programs of its client must not see older data.
     done: Option<Tick>,
-    /// Leases say nothing of it.
+    /// It was made on the server's disk, without breaking leases.
     on_disk: bool,
     /// The call that makes it has not ended: programs may see it or not.
     is_under_way: bool,
@@ -58,7 +62,8 @@ struct Change {
 }
 
 impl Change {
-    /// Whether a program chose this byte: a hole below a write is where the file ended before, as far as its client knew.
+    /// Whether a program chose this byte: a hole below a write begins where the file ended before, as far as its
+    /// client knew.
     fn decides(&self, place: u64) -> bool {
         !matches!(self.effect, Effect::Write { offset, .. } if place < offset)
     }
@@ -72,7 +77,7 @@ impl Change {
         }
     }
 
-    /// Without its data.
+    /// The change without its data.
     fn describe(&self) -> String {
         let what = match &self.effect {
             Effect::Write { offset, data, .. } => format!("write {offset}..{}", offset + data.len() as u64),
@@ -82,7 +87,7 @@ impl Change {
         format!("{what} by {} held {} done {:?}", self.by, self.is_held, self.done)
     }
 
-    /// The byte at this place afterwards; `None` if it is as before, and a value of `None` beyond the file's end.
+    /// The byte at this place after the change. `None` if it is unchanged; `Some(None)` beyond the end of the file.
     fn at(&self, place: u64) -> Option<Option<u8>> {
         match &self.effect {
             Effect::Write { offset, data, before } => match place {
@@ -98,40 +103,48 @@ impl Change {
     }
 }
 
+/// The history of a file.
 #[derive(Debug)]
 struct File {
+    /// The data at the start of the run.
     base: Vec<u8>,
     changes: Vec<Change>,
-    /// When an open was made at the server.
+    /// The position at which each open was made at the server.
     opened: BTreeMap<u64, Mark>,
+    /// What each client owes its programs.
     owed: Vec<Owed>,
 }
 
+/// The history of all files, and the first promise that was broken.
 #[derive(Debug)]
 pub(super) struct Promises {
     files: Vec<File>,
+    /// The first failure.
     pub(super) broken: Option<String>,
     ticks: Tick,
-    /// What was done, for the trace of a failure.
+    /// Counts of the things that happened.
     pub(super) counts: BTreeMap<&'static str, u64>,
 }
 
 impl Promises {
+    /// Promises about files with this data.
     pub(super) fn new(data: Vec<Vec<u8>>, clients: usize) -> Promises {
         let file =
             |base| File { base, changes: Vec::new(), opened: BTreeMap::new(), owed: vec![Owed::default(); clients] };
         Promises { files: data.into_iter().map(file).collect(), broken: None, ticks: 0, counts: BTreeMap::new() }
     }
 
+    /// Records a failure, if it is the first.
     pub(super) fn fail(&mut self, why: String) {
         self.broken.get_or_insert(why);
     }
 
+    /// Counts something that happened.
     pub(super) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
-    /// The present, after all that has begun or ended before.
+    /// A new tick, after all ticks before.
     pub(super) fn tick(&mut self) -> Tick {
         self.ticks += 1;
         self.ticks
@@ -141,7 +154,7 @@ impl Promises {
         self.files[file].changes.len()
     }
 
-    /// Something happened on the server's disk.
+    /// The server has changed something on a disk.
     pub(super) fn applied(&mut self, applied: Applied, disk: &[u8]) {
         match applied {
             Applied::Write { file, client, offset, data, before, origin } => {
@@ -150,11 +163,11 @@ impl Promises {
                 for (index, owed) in of.owed.iter_mut().enumerate() {
                     if index == client {
                         owed.pending.arrived(offset, &data);
-                        // The record keeps the last range of a page: one from after a loss hides one from before.
+                        // The record keeps the last range of a page: a range from after a loss hides one from before.
                         let pages = offset / PAGE * PAGE..(offset + data.len() as u64).next_multiple_of(PAGE);
                         owed.unsynced.supersede(pages, owed.lost);
                         if let Some(began) = origin.born.filter(|_| !origin.held) {
-                            // A program wrote over what was held back.
+                            // A program wrote over data that was held dirty.
                             let range = offset..offset + data.len() as u64;
                             owed.pending.supersede(range.clone(), began);
                             owed.unsynced.supersede(range, began);
@@ -190,16 +203,17 @@ impl Promises {
         self.files[file].changes.push(Change { by, is_held, call, done, on_disk: false, is_under_way: false, effect });
     }
 
-    /// What was written on the server's disk just now did not come over the network.
+    /// The last change was not made over the network.
     pub(super) fn was_on_disk(&mut self, file: usize) {
         if let Some(change) = self.files[file].changes.last_mut() {
             change.on_disk = true;
         }
     }
 
+    /// The server has restarted with this data.
     pub(super) fn restarted(&mut self, file: usize, data: Vec<u8>) {
         self.push(file, STRANGER, false, None, Effect::Restart(data));
-        // Nothing tells a client of what is lost before it opens the file again.
+        // A client does not know what is lost before it opens the file again.
         self.was_on_disk(file);
     }
 
@@ -213,7 +227,7 @@ impl Promises {
         }
     }
 
-    /// A client takes note of a break: when.
+    /// A client learns of a break. Returns when.
     pub(super) fn broken(&mut self, client: usize, file: usize) -> Tick {
         let tick = self.tick();
         let owed = &mut self.files[file].owed[client];
@@ -232,14 +246,14 @@ impl Promises {
         }
     }
 
-    /// Data from before a lost session does not go over what others have written since.
+    /// Checks that data from before a lost session does not overwrite later changes by other clients.
     fn check_overwrite(&mut self, (file, client): (usize, usize), range: Range<u64>, origin: Origin) {
         let Some(born) = origin.born.filter(|_| origin.held) else { return };
         let of = &self.files[file];
         let Owed { ended, known, .. } = of.owed[client];
-        // What others do once the file was opened again is not known: the open has no lease.
+        // Changes after the file was reopened do not count: the open has no lease.
         let judged = if of.owed[client].judged >= ended { of.owed[client].judged } else { of.changes.len() };
-        // What the server lost nobody has to spare.
+        // Data that the server lost may be overwritten.
         let restarted = of.changes.iter().rposition(|change| matches!(change.effect, Effect::Restart(_)));
         let ended = restarted.map_or(ended, |at| ended.max(at + 1));
         let judged = judged.max(ended);
@@ -257,9 +271,9 @@ impl Promises {
     }
 }
 
-/// What clients and their programs do.
+/// The calls of clients and their programs.
 impl Promises {
-    /// A program's write was taken, and is held back.
+    /// A program's write was accepted, and is held dirty.
     pub(super) fn held(&mut self, client: usize, file: usize, (offset, data): (u64, &[u8]), size: u64) {
         let effect = Effect::Write { offset, data: data.to_vec(), before: size };
         self.push(file, client, true, None, effect);
@@ -269,7 +283,7 @@ impl Promises {
         owed.unsynced.set(offset, data, now);
     }
 
-    /// A program's write begins: the kernel's pages may have it already.
+    /// A program's write begins: the kernel's pages may have its data already.
     pub(super) fn begins(&mut self, client: usize, file: usize, call: u64, (offset, data): (u64, &[u8])) {
         self.push(file, client, false, Some(call), Effect::Write { offset, data: data.to_vec(), before: u64::MAX });
         if let Some(change) = self.files[file].changes.last_mut() {
@@ -285,7 +299,7 @@ impl Promises {
         }
     }
 
-    /// A program was told that its call is done.
+    /// A program's call was answered with success.
     pub(super) fn done(&mut self, client: usize, file: usize, call: u64, (offset, data): (u64, &[u8]), disk: &[u8]) {
         let now = self.tick();
         let of = &mut self.files[file];
@@ -300,7 +314,7 @@ impl Promises {
         }
     }
 
-    /// A program was told that the file has this size.
+    /// A program's change of the size was answered with success.
     pub(super) fn resized(&mut self, client: usize, file: usize, to: u64) {
         let now = self.tick();
         let is_own = |change: &&mut Change| {
@@ -311,12 +325,12 @@ impl Promises {
         }
     }
 
-    /// When the oldest byte of what is about to be sent was written.
+    /// When the oldest byte of data about to be sent was written.
     pub(super) fn born(&self, client: usize, file: usize, offset: u64, data: &[u8]) -> Option<Tick> {
         self.files[file].owed[client].pending.oldest(offset, data)
     }
 
-    /// What was held back could not be sent: each handle has to be told, or each of these.
+    /// Dirty data could not be sent. Each handle must report it, or each of the handles `told`.
     pub(super) fn failed(&mut self, client: usize, file: usize, (offset, data): (u64, &[u8]), told: Option<&[u64]>) {
         self.may_be_lost(client, file, &(offset..offset + data.len() as u64));
         let owed = &mut self.files[file].owed[client];
@@ -330,21 +344,22 @@ impl Promises {
             .for_each(|(_, untold)| *untold = untold.or(Some(written)));
     }
 
-    /// A program has cut off what another one was writing at the same time.
+    /// A program has cut off data that another one was writing at the same time.
     pub(super) fn cut(&mut self, client: usize, file: usize, range: Range<u64>) {
         self.may_be_lost(client, file, &range);
         let owed = &mut self.files[file].owed[client];
         owed.pending.remove(range.clone());
-        // Of the page that is cut the record knows nothing any more.
+        // The record knows nothing of a page that is cut.
         owed.unsynced.remove(range.start / PAGE * PAGE..range.end);
     }
 
-    /// Programs may see what was there before their writes of this range.
+    /// Programs may see the data from before their writes of this range.
     fn may_be_lost(&mut self, client: usize, file: usize, range: &Range<u64>) {
         let is_own = |change: &&mut Change| change.by == client && change.touches(range);
         self.files[file].changes.iter_mut().filter(is_own).for_each(|change| change.done = None);
     }
 
+    /// A handle is open. Returns the position from which on its reads return data.
     pub(super) fn handle_opened(&mut self, client: usize, file: usize, handle: u64, open: Option<u64>) -> Mark {
         let tick = self.tick();
         let of = &mut self.files[file];
@@ -355,21 +370,22 @@ impl Promises {
         open.and_then(|open| of.opened.get(&open).copied()).unwrap_or(of.owed[client].sure)
     }
 
+    /// A handle is closed.
     pub(super) fn handle_closed(&mut self, client: usize, file: usize, handle: u64) {
         self.files[file].owed[client].untold.remove(&handle);
     }
 
-    /// close(2) has answered 0: the server has what was written before it began.
+    /// close(2) has answered 0: the server has the data written before it began.
     pub(super) fn closed(&mut self, client: usize, file: usize, handle: u64, began: Tick) {
         let owed = &self.files[file].owed[client];
         if owed.untold.get(&handle).is_some_and(|untold| untold.is_some_and(|written| written < began)) {
-            self.fail(format!("close of handle {handle} says 0 after a write that failed"));
+            self.fail(format!("close of handle {handle} returns 0 after a failed write"));
         } else if let Some(place) = owed.pending.since(began) {
-            self.fail(format!("close of handle {handle} says 0 and the server has not got byte {place}"));
+            self.fail(format!("close of handle {handle} returns 0, but the server does not have byte {place}"));
         }
     }
 
-    /// fsync(2) has answered: 0 means that what was written before it began survives a loss of power.
+    /// fsync(2) has answered: 0 means that data written before it began survives a loss of power.
     pub(super) fn synced(
         &mut self,
         client: usize,
@@ -395,33 +411,34 @@ impl Promises {
             return;
         }
         if owed.untold.get(&handle).is_some_and(|untold| untold.is_some_and(|written| written < began)) {
-            self.fail(format!("fsync of handle {handle} says 0 after a write that failed"));
+            self.fail(format!("fsync of handle {handle} returns 0 after a failed write"));
         } else if let Some(place) = owed.unsynced.since(began) {
-            self.fail(format!("fsync of handle {handle} says 0 and byte {place} is not on the server's disk"));
+            self.fail(format!("fsync of handle {handle} returns 0, but byte {place} is not on the server's disk"));
         }
     }
 
-    /// No open remembers what was not flushed.
+    /// No open remembers the data that was not flushed.
     pub(super) fn forgets_unsynced(&mut self, client: usize, file: usize) {
         self.files[file].owed[client].unsynced = Bytes::default();
     }
 
-    /// The client knows at this moment how the file is.
+    /// The client is sure of the file's data at this moment.
     pub(super) fn is_sure(&mut self, client: usize, file: usize) {
         let now = self.now(file);
         self.files[file].owed[client].sure = now;
     }
 
+    /// The position at which a client was last sure of a file's data.
     pub(super) fn sure(&self, client: usize, file: usize) -> Mark {
         self.files[file].owed[client].sure
     }
 
-    /// The first byte that was written before the mark, and that the server does not have.
+    /// The first byte that was written at `until` or before, and that the server does not have.
     pub(super) fn pending(&self, client: usize, file: usize, until: Tick) -> Option<u64> {
         self.files[file].owed[client].pending.since(until)
     }
 
-    /// A program has read: `began` is when it asked, `sure` since when nothing older may be shown.
+    /// A program has read. `began` is when it asked, and `sure` the position from which on older data is wrong.
     pub(super) fn read(
         &mut self,
         client: usize,

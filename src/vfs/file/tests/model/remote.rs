@@ -1,5 +1,5 @@
-//! A client's view of the server: requests that outlive their session, with the share's own values for leases and for what
-//! is known of a file. Its waits are polled by the run, one after the other.
+//! A client's view of the server: requests that outlive their session, with the share's own values for leases and for
+//! the record of a file. The run polls their waits, one after the other.
 
 use super::server::{Info, Reply, Request};
 use super::world::World;
@@ -14,10 +14,11 @@ use std::rc::{Rc, Weak};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Lost sessions that an operation outlives.
+/// The number of lost sessions at which an operation gives up.
 const LOSSES: u32 = 5;
 /// How long an operation waits for a session.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// The unit in which ranges are read back, in bytes.
 const PAGE: u64 = 4096;
 
 pub(super) type Result<T> = std::result::Result<T, ShareError>;
@@ -26,39 +27,48 @@ pub(super) type Result<T> = std::result::Result<T, ShareError>;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Session {
     pub(super) number: u64,
-    /// When it was begun, and when it was there.
+    /// When its connection was begun, and when it was ready, by the server's clock.
     pub(super) renewed: (FileTime, FileTime),
 }
 
-/// What is between this client and the server.
+/// The connection between this client and the server.
 #[derive(Default, Debug)]
 pub(super) struct Line {
+    /// The session of the client; `None` while it has none.
     pub(super) session: Option<Session>,
-    /// The session that the server believes in.
+    /// The session that exists at the server.
     pub(super) at_server: Option<u64>,
+    /// When the client noticed the loss of each session, by the server's clock.
     lost: BTreeMap<u64, FileTime>,
-    /// A loss that the files have not learnt of.
+    /// A loss that the files have not been notified of.
     pub(super) has_lost: bool,
+    /// Requests on their way to the server, with their numbers.
     pub(super) up: Vec<(u64, Request)>,
     /// Requests that the server keeps until a break is acknowledged.
     pub(super) waiting: Vec<(u64, Request)>,
+    /// Replies on their way to the client.
     pub(super) down: Vec<(u64, Reply)>,
+    /// Breaks on their way to the client.
     pub(super) breaks: VecDeque<Breaking>,
+    /// Replies that have arrived; `None` if the session was lost instead.
     replies: BTreeMap<u64, Option<Reply>>,
+    /// Requests that wait for a reply.
     outstanding: BTreeSet<u64>,
     next: u64,
+    /// What the client knows of its leases.
     pub(super) leases: Leases,
 }
 
-/// A file's record, with the session that it is of.
+/// A file's record, with the session in which it is valid.
 #[derive(Debug)]
 pub(super) struct RecordOf {
     pub(super) record: RefCell<Record>,
     session: Cell<u64>,
+    /// An open of the file is being made again.
     is_turn: Cell<bool>,
 }
 
-/// An open file.
+/// An open file of a client.
 #[derive(Debug)]
 pub(super) struct RemoteFile {
     pub(super) file: usize,
@@ -66,15 +76,19 @@ pub(super) struct RemoteFile {
     identity: (u64, FileTime),
     pub(super) lease: Option<LeaseKey>,
     pub(super) record: Rc<RecordOf>,
+    /// The record's count of conflicts when it was opened.
     pub(super) conflicts: u64,
+    /// It refuses changes because of a conflict.
     pub(super) refuses: Cell<bool>,
+    /// Session and number of its open at the server.
     pub(super) live: Cell<(u64, u64)>,
+    /// Its number in the leases.
     holding: Cell<Option<u64>>,
     closed: Cell<bool>,
 }
 
 impl RemoteFile {
-    /// The open at the server.
+    /// The number of the open at the server.
     pub(super) fn at_server(&self) -> u64 {
         self.live.get().1
     }
@@ -89,10 +103,12 @@ pub(super) struct Remote {
     pub(super) records: RefCell<BTreeMap<(u64, FileTime), Weak<RecordOf>>>,
 }
 
+/// The failure of an operation.
 pub(super) fn failure(operation: &'static str, cause: Cause) -> ShareError {
     ShareError { operation, path: RemotePath::root(), cause }
 }
 
+/// The failure of an operation that the server refused.
 pub(super) fn refused(operation: &'static str) -> ShareError {
     ShareError::status(operation, &RemotePath::root(), crate::wire::NtStatus::DISK_FULL)
 }
@@ -107,18 +123,19 @@ impl Remote {
         Rc::new(Remote { world: Rc::clone(world), client, line: RefCell::default(), records: RefCell::default() })
     }
 
+    /// Whether a session is the client's current one.
     pub(super) fn is_alive(&self, session: u64) -> bool {
         self.line.borrow().session.is_some_and(|live| live.number == session)
     }
 
-    /// A session is there.
+    /// The client has a session now.
     pub(super) fn connected(&self, number: u64, renewed: (FileTime, FileTime)) {
         let mut line = self.line.borrow_mut();
         line.session = Some(Session { number, renewed });
         line.at_server = Some(number);
     }
 
-    /// The client has found its session lost.
+    /// The client has noticed the loss of its session.
     pub(super) fn lost(&self) {
         let clock = self.world.clock();
         let line = &mut *self.line.borrow_mut();
@@ -132,7 +149,7 @@ impl Remote {
         line.leases.lost(session.number);
     }
 
-    /// An answer has come.
+    /// A reply has arrived.
     pub(super) fn answered(&self, number: u64, reply: Reply) {
         let line = &mut *self.line.borrow_mut();
         if line.outstanding.remove(&number) {
@@ -140,7 +157,7 @@ impl Remote {
         }
     }
 
-    /// A break has come.
+    /// A break has arrived.
     pub(super) fn broken(&self, breaking: Breaking) {
         let session = self.line.borrow().session.map_or(0, |session| session.number);
         let owed = self.line.borrow_mut().leases.broken(session, breaking);
@@ -166,7 +183,7 @@ impl Remote {
         Some(line.next)
     }
 
-    /// Sends a request and waits for the answer; `None` if the session was lost.
+    /// Sends a request and waits for the reply; `None` if the session was lost.
     pub(super) async fn call(&self, session: u64, request: Request) -> Option<Reply> {
         let number = self.send(session, request, true)?;
         poll_fn(|_| match self.line.borrow_mut().replies.remove(&number) {
@@ -176,6 +193,7 @@ impl Remote {
         .await
     }
 
+    /// The client's session. Waits for one until the deadline.
     pub(super) async fn session(&self, operation: &'static str, deadline: Instant) -> Result<u64> {
         poll_fn(|_| match self.line.borrow().session {
             Some(session) => Poll::Ready(Ok(session.number)),
@@ -185,12 +203,13 @@ impl Remote {
         .await
     }
 
+    /// The deadline of an operation that begins now.
     pub(super) fn deadline(&self) -> Instant {
         self.world.now() + PATIENCE
     }
 }
 
-/// An operation's tries.
+/// The attempts of an operation.
 pub(super) struct Tries {
     operation: &'static str,
     pub(super) deadline: Instant,
@@ -202,6 +221,7 @@ impl Tries {
         Tries { operation, deadline: remote.deadline(), losses: 0 }
     }
 
+    /// A session was lost during an attempt. Fails if it was one too many.
     pub(super) fn lost(&mut self) -> Result<()> {
         self.losses += 1;
         let cause = Cause::LostAgain { times: self.losses, why: String::new() };
@@ -209,7 +229,7 @@ impl Tries {
     }
 }
 
-/// An open that was announced to the leases.
+/// An open that was registered with the leases, until dropped.
 struct Announced<'a>(&'a Remote, Option<u64>);
 
 impl Drop for Announced<'_> {
@@ -221,7 +241,7 @@ impl Drop for Announced<'_> {
     }
 }
 
-/// One open of a file is made again at a time.
+/// The right to make an open of a file again: one at a time.
 struct Turn<'a>(&'a RecordOf);
 
 impl Drop for Turn<'_> {
@@ -230,7 +250,7 @@ impl Drop for Turn<'_> {
     }
 }
 
-/// A change under way.
+/// A change under way: remote, record, and its number until it is answered.
 pub(super) struct UnderWay<'a>(pub(super) &'a Remote, pub(super) &'a RecordOf, pub(super) Option<u64>);
 
 impl Drop for UnderWay<'_> {
@@ -243,6 +263,7 @@ impl Drop for UnderWay<'_> {
 
 /// Opens.
 impl Remote {
+    /// CREATE of a file, with a lease if asked for.
     pub(super) async fn open(
         &self,
         file: usize,
@@ -327,7 +348,7 @@ impl Remote {
         Turn(record)
     }
 
-    /// The file's open on a session that lives.
+    /// The file's open on the current session, made again if its session was lost.
     pub(super) async fn live(
         &self,
         file: &RemoteFile,
@@ -359,7 +380,7 @@ impl Remote {
     async fn reopen(&self, file: &RemoteFile, operation: &'static str, session: u64) -> Result<Option<u64>> {
         self.let_go(file);
         let mut is_written = false;
-        // As one of the lease's own, which it therefore does not break.
+        // It asks for its own lease's key, so it does not break that lease.
         let lease = file.lease.map(|key| (key, Caching::NONE));
         if file.write && self.is_older(&file.record, session) {
             match self.call(session, Request::Look { file: file.file, key: file.lease }).await {
@@ -379,7 +400,7 @@ impl Remote {
             self.send(session, Request::Close { open }, false);
             return Err(failure(operation, Cause::Stale));
         }
-        // The open keeps the lease at the server, and has its part in the breaks.
+        // The open keeps the lease at the server, and its breaks concern it.
         if let Some(number) = announced.1
             && self.is_alive(session)
         {
@@ -453,6 +474,7 @@ impl Remote {
         }
     }
 
+    /// CLOSE. `None` if it was closed before, its session was lost, or the server refused.
     pub(super) async fn close(&self, file: &RemoteFile) -> Option<Info> {
         self.let_go(file);
         let (session, open) = file.live.get();

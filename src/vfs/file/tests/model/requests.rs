@@ -1,4 +1,4 @@
-//! Requests on open files, which are sent again in the next session where they may be.
+//! Requests on open files, which are repeated in the next session where a repeat is allowed.
 
 use super::remote::{Remote, RemoteFile, Result, Tries, UnderWay, failure, refused};
 use super::server::{Info, Origin, Reply, Request};
@@ -8,7 +8,7 @@ use crate::share::{Broken, Granted, LeaseKey};
 use bytes::Bytes;
 use std::rc::Weak;
 
-/// Requests on open files.
+/// Requests on open files, and by path.
 impl Remote {
     async fn run_on(
         &self,
@@ -65,6 +65,7 @@ impl Remote {
         }
     }
 
+    /// WRITE, with a FLUSH or a new time in the same compound if asked for.
     pub(super) async fn write(
         &self,
         file: &RemoteFile,
@@ -82,14 +83,17 @@ impl Remote {
         }
     }
 
+    /// SET_INFO of the time.
     pub(super) async fn touch(&self, file: &RemoteFile) -> Result<()> {
         self.change_on(file, "SET_INFO", (Own::Attributes, false), |open| Request::Touch { open }).await
     }
 
+    /// SET_INFO of the size.
     pub(super) async fn resize(&self, file: &RemoteFile, size: u64) -> Result<()> {
         self.change_on(file, "SET_INFO", (Own::Resize(size), false), |open| Request::SetSize { open, size }).await
     }
 
+    /// SET_INFO of the size by path.
     pub(super) async fn resize_by_path(&self, file: usize, size: u64) -> Result<()> {
         let identity = self.world.identity(file);
         let record = self.records.borrow().get(&identity).and_then(Weak::upgrade);
@@ -115,6 +119,7 @@ impl Remote {
         }
     }
 
+    /// READ.
     pub(super) async fn read(&self, file: &RemoteFile, offset: u64, length: u64) -> Result<Vec<u8>> {
         match self.run_on(file, "READ", |open| Request::Read { open, offset, length }).await? {
             Reply::Data(data) => Ok(data),
@@ -122,6 +127,7 @@ impl Remote {
         }
     }
 
+    /// QUERY_INFO by path.
     pub(super) async fn query(&self, file: usize) -> Result<Info> {
         let mut tries = Tries::new(self, "QUERY_INFO");
         loop {
@@ -134,6 +140,7 @@ impl Remote {
         }
     }
 
+    /// FLUSH. If the session was lost since the WRITEs, the flushed ranges are read back and compared.
     pub(super) async fn flush(&self, file: &RemoteFile) -> Result<()> {
         let mark = file.record.record.borrow_mut().begin_flush();
         self.run_on(file, "FLUSH", |open| Request::Flush { open }).await?;
@@ -154,22 +161,25 @@ impl Remote {
         if is_there { Ok(()) } else { Err(failure("FLUSH", Cause::Lost)) }
     }
 
+    /// Whether data that the server has answered for may have been lost with a session.
     pub(super) fn is_in_doubt(&self, file: &RemoteFile) -> bool {
         let is_lost = !self.is_alive(file.live.get().0);
         file.record.record.borrow().is_in_doubt(is_lost)
     }
 
+    /// Reopens the file, which judges it, and fails if data was lost.
     pub(super) async fn confirm(&self, file: &RemoteFile) -> Result<()> {
         self.live(file, "CREATE", self.deadline()).await?;
         let is_short = file.record.record.borrow().is_short();
         if is_short { Err(failure("CREATE", Cause::Lost)) } else { Ok(()) }
     }
 
+    /// The caching granted under a lease, as the client knows it.
     pub(super) fn granted(&self, key: LeaseKey) -> Granted {
         self.line.borrow().leases.granted(key)
     }
 
-    /// Tells the server that a break was obeyed.
+    /// Acknowledges a break: everything that it requires is done.
     pub(super) async fn acknowledge(&self, broken: Broken) {
         let owed = self.line.borrow_mut().leases.obeyed(&broken);
         for Acknowledgement { session, key, kept } in owed {

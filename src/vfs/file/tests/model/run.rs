@@ -1,4 +1,4 @@
-//! A run: its steps, done one after the other.
+//! A run: does its steps, one after the other, and carries requests, replies and breaks between clients and server.
 
 use super::client::{CLOSING, Client};
 use super::server::{Reply, Request, STRANGER, Server};
@@ -11,20 +11,23 @@ use crate::vfs::model_runs::{self, Counts};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The most calls of programs under way on a client.
+/// The most program calls under way on a client.
 const CALLS: u32 = 6;
 /// The most handles of a client.
 const HANDLES: usize = 5;
-/// What happens at the very moment at which a session ends cannot be told from its end: nothing does, for so long.
+/// The time around the end of a session in which nothing else happens: a change at the same moment could not be
+/// distinguished from the end.
 const APART: Duration = Duration::from_millis(200);
-/// Rounds in which all that is under way has to end.
+/// The rounds within which everything under way must end.
 const ROUNDS: usize = 3_000;
 
 /// A run: a world and its clients.
 pub(super) struct Run {
     world: Rc<World>,
     clients: Vec<Rc<Client>>,
+    /// Opens of other clients.
     strangers: Vec<u64>,
+    /// Requests of other clients that wait for an acknowledgement.
     waiting: Vec<Request>,
     next_value: u8,
 }
@@ -50,7 +53,7 @@ impl Run {
         self.next_value
     }
 
-    /// Has all go on that can.
+    /// Lets everything continue that can.
     fn settle(&mut self, stalls: u64) {
         self.world.note();
         self.send_breaks();
@@ -72,7 +75,7 @@ impl Run {
         }
     }
 
-    /// Requests that wait for an acknowledgement are looked at again.
+    /// The server looks again at requests that wait for an acknowledgement.
     fn retry(&mut self) {
         for request in std::mem::take(&mut self.waiting) {
             self.stranger_asks(request);
@@ -140,7 +143,7 @@ impl Run {
     }
 }
 
-/// Programs.
+/// Calls of programs.
 impl Run {
     fn program(&mut self, step: &Step) {
         let Step { kind, client: index, a, b, c } = *step;
@@ -225,7 +228,7 @@ impl Run {
     }
 }
 
-/// Other programs at the server.
+/// Other clients, and programs on the server.
 impl Run {
     fn stranger(&mut self, step: &Step) {
         let Step { kind, a, b, c, .. } = *step;
@@ -271,11 +274,11 @@ impl Run {
     }
 }
 
-/// Sessions that are lost.
+/// Lost sessions.
 impl Run {
     fn lose(&self, index: usize, choice: u64, done: u64) {
         let client = &self.clients[index];
-        // Some requests are done, and their answers lost.
+        // Some requests are done, but their replies are lost.
         for pick in 0..done % 4 {
             self.server_works(index, pick);
         }
@@ -387,7 +390,7 @@ impl model_runs::Run for Run {
         self.settle(c / 300);
     }
 
-    /// Has all come to its end, without faults.
+    /// Brings everything to its end, without faults.
     fn finish(&mut self) {
         self.world.server.borrow_mut().full = 0;
         for round in 0..ROUNDS {
@@ -431,7 +434,7 @@ impl model_runs::Run for Run {
         let left = self.world.go_on(0);
         if left > 0 || self.world.server.borrow().is_waiting() || !self.waiting.is_empty() {
             self.world.fail(format!(
-                "{left} calls wait forever; a break is not acknowledged: {}",
+                "{left} calls wait for ever; a break is not acknowledged: {}",
                 self.world.server.borrow().is_waiting()
             ));
         }

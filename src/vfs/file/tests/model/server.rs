@@ -1,15 +1,15 @@
 //! An SMB server in memory: disks, opens, leases, and CREATEs that wait for an acknowledgement.
 //!
-//! It answers a request when it is told to, and says to whom its answers and breaks go; how they travel is the network's
-//! affair. What was not flushed is lost when it restarts.
+//! It works on a request when a step says so. The run carries its replies and breaks. Data that was not flushed is
+//! lost when the server restarts.
 
 use crate::share::model::{Breaking, Given};
 use crate::share::{Caching, FileTime, LeaseKey};
 use std::collections::BTreeMap;
 
-/// The client that writes without leases.
+/// The number of the client that writes without leases.
 pub(super) const STRANGER: usize = 99;
-/// Bytes that a disk writes at once.
+/// The unit in which a disk writes back, in bytes.
 const PAGE: usize = 4096;
 
 /// A file on the server's disk.
@@ -19,10 +19,11 @@ pub(super) struct Disk {
     pub(super) created: FileTime,
     pub(super) data: Vec<u8>,
     pub(super) changed: FileTime,
-    /// What survives a loss of power.
+    /// Data and change time that survive a loss of power.
     pub(super) safe: (Vec<u8>, FileTime),
 }
 
+/// An open at the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Open {
     pub(super) client: usize,
@@ -30,9 +31,11 @@ pub(super) struct Open {
     pub(super) file: usize,
     pub(super) key: Option<LeaseKey>,
     pub(super) write: bool,
+    /// Something was written through it.
     wrote: bool,
 }
 
+/// A lease at the server.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lease {
     pub(super) client: usize,
@@ -40,13 +43,13 @@ pub(super) struct Lease {
     pub(super) file: usize,
     pub(super) state: Caching,
     pub(super) epoch: u16,
-    /// What is left once the break under way is acknowledged.
+    /// The rights that are left when the break under way is acknowledged.
     pub(super) breaking: Option<Caching>,
-    /// The file was written while that was under way.
+    /// The file was written while a break was under way.
     pub(super) is_stale: bool,
 }
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     Create {
@@ -55,7 +58,7 @@ pub(super) enum Request {
         write: bool,
         truncate: bool,
     },
-    /// An open for reading that does not share writing, closed at once.
+    /// An open for reading that does not share writing, closed at once: finds out whether a writer has the file open.
     Look {
         file: usize,
         key: Option<LeaseKey>,
@@ -99,18 +102,18 @@ pub(super) enum Request {
     },
 }
 
-/// What the promises want to know of a WRITE.
+/// What the promises record about a WRITE.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Origin {
-    /// The program was told before that it is written.
+    /// The write was acknowledged to the program before.
     pub(super) held: bool,
-    /// The program call that waits for it.
+    /// The program call that waits for the WRITE.
     pub(super) call: Option<u64>,
     /// When the oldest of its bytes was written, or the program's call began.
     pub(super) born: Option<u64>,
 }
 
-/// What the server knows of a file.
+/// The metadata of a file at the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Info {
     pub(super) id: u64,
@@ -119,6 +122,7 @@ pub(super) struct Info {
     pub(super) changed: FileTime,
 }
 
+/// The reply to a request.
 #[derive(Clone, Debug)]
 pub(super) enum Reply {
     Created { open: u64, info: Info, given: Option<Given> },
@@ -131,7 +135,7 @@ pub(super) enum Reply {
     Invalid,
 }
 
-/// Something that happened on a disk.
+/// A change on a disk, for the promises.
 #[derive(Clone, Debug)]
 pub(super) enum Applied {
     Write {
@@ -139,6 +143,7 @@ pub(super) enum Applied {
         client: usize,
         offset: u64,
         data: Vec<u8>,
+        /// The size before the write.
         before: u64,
         origin: Origin,
     },
@@ -146,36 +151,39 @@ pub(super) enum Applied {
         file: usize,
         client: usize,
         size: u64,
+        /// The size before the change.
         before: u64,
     },
     Flushed {
         file: usize,
     },
-    /// A new open sees the file as it is now.
+    /// A new open, whose reads return the present data or later data.
     Opened {
         file: usize,
         open: u64,
     },
 }
 
-/// What came of working on a request.
+/// The outcome of working on a request.
 #[derive(Debug)]
 pub(super) enum Outcome {
     Reply(Reply),
-    /// It waits for an acknowledgement.
+    /// The request waits for an acknowledgement.
     Waits,
 }
 
-/// How this server behaves.
+/// Properties of this server that differ between servers.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Manner {
+    /// Leases have epochs (version 2).
     pub(super) epochs: bool,
-    /// It grants what was not asked for, or less, now and then.
+    /// It grants nothing while another client has the file open for writing.
     pub(super) is_odd: bool,
-    /// Closing files at the end of a session moves their times.
+    /// Files that are closed at the end of a session get a new change time.
     pub(super) close_moves_time: bool,
 }
 
+/// The server.
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) manner: Manner,
@@ -183,14 +191,16 @@ pub(super) struct Server {
     pub(super) opens: BTreeMap<u64, Open>,
     pub(super) leases: BTreeMap<(usize, LeaseKey), Lease>,
     next: u64,
-    /// Breaks to be sent: client, session.
+    /// Breaks to be sent, by client and session.
     pub(super) breaks: Vec<(usize, u64, Breaking)>,
+    /// Changes that the promises have not been notified of.
     pub(super) applied: Vec<Applied>,
-    /// The next WRITEs that find the disk full.
+    /// The number of WRITEs to come that find the disk full.
     pub(super) full: u32,
 }
 
 impl Server {
+    /// A server with files of these sizes, in bytes.
     pub(super) fn new(manner: Manner, sizes: &[usize]) -> Server {
         let disk = |(index, size): (usize, &usize)| {
             let (data, time) = (vec![0xA0 + index as u8; *size], FileTime(1));
@@ -208,12 +218,13 @@ impl Server {
         }
     }
 
+    /// The metadata of a file.
     pub(super) fn info(&self, file: usize) -> Info {
         let disk = &self.disks[file];
         Info { id: disk.id, created: disk.created, size: disk.data.len() as u64, changed: disk.changed }
     }
 
-    /// Works on a request of a session that lives.
+    /// Works on a request of a live session.
     pub(super) fn work(&mut self, client: usize, session: u64, request: &Request, clock: FileTime) -> Outcome {
         let reply = match request {
             Request::Create { file, lease, write, truncate } => {
@@ -319,6 +330,7 @@ impl Server {
         }
     }
 
+    /// A client writes, and breaks the leases of readers.
     pub(super) fn write(
         &mut self,
         file: usize,
@@ -337,7 +349,7 @@ impl Server {
         self.applied.push(Applied::Write { file, client, offset, data, before, origin });
     }
 
-    /// A program on the server itself writes: leases do not matter.
+    /// A program on the server itself writes, without regard to leases.
     pub(super) fn write_on_disk(&mut self, file: usize, offset: u64, written: &[u8], clock: FileTime) {
         let disk = &mut self.disks[file];
         let (before, end) = (disk.data.len(), offset as usize + written.len());
@@ -356,13 +368,14 @@ impl Server {
         self.applied.push(Applied::Resize { file, client, size, before });
     }
 
+    /// Puts a file's data on the disk.
     pub(super) fn flush(&mut self, file: usize) {
         let disk = &mut self.disks[file];
         disk.safe = (disk.data.clone(), disk.changed);
         self.applied.push(Applied::Flushed { file });
     }
 
-    /// The disk writes a page of its own accord.
+    /// The disk writes a page back on its own.
     pub(super) fn write_back(&mut self, file: usize, page: usize) {
         let disk = &mut self.disks[file];
         let start = (page * PAGE).min(disk.data.len());
@@ -373,7 +386,7 @@ impl Server {
         disk.safe.0[start..end].copy_from_slice(&disk.data[start..end]);
     }
 
-    /// The power fails: every session has ended, and what was not flushed is lost.
+    /// The power fails: every session ends, and data that was not flushed is lost.
     pub(super) fn restart(&mut self) {
         for disk in &mut self.disks {
             (disk.data, disk.changed) = disk.safe.clone();
@@ -382,7 +395,7 @@ impl Server {
         self.leases.clear();
     }
 
-    /// A session has ended.
+    /// A session has ended: its opens are closed.
     pub(super) fn ended(&mut self, session: u64, clock: FileTime) {
         let gone: Vec<u64> =
             self.opens.iter().filter(|(_, open)| open.session == session).map(|(number, _)| *number).collect();

@@ -1,12 +1,13 @@
-//! What may happen, one thing after the other.
+//! The steps that a run may have, how often each occurs, and the setting of a run.
 
 use super::run::Run;
 use super::server::Manner;
 use crate::vfs::model_runs::{self, Model, Random};
 
-/// Files do not grow beyond this, in bytes.
+/// The longest file, in bytes.
 pub(super) const LONGEST: u64 = 10 * 1024;
 
+/// The kinds of steps: what the network, programs, other clients and the server do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
     ServerWorks,
@@ -45,7 +46,7 @@ pub(super) enum Kind {
 
 use Kind::*;
 
-/// How often each happens.
+/// The weight of each kind: how often it occurs.
 const WEIGHTS: &[(Kind, u64)] = &[
     (ServerWorks, 60),
     (Answer, 60),
@@ -81,18 +82,22 @@ const WEIGHTS: &[(Kind, u64)] = &[
     (ChangeId, 1),
 ];
 
-/// See [`model_runs::Step`].
+/// A step of this model.
 pub(super) type Step = model_runs::Step<Kind>;
 
-/// What is so in a whole run.
+/// What stays the same during a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
     pub(super) clients: usize,
     pub(super) files: usize,
     pub(super) manner: Manner,
+    /// Other clients and programs on the server change files.
     has_strangers: bool,
+    /// Sessions are lost, the server restarts, disks are full.
     has_faults: bool,
+    /// Programs write through mappings.
     maps: bool,
+    /// Files get another id, as if they were replaced.
     changes_ids: bool,
 }
 

@@ -1,4 +1,4 @@
-//! What all clients share: the clock, the server, the promises, and what is under way.
+//! What all clients share: the clock, the server, the promises, and the tasks under way.
 
 use super::promises::Promises;
 use super::server::{Outcome, Reply, Request, Server};
@@ -10,12 +10,13 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// Something under way, with the client that it belongs to.
+/// A task under way, with its number.
 struct Task {
     number: u64,
     future: LocalBoxFuture<'static, ()>,
 }
 
+/// The shared part of a run.
 pub(super) struct World {
     start: Instant,
     passed: Cell<Duration>,
@@ -32,6 +33,7 @@ impl std::fmt::Debug for World {
 }
 
 impl World {
+    /// A world with this server and number of clients.
     pub(super) fn new(server: Server, clients: usize) -> Rc<World> {
         let data = server.disks.iter().map(|disk| disk.data.clone()).collect();
         Rc::new(World {
@@ -44,46 +46,51 @@ impl World {
         })
     }
 
+    /// The time of the virtual clock.
     pub(super) fn now(&self) -> Instant {
         self.start + self.passed.get()
     }
 
-    /// The server's clock, which clients know.
+    /// The server's clock, which clients know, in units of 100 ns.
     pub(super) fn clock(&self) -> FileTime {
         FileTime(self.passed.get().as_nanos() as u64 / 100)
     }
 
+    /// Moves the clock.
     pub(super) fn pass(&self, time: Duration) {
         self.passed.set(self.passed.get() + time);
     }
 
-    /// A number that nothing else has.
+    /// A new number. Numbers are never reused, and increase.
     pub(super) fn number(&self) -> u64 {
         self.next.set(self.next.get() + 1);
         self.next.get()
     }
 
+    /// Identity of a file at the server: id and time of creation.
     pub(super) fn identity(&self, file: usize) -> (u64, FileTime) {
         let server = self.server.borrow();
         (server.disks[file].id, server.disks[file].created)
     }
 
-    /// A client has judged a file that it opened again. It is not certain if its own WRITEs, which had no answer, are there:
-    /// whether another client has written after them no evidence tells.
+    /// A client has judged a file that it reopened. The verdict is not certain if the client's own WRITEs without an
+    /// answer are on the server: no evidence shows whether another client wrote after them.
     pub(super) fn judged(&self, client: usize, (file, open): (usize, u64), (is_unchanged, is_certain): (bool, bool)) {
         self.promises.borrow_mut().judged(client, file, open, is_certain || !is_unchanged);
         self.promises.borrow_mut().count(if is_unchanged { "judged unchanged" } else { "judged a conflict" });
     }
 
+    /// Counts something that happened.
     pub(super) fn count(&self, what: &'static str) {
         self.promises.borrow_mut().count(what);
     }
 
+    /// Records a failure of the run.
     pub(super) fn fail(&self, why: String) {
         self.promises.borrow_mut().fail(why);
     }
 
-    /// The server works on a request.
+    /// The server works on a request. `None` if the request waits for an acknowledgement.
     pub(super) fn work(&self, client: usize, session: u64, request: &Request) -> Option<Reply> {
         let outcome = self.server.borrow_mut().work(client, session, request, self.clock());
         self.note();
@@ -93,7 +100,7 @@ impl World {
         }
     }
 
-    /// Tells the promises what the server did.
+    /// Reports what the server did to the promises.
     pub(super) fn note(&self) {
         use super::server::Applied;
         let applied = std::mem::take(&mut self.server.borrow_mut().applied);
@@ -108,17 +115,17 @@ impl World {
         }
     }
 
-    /// From now on this is under way.
+    /// Starts a task.
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let number = self.number();
         let mut future = future.boxed_local();
-        // As much as can be done at once is done at once.
+        // The first poll does at once as much as can be done.
         if (&mut future).now_or_never().is_none() {
             self.tasks.borrow_mut().push(Task { number, future });
         }
     }
 
-    /// What is under way goes on, but for some of it. Says how much is left.
+    /// Polls the tasks, but for some of them if `stalls` is not 0. Returns how many are left.
     pub(super) fn go_on(&self, stalls: u64) -> usize {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         for mut task in tasks {
@@ -130,13 +137,13 @@ impl World {
         self.tasks.borrow().len()
     }
 
-    /// Lets others go on, now and then.
+    /// Lets other tasks run, once in four calls.
     pub(super) async fn pause(&self) {
         let mut waits = self.number().is_multiple_of(4);
         std::future::poll_fn(|_| if std::mem::take(&mut waits) { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
-    /// Ends all that is under way.
+    /// Drops all tasks.
     pub(super) fn end(&self) {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         drop(tasks);

@@ -1,10 +1,10 @@
-//! What is answered without asking, and for how long.
+//! What is answered without asking the server, and for how long.
 
 use super::*;
 use crate::vfs::names::namespace::belief::MISSES;
 
 #[test]
-fn where_nothing_can_be_watched_a_name_is_believed_for_the_timeout_and_its_absence_never() {
+fn without_watches_a_present_name_is_valid_for_the_timeout_and_an_absent_one_is_asked_for() {
     let mut known = Names::unwatchable(CacheMode::Strict, &["a"]);
     assert_eq!((known.look("a", 999), known.look("b", 999)), (Some(true), None));
     assert_eq!(known.names(999).unwrap(), ["a"]);
@@ -29,7 +29,7 @@ fn a_name_that_was_found_is_known_before_its_directory_is_listed() {
 }
 
 #[test]
-fn a_node_that_a_listing_shows_while_it_goes_on_is_covered_when_it_has_ended() {
+fn a_node_from_a_listing_in_progress_is_covered_by_the_watch_when_the_listing_ends() {
     let mut known = Names::strict();
     known.watch(WATCH, None, 0);
     known.on(WatchEvent::Begun, 0);
@@ -40,7 +40,7 @@ fn a_node_that_a_listing_shows_while_it_goes_on_is_covered_when_it_has_ended() {
 }
 
 #[test]
-fn a_loose_mount_believes_both_for_the_timeout() {
+fn in_loose_mode_present_and_absent_names_are_valid_for_the_timeout() {
     let mut known = Names::nothing(CacheMode::Loose);
     known.list(&["a"], 0);
     assert_eq!((known.look("a", 999), known.look("b", 999)), (Some(true), Some(false)));
@@ -48,7 +48,7 @@ fn a_loose_mount_believes_both_for_the_timeout() {
 }
 
 #[test]
-fn where_a_watch_could_be_had_nothing_is_believed_without_it() {
+fn in_a_directory_that_could_be_watched_no_name_is_valid_without_a_watch() {
     let mut known = Names::strict();
     known.list(&["a"], 0);
     assert_eq!((known.look("a", 1), known.look("b", 1), known.names(1)), (None, None, None));
@@ -58,7 +58,7 @@ fn where_a_watch_could_be_had_nothing_is_believed_without_it() {
 }
 
 #[test]
-fn a_watch_keeps_names_known_for_longer_but_not_for_ever() {
+fn a_watch_keeps_names_valid_for_a_minute_after_the_listing() {
     let mut known = Names::watched(&["a"]);
     assert_eq!((known.look("a", 50_000), known.look("b", 50_000)), (Some(true), Some(false)));
     assert_eq!((known.look("a", 61_000), known.look("b", 61_000)), (None, None));
@@ -68,7 +68,7 @@ fn a_watch_keeps_names_known_for_longer_but_not_for_ever() {
 }
 
 #[test]
-fn between_a_report_and_the_next_change_notify_nothing_is_answered() {
+fn between_a_report_and_the_next_change_notify_every_name_is_asked_for() {
     let mut known = Names::watched(&["a"]);
     let a = known.found("a", file(id("a")), 0);
     assert!(known.space.believes_name(a, known.at(10)));
@@ -81,23 +81,23 @@ fn between_a_report_and_the_next_change_notify_nothing_is_answered() {
 }
 
 #[test]
-fn a_watch_that_has_not_begun_for_certain_proves_nothing_after_the_timeout() {
+fn a_watch_that_may_not_have_begun_covers_nothing_after_the_timeout() {
     let mut known = Names::strict();
     known.watch(WATCH, None, 0);
     known.list(&["a"], 0);
     assert_eq!(known.look("a", 2000), None);
     known.list(&["a"], 2000);
     assert_eq!(known.look("a", 9000), None);
-    assert!(known.on(WatchEvent::Begun, 9000), "a second look is worth it");
+    assert!(known.on(WatchEvent::Begun, 9000), "a second look is needed");
     known.list(&["a"], 8999);
-    assert_eq!(known.look("a", 10_000), None, "asked for before");
+    assert_eq!(known.look("a", 10_000), None, "that listing was asked for before the watch had begun");
     known.list(&["a"], 10_000);
     assert_eq!(known.look("a", 20_000), Some(true));
     assert!(!known.on(WatchEvent::Begun, 20_000));
 }
 
 #[test]
-fn names_that_have_not_changed_before_the_watch_began_are_known_but_not_what_they_mean() {
+fn an_unchanged_listing_before_the_watch_proves_absent_names_but_not_present_ones() {
     let mut known = Names::strict();
     known.watch(WATCH, None, 0);
     known.list(&["a"], 0);
@@ -118,13 +118,13 @@ fn a_lease_covers_what_was_listed_under_it() {
 }
 
 #[test]
-fn a_watch_that_lost_count_proves_nothing_until_the_next_listing() {
+fn a_watch_that_lost_count_covers_nothing_until_the_next_listing() {
     let mut known = Names::watched(&["a"]);
     known.reported(&[], 5000);
     known.on(WatchEvent::Overflowed, 5001);
     known.on(WatchEvent::Armed, 5002);
     assert_eq!((known.look("a", 5003), known.look("b", 5003), known.names(5003)), (None, None, None));
-    // A listing that began before proves nothing, one that begins now does.
+    // A listing that began before the loss of count proves nothing; one that begins now does.
     known.on(WatchEvent::Confirmed, 5004);
     assert_eq!((known.look("a", 5005), known.look("b", 5005)), (None, None));
     known.list(&["a"], 5005);
@@ -136,7 +136,7 @@ fn a_watch_that_lost_count_proves_nothing_until_the_next_listing() {
 }
 
 #[test]
-fn a_watch_takes_the_place_of_another_and_nothing_of_that_is_believed() {
+fn a_second_watch_replaces_the_first_and_does_not_cover_its_listing() {
     let mut known = Names::watched(&["a"]);
     known.watch(2, None, 5000);
     assert_eq!(known.space.take_effects().ended_watches, [WATCH]);
@@ -148,12 +148,12 @@ fn a_watch_takes_the_place_of_another_and_nothing_of_that_is_believed() {
 }
 
 #[test]
-fn what_was_known_under_a_watch_that_ended_is_not_believed_under_the_next_one() {
+fn entries_of_a_watch_that_ended_are_not_valid_under_the_next_one() {
     let mut known = Names::strict();
     known.watch(WATCH, Some(LeaseKey(7)), 100);
     known.list(&["a"], 100);
     known.space.lease_broken(LeaseKey(7), known.at(200));
-    // The answer to a listing that was asked for before, and is overtaken by the other one.
+    // The answer to a listing that was asked for earlier, and is overtaken by the other one.
     known.watch(2, Some(LeaseKey(8)), 50);
     known.list(&["b"], 50);
     assert_eq!((known.look("a", 300), known.look("c", 300), known.names(300)), (None, None, None));
@@ -171,7 +171,7 @@ fn own_changes_are_known_at_once() {
 }
 
 #[test]
-fn an_answer_from_before_a_change_is_not_believed() {
+fn an_answer_from_before_a_change_does_not_replace_the_change() {
     let mut known = Names::watched(&["a"]);
     let asked = known.space.asking(known.at(100));
     known.remove("a", 200);
@@ -188,14 +188,14 @@ fn an_answer_from_before_a_change_is_not_believed() {
 }
 
 #[test]
-fn an_answer_from_before_a_report_is_given_but_not_kept() {
+fn an_answer_from_before_a_report_is_returned_but_not_cached() {
     let mut known = Names::watched(&["a"]);
     let asked = known.asking_about("a", 100);
     known.reported(&[change("a", ChangeKind::Removed), change("a", ChangeKind::Added)], 200);
     let Admission::Node(ino) = known.found_as_of("a", file(id("a")), asked) else {
         panic!("this mount changed nothing")
     };
-    assert_eq!(known.space.attr(ino, known.at(300)).unwrap().name_ttl, Duration::ZERO, "nothing would end it");
+    assert_eq!(known.space.attr(ino, known.at(300)).unwrap().name_ttl, Duration::ZERO, "no later report ends it");
     assert_eq!(known.look("a", 300), None);
     let asked = known.asking_about("b", 400);
     known.reported(&[change("b", ChangeKind::Added)], 500);
@@ -204,7 +204,7 @@ fn an_answer_from_before_a_report_is_given_but_not_kept() {
 }
 
 #[test]
-fn a_listing_that_is_overtaken_by_another_says_nothing() {
+fn a_listing_that_is_overtaken_by_another_is_ignored() {
     let mut known = Names::unwatchable(CacheMode::Strict, &[]);
     known.list(&["a", "b"], 2000);
     known.list(&["a", "c"], 1000);
@@ -213,7 +213,7 @@ fn a_listing_that_is_overtaken_by_another_says_nothing() {
 }
 
 #[test]
-fn a_failure_leaves_a_name_unknown() {
+fn a_failed_change_leaves_its_name_unknown() {
     let mut known = Names::watched(&["a"]);
     known.changed("a", Change::Unknown, 10);
     known.changed("b", Change::Unknown, 10);
@@ -230,24 +230,24 @@ fn a_name_that_the_server_contradicts_is_asked_for() {
 }
 
 #[test]
-fn other_spellings_are_for_the_server_to_judge() {
+fn other_spellings_of_a_name_are_asked_for() {
     let mut known = Names::watched(&["Readme", "\u{212A}elvin"]);
     for name in ["README", "readme", "kelvin", "Grüße", "LONGNA~1"] {
         assert_eq!(known.look(name, 10), None, "{name}");
     }
     assert_eq!(known.look("readme2", 10), Some(false));
-    // The server found the file under another spelling: that is no second entry.
+    // The server found the file under another spelling: there is no second entry.
     let respelt = known.found("README", file(id("Readme")), 20);
     assert_eq!(known.names(30).unwrap().len(), 2);
     known.space.forget(respelt, 1);
     assert_eq!(known.names(40).unwrap().len(), 2);
-    // This mount removed it under another spelling.
+    // This mount has removed the file under another spelling.
     known.changed("ReadMe", Change::Went, 50);
     assert_eq!((known.names(60), known.look("readme2", 60), known.look("Readme", 60)), (None, None, None));
 }
 
 #[test]
-fn a_change_of_one_spelling_is_one_of_the_others_which_the_kernel_forgets() {
+fn a_change_of_one_spelling_makes_the_kernel_forget_the_others() {
     let mut known = Names::watched(&["Readme"]);
     let readme = known.found("Readme", file(5), 10);
     known.found("README", file(5), 10);
@@ -272,7 +272,7 @@ fn an_answer_about_one_spelling_is_overtaken_by_a_report_of_another() {
 }
 
 #[test]
-fn an_absent_name_may_come_as_another_spelling() {
+fn an_absent_name_may_appear_under_another_spelling() {
     let mut known = Names::watched(&["a", "b"]);
     for name in ["a", "b", "c~1"] {
         known.absent(name, 10);
@@ -282,7 +282,7 @@ fn an_absent_name_may_come_as_another_spelling() {
     known.reported(&[change("A", ChangeKind::Added)], 5000);
     known.create("B", file(6), 5000);
     assert_eq!((known.look("a", 5000), known.look("b", 5000)), (None, None));
-    // What the server then finds is no second entry.
+    // Files that the server finds then are no second entries.
     for (name, found) in [("A", 5), ("a", 5), ("b", 6)] {
         known.found(name, file(found), 5010);
     }
@@ -301,7 +301,7 @@ fn a_directory_that_was_made_is_empty() {
 }
 
 #[test]
-fn names_that_are_asked_for_one_by_one_are_counted() {
+fn after_four_single_lookups_the_directory_is_listed_instead() {
     let mut known = Names::strict();
     let missed = |known: &mut Names, name| known.space.missed(ROOT, &units(name));
     for _ in 0..MISSES {
@@ -310,14 +310,14 @@ fn names_that_are_asked_for_one_by_one_are_counted() {
     assert!(missed(&mut known, "a"));
     known.space.is_too_long(ROOT);
     assert!((0..9).all(|_| !missed(&mut known, "a")));
-    // It is known to be short.
+    // The directory is known to be short.
     known.list(&["a"], 0);
     assert!(missed(&mut known, "a") && missed(&mut known, "b"));
-    assert!(!missed(&mut known, "A") && !missed(&mut known, "a~"), "a listing does not say");
+    assert!(!missed(&mut known, "A") && !missed(&mut known, "a~"), "a listing does not answer other spellings");
 }
 
 #[test]
-fn attributes_are_shown_for_as_long_as_they_are_believed() {
+fn the_kernel_may_cache_attributes_as_long_as_they_are_valid() {
     let mut known = Names::unwatchable(CacheMode::Strict, &[]);
     let a = known.found("a", file(10), 0);
     assert_eq!(known.space.attr(a, known.at(400)).unwrap().ttl, Duration::from_millis(600));

@@ -1,5 +1,7 @@
-//! What the namespace promises, one rule a test. [`Names`] is a namespace with a clock of its own, in milliseconds; the
-//! server's answers come at once.
+//! What the namespace guarantees, one rule for each test.
+//!
+//! [`Names`] is a namespace with its own clock, in milliseconds. The server answers at once unless a test delays the
+//! answer.
 
 mod belief;
 mod bounds;
@@ -12,17 +14,18 @@ use crate::config::CacheMode;
 use crate::share::{Attributes, ChangeKind, DirChange, FileTime};
 use crate::vfs::names::namespace::changes::Change;
 
-/// How long names are believed without a watch.
+/// How long names are valid without a watch.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// The number of the watch that [`Names::watched`] has.
+/// The number of the watch in [`Names::watched`].
 const WATCH: u64 = 1;
-/// The server's clock, which no test here depends on.
+/// The server's clock, which does not matter here.
 const CLOCK: FileTime = FileTime(1);
 
 fn units(name: &str) -> Vec<u16> {
     name.encode_utf16().collect()
 }
 
+/// A file whose creation time follows from its id.
 fn file(file_id: u64) -> Metadata {
     Metadata { file_id, created: FileTime(file_id + 1), ..Metadata::default() }
 }
@@ -38,12 +41,12 @@ fn change(name: &str, kind: ChangeKind) -> DirChange {
 struct Names {
     space: Namespace<u32>,
     start: Instant,
-    /// The directory that the tests look at.
+    /// The directory of the calls that name none.
     directory: u64,
 }
 
 impl Names {
-    /// Nothing but the root.
+    /// A namespace with only the root.
     fn nothing(mode: CacheMode) -> Names {
         let show = Presentation { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755, block_size: 4096 };
         let space = Namespace::new(Policy { mode, timeout: TIMEOUT }, show);
@@ -54,7 +57,7 @@ impl Names {
         Names::nothing(CacheMode::Strict)
     }
 
-    /// A directory that the server cannot watch, listed at the start.
+    /// The root, listed at the start, on a server that cannot watch it.
     fn unwatchable(mode: CacheMode, names: &[&str]) -> Names {
         let mut known = Names::nothing(mode);
         known.space.is_unwatchable(ROOT);
@@ -62,7 +65,7 @@ impl Names {
         known
     }
 
-    /// A directory whose watch covers what was listed at the start.
+    /// The root with a watch that covers its listing at the start.
     fn watched(names: &[&str]) -> Names {
         let mut known = Names::strict();
         known.watch(WATCH, None, 0);
@@ -81,7 +84,7 @@ impl Names {
         self.space.watch(self.directory, (number, lease, true), asked);
     }
 
-    /// Each name has a file of its own.
+    /// Lists the directory; each name has its own file.
     fn list(&mut self, names: &[&str], at: u64) {
         let asked = self.space.asking(self.at(at));
         self.list_as_of(names, asked);
@@ -92,21 +95,23 @@ impl Names {
         self.space.listed(self.directory, entries, asked);
     }
 
-    /// Whether the directory is worth a second look; of all other events, whether another client has changed something.
+    /// For [`WatchEvent::Begun`]: whether the directory needs a second look. For other events: whether another client
+    /// has changed something.
     fn on(&mut self, event: WatchEvent, at: u64) -> bool {
         let (now, begins) = (self.at(at), matches!(event, WatchEvent::Begun));
         let report = self.space.on_watch(WATCH, event, now);
         if begins { self.space.wants_a_look(WATCH) == Some(true) } else { matches!(report, Report::ByOthers { .. }) }
     }
 
-    /// The watch reports changes, and the next CHANGE_NOTIFY reaches the server at once.
+    /// The watch reports changes, and the next CHANGE_NOTIFY reaches the server at once. Returns whether another client
+    /// made them.
     fn reported(&mut self, changes: &[DirChange], at: u64) -> bool {
         let by_others = self.on(WatchEvent::Reported(changes.to_vec()), at);
         self.on(WatchEvent::Armed, at);
         by_others
     }
 
-    /// Whether a name is there, if that is known.
+    /// Whether a name is present, if that is known without asking the server.
     fn look(&mut self, name: &str, at: u64) -> Option<bool> {
         let now = self.at(at);
         match self.space.known(self.directory, &units(name), now)? {
@@ -118,6 +123,7 @@ impl Names {
         }
     }
 
+    /// The names in the directory, if all are valid without asking the server.
     fn names(&mut self, at: u64) -> Option<Vec<String>> {
         let now = self.at(at);
         let all = self.space.everything(self.directory, now)?;
@@ -128,7 +134,7 @@ impl Names {
         self.space.asking_about(self.directory, &units(name), self.at(at))
     }
 
-    /// The server answers that the name is this file.
+    /// The server answers that the name means this file.
     fn found_as_of(&mut self, name: &str, metadata: Metadata, asked: Asked) -> Admission {
         self.space.found(self.directory, &units(name), metadata, asked, asked.at)
     }
@@ -138,7 +144,7 @@ impl Names {
         let asked = self.asking_about(name, at);
         match self.found_as_of(name, metadata, asked) {
             Admission::Node(ino) => ino,
-            Admission::Overtaken => panic!("nothing came between"),
+            Admission::Overtaken => panic!("nothing has overtaken the answer"),
         }
     }
 
@@ -152,7 +158,7 @@ impl Names {
         self.space.changing(self.directory, &units(name), Echo::Added, asked.at);
         match self.space.made(self.directory, &units(name), metadata, (asked, CLOCK), asked.at) {
             Admission::Node(ino) => ino,
-            Admission::Overtaken => panic!("nothing came between"),
+            Admission::Overtaken => panic!("nothing has overtaken the answer"),
         }
     }
 
@@ -171,7 +177,7 @@ impl Names {
         self.space.path(ino, &RemotePath::root()).map(|path| path.to_string())
     }
 
-    /// The names that the kernel is to forget.
+    /// The names that the kernel is to forget since the last call.
     fn forgotten(&mut self) -> Vec<String> {
         let forgotten = self.space.take_effects().forgotten.into_iter();
         let mut names: Vec<_> = forgotten
@@ -185,7 +191,7 @@ impl Names {
     }
 }
 
-/// A file id for a name.
+/// The file id for a name.
 fn id(name: &str) -> u64 {
     name.bytes().fold(1, |id, byte| id * 257 + u64::from(byte))
 }

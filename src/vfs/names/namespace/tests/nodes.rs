@@ -1,4 +1,4 @@
-//! Which node a name means, what number it has, and how long it stays.
+//! Which node a name means, which number it has, and when it is evicted.
 
 use super::*;
 use crate::share::Granted;
@@ -19,7 +19,7 @@ impl Names {
         self.space.renamed((from.0, &old), (to.0, &new), CLOCK, now);
     }
 
-    /// A handle of a node is open from now on.
+    /// Opens a handle of a node.
     fn open(&self, ino: u64, handle: u64) {
         let access = Access::from_flags(libc::O_RDWR, CacheMode::Strict).unwrap();
         let (lease, granted) = (LeaseKey(1), Granted::NOTHING);
@@ -27,7 +27,8 @@ impl Names {
         assert_eq!(self.space.file(ino).unwrap().lock().on(event, self.start), []);
     }
 
-    /// And here it is closed, at the server as well if it was the last of its open. Whether the file is to be removed now.
+    /// Closes a handle, and its open at the server if no other handle uses that. Returns whether the file is to be
+    /// removed now.
     fn close(&mut self, ino: u64, handle: u64) -> bool {
         {
             let mut file = self.space.file(ino).unwrap().lock();
@@ -41,10 +42,10 @@ impl Names {
 }
 
 #[test]
-fn numbers_are_the_servers_where_they_can_be() {
+fn inode_numbers_are_the_servers_ids_where_these_are_usable() {
     let mut names = Names::strict();
     assert_eq!(names.found("a", file(77), 0), 77);
-    for (text, id) in [("none", 0), ("the root's", 1), ("too large", 1 << 63), ("taken", 77)] {
+    for (text, id) in [("none", 0), ("the root's", 1), ("too large", 1 << 63), ("in use", 77)] {
         let ino = names.found(text, file(id), 0);
         assert!(ino > 1 << 63, "{text}");
     }
@@ -71,7 +72,7 @@ fn paths_follow_renames() {
 }
 
 #[test]
-fn a_node_stays_while_it_is_looked_up_open_or_has_nodes_below_it() {
+fn a_node_stays_while_it_has_lookups_is_open_or_has_nodes_below_it() {
     let mut names = Names::strict();
     let d = names.found("d", folder(10), 0);
     let a = names.found_in(d, "a", file(11));
@@ -81,18 +82,18 @@ fn a_node_stays_while_it_is_looked_up_open_or_has_nodes_below_it() {
     assert_eq!(names.path(a).unwrap(), "\\d\\a");
     assert!(!names.close(a, 1));
     assert_eq!(names.space.len(), 1);
-    assert_eq!(names.space.take_effects().dropped.len(), 2, "nothing of them stays cached");
+    assert_eq!(names.space.take_effects().dropped.len(), 2, "their cached data is dropped");
 }
 
 #[test]
-fn the_root_stays_whatever_is_forgotten() {
+fn the_root_stays_however_many_lookups_are_returned() {
     let mut names = Names::strict();
     names.space.forget(ROOT, 100);
     assert_eq!(names.path(ROOT).unwrap(), "\\");
 }
 
 #[test]
-fn a_replaced_file_is_another_node_and_the_old_one_has_no_name() {
+fn a_file_replaced_by_another_client_gets_a_new_node_and_the_old_one_has_no_name() {
     let mut names = Names::strict();
     let old = names.found("a", file(10), 0);
     names.open(old, 1);
@@ -100,7 +101,7 @@ fn a_replaced_file_is_another_node_and_the_old_one_has_no_name() {
     assert_ne!(old, new);
     assert_eq!((names.path(old), names.space.at(ROOT, &units("a"))), (None, Some(new)));
     let nameless: Vec<u64> = names.space.take_effects().nameless.iter().map(|file| file.ino).collect();
-    assert_eq!(nameless, [old], "no open of it is kept");
+    assert_eq!(nameless, [old], "its kept open is to be closed");
     names.space.forget(old, 1);
     assert!(names.space.node(old).is_some(), "it is open");
     names.close(old, 1);
@@ -123,7 +124,7 @@ fn a_file_that_this_mount_removed_shows_no_links() {
 }
 
 #[test]
-fn what_is_renamed_over_has_no_name_and_what_is_renamed_to_itself_keeps_it() {
+fn a_file_that_is_renamed_over_has_no_name_and_one_renamed_to_itself_keeps_its_name() {
     let mut names = Names::strict();
     let (a, b) = (names.found("a", file(10), 0), names.found("b", file(11), 0));
     names.rename((ROOT, "a"), (ROOT, "b"));
@@ -141,7 +142,7 @@ fn a_directory_in_place_of_a_file_is_another_node_even_without_ids() {
 }
 
 #[test]
-fn a_number_that_comes_back_has_another_generation() {
+fn an_inode_number_that_is_used_again_has_another_generation() {
     let mut names = Names::strict();
     let first = names.found("a", file(10), 0);
     let key = names.space.node(first).unwrap().key();
@@ -173,11 +174,11 @@ fn an_answer_from_before_the_last_change_is_overtaken_even_when_the_entry_was_dr
     names.space.drop_known(ROOT);
     assert_eq!(names.found_as_of("a", file(10), asked), Admission::Overtaken);
     names.list_as_of(&["a"], asked);
-    assert_eq!(names.look("a", 20), None, "the listing is as old");
+    assert_eq!(names.look("a", 20), None, "the listing was asked for before the change too");
 }
 
 #[test]
-fn a_listing_of_a_directory_that_was_forgotten_meanwhile_says_nothing() {
+fn a_listing_of_a_directory_that_was_forgotten_meanwhile_is_ignored() {
     let mut names = Names::strict();
     let d = names.found("d", folder(10), 0);
     let asked = names.space.asking(names.at(5));
@@ -192,7 +193,7 @@ fn a_listing_of_a_directory_that_was_forgotten_meanwhile_says_nothing() {
 }
 
 #[test]
-fn a_lookup_that_is_old_does_not_shrink_what_was_written_since() {
+fn an_old_lookup_does_not_shrink_a_file_that_was_written_since() {
     let mut names = Names::strict();
     let a = names.found("a", file(10), 0);
     let asked = names.asking_about("a", 5);
@@ -203,7 +204,7 @@ fn a_lookup_that_is_old_does_not_shrink_what_was_written_since() {
 }
 
 #[test]
-fn the_last_handle_of_a_hidden_file_says_that_it_is_to_be_removed() {
+fn a_hidden_file_is_removed_when_its_last_handle_is_closed() {
     let mut names = Names::strict();
     let a = names.found("a", file(10), 0);
     names.open(a, 1);
@@ -212,11 +213,11 @@ fn the_last_handle_of_a_hidden_file_says_that_it_is_to_be_removed() {
     assert_eq!(names.space.attr(a, names.at(20)).unwrap().links, 0);
     assert!(!names.close(a, 1));
     assert!(names.close(a, 2));
-    assert_eq!(names.path(a).unwrap(), "\\.hidden", "where it is removed");
+    assert_eq!(names.path(a).unwrap(), "\\.hidden", "the path by which it is removed");
 }
 
 #[test]
-fn a_file_whose_id_alone_changes_is_the_same_and_ids_are_no_longer_trusted() {
+fn a_file_whose_id_alone_changes_is_the_same_and_ids_do_not_count_any_more() {
     let mut names = Names::strict();
     let a = names.found("a", file(10), 0);
     assert_eq!(names.found("a", Metadata { file_id: 20, ..file(10) }, 10), a);
@@ -224,7 +225,7 @@ fn a_file_whose_id_alone_changes_is_the_same_and_ids_are_no_longer_trusted() {
 }
 
 #[test]
-fn a_file_under_another_name_is_recognised_by_id_and_birth() {
+fn a_file_under_another_name_is_recognised_by_id_and_creation_time() {
     let mut names = Names::strict();
     let (d, a) = (names.found("d", folder(10), 0), names.found("a", file(11), 0));
     let elsewhere = |names: &Names, parent, name: &str, found| names.space.elsewhere(parent, &units(name), &found);
@@ -235,11 +236,11 @@ fn a_file_under_another_name_is_recognised_by_id_and_birth() {
     assert_eq!(elsewhere(&names, ROOT, "A", file(11)), None, "another spelling");
     assert_eq!(elsewhere(&names, d, "d", folder(10)), None, "not below itself");
     names.found("b", file(12), 10);
-    assert_eq!(elsewhere(&names, ROOT, "b", file(11)), None, "that is another one");
+    assert_eq!(elsewhere(&names, ROOT, "b", file(11)), None, "the name means another file");
 }
 
 #[test]
-fn what_is_known_of_a_file_stays_with_its_name_when_the_kernel_forgets_it() {
+fn attributes_of_a_file_stay_with_its_name_when_the_kernel_forgets_it() {
     let mut names = Names::unwatchable(CacheMode::Strict, &["a"]);
     let found = Metadata { size: 99, ..file(10) };
     let a = names.found("a", found, 10);
@@ -249,5 +250,5 @@ fn what_is_known_of_a_file_stays_with_its_name_when_the_kernel_forgets_it() {
     assert_eq!((attr.ino, attr.size), (a, 99));
     names.space.doubt(a, now);
     names.space.forget(a, 1);
-    assert_eq!(names.look("a", 30), None, "nothing was known of it");
+    assert_eq!(names.look("a", 30), None, "its attributes were in doubt");
 }

@@ -1,10 +1,10 @@
-//! What watches and leases of directories report.
+//! What reports of watches and breaks of directory leases cause.
 
 use super::*;
 use crate::vfs::names::hidden;
 
 #[test]
-fn what_another_client_changes_is_not_known_any_more() {
+fn a_name_that_another_client_changed_is_asked_for() {
     let mut known = Names::watched(&["a", "b"]);
     assert!(known.reported(&[change("a", ChangeKind::Modified), change("new", ChangeKind::Added)], 5000));
     assert_eq!((known.look("a", 5000), known.look("new", 5000)), (None, None));
@@ -15,14 +15,14 @@ fn what_another_client_changes_is_not_known_any_more() {
 }
 
 #[test]
-fn the_kernel_forgets_what_another_client_changed() {
+fn the_kernel_forgets_names_and_attributes_that_another_client_changed() {
     let mut known = Names::watched(&["a", "b"]);
     let (a, b) = (known.found("a", file(id("a")), 10), known.found("b", file(id("b")), 10));
     let _ = known.space.take_effects();
     known.reported(&[change("b", ChangeKind::Modified)], 20);
     let effects = known.space.take_effects();
     assert_eq!(effects.forgotten, [Forgotten::Attributes(b)]);
-    assert_eq!(effects.nameless.iter().map(|file| file.ino).collect::<Vec<_>>(), [b], "its open is not kept");
+    assert_eq!(effects.nameless.iter().map(|file| file.ino).collect::<Vec<_>>(), [b], "its kept open is to be closed");
     known.reported(&[change("a", ChangeKind::Removed), change("new", ChangeKind::Added)], 30);
     let effects = known.space.take_effects();
     for name in ["a", "new"] {
@@ -34,7 +34,7 @@ fn the_kernel_forgets_what_another_client_changed() {
 }
 
 #[test]
-fn a_hidden_file_of_another_client_is_not_seen_but_its_removal_changes_the_directory() {
+fn a_hidden_file_of_another_client_is_not_shown_but_its_removal_changes_the_directory() {
     let mut known = Names::watched(&["a"]);
     let hidden = String::from_utf16(&hidden::Owner::random().next_name()).unwrap();
     known.reported(&[change(&hidden, ChangeKind::Added)], 10);
@@ -45,7 +45,7 @@ fn a_hidden_file_of_another_client_is_not_seen_but_its_removal_changes_the_direc
 }
 
 #[test]
-fn the_echo_of_an_own_change_changes_nothing() {
+fn the_report_of_an_own_change_changes_nothing() {
     let mut known = Names::watched(&["a"]);
     known.create("mine", file(id("mine")), 5000);
     known.remove("a", 5000);
@@ -54,20 +54,20 @@ fn the_echo_of_an_own_change_changes_nothing() {
         [change("mine", ChangeKind::Added), change("mine", ChangeKind::Modified), change("a", ChangeKind::Removed)];
     assert!(!known.reported(&echo, 5600));
     assert_eq!((known.look("mine", 5900), known.look("a", 5900)), (Some(true), Some(false)));
-    assert!(known.forgotten().is_empty(), "the kernel knows");
-    // It might have been another client's after all.
+    assert!(known.forgotten().is_empty(), "the kernel need not forget anything");
+    // The report may have been of another client's change.
     assert_eq!((known.look("mine", 6000), known.look("a", 6000)), (None, None));
     known.list(&["mine"], 6000);
     assert_eq!((known.look("mine", 20_000), known.look("a", 20_000)), (Some(true), Some(false)));
-    assert!(known.reported(&[change("mine", ChangeKind::Removed)], 20_000), "no echo is so late");
+    assert!(known.reported(&[change("mine", ChangeKind::Removed)], 20_000), "no report of an own change is so late");
 }
 
 #[test]
-fn a_foreign_rename_over_an_own_name_is_foreign() {
+fn a_rename_by_another_client_over_an_own_name_is_not_counted_as_an_own_change() {
     let mut known = Names::watched(&[]);
     known.create("mine", file(5), 5000);
     assert!(!known.reported(&[change("mine", ChangeKind::Added), change("mine", ChangeKind::Modified)], 5100));
-    assert!(known.reported(&[change("mine", ChangeKind::Added)], 5200), "this mount made it once");
+    assert!(known.reported(&[change("mine", ChangeKind::Added)], 5200), "this mount made the name appear only once");
     assert_eq!((known.look("mine", 5300), known.forgotten().as_slice()), (None, &["mine".to_owned()][..]));
     known.remove("mine", 9000);
     known.create("mine", file(6), 9100);
@@ -78,7 +78,7 @@ fn a_foreign_rename_over_an_own_name_is_foreign() {
 }
 
 #[test]
-fn an_echo_under_the_servers_spelling_is_not_expected_again_under_the_one_that_was_asked_for() {
+fn an_own_change_reported_under_the_servers_spelling_is_not_expected_again() {
     let mut known = Names::watched(&["a"]);
     known.remove("A", 5000);
     known.reported(&[change("a", ChangeKind::Removed)], 5100);
@@ -91,27 +91,27 @@ fn a_report_that_came_before_the_answer_to_an_own_change_may_be_of_a_later_chang
     let mut known = Names::watched(&[]);
     let asked = known.asking_about("mine", 5000);
     known.space.changing(ROOT, &units("mine"), Echo::Added, asked.at);
-    // The echo, and another client's rename over the name.
+    // The report of the own change, and another client's rename over the name.
     known.reported(&[change("mine", ChangeKind::Added), change("mine", ChangeKind::Added)], 5100);
     let now = known.at(5200);
     let made = known.space.made(ROOT, &units("mine"), file(5), (asked, CLOCK), now);
     let Admission::Node(ino) = made else { panic!("this mount changed nothing else") };
     assert_eq!(known.look("mine", 5300), None);
     assert_eq!(known.space.attr(ino, now).unwrap().name_ttl, Duration::ZERO);
-    assert!(known.reported(&[change("mine", ChangeKind::Added)], 5400), "the echo has come already");
+    assert!(known.reported(&[change("mine", ChangeKind::Added)], 5400), "the own change was reported already");
 }
 
 #[test]
-fn an_overflow_has_the_kernel_forget_every_name_of_the_directory() {
+fn an_overflow_makes_the_kernel_forget_every_name_of_the_directory() {
     let mut known = Names::watched(&["a", "b"]);
     let a = known.found("a", file(id("a")), 10);
     known.space.shown_to_kernel(a, known.at(10));
     assert!(known.on(WatchEvent::Overflowed, 20));
-    assert_eq!(known.forgotten(), ["a"], "the kernel has no others");
+    assert_eq!(known.forgotten(), ["a"], "the kernel has no other names");
 }
 
 #[test]
-fn an_answer_from_before_an_overflow_is_given_but_not_kept() {
+fn an_answer_from_before_an_overflow_is_returned_but_not_cached() {
     let mut known = Names::watched(&["a"]);
     let asked = known.asking_about("b", 10);
     known.on(WatchEvent::Overflowed, 20);
@@ -148,7 +148,7 @@ fn a_broken_lease_ends_its_own_watch() {
 }
 
 #[test]
-fn the_watches_of_a_folder_that_goes_end_with_all_below_it() {
+fn the_watches_of_a_removed_directory_and_of_all_below_it_end() {
     let mut known = Names::watched(&[]);
     let d = known.found("d", folder(10), 0);
     known.directory = d;

@@ -1,4 +1,5 @@
-//! What a client does around its namespace: it asks the server for what is not known, and follows watches.
+//! A client around its namespace: it asks the server for names that are not valid, and follows watches. It does in
+//! memory what [`Names`](crate::vfs::names::Names) does with a share.
 
 use super::kernel::Kernel;
 use super::server::{Granted, Message, Path, Reply, Request, Sent};
@@ -17,15 +18,16 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-/// How long names are believed without a watch, in milliseconds.
+/// How long names are valid without a watch, in milliseconds.
 pub(super) const TIMEOUT: u64 = 1000;
-/// A watch has begun for certain after so many milliseconds.
+/// The time after which a watch has certainly begun, in milliseconds.
 const BEGUN_AFTER: u64 = 700;
+/// Attempts before a lookup, or a listing without room, gives up.
 const ATTEMPTS: usize = 4;
-/// The server's clock, which no name depends on.
+/// The server's clock, which does not matter for names.
 pub(super) const CLOCK: FileTime = FileTime(1);
 
-/// What became of a lookup. A node has one more lookup, and was so at this moment or later.
+/// The result of a lookup: a node, which has one more lookup, and the moment from which on it may be the right one.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Looked {
     Found(u64, u64),
@@ -40,17 +42,17 @@ pub(super) struct Client {
     pub(super) space: RefCell<Namespace<u32>>,
     pub(super) kernel: RefCell<Kernel>,
     pub(super) is_loose: bool,
-    /// Watches whose listing was answered, and when something was answered by them last.
+    /// When an answer last used each watch whose listing was answered, in milliseconds.
     pub(super) watches: RefCell<HashMap<u64, u64>>,
-    /// Those with a CHANGE_NOTIFY at the server, as far as the client has heard, or with a lease.
+    /// The watches with a CHANGE_NOTIFY at the server, as far as the client has been notified, or with a lease.
     pub(super) armed: RefCell<HashSet<u64>>,
-    /// Leases that were broken before the answer that grants them.
+    /// Leases that were broken before the answer that grants them arrived.
     broken: RefCell<HashSet<LeaseKey>>,
-    /// The server had no room for an open directory, or there was none here.
+    /// The server has refused an open directory for lack of room, or this client's bound of watches is low.
     pub(super) was_refused: Cell<bool>,
-    /// Directories in which the kernel changes names.
+    /// Directories in which the kernel is changing names.
     locked: RefCell<HashSet<u64>>,
-    /// Calls of programs under way: the kernel forgets no file meanwhile.
+    /// The number of program calls in progress: the kernel forgets no file meanwhile.
     pub(super) calls: Cell<usize>,
     looked_after: Cell<u64>,
     pub(super) most_watches: usize,
@@ -80,7 +82,7 @@ impl Client {
         })
     }
 
-    /// Works on the namespace, and does what follows.
+    /// Works on the namespace, and carries out the effects.
     pub(super) fn with<R>(&self, work: impl FnOnce(&mut Namespace<u32>, Instant) -> R) -> R {
         let (result, effects) = {
             let mut space = self.space.borrow_mut();
@@ -115,7 +117,7 @@ impl Client {
         Some(path)
     }
 
-    /// A call of a program.
+    /// Counts a program call while it is in progress.
     pub(super) async fn call(&self, call: impl Future<Output = ()>) {
         self.calls.set(self.calls.get() + 1);
         call.await;
@@ -130,7 +132,7 @@ impl Client {
         self.locked.borrow_mut().remove(&ino);
     }
 
-    /// The number of the watch of a directory, as the namespace has it.
+    /// The watch of a directory, as the namespace has it: its number, and whether it is a lease.
     pub(super) fn watch_of(&self, ino: u64) -> Option<(u64, bool)> {
         let space = self.space.borrow();
         let watch = space.directories.get(&ino)?.watch.as_ref()?;
@@ -143,7 +145,7 @@ impl Client {
         }
     }
 
-    /// What a name is, if that is known without asking.
+    /// What a name means, if that is known without asking the server.
     pub(super) fn known(&self, parent: u64, name: &str, path: &[String]) -> Option<Looked> {
         self.uses(parent);
         Some(match self.with(|space, now| space.known(parent, &units(name), now))? {
@@ -165,6 +167,7 @@ impl Client {
         Some(id)
     }
 
+    /// Looks a name up, at the server if it is not known.
     pub(super) async fn lookup(self: &Rc<Self>, parent: u64, name: &str, path: &[String]) -> Looked {
         if let Some(known) = self.known(parent, name, path) {
             return known;
@@ -200,6 +203,7 @@ impl Client {
         Looked::Stale
     }
 
+    /// Whether the file was renamed at the server: then its node has its new name.
     async fn follow_rename(&self, parent: u64, name: &str, found: Metadata) -> bool {
         let old = {
             let space = self.space.borrow();
@@ -225,7 +229,8 @@ impl Client {
             })
     }
 
-    /// Lists a directory, and has it watched. What is in it, as of this moment and state of the directory or later.
+    /// Lists a directory, and watches it unless it is watched. Returns the entries, the state before the request, the
+    /// token of the directory's attributes, and the moment from which on the entries may be right.
     pub(super) async fn list(
         self: &Rc<Self>,
         ino: u64,
@@ -258,6 +263,7 @@ impl Client {
         Some((entries, asked, token, moment))
     }
 
+    /// Records what a listing was granted.
     fn watched(self: &Rc<Self>, ino: u64, number: u64, granted: Granted, asked: Asked) {
         let lease = match granted {
             Granted::Nothing => return self.with(|space, _| space.is_unwatchable(ino)),
@@ -280,7 +286,7 @@ impl Client {
         }
     }
 
-    /// A watch has begun: the directory is looked at once more.
+    /// The second look at a directory, when its watch has begun.
     async fn look_again(self: Rc<Self>, ino: u64, number: u64) {
         let begun = self.world.passed() + BEGUN_AFTER;
         until(|| self.world.passed() >= begun).await;
@@ -301,15 +307,15 @@ impl Client {
         }
     }
 
-    /// Whether a message is of a watch that the client knows of.
+    /// Whether a message is of a watch that the client knows.
     pub(super) fn can_take(&self, sent: &Sent) -> bool {
         matches!(sent.message, Message::Broken(_)) || self.watches.borrow().contains_key(&sent.watch)
     }
 
-    /// A message has arrived.
+    /// A message arrives.
     pub(super) fn takes(&self, sent: Sent) {
         let number = sent.watch;
-        self.world.note(|| format!("client {} hears {:?} of {number}", self.index, sent.message));
+        self.world.note(|| format!("client {} receives {:?} of {number}", self.index, sent.message));
         let event = match sent.message {
             Message::Broken(lease) => {
                 self.armed.borrow_mut().remove(&number);
@@ -360,7 +366,7 @@ impl Client {
         }
     }
 
-    /// The nodes of names that are reported to be gone, with these names.
+    /// The nodes of the names that a report shows as removed: node, directory and name.
     fn reported_gone(&self, number: u64, event: &WatchEvent) -> Vec<(u64, u64, Vec<u16>)> {
         let (WatchEvent::Reported(changes), space) = (event, self.space.borrow()) else { return Vec::new() };
         let Some(directory) = space.directory_of(number) else { return Vec::new() };
@@ -368,7 +374,7 @@ impl Client {
         gone.filter_map(|change| Some((space.at(directory, &change.name)?, directory, change.name.clone()))).collect()
     }
 
-    /// What a timer does: watches that are idle end.
+    /// The periodic check that ends unused watches.
     pub(super) fn look_after(&self) {
         let now = self.world.passed();
         if now < self.looked_after.get() + 2000 {

@@ -1,4 +1,4 @@
-//! The kernel of a client: names that it keeps, and how often it has looked files up.
+//! The kernel of a client: the names that it caches, and its lookups of files.
 
 use super::client::{Client, Looked};
 use crate::vfs::lane::Forgotten;
@@ -7,14 +7,14 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Instant;
 
-/// A name that the kernel keeps.
+/// A name that the kernel caches.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Dentry {
     pub(super) ino: u64,
     until: Instant,
-    /// It was so at this moment or later.
+    /// The moment from which on the name may mean the file.
     pub(super) from: u64,
-    /// The watch of its directory at that time.
+    /// The watch of the directory when the kernel got the name.
     pub(super) watch: Option<u64>,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// The client has it forget something.
+    /// The client makes the kernel forget something.
     pub(super) fn forgets(&mut self, what: &Forgotten) {
         if let Forgotten::Entry { parent, name } = what {
             self.names.remove(&(*parent, name.to_string_lossy().into_owned()));
@@ -36,7 +36,7 @@ impl Kernel {
         self.names.remove(&(parent, name.to_owned()));
     }
 
-    /// A file that no name leads to here, and that no name is in.
+    /// A file with lookups that no cached name means or is below.
     fn unused(&self, choice: u64) -> Option<u64> {
         let is_used = |ino: u64| {
             self.names.iter().any(|((parent, _), dentry)| *parent == ino || dentry.ino == ino) || ino == ROOT
@@ -48,7 +48,7 @@ impl Kernel {
 }
 
 impl Client {
-    /// The kernel gets a name, with a lookup of its file.
+    /// The kernel caches a name, and has one more lookup of its file.
     pub(super) fn install(&self, parent: u64, name: &str, ino: u64, from: u64) {
         let now = self.world.now();
         let attr = self.with(|space, now| {
@@ -66,7 +66,7 @@ impl Client {
         kernel.names.insert((parent, name.to_owned()), Dentry { ino, until: now + attr.name_ttl, from, watch });
     }
 
-    /// What a name is, as a program sees it.
+    /// What a name means to a program: from the kernel's cache, or looked up.
     pub(super) async fn step(self: &Rc<Self>, parent: u64, name: &str, path: &[String]) -> Option<u64> {
         let kept = self.kernel.borrow().names.get(&(parent, name.to_owned())).copied();
         if let Some(dentry) = kept.filter(|dentry| self.world.now() < dentry.until) {
@@ -85,7 +85,7 @@ impl Client {
         }
     }
 
-    /// Where a path leads.
+    /// The node at the end of a path.
     pub(super) async fn walk(self: &Rc<Self>, path: &[String]) -> Option<u64> {
         let mut ino = ROOT;
         for (depth, name) in path.iter().enumerate() {
@@ -94,7 +94,7 @@ impl Client {
         Some(ino)
     }
 
-    /// Memory is short: a name goes, or a file.
+    /// The kernel is short of memory: it drops a file with its lookups, or a name.
     pub(super) fn forget_some(&self, choice: u64) {
         let unused = self.kernel.borrow().unused(choice).filter(|_| self.calls.get() == 0);
         if let Some(ino) = unused {

@@ -1,4 +1,4 @@
-//! What programs call.
+//! The system calls of programs. Each follows the operation of the same name, with the same calls of the namespace.
 
 use super::client::{CLOCK, Client};
 use super::server::{Reply, Request};
@@ -9,7 +9,7 @@ use crate::vfs::names::namespace::tests::units;
 use std::rc::Rc;
 
 impl Client {
-    /// `ls -l`.
+    /// Lists a folder with attributes, as `ls -l` does.
     pub(super) async fn list_folder(self: Rc<Self>, path: Vec<String>) {
         let Some(ino) = self.walk(&path).await else { return };
         if self.kind(ino) != Some(FileKind::Directory) {
@@ -56,7 +56,7 @@ impl Client {
         Some(self.space.borrow().node(ino)?.kind)
     }
 
-    /// open(2) with O_CREAT | O_EXCL, or mkdir(2).
+    /// open(2) with `O_CREAT | O_EXCL`, or mkdir(2).
     pub(super) async fn make(self: Rc<Self>, folder: Vec<String>, name: String, is_folder: bool) {
         let Some(parent) = self.walk(&folder).await else { return };
         if self.step(parent, &name, &folder).await.is_some() {
@@ -145,7 +145,8 @@ impl Client {
                     self.with(|space, now| {
                         space.renamed((from, &units(&name)), (to, &units(&new)), CLOCK, now);
                     });
-                    // A kernel would move the name that it keeps, to what the server may have renamed something else.
+                    // A real kernel would move its name; but the server may have renamed another file than the kernel
+                    // means.
                     self.kernel.borrow_mut().drop_name(from, &name);
                     self.kernel.borrow_mut().drop_name(to, &new);
                 }

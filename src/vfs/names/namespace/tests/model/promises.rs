@@ -1,5 +1,5 @@
-//! What an answer is compared with: what the name meant at the server, at some moment not before the oldest change of which
-//! the client could not know.
+//! Which answers of a client are right: those that were true at the server at some moment not before the oldest change
+//! that the client could not know. [`Client::window`] computes that moment.
 
 use super::client::{Client, TIMEOUT};
 use super::kernel::Dentry;
@@ -10,12 +10,12 @@ use crate::vfs::names::namespace::node::NameId;
 use crate::vfs::names::namespace::tests::units;
 use std::time::Instant;
 
-/// Of what is done on the server's own disk a lease says nothing for so long, in milliseconds.
+/// How long a client under a lease may not know of a change on the server's own disk, in milliseconds.
 const LEASE_BELIEVED: u64 = 5000 + TIMEOUT;
-/// A watch that is not used ends within this, in milliseconds.
+/// The time within which an unused watch has to end, in milliseconds.
 const IDLE: u64 = 30_000;
 
-/// Why something is believed.
+/// What an answer relies on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Cover {
     Watch,
@@ -24,7 +24,7 @@ enum Cover {
 }
 
 impl Client {
-    /// What covers the names of a directory, as far as the client has heard.
+    /// What covers the names of a directory, as far as the client has been notified.
     fn covered(&self, ino: u64) -> Option<Cover> {
         if self.is_loose {
             return Some(Cover::Timeout);
@@ -60,7 +60,7 @@ impl Client {
                 Why::NoWatch => kept.is_some() || cover == Cover::Timeout,
                 Why::LaterReported => cover == Cover::Timeout,
             };
-            // An answer may have been on its way for long.
+            // The answer may have been in flight for long.
             let is_since = kept.is_some_and(|dentry| unseen.moment > dentry.from);
             counts && (is_since || now < unseen.at + believed)
         });
@@ -74,8 +74,8 @@ impl Client {
         server.tree.has_meant(folder, name, id, from) || server.tree.path_has_meant(&whole, id, from)
     }
 
-    /// The client has answered by itself that a name means this file, or nothing. The moment from which on that may have been
-    /// true.
+    /// Checks an answer that the client gave from its cache: that a name means this file, or nothing. Returns the
+    /// moment from which on that may have been true.
     pub(super) fn believed(&self, parent: u64, name: &str, id: Option<u64>, path: &[String]) -> u64 {
         let Some(cover) = self.covered(parent) else {
             self.world.fail(format!("client {} answers for {name:?} in {path:?} without a watch", self.index));
@@ -106,7 +106,7 @@ impl Client {
         from
     }
 
-    /// The client has answered by itself what is in a directory.
+    /// Checks a listing that the client gave from its cache.
     pub(super) fn believed_listing(&self, ino: u64, known: &[(String, Metadata, Instant)], path: &[String]) -> u64 {
         self.world.count("a listing believed");
         let Some(cover) = self.covered(ino) else {
@@ -126,7 +126,7 @@ impl Client {
         from
     }
 
-    /// A program has used a name that the kernel keeps.
+    /// Checks a name that a program used from the kernel's cache.
     pub(super) fn kept(&self, parent: u64, name: &str, dentry: Dentry, path: &[String]) {
         self.world.count("a name that the kernel keeps");
         let (Some(folder), id) = (self.folder_id(parent), self.id(dentry.ino)) else { return };
@@ -141,7 +141,7 @@ impl Client {
         }
     }
 
-    /// An open of a file that is there is used, or not.
+    /// Checks the name of an open file that another open(2) may share, if the client considers the name valid.
     pub(super) fn uses_open(&self, ino: u64) {
         let name = self.space.borrow().name_of(ino).cloned();
         let Some(name) = name else { return };
@@ -154,7 +154,7 @@ impl Client {
         self.believed(name.directory, &text, self.id(ino), &path.unwrap_or_default());
     }
 
-    /// What holds at any time.
+    /// Checks the bounds and counts of the namespace.
     pub(super) fn check_bounds(&self) {
         let now = self.world.passed();
         let watched = self.watched_directories();

@@ -1,4 +1,4 @@
-//! A run: its steps, done one after the other.
+//! A run: carries out its steps, one after the other, and compares every client with the server at the end.
 
 use super::client::{Client, TIMEOUT};
 use super::server::{Path, STRANGER, Server};
@@ -7,11 +7,11 @@ use super::world::World;
 use crate::vfs::model_runs::{self, Counts};
 use std::rc::Rc;
 
-/// The names that there are.
+/// The names that programs use.
 pub(super) const NAMES: &[&str] = &["a", "b", "c", "A", "d~1"];
-/// The most calls of programs under way on a client.
+/// The most program calls in progress on a client.
 const CALLS: usize = 5;
-/// Rounds in which all that is under way has to end.
+/// The rounds within which everything in flight has to arrive.
 const ROUNDS: usize = 2000;
 
 /// A run: a world and its clients.
@@ -31,7 +31,8 @@ fn name(choice: u64) -> String {
     NAMES[choice as usize % NAMES.len()].to_owned()
 }
 
-/// A folder's path: at most two names. A folder has one spelling: a client takes it for two under two.
+/// The path of a folder, of at most two names. A folder is used under one spelling: a client counts two spellings as
+/// two folders.
 fn folder(choice: u64) -> Path {
     let spelt = |level: u64| name(choice / 3 / (5 * level + 1)).to_lowercase();
     (0..choice % 3).map(spelt).collect()
@@ -132,7 +133,7 @@ impl Run {
                 server.rename(STRANGER, &path(a, b), &path(c, a + b));
             }
             _ => {
-                // As an editor saves: a new file, or another folder in the old one's place.
+                // As an editor saves: a new file, or a new folder, in place of the old one.
                 let (new, target) = (vec!["new".to_owned()], path(a, b));
                 let is_folder = server.tree.resolve(&target).is_some_and(|id| server.tree.is_folder(id));
                 if is_folder {
@@ -145,7 +146,7 @@ impl Run {
         }
     }
 
-    /// All that is on its way arrives.
+    /// Everything in flight arrives.
     fn deliver(&self) {
         for _ in 0..ROUNDS {
             let mut is_any = false;
@@ -159,7 +160,7 @@ impl Run {
                 return;
             }
         }
-        self.world.fail("it does not come to rest".into());
+        self.world.fail("requests or messages are still in flight at the end".into());
     }
 
     fn paths(&self) -> Vec<Path> {
@@ -192,7 +193,7 @@ impl Run {
                     let seen = looking.walk(&path).await.and_then(|ino| looking.id(ino));
                     let there = world.server.borrow().tree.resolve(&path);
                     if seen != there {
-                        world.fail(format!("in the end client {} sees {seen:?} at {path:?}: {there:?}", looking.index));
+                        world.fail(format!("at the end client {} sees {seen:?} at {path:?}: {there:?}", looking.index));
                     }
                 });
                 self.deliver();
@@ -226,7 +227,8 @@ impl model_runs::Run for Run {
         self.look_after();
     }
 
-    /// All comes to rest, and every client sees what there is: at once as far as the promises go, and all of it in the end.
+    /// Everything arrives. Every client then sees what the server has: within the valid time at once, and everything
+    /// after it.
     fn finish(&mut self) {
         self.deliver();
         self.look_everywhere();

@@ -1,19 +1,20 @@
-//! The server: requests, watches, and leases on directories.
+//! The server: requests, watches, and leases on directories. A change is reported to watches and breaks leases of other
+//! clients; changes of which a client may not know are kept in [`Server::unseen`].
 
 use super::tree::Tree;
 use crate::share::{ChangeKind, DirChange, LeaseKey, Metadata};
 use std::collections::BTreeMap;
 
-/// Room for changes of which the client has not heard.
+/// The most changes that are kept for a watch without a CHANGE_NOTIFY; with more it has lost count.
 const ROOM: usize = 4;
 
 pub(super) type Path = Vec<String>;
 
-/// What a client asks for.
+/// A request of a client.
 #[derive(Clone, Debug)]
 pub(super) enum Request {
     Stat(Path),
-    /// With the number of the watch that is asked for.
+    /// A path, and the number of the watch if one is asked for.
     List(Path, Option<u64>),
     Make {
         path: Path,
@@ -38,7 +39,7 @@ pub(super) enum Reply {
         entries: Vec<(String, Metadata)>,
         watch: Granted,
     },
-    /// The listing's watch has begun, and no name has come or gone since then.
+    /// No name has appeared or disappeared since the listing.
     Same,
     Changed,
     Done,
@@ -54,10 +55,10 @@ pub(super) enum Granted {
     Lease(LeaseKey),
 }
 
-/// When a change was: its number, and milliseconds.
+/// The time of a change: its number, and milliseconds.
 pub(super) type Moment = (u64, u64);
 
-/// What a watch says.
+/// A message of a watch.
 #[derive(Clone, Debug)]
 pub(super) enum Message {
     Armed,
@@ -67,7 +68,7 @@ pub(super) enum Message {
     Broken(LeaseKey),
 }
 
-/// A message on its way, and the changes that it is about.
+/// A message in flight, and the changes that it reports.
 #[derive(Clone, Debug)]
 pub(super) struct Sent {
     pub(super) client: usize,
@@ -84,12 +85,14 @@ pub(super) struct Watch {
     pub(super) folder: u64,
     lease: Option<LeaseKey>,
     is_broken: bool,
-    /// When it begins, in milliseconds.
+    /// When the watch begins, in milliseconds.
     begins: u64,
+    /// Whether a CHANGE_NOTIFY is at the server.
     is_at_server: bool,
     changes: Vec<DirChange>,
     moments: Vec<Moment>,
     has_lost_count: bool,
+    /// The number of the last change before the listing.
     listed: u64,
 }
 
@@ -99,9 +102,9 @@ pub(super) struct Manner {
     pub(super) ignores_case: bool,
     pub(super) watches: bool,
     pub(super) leases: bool,
-    /// Directories that a client can have open.
+    /// The most directories that a client can have open.
     pub(super) room: usize,
-    /// Directories are too long to be looked at again.
+    /// Whether directories are too long to be listed again at a second look.
     pub(super) is_long: bool,
 }
 
@@ -110,9 +113,9 @@ pub(super) struct Manner {
 pub(super) enum Why {
     /// Its watch had not begun, or is a lease, which does not cover the server's own disk.
     Gap,
-    /// It had no watch, or had that ended before the report was read.
+    /// It had no watch, or the watch ended before the report was read.
     NoWatch,
-    /// Its watch is going to report it.
+    /// Its watch has still to report the change.
     LaterReported,
 }
 
@@ -134,7 +137,7 @@ pub(super) struct Server {
     pub(super) sent: Vec<Sent>,
     pub(super) unseen: Vec<Unseen>,
     pub(super) clients: usize,
-    /// Milliseconds.
+    /// The time in milliseconds.
     pub(super) now: u64,
 }
 
@@ -147,7 +150,7 @@ impl Server {
         Server { tree, manner, watches: BTreeMap::new(), sent: Vec::new(), unseen: Vec::new(), clients, now: 0 }
     }
 
-    /// Works on a request; `None` if it has to wait for a lease that is being broken.
+    /// Answers a request; `None` if it has to wait for the break of a lease.
     pub(super) fn work(&mut self, client: usize, request: &Request) -> Option<Reply> {
         if self.breaks_leases(client, request) {
             return None;
@@ -177,7 +180,8 @@ impl Server {
         Some((self.tree.resolve(folder)?, name))
     }
 
-    /// Whether leases of other clients have to be broken first: a lease on a directory covers its names, and its own.
+    /// Breaks the leases of other clients that a request requires to be broken. A lease on a directory covers the names
+    /// in it, and its own name. Returns whether the request has to wait.
     fn breaks_leases(&mut self, client: usize, request: &Request) -> bool {
         let paths: Vec<&Path> = match request {
             Request::Make { path, .. } | Request::Remove { path, .. } => vec![path],
@@ -282,7 +286,7 @@ impl Server {
         });
     }
 
-    /// A change of names of a folder: who watches it hears of that.
+    /// Records a change of names in a folder by the client `by`, and reports it to the watches of the folder.
     pub(super) fn changed(&mut self, folder: u64, changes: &[(&str, ChangeKind)], by: usize) {
         let (now, moment) = (self.now, self.tree.moment());
         let mut why: Vec<Why> = vec![Why::NoWatch; self.clients];
@@ -306,7 +310,7 @@ impl Server {
         reports.into_iter().for_each(|number| self.report(number));
     }
 
-    /// Nothing is going to report these changes to a client any more.
+    /// Records that these changes will not be reported to a client any more.
     pub(super) fn lost(&mut self, client: usize, folder: u64, moments: &[Moment]) {
         let unseen = moments.iter().map(|(moment, at)| (*moment, *at));
         self.unseen.extend(unseen.map(|(moment, at)| Unseen { moment, at, folder, client, why: Why::NoWatch }));
@@ -339,7 +343,7 @@ impl Server {
         Reply::Done
     }
 
-    /// A file or folder has no name any more.
+    /// A file or folder has no name any more: its watches end.
     fn gone(&mut self, id: u64) {
         self.tree.delete(id);
         let ended: Vec<u64> = self.watches.iter().filter(|(_, watch)| watch.folder == id).map(|(n, _)| *n).collect();

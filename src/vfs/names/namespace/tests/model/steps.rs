@@ -1,4 +1,4 @@
-//! What may happen, one thing after the other.
+//! The steps of a run and their weights, and the setting of a run.
 
 use super::run::Run;
 use super::server::Manner;
@@ -26,7 +26,7 @@ pub(super) enum Kind {
 
 use Kind::*;
 
-/// How often each happens.
+/// How often each kind of step occurs, in relation to the others.
 const WEIGHTS: &[(Kind, u64)] = &[
     (ServerWorks, 60),
     (Answer, 60),
@@ -45,7 +45,7 @@ const WEIGHTS: &[(Kind, u64)] = &[
     (StrangerReplaces, 3),
 ];
 
-/// How much a client keeps.
+/// The bounds of a client's namespace.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Most {
     pub(super) free: usize,
@@ -56,14 +56,14 @@ pub(super) struct Most {
 /// See [`model_runs::Step`].
 pub(super) type Step = model_runs::Step<Kind>;
 
-/// What is so in a whole run.
+/// What stays the same during a run.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setting {
     pub(super) clients: usize,
     pub(super) manner: Manner,
     pub(super) mode: CacheMode,
     pub(super) most: Most,
-    /// So much time passes between two steps, in milliseconds at the most.
+    /// The longest time between two steps, in milliseconds.
     pub(super) pace: u64,
     has_strangers: bool,
 }

@@ -13,7 +13,7 @@ struct Item {
     entries: BTreeMap<String, u64>,
 }
 
-/// From which moment on a name has meant a file, or nothing.
+/// The moment from which on a name meant a file, or nothing.
 type Meant = (u64, Option<u64>);
 
 #[derive(Debug)]
@@ -22,9 +22,9 @@ pub(super) struct Tree {
     ignores_case: bool,
     next: u64,
     moment: u64,
-    /// What each name of a folder has meant, from which moment on.
+    /// What each name of a folder has meant, with the first moment of each meaning.
     history: HashMap<(u64, String), Vec<Meant>>,
-    /// The last change in each folder.
+    /// The moment of the last change in each folder.
     latest: HashMap<u64, u64>,
 }
 
@@ -41,7 +41,7 @@ impl Tree {
         }
     }
 
-    /// What is one name to the server.
+    /// The form that all spellings of a name share at the server.
     pub(super) fn key(&self, name: &str) -> String {
         if self.ignores_case { name.to_lowercase() } else { name.to_owned() }
     }
@@ -54,7 +54,7 @@ impl Tree {
         self.latest.get(&folder).copied().unwrap_or_default()
     }
 
-    /// A change begins: all that follows until the next one is of one moment.
+    /// Begins a change: everything until the next one belongs to the same moment.
     pub(super) fn begin(&mut self) -> u64 {
         self.moment += 1;
         self.moment
@@ -75,7 +75,7 @@ impl Tree {
         entries.into_iter().flatten().map(|(name, id)| (name.clone(), *id)).collect()
     }
 
-    /// How a name is spelt in a folder, and what it means.
+    /// The spelling of a name in a folder, and the file that it means.
     pub(super) fn find(&self, folder: u64, name: &str) -> Option<(String, u64)> {
         let key = self.key(name);
         let entries = &self.items.get(&folder)?.entries;
@@ -100,7 +100,7 @@ impl Tree {
         self.note(folder, name, None);
     }
 
-    /// What has no name any more is gone.
+    /// Deletes a file or folder that has no name any more.
     pub(super) fn delete(&mut self, id: u64) {
         self.items.remove(&id);
     }
@@ -117,7 +117,7 @@ impl Tree {
         history.iter().rev().find(|(since, _)| *since <= moment).and_then(|(_, id)| *id)
     }
 
-    /// Whether a name has meant this at some moment since then.
+    /// Whether a name has meant `id` at some moment from `from` on.
     pub(super) fn has_meant(&self, folder: u64, name: &str, id: Option<u64>, from: u64) -> bool {
         let history = self.history.get(&(folder, self.key(name)));
         let later = history.into_iter().flatten().rev().take_while(|(moment, _)| *moment > from);
@@ -135,7 +135,7 @@ impl Tree {
         Metadata { file_id: id, created: FileTime(id + 1), size: id, attributes, ..Metadata::default() }
     }
 
-    /// Whether a folder is another one, or in it.
+    /// Whether a folder is `ancestor` or below it.
     pub(super) fn is_within(&self, folder: u64, ancestor: u64) -> bool {
         let below = |folder: u64| self.entries(folder).into_iter().map(|(_, id)| id);
         folder == ancestor || below(ancestor).any(|id| self.is_within(folder, id))

@@ -1,4 +1,4 @@
-//! What all clients share: the clock, the server, and what is under way.
+//! What all clients share: the clock, the server, and the requests and tasks in flight.
 
 use super::server::{Reply, Request, Server};
 use futures_util::FutureExt;
@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// A request on its way to the server, or its answer on the way back.
+/// A request in flight, or its answer.
 struct Asked {
     number: u64,
     client: usize,
@@ -28,7 +28,7 @@ pub(super) struct World {
     requests: RefCell<Vec<Asked>>,
     tasks: RefCell<Vec<LocalBoxFuture<'static, ()>>>,
     next: Cell<u64>,
-    /// What happened, if that is of interest.
+    /// The events of the run, if it is traced.
     pub(super) trace: RefCell<Option<Vec<String>>>,
     pub(super) wrong: RefCell<Option<String>>,
     pub(super) counts: RefCell<BTreeMap<&'static str, u64>>,
@@ -59,7 +59,7 @@ impl World {
         self.start + Duration::from_millis(self.passed.get())
     }
 
-    /// Milliseconds.
+    /// The time in milliseconds.
     pub(super) fn passed(&self) -> u64 {
         self.passed.get()
     }
@@ -69,7 +69,7 @@ impl World {
         self.server.borrow_mut().now = self.passed.get();
     }
 
-    /// A number that nothing else has.
+    /// A number that is not used elsewhere.
     pub(super) fn number(&self) -> u64 {
         self.next.set(self.next.get() + 1);
         self.next.get()
@@ -107,7 +107,7 @@ impl World {
         .await
     }
 
-    /// Sends a request whose answer nothing waits for.
+    /// Sends a request whose answer is not waited for.
     pub(super) fn post(&self, client: usize, request: Request) {
         self.send(client, request, true);
     }
@@ -126,7 +126,7 @@ impl World {
         (!all.is_empty()).then(|| all[choice as usize % all.len()])
     }
 
-    /// The server works on one of the requests of a client. Whether it could.
+    /// The server answers one of the requests of a client. Returns whether it could.
     pub(super) fn work(&self, client: usize, choice: u64) -> bool {
         let Some(at) = self.choose(client, choice, |asked| asked.reply.is_none()) else { return false };
         let mut requests = self.requests.borrow_mut();
@@ -145,7 +145,7 @@ impl World {
         true
     }
 
-    /// One of the answers to a client arrives. Whether there was any.
+    /// One of the answers to a client arrives. Returns whether there was one.
     pub(super) fn answer(&self, client: usize, choice: u64) -> bool {
         let is_answered = |asked: &Asked| asked.reply.is_some() && !asked.has_arrived;
         let Some(at) = self.choose(client, choice, is_answered) else { return false };
@@ -154,13 +154,13 @@ impl World {
         true
     }
 
-    /// The first change that a client has made and does not know of yet.
+    /// The first change that a client has made and of which it has no answer yet.
     pub(super) fn first_unanswered(&self, client: usize) -> Option<u64> {
         let requests = self.requests.borrow();
         requests.iter().filter(|asked| asked.client == client).filter_map(|asked| asked.reply.as_ref()?.1).min()
     }
 
-    /// From now on this is under way.
+    /// Starts a task.
     pub(super) fn spawn(&self, future: impl Future<Output = ()> + 'static) {
         let mut future = future.boxed_local();
         if (&mut future).now_or_never().is_none() {
@@ -168,7 +168,7 @@ impl World {
         }
     }
 
-    /// What is under way goes on. How much is left.
+    /// Continues all tasks. Returns how many are left.
     pub(super) fn go_on(&self) -> usize {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         for mut task in tasks {
@@ -179,19 +179,19 @@ impl World {
         self.tasks.borrow().len()
     }
 
-    /// Ends all that is under way.
+    /// Ends all tasks.
     pub(super) fn end(&self) {
         let tasks = std::mem::take(&mut *self.tasks.borrow_mut());
         drop(tasks);
     }
 }
 
-/// Waits until something is so.
+/// Waits until `is_so` holds.
 pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
     std::future::poll_fn(|_| if is_so() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
 
-/// Lets others go on once.
+/// Lets other tasks continue once.
 pub(super) async fn pause() {
     let mut has_waited = false;
     until(|| std::mem::replace(&mut has_waited, true)).await;
