@@ -10,7 +10,7 @@ use std::time::Duration;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Free memory, in bytes, above which the allocator is trimmed. Up to this much is expected to be used again soon;
 /// trimming leaves half of it.
-const SPARE: u32 = 16 << 20;
+const TRIM_THRESHOLD: u32 = 16 << 20;
 
 /// Limits the allocator to one arena for all threads. Must be called before the first thread is started. One arena is
 /// enough: most allocations are small and come from a per-thread cache, and the others are as rare as frames.
@@ -23,10 +23,10 @@ pub fn use_one_arena() {
 }
 
 /// Returns free memory above 16 MiB to the system, twice a second. Never ends.
-pub async fn give_back() {
+pub async fn trim_periodically() {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if free() > SPARE {
+        if free() > TRIM_THRESHOLD {
             trim();
         }
     }
@@ -45,6 +45,6 @@ fn trim() {
     #[cfg(target_env = "gnu")]
     // SAFETY: only free memory is returned to the system.
     unsafe {
-        libc::malloc_trim(SPARE as usize / 2)
+        libc::malloc_trim(TRIM_THRESHOLD as usize / 2)
     };
 }

@@ -43,7 +43,7 @@ pub struct Lead<E> {
 impl<E> Lead<E> {
     /// Sends the outcome to all waiters. If the lead is dropped instead, they see the closed channel: the flight was
     /// abandoned.
-    pub fn tell(self, outcome: Result<Bytes, E>) {
+    pub fn complete(self, outcome: Result<Bytes, E>) {
         self.outcome.send_replace(Some(outcome));
     }
 }

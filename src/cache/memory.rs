@@ -19,7 +19,7 @@ pub struct Memory {
     /// Charge of the bytes that programs wrote and the server has not acknowledged yet.
     dirty: u64,
     /// Bytes reserved for READs in flight.
-    flying: u64,
+    in_flight: u64,
     /// Bytes in use elsewhere in the process that count against the limit; at most half of it.
     elsewhere: u64,
     /// The clean data.
@@ -29,12 +29,12 @@ pub struct Memory {
 impl Memory {
     /// An empty budget of `limit` bytes, with chunks of `chunk` bytes.
     pub fn new(chunk: u32, limit: u64) -> Memory {
-        Memory { limit, dirty: 0, flying: 0, elsewhere: 0, chunks: ChunkMap::new(chunk, limit) }
+        Memory { limit, dirty: 0, in_flight: 0, elsewhere: 0, chunks: ChunkMap::new(chunk, limit) }
     }
 
     /// The charge of everything in use, in bytes.
     pub fn used(&self) -> u64 {
-        self.chunks.used() + self.dirty + self.flying
+        self.chunks.used() + self.dirty + self.in_flight
     }
 
     /// Dirty bytes, without what they are charged beyond their number.
@@ -57,10 +57,10 @@ impl Memory {
     /// Reserves memory for a READ that a reader waits for. Returns whether there was enough. With nothing dirty or in
     /// flight a READ always gets its memory, so that a small limit makes reading slow but not impossible.
     #[must_use]
-    pub fn take_off(&mut self, bytes: u64) -> bool {
+    pub fn reserve_read(&mut self, bytes: u64) -> bool {
         let bytes = self.bounded(bytes);
         self.make_room(bytes) && {
-            self.flying += bytes;
+            self.in_flight += bytes;
             true
         }
     }
@@ -68,13 +68,13 @@ impl Memory {
     /// Reserves memory for a READ ahead. Returns whether there was enough while half of the limit stays free for
     /// others.
     #[must_use]
-    pub fn take_off_ahead(&mut self, bytes: u64) -> bool {
-        self.flying + self.dirty + bytes <= self.limit / 2 && self.take_off(bytes)
+    pub fn reserve_read_ahead(&mut self, bytes: u64) -> bool {
+        self.in_flight + self.dirty + bytes <= self.limit / 2 && self.reserve_read(bytes)
     }
 
     /// Releases the memory of a READ of `bytes` bytes that has ended.
-    pub fn land(&mut self, bytes: u64) {
-        self.flying = self.flying.saturating_sub(self.bounded(bytes));
+    pub fn release_read(&mut self, bytes: u64) {
+        self.in_flight = self.in_flight.saturating_sub(self.bounded(bytes));
     }
 
     /// The charge of one READ, in bytes: at most half of the limit, so that every READ fits in the end.
@@ -117,7 +117,7 @@ impl Memory {
     /// Evicts clean data until `bytes` bytes are free. Returns whether they are.
     fn make_room(&mut self, bytes: u64) -> bool {
         // Nothing is evicted for a reservation that would not fit anyway.
-        if self.dirty + self.flying + bytes > self.room() {
+        if self.dirty + self.in_flight + bytes > self.room() {
             return false;
         }
         while self.used() + bytes > self.room() {
@@ -143,7 +143,7 @@ mod tests {
         let mut memory = Memory::new(100_000, 400_000);
         memory.keep(1, 0, data(100_000));
         memory.keep(1, 100_000, data(100_000));
-        assert!(memory.take_off(150_000) && memory.reserve_dirty(50_000));
+        assert!(memory.reserve_read(150_000) && memory.reserve_dirty(50_000));
         assert!(memory.chunks.get(1, 0, 1).is_none() && memory.chunks.get(1, 100_000, 100_001).is_some());
     }
 
@@ -152,11 +152,11 @@ mod tests {
         let mut memory = Memory::new(1000, 4000);
         assert!(memory.reserve_dirty(1500) && !memory.reserve_dirty(1));
         assert!(memory.could_hold_dirty(1500) && !memory.could_hold_dirty(1501));
-        assert!(!memory.take_off_ahead(1));
-        assert!(memory.take_off(1000) && !memory.take_off(1));
-        memory.land(1000);
+        assert!(!memory.reserve_read_ahead(1));
+        assert!(memory.reserve_read(1000) && !memory.reserve_read(1));
+        memory.release_read(1000);
         memory.release_dirty(1500);
-        assert!(memory.take_off_ahead(2000) && !memory.take_off_ahead(1));
+        assert!(memory.reserve_read_ahead(2000) && !memory.reserve_read_ahead(1));
         assert_eq!(memory.used(), 2000);
     }
 
@@ -168,8 +168,8 @@ mod tests {
         assert!(memory.used() <= 250_000 && memory.used() > 200_000);
         memory.share_with(u64::MAX);
         assert!(memory.used() <= 200_000 && memory.used() > 100_000);
-        assert!(memory.take_off(300_000), "a READ alone always gets its memory");
-        memory.land(300_000);
+        assert!(memory.reserve_read(300_000), "a READ alone always gets its memory");
+        memory.release_read(300_000);
         assert!(!memory.could_hold_dirty(100_001));
         memory.share_with(0);
         assert!(memory.could_hold_dirty(100_001) && memory.reserve_dirty(100_001));
@@ -178,15 +178,15 @@ mod tests {
     #[test]
     fn a_read_larger_than_the_limit_gets_its_memory() {
         let mut memory = Memory::new(1000, 100);
-        assert!(memory.take_off(1000));
-        memory.land(1000);
+        assert!(memory.reserve_read(1000));
+        memory.release_read(1000);
         assert_eq!(memory.used(), 0);
     }
 
     #[derive(Clone, Debug)]
     enum Operation {
         Read(u64, bool),
-        Land,
+        Release,
         Write(u64),
         Clean,
         Keep(u64, usize),
@@ -195,7 +195,7 @@ mod tests {
     fn operation() -> impl Strategy<Value = Operation> {
         prop_oneof![
             (1u64..3000, any::<bool>()).prop_map(|(bytes, ahead)| Operation::Read(bytes, ahead)),
-            Just(Operation::Land),
+            Just(Operation::Release),
             (1u64..1500).prop_map(Operation::Write),
             Just(Operation::Clean),
             (0u64..20, 1usize..=1000).prop_map(|(chunk, length)| Operation::Keep(chunk * 1000, length)),
@@ -212,10 +212,10 @@ mod tests {
             for operation in operations {
                 match operation {
                     Operation::Read(bytes, ahead) => {
-                        let room = if ahead { memory.take_off_ahead(bytes) } else { memory.take_off(bytes) };
+                        let room = if ahead { memory.reserve_read_ahead(bytes) } else { memory.reserve_read(bytes) };
                         reads.extend(room.then_some(bytes));
                     }
-                    Operation::Land => reads.pop().into_iter().for_each(|bytes| memory.land(bytes)),
+                    Operation::Release => reads.pop().into_iter().for_each(|bytes| memory.release_read(bytes)),
                     Operation::Write(bytes) => writes.extend(memory.reserve_dirty(bytes).then_some(bytes)),
                     Operation::Clean => writes.pop().into_iter().for_each(|bytes| memory.release_dirty(bytes)),
                     Operation::Keep(offset, length) => memory.keep(1, offset, data(length)),

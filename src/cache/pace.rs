@@ -41,9 +41,9 @@ struct Epoch {
     rate: f64,
 }
 
-/// A request in flight, as [`Pace::arrive`] needs it.
+/// A request in flight, as [`Pace::answered`] needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct Departure {
+pub struct SentWrite {
     at: Instant,
     /// The bytes delivered when it was sent.
     delivered: u64,
@@ -51,12 +51,12 @@ pub struct Departure {
 
 impl Pace {
     /// Records that a request is sent.
-    pub fn depart(&self, now: Instant) -> Departure {
-        Departure { at: now, delivered: self.delivered }
+    pub fn sent(&self, now: Instant) -> SentWrite {
+        SentWrite { at: now, delivered: self.delivered }
     }
 
     /// Records that it was answered, with `bytes` bytes of data.
-    pub fn arrive(&mut self, departure: Departure, bytes: u64, now: Instant) {
+    pub fn answered(&mut self, departure: SentWrite, bytes: u64, now: Instant) {
         self.delivered = self.delivered.saturating_add(bytes);
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= EPOCH) {
             self.previous = std::mem::take(&mut self.current);
@@ -92,15 +92,15 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         let mut free_at = now;
-        let mut flying: VecDeque<(Departure, Instant)> = VecDeque::new();
+        let mut flying: VecDeque<(SentWrite, Instant)> = VecDeque::new();
         for _ in 0..rounds {
             while (flying.len() as u64) < (pace.window() / CHUNK).max(1) {
                 free_at = free_at.max(now + delay) + Duration::from_secs_f64(CHUNK as f64 / rate);
-                flying.push_back((pace.depart(now), free_at));
+                flying.push_back((pace.sent(now), free_at));
             }
             let (departure, arrival) = flying.pop_front().unwrap();
             now = now.max(arrival);
-            pace.arrive(departure, CHUNK, now);
+            pace.answered(departure, CHUNK, now);
         }
         pace.window()
     }
@@ -132,12 +132,12 @@ mod tests {
     fn old_measurements_expire_after_two_epochs() {
         let (mut pace, start) = (Pace::default(), Instant::now());
         let at = |seconds: u64| start + Duration::from_secs(seconds);
-        let fast = pace.depart(at(0));
-        pace.arrive(fast, 64 << 20, at(0) + Duration::from_millis(100));
+        let fast = pace.sent(at(0));
+        pace.answered(fast, 64 << 20, at(0) + Duration::from_millis(100));
         assert!(pace.window() > FLOOR);
         for minute in 1..4 {
-            let slow = pace.depart(at(61 * minute));
-            pace.arrive(slow, 1 << 20, at(61 * minute) + Duration::from_millis(10));
+            let slow = pace.sent(at(61 * minute));
+            pace.answered(slow, 1 << 20, at(61 * minute) + Duration::from_millis(10));
         }
         assert_eq!(pace.window(), FLOOR);
     }

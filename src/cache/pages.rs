@@ -3,7 +3,7 @@
 use super::chunks::FileKey;
 use super::flights::{Flights, Lead, Outcome};
 use super::memory::Memory;
-use super::pace::{Departure, Pace};
+use super::pace::{Pace, SentWrite};
 use crate::telemetry::Counters;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -85,7 +85,7 @@ enum Step<E> {
     Cached(Bytes),
     /// They are in flight: the offset where that READ begins, and its outcome.
     Wait(u64, watch::Receiver<Outcome<E>>),
-    Lead(Lead<E>, Departure),
+    Lead(Lead<E>, SentWrite),
     /// There is no memory until another READ or write has ended.
     NoRoom,
 }
@@ -136,15 +136,15 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         self.write_window.load(Ordering::Relaxed)
     }
 
-    /// Records that a WRITE is sent. Pass the result to [`PageCache::write_arrives`].
-    pub fn write_departs(&self) -> Departure {
-        self.state.lock().writes.depart(Instant::now())
+    /// Records that a WRITE is sent. Pass the result to [`PageCache::write_answered`].
+    pub fn write_sent(&self) -> SentWrite {
+        self.state.lock().writes.sent(Instant::now())
     }
 
     /// Records that the WRITE was answered, at `now`, and carried `bytes` bytes.
-    pub fn write_arrives(&self, departure: Departure, bytes: u64, now: Instant) {
+    pub fn write_answered(&self, departure: SentWrite, bytes: u64, now: Instant) {
         let mut state = self.state.lock();
-        state.writes.arrive(departure, bytes, now);
+        state.writes.answered(departure, bytes, now);
         self.write_window.store(state.writes.window(), Ordering::Relaxed);
     }
 
@@ -228,11 +228,11 @@ impl<E: Clone + Send + Sync> PageCache<E> {
             return Ahead::Done;
         }
         let request = Request { file, offset, length: 1, size, whole: true };
-        match self.step(&request, offset, offset + 1, Memory::take_off_ahead) {
+        match self.step(&request, offset, offset + 1, Memory::reserve_read_ahead) {
             Step::Lead(lead, departure) => {
-                let mut flying = Flying { cache: self, lead: Some(lead), departure };
+                let mut flying = LeadGuard { cache: self, lead: Some(lead), departure };
                 if let Ok(data) = flying.fetch(source).await {
-                    flying.land(Ok(data));
+                    flying.complete(Ok(data));
                 }
                 Ahead::Done
             }
@@ -257,7 +257,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
 
     /// Records that a stream has read the chunks with the indices in `passed` to their end, so that they are evicted
     /// first, and drops the chunks in `behind`.
-    pub fn let_go(&self, file: FileKey, passed: Range<u64>, behind: Range<u64>) {
+    pub fn pass_and_drop(&self, file: FileKey, passed: Range<u64>, behind: Range<u64>) {
         if !passed.is_empty() || !behind.is_empty() {
             let bytes = behind.start.saturating_mul(self.chunk)..behind.end.saturating_mul(self.chunk);
             let mut state = self.state.lock();
@@ -285,7 +285,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
             tokio::pin!(room);
             // From here on no notification is missed.
             room.as_mut().enable();
-            let part = match self.step(&request, at, range.end, Memory::take_off) {
+            let part = match self.step(&request, at, range.end, Memory::reserve_read) {
                 Step::Cached(data) => data,
                 Step::NoRoom => {
                     room.await;
@@ -293,17 +293,17 @@ impl<E: Clone + Send + Sync> PageCache<E> {
                 }
                 Step::Wait(start, mut outcome) => {
                     // An error means that the leader was dropped without an outcome: look again.
-                    let landed = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-                    match landed {
+                    let end_flight = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+                    match end_flight {
                         Some(data) => within(&data?, start, at..range.end),
                         None => continue,
                     }
                 }
                 Step::Lead(lead, departure) => {
                     let start = lead.range.start;
-                    let mut flying = Flying { cache: self, lead: Some(lead), departure };
+                    let mut flying = LeadGuard { cache: self, lead: Some(lead), departure };
                     let data = flying.fetch(source).await;
-                    flying.land(data.clone());
+                    flying.complete(data.clone());
                     within(&data?, start, at..range.end)
                 }
             };
@@ -316,9 +316,9 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         Ok(piece)
     }
 
-    /// How to get the byte at `at`, for a reader that wants all bytes up to `end`, in the same chunk. `take_off`
+    /// How to get the byte at `at`, for a reader that wants all bytes up to `end`, in the same chunk. `reserve_read`
     /// reserves the memory.
-    fn step(&self, request: &Request, at: u64, end: u64, take_off: fn(&mut Memory, u64) -> bool) -> Step<E> {
+    fn step(&self, request: &Request, at: u64, end: u64, reserve_read: fn(&mut Memory, u64) -> bool) -> Step<E> {
         let file = request.file;
         let mut state = self.state.lock();
         if let Some(data) = state.memory.chunks.get(file, at, end) {
@@ -338,20 +338,20 @@ impl<E: Clone + Send + Sync> PageCache<E> {
             .min()
             .unwrap_or(end);
         let range = start.max(chunk_start)..stop;
-        if !take_off(&mut state.memory, range.end - range.start) {
+        if !reserve_read(&mut state.memory, range.end - range.start) {
             return Step::NoRoom;
         }
-        let departure = state.reads.depart(Instant::now());
+        let departure = state.reads.sent(Instant::now());
         Step::Lead(state.flights.begin(file, range), departure)
     }
 
     /// Ends a flight, with data or without: releases its memory, and caches the data if it is still current.
-    fn landed(&self, lead: &Lead<E>, data: Option<(Bytes, Departure)>) {
+    fn end_flight(&self, lead: &Lead<E>, data: Option<(Bytes, SentWrite)>) {
         let mut state = self.state.lock();
-        state.memory.land(lead.range.end - lead.range.start);
+        state.memory.release_read(lead.range.end - lead.range.start);
         let valid = state.flights.end(lead);
         if let Some((data, departure)) = data {
-            state.reads.arrive(departure, data.len() as u64, Instant::now());
+            state.reads.answered(departure, data.len() as u64, Instant::now());
             self.read_window.store(state.reads.window(), Ordering::Relaxed);
             if valid {
                 state.memory.keep(lead.file, lead.range.start, data);
@@ -363,13 +363,13 @@ impl<E: Clone + Send + Sync> PageCache<E> {
 }
 
 /// A flight and its leader. When it is dropped, the flight leaves the list.
-struct Flying<'a, E: Clone + Send + Sync> {
+struct LeadGuard<'a, E: Clone + Send + Sync> {
     cache: &'a PageCache<E>,
     lead: Option<Lead<E>>,
-    departure: Departure,
+    departure: SentWrite,
 }
 
-impl<E: Clone + Send + Sync> Flying<'_, E> {
+impl<E: Clone + Send + Sync> LeadGuard<'_, E> {
     async fn fetch<S: Source<Error = E>>(&self, source: &S) -> Result<Bytes, E> {
         let Some(range) = self.lead.as_ref().map(|lead| lead.range.clone()) else { return Ok(Bytes::new()) };
         let length = range.end - range.start;
@@ -379,17 +379,17 @@ impl<E: Clone + Send + Sync> Flying<'_, E> {
         Ok(data)
     }
 
-    fn land(&mut self, outcome: Result<Bytes, E>) {
+    fn complete(&mut self, outcome: Result<Bytes, E>) {
         let Some(lead) = self.lead.take() else { return };
-        self.cache.landed(&lead, outcome.as_ref().ok().map(|data| (data.clone(), self.departure)));
-        lead.tell(outcome);
+        self.cache.end_flight(&lead, outcome.as_ref().ok().map(|data| (data.clone(), self.departure)));
+        lead.complete(outcome);
     }
 }
 
-impl<E: Clone + Send + Sync> Drop for Flying<'_, E> {
+impl<E: Clone + Send + Sync> Drop for LeadGuard<'_, E> {
     fn drop(&mut self) {
         if let Some(lead) = &self.lead {
-            self.cache.landed(lead, None);
+            self.cache.end_flight(lead, None);
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
         "cleanup" => {
             start_log(LogTarget::Stderr);
             let mountpoint = Path::new(words.get(1)?);
-            mount::clear_away(mountpoint, words.get(2).and_then(|word| source(word)).as_deref())
+            mount::end_dead_mounts(mountpoint, words.get(2).and_then(|word| source(word)).as_deref())
         }
         _ => return None,
     };

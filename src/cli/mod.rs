@@ -37,7 +37,7 @@ mod values;
 
 use crate::config::connection::DialectRange;
 use crate::config::credentials::{self, CredentialsError, SignInAs, Sources, WithoutPassword};
-use crate::config::url::{UrlError, cut_hint, has_our_scheme};
+use crate::config::url::{UrlError, cut_hint, has_known_scheme};
 use crate::config::{Credentials, KernelFlags, MountOptions, MountSpec, Restart, ShareUrl};
 use crate::mount::{self, Renewal, RunMode};
 use args::{Args, USAGE};
@@ -76,7 +76,7 @@ pub struct Invocation {
 /// Runs the program.
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    process_memory::cover_arguments();
+    process_memory::mask_arguments();
     if let Some(code) = internal::run(&arguments) {
         return code;
     }
@@ -174,7 +174,7 @@ fn share_url(args: &Args, line: &CommandLine) -> Result<ShareUrl, CliError> {
             UrlError::NotAUrl => format!("'{shown}': {error}"),
             error => error.to_string(),
         };
-        let swapped = args.mountpoint.as_ref().and_then(|path| path.to_str()).is_some_and(has_our_scheme);
+        let swapped = args.mountpoint.as_ref().and_then(|path| path.to_str()).is_some_and(has_known_scheme);
         let hint = if swapped { "\nThe URL comes first, then the directory." } else { "" };
         CliError::Usage(format!("{said}{hint}\n\nUsage: {USAGE}"))
     })

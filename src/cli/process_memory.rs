@@ -11,10 +11,10 @@ use super::secrets::secret_ranges;
 use std::{fs, slice};
 use zeroize::Zeroizing;
 
-const COVER: u8 = b'*';
+const MASK: u8 = b'*';
 
 /// Overwrites the passwords in this process's own arguments.
-pub(super) fn cover_arguments() {
+pub(super) fn mask_arguments() {
     let Some((start, end)) = argument_area() else { return };
     if !is_single_threaded() {
         return;
@@ -34,7 +34,7 @@ pub(super) fn cover_arguments() {
     for argument in area.split_mut(|byte| *byte == 0) {
         let ranges = std::str::from_utf8(argument).map(secret_ranges).unwrap_or_default();
         for range in ranges {
-            argument[range].fill(COVER);
+            argument[range].fill(MASK);
         }
     }
 }
@@ -63,7 +63,7 @@ pub(super) fn wipe_variable(name: &str) {
             let length = libc::strlen(*entry);
             let text = slice::from_raw_parts_mut((*entry).cast::<u8>(), length);
             if let Some([b'=', value @ ..]) = split_prefix(text, name.as_bytes()) {
-                value.fill(COVER);
+                value.fill(MASK);
             }
             entry = entry.add(1);
         }

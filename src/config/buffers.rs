@@ -21,7 +21,7 @@ pub const LARGEST: u32 = 8 << 20;
 /// credit (MS-SMB2 3.1.5.2).
 const FALLBACK: u32 = 64 << 10;
 /// The smallest announced size that is plausible, in bytes: a page.
-const SMALLEST_BELIEVED: u32 = 4096;
+const SMALLEST_PLAUSIBLE: u32 = 4096;
 
 /// A buffer size in use, and its reason. It is shown as `1 MiB: chosen, the server supports up to 8 MiB`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,7 +41,7 @@ pub enum Reason {
         negotiated: u32,
     },
     /// The requested size is used unchanged.
-    AsAsked,
+    AsRequested,
     /// The requested size is above the server's limit.
     CappedByServer {
         /// The requested size.
@@ -66,12 +66,12 @@ pub enum Reason {
 
 /// The buffer size for a request of `requested` bytes, if the connection carries up to `negotiated` bytes.
 pub fn effective(requested: Option<u32>, negotiated: u32) -> Effective {
-    let plausible = negotiated >= SMALLEST_BELIEVED;
+    let plausible = negotiated >= SMALLEST_PLAUSIBLE;
     let limit = if plausible { negotiated.min(LARGEST) } else { FALLBACK };
     let unasked = limit.min(DEFAULT_BUFFER);
     let (bytes, reason) = match requested {
         Some(asked) if asked < MINIMUM_SETTING => (unasked, Reason::BelowMinimum { asked }),
-        Some(asked) if asked <= limit => (asked, Reason::AsAsked),
+        Some(asked) if asked <= limit => (asked, Reason::AsRequested),
         _ if !plausible => (unasked, Reason::Implausible { negotiated }),
         Some(asked) if negotiated > limit => (limit, Reason::CappedHere { asked }),
         Some(asked) => (limit, Reason::CappedByServer { asked }),
@@ -99,7 +99,7 @@ impl fmt::Display for Effective {
         write!(f, "{}: ", show(self.bytes))?;
         match self.reason {
             Reason::Chosen { negotiated } => write!(f, "chosen, the server supports up to {}", show(negotiated)),
-            Reason::AsAsked => f.write_str("as requested"),
+            Reason::AsRequested => f.write_str("as requested"),
             Reason::CappedByServer { asked } => {
                 write!(f, "{} requested, capped at the server's maximum", show(asked))
             }
@@ -157,8 +157,8 @@ mod tests {
         for negotiated in [0, 1, 4095, 4096, 65536, MIB, 8 * MIB, u32::MAX] {
             for requested in [None, Some(0), Some(9_999), Some(10_000), Some(MIB), Some(u32::MAX)] {
                 let bytes = effective(requested, negotiated).bytes;
-                assert!((SMALLEST_BELIEVED..=LARGEST).contains(&bytes), "{requested:?} {negotiated}: {bytes}");
-                assert!(negotiated < SMALLEST_BELIEVED || bytes <= negotiated);
+                assert!((SMALLEST_PLAUSIBLE..=LARGEST).contains(&bytes), "{requested:?} {negotiated}: {bytes}");
+                assert!(negotiated < SMALLEST_PLAUSIBLE || bytes <= negotiated);
             }
         }
     }

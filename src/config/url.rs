@@ -109,7 +109,7 @@ impl ShareUrl {
 }
 
 /// Whether a text is a URL of this program, by its scheme.
-pub fn has_our_scheme(text: &str) -> bool {
+pub fn has_known_scheme(text: &str) -> bool {
     after_scheme(text).is_ok()
 }
 

@@ -163,12 +163,12 @@ impl Drop for Place {
 
 /// Whether a thread was killed and waits in the kernel. `false` for a thread that /proc does not show.
 fn is_killed(thread: u32) -> bool {
-    fs::read_to_string(format!("/proc/{thread}/status")).is_ok_and(|status| says_killed(&status))
+    fs::read_to_string(format!("/proc/{thread}/status")).is_ok_and(|status| status_is_killed(&status))
 }
 
 /// The same, from the text of /proc/TID/status (proc(5)). A thread in another state than D does not wait for an answer
 /// from this program: it has ended, or its number now belongs to another thread than the one that made the request.
-fn says_killed(status: &str) -> bool {
+fn status_is_killed(status: &str) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let signals = |name| field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
     let pending = signals("SigPnd:") | signals("ShdPnd:");
@@ -193,28 +193,28 @@ mod tests {
 
     #[test]
     fn sigkill_counts_whether_pending_for_thread_or_process() {
-        assert!(says_killed(&status("D (disk sleep)", KILL, NONE)));
-        assert!(says_killed(&status("D (disk sleep)", NONE, KILL)));
-        assert!(says_killed(&status("D (disk sleep)", "0000000000004102", NONE)));
+        assert!(status_is_killed(&status("D (disk sleep)", KILL, NONE)));
+        assert!(status_is_killed(&status("D (disk sleep)", NONE, KILL)));
+        assert!(status_is_killed(&status("D (disk sleep)", "0000000000004102", NONE)));
     }
 
     #[test]
     fn other_signals_do_not_count() {
-        assert!(!says_killed(&status("D (disk sleep)", NONE, NONE)));
-        assert!(!says_killed(&status("D (disk sleep)", "0000000000004002", "fffffffffffffeff")));
+        assert!(!status_is_killed(&status("D (disk sleep)", NONE, NONE)));
+        assert!(!status_is_killed(&status("D (disk sleep)", "0000000000004002", "fffffffffffffeff")));
     }
 
     #[test]
     fn a_thread_that_does_not_wait_in_the_kernel_does_not_count_as_killed() {
         for state in ["Z (zombie)", "X (dead)", "S (sleeping)", "R (running)", "T (stopped)"] {
-            assert!(!says_killed(&status(state, KILL, KILL)), "{state}");
+            assert!(!status_is_killed(&status(state, KILL, KILL)), "{state}");
         }
     }
 
     #[test]
     fn a_malformed_status_does_not_count_as_killed() {
         for text in ["", "State:\tD (disk sleep)", "State:\nSigPnd:\t100", "State:\tD\nSigPnd:\tx\nShdPnd:\t-100"] {
-            assert!(!says_killed(text), "{text}");
+            assert!(!status_is_killed(text), "{text}");
         }
     }
 

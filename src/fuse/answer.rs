@@ -35,7 +35,7 @@ pub(super) trait Respond<S: Share, T>: Sized + Send + 'static {
     fn fail(self, errno: Errno);
 
     /// Undoes the result of an operation whose program was killed before it was answered.
-    fn take_back(_vfs: &Arc<Vfs<S>>, _value: T) -> impl Future<Output = ()> + Send {
+    fn undo(_vfs: &Arc<Vfs<S>>, _value: T) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
 }
@@ -84,7 +84,7 @@ impl<S: Share> Asked<S> {
         let result = work.await;
         drop(kept);
         match result {
-            Ok(value) => R::take_back(&vfs, value).await,
+            Ok(value) => R::undo(&vfs, value).await,
             Err(error) => drop(call.report(&error)),
         }
     }
@@ -109,7 +109,7 @@ impl<S: Share> Respond<S, Attr> for ReplyEntry {
         self.error(errno);
     }
 
-    async fn take_back(vfs: &Arc<Vfs<S>>, attr: Attr) {
+    async fn undo(vfs: &Arc<Vfs<S>>, attr: Attr) {
         operations::entry_unanswered(vfs, attr.ino);
     }
 }
@@ -123,7 +123,7 @@ impl<S: Share> Respond<S, Attr> for ReplyAttr {
         self.error(errno);
     }
 
-    async fn take_back(vfs: &Arc<Vfs<S>>, attr: Attr) {
+    async fn undo(vfs: &Arc<Vfs<S>>, attr: Attr) {
         operations::attributes_unanswered(vfs, attr.ino);
     }
 }
@@ -137,7 +137,7 @@ impl<S: Share> Respond<S, Opened> for ReplyOpen {
         self.error(errno);
     }
 
-    async fn take_back(vfs: &Arc<Vfs<S>>, opened: Opened) {
+    async fn undo(vfs: &Arc<Vfs<S>>, opened: Opened) {
         operations::open_unanswered(vfs, opened).await;
     }
 }
@@ -152,7 +152,7 @@ impl<S: Share> Respond<S, (Attr, Opened)> for ReplyCreate {
         self.error(errno);
     }
 
-    async fn take_back(vfs: &Arc<Vfs<S>>, (attr, opened): (Attr, Opened)) {
+    async fn undo(vfs: &Arc<Vfs<S>>, (attr, opened): (Attr, Opened)) {
         operations::open_unanswered(vfs, opened).await;
         operations::entry_unanswered(vfs, attr.ino);
     }

@@ -83,7 +83,7 @@ mod tests {
     }
 
     impl Recording {
-        fn stick(&self, inos: impl Iterator<Item = u64>) {
+        fn block_pages(&self, inos: impl Iterator<Item = u64>) {
             self.0.0.lock().stuck.extend(inos);
         }
 
@@ -105,7 +105,7 @@ mod tests {
     #[tokio::test]
     async fn a_read_in_flight_does_not_delay_notifications_of_other_files() {
         let (user, kernel) = (User::new(), Recording::default());
-        kernel.stick(1..6);
+        kernel.block_pages(1..6);
         start(&kernel, &user.vfs.forgotten().unwrap()).unwrap();
         for ino in 1..9 {
             user.vfs.kernel_view().forget_later(ino).await;

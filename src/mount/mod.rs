@@ -47,7 +47,7 @@ mod testing;
 pub use daemon::Failure;
 pub use error::{MountError, Stage};
 pub use guardian::{COMMAND as GUARD, watch::guard};
-pub use remains::clear_away;
+pub use remains::end_dead_mounts;
 pub use renewal::{RenewLog, Renewal};
 pub use run::run;
 

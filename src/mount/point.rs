@@ -77,7 +77,7 @@ fn check_within(path: &Path, limit: Duration) -> Result<MountPoint, MountError> 
     // The given path first, since resolving the path of a hung mount may hang as well.
     clear(&named, limit)?;
     let resolved = bounded(path, limit, move || named.canonicalize())?;
-    if clear(&resolved, limit)? == Ground::Bare {
+    if clear(&resolved, limit)? == Base::Bare {
         let listed = resolved.clone();
         let first = bounded(path, limit, move || std::fs::read_dir(&listed)?.next().transpose())?;
         if first.is_some() {
@@ -90,7 +90,7 @@ fn check_within(path: &Path, limit: Duration) -> Result<MountPoint, MountError> 
 
 /// What the new mount would cover.
 #[derive(PartialEq, Eq)]
-enum Ground {
+enum Base {
     /// A plain directory.
     Bare,
     /// An automount point.
@@ -98,21 +98,21 @@ enum Ground {
 }
 
 /// Checks what is mounted at `path`, and unmounts dead mounts of this program.
-fn clear(path: &Path, limit: Duration) -> Result<Ground, MountError> {
+fn clear(path: &Path, limit: Duration) -> Result<Base, MountError> {
     for _ in 0..DEAD_MOUNTS {
         let table = MountTable::read()
             .map_err(|error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}")))?;
-        let Some(entry) = table.topmost(path) else { return Ok(Ground::Bare) };
+        let Some(entry) = table.topmost(path) else { return Ok(Base::Bare) };
         if entry.fs_type == "autofs" {
-            return Ok(Ground::Automount);
+            return Ok(Base::Automount);
         }
-        clean_away(entry, limit)?;
+        unmount_dead(entry, limit)?;
     }
     Err(MountError::new(Stage::MountPoint, format!("too many mounts are on top of one another on {}", path.display())))
 }
 
 /// Unmounts a dead mount of this program; any other mount is an error.
-fn clean_away(entry: &MountEntry, limit: Duration) -> Result<(), MountError> {
+fn unmount_dead(entry: &MountEntry, limit: Duration) -> Result<(), MountError> {
     let place = entry.mountpoint.display();
     let error = |what: String| Err(MountError::new(Stage::MountPoint, what));
     // Only FUSE mounts can be dead, and asking another file system would only take time.

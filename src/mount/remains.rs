@@ -120,7 +120,7 @@ impl Remains {
 ///
 /// [`Stage::System`] if the kernel's table cannot be read; [`Stage::Mount`] if a mount or its connection still exists,
 /// with what to do by hand as the remedy.
-pub fn clear_away(mountpoint: &Path, source: Option<&str>) -> Result<(), MountError> {
+pub fn end_dead_mounts(mountpoint: &Path, source: Option<&str>) -> Result<(), MountError> {
     let mountpoint = resolved(mountpoint);
     // Dead mounts can be mounted on top of one another.
     for _ in 0..point::DEAD_MOUNTS {

@@ -21,7 +21,7 @@ use tokio::runtime::Runtime;
 /// How long an unmount waits for the programs that use the mount.
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(10);
 /// Time limit for the end of the FUSE session, and again for closing the open files at the server.
-const FAREWELL: Duration = Duration::from_secs(10);
+const END_LIMIT: Duration = Duration::from_secs(10);
 /// Read-ahead of the kernel for a sequential reader, in KiB.
 const KERNEL_READ_AHEAD: u32 = 4096;
 
@@ -118,7 +118,7 @@ impl Service<'_> {
     ) -> Result<(), MountError> {
         let (runtime, share) = (self.runtime, &self.share);
         let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&self.spec.options), self.root.clone()));
-        runtime.spawn(cache::allocator::give_back());
+        runtime.spawn(cache::allocator::trim_periodically());
         runtime.spawn(background::count_names(vfs.clone()));
         runtime.spawn(background::handle_breaks(vfs.clone()));
         runtime.spawn(background::close_idle(vfs.clone()));
@@ -133,7 +133,7 @@ impl Service<'_> {
             end(ending, guarded, &mut session, runtime)
         });
         runtime.block_on(async {
-            let drained = tokio::time::timeout(FAREWELL, operations::drain(&vfs)).await;
+            let drained = tokio::time::timeout(END_LIMIT, operations::drain(&vfs)).await;
             if drained.is_err() {
                 tracing::error!("the open files could not be closed at the server in time");
             }
@@ -230,7 +230,7 @@ fn unmount(mounted: &Mounted) -> Result<(), MountError> {
 /// Waits for the end of the session. If programs keep files of the mount open, the connection is aborted. Returns
 /// whether the session has ended.
 fn join(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> bool {
-    if runtime.block_on(session.join(FAREWELL)).is_ok() {
+    if runtime.block_on(session.join(END_LIMIT)).is_ok() {
         return true;
     }
     tracing::warn!("programs still have files of the mount open: aborting the FUSE connection");
@@ -239,7 +239,7 @@ fn join(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> bo
         tracing::info!(%error, "the FUSE connection cannot be aborted; it ends with this process");
         return false;
     }
-    let result = runtime.block_on(session.join(FAREWELL));
+    let result = runtime.block_on(session.join(END_LIMIT));
     if let Err(error) = &result {
         tracing::warn!(%error, "the FUSE session does not end");
     }

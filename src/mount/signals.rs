@@ -25,7 +25,7 @@ use tokio::io::unix::AsyncFd;
 
 /// The signals that keep their default action. The first two cannot be blocked; the following ones stop or continue the
 /// process, or do nothing; the rest are those of a crash, after which no clean end is possible.
-const LEFT_ALONE: [libc::c_int; 16] = [
+const NOT_BLOCKED: [libc::c_int; 16] = [
     libc::SIGKILL,
     libc::SIGSTOP,
     libc::SIGTSTP,
@@ -44,7 +44,7 @@ const LEFT_ALONE: [libc::c_int; 16] = [
     libc::SIGSYS,
 ];
 
-/// Blocks all signals except those in [`LEFT_ALONE`], in this thread and those that it starts.
+/// Blocks all signals except those in [`NOT_BLOCKED`], in this thread and those that it starts.
 ///
 /// SIGSEGV and SIGBUS get their default action back. The Rust runtime's handler would ignore the first one that was
 /// sent by another process and is not a fault of this one.
@@ -58,7 +58,7 @@ pub(super) fn block() -> io::Result<SigSet> {
     // runs no code of the process.
     let set = unsafe {
         libc::sigfillset(set.as_mut_ptr());
-        for signal in LEFT_ALONE {
+        for signal in NOT_BLOCKED {
             libc::sigdelset(set.as_mut_ptr(), signal);
         }
         libc::signal(libc::SIGSEGV, libc::SIG_DFL);
@@ -234,6 +234,6 @@ mod tests {
         for signal in ending.into_iter().chain(libc::SIGRTMIN()..=libc::SIGRTMAX()) {
             assert!(is_blocked(signal), "signal {signal} ends the process");
         }
-        assert!(LEFT_ALONE.iter().all(|signal| !is_blocked(*signal)));
+        assert!(NOT_BLOCKED.iter().all(|signal| !is_blocked(*signal)));
     }
 }

@@ -110,13 +110,13 @@ impl Leases {
 
     /// See [`Leases::granted`](super::Leases::granted).
     pub(super) fn granted(&self, key: LeaseKey) -> Granted {
-        self.settled().table.granted(key)
+        self.resolved().table.granted(key)
     }
 
     /// An open with this lease is about to be closed. Until the returned value is dropped, [`Leases::is_alone`]
     /// remembers that no other client can open the file without a break.
     pub(super) fn begin_to_close(self: &Arc<Self>, key: LeaseKey) -> Option<BeingClosed> {
-        let mut state = self.settled();
+        let mut state = self.resolved();
         state.table.granted(key).caching.writes().then(|| {
             state.closing.begin(key);
             BeingClosed { leases: Arc::clone(self), key }
@@ -125,7 +125,7 @@ impl Leases {
 
     /// Whether no other client has the file of this lease open.
     pub(super) fn is_alone(&self, key: LeaseKey) -> bool {
-        let state = self.settled();
+        let state = self.resolved();
         state.table.granted(key).caching.writes() || state.closing.is_alone(key)
     }
 
@@ -145,9 +145,9 @@ impl Leases {
     pub(super) fn listen(self: &Arc<Self>, tree: &Arc<Tree>) {
         let breaks = tree.channels.connections().iter().filter_map(Connection::breaks).collect();
         let ending = tree.channels.ending();
-        let mut state = self.settled();
+        let mut state = self.resolved();
         state.connected();
-        self.tell(&state);
+        self.notify_reader(&state);
         state.last_session += 1;
         let session = state.last_session;
         state.lines.push(Line { session, tree: Arc::downgrade(tree), breaks });
@@ -156,21 +156,21 @@ impl Leases {
         tokio::spawn(async move {
             tokio::select! {
                 () = poll_fn(|context| leases.poll(session, context)) => {}
-                () = ending => drop(leases.settled()),
+                () = ending => drop(leases.resolved()),
             }
         });
     }
 
     /// Call it before an open is sent.
     pub(super) fn announce(self: &Arc<Self>, lease: Lease) -> Announced {
-        let number = self.settled().table.begin(lease);
+        let number = self.resolved().table.begin(lease);
         Announced { leases: Arc::clone(self), lease, number, answered: false }
     }
 
     /// A break was carried out. Returns the acknowledgements to be sent, with the tree of each.
-    pub(super) fn obeyed(&self, broken: &Broken) -> Vec<(Arc<Tree>, Chain)> {
-        let mut state = self.settled();
-        state.table.obeyed(broken);
+    pub(super) fn carried_out(&self, broken: &Broken) -> Vec<(Arc<Tree>, Chain)> {
+        let mut state = self.resolved();
+        state.table.carried_out(broken);
         let sent = broken.owed.iter().filter_map(|owed| {
             let tree = state.tree(owed.session)?;
             let chain = acknowledgement(&tree, owed.holder, broken.kept());
@@ -181,21 +181,21 @@ impl Leases {
 
     /// The server refused an acknowledgement under this key.
     pub(super) fn refused(&self, key: LeaseKey) {
-        let mut state = self.settled();
+        let mut state = self.resolved();
         state.table.refused(key);
-        self.tell(&state);
+        self.notify_reader(&state);
     }
 
     /// The state after everything received so far.
-    fn settled(&self) -> MutexGuard<'_, State> {
+    fn resolved(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         let mut at = 0;
         while at < state.lines.len() {
-            if state.settle(at, None) {
+            if state.process_breaks(at, None) {
                 at += 1;
             }
         }
-        self.tell(&state);
+        self.notify_reader(&state);
         state
     }
 
@@ -203,12 +203,12 @@ impl Leases {
     fn poll(&self, session: u64, context: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state.lock();
         let at = state.lines.iter().position(|line| line.session == session);
-        let goes_on = at.is_some_and(|at| state.settle(at, Some(context)));
-        self.tell(&state);
+        let goes_on = at.is_some_and(|at| state.process_breaks(at, Some(context)));
+        self.notify_reader(&state);
         if goes_on { Poll::Pending } else { Poll::Ready(()) }
     }
 
-    fn tell(&self, state: &State) {
+    fn notify_reader(&self, state: &State) {
         if state.table.waiting() > 0 || state.session.is_waiting() {
             self.news.notify_one();
         }
@@ -222,7 +222,7 @@ impl State {
 
     /// Processes all breaks received in a session. Removes a session that has ended, with all that was granted in it.
     /// Returns whether the session continues. With a context, its task is woken for the next break.
-    fn settle(&mut self, at: usize, mut context: Option<&mut Context<'_>>) -> bool {
+    fn process_breaks(&mut self, at: usize, mut context: Option<&mut Context<'_>>) -> bool {
         let session = self.lines[at].session;
         loop {
             let line = &mut self.lines[at];
@@ -293,11 +293,11 @@ impl Announced {
     /// The answer to the open has come. `None` if its connection has ended by now.
     pub(super) fn opened(self, tree: &Arc<Tree>, created: &Created) -> Option<Holding> {
         let leases = Arc::clone(&self.leases);
-        let mut state = leases.settled();
+        let mut state = leases.resolved();
         let session = state.lines.iter().find(|line| line.tree.as_ptr() == Arc::as_ptr(tree))?.session;
         let given_up = state.table.opened(self.number, session, grant(&tree.terms, created));
         state.give_up(given_up);
-        leases.tell(&state);
+        leases.notify_reader(&state);
         drop(state);
         Some(self.held())
     }
@@ -315,7 +315,7 @@ impl Announced {
         let mut state = self.leases.state.lock();
         let given_up = state.table.opened(self.number, session, grant);
         assert!(given_up.is_empty(), "only oplocks are broken before they are known");
-        self.leases.tell(&state);
+        self.leases.notify_reader(&state);
         drop(state);
         self.held()
     }
@@ -327,27 +327,27 @@ impl Leases {
     pub(super) fn broken(&self, session: u64, broken: LeaseBreak) -> bool {
         let mut state = self.state.lock();
         let given_up = state.table.lease_broken(session, broken);
-        self.tell(&state);
+        self.notify_reader(&state);
         given_up.is_some()
     }
 
     pub(super) fn lost(&self, session: u64) {
         let mut state = self.state.lock();
         state.lost(session);
-        self.tell(&state);
+        self.notify_reader(&state);
     }
 
     pub(super) fn connected(&self) {
         let mut state = self.state.lock();
         state.connected();
-        self.tell(&state);
+        self.notify_reader(&state);
     }
 }
 
 impl Drop for Announced {
     fn drop(&mut self) {
         if !self.answered {
-            let mut state = self.leases.settled();
+            let mut state = self.leases.resolved();
             let given_up = state.table.abandon(self.number);
             state.give_up(given_up);
         }
@@ -356,7 +356,7 @@ impl Drop for Announced {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        self.leases.settled().table.closed(self.number);
+        self.leases.resolved().table.closed(self.number);
     }
 }
 

@@ -97,15 +97,15 @@ impl SmbShare {
                 self.slices.lock().timed_out(slice.length);
             }
         })?;
-        let told = task.parsed(ioctl::parse_chunks(&reply))?;
+        let chunks = task.parsed(ioctl::parse_chunks(&reply))?;
         let status = reply.status();
         if status == NtStatus::INVALID_PARAMETER
-            && let Some(limits) = told
+            && let Some(limits) = chunks
             && self.slices.lock().limited(limits, slice)
         {
             return Ok(Outcome::Limited);
         }
-        let copied = match told {
+        let copied = match chunks {
             Some(chunks) if status != NtStatus::INVALID_PARAMETER => {
                 task.parsed(ioctl::copied(range, slice.chunk, chunks))?
             }

@@ -35,7 +35,7 @@ pub enum Cause {
     /// The session was lost, and the server has been away for longer than operations wait.
     Away(Away),
     /// The server answers and refuses access: it refused the sign-in, or the share.
-    NotLetIn(Refused),
+    AccessRefused(Refused),
     /// The connection was lost too often during this operation.
     LostAgain {
         /// How often it was lost.
@@ -150,7 +150,7 @@ impl fmt::Display for ShareError {
             Cause::TimedOut => f.write_str("the server did not answer in time"),
             Cause::Disconnected(why) => write!(f, "no connection to the server ({why})"),
             Cause::Away(away) => write!(f, "no connection to the server for {} s ({})", away.seconds, away.why),
-            Cause::NotLetIn(refused) => f.write_str(&refused.message),
+            Cause::AccessRefused(refused) => f.write_str(&refused.message),
             Cause::LostAgain { times, why } => {
                 write!(f, "the operation was given up after the connection was lost {times} times (last: {why})")
             }

@@ -136,9 +136,9 @@ impl Gathering {
     /// frame.
     pub(super) fn take(&self, tree: &Arc<Tree>) -> (Vec<Request>, Waiting) {
         let mut state = self.state.lock();
-        let (taken, rest) = of_tree(std::mem::take(&mut state.gathered), tree);
+        let (removed, rest) = of_tree(std::mem::take(&mut state.gathered), tree);
         state.gathered = rest;
-        let (requests, answers) = taken.into_iter().map(|one| (one.request.unrelated(), one.answer)).unzip();
+        let (requests, answers) = removed.into_iter().map(|one| (one.request.unrelated(), one.answer)).unzip();
         (requests, Waiting(answers))
     }
 

@@ -24,11 +24,11 @@ impl Identity {
     /// creation contradicts it: file systems give the id of a deleted file to a new one. Where the server has no ids,
     /// the time of creation must be the same.
     pub(super) fn is_same(self, found: Identity, birth: Birth) -> bool {
-        let is_born_alike = self.created == found.created;
+        let has_same_creation = self.created == found.created;
         if self.disk_id == 0 && found.disk_id == 0 {
-            return self.created != 0 && is_born_alike;
+            return self.created != 0 && has_same_creation;
         }
-        self.disk_id == found.disk_id && (is_born_alike || birth.may_move(found.created))
+        self.disk_id == found.disk_id && (has_same_creation || birth.may_change(found.created))
     }
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Birth {
 
 impl Birth {
     /// Whether a different time of creation may belong to the same file.
-    fn may_move(self, found: u64) -> bool {
+    fn may_change(self, found: u64) -> bool {
         !self.is_kept && self.lost.is_none_or(|lost| found <= lost.0.saturating_add(INEXACT))
     }
 }

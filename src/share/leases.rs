@@ -176,7 +176,7 @@ impl LeaseTable {
     pub(super) fn abandon(&mut self, open: u64) -> Vec<Owed> {
         let Some(pending) = self.pending.remove(&open) else { return Vec::new() };
         let mut owed = self.forget(pending.lease.key);
-        owed.extend(self.settle_early());
+        owed.extend(self.resolve_early());
         owed
     }
 
@@ -215,11 +215,11 @@ impl LeaseTable {
         self.opens.insert(open, key);
         if let Some((early, exclusive)) = early {
             let owed = exclusive.then_some(Owed { session, holder: Holder::Oplock(early.file) });
-            self.tell(key, after, owed);
+            self.report_break(key, after, owed);
         } else if before.is_some_and(|before| !after.covers(before)) {
-            self.tell(key, after, None);
+            self.report_break(key, after, None);
         }
-        self.settle_early()
+        self.resolve_early()
     }
 
     /// An open is being closed, or was lost before. With the last open of a key everything granted under it ends.
@@ -245,8 +245,8 @@ impl LeaseTable {
         if !self.limit(key, left, epoch) {
             return owed;
         }
-        let told = self.keys.get(&key).map_or(left, |held| held.caching().and(left));
-        self.tell(key, told, owed);
+        let remaining = self.keys.get(&key).map_or(left, |held| held.caching().and(left));
+        self.report_break(key, remaining, owed);
         None
     }
 
@@ -260,8 +260,8 @@ impl LeaseTable {
             // Losing level II needs no acknowledgement (MS-SMB2 3.2.5.19.1).
             let exclusive = oplock.caching.writes();
             oplock.caching = oplock.caching.and(left);
-            let (key, told) = (*key, held.caching());
-            self.tell(key, told, exclusive.then_some(owed));
+            let (key, remaining) = (*key, held.caching());
+            self.report_break(key, remaining, exclusive.then_some(owed));
             return None;
         }
         // Each pending open can have one oplock.
@@ -301,7 +301,7 @@ impl LeaseTable {
     }
 
     /// A break was carried out. What the reader gave up beyond the break is no longer used either.
-    pub(super) fn obeyed(&mut self, broken: &Broken) {
+    pub(super) fn carried_out(&mut self, broken: &Broken) {
         if broken.kept() != broken.offered {
             self.limit(broken.key, broken.kept(), None);
         }
@@ -311,7 +311,7 @@ impl LeaseTable {
     /// left is then unknown.
     pub(super) fn refused(&mut self, key: LeaseKey) {
         if self.limit(key, Caching::NONE, None) {
-            self.tell(key, Caching::NONE, None);
+            self.report_break(key, Caching::NONE, None);
         }
     }
 
@@ -338,12 +338,12 @@ impl LeaseTable {
             self.opens.remove(open);
         }
         if held.caching() != Caching::NONE {
-            self.tell(key, Caching::NONE, None);
+            self.report_break(key, Caching::NONE, None);
         }
     }
 
     /// Reports to the reader of the events that at most `left` is left under this key.
-    fn tell(&mut self, key: LeaseKey, left: Caching, owed: Option<Owed>) {
+    fn report_break(&mut self, key: LeaseKey, left: Caching, owed: Option<Owed>) {
         let broken = self.broken.entry(key).or_insert_with(|| {
             self.order.push_back(key);
             Broken { key, left, serial: 0, offered: left, owed: Vec::new() }
@@ -366,10 +366,10 @@ impl LeaseTable {
     }
 
     /// The early breaks that can no longer concern any pending open.
-    fn settle_early(&mut self) -> Vec<Owed> {
+    fn resolve_early(&mut self) -> Vec<Owed> {
         let oldest = self.pending.keys().next().copied().unwrap_or(u64::MAX);
-        let settled = self.early.extract_if(.., |early| early.newest < oldest);
-        settled.map(|early| Owed { session: early.session, holder: Holder::Oplock(early.file) }).collect()
+        let resolved = self.early.extract_if(.., |early| early.newest < oldest);
+        resolved.map(|early| Owed { session: early.session, holder: Holder::Oplock(early.file) }).collect()
     }
 }
 

@@ -125,7 +125,7 @@ impl Link {
     /// A tree whose session is live as far as is known; waits for a new one if necessary.
     ///
     /// # Errors
-    /// [`Cause::NotLetIn`] if the server refuses the sign-in or the share, [`Cause::Away`] if there is no session in
+    /// [`Cause::AccessRefused`] if the server refuses the sign-in or the share, [`Cause::Away`] if there is no session in
     /// time, [`Cause::Disconnected`] once the share was left.
     pub(super) async fn tree(&self, deadline: Instant) -> Result<Arc<Tree>, Cause> {
         let mut news = self.0.news.subscribe();
@@ -195,7 +195,7 @@ impl Inner {
         match state.session.next(wanted, now) {
             Next::Wait(at) => Step::Waits(Some(at)),
             Next::WaitForNews => Step::Waits(None),
-            Next::Refused(refused) => Step::Fails(Cause::NotLetIn(refused)),
+            Next::Refused(refused) => Step::Fails(Cause::AccessRefused(refused)),
             Next::Try { name_previous } => {
                 state.session.tries(wanted, now);
                 self.begin(&state, name_previous, now);

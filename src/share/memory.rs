@@ -92,7 +92,7 @@ pub(crate) struct MemoryShare {
     /// The client's side of the leases.
     leases: Arc<Leases>,
     /// Notified when a lease was acknowledged or closed: operations that wait for it check again.
-    given_back: Notify,
+    lease_released: Notify,
     has_session: AtomicBool,
 }
 
@@ -168,7 +168,7 @@ impl MemoryShare {
             faults: Mutex::default(),
             log: Mutex::default(),
             leases: Arc::default(),
-            given_back: Notify::new(),
+            lease_released: Notify::new(),
             has_session: true.into(),
         })
     }
@@ -226,14 +226,14 @@ impl MemoryShare {
     }
 
     /// Another client writes an existing file, as soon as no client holds back data that was written to it.
-    pub(crate) async fn write_as_stranger(&self, path: &str, data: &[u8]) {
-        let file = self.open_as_stranger(path).await;
+    pub(crate) async fn write_as_other_client(&self, path: &str, data: &[u8]) {
+        let file = self.open_as_other_client(path).await;
         self.put(path, data);
-        self.close_stranger(file);
+        self.close_other_client(file);
     }
 
     /// Another client opens an existing file for reading and writing.
-    pub(crate) async fn open_as_stranger(&self, path: &str) -> u64 {
+    pub(crate) async fn open_as_other_client(&self, path: &str) -> u64 {
         let path = RemotePath::parse(path);
         self.contend(&path, None).await;
         let how = OpenHow { read: true, write: true, disposition: Disposition::Open, readonly: false, lease: None };
@@ -242,32 +242,32 @@ impl MemoryShare {
 
     /// Another client opens an existing file without sharing anything: no other open may read, write, rename or
     /// delete it.
-    pub(crate) async fn open_alone_as_stranger(&self, path: &str) -> u64 {
-        let file = self.open_as_stranger(path).await;
+    pub(crate) async fn open_alone_as_other_client(&self, path: &str) -> u64 {
+        let file = self.open_as_other_client(path).await;
         self.change(|tree| tree.share_nothing(file));
         file
     }
 
     /// The other client closes it.
-    pub(crate) fn close_stranger(&self, file: u64) {
+    pub(crate) fn close_other_client(&self, file: u64) {
         self.change(|tree| tree.close(file)).unwrap();
     }
 
     /// Another client removes a file.
-    pub(crate) async fn remove_as_stranger(&self, path: &str) {
+    pub(crate) async fn remove_as_other_client(&self, path: &str) {
         self.contend(&RemotePath::parse(path), None).await;
-        self.take_away(path);
+        self.remove_as_other_client_at_once(path);
     }
 
     /// Another client renames a file.
-    pub(crate) async fn rename_as_stranger(&self, from: &str, to: &str) {
+    pub(crate) async fn rename_as_other_client(&self, from: &str, to: &str) {
         let (from, to) = (RemotePath::parse(from), RemotePath::parse(to));
         self.contend(&from, None).await;
         self.change(|tree| tree.rename(&from, &to, true)).unwrap();
     }
 
     /// Another client gives a file one more name.
-    pub(crate) fn link_as_stranger(&self, from: &str, to: &str) {
+    pub(crate) fn link_as_other_client(&self, from: &str, to: &str) {
         self.change(|tree| tree.add_name(&RemotePath::parse(from), &RemotePath::parse(to)));
     }
 
@@ -281,7 +281,7 @@ impl MemoryShare {
         self.has_session.store(false, Ordering::Release);
         self.tree.lock().lose_leases();
         self.leases.lost(SESSION);
-        self.given_back.notify_waiters();
+        self.lease_released.notify_waiters();
     }
 
     /// There is a session again. Open files are opened again.
@@ -308,7 +308,7 @@ impl MemoryShare {
     }
 
     /// Another client removes a file, without waiting for an acknowledgement.
-    pub(crate) fn take_away(&self, path: &str) {
+    pub(crate) fn remove_as_other_client_at_once(&self, path: &str) {
         self.change(|tree| tree.remove(&RemotePath::parse(path), FileKind::File)).unwrap();
     }
 
@@ -374,7 +374,7 @@ impl MemoryShare {
         while let Some(broken) = tree.grants.outgoing.pop_front() {
             if self.leases.broken(SESSION, broken) {
                 tree.grants.acknowledge(broken.key, Caching::NONE);
-                self.given_back.notify_waiters();
+                self.lease_released.notify_waiters();
             }
         }
         result
@@ -383,12 +383,12 @@ impl MemoryShare {
     /// Waits until no client with another key holds back data that was written to the file.
     async fn contend(&self, path: &RemotePath, key: Option<LeaseKey>) {
         loop {
-            let mut given_back = std::pin::pin!(self.given_back.notified());
-            given_back.as_mut().enable();
+            let mut lease_released = std::pin::pin!(self.lease_released.notified());
+            lease_released.as_mut().enable();
             if !self.change(|tree| tree.contend(path, key)) {
                 return;
             }
-            given_back.await;
+            lease_released.await;
         }
     }
 
@@ -501,7 +501,7 @@ impl Files for MemoryShare {
     async fn close(&self, file: &MemoryFile) -> Result<Option<Metadata>> {
         drop(file.holding.lock().take());
         let metadata = self.call("CLOSE", &file.path, |tree| tree.close(file.open)).await?;
-        self.given_back.notify_waiters();
+        self.lease_released.notify_waiters();
         Ok(self.behaviour.close_answers.then_some(metadata))
     }
 
@@ -625,11 +625,11 @@ impl Watches for MemoryShare {
         let path = RemotePath::root();
         armed();
         loop {
-            let more = Arc::clone(&self.tree.lock().watchers.told);
+            let more = Arc::clone(&self.tree.lock().watchers.reported);
             let mut more = std::pin::pin!(more.notified());
             more.as_mut().enable();
-            let told = self.tree.lock().watchers.take(watch.watch);
-            match told {
+            let reported = self.tree.lock().watchers.take(watch.watch);
+            match reported {
                 Ok(Some(changes)) => return self.call("CHANGE_NOTIFY", &path, |_| Ok(changes)).await,
                 Ok(None) => more.await,
                 Err(()) => return Err(ShareError::status("CHANGE_NOTIFY", &path, NtStatus::NOTIFY_CLEANUP)),
@@ -656,7 +656,7 @@ impl super::Leases for MemoryShare {
     }
 
     async fn acknowledge(&self, broken: Broken) -> Result<()> {
-        self.leases.obeyed(&broken);
+        self.leases.carried_out(&broken);
         if broken.owed.is_empty() {
             return Ok(());
         }
@@ -665,7 +665,7 @@ impl super::Leases for MemoryShare {
             Ok(())
         };
         self.call("OPLOCK_BREAK", &RemotePath::root(), work).await?;
-        self.given_back.notify_waiters();
+        self.lease_released.notify_waiters();
         Ok(())
     }
 }

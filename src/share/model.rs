@@ -89,8 +89,8 @@ impl Leases {
     }
 
     /// The acknowledgements to be sent after a break was carried out.
-    pub(crate) fn obeyed(&mut self, broken: &Broken) -> Vec<Acknowledgement> {
-        self.0.obeyed(broken);
+    pub(crate) fn carried_out(&mut self, broken: &Broken) -> Vec<Acknowledgement> {
+        self.0.carried_out(broken);
         let kept = broken.kept();
         given_up(broken.owed.iter().copied()).into_iter().map(|owed| Acknowledgement { kept, ..owed }).collect()
     }

@@ -58,7 +58,7 @@ impl<T> Places<T> {
     }
 
     /// A rename is about to be sent: opens at or below `from` may be at or below `to` from now on.
-    pub(super) fn may_move(&mut self, from: &RemotePath, to: &RemotePath) {
+    pub(super) fn may_change(&mut self, from: &RemotePath, to: &RemotePath) {
         for (path, place) in self.below(from) {
             let Some(moved) = path.moved(from, to) else { continue };
             let mut paths = place.paths.lock();
@@ -174,7 +174,7 @@ mod tests {
         let mut places = Places::default();
         let file = places.opened(&path("a/log"), 1);
         let (deep, beside) = (places.opened(&path("a/b/c"), 2), places.opened(&path("a.b"), 3));
-        places.may_move(&path("a/log"), &path("a/log.1"));
+        places.may_change(&path("a/log"), &path("a/log.1"));
         assert_eq!(paths(&file), ["/a/log", "/a/log.1"]);
         places.moved(&path("a/log"), &path("a/log.1"));
         assert_eq!(paths(&file), ["/a/log.1"]);
@@ -189,7 +189,7 @@ mod tests {
     fn a_rename_without_an_answer_leaves_both_names_until_one_is_found() {
         let mut places = Places::default();
         let file = places.opened(&path("a"), 1);
-        places.may_move(&path("a"), &path("b"));
+        places.may_change(&path("a"), &path("b"));
         places.found(&file, &path("b"));
         assert_eq!(paths(&file), ["/b", "/a"]);
         // Either name may be renamed now.
@@ -203,7 +203,7 @@ mod tests {
     fn names_from_unanswered_renames_are_bounded_and_the_likely_one_stays() {
         let mut places = Places::default();
         let file = places.opened(&path("a"), 1);
-        (0..20).for_each(|number| places.may_move(&path("a"), &path(&format!("to/{number}"))));
+        (0..20).for_each(|number| places.may_change(&path("a"), &path(&format!("to/{number}"))));
         assert_eq!(paths(&file), ["/a", "/to/17", "/to/18", "/to/19"]);
     }
 
@@ -211,7 +211,7 @@ mod tests {
     fn the_name_of_a_replaced_file_leads_to_the_file_that_replaced_it() {
         let mut places = Places::default();
         let (_replaced, _moved) = (places.opened(&path("new"), 1), places.opened(&path("old"), 2));
-        places.may_move(&path("old"), &path("new"));
+        places.may_change(&path("old"), &path("new"));
         assert_eq!(places.at(&path("new")).unwrap().about, 1, "not before the answer");
         places.moved(&path("old"), &path("new"));
         assert_eq!(places.at(&path("new")).unwrap().about, 2);
@@ -239,7 +239,7 @@ mod tests {
             let mut truth: Vec<RemotePath> = files.iter().map(|(_, name)| name.clone()).collect();
             for (from, to, is_done, is_answered) in renames {
                 let (from, to) = (&names[from], &path(&format!("new{to}")));
-                places.may_move(from, to);
+                places.may_change(from, to);
                 if is_done {
                     truth.iter_mut().for_each(|path| if let Some(moved) = path.moved(from, to) { *path = moved });
                     if is_answered {

@@ -93,7 +93,7 @@ impl Record {
 
     /// The server reports the file in this session. It was asked at `asked`.
     pub(super) fn reported(&self, tree: &Arc<Tree>, info: &FileInfo, asked: Instant) {
-        if is_born_before_all(info) {
+        if is_created_before_all(info) {
             self.keeps_birth.store(true, Ordering::Relaxed);
         }
         if Arc::ptr_eq(&self.tree.lock(), tree) {
@@ -134,7 +134,7 @@ impl Drop for UnderWay {
 }
 
 /// Whether a file's time of creation is earlier than all its other times.
-fn is_born_before_all(info: &FileInfo) -> bool {
+fn is_created_before_all(info: &FileInfo) -> bool {
     let others = [info.accessed, info.modified, info.changed].into_iter().filter(|time| *time != 0);
     info.created != 0 && others.min().is_some_and(|earliest| info.created < earliest)
 }
@@ -211,7 +211,7 @@ impl Records {
     /// A rename is about to be sent. It ends by [`Renaming::done`]; without that it may or may not have been carried
     /// out.
     pub(super) fn renaming<'a>(&'a self, from: &'a RemotePath, to: &'a RemotePath) -> Renaming<'a> {
-        self.0.lock().places.may_move(from, to);
+        self.0.lock().places.may_change(from, to);
         // A rename counts as a change of the file: it moves the change time.
         let under_way = self.at(from).map(|record| record.begin(OwnChange::Attributes));
         Renaming { records: self, from, to, under_way }

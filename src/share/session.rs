@@ -245,7 +245,7 @@ impl Session {
         };
         let away = |stage, why| Cause::Away(Away { seconds, stage, why });
         match &self.failure {
-            Some(Failure::Refused(refused)) => Cause::NotLetIn(refused.clone()),
+            Some(Failure::Refused(refused)) => Cause::AccessRefused(refused.clone()),
             Some(Failure::Trouble(stage, trouble)) => away(Some(*stage), format!("{lost}; {trouble}")),
             None => away(None, format!("{lost}; no new session was made in time")),
         }
@@ -297,7 +297,7 @@ mod tests {
         assert!(
             matches!(session.next(For::Operation, later), Next::Refused(refused) if refused.stage == Stage::SignIn)
         );
-        assert!(matches!(session.why(now), Cause::NotLetIn(_)));
+        assert!(matches!(session.why(now), Cause::AccessRefused(_)));
         let again = now + Duration::from_secs(60);
         assert_eq!(session.next(For::Operation, again), TRY);
         assert!(!session.failed(&error, true, again), "reported before");
@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(session.next(For::Operation, now + Duration::from_millis(100)), TRY);
         session.failed(&refused(Stage::Share, NtStatus::BAD_NETWORK_NAME), true, now);
         assert_eq!(session.next(For::Operation, now), Next::Wait(now + Duration::from_millis(200)));
-        assert!(matches!(session.why(now), Cause::NotLetIn(_)));
+        assert!(matches!(session.why(now), Cause::AccessRefused(_)));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::sync::Arc;
 /// - [`Cause::Status`]: the server refused the operation. The method lists the refusals that matter to a caller; the
 ///   server may answer any other, for example [`Refusal::ServerBusy`], [`Refusal::NoMemory`] or [`Refusal::Failed`].
 /// - [`Cause::Away`]: there is no session, and it did not come back in the time that operations wait for it.
-/// - [`Cause::NotLetIn`]: there is no session, because the server refuses the sign-in or the share.
+/// - [`Cause::AccessRefused`]: there is no session, because the server refuses the sign-in or the share.
 /// - [`Cause::LostAgain`]: the session was lost too often during this operation.
 /// - [`Cause::Uncertain`]: the session that a change was sent on hangs at the server, which may still make the change.
 /// - [`Cause::TimedOut`]: no answer came before the deadline.
@@ -43,7 +43,7 @@ use std::sync::Arc;
 /// [`Refusal::Failed`]: super::Refusal::Failed
 /// [`Cause::Status`]: super::error::Cause::Status
 /// [`Cause::Away`]: super::error::Cause::Away
-/// [`Cause::NotLetIn`]: super::error::Cause::NotLetIn
+/// [`Cause::AccessRefused`]: super::error::Cause::NotLetIn
 /// [`Cause::LostAgain`]: super::error::Cause::LostAgain
 /// [`Cause::Uncertain`]: super::error::Cause::Uncertain
 /// [`Cause::TimedOut`]: super::error::Cause::TimedOut

@@ -262,7 +262,7 @@ impl SmbWatch {
             return Ok(Again::Everything { itself: metadata(now, disk_id, 0), entries });
         }
         let is_same = (now.modified, now.changed) == (before.modified, before.changed)
-            && clock.is_some_and(|clock| is_settled(before.modified.max(before.changed), clock));
+            && clock.is_some_and(|clock| is_conclusive(before.modified.max(before.changed), clock));
         Ok(if is_same { Again::Same } else { Again::Changed })
     }
 
@@ -303,7 +303,7 @@ impl SmbWatch {
 }
 
 /// Whether a change at this time of the server's clock would give the directory another time than `last`.
-fn is_settled(last: u64, clock: u64) -> bool {
+fn is_conclusive(last: u64, clock: u64) -> bool {
     let exactness = if last.is_multiple_of(SECOND) { COARSE } else { TICK };
     last.saturating_add(exactness) < clock
 }
@@ -313,10 +313,11 @@ fn changes_in(task: Task<'_>, reply: std::result::Result<Reply, WireError>) -> R
     if reply.status() == NtStatus::NOTIFY_ENUM_DIR {
         return Ok(None);
     }
-    let told = task.parsed(notify::parse_changes(task.reply(&[reply], 0)?))?;
+    let changes = task.parsed(notify::parse_changes(task.reply(&[reply], 0)?))?;
     // An empty report means that the changes did not fit into the answer.
-    Ok(Some(told).filter(|told| !told.is_empty()).map(|told| {
-        told.into_iter()
+    Ok(Some(changes).filter(|changes| !changes.is_empty()).map(|changes| {
+        changes
+            .into_iter()
             .map(|(action, name)| {
                 let kind = match action {
                     notify::action::ADDED | notify::action::RENAMED_NEW_NAME => ChangeKind::Added,
@@ -407,12 +408,12 @@ mod tests {
     #[test]
     fn times_show_whether_there_was_a_change_once_they_are_old_enough() {
         let last = 7 * SECOND + 5;
-        assert!(!is_settled(last, last));
-        assert!(!is_settled(last, last + TICK));
-        assert!(is_settled(last, last + TICK + 1));
+        assert!(!is_conclusive(last, last));
+        assert!(!is_conclusive(last, last + TICK));
+        assert!(is_conclusive(last, last + TICK + 1));
         // A server that keeps whole seconds may keep only even ones.
-        assert!(!is_settled(7 * SECOND, 9 * SECOND));
-        assert!(is_settled(7 * SECOND, 9 * SECOND + 1));
-        assert!(!is_settled(u64::MAX, u64::MAX));
+        assert!(!is_conclusive(7 * SECOND, 9 * SECOND));
+        assert!(is_conclusive(7 * SECOND, 9 * SECOND + 1));
+        assert!(!is_conclusive(u64::MAX, u64::MAX));
     }
 }

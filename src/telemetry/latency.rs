@@ -5,7 +5,7 @@ use parking_lot::Mutex;
 use std::fmt;
 use std::time::Duration;
 
-/// The longest time that is told apart from longer ones, in microseconds: an hour.
+/// The longest time that is distinguished from longer ones, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
 /// Significant decimal digits of a recorded time. One digit keeps a histogram at 4 KiB; a percentile is right within a tenth.
 const DIGITS: u8 = 1;

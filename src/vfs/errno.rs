@@ -100,8 +100,8 @@ impl From<ShareError> for VfsError {
             Cause::TimedOut => libc::ETIMEDOUT,
             Cause::Disconnected(_) | Cause::Away(_) => errno_of(Refusal::Disconnected),
             // A missing share is not a missing file: programs would treat the share's files as deleted.
-            Cause::NotLetIn(refused) if refused.is_share_missing() => libc::ENODEV,
-            Cause::NotLetIn(_) => libc::EACCES,
+            Cause::AccessRefused(refused) if refused.is_share_missing() => libc::ENODEV,
+            Cause::AccessRefused(_) => libc::EACCES,
             Cause::LostAgain { .. } | Cause::Uncertain | Cause::Unverified => libc::EIO,
             Cause::Stale => libc::ESTALE,
             Cause::Conflict | Cause::Lost | Cause::Malformed(_) => libc::EIO,
@@ -110,7 +110,7 @@ impl From<ShareError> for VfsError {
         };
         let level = match error.cause {
             // The share has already logged it once, with the remedy.
-            Cause::NotLetIn(_) => Level::INFO,
+            Cause::AccessRefused(_) => Level::INFO,
             Cause::Away(_) => Level::DEBUG,
             _ => level_of(errno),
         };

@@ -63,13 +63,13 @@ impl KernelView {
     pub(crate) async fn until_forgotten(&self, what: Forgotten) -> bool {
         let Some(lane) = self.lane(&what) else { return true };
         let (done, gone) = oneshot::channel();
-        let told = async {
+        let forgotten = async {
             lane.add(what, Some(done)).await;
             // A sender dropped without an answer means that the mount has ended, and with it everything that the
             // kernel kept.
             let _ = gone.await;
         };
-        tokio::time::timeout(PATIENCE, told).await.is_ok()
+        tokio::time::timeout(PATIENCE, forgotten).await.is_ok()
     }
 
     /// A future that has the kernel drop the pages and attributes of an inode when it is awaited.
@@ -123,14 +123,14 @@ mod tests {
         let stuck = lanes.pages.next().unwrap();
         view.forget(Forgotten::Attributes(7)).await;
         view.forget(Forgotten::Entry { parent: 7, name: "a".into() }).await;
-        let told = std::iter::from_fn(|| {
+        let forgotten = std::iter::from_fn(|| {
             let task = lanes.names.next()?;
             let what = task.what().clone();
             lanes.names.done(task);
             Some(what)
         });
         let expected = [Forgotten::Attributes(7), Forgotten::Entry { parent: 7, name: "a".into() }];
-        assert_eq!(told.collect::<Vec<_>>(), expected);
+        assert_eq!(forgotten.collect::<Vec<_>>(), expected);
         assert_eq!(stuck.what(), &Forgotten::Pages(7));
     }
 

@@ -262,10 +262,10 @@ mod tests {
             Some(()),
             "an equal notification waits already"
         );
-        let mut told = vec![lane.next().unwrap().what.subject()];
+        let mut forgotten = vec![lane.next().unwrap().what.subject()];
         waiting.await;
-        told.extend(std::iter::from_fn(|| Some(lane.next()?.what.subject())));
-        assert_eq!(told, (0..CAPACITY as u64).chain([u64::MAX]).collect::<Vec<_>>());
+        forgotten.extend(std::iter::from_fn(|| Some(lane.next()?.what.subject())));
+        assert_eq!(forgotten, (0..CAPACITY as u64).chain([u64::MAX]).collect::<Vec<_>>());
     }
 
     #[test]

@@ -54,7 +54,7 @@
 //! | `Names::namespace` | names, nodes, what is known of directories | first; also by `Files`, to evict a closed file |
 //! | `Files::kept`, `Files::leased` | which files have kept opens, or a lease | under the namespace, or alone |
 //! | `File` | one file: attributes, version, dirty data, opens, handles, breaks | under any of these; never two files |
-//! | `Names`: `ahead`, `watches`, `gave_way` | listings ahead, watches, when kept opens last made room | alone |
+//! | `Names`: `ahead`, `watches`, `room_made_at` | listings ahead, watches, when kept opens last made room | alone |
 //! | `Files::broken` | breaks that are not acknowledged yet | alone |
 //! | `Handles` | handles by their numbers, closes under way | alone |
 //! | `OpenFile::readers` | sequential readers of one handle | alone; the page cache's lock is acquired under it |

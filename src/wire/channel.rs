@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 const CREDIT_TARGET: u32 = 1024;
 /// Bytes that a frame may have beyond the expected responses: for unsolicited messages, and for an error that is larger
 /// than a normal response.
-const UNASKED: u64 = 65_536;
+const UNSOLICITED_ROOM: u64 = 65_536;
 
 /// One connection of a session. `W` is the handle that wakes a waiting caller.
 #[derive(Debug)]
@@ -229,7 +229,7 @@ impl<W> Channel<W> {
 
     /// The largest frame that the server may send now, in bytes.
     pub fn frame_limit(&self) -> u64 {
-        self.table.response_limit() + UNASKED + super::crypto::encryption::TRANSFORM_SIZE as u64
+        self.table.response_limit() + UNSOLICITED_ROOM + super::crypto::encryption::TRANSFORM_SIZE as u64
     }
 
     /// Whether the server has sent an interim reply to an open-ended request (MS-SMB2 3.3.4.2) and no final one.
@@ -254,7 +254,7 @@ impl<W> Channel<W> {
                 let address = self.sent(ticket, first_id, chain, &protect, waiters, Some(deadline));
                 return Ok(Submitted::Ready(Ready { ticket, address, protect }));
             }
-            self.hopeless(cost.credits)?;
+            self.check_attainable(cost.credits)?;
             self.window.stand(cost);
         }
         self.deadlines.insert((deadline, ticket));
@@ -328,10 +328,10 @@ impl<W> Channel<W> {
     }
 
     /// Fails if `needed` credits can never become available: nothing is in flight whose reply could grant more.
-    fn hopeless(&self, needed: u32) -> Result<(), WireError> {
+    fn check_attainable(&self, needed: u32) -> Result<(), WireError> {
         let capacity = self.window.capacity();
-        let hopeless = self.window.in_use() == 0 && needed > capacity;
-        if hopeless { Err(WireError::Credits { needed, capacity }) } else { Ok(()) }
+        let check_attainable = self.window.in_use() == 0 && needed > capacity;
+        if check_attainable { Err(WireError::Credits { needed, capacity }) } else { Ok(()) }
     }
 
     /// Sends every queued chain that the credit window admits now.
@@ -344,7 +344,7 @@ impl<W> Channel<W> {
     fn advance_line(&mut self, lane: Lane) -> bool {
         let Some(first) = self.lines[lane as usize].front() else { return false };
         let cost = first.chain.cost();
-        let turn = match (self.window.take(cost), self.hopeless(cost.credits)) {
+        let turn = match (self.window.take(cost), self.check_attainable(cost.credits)) {
             (Some(first_id), _) => Ok(first_id),
             (None, Err(error)) => Err(error),
             (None, Ok(())) => {

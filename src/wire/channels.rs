@@ -67,7 +67,7 @@ impl Channels {
     }
 
     fn timed_out(&self, chain: &Chain, sent: Instant) {
-        let heard = self.connections.iter().map(Connection::heard_at).max();
+        let heard = self.connections.iter().map(Connection::last_received).max();
         if sent.elapsed() >= SILENCE && heard.is_some_and(|heard| heard < sent.into_std()) {
             // Only the first timeout is recorded: the connections end once.
             let _ = self.silent_since.set(sent);

@@ -13,7 +13,7 @@ use super::error::{ConnectError, Proof, Stage};
 use super::frame::{Chain, Reply, Request};
 use super::header::{Command, behind};
 use super::negotiate::{self, Negotiated, Offer};
-use super::signin::{self, SessionKind, Wish};
+use super::signin::{self, SessionKind, SessionRequirements};
 use super::status::NtStatus;
 use super::{netbios, transport};
 use crate::config::{Dialect, DialectRange, Identity, Protection, Transport};
@@ -203,7 +203,11 @@ pub async fn connect(
     let connection = open(config, &addresses, deadline).await?;
     let left = || deadline.saturating_duration_since(Instant::now());
 
-    let wish = Wish { identity: config.identity.clone(), signing: config.signing, encryption: config.encryption };
+    let wish = SessionRequirements {
+        identity: config.identity.clone(),
+        signing: config.signing,
+        encryption: config.encryption,
+    };
     let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption, config.connections > 1);
     let asked = std::time::Instant::now();
     let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
@@ -276,7 +280,7 @@ struct Session<'a> {
     config: &'a ConnectConfig,
     offer: &'a Offer,
     agreed: &'a Negotiated,
-    wish: &'a Wish,
+    wish: &'a SessionRequirements,
     first: &'a Connection,
 }
 

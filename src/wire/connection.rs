@@ -157,11 +157,11 @@ impl Connection {
 
     /// The time from its start to the last received frame.
     pub fn active_for(&self) -> Duration {
-        self.heard_at().saturating_duration_since(self.shared.started)
+        self.last_received().saturating_duration_since(self.shared.started)
     }
 
     /// When the last frame was received; the start of the connection if none was.
-    pub fn heard_at(&self) -> Instant {
+    pub fn last_received(&self) -> Instant {
         self.shared.look(|channel| channel.last_received())
     }
 

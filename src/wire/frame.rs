@@ -240,7 +240,7 @@ pub fn assemble(chain: &Chain, address: Addressing, protect: &Protect) -> Vec<By
             command: request.command as u16,
             credits: request.charge.saturating_add(if index == last { address.credits } else { 0 }),
             flags: if chain.is_related(index) { flags::RELATED } else { 0 },
-            next_command: if index == last { 0 } else { told(size + padding) },
+            next_command: if index == last { 0 } else { length_as_u32(size + padding) },
             message_id,
             async_or_tree: u64::from(chain.tree_id) << 32,
             session_id: address.session_id,
@@ -296,13 +296,13 @@ fn begin(plain_size: usize, room: usize, protect: &Protect) -> BytesMut {
     let transform = if matches!(protect, Protect::Seal(_)) { TRANSFORM_SIZE } else { 0 };
     debug_assert!(plain_size + transform <= MAX_FRAME, "the chain fits");
     let mut frame = BytesMut::with_capacity(PREFIX_SIZE + transform + room);
-    frame.extend_from_slice(&told(plain_size + transform).to_be_bytes());
+    frame.extend_from_slice(&length_as_u32(plain_size + transform).to_be_bytes());
     frame.resize(PREFIX_SIZE + transform, 0);
     frame
 }
 
 /// A length within a frame that [fits](Chain::fits), and so is far below 2^32, as 32 bits.
-fn told(length: usize) -> u32 {
+fn length_as_u32(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 

@@ -9,9 +9,9 @@ use super::status::NtStatus;
 pub use smb_msg::Command;
 
 /// The size of a header, in bytes, as its StructureSize field has it.
-const HEADER_SIZE_TOLD: u16 = 64;
+const STRUCTURE_SIZE: u16 = 64;
 /// The size of a header, in bytes.
-pub const HEADER_SIZE: usize = HEADER_SIZE_TOLD as usize;
+pub const HEADER_SIZE: usize = STRUCTURE_SIZE as usize;
 /// The bytes of the Signature field in a header.
 pub const SIGNATURE: std::ops::Range<usize> = 48..64;
 /// The first four bytes of an SMB2 message: the ProtocolId.
@@ -34,7 +34,7 @@ pub mod flags {
 
 /// The offset, from the start of the header, of the data behind the first `fixed` bytes of a body.
 pub const fn behind(fixed: u16) -> u16 {
-    HEADER_SIZE_TOLD + fixed
+    STRUCTURE_SIZE + fixed
 }
 
 /// A header, for both directions, without its signature.
@@ -101,7 +101,7 @@ impl Header {
     /// Appends the header, with zeros as its signature.
     pub fn put(&self, out: &mut Vec<u8>) {
         out.put_bytes(&PROTOCOL_ID)
-            .put_u16(HEADER_SIZE_TOLD)
+            .put_u16(STRUCTURE_SIZE)
             .put_u16(self.credit_charge)
             .put_u32(self.status.0)
             .put_u16(self.command)

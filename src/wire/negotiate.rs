@@ -294,7 +294,7 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
         return Err(Malformed("maximum sizes below 4096 bytes"));
     }
     match dialect {
-        Dialect::Smb311 => take_contexts(&mut agreed, body, message)?,
+        Dialect::Smb311 => apply_contexts(&mut agreed, body, message)?,
         Dialect::Smb300 | Dialect::Smb302
             if offer.encryption != Protection::Off && agreed.server.capabilities & capabilities::ENCRYPTION != 0 =>
         {
@@ -312,7 +312,7 @@ const MAX_IO: u32 = 8 << 20;
 const MIN_IO: u32 = 4096;
 
 /// Applies the negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.4.1).
-fn take_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>) -> Result<(), Malformed> {
+fn apply_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>) -> Result<(), Malformed> {
     let count = body.u16(6)?;
     let mut at = body.u32(60)? as usize;
     let mut preauth = false;

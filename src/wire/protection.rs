@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// of one credit. 64 KiB take 3 µs with AES-GMAC and AES-GCM, 55 µs with AES-CMAC and 120 µs with AES-CCM
 /// (`benches/crypto.rs`), about as long as it takes to wake a thread. 1 MiB takes 16 times as long, up to 2 ms, in
 /// which the kernel's thread would accept no other request.
-const MUCH: usize = CREDIT_PAYLOAD as usize;
+const LONG_WORK: usize = CREDIT_PAYLOAD as usize;
 
 /// The keys of a session on one connection, and what they protect.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Security {
 /// Whether protecting or verifying `bytes` bytes of data takes too long for the thread that receives the kernel's
 /// requests.
 pub fn is_long_work(protect: &Protect, bytes: usize) -> bool {
-    bytes > MUCH && !matches!(protect, Protect::Plain)
+    bytes > LONG_WORK && !matches!(protect, Protect::Plain)
 }
 
 /// Decrypts a frame, if it is encrypted, and splits it into its messages (MS-SMB2 3.2.5.1.1).

@@ -39,7 +39,7 @@ const MAX_ROUNDS: usize = 8;
 
 /// The user's requirements for a session.
 #[derive(Clone, Debug)]
-pub struct Wish {
+pub struct SessionRequirements {
     /// The user who signs in, or an anonymous session.
     pub identity: Identity,
     /// Whether messages are to be signed.
@@ -48,7 +48,7 @@ pub struct Wish {
     pub encryption: Protection,
 }
 
-impl Wish {
+impl SessionRequirements {
     /// Whether the client requires signing, and says so to the server. [`Protection::Auto`] requires it unless a guest
     /// or anonymous session is wanted, which has no key to sign with.
     pub fn requires_signing(&self) -> bool {
@@ -114,7 +114,7 @@ fn failed(message: impl Into<String>) -> ConnectError {
 pub async fn sign_in(
     connection: &Connection,
     agreed: &Negotiated,
-    wish: &Wish,
+    wish: &SessionRequirements,
     previous: u64,
     deadline: Duration,
 ) -> Result<SessionKind, ConnectError> {
@@ -135,7 +135,7 @@ pub async fn sign_in(
 pub async fn bind(
     connection: &Connection,
     agreed: &Negotiated,
-    wish: &Wish,
+    wish: &SessionRequirements,
     first: &Connection,
     deadline: Duration,
 ) -> Result<(), ConnectError> {
@@ -185,7 +185,7 @@ struct SignedIn {
 async fn authenticate(
     connection: &Connection,
     agreed: &Negotiated,
-    wish: &Wish,
+    wish: &SessionRequirements,
     setup: Setup<'_>,
     deadline: Duration,
 ) -> Result<SignedIn, ConnectError> {
@@ -274,7 +274,7 @@ fn unanswered(error: &WireError, round: usize) -> ConnectError {
 fn establish(
     connection: &Connection,
     agreed: &Negotiated,
-    wish: &Wish,
+    wish: &SessionRequirements,
     signed_in: &SignedIn,
 ) -> Result<SessionKind, ConnectError> {
     let SignedIn { authenticator, session_flags, hash, reply } = signed_in;

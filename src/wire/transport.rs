@@ -1,7 +1,7 @@
 //! The byte stream under a connection: addresses, TCP, receiving frames, and the queue of bytes to send.
 //!
 //! [`Outbox::push`] never waits. Bytes that the socket does not accept at once stay in the outbox, and the writer task
-//! sends them ([`Outbox::drain`]). One vectored write sends several messages with their payloads.
+//! sends them ([`Outbox::run_writer`]). One vectored write sends several messages with their payloads.
 //!
 //! Invariant: bytes are sent in the order in which they were queued.
 
@@ -178,7 +178,7 @@ impl Outbox {
     /// # Errors
     ///
     /// Errors of the socket. The connection then ends.
-    pub async fn drain(&self) -> io::Result<()> {
+    pub async fn run_writer(&self) -> io::Result<()> {
         loop {
             self.blocked.notified().await;
             loop {

@@ -36,13 +36,13 @@ fn overwrite_unnoticed(path: &Path, data: &[u8]) {
 }
 
 /// A mount whose attribute timeout is an hour.
-fn trusting() -> Scene {
+fn with_long_timeout() -> Scene {
     Scene::with(Kind::Smbd, |request| request.arg("--attr-timeout=3600"))
 }
 
 #[test]
 fn strict_mode_shows_an_open_what_another_mount_wrote_before_it() {
-    let scene = trusting();
+    let scene = with_long_timeout();
     let other = scene.second_mount();
     fs::write(scene.here("file"), noise(0, 5000)).unwrap();
     let kept = File::open(scene.here("file")).unwrap();
@@ -59,7 +59,7 @@ fn strict_mode_shows_an_open_what_another_mount_wrote_before_it() {
 /// The server breaks a read lease without waiting for an acknowledgement, so the change is not seen at once.
 #[test]
 fn strict_mode_shows_an_open_handle_what_another_mount_writes() {
-    let scene = trusting();
+    let scene = with_long_timeout();
     let other = scene.second_mount();
     fs::write(scene.here("file"), noise(0, 5000)).unwrap();
     let writer = OpenOptions::new().write(true).open(other.join("file")).unwrap();

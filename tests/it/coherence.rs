@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(10);
 const SOON: Duration = Duration::from_secs(10);
 /// The attribute timeout of 1 s, and 1.5 s for a busy machine.
-const SETTLED: Duration = Duration::from_millis(2500);
+const COHERENCE_LIMIT: Duration = Duration::from_millis(2500);
 
 /// Two mounts of one folder.
 struct Pair {
@@ -219,7 +219,7 @@ fn programs_on_two_mounts(kind: Kind, option: &str, lag: Duration) {
 }
 
 fn an_open_on_either_mount_reads_what_was_written_before(kind: Kind) {
-    programs_on_two_mounts(kind, "--attr-timeout=1", SETTLED);
+    programs_on_two_mounts(kind, "--attr-timeout=1", COHERENCE_LIMIT);
 }
 
 #[test]
@@ -308,7 +308,7 @@ fn names_changed_by_two_mounts_and_on_the_disk_are_soon_equal_everywhere(kind: K
             }
         });
         let ended = Instant::now();
-        wait_until(SOON, || ended.elapsed() > SETTLED);
+        wait_until(SOON, || ended.elapsed() > COHERENCE_LIMIT);
         let there = view(&pair.scene.folder);
         assert!(there.len() > 10);
         for root in [here, other] {

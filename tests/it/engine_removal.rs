@@ -209,7 +209,7 @@ async fn a_file_that_another_client_only_keeps_open_is_closed_for_a_removal() {
     let lease = Lease { key: LeaseKey::random(), caching: Caching::READ | Caching::HANDLE };
     let kept = open(&other, &path, OpenHow { lease: Some(lease), ..READ }).await;
     let mut events = other.events().unwrap();
-    let gives_way = async {
+    let closes_at_break = async {
         let Some(Event::Broken(broken)) = events.next().await else { panic!("no break") };
         assert!(!broken.left.handles());
         let (closed, ()) = tokio::join!(other.close(&kept), async { other.send_closes() });
@@ -217,7 +217,7 @@ async fn a_file_that_another_client_only_keeps_open_is_closed_for_a_removal() {
         other.acknowledge(broken).await.unwrap();
     };
     let removed = here.remove(&path, FileKind::File, None, None, Some(&aside));
-    let (removed, ()) = tokio::join!(removed, gives_way);
+    let (removed, ()) = tokio::join!(removed, closes_at_break);
     assert!(removed.unwrap());
     assert!(place.names().is_empty());
 }

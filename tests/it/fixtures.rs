@@ -39,7 +39,7 @@ fn serves_files_to_smbclient(kind: Kind) {
     let name = folder.file_name().unwrap().to_str().unwrap();
     smbclient(server.port(), &[], &format!("cd {name}; put {} there", local.display())).success();
     assert!(fs::read(folder.join("there")).unwrap() == data);
-    let stranger =
+    let other_client =
         run(
             Command::new("smbclient")
                 .arg(format!("//127.0.0.1/{SHARE}"))
@@ -47,7 +47,7 @@ fn serves_files_to_smbclient(kind: Kind) {
                 .args(["-U", &format!("{}%wrong", user()), "-c", "ls"]),
             DEADLINE,
         );
-    stranger.says("NT_STATUS_LOGON_FAILURE");
+    other_client.says("NT_STATUS_LOGON_FAILURE");
 }
 
 fn can_require_signing(kind: Kind) {

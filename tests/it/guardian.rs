@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 const LIMIT: Duration = Duration::from_secs(20);
 /// A user id other than root's: that of the account `nobody` on Debian.
-const SOMEBODY: u32 = 65534;
+const OTHER_UID: u32 = 65534;
 
 /// The guardian of a mount. Every mount has one.
 fn guardian(mount: &Mount) -> i32 {
@@ -48,7 +48,7 @@ fn leaves_nothing(mut mount: Mount, guardian: i32) {
 
 #[test]
 fn a_killed_process_leaves_nothing() {
-    for adjust in [|request: Request| request, Request::foreground, |request: Request| request.by_user(SOMEBODY)] {
+    for adjust in [|request: Request| request, Request::foreground, |request: Request| request.by_user(OTHER_UID)] {
         let scene = Scene::with(Kind::Smbd, adjust);
         let guardian = guardian(&scene.mount);
         scene.mount.signal(Signal::KILL);

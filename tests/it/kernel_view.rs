@@ -22,21 +22,21 @@ fn a_read_that_gets_no_answer_does_not_delay_other_files() {
     let server = Server::shared(Kind::Smbd);
     let line = Line::to(server.clone(), &["--connections=2"]);
     let name = line.folder.file_name().unwrap().to_string_lossy();
-    let stranger = Request::new(server.url(&name)).mount();
+    let other_client = Request::new(server.url(&name)).mount();
     fs::write(line.there("big"), noise(1, 8 << 20)).unwrap();
     fs::write(line.there("other"), "0").unwrap();
     assert!(wait_until(LIMIT, || line.proxy.living().len() == 2), "no second connection");
     let bulk = line.proxy.living()[1];
 
     let open = File::open(line.here("big")).unwrap();
-    let other = File::options().write(true).open(stranger.join("other")).unwrap();
+    let other = File::options().write(true).open(other_client.join("other")).unwrap();
     line.proxy.hold(bulk..bulk + 1);
     let before = line.proxy.requests(command::READ);
     thread::scope(|scope| {
         let reading = scope.spawn(|| checksum(&line.here("big")));
         assert!(wait_until(LIMIT, || line.proxy.requests(command::READ) > before), "no READ");
         // Breaks the lease of this client.
-        let big = File::options().write(true).open(stranger.join("big")).unwrap();
+        let big = File::options().write(true).open(other_client.join("big")).unwrap();
         big.write_at(b"new", 0).unwrap();
 
         let (done, ended) = mpsc::channel();
@@ -63,5 +63,5 @@ fn a_read_that_gets_no_answer_does_not_delay_other_files() {
     drop((open, other));
     assert!(wait_until(LIMIT, || fs::read(line.here("big")).unwrap().starts_with(b"new")));
     line.mount.unmount();
-    stranger.unmount();
+    other_client.unmount();
 }

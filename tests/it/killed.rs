@@ -18,7 +18,7 @@ use std::time::Duration;
 const SOON: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(30);
 /// A user id other than root's: that of the account `nobody` on Debian.
-const SOMEBODY: u32 = 65534;
+const OTHER_UID: u32 = 65534;
 
 fn start(mount: &Mount, script: &str) -> Child {
     started(|_| (), mount, script)
@@ -100,11 +100,11 @@ fn a_program_that_waits_for_a_silent_server_can_be_killed() {
     assert!(left.iter().all(|name| known.contains(&name.as_str())), "unexpected names: {left:?}");
     assert_eq!(names(mount.path()), left);
     // Files that are kept open are closed when another client opens them for writing.
-    let stranger = Request::new(url("127.0.0.1", server.port(), "")).mount();
+    let other_client = Request::new(url("127.0.0.1", server.port(), "")).mount();
     for name in left.iter().filter(|name| server.folder().join(name).is_file()) {
-        File::options().write(true).open(stranger.join(name)).unwrap();
+        File::options().write(true).open(other_client.join(name)).unwrap();
     }
-    stranger.unmount();
+    other_client.unmount();
     assert!(wait_until(LIMIT, || !has_open(server.folder())), "the server has files open that no program uses");
     assert!(is_running(mount.process()));
     mount.unmount();
@@ -129,15 +129,15 @@ fn an_ordinary_users_programs_can_be_killed() {
     let server = Smbd::start(Settings::default());
     let data = noise(4, 100_000);
     fs::write(server.folder().join("a"), &data).unwrap();
-    let mount = Request::new(url("127.0.0.1", server.port(), "")).arg("--attr-timeout=0").by_user(SOMEBODY).mount();
+    let mount = Request::new(url("127.0.0.1", server.port(), "")).arg("--attr-timeout=0").by_user(OTHER_UID).mount();
     let paused = server.pause();
     let scripts = ["cat $M/a", "ls -l $M", "dd if=/dev/zero of=$M/new count=1", "mkdir $M/made"];
-    let mut programs: Vec<_> = scripts.map(|script| (start_as(SOMEBODY, &mount, script), script)).into();
+    let mut programs: Vec<_> = scripts.map(|script| (start_as(OTHER_UID, &mount, script), script)).into();
     can_be_killed(&mut programs, |_| false);
     drop(paused);
     let local = scratch::folder("local").join("a");
     fs::write(&local, &data).unwrap();
-    let mut cmp = start_as(SOMEBODY, &mount, &format!("cmp $M/a {}", local.display()));
+    let mut cmp = start_as(OTHER_UID, &mount, &format!("cmp $M/a {}", local.display()));
     assert!(wait(&mut cmp, LIMIT).is_some_and(|status| status.success()), "the mount does not work again");
     mount.unmount();
 }

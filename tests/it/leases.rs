@@ -106,12 +106,12 @@ impl Holder {
 
     /// Runs `work`, which breaks the lease to `left`, and acknowledges the break. `work` must wait until
     /// then. Returns its result.
-    async fn gives_way<R: Send + 'static>(
+    async fn acknowledges_break_of<R: Send + 'static>(
         &mut self,
         left: Caching,
         work: impl Future<Output = R> + Send + 'static,
     ) -> R {
-        let work = self.begins_to_give_way(left, work).await;
+        let work = self.acknowledges_first_break_of(left, work).await;
         tokio::time::timeout(DEADLINE, work).await.expect("the server answers after the acknowledgement").unwrap()
     }
 
@@ -122,7 +122,7 @@ impl Holder {
         left: Caching,
         work: impl Future<Output = R> + Send + 'static,
     ) -> R {
-        let mut work = self.begins_to_give_way(left, work).await;
+        let mut work = self.acknowledges_first_break_of(left, work).await;
         loop {
             let next = tokio::time::timeout(DEADLINE, next_break(&mut self.events));
             tokio::select! {
@@ -132,7 +132,7 @@ impl Holder {
         }
     }
 
-    async fn begins_to_give_way<R: Send + 'static>(
+    async fn acknowledges_first_break_of<R: Send + 'static>(
         &mut self,
         left: Caching,
         work: impl Future<Output = R> + Send + 'static,
@@ -205,7 +205,7 @@ async fn a_second_open_of_one_client_breaks_its_first_oplock() {
         let mut holder = Holder::of_everything(&smbd, way).await;
         let share = Arc::clone(&holder.share);
         let opening = async move { share.open(&file(), how(Some(Caching::ALL))).await.unwrap().0 };
-        let second = holder.gives_way(Caching::READ, opening).await;
+        let second = holder.acknowledges_break_of(Caching::READ, opening).await;
         assert_eq!(holder.share.granted(KEY).caching, Caching::READ, "{way:?}");
         holder.share.close(&second).await.unwrap();
         assert_eq!(holder.share.granted(KEY).caching, Caching::READ, "{way:?}");
@@ -223,7 +223,7 @@ async fn a_client_that_writes_waits_until_the_holder_has_written() {
         let put = format!("put {} file", local.display());
         let putting = tokio::task::spawn_blocking(move || smbclient(port, put));
         // smbclient overwrites the file, which breaks the lease to nothing.
-        holder.gives_way(Caching::NONE, async move { putting.await.unwrap().success() }).await;
+        holder.acknowledges_break_of(Caching::NONE, async move { putting.await.unwrap().success() }).await;
         assert_eq!(holder.share.read(&holder.file, 0, 100).await.unwrap(), "from smbclient");
     }
 }
@@ -236,7 +236,7 @@ async fn a_second_client_waits_and_then_both_may_cache_reads() {
         let second = Arc::new(connect_with(smbd.port(), way.dialects()).await);
         let opener = Arc::clone(&second);
         let opening = async move { opener.open(&file(), how(Some(Caching::ALL))).await.unwrap().0 };
-        let theirs = holder.gives_way(way.shared(), opening).await;
+        let theirs = holder.acknowledges_break_of(way.shared(), opening).await;
         assert_eq!(
             (holder.share.granted(KEY).caching, second.granted(KEY).caching),
             (way.shared(), way.shared()),
@@ -284,7 +284,7 @@ async fn an_operation_by_path_breaks_the_lease_of_the_same_client() {
         let size = Change { size: Some(1), ..Change::default() };
         resizing.set(Target::Path(&file()), &size).await.unwrap();
     };
-    holder.gives_way(way.shared(), resizing).await;
+    holder.acknowledges_break_of(way.shared(), resizing).await;
     holder.loses_the_rest().await;
     holder.share.close(&holder.file).await.unwrap();
 
@@ -326,7 +326,7 @@ async fn smb_server_breaks_leases_like_samba() {
         let mut holder = Holder::at(server.port(), way).await;
         let second = connect_with(server.port(), way.dialects()).await;
         let opening = async move { second.open(&file(), how(None)).await.map(|_| ()).unwrap() };
-        holder.gives_way(way.shared(), opening).await;
+        holder.acknowledges_break_of(way.shared(), opening).await;
         holder.share.close(&holder.file).await.unwrap();
     }
 }
@@ -377,8 +377,8 @@ async fn a_watched_directory_reports_changes_of_another_client() {
         share.unwatch(&watch);
         share.acknowledge(broken).await.unwrap();
     } else {
-        let told = tokio::time::timeout(DEADLINE, share.changes(&watch, || {})).await.unwrap().unwrap();
-        let names: Vec<_> = told.unwrap().iter().map(|change| String::from_utf16_lossy(&change.name)).collect();
+        let changes = tokio::time::timeout(DEADLINE, share.changes(&watch, || {})).await.unwrap().unwrap();
+        let names: Vec<_> = changes.unwrap().iter().map(|change| String::from_utf16_lossy(&change.name)).collect();
         assert_eq!(names, ["new"]);
     }
     making.await.unwrap().success();

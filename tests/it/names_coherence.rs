@@ -204,14 +204,14 @@ fn make_anew(path: &Path, _: &Path, new: &Thing) -> io::Result<()> {
 /// Two clients whose attribute timeout is longer than the test. So a right answer came from the server, or the server
 /// had reported the change.
 fn pair(kind: Kind) -> Pair {
-    let scene = Scene::of(Server::shared(kind), believing);
-    let other = believing(Request::new(scene.url())).mount();
+    let scene = Scene::of(Server::shared(kind), with_long_timeout);
+    let other = with_long_timeout(Request::new(scene.url())).mount();
     let pair = Pair { scene, other };
     fs::create_dir_all(pair.here("a/b/c")).unwrap();
     pair
 }
 
-fn believing(request: Request) -> Request {
+fn with_long_timeout(request: Request) -> Request {
     request.for_at_most(LIMIT).arg("--attr-timeout=600")
 }
 

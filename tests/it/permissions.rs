@@ -22,7 +22,7 @@ both_servers!(
 );
 
 /// A user id other than root's: that of the account `nobody` on Debian.
-const SOMEBODY: u32 = 65534;
+const OTHER_UID: u32 = 65534;
 
 fn files_belong_to_the_user_who_mounts(kind: Kind) {
     let scene = Scene::on(kind);
@@ -84,21 +84,21 @@ fn a_read_only_share_changes_nothing(kind: Kind) {
 }
 
 fn an_ordinary_user_mounts_works_and_unmounts(kind: Kind) {
-    let scene = Scene::with(kind, |request| request.by_user(SOMEBODY));
+    let scene = Scene::with(kind, |request| request.by_user(OTHER_UID));
     let info = scene.mount.info();
     assert_eq!(info.kind, "fuse.cifs");
-    assert!(info.has_option(&format!("user_id={SOMEBODY}")) && info.has_option("nosuid") && info.has_option("nodev"));
+    assert!(info.has_option(&format!("user_id={OTHER_UID}")) && info.has_option("nosuid") && info.has_option("nodev"));
     let path = scene.here("file");
-    as_user(SOMEBODY, &format!("echo hello > {0} && mkdir {0}.d && cat {0}", path.display())).success().says("hello");
-    let listed = as_user(SOMEBODY, &format!("ls -ln {}", scene.mount.path().display())).success();
-    listed.says(&format!(" {SOMEBODY} {SOMEBODY} "));
+    as_user(OTHER_UID, &format!("echo hello > {0} && mkdir {0}.d && cat {0}", path.display())).success().says("hello");
+    let listed = as_user(OTHER_UID, &format!("ls -ln {}", scene.mount.path().display())).success();
+    listed.says(&format!(" {OTHER_UID} {OTHER_UID} "));
     assert_eq!(fs::read(scene.there("file")).unwrap(), b"hello\n");
     scene.mount.unmount();
 }
 
 #[test]
 fn other_users_cannot_access_the_mount_of_an_ordinary_user() {
-    let scene = Scene::with(Kind::Smbd, |request| request.by_user(SOMEBODY));
+    let scene = Scene::with(Kind::Smbd, |request| request.by_user(OTHER_UID));
     // Not even root has access.
     fails_with(fs::read_dir(scene.mount.path()), Errno::ACCESS);
 }
@@ -106,13 +106,13 @@ fn other_users_cannot_access_the_mount_of_an_ordinary_user() {
 #[test]
 fn other_users_can_access_a_mount_only_with_allow_other() {
     let closed = Scene::on(Kind::Smbd);
-    assert_ne!(as_user(SOMEBODY, &format!("ls {}", closed.mount.path().display())).code, Some(0));
+    assert_ne!(as_user(OTHER_UID, &format!("ls {}", closed.mount.path().display())).code, Some(0));
     let open = Scene::with(Kind::Smbd, |request| request.arg("--allow-other"));
     fs::write(open.there("file"), "for all").unwrap();
     let path = open.here("file");
-    as_user(SOMEBODY, &format!("cat {}", path.display())).success().says("for all");
+    as_user(OTHER_UID, &format!("cat {}", path.display())).success().says("for all");
     // The kernel enforces the modes that the mount shows.
-    let denied = as_user(SOMEBODY, &format!("echo more >> {}", path.display()));
+    let denied = as_user(OTHER_UID, &format!("echo more >> {}", path.display()));
     denied.says("permission denied");
     assert_eq!(fs::read(open.there("file")).unwrap(), b"for all");
 }
@@ -126,7 +126,7 @@ fn allow_other_by_an_ordinary_user_fails_and_names_fuse_conf() {
     }
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("scene");
-    let request = Request::new(url_of(&server, &folder)).by_user(SOMEBODY).arg("--allow-other");
+    let request = Request::new(url_of(&server, &folder)).by_user(OTHER_UID).arg("--allow-other");
     request.fails(32).says("user_allow_other").says("/etc/fuse.conf");
 }
 

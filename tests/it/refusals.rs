@@ -171,7 +171,7 @@ async fn engine(server: &Smbd) -> (Proxy, SmbShare) {
 
 async fn is_refused(share: &SmbShare) -> bool {
     let result = share.stat(&RemotePath::root()).await;
-    result.is_err_and(|error| matches!(error.cause, Cause::NotLetIn(_)))
+    result.is_err_and(|error| matches!(error.cause, Cause::AccessRefused(_)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

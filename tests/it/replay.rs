@@ -102,13 +102,13 @@ fn a_lost_request_is_no_error(kind: Kind) {
     every_change(&line, |frame| line.proxy.lose_request(frame));
 }
 
-/// Does `work` and loses its request or its answer. Another client then changes the share (`stranger`), and only after
+/// Does `work` and loses its request or its answer. Another client then changes the share (`other_client`), and only after
 /// that the client can connect again.
-fn with_a_stranger<T: Send>(
+fn with_a_change_by_another_client<T: Send>(
     line: &Line,
     lose: impl Fn(),
     work: impl FnOnce() -> T + Send,
-    stranger: impl FnOnce(),
+    other_client: impl FnOnce(),
 ) -> T {
     std::thread::sleep(CLEARLY_LATER);
     lose();
@@ -119,7 +119,7 @@ fn with_a_stranger<T: Send>(
         });
         assert!(wait_until(LIMIT, || line.proxy.has_lost() && line.proxy.living().is_empty()), "nothing was lost");
         std::thread::sleep(CLEARLY_LATER);
-        stranger();
+        other_client();
         line.proxy.limit(usize::MAX);
         work.join().unwrap()
     })
@@ -130,9 +130,15 @@ fn a_name_that_another_client_creates_meanwhile_is_eexist(kind: Kind) {
     let lose = || line.proxy.lose_request(makes);
     let (folder, file) = ("folder", "file");
     let make = || fs::create_dir(line.here(folder));
-    fails_with(with_a_stranger(&line, lose, make, || fs::create_dir(line.there(folder)).unwrap()), Errno::EXIST);
+    fails_with(
+        with_a_change_by_another_client(&line, lose, make, || fs::create_dir(line.there(folder)).unwrap()),
+        Errno::EXIST,
+    );
     let make = || create_new(&line.here(file), "mine", 0o644);
-    fails_with(with_a_stranger(&line, lose, make, || fs::write(line.there(file), "").unwrap()), Errno::EXIST);
+    fails_with(
+        with_a_change_by_another_client(&line, lose, make, || fs::write(line.there(file), "").unwrap()),
+        Errno::EXIST,
+    );
     assert_eq!(fs::read(line.there(file)).unwrap(), b"");
 }
 
@@ -142,11 +148,11 @@ fn a_file_that_another_client_puts_there_meanwhile_is_not_removed(kind: Kind) {
     for lost_request in [false, true] {
         fs::write(&here, "mine").unwrap();
         let lose = || if lost_request { line.proxy.lose_request(sets) } else { line.proxy.lose_answer(sets) };
-        let stranger = || {
+        let other_client = || {
             fs::write(line.there("other"), "theirs").unwrap();
             fs::rename(line.there("other"), &there).unwrap();
         };
-        with_a_stranger(&line, lose, || fs::remove_file(&here), stranger).unwrap();
+        with_a_change_by_another_client(&line, lose, || fs::remove_file(&here), other_client).unwrap();
         assert_eq!(fs::read(&there).unwrap(), b"theirs");
         assert!(wait_until(LIMIT, || fs::read(&here).is_ok_and(|here| here == b"theirs")));
     }
@@ -155,19 +161,19 @@ fn a_file_that_another_client_puts_there_meanwhile_is_not_removed(kind: Kind) {
 fn a_file_that_another_client_puts_there_meanwhile_is_not_renamed(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let (from, to) = (line.here("from"), line.here("to"));
-    let stranger = || {
+    let other_client = || {
         fs::write(line.there("other"), "theirs").unwrap();
         fs::rename(line.there("other"), line.there("from")).unwrap();
     };
     fs::write(&from, "mine").unwrap();
     let lose = || line.proxy.lose_answer(sets);
-    with_a_stranger(&line, lose, || fs::rename(&from, &to), stranger).unwrap();
+    with_a_change_by_another_client(&line, lose, || fs::rename(&from, &to), other_client).unwrap();
     assert_eq!(fs::read(line.there("from")).unwrap(), b"theirs");
     assert_eq!(fs::read(line.there("to")).unwrap(), b"mine");
     assert!(wait_until(LIMIT, || fs::remove_file(&from).is_ok()));
     fs::write(&from, "mine again").unwrap();
     let lose = || line.proxy.lose_request(sets);
-    fails_with(with_a_stranger(&line, lose, || fs::rename(&from, &to), stranger), Errno::NOENT);
+    fails_with(with_a_change_by_another_client(&line, lose, || fs::rename(&from, &to), other_client), Errno::NOENT);
     assert_eq!(fs::read(line.there("from")).unwrap(), b"theirs");
     assert_eq!(fs::read(line.there("to")).unwrap(), b"mine");
 }
@@ -183,15 +189,15 @@ fn a_lost_verification_is_made_again(kind: Kind) {
     for lose_the_look in [Proxy::lose_request, Proxy::lose_answer] {
         let lost_again = || lose_the_look(&line.proxy, opens);
         let lose = || line.proxy.lose_answer(makes);
-        with_a_stranger(&line, lose, || fs::create_dir(&folder), lost_again).unwrap();
+        with_a_change_by_another_client(&line, lose, || fs::create_dir(&folder), lost_again).unwrap();
         assert!(line.proxy.has_lost(), "no verification was made");
         assert!(line.there("folder").is_dir());
         fs::write(&file, "mine").unwrap();
         let lose = || line.proxy.lose_answer(sets);
-        with_a_stranger(&line, lose, || fs::rename(&file, folder.join("file")), lost_again).unwrap();
+        with_a_change_by_another_client(&line, lose, || fs::rename(&file, folder.join("file")), lost_again).unwrap();
         assert_eq!(fs::read(line.there("folder/file")).unwrap(), b"mine");
         let lose = || line.proxy.lose_request(sets);
-        with_a_stranger(&line, lose, || fs::remove_file(folder.join("file")), lost_again).unwrap();
+        with_a_change_by_another_client(&line, lose, || fs::remove_file(folder.join("file")), lost_again).unwrap();
         assert!(!line.there("folder/file").exists());
         fs::remove_dir(&folder).unwrap();
     }
@@ -201,7 +207,12 @@ fn a_verification_that_always_ends_the_connection_is_eio(kind: Kind) {
     let line = Line::to(Server::shared(kind), OPTIONS);
     let lose = || line.proxy.lose_answer(makes);
     let folder = line.here("folder");
-    let made = with_a_stranger(&line, lose, || fs::create_dir(&folder), || line.proxy.poison(Some(command::CREATE)));
+    let made = with_a_change_by_another_client(
+        &line,
+        lose,
+        || fs::create_dir(&folder),
+        || line.proxy.poison(Some(command::CREATE)),
+    );
     fails_with(made, Errno::IO);
     line.proxy.poison(None);
     assert!(wait_until(LIMIT, || fs::metadata(&folder).is_ok_and(|folder| folder.is_dir())));

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
 /// A user id other than root's: that of the account `nobody` on Debian.
-const SOMEBODY: u32 = 65534;
+const OTHER_UID: u32 = 65534;
 
 fn credentials(owner: u32) -> PathBuf {
     let file = scratch::folder("secret").join("credentials");
@@ -82,7 +82,7 @@ fn read_as(user: u32, file: &Path) -> String {
 
 #[test]
 fn a_mount_is_made_again_each_time_its_process_is_killed() {
-    for owner in [0, SOMEBODY] {
+    for owner in [0, OTHER_UID] {
         let (file, url) = shared_file();
         let request = request(&url, &credentials(owner));
         let first = if owner == 0 { request } else { request.by_user(owner) }.mount();
@@ -119,11 +119,11 @@ fn a_working_directory_that_the_user_may_not_enter_does_not_matter() {
     let (_, url) = shared_file();
     let (closed, mountpoint) = (scratch::folder("closed"), scratch::folder("again"));
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
-    chown(&mountpoint, Some(SOMEBODY), Some(SOMEBODY)).unwrap();
+    chown(&mountpoint, Some(OTHER_UID), Some(OTHER_UID)).unwrap();
     let mut command = Command::new("setpriv");
-    command.args([&format!("--reuid={SOMEBODY}"), &format!("--regid={SOMEBODY}"), "--clear-groups", "--"]);
+    command.args([&format!("--reuid={OTHER_UID}"), &format!("--regid={OTHER_UID}"), "--clear-groups", "--"]);
     command.arg(program_for_all()).arg(&url).arg(&mountpoint).arg("--restart");
-    command.arg("--credentials").arg(credentials(SOMEBODY)).current_dir(&closed);
+    command.arg("--credentials").arg(credentials(OTHER_UID)).current_dir(&closed);
     run(&mut command, LIMIT).success();
     let first = Mount::found_at(&mountpoint, Duration::from_secs(90));
     killed_and_back(&first).unmount();

@@ -57,7 +57,7 @@ fn quiet(line: &Line) {
 }
 
 /// Waits until the times of a folder, and of the folders in it, are old enough to show whether they have changed.
-fn settle(folder: &Path) {
+fn wait_until_times_are_reliable(folder: &Path) {
     let newest = |path: &Path| fs::metadata(path).unwrap().ctime();
     let mut newest_of_all = newest(folder);
     for path in tree(folder).into_iter().filter(|(_, sum)| sum.is_none()).map(|(path, _)| folder.join(path)) {
@@ -99,7 +99,7 @@ fn a_long_listing_needs_few_frames_and_none_when_repeated() {
     for number in 0..10_000 {
         File::create(line.there(format!("a file of some length {number}"))).unwrap();
     }
-    settle(&line.folder);
+    wait_until_times_are_reliable(&line.folder);
     let list = || {
         let listed = run(Command::new("ls").arg("-l").arg(line.mount.path()), LIMIT).success();
         assert_eq!(listed.stdout.lines().count(), 10_001);
@@ -115,7 +115,7 @@ fn a_walk_needs_one_frame_per_folder_and_none_when_repeated() {
     const FOLDERS: usize = 200;
     let line = line();
     make_tree(&line.folder, FOLDERS);
-    settle(&line.folder);
+    wait_until_times_are_reliable(&line.folder);
     let find = || {
         let found =
             run(Command::new("find").arg(line.mount.path()).args(["-type", "f", "-size", "+0"]), LIMIT).success();
@@ -195,7 +195,7 @@ fn reading_small_files_needs_one_frame_each_and_none_when_repeated() {
     const FILES: u64 = FOLDERS as u64 * 10;
     let line = line();
     make_tree(&line.folder, FOLDERS);
-    settle(&line.folder);
+    wait_until_times_are_reliable(&line.folder);
     let grep = || {
         let found = run(Command::new("grep").args(["-r", "-c", "no such words"]).arg(line.mount.path()), LIMIT);
         assert_eq!((found.code, found.stdout.lines().count()), (Some(1), FILES as usize));
@@ -273,7 +273,7 @@ fn own_changes_in_a_watched_folder_stay_in_their_budget() {
     for number in 0..50 {
         File::create(line.there(format!("before-{number}"))).unwrap();
     }
-    settle(&line.folder);
+    wait_until_times_are_reliable(&line.folder);
     assert_eq!(fs::read_dir(line.mount.path()).unwrap().count(), 50);
     let work = || {
         for number in 0..FILES {
@@ -296,7 +296,7 @@ fn own_changes_between_lookups_in_a_listed_folder_stay_in_their_budget() {
     for number in 0..50 {
         File::create(line.there(format!("before-{number}"))).unwrap();
     }
-    settle(&line.folder);
+    wait_until_times_are_reliable(&line.folder);
     let list = || fs::read_dir(line.mount.path()).unwrap().count() as u64;
     assert_eq!(list(), 50);
     let create = || {

@@ -105,7 +105,7 @@ fn an_unlinked_file_can_be_used_while_it_is_open() {
 
 #[test]
 fn data_that_another_client_writes_is_seen() {
-    let Some(mounted) = Mounted::believing_nothing() else { return };
+    let Some(mounted) = Mounted::caching_no_attributes() else { return };
     mounted.share.put("a", b"old");
     let file = File::open(mounted.path("a")).unwrap();
     let mut data = [0; 10];

@@ -45,7 +45,7 @@ impl Mounted {
 }
 
 fn mounted() -> Option<Mounted> {
-    let mounted = Mounted::believing_nothing()?;
+    let mounted = Mounted::caching_no_attributes()?;
     mounted.share.put_directory("d");
     for name in ["a", "b", "d/c"] {
         mounted.share.put(name, &[b'x'; 10_000]);

@@ -43,7 +43,7 @@ impl Mounted {
     }
 
     /// A mount that caches no attributes or names.
-    fn believing_nothing() -> Option<Mounted> {
+    fn caching_no_attributes() -> Option<Mounted> {
         Mounted::with(MemoryShare::new(), VfsOptions { attr_timeout: Duration::ZERO, ..options() })
     }
 

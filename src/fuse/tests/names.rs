@@ -112,7 +112,7 @@ fn a_file_replaced_by_another_client_is_the_new_one_at_the_next_open() {
     let Some(mounted) = Mounted::new() else { return };
     mounted.share.put("a", b"old");
     assert_eq!(fs::read(mounted.path("a")).unwrap(), b"old");
-    mounted.share.take_away("a");
+    mounted.share.remove_as_other_client_at_once("a");
     mounted.share.put("a", b"new");
     // The kernel still keeps the name's old inode. The open finds another file, and the kernel looks the name up again.
     assert_eq!(fs::read(mounted.path("a")).unwrap(), b"new");

@@ -84,37 +84,37 @@ impl Guardian {
 
     /// Reports that a mount on `mountpoint` is about to be made.
     pub(super) fn mounting(&mut self, mountpoint: &Path) {
-        self.tell(&Message::Mounting(mountpoint.to_owned()));
+        self.send(&Message::Mounting(mountpoint.to_owned()));
     }
 
     /// Reports that the mount was made.
     pub(super) fn mounted(&mut self, mounted: &Mounted) {
         let entry = mounted.entry();
-        self.tell(&Message::Mounted { id: entry.id, device: entry.device });
+        self.send(&Message::Mounted { id: entry.id, device: entry.device });
     }
 
     /// Reports that the mount works: from now on it is to be made again if this process dies.
     pub(super) fn working(&mut self, restart: &Restart) {
-        restart.words.iter().for_each(|word| self.tell(&Message::Word(word.clone())));
-        self.tell(&Message::Working(restart.directory.clone()));
+        restart.words.iter().for_each(|word| self.send(&Message::Word(word.clone())));
+        self.send(&Message::Working(restart.directory.clone()));
     }
 
     /// Reports that the mount is being ended: from now on it is not to be made again.
     pub(super) fn ending(&mut self) {
-        self.tell(&Message::Ending);
+        self.send(&Message::Ending);
     }
 
     /// Reports that nothing is mounted any more, and waits until the guardian has ended, at most [`END_LIMIT`].
     pub(super) fn end(mut self) {
         self.dismissed.store(true, Ordering::Release);
-        self.tell(&Message::Ended);
+        self.send(&Message::Ended);
         let deadline = Instant::now() + END_LIMIT;
         while !self.sentinel.is_finished() && Instant::now() < deadline {
             thread::sleep(TICK);
         }
     }
 
-    fn tell(&mut self, message: &Message) {
+    fn send(&mut self, message: &Message) {
         if let Err(error) = self.pipe.write_all(&message.encode()) {
             tracing::debug!(%error, "the guardian cannot be reached");
         }

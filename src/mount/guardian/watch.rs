@@ -25,7 +25,7 @@ const DEATH: Signal = Signal::SIGUSR1;
 
 /// What must be ended if the process dies now.
 #[derive(Debug)]
-enum Ward {
+enum Target {
     Nothing,
     /// A mount that may exist, or may still be made.
     Mounting(PathBuf),
@@ -41,7 +41,7 @@ enum Ward {
 pub fn guard(process: i32) -> Result<(), MountError> {
     let process = Pid::from_raw(process);
     let deaths = prepare().map_err(|error| MountError::system("the guardian cannot watch", error))?;
-    let mut ward = Ward::Nothing;
+    let mut ward = Target::Nothing;
     let mut plan = Plan::default();
     let mut inbox = Inbox::default();
     let mut died = getppid() != process;
@@ -49,8 +49,8 @@ pub fn guard(process: i32) -> Result<(), MountError> {
     while let Some(piece) = said() {
         for message in inbox.take(&piece) {
             match message {
-                Message::Mounting(path) => ward = Ward::Mounting(path),
-                Message::Mounted { id, device } => ward = find(id, device).map_or(Ward::Nothing, Ward::Mounted),
+                Message::Mounting(path) => ward = Target::Mounting(path),
+                Message::Mounted { id, device } => ward = find(id, device).map_or(Target::Nothing, Target::Mounted),
                 Message::Word(word) => plan.add(word),
                 Message::Working(directory) => plan.is_complete(directory, Instant::now()),
                 Message::Ending => plan = Plan::default(),
@@ -65,9 +65,9 @@ pub fn guard(process: i32) -> Result<(), MountError> {
     }
     tracing::warn!("process {process} died and left its mount behind: ending the mount");
     match ward {
-        Ward::Nothing => Ok(()),
-        Ward::Mounting(path) => remains::clear_unserved(&path),
-        Ward::Mounted(remains) => {
+        Target::Nothing => Ok(()),
+        Target::Mounting(path) => remains::clear_unserved(&path),
+        Target::Mounted(remains) => {
             // A mount that was unmounted meanwhile is not made again.
             let was_mounted = remains.is_mounted();
             remains.clear(|| getppid() != process)?;

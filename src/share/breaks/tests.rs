@@ -97,7 +97,7 @@ async fn a_lease_is_broken_and_what_is_kept_is_acknowledged() {
     let broken = next(&mut events).await;
     assert_eq!((broken.key, broken.left), (KEY, Caching::READ | Caching::HANDLE));
     assert_eq!(leases.caching(KEY), broken.left);
-    let sent = leases.obeyed(&broken);
+    let sent = leases.carried_out(&broken);
     assert_eq!(sent.len(), 1);
     assert_eq!(sent[0].1.requests[0].body, lease::acknowledge_lease(KEY.0, 3).body);
     assert_eq!(sent[0].1.tree_id, 3);
@@ -112,7 +112,7 @@ async fn an_oplock_is_broken_and_acknowledged_by_its_open() {
     send_break(&mut server, &[&[24, 0, level::II, 0, 0, 0, 0, 0][..], &FILE].concat()).await;
     let broken = next(&mut events).await;
     assert_eq!(broken.left, Caching::READ);
-    let sent = leases.obeyed(&broken);
+    let sent = leases.carried_out(&broken);
     assert_eq!(sent[0].1.requests[0].body, lease::acknowledge_oplock(FILE, level::II).body);
 }
 
@@ -154,7 +154,7 @@ async fn the_end_of_the_connection_ends_every_lease_at_once() {
     assert_eq!(next_event(&mut events).await, Event::SessionLost);
     let broken = next(&mut events).await;
     assert_eq!((broken.key, broken.left), (KEY, Caching::NONE));
-    assert!(leases.obeyed(&broken).is_empty());
+    assert!(leases.carried_out(&broken).is_empty());
 }
 
 #[tokio::test]

@@ -60,8 +60,8 @@ fn a_break_counts_before_it_is_reported_and_is_acknowledged_once() {
     let (mut table, _) = holding(Some(1));
     assert_eq!(table.lease_broken(1, broken(read_handle(), Some(2), true)), None);
     assert_eq!(table.caching(KEY), read_handle());
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.key, told.left, &told.owed[..]), (KEY, read_handle(), &[OF_LEASE][..]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.key, reported.left, &reported.owed[..]), (KEY, read_handle(), &[OF_LEASE][..]));
     assert_eq!(table.next_broken(), None);
     assert_eq!(table.caching(KEY), read_handle());
 }
@@ -71,11 +71,11 @@ fn breaks_that_were_not_read_yet_are_reported_as_one() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     table.lease_broken(1, broken(READ, Some(3), true));
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.left, told.owed), (READ, vec![OF_LEASE]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.left, reported.owed), (READ, vec![OF_LEASE]));
     table.lease_broken(1, broken(Caching::NONE, Some(4), false));
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.left, told.owed), (Caching::NONE, vec![]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.left, reported.owed), (Caching::NONE, vec![]));
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn a_second_break_before_the_first_is_acknowledged_is_reported_apart() {
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     let first = table.next_broken().unwrap();
     table.lease_broken(1, broken(Caching::NONE, Some(3), true));
-    table.obeyed(&first);
+    table.carried_out(&first);
     let second = table.next_broken().unwrap();
     assert_eq!((first.kept(), second.kept()), (read_handle(), Caching::NONE));
     assert_eq!(second.owed, [OF_LEASE]);
@@ -94,10 +94,10 @@ fn a_second_break_before_the_first_is_acknowledged_is_reported_apart() {
 fn more_can_be_given_up_than_a_break_takes_but_no_more_kept_than_it_leaves() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
-    let mut told = table.next_broken().unwrap();
-    told.left = READ | Caching::WRITE;
-    table.obeyed(&told);
-    assert_eq!(told.kept(), READ);
+    let mut reported = table.next_broken().unwrap();
+    reported.left = READ | Caching::WRITE;
+    table.carried_out(&reported);
+    assert_eq!(reported.kept(), READ);
     assert_eq!(table.caching(KEY), READ);
 }
 
@@ -120,10 +120,10 @@ fn a_grant_that_is_newer_than_a_break_counts_once_the_break_is_reported() {
     let open = table.begin(lease(ALL));
     table.opened(open, 1, granted(ALL, Some(3)));
     assert_eq!(table.caching(KEY), READ, "data cached before the break may still be there");
-    let told = table.next_broken().unwrap();
-    assert_eq!(told.left, READ);
+    let reported = table.next_broken().unwrap();
+    assert_eq!(reported.left, READ);
     assert_eq!(table.caching(KEY), ALL);
-    table.obeyed(&told);
+    table.carried_out(&reported);
     assert_eq!(table.caching(KEY), ALL);
 }
 
@@ -181,8 +181,8 @@ fn a_lease_state_that_an_answer_lowers_is_reported() {
     let (mut table, _) = holding(Some(1));
     let open = table.begin(lease(ALL));
     table.opened(open, 1, granted(READ, Some(2)));
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.left, told.owed), (READ, vec![]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.left, reported.owed), (READ, vec![]));
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn a_close_is_an_acknowledgement_too() {
     let (mut table, open) = holding(Some(1));
     table.lease_broken(1, broken(READ, Some(2), true));
     table.closed(open);
-    let told = table.next_broken().unwrap();
-    assert_eq!(told.owed, [], "but the break is still reported");
+    let reported = table.next_broken().unwrap();
+    assert_eq!(reported.owed, [], "but the break is still reported");
 
     let (mut table, open) = with_oplock(ALL);
     let second = table.begin(lease(READ));
@@ -243,8 +243,8 @@ fn the_end_of_a_session_ends_every_lease_and_needs_no_acknowledgement() {
     table.lease_broken(1, broken(read_handle(), Some(2), true));
     table.lost(1);
     assert_eq!(table.caching(KEY), Caching::NONE);
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.left, told.owed), (Caching::NONE, vec![]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.left, reported.owed), (Caching::NONE, vec![]));
     table.closed(open);
     assert_eq!(table.next_broken(), None);
 }
@@ -269,8 +269,8 @@ fn with_oplocks_a_key_may_cache_what_all_its_opens_may() {
     let second = table.begin(lease(ALL));
     assert_eq!(table.oplock_broken(1, FILE, READ), None);
     table.opened(second, 1, Grant::Oplock { file: [2; 16], caching: READ });
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.left, told.owed), (READ, vec![OF_OPLOCK]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.left, reported.owed), (READ, vec![OF_OPLOCK]));
     assert_eq!(table.caching(KEY), READ);
     let third = table.begin(lease(READ));
     table.opened(third, 1, Grant::Oplock { file: [3; 16], caching: Caching::NONE });
@@ -288,8 +288,8 @@ fn with_oplocks_a_key_may_cache_what_all_its_opens_may() {
 fn the_loss_of_a_level_ii_oplock_is_not_acknowledged() {
     let (mut table, _) = with_oplock(READ);
     assert_eq!(table.oplock_broken(1, FILE, Caching::NONE), None);
-    let told = table.next_broken().unwrap();
-    assert_eq!((told.left, told.owed), (Caching::NONE, vec![]));
+    let reported = table.next_broken().unwrap();
+    assert_eq!((reported.left, reported.owed), (Caching::NONE, vec![]));
 }
 
 #[test]
@@ -317,9 +317,9 @@ fn the_break_of_an_unknown_oplock_waits_only_for_opens_sent_before_it() {
 fn a_refused_acknowledgement_leaves_nothing_to_cache() {
     let (mut table, _) = holding(Some(1));
     table.lease_broken(1, broken(read_handle(), Some(2), true));
-    let told = table.next_broken().unwrap();
-    table.obeyed(&told);
-    table.refused(told.key);
+    let reported = table.next_broken().unwrap();
+    table.carried_out(&reported);
+    table.refused(reported.key);
     assert_eq!(table.caching(KEY), Caching::NONE);
     assert_eq!(table.next_broken().unwrap().left, Caching::NONE);
     table.refused(OTHER);
@@ -438,9 +438,9 @@ proptest! {
                     && table.lease_broken(1, broken).is_some() {
                     server.acknowledged(Caching::NONE);
                 }
-                Step::Obey => if let Some(told) = table.next_broken() {
-                    table.obeyed(&told);
-                    if !told.owed.is_empty() && !server.acknowledged(told.kept()) {
+                Step::Obey => if let Some(reported) = table.next_broken() {
+                    table.carried_out(&reported);
+                    if !reported.owed.is_empty() && !server.acknowledged(reported.kept()) {
                         table.refused(KEY);
                     }
                 }

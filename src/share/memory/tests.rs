@@ -74,9 +74,9 @@ async fn another_clients_open_waits_for_held_back_data_and_its_write_breaks_the_
     let share = shared();
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
-    let left = contended(&share, &mut events, share.open_as_stranger("file")).await;
+    let left = contended(&share, &mut events, share.open_as_other_client("file")).await;
     assert_eq!((left, share.granted(KEY).caching), (read_handle(), read_handle()));
-    share.write_as_stranger("file", b"other").await;
+    share.write_as_other_client("file", b"other").await;
     assert_eq!(share.granted(KEY).caching, Caching::NONE);
     let broken = next_break(&mut events).await;
     assert_eq!((broken.left, share.unacknowledged()), (Caching::NONE, 1));
@@ -88,10 +88,10 @@ async fn another_clients_open_waits_for_held_back_data_and_its_write_breaks_the_
 #[tokio::test]
 async fn a_file_that_another_client_has_open_grants_no_write_caching() {
     let share = shared();
-    let stranger = share.open_as_stranger("file").await;
+    let other_client = share.open_as_other_client("file").await;
     let first = open(&share, KEY).await;
     assert_eq!(share.granted(KEY).caching, read_handle());
-    share.close_stranger(stranger);
+    share.close_other_client(other_client);
     let second = open(&share, KEY).await;
     assert_eq!(share.granted(KEY).caching, Caching::ALL);
     share.close(&first).await.unwrap();
@@ -103,12 +103,12 @@ async fn another_clients_removal_and_rename_wait_and_break_only_write_caching() 
     let share = shared();
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;
-    assert_eq!(contended(&share, &mut events, share.rename_as_stranger("file", "new")).await, read_handle());
+    assert_eq!(contended(&share, &mut events, share.rename_as_other_client("file", "new")).await, read_handle());
     assert!(share.data("new").is_some());
     share.close(&file).await.unwrap();
     share.put("file", b"");
     let _file = open(&share, KEY).await;
-    assert_eq!(contended(&share, &mut events, share.remove_as_stranger("file")).await, read_handle());
+    assert_eq!(contended(&share, &mut events, share.remove_as_other_client("file")).await, read_handle());
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn a_lost_connection_takes_every_lease() {
     assert!(matches!(refused.cause, Cause::Disconnected(_)));
     share.restore_session();
     assert_eq!(events.next().await, Some(Event::SessionRestored));
-    share.open_as_stranger("file").await;
+    share.open_as_other_client("file").await;
     assert_eq!(share.read(&file, 0, 10).await.unwrap(), "data");
 }
 
@@ -161,14 +161,14 @@ fn path(name: &str) -> RemotePath {
 async fn a_removed_file_that_is_open_is_renamed_aside_until_its_last_close() {
     let share = MemoryShare::new();
     share.put("file", b"old");
-    let stranger = share.open_as_stranger("file").await;
+    let other_client = share.open_as_other_client("file").await;
     let (file, aside) = (path("file"), path(".aside"));
     assert!(share.remove(&file, FileKind::File, None, None, Some(&aside)).await.unwrap());
     assert_eq!(share.names(""), [".aside"]);
     assert_eq!(share.stat(&aside).await.unwrap_err().refusal(), Some(Refusal::DeletePending));
     assert!(!share.is_unused(&aside).await.unwrap(), "it is open until its client closes it");
     share.create_directory(&file).await.unwrap();
-    share.close_stranger(stranger);
+    share.close_other_client(other_client);
     assert_eq!(share.names(""), ["file"]);
 }
 
@@ -176,10 +176,10 @@ async fn a_removed_file_that_is_open_is_renamed_aside_until_its_last_close() {
 async fn without_another_name_a_removed_file_keeps_its_own_until_it_is_closed() {
     let share = MemoryShare::new();
     share.put("file", b"old");
-    let stranger = share.open_as_stranger("file").await;
+    let other_client = share.open_as_other_client("file").await;
     assert!(!share.remove(&path("file"), FileKind::File, None, None, None).await.unwrap());
     assert_eq!(share.create_directory(&path("file")).await.unwrap_err().refusal(), Some(Refusal::Exists));
-    share.close_stranger(stranger);
+    share.close_other_client(other_client);
     assert!(share.names("").is_empty());
 }
 
@@ -190,9 +190,9 @@ async fn a_removed_file_that_is_not_open_is_never_renamed_aside() {
     let aside = path("missing/aside");
     assert!(share.remove(&path("file"), FileKind::File, None, None, Some(&aside)).await.unwrap());
     share.put("file", b"old");
-    let stranger = share.open_as_stranger("file").await;
+    let other_client = share.open_as_other_client("file").await;
     assert!(!share.is_unused(&path("file")).await.unwrap());
-    share.close_stranger(stranger);
+    share.close_other_client(other_client);
     assert!(share.is_unused(&path("file")).await.unwrap());
     assert_eq!(share.is_unused(&path("other")).await.unwrap_err().refusal(), Some(Refusal::Absent));
 }
@@ -201,7 +201,7 @@ async fn a_removed_file_that_is_not_open_is_never_renamed_aside() {
 async fn an_open_that_shares_nothing_makes_every_other_operation_fail_as_busy() {
     let share = MemoryShare::new();
     share.put("file", b"old");
-    let stranger = share.open_alone_as_stranger("file").await;
+    let other_client = share.open_alone_as_other_client("file").await;
     let (file, other) = (path("file"), path("other"));
     let how = OpenHow { read: true, write: false, disposition: Disposition::Open, readonly: false, lease: None };
     let refusals = [
@@ -210,7 +210,7 @@ async fn an_open_that_shares_nothing_makes_every_other_operation_fail_as_busy() 
         share.rename(&file, &other, false, None).await.unwrap_err(),
     ];
     assert!(refusals.iter().all(|error| error.refusal() == Some(Refusal::Busy)), "{refusals:?}");
-    share.close_stranger(stranger);
+    share.close_other_client(other_client);
     share.rename(&file, &other, false, None).await.unwrap();
 }
 

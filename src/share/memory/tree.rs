@@ -123,7 +123,7 @@ impl Tree {
     }
 
     /// Metadata as the server reports it, with ids of the configured kind.
-    fn told(&mut self, id: u64) -> Metadata {
+    fn reported(&mut self, id: u64) -> Metadata {
         self.next += 1;
         let file_id = match self.behaviour.ids {
             Ids::Stable => id,
@@ -242,7 +242,7 @@ impl Tree {
 
     pub(super) fn stat(&mut self, path: &RemotePath) -> Answer<Metadata> {
         let id = self.find(path)?;
-        Ok(self.told(id))
+        Ok(self.reported(id))
     }
 
     pub(super) fn open(&mut self, path: &RemotePath, how: OpenHow) -> Answer<(u64, Metadata, CreateAction)> {
@@ -262,7 +262,7 @@ impl Tree {
         self.next += 1;
         self.opens.insert(self.next, Opening { node: id, how, shares_nothing: false });
         let open = self.next;
-        Ok((open, self.told(id), action))
+        Ok((open, self.reported(id), action))
     }
 
     fn open_existing(&mut self, id: u64, how: OpenHow) -> Answer<CreateAction> {
@@ -319,7 +319,7 @@ impl Tree {
 
     pub(super) fn metadata(&mut self, open: u64) -> Answer<Metadata> {
         let id = self.opened(open)?.node;
-        Ok(self.told(id))
+        Ok(self.reported(id))
     }
 
     pub(super) fn read(&mut self, open: u64, offset: u64, length: u32) -> Answer<Bytes> {
@@ -359,7 +359,7 @@ impl Tree {
         {
             self.grants.closed(id, lease.key);
         }
-        let metadata = self.told(id);
+        let metadata = self.reported(id);
         self.let_go(id);
         Ok(metadata)
     }
@@ -411,7 +411,7 @@ impl Tree {
         }
         let node = self.fresh(Attributes::DIRECTORY, parent);
         let id = self.attach(parent, &name, node);
-        Ok(self.told(id))
+        Ok(self.reported(id))
     }
 
     pub(super) fn list(&mut self, path: &RemotePath) -> Answer<Vec<DirEntry>> {
@@ -420,7 +420,7 @@ impl Tree {
             return Err(NtStatus::NOT_A_DIRECTORY);
         }
         let children: Vec<_> = self.nodes[&id].children.values().cloned().collect();
-        Ok(children.into_iter().map(|(name, child)| DirEntry { name, metadata: self.told(child) }).collect())
+        Ok(children.into_iter().map(|(name, child)| DirEntry { name, metadata: self.reported(child) }).collect())
     }
 
     pub(super) fn put(&mut self, path: &RemotePath, data: &[u8]) {

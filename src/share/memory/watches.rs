@@ -15,7 +15,7 @@ const MOST: usize = 100;
 pub(super) struct Watchers {
     queues: BTreeMap<u64, Queue>,
     next: u64,
-    pub(super) told: Arc<Notify>,
+    pub(super) reported: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Watchers {
         for queue in self.queues.values_mut().filter(|queue| queue.node == node) {
             queue.changes.push(DirChange { name: name.to_vec(), kind });
             queue.overflown |= queue.changes.len() > MOST;
-            self.told.notify_waiters();
+            self.reported.notify_waiters();
         }
     }
 
@@ -45,14 +45,14 @@ impl Watchers {
 
     /// Ends a watch. Returns the directory that was watched.
     pub(super) fn end(&mut self, watch: u64) -> Option<u64> {
-        self.told.notify_waiters();
+        self.reported.notify_waiters();
         self.queues.remove(&watch).map(|queue| queue.node)
     }
 
     /// The directory was deleted. It still exists for clients that have it open.
     pub(super) fn deleted(&mut self, node: u64) {
         self.queues.values_mut().filter(|queue| queue.node == node).for_each(|queue| queue.gone = true);
-        self.told.notify_waiters();
+        self.reported.notify_waiters();
     }
 
     pub(super) fn is_empty(&self, watch: u64) -> bool {

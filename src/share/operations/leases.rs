@@ -19,7 +19,7 @@ impl Leases for SmbShare {
     async fn acknowledge(&self, broken: Broken) -> Result<()> {
         let task = Task { operation: "OPLOCK_BREAK", path: &RemotePath::root() };
         let mut result = Ok(());
-        for (tree, chain) in self.leases.obeyed(&broken) {
+        for (tree, chain) in self.leases.carried_out(&broken) {
             match tree.channels.send(&chain, self.request_timeout).await {
                 Ok(replies) => {
                     // The open may have been closed meanwhile, and its oplock with it; or the server may no longer

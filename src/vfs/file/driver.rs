@@ -208,10 +208,10 @@ impl<S: Share> Files<S> {
         data: Bytes,
         after: After,
     ) {
-        let (departure, length) = (self.cache.write_departs(), data.len() as u64);
+        let (sent, length) = (self.cache.write_sent(), data.len() as u64);
         let result = self.share.write_and(open, offset, data, after).await;
         if result.is_ok() {
-            self.cache.write_arrives(departure, length, Instant::now());
+            self.cache.write_answered(sent, length, Instant::now());
         }
         // Data read meanwhile may be older than this WRITE. While the range is dirty, no program gets that data.
         self.cache.invalidate(file.key, offset..offset + length);
@@ -241,8 +241,9 @@ impl<S: Share> Files<S> {
         let (kernel, ino) = (&self.kernel, file.ino);
         let Some(mark) = pages else { return kernel.until_forgotten(Forgotten::Attributes(ino)).await };
         // The page notification may wait behind another one of the same file; the one about attributes does not.
-        let told = (kernel.until_forgotten(Forgotten::Attributes(ino)), kernel.until_forgotten(Forgotten::Pages(ino)));
-        let (attributes, pages) = tokio::join!(told.0, told.1);
+        let notifications =
+            (kernel.until_forgotten(Forgotten::Attributes(ino)), kernel.until_forgotten(Forgotten::Pages(ino)));
+        let (attributes, pages) = tokio::join!(notifications.0, notifications.1);
         if pages {
             file.lock().kernel_forgot(mark);
         }
@@ -371,8 +372,8 @@ impl<S: Share> Files<S> {
     }
 
     /// Removes and returns the files with kept opens that match.
-    pub(crate) fn take_kept(&self, meant: impl Fn(&FileOf<S>) -> bool) -> Vec<FileOf<S>> {
-        self.kept.lock().take_all(meant)
+    pub(crate) fn remove_kept(&self, meant: impl Fn(&FileOf<S>) -> bool) -> Vec<FileOf<S>> {
+        self.kept.lock().remove_matching(meant)
     }
 
     /// Removes and returns the files whose opens were kept for too long.
@@ -382,8 +383,8 @@ impl<S: Share> Files<S> {
 
     /// The server refuses more opens: removes and returns the files whose kept opens must be closed first. Empty if
     /// there are no kept opens.
-    pub(crate) fn give_way(&self) -> Vec<FileOf<S>> {
-        self.kept.lock().give_way(Instant::now())
+    pub(crate) fn close_unused_half(&self) -> Vec<FileOf<S>> {
+        self.kept.lock().close_unused_half(Instant::now())
     }
 
     /// Begins to close the kept opens of files. Their CLOSEs go with the next request that can carry them.

@@ -159,13 +159,13 @@ mod tests {
         let mut before = handle(&failures);
         failures.add(ShareError::status("WRITE", &RemotePath::root(), NtStatus::DISK_FULL));
         let mut after = handle(&failures);
-        let told = |handle: &mut Handle, occasion| handle.report(&failures, occasion).is_some();
-        assert!(told(&mut before, Occasion::Write) && !told(&mut before, Occasion::Write));
-        assert!(told(&mut before, Occasion::Close) && told(&mut before, Occasion::Close));
-        assert!(told(&mut before, Occasion::Sync) && !told(&mut before, Occasion::Sync));
-        assert!(!told(&mut before, Occasion::Close), "an fsync has reported it");
+        let reports = |handle: &mut Handle, occasion| handle.report(&failures, occasion).is_some();
+        assert!(reports(&mut before, Occasion::Write) && !reports(&mut before, Occasion::Write));
+        assert!(reports(&mut before, Occasion::Close) && reports(&mut before, Occasion::Close));
+        assert!(reports(&mut before, Occasion::Sync) && !reports(&mut before, Occasion::Sync));
+        assert!(!reports(&mut before, Occasion::Close), "an fsync has reported it");
         for occasion in [Occasion::Write, Occasion::Close, Occasion::Sync] {
-            assert!(!told(&mut after, occasion), "it was opened after the failure");
+            assert!(!reports(&mut after, occasion), "it was opened after the failure");
         }
     }
 }

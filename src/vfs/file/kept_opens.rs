@@ -59,7 +59,7 @@ impl<T> KeptOpens<T> {
 
     /// Removes and returns all files that match.
     #[must_use = "their opens are to be closed"]
-    pub(crate) fn take_all(&mut self, meant: impl Fn(&T) -> bool) -> Vec<T> {
+    pub(crate) fn remove_matching(&mut self, meant: impl Fn(&T) -> bool) -> Vec<T> {
         let keys: Vec<u64> = self.kept.iter().filter(|(_, (_, file))| meant(file)).map(|(key, _)| *key).collect();
         keys.iter().filter_map(|key| self.kept.pop(key)).map(|(_, file)| file).collect()
     }
@@ -67,7 +67,7 @@ impl<T> KeptOpens<T> {
     /// The server has no room for more opens. Removes and returns the half of the files whose opens have been idle
     /// longest; no more than the other half are kept from now on. Empty if there are no kept opens.
     #[must_use = "their opens are to be closed"]
-    pub(crate) fn give_way(&mut self, now: Instant) -> Vec<T> {
+    pub(crate) fn close_unused_half(&mut self, now: Instant) -> Vec<T> {
         let count = self.kept.len().div_ceil(2);
         let oldest = (0..count).filter_map(|_| self.kept.pop_lru()).map(|(_, (_, file))| file).collect();
         self.kept.resize(NonZeroUsize::new(self.kept.len()).unwrap_or(NonZeroUsize::MIN));
@@ -108,11 +108,11 @@ mod tests {
         let (mut kept, now) = (KeptOpens::new(), Instant::now());
         assert_eq!(keep(&mut kept, 7, now), 0);
         assert_eq!(kept.keep(0, 0, now), None, "it was used again");
-        assert_eq!(kept.give_way(now), [1, 2, 3, 4]);
+        assert_eq!(kept.close_unused_half(now), [1, 2, 3, 4]);
         assert_eq!(kept.keep(10, 10, now), Some(5), "the server allows three");
-        assert_eq!(kept.give_way(now), [6, 0]);
-        assert_eq!(kept.give_way(now), [10]);
-        assert_eq!(kept.give_way(now), [], "nothing is left to close");
+        assert_eq!(kept.close_unused_half(now), [6, 0]);
+        assert_eq!(kept.close_unused_half(now), [10]);
+        assert_eq!(kept.close_unused_half(now), [], "nothing is left to close");
         assert_eq!(kept.keep(1, 1, now), None, "one is always kept");
         assert_eq!(kept.keep(2, 2, now), Some(1));
     }
@@ -121,16 +121,16 @@ mod tests {
     fn the_bound_grows_slowly_and_no_further_than_at_first() {
         let (mut kept, start) = (KeptOpens::new(), Instant::now());
         assert_eq!(keep(&mut kept, 8, start), 0);
-        assert_eq!(kept.give_way(start).len(), 4);
+        assert_eq!(kept.close_unused_half(start).len(), 4);
         let bound = |kept: &mut KeptOpens<u64>, now| {
-            let _ = kept.take_all(|_| true);
+            let _ = kept.remove_matching(|_| true);
             10_000 - keep(kept, 10_000, now)
         };
         assert_eq!(bound(&mut kept, start + GROWS_AFTER - Duration::from_millis(1)), 4);
         assert_eq!(bound(&mut kept, start + GROWS_AFTER), 8);
         assert_eq!(bound(&mut kept, start + GROWS_AFTER * 3), 32, "the same as with questions in between");
         assert_eq!(bound(&mut kept, start + GROWS_AFTER * 20), MOST.get());
-        assert_eq!(kept.give_way(start + GROWS_AFTER * 20).len(), MOST.get() / 2);
+        assert_eq!(kept.close_unused_half(start + GROWS_AFTER * 20).len(), MOST.get() / 2);
         assert_eq!(bound(&mut kept, start + GROWS_AFTER * 20), MOST.get() / 2);
     }
 
@@ -150,9 +150,9 @@ mod tests {
     fn only_the_files_that_match_are_removed() {
         let (mut kept, now) = (KeptOpens::new(), Instant::now());
         assert_eq!(keep(&mut kept, 6, now), 0);
-        let mut even = kept.take_all(|file| file % 2 == 0);
+        let mut even = kept.remove_matching(|file| file % 2 == 0);
         even.sort_unstable();
         assert_eq!(even, [0, 2, 4]);
-        assert_eq!(kept.take_all(|_| true).len(), 3);
+        assert_eq!(kept.remove_matching(|_| true).len(), 3);
     }
 }

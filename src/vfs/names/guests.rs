@@ -38,10 +38,10 @@ impl<S: Share> Names<S> {
     async fn make_room(&self, error: &ShareError) {
         let now = Instant::now();
         let is_first = {
-            let mut gave_way = self.gave_way.lock();
-            let is_first = gave_way.is_none_or(|at| now.saturating_duration_since(at) >= ONCE_WITHIN);
+            let mut room_made_at = self.room_made_at.lock();
+            let is_first = room_made_at.is_none_or(|at| now.saturating_duration_since(at) >= ONCE_WITHIN);
             if is_first {
-                *gave_way = Some(now);
+                *room_made_at = Some(now);
             }
             is_first
         };
@@ -49,8 +49,8 @@ impl<S: Share> Names<S> {
             tokio::time::sleep(PAUSE).await;
             return;
         }
-        let watches = self.with(|namespace, now| namespace.watches_give_way(now));
-        let kept = self.files.give_way();
+        let watches = self.with(|namespace, now| namespace.end_half_of_watches(now));
+        let kept = self.files.close_unused_half();
         tracing::info!(
             %error,
             watches,

@@ -23,7 +23,7 @@ impl<S: Share> Names<S> {
                 return None;
             }
             let parent = namespace.parent(ino);
-            let mut kept = self.files.take_kept(|file| {
+            let mut kept = self.files.remove_kept(|file| {
                 let other = file.ino;
                 other != ino
                     && namespace.parent(other) == parent
@@ -40,7 +40,7 @@ impl<S: Share> Names<S> {
     /// Returns the files with kept opens below a directory, or the file itself, and removes them from the list of kept
     /// opens. The caller closes the opens.
     pub(crate) fn kept_below(&self, directory: u64) -> Vec<FileOf<S>> {
-        self.with(|namespace, _| self.files.take_kept(|file| namespace.is_within(file.ino, directory)))
+        self.with(|namespace, _| self.files.remove_kept(|file| namespace.is_within(file.ino, directory)))
     }
 
     /// Closes the kept opens below a directory: servers do not rename a directory before.

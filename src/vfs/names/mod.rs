@@ -79,7 +79,7 @@ pub(crate) struct Names<S: Share> {
     /// Whether a name that no honest server lists was logged already.
     hostile_name_logged: AtomicBool,
     /// When watches and kept opens were last closed to make room at the server.
-    gave_way: Mutex<Option<Instant>>,
+    room_made_at: Mutex<Option<Instant>>,
 }
 
 impl<S: Share> Names<S> {
@@ -104,7 +104,7 @@ impl<S: Share> Names<S> {
             walk: Mutex::default(),
             hidden: hidden::Owner::random(),
             hostile_name_logged: AtomicBool::new(false),
-            gave_way: Mutex::default(),
+            room_made_at: Mutex::default(),
         })
     }
 
@@ -141,10 +141,10 @@ impl<S: Share> Names<S> {
             let result = work(&mut namespace, Instant::now());
             (result, namespace.take_effects())
         };
-        let Effects { ended_watches, dropped, nameless, forgotten } = effects;
+        let Effects { ended_watches, dropped, unwanted_opens, forgotten } = effects;
         dropped.into_iter().for_each(|key| self.cache.drop_file(key));
         ended_watches.into_iter().for_each(|number| self.watches.end(number));
-        self.files.begin_to_close(&nameless);
+        self.files.begin_to_close(&unwanted_opens);
         (result, forgotten)
     }
 

@@ -32,7 +32,7 @@ const BEGUN_AFTER: Duration = Duration::from_millis(700);
 const FORGETS_WITHIN: Duration = Duration::from_millis(100);
 /// The time between a removal from a directory by another client and the question whether the directory itself is being
 /// removed: `rm -r` removes it within this time.
-const DOOMED_WITHIN: Duration = Duration::from_millis(25);
+const REMOVED_WITHIN: Duration = Duration::from_millis(25);
 
 /// A watch at the server.
 pub(super) struct Watched<S: Share> {
@@ -134,7 +134,7 @@ impl<S: Share> Names<S> {
                 self.with(|namespace, now| namespace.on_watch(watched.number, WatchEvent::Begun, now));
                 // The listing in progress uses the enumeration position of the same open: the second look waits for its
                 // end.
-                while self.with(|namespace, _| namespace.wants_a_look(watched.number)).is_none() {
+                while self.with(|namespace, _| namespace.needs_second_look(watched.number)).is_none() {
                     tokio::time::sleep(BEGUN_AFTER).await;
                 }
                 self.look_again(&watched).await;
@@ -157,7 +157,7 @@ impl<S: Share> Names<S> {
     /// change is missed.
     async fn look_again(&self, watched: &Watched<S>) {
         let (number, ino) = (watched.number, watched.ino);
-        if self.with(|namespace, _| namespace.wants_a_look(number)) != Some(true) {
+        if self.with(|namespace, _| namespace.needs_second_look(number)) != Some(true) {
             return;
         }
         let (token, asked, path) = (self.token(ino), self.asking(), self.path(ino));
@@ -179,7 +179,7 @@ impl<S: Share> Names<S> {
     /// Asks the server for changes and hands the reports to the namespace, until the watch ends or its directory is
     /// being removed.
     async fn follow_changes(&self, watched: &Watched<S>) {
-        let (mut brake, mut may_be_doomed) = (Brake::default(), false);
+        let (mut brake, mut may_be_removed) = (Brake::default(), false);
         loop {
             let armed = || {
                 self.with(|namespace, now| namespace.on_watch(watched.number, WatchEvent::Armed, now));
@@ -187,7 +187,7 @@ impl<S: Share> Names<S> {
             let mut changes = std::pin::pin!(self.share.changes(&watched.watch, armed));
             let reported = tokio::select! {
                 reported = &mut changes => reported,
-                is_doomed = self.is_doomed(watched), if may_be_doomed => match is_doomed {
+                is_being_removed_there = self.is_being_removed_there(watched), if may_be_removed => match is_being_removed_there {
                     true => return,
                     false => changes.await,
                 },
@@ -206,7 +206,7 @@ impl<S: Share> Names<S> {
                 // Another client may wait for these closes: they are not held back to be batched.
                 self.share.send_closes();
             }
-            may_be_doomed = report == (Report::ByOthers { gone: true });
+            may_be_removed = report == (Report::ByOthers { gone: true });
             if let Some(pause) = brake.on(report, Instant::now()) {
                 tokio::time::sleep(pause).await;
             }
@@ -215,8 +215,8 @@ impl<S: Share> Names<S> {
 
     /// Whether a directory is itself being removed, shortly after another client has removed an entry of it. smbd
     /// reports that only to a CHANGE_NOTIFY that is at the server at that moment, and may miss one that arrives then.
-    async fn is_doomed(&self, watched: &Watched<S>) -> bool {
-        tokio::time::sleep(DOOMED_WITHIN).await;
+    async fn is_being_removed_there(&self, watched: &Watched<S>) -> bool {
+        tokio::time::sleep(REMOVED_WITHIN).await;
         self.share.is_being_removed(&watched.watch).await.unwrap_or(true)
     }
 }

@@ -32,7 +32,7 @@ pub fn release<S: Share>(vfs: &Arc<Vfs<S>>, handle: u64) -> impl Future<Output =
 pub async fn drain<S: Share>(vfs: &Vfs<S>) {
     vfs.handles.remove_directories();
     join_all(vfs.handles.files().into_iter().map(|handle| close(vfs, handle))).await;
-    let kept = vfs.files.take_kept(|_| true);
+    let kept = vfs.files.remove_kept(|_| true);
     vfs.files.close_kept(&kept).await;
     // Closes that were in progress already.
     vfs.handles.finish_closes().await;

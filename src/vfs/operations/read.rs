@@ -162,7 +162,7 @@ fn follow<S: Share>(vfs: &Vfs<S>, open: &Arc<OpenFile<S>>, offset: u64, length: 
     let terms = Terms { chunk, size, limit: vfs.cache.read_window() };
     let mut readers = open.readers.lock();
     let advice = readers.observe(offset, u64::from(length), terms);
-    vfs.cache.let_go(open.file.key, advice.passed, advice.behind);
+    vfs.cache.pass_and_drop(open.file.key, advice.passed, advice.behind);
     for index in advice.ahead {
         let (cache, open) = (Arc::clone(&vfs.cache), Arc::clone(open));
         let task = tokio::spawn(async move {

@@ -11,7 +11,7 @@ async fn a_directory_whose_names_are_looked_up_one_by_one_is_listed_once() {
         assert!(user.is_there(&format!("{number}")).await);
     }
     // Absent names are known once the watch is confirmed.
-    user.settle().await;
+    user.let_watches_report().await;
     for number in 0..300 {
         assert!(user.is_there(&format!("{number}")).await && !user.is_there(&format!("no {number}")).await);
     }
@@ -31,7 +31,7 @@ async fn many_lookups_at_the_same_time_list_the_directory_once() {
     let (found, ()) = tokio::join!(asking, listing);
     assert!(found.into_iter().all(|is_there| is_there));
     assert_eq!((user.listed(""), user.share.count("WATCH")), (ONCE, 1));
-    user.settle().await;
+    user.let_watches_report().await;
     assert!(user.is_there("7").await && !user.is_there("none").await);
     assert_eq!(user.share.total(), 0);
 }
@@ -154,7 +154,7 @@ async fn a_listing_ahead_does_not_block_a_rename() {
     for directory in ["", "a", "x"] {
         user.list(directory).await;
     }
-    user.settle().await;
+    user.let_watches_report().await;
     let gate = user.share.hold_answer("WATCH");
     user.list("a").await;
     gate.reached().await;

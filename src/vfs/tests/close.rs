@@ -93,7 +93,7 @@ async fn user_with_kept_file() -> (User, u64) {
 }
 
 /// Lets tasks in the background run.
-async fn settle() {
+async fn let_watches_report() {
     for _ in 0..10 {
         tokio::task::yield_now().await;
     }
@@ -103,7 +103,7 @@ async fn settle() {
 async fn a_kept_open_is_used_again_after_the_kernel_has_forgotten_the_inode() {
     let (user, ino) = user_with_kept_file().await;
     operations::forget(&user.vfs, ino, 1);
-    settle().await;
+    let_watches_report().await;
     assert_eq!(user.share.open_files(), 1);
     assert_eq!(user.ino("a").await, ino);
     let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
@@ -117,10 +117,10 @@ async fn a_kept_open_is_used_again_after_the_kernel_has_forgotten_the_inode() {
 #[tokio::test]
 async fn a_kept_open_is_closed_when_its_name_means_another_file() {
     let (user, ino) = user_with_kept_file().await;
-    user.share.take_away("a");
+    user.share.remove_as_other_client_at_once("a");
     user.share.put("a", b"another file");
     let another = user.ino("a").await;
     assert_ne!(another, ino);
-    settle().await;
+    let_watches_report().await;
     assert_eq!(user.share.open_files(), 0);
 }

@@ -23,7 +23,7 @@ async fn an_unchanged_file_is_not_read_again() {
 
 #[tokio::test]
 async fn an_open_file_shows_the_writes_of_another_client_after_the_timeout() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     user.share.put("a", b"old");
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();
     assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"old");
@@ -86,7 +86,7 @@ async fn a_read_waits_for_the_write_that_the_kernel_sent_before_it() {
 
 #[tokio::test]
 async fn attributes_that_cross_a_write_do_not_undo_it() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     let (attr, opened) = user.create("a", libc::O_WRONLY).await.unwrap();
     let gate = user.share.hold_answer("QUERY_INFO");
     let asking = operations::getattr(&user.vfs, attr.ino);
@@ -156,18 +156,18 @@ async fn an_open_waits_for_the_page_drop_only_if_the_kernel_has_pages() {
     // This open shows that the server grants leases.
     user.cat("b").await.unwrap();
     let ino = user.ino("a").await;
-    let stranger = user.share.open_as_stranger("a").await;
+    let other_client = user.share.open_as_other_client("a").await;
     let kernel = Kernel::of(&user);
-    let told = async |flags| {
+    let forgotten = async |flags| {
         user.close(user.open("a", flags).await.unwrap()).await;
         kernel.take()
     };
-    assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino)]);
+    assert_eq!(forgotten(libc::O_WRONLY).await, [Forgotten::Attributes(ino)]);
     assert_eq!(
-        told(libc::O_RDONLY).await,
+        forgotten(libc::O_RDONLY).await,
         [Forgotten::Attributes(ino)],
         "it brings pages, but the kernel has none before it"
     );
-    assert_eq!(told(libc::O_WRONLY).await, [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
-    user.share.close_stranger(stranger);
+    assert_eq!(forgotten(libc::O_WRONLY).await, [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
+    user.share.close_other_client(other_client);
 }

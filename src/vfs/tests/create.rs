@@ -68,7 +68,7 @@ async fn a_new_file_may_get_the_file_id_of_a_deleted_one() {
     let user = User::new();
     user.share.put("a", b"old");
     let old = user.ino("a").await;
-    user.share.take_away("a");
+    user.share.remove_as_other_client_at_once("a");
     let (attr, _) = user.create("a", libc::O_RDWR).await.unwrap();
     assert_ne!((attr.ino, attr.generation), (old, 0));
     assert_eq!(errno(operations::open(&user.vfs, old, libc::O_RDONLY).await), libc::ESTALE);

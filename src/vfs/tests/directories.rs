@@ -36,19 +36,19 @@ impl User {
         names.iter().for_each(|name| self.share.put(&format!("d/{name}"), b"1"));
         self.list("").await;
         self.list("d").await;
-        self.settle().await;
+        self.let_watches_report().await;
         self
     }
 
     /// Waits until watches are confirmed and have reported everything.
-    pub(super) async fn settle(&self) {
+    pub(super) async fn let_watches_report(&self) {
         tokio::time::sleep(Duration::from_secs(9)).await;
         self.share.forget_log();
     }
 
     /// Waits until only names and attributes that a watch covers are valid.
-    pub(super) async fn outlast(&self) {
-        self.settle().await;
+    pub(super) async fn outlast_timeout(&self) {
+        self.let_watches_report().await;
         std::thread::sleep(BRIEF + BRIEF / 2);
     }
 
@@ -97,7 +97,7 @@ impl User {
 #[tokio::test(start_paused = true)]
 async fn a_directory_is_known_for_as_long_as_its_watch_covers_it() {
     let user = User::with_directory(BRIEF, &["a", "b"]).await;
-    user.outlast().await;
+    user.outlast_timeout().await;
     assert_eq!(user.stat("d/a").await.unwrap().size, 1);
     assert!(!user.is_there("d/c").await);
     assert_eq!(user.stat("d").await.unwrap().kind, FileKind::Directory);
@@ -105,7 +105,7 @@ async fn a_directory_is_known_for_as_long_as_its_watch_covers_it() {
     assert_eq!(user.share.total(), 0);
     user.share.refuse("CHANGE_NOTIFY", 1, NtStatus::NOTIFY_CLEANUP);
     user.share.put("d/c", b"1");
-    user.outlast().await;
+    user.outlast_timeout().await;
     user.share.forget_log();
     assert!(user.is_there("d/c").await);
     assert!(user.share.total() > 0, "no watch covers the directory");
@@ -116,7 +116,7 @@ async fn without_a_watch_a_directory_is_listed_again() {
     let user = User::following(Behaviour::default(), BRIEF);
     user.share.put("a", b"1");
     user.list("").await;
-    user.outlast().await;
+    user.outlast_timeout().await;
     assert!(user.is_there("a").await);
     assert_eq!(user.listed(""), ONCE);
 }
@@ -127,10 +127,10 @@ async fn a_watch_that_may_have_missed_a_change_covers_a_directory_from_its_next_
     user.share.put("a", b"1");
     user.share.refuse("LOOK_AGAIN", 1, NtStatus::INVALID_DEVICE_REQUEST);
     user.list("").await;
-    user.outlast().await;
+    user.outlast_timeout().await;
     user.list("").await;
     assert_eq!((user.listed(""), user.share.count("WATCH")), (ONCE, 0));
-    user.outlast().await;
+    user.outlast_timeout().await;
     assert!(user.is_there("a").await && !user.is_there("b").await);
     assert_eq!(user.list("").await, ["a"]);
     assert_eq!(user.share.total(), 0);
@@ -140,11 +140,11 @@ async fn a_watch_that_may_have_missed_a_change_covers_a_directory_from_its_next_
 async fn changes_by_another_client_are_seen_once_the_watch_has_reported() {
     let user = User::with_directory(LONG, &["changed", "gone", "old", "same"]).await;
     user.share.put("d/changed", b"12345");
-    user.share.take_away("d/gone");
-    user.share.rename_as_stranger("d/old", "d/renamed").await;
+    user.share.remove_as_other_client_at_once("d/gone");
+    user.share.rename_as_other_client("d/old", "d/renamed").await;
     user.share.put("d/new", b"1");
     user.share.put_directory("d/sub");
-    user.settle().await;
+    user.let_watches_report().await;
     assert_eq!(user.stat("d").await.unwrap().modified, user.share.look("d").unwrap().modified);
     user.share.forget_log();
     assert!(user.is_there("d/same").await && !user.is_there("d/other").await);
@@ -164,16 +164,16 @@ async fn the_kernel_is_made_to_forget_what_another_client_changed() {
     let lanes = user.vfs.forgotten().unwrap();
     let (d, changed) = (user.stat("d").await.unwrap().ino, user.stat("d/changed").await.unwrap().ino);
     user.share.put("d/changed", b"12345");
-    user.settle().await;
-    let told = || told_by(&lanes.names).iter().map(|what| format!("{what:?}")).collect::<Vec<_>>();
-    let news = told();
+    user.let_watches_report().await;
+    let forgotten = || forgotten_by(&lanes.names).iter().map(|what| format!("{what:?}")).collect::<Vec<_>>();
+    let news = forgotten();
     assert!(
         news.contains(&format!("Attributes({changed})")) && !news.contains(&format!("Attributes({d})")),
         "{news:?}"
     );
-    user.share.take_away("d/gone");
-    user.settle().await;
-    let news = told();
+    user.share.remove_as_other_client_at_once("d/gone");
+    user.let_watches_report().await;
+    let news = forgotten();
     assert!(news.contains(&format!("Attributes({d})")), "{news:?}");
     assert!(news.contains(&format!("Entry {{ parent: {d}, name: \"gone\" }}")), "{news:?}");
 }
@@ -200,9 +200,9 @@ async fn changes_of_this_mount_are_seen_at_once_and_their_reports_change_nothing
     let user = User::with_directory(LONG, &["gone", "old", "same"]).await;
     let lanes = user.vfs.forgotten().unwrap();
     change_everything(&user).await;
-    for told in [false, true] {
-        if told {
-            user.settle().await;
+    for forgotten in [false, true] {
+        if forgotten {
+            user.let_watches_report().await;
         }
         user.share.forget_log();
         assert_eq!(user.stat("d/made").await.unwrap().size, 2);
@@ -213,7 +213,7 @@ async fn changes_of_this_mount_are_seen_at_once_and_their_reports_change_nothing
         assert_eq!(user.share.total(), 0, "{:?}", user.share.log());
     }
     assert!(
-        told_by(&lanes.names).is_empty() && told_by(&lanes.pages).is_empty(),
+        forgotten_by(&lanes.names).is_empty() && forgotten_by(&lanes.pages).is_empty(),
         "the kernel knows these changes already"
     );
     let mut names = user.list("d").await;
@@ -231,15 +231,15 @@ async fn changes_of_this_mount_are_seen_at_once_and_their_reports_change_nothing
 async fn a_change_by_another_client_of_a_file_made_here_is_noticed() {
     let user = User::with_directory(BRIEF, &["gone", "old", "same"]).await;
     change_everything(&user).await;
-    user.outlast().await;
+    user.outlast_timeout().await;
     user.list("d").await;
-    user.outlast().await;
+    user.outlast_timeout().await;
     assert!(user.is_there("d/made").await && !user.is_there("d/gone").await);
     assert_eq!(user.share.total(), 0, "the names are known from the listing");
     user.share.put("d/made", b"333");
     user.share.put("d/gone", b"4444");
-    user.share.take_away("d/renamed");
-    user.outlast().await;
+    user.share.remove_as_other_client_at_once("d/renamed");
+    user.outlast_timeout().await;
     assert_eq!((user.stat("d/made").await.unwrap().size, user.stat("d/gone").await.unwrap().size), (3, 4));
     assert!(!user.is_there("d/renamed").await);
 }
@@ -250,9 +250,9 @@ async fn a_directory_stays_known_after_an_open_file_in_it_is_unlinked() {
     let (d, a) = (user.stat("d").await.unwrap().ino, user.stat("d/a").await.unwrap().ino);
     let opened = operations::open(&user.vfs, a, libc::O_RDONLY).await.unwrap();
     operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
-    user.settle().await;
+    user.let_watches_report().await;
     user.close(opened).await;
-    user.settle().await;
+    user.let_watches_report().await;
     assert_eq!(user.share.names("d"), ["b"]);
     assert_eq!(user.list("d").await, ["b"]);
     assert_eq!(user.listed("d"), 0);
@@ -265,11 +265,11 @@ async fn changes_of_this_mount_in_a_directory_leave_its_own_name_known() {
     let d = user.stat("d").await.unwrap().ino;
     operations::mknod(&user.vfs, d, OsStr::new("new"), 0o644).await.unwrap();
     operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
-    user.settle().await;
+    user.let_watches_report().await;
     assert_eq!(user.list("").await, ["d"]);
     assert!(user.is_there("d/new").await);
     assert_eq!(user.share.total(), 0);
-    assert!(told_by(&lanes.names).is_empty() && told_by(&lanes.pages).is_empty());
+    assert!(forgotten_by(&lanes.names).is_empty() && forgotten_by(&lanes.pages).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,7 +279,7 @@ async fn another_spelling_of_a_name_is_looked_up_at_the_server() {
         user.share.put(name, b"1");
     }
     user.list("").await;
-    user.settle().await;
+    user.let_watches_report().await;
     assert!(user.is_there("README").await && user.is_there("GRÜN").await);
     assert_eq!((user.share.count("STAT"), user.listed("")), (2, 0), "a listing does not show other spellings");
     assert!(!user.is_there("LONGNA~1").await && !user.is_there("Grau").await);
@@ -298,11 +298,11 @@ async fn an_absent_name_is_looked_up_again_when_another_spelling_of_it_appears()
         operations::unlink(&user.vfs, ROOT, OsStr::new(name)).await.unwrap();
         assert!(!user.is_there(name).await);
     }
-    user.settle().await;
+    user.let_watches_report().await;
     user.share.put("Theirs", b"1");
     operations::mknod(&user.vfs, ROOT, OsStr::new("Mine"), 0o644).await.unwrap();
     operations::rename(&user.vfs, ROOT, OsStr::new("renamed"), ROOT, OsStr::new("Renamed"), 0).await.unwrap();
-    user.settle().await;
+    user.let_watches_report().await;
     assert!(user.is_there("mine").await && user.is_there("theirs").await && user.is_there("renamed").await);
     assert_eq!(user.list("").await.len(), 3);
 }
@@ -311,7 +311,7 @@ async fn an_absent_name_is_looked_up_again_when_another_spelling_of_it_appears()
 async fn a_listing_that_crosses_changes_does_not_undo_them() {
     let user = User::with_directory(LONG, &["a", "b"]).await;
     user.share.put("d/new", b"1");
-    user.settle().await;
+    user.let_watches_report().await;
     let d = user.stat("d").await.unwrap().ino;
     let gate = user.share.hold_answer("QUERY_DIRECTORY");
     let changes = async {
@@ -319,8 +319,8 @@ async fn a_listing_that_crosses_changes_does_not_undo_them() {
         operations::mknod(&user.vfs, d, OsStr::new("mine"), 0o644).await.unwrap();
         operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
         user.share.put("d/theirs", b"1");
-        user.share.take_away("d/b");
-        user.settle().await;
+        user.share.remove_as_other_client_at_once("d/b");
+        user.let_watches_report().await;
         gate.open();
     };
     tokio::join!(user.list("d"), changes);
@@ -337,19 +337,19 @@ async fn an_answer_that_crosses_a_change_is_not_kept() {
     let change = async {
         gate.reached().await;
         user.share.put("d/new~", b"1");
-        user.settle().await;
+        user.let_watches_report().await;
         gate.open();
     };
     let (answer, ()) = tokio::join!(operations::lookup(&user.vfs, d, OsStr::new("new~")), change);
     assert_eq!(errno(answer), libc::ENOENT, "the name did not exist at that time");
     assert!(user.is_there("d/new~").await);
     user.share.put("d/a", b"22");
-    user.settle().await;
+    user.let_watches_report().await;
     let gate = user.share.hold_answer("STAT");
     let change = async {
         gate.reached().await;
         user.share.put("d/a", b"333");
-        user.settle().await;
+        user.let_watches_report().await;
         gate.open();
     };
     let (answer, ()) = tokio::join!(operations::getattr(&user.vfs, a), change);

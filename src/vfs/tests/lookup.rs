@@ -73,7 +73,7 @@ async fn a_file_that_another_client_replaced_is_another_inode() {
     let user = User::new();
     user.share.put("a", b"old");
     let old = user.ino("a").await;
-    user.share.take_away("a");
+    user.share.remove_as_other_client_at_once("a");
     user.share.put("a", b"new");
     let new = user.look("a").await.unwrap();
     assert_ne!(new.ino, old);
@@ -151,7 +151,7 @@ async fn attributes_are_not_fetched_again_within_the_timeout() {
 
 #[tokio::test]
 async fn attributes_are_fetched_again_after_the_timeout() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.share.put("a", b"333");
@@ -169,10 +169,10 @@ async fn the_root_has_attributes() {
 
 #[tokio::test]
 async fn an_inode_that_was_deleted_on_the_server_is_gone() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
-    user.share.take_away("a");
+    user.share.remove_as_other_client_at_once("a");
     assert_eq!(
         errno(operations::getattr(&user.vfs, ino).await),
         libc::ESTALE,
@@ -188,7 +188,7 @@ async fn a_file_that_another_client_renamed_keeps_its_inode_and_its_handles() {
     user.share.put("old", b"data");
     let opened = user.open("old", libc::O_RDWR).await.unwrap();
     let ino = user.look("old").await.unwrap().ino;
-    user.share.rename_as_stranger("old", "new").await;
+    user.share.rename_as_other_client("old", "new").await;
     assert_eq!(user.look("new").await.unwrap().ino, ino);
     assert_eq!(errno(user.look("old").await), libc::ENOENT);
     let set = SetAttr { mode: Some(0o444), ..SetAttr::default() };
@@ -203,7 +203,7 @@ async fn two_names_with_one_id_are_two_inodes() {
     let user = User::new();
     user.share.put("one", b"1");
     let one = user.look("one").await.unwrap().ino;
-    user.share.link_as_stranger("one", "two");
+    user.share.link_as_other_client("one", "two");
     let two = user.look("two").await.unwrap().ino;
     assert_ne!(one, two);
     assert_eq!(user.look("one").await.unwrap().ino, one);

@@ -80,7 +80,7 @@ impl User {
     }
 
     /// Another mount of the same share, with a timeout of zero: it asks the server each time.
-    pub(crate) fn mounted_believing_nothing(self) -> User {
+    pub(crate) fn mounted_with_zero_timeout(self) -> User {
         User::with(self.share, VfsOptions { attr_timeout: Duration::ZERO, ..options() })
     }
 
@@ -91,7 +91,7 @@ impl User {
     }
 
     /// As [`User::new`], with a timeout of zero: it asks the server each time.
-    pub(crate) fn believing_nothing() -> User {
+    pub(crate) fn with_zero_timeout() -> User {
         User::with(MemoryShare::new(), VfsOptions { attr_timeout: Duration::ZERO, ..options() })
     }
 
@@ -224,7 +224,7 @@ impl Vfs<MemoryShare> {
 }
 
 /// Ends all notifications that wait in a lane, and returns what the kernel was to forget.
-pub(crate) fn told_by(lane: &Lane) -> Vec<Forgotten> {
+pub(crate) fn forgotten_by(lane: &Lane) -> Vec<Forgotten> {
     std::iter::from_fn(|| {
         let task = lane.next()?;
         let what = task.what().clone();
@@ -236,28 +236,28 @@ pub(crate) fn told_by(lane: &Lane) -> Vec<Forgotten> {
 
 /// A kernel that forgets at once what the lanes ask for, and records it.
 pub(crate) struct Kernel {
-    told: Arc<Mutex<Vec<Forgotten>>>,
+    forgotten: Arc<Mutex<Vec<Forgotten>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
 impl Kernel {
     pub(crate) fn of(user: &User) -> Kernel {
         let lanes = user.vfs.forgotten().expect("it has no kernel yet");
-        let told = Arc::<Mutex<Vec<_>>>::default();
-        let record = Arc::clone(&told);
+        let forgotten = Arc::<Mutex<Vec<_>>>::default();
+        let record = Arc::clone(&forgotten);
         let task = tokio::spawn(async move {
             loop {
-                record.lock().extend(told_by(&lanes.names));
-                record.lock().extend(told_by(&lanes.pages));
+                record.lock().extend(forgotten_by(&lanes.names));
+                record.lock().extend(forgotten_by(&lanes.pages));
                 tokio::task::yield_now().await;
             }
         });
-        Kernel { told, task }
+        Kernel { forgotten, task }
     }
 
     /// What it has forgotten since the last call, in this order.
     pub(crate) fn take(&self) -> Vec<Forgotten> {
-        std::mem::take(&mut *self.told.lock())
+        std::mem::take(&mut *self.forgotten.lock())
     }
 }
 

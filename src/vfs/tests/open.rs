@@ -103,7 +103,7 @@ async fn a_known_name_whose_file_is_gone_is_stale_and_then_looked_up_again() {
     user.share.put("a", b"1");
     let ino = user.ino("a").await;
     user.ls("").await.unwrap();
-    user.share.take_away("a");
+    user.share.remove_as_other_client_at_once("a");
     assert_eq!(
         errno(operations::open(&user.vfs, ino, libc::O_WRONLY).await),
         libc::ESTALE,
@@ -117,6 +117,6 @@ async fn a_known_name_whose_file_is_gone_is_stale_and_then_looked_up_again() {
     let size = SetAttr { size: Some(0), ..SetAttr::default() };
     user.share.put("b", b"1");
     let ino = user.ino("b").await;
-    user.share.take_away("b");
+    user.share.remove_as_other_client_at_once("b");
     assert_eq!(errno(operations::setattr(&user.vfs, ino, &size).await), libc::ESTALE);
 }

@@ -90,10 +90,10 @@ async fn an_entry_that_did_not_fit_counts_as_no_lookup_by_the_kernel() {
 
 #[tokio::test]
 async fn an_earlier_offset_can_be_read_again() {
-    let user = user_with_files(250).mounted_believing_nothing();
+    let user = user_with_files(250).mounted_with_zero_timeout();
     let handle = operations::opendir(&user.vfs, ROOT);
     let all = page(&user, handle, 0, true, 1000).await.unwrap();
-    user.share.take_away("f0101");
+    user.share.remove_as_other_client_at_once("f0101");
     user.share.forget_log();
     let again = page(&user, handle, all[100].next, false, 3).await.unwrap();
     assert_eq!(names(&again), ["f0099", "f0100", "f0101"]);
@@ -113,7 +113,7 @@ async fn an_offset_beyond_the_entries_that_were_read_is_found() {
 
 #[tokio::test]
 async fn a_rewind_lists_anew() {
-    let user = user_with_files(1).mounted_believing_nothing();
+    let user = user_with_files(1).mounted_with_zero_timeout();
     let handle = operations::opendir(&user.vfs, ROOT);
     page(&user, handle, 0, false, 100).await.unwrap();
     user.share.put("new", b"");

@@ -65,7 +65,7 @@ async fn a_directory_whose_last_file_is_unlinked_before_its_close_arrives_can_be
 
 #[tokio::test]
 async fn a_removed_directory_shows_no_links_and_the_server_is_not_asked() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     user.mkdir("d").await.unwrap();
     let ino = user.ino("d").await;
     let _handle = operations::opendir(&user.vfs, ino);

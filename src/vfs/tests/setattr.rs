@@ -43,7 +43,7 @@ async fn chmod_of_bits_that_cannot_be_kept_succeeds_without_a_request() {
 
 #[tokio::test]
 async fn chmod_keeps_an_attribute_that_another_client_set() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     user.share.put("a", b"");
     let ino = user.ino("a").await;
     user.share.mark("a", Attributes::HIDDEN);

@@ -8,12 +8,12 @@ use crate::share::{FileKind, Names as _};
 async fn a_watch_that_loses_reports_covers_no_name_until_the_next_listing() {
     let user = User::with_directory(BRIEF, &["a", "b"]).await;
     (0..101).for_each(|_| user.share.put("d/b", b"22"));
-    user.share.take_away("d/a");
-    user.outlast().await;
+    user.share.remove_as_other_client_at_once("d/a");
+    user.outlast_timeout().await;
     assert!(!user.is_there("d/a").await);
     assert_eq!(user.stat("d/b").await.unwrap().size, 2);
     assert_eq!((user.listed("d"), user.share.count("WATCH"), user.share.watches()), (ONCE, 0, 2));
-    user.outlast().await;
+    user.outlast_timeout().await;
     assert!(user.is_there("d/b").await && !user.is_there("d/a").await);
     assert_eq!(user.share.total(), 0);
 }
@@ -23,7 +23,7 @@ async fn a_watched_directory_that_another_client_removes_is_gone() {
     let user = User::with_directory(LONG, &[]).await;
     user.share.remove(&RemotePath::parse("d"), FileKind::Directory, None, None, None).await.unwrap();
     assert_eq!(user.share.names(""), ["d"], "the watch has it open");
-    user.settle().await;
+    user.let_watches_report().await;
     assert_eq!((user.share.watches(), user.share.names("").len()), (1, 0));
     assert!(!user.is_there("d").await);
     user.mkdir("d").await.unwrap();
@@ -33,14 +33,14 @@ async fn a_watched_directory_that_another_client_removes_is_gone() {
 #[tokio::test(start_paused = true)]
 async fn a_watched_directory_that_another_client_renames_is_found_by_its_new_name_only() {
     let user = User::with_directory(LONG, &["a"]).await;
-    user.share.rename_as_stranger("d", "e").await;
-    user.settle().await;
+    user.share.rename_as_other_client("d", "e").await;
+    user.let_watches_report().await;
     assert!(!user.is_there("d").await && user.is_there("e").await);
     assert_eq!(user.list("").await, ["e"]);
     assert_eq!(user.list("e").await, ["a"]);
-    user.settle().await;
+    user.let_watches_report().await;
     user.share.put("e/b", b"");
-    user.settle().await;
+    user.let_watches_report().await;
     assert!(user.is_there("e/b").await);
     assert_eq!(user.list("e").await, ["a", "b"]);
 }
@@ -49,11 +49,11 @@ async fn a_watched_directory_that_another_client_renames_is_found_by_its_new_nam
 async fn a_directory_can_be_renamed_after_another_client_renamed_one_below_it() {
     let user = User::with_directory(LONG, &["a"]).await;
     user.share.put_directory("d/e");
-    user.settle().await;
+    user.let_watches_report().await;
     user.list("d/e").await;
-    user.settle().await;
-    user.share.rename_as_stranger("d/e", "d/f").await;
-    user.settle().await;
+    user.let_watches_report().await;
+    user.share.rename_as_other_client("d/e", "d/f").await;
+    user.let_watches_report().await;
     assert!(!user.is_there("d/e").await);
     operations::rename(&user.vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
     assert!(user.is_there("new/f").await);
@@ -64,7 +64,7 @@ async fn watches_end_before_their_directory_or_one_above_it_is_renamed_or_remove
     let user = User::with_directory(LONG, &["a"]).await;
     user.share.put_directory("d/e");
     user.share.put("d/e/b", b"1");
-    user.settle().await;
+    user.let_watches_report().await;
     user.list("d/e").await;
     assert_eq!(user.share.watches(), 3);
     operations::rename(&user.vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("new"), 0).await.unwrap();
@@ -74,7 +74,7 @@ async fn watches_end_before_their_directory_or_one_above_it_is_renamed_or_remove
     let (new, e) = (user.stat("new").await.unwrap().ino, user.stat("new/e").await.unwrap().ino);
     operations::unlink(&user.vfs, e, OsStr::new("b")).await.unwrap();
     user.list("new/e").await;
-    user.settle().await;
+    user.let_watches_report().await;
     operations::rmdir(&user.vfs, new, OsStr::new("e")).await.unwrap();
     assert_eq!(user.share.names("new"), ["a"]);
     assert!(!user.is_there("new/e").await);
@@ -108,14 +108,14 @@ async fn no_more_directories_are_watched_than_the_bound() {
     for number in 0..most + 10 {
         user.list(&format!("{number}")).await;
         if number % 100 == 0 {
-            user.settle().await;
+            user.let_watches_report().await;
         }
     }
     assert!(user.share.watches() <= most);
-    user.settle().await;
+    user.let_watches_report().await;
     assert!(user.share.watches() > most / 2, "{}", user.share.watches());
     user.share.put("1/a", b"");
     user.share.put(&format!("{}/a", most + 9), b"");
-    user.outlast().await;
+    user.outlast_timeout().await;
     assert!(user.is_there("1/a").await && user.is_there(&format!("{}/a", most + 9)).await);
 }

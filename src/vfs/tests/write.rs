@@ -40,7 +40,7 @@ async fn the_size_after_a_write_is_shown_at_once() {
 
 #[tokio::test]
 async fn appending_writes_at_the_servers_end_of_file_not_at_the_kernels() {
-    let user = User::believing_nothing();
+    let user = User::with_zero_timeout();
     user.share.put("log", b"one\n");
     let opened = user.open("log", libc::O_WRONLY | libc::O_APPEND).await.unwrap();
     user.share.put("log", b"one\nby another client\n");

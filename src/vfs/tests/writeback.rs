@@ -50,7 +50,7 @@ async fn without_a_lease_no_write_is_held_dirty() {
 async fn writes_to_a_file_that_another_client_has_open_go_through() {
     let user = user();
     user.share.put("a", b"old");
-    user.share.open_as_stranger("a").await;
+    user.share.open_as_other_client("a").await;
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
     assert!(take(&user, opened, 0, b"new").is_none());
     user.write(opened, 0, b"new").await.unwrap();
@@ -184,13 +184,13 @@ async fn another_client_that_opens_the_file_reads_everything_that_was_written() 
     let user = user();
     let (_, opened) = user.create("a", libc::O_RDWR).await.unwrap();
     taken(&user, opened, 0, b"written");
-    let stranger = user.share.open_as_stranger("a").await;
+    let other_client = user.share.open_as_other_client("a").await;
     assert_eq!(user.share.data("a").unwrap(), b"written", "before the other client's open was answered");
     assert_eq!(user.share.unacknowledged(), 0);
     assert!(take(&user, opened, 0, b"WRITTEN").is_none(), "without a lease writes go through");
     user.write(opened, 0, b"WRITTEN").await.unwrap();
     assert_eq!(user.share.data("a").unwrap(), b"WRITTEN");
-    user.share.close_stranger(stranger);
+    user.share.close_other_client(other_client);
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn a_break_waits_for_data_that_is_on_its_way() {
             assert_eq!(user.share.unacknowledged(), 1, "the data is not on the server yet");
             gate.open();
         });
-        let _ = tokio::join!(share.open_as_stranger("a"), open_gate);
+        let _ = tokio::join!(share.open_as_other_client("a"), open_gate);
         assert_eq!(user.share.data("a").unwrap(), b"on its way");
     };
     let (flushed, ()) = tokio::join!(flushing, others);
@@ -220,7 +220,7 @@ async fn data_that_another_client_writes_after_a_break_is_read_at_once() {
     user.share.put("a", b"old");
     let opened = user.open("a", libc::O_RDWR).await.unwrap();
     assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"old");
-    user.share.write_as_stranger("a", b"new and longer").await;
+    user.share.write_as_other_client("a", b"new and longer").await;
     // The server does not wait until cached data is dropped: the drop is under way.
     while user.share.unacknowledged() > 0
         || operations::known_attributes(&user.vfs, user.vfs.handles.file(opened.handle).unwrap().file.ino).is_some()
@@ -275,9 +275,9 @@ async fn a_thousand_breaks_lose_no_data() {
         if take(&user, opened, 0, &data).is_none() {
             user.write(opened, 0, &data).await.unwrap();
         }
-        let stranger = user.share.open_as_stranger("a").await;
+        let other_client = user.share.open_as_other_client("a").await;
         assert_eq!(user.share.data("a").unwrap(), data, "round {round}");
-        user.share.close_stranger(stranger);
+        user.share.close_other_client(other_client);
     }
     assert_eq!(user.share.unacknowledged(), 0);
 }

@@ -304,7 +304,7 @@ fn every_caller_gets_the_reason_for_the_end_of_the_connection() {
     let mut pair = Pair::new();
     let (sent, queued) = (pair.submit(&echo()), pair.submit(&echo()));
     pair.channel.end("a test", pair.now);
-    pair.settle();
+    pair.carry_out();
     for caller in [sent, queued] {
         assert_eq!(pair.answer_of(caller).unwrap_err(), WireError::Closed("a test".into()));
     }

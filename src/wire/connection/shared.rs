@@ -180,13 +180,13 @@ impl Shared {
             self.transmit(transmit);
         }
         for event in events {
-            self.tell(event);
+            self.deliver(event);
         }
         if is_earlier {
             self.rearmed.notify_one();
         }
         if has_ended {
-            self.wind_up();
+            self.clean_up();
         }
     }
 
@@ -216,7 +216,7 @@ impl Shared {
     }
 
     /// Delivers an event to its caller.
-    fn tell(self: &Arc<Self>, event: Event<Waiter>) {
+    fn deliver(self: &Arc<Self>, event: Event<Waiter>) {
         match event {
             // A caller can give up at the last moment. Its replies then have no receiver.
             Event::Answered(waiter, answer) => {
@@ -251,7 +251,7 @@ impl Shared {
     }
 
     /// Cleans up after the end: closes the outbox, aborts the tasks, and ends the other connections of the session.
-    fn wind_up(&self) {
+    fn clean_up(&self) {
         if let Some(Ended { reason, .. }) = self.ended.get() {
             tracing::debug!(peer = %self.peer, %reason, "connection ended");
             self.outbox.close();
@@ -304,7 +304,7 @@ impl Shared {
     }
 
     /// Handles a received frame. It is decrypted before the lock is acquired.
-    pub(super) fn take_frame(self: &Arc<Self>, frame: BytesMut) {
+    pub(super) fn on_frame(self: &Arc<Self>, frame: BytesMut) {
         let frame = protection::open(self.security.get(), frame);
         self.record_received(&frame);
         self.with(|channel, now| channel.on_frame(frame, now));
@@ -362,8 +362,8 @@ impl Shared {
     }
 
     /// Runs the writer task: sends bytes that the socket did not accept at once.
-    pub(super) async fn drain(&self) -> io::Result<()> {
-        self.outbox.drain().await
+    pub(super) async fn run_writer(&self) -> io::Result<()> {
+        self.outbox.run_writer().await
     }
 
     /// Why and when the connection ended, if it has.

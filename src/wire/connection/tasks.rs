@@ -14,7 +14,7 @@ use tokio::io::AsyncRead;
 pub(super) async fn receive<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut reader: FrameReader<R>) {
     let reason = loop {
         match reader.next(|length| shared.admits(length)).await {
-            Ok(frame) => shared.take_frame(frame),
+            Ok(frame) => shared.on_frame(frame),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break "the server closed it".to_owned(),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => break format!("the server sent {error}"),
             Err(error) => break format!("receiving failed: {error}"),
@@ -25,7 +25,7 @@ pub(super) async fn receive<R: AsyncRead + Unpin>(shared: Arc<Shared>, mut reade
 
 /// Sends bytes that the socket did not accept at once. A failure ends the connection.
 pub(super) async fn transmit(shared: Arc<Shared>) {
-    if let Err(error) = shared.drain().await {
+    if let Err(error) = shared.run_writer().await {
         shared.end(&format!("sending failed: {error}"));
     }
 }

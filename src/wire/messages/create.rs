@@ -220,8 +220,8 @@ pub fn close(file: FileId) -> Request {
 pub fn parse_close(reply: &Reply) -> Result<Option<FileInfo>, Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(60, "a CLOSE response whose StructureSize is not 60")?;
-    let told = body.u16(2)? & 1 != 0;
-    told.then(|| FileInfo::parse(body, 8)).transpose()
+    let has_attributes = body.u16(2)? & 1 != 0;
+    has_attributes.then(|| FileInfo::parse(body, 8)).transpose()
 }
 
 #[cfg(test)]

@@ -147,8 +147,8 @@ pub fn copied(range: CopyRange, chunk: u32, chunks: Chunks) -> Result<u32, Malfo
         return Err(Malformed("a copy of more bytes than were asked for"));
     }
     // Of an incomplete copy only the bytes from the start of the range on count as progress.
-    let told = u64::from(chunks.count) * u64::from(chunk) + u64::from(chunks.bytes);
-    if chunks.total < range.length && told != u64::from(chunks.total) {
+    let claimed = u64::from(chunks.count) * u64::from(chunk) + u64::from(chunks.bytes);
+    if chunks.total < range.length && claimed != u64::from(chunks.total) {
         return Err(Malformed("a copy whose chunks are not what it copied in all"));
     }
     Ok(chunks.total)

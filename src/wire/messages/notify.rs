@@ -13,7 +13,6 @@ use crate::wire::header::Command;
 const FILTER: u32 = 0x01 | 0x02 | 0x04 | 0x08 | 0x10 | 0x40;
 /// The Action values of FILE_NOTIFY_INFORMATION (MS-FSCC 2.7.1) that are used.
 pub mod action {
-    #![allow(missing_docs)]
     /// `FILE_ACTION_ADDED`
     pub const ADDED: u32 = 1;
     /// `FILE_ACTION_REMOVED`

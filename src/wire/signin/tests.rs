@@ -13,8 +13,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const SESSION: u64 = 0x77;
 const SESSION_KEY: [u8; 16] = [5; 16];
 
-fn wish() -> Wish {
-    Wish { identity: Identity::Anonymous, signing: Protection::Off, encryption: Protection::Off }
+fn wish() -> SessionRequirements {
+    SessionRequirements { identity: Identity::Anonymous, signing: Protection::Off, encryption: Protection::Off }
 }
 
 /// The body of a SESSION_SETUP response without a token.
@@ -120,13 +120,17 @@ async fn a_session_without_a_key_is_not_bound_to() {
     assert!(error.message.contains("without a key"), "{error}");
 }
 
-fn user(name: &str, password: &str, signing: Protection) -> Wish {
+fn user(name: &str, password: &str, signing: Protection) -> SessionRequirements {
     let identity = Identity::User { username: name.into(), domain: None, password: password.to_owned().into() };
-    Wish { identity, signing, encryption: Protection::Off }
+    SessionRequirements { identity, signing, encryption: Protection::Off }
 }
 
 /// Signs in at a server that accepts every user in the first round, with these session flags.
-async fn let_in(agreed: &Negotiated, wish: &Wish, session_flags: u16) -> Result<SessionKind, ConnectError> {
+async fn let_in(
+    agreed: &Negotiated,
+    wish: &SessionRequirements,
+    session_flags: u16,
+) -> Result<SessionKind, ConnectError> {
     let (client, mut server) = pair().await;
     let serve = async {
         let seen = server.receive_one().await;
@@ -156,7 +160,7 @@ async fn a_user_with_a_name_never_gets_a_guest_session() {
 #[tokio::test]
 async fn a_user_who_asks_for_a_guest_session_gets_it() {
     for session_flags in [SESSION_IS_GUEST, SESSION_IS_NULL] {
-        for wish in [user("guest", "", Protection::Auto), Wish { signing: Protection::Auto, ..wish() }] {
+        for wish in [user("guest", "", Protection::Auto), SessionRequirements { signing: Protection::Auto, ..wish() }] {
             assert!(let_in(&tests_agreed(Dialect::Smb311), &wish, session_flags).await.unwrap().guest);
         }
     }

@@ -108,8 +108,8 @@ impl<O: Clone> Namespace<O> {
         };
         let is_overtaken = is_overtaken || directory.is_respelt_since(name, asked.version);
         // The server may have found another spelling of a name that is there.
-        let tells_apart = directory.tells_apart(name);
-        let is_respelt = found.is_some() && !directory.has(name) && !tells_apart;
+        let is_unambiguous = directory.is_unambiguous(name);
+        let is_respelt = found.is_some() && !directory.has(name) && !is_unambiguous;
         let has_node = directory.entries.get(name).is_some_and(|entry| entry.node.is_some());
         if is_overtaken || (is_respelt && !has_node) {
             return;
@@ -119,7 +119,7 @@ impl<O: Clone> Namespace<O> {
         self.change_entry(parent, name, asked.at, |entry| {
             entry.is_found(found, asked.at);
             (entry.watched, entry.is_past) = (watched, is_past);
-            entry.is_unlisted &= found.is_none() || !tells_apart;
+            entry.is_unlisted &= found.is_none() || !is_unambiguous;
         });
     }
 

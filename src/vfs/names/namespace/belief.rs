@@ -85,9 +85,9 @@ impl<O: Clone> Namespace<O> {
         let is_recent = |until| is_covered && self.is_recent(until, now);
         match directory.entries.get(name) {
             Some(entry) if entry.node.is_some() || entry.meaning != Meaning::Absent => false,
-            Some(entry) if directory.tells_apart(name) => is_recent(directory.known_until(entry, now)),
+            Some(entry) if directory.is_unambiguous(name) => is_recent(directory.known_until(entry, now)),
             Some(entry) => directory.is_alone(name) && is_recent(entry.at),
-            None => directory.tells_apart(name) && directory.complete_until(now).is_some_and(is_recent),
+            None => directory.is_unambiguous(name) && directory.complete_until(now).is_some_and(is_recent),
         }
     }
 
@@ -168,7 +168,7 @@ impl<O: Clone> Namespace<O> {
     /// The attributes of a node, if they are valid without asking the server: within their timeout, while the file is
     /// dirty, or once it is removed and closed.
     pub(crate) fn believed(&mut self, ino: u64, now: Instant) -> Option<Attr> {
-        self.take_listed(ino, now);
+        self.record_listed(ino, now);
         let attr = self.attr(ino, now)?;
         let node = self.nodes.get(&ino)?;
         (!attr.ttl.is_zero() || node.is_gone() || node.file.lock().is_dirty()).then_some(attr)
@@ -176,7 +176,7 @@ impl<O: Clone> Namespace<O> {
 
     /// Records in a node what a listing has reported of it. Not if the file is open at the server: servers report the
     /// attributes of open files late in listings.
-    fn take_listed(&mut self, ino: u64, now: Instant) {
+    fn record_listed(&mut self, ino: u64, now: Instant) {
         let Some(id) = self.name_of(ino).cloned() else { return };
         let Some((metadata, fetched)) = self.present(id.directory, &id.name, now) else { return };
         if !self.is_still(ino, &metadata) {
@@ -293,7 +293,7 @@ impl<O: Clone> Namespace<O> {
         }
         let directory = self.directories.entry(ino).or_default();
         // A listing that shows another spelling does not answer this one.
-        let is_respelt = directory.complete.is_some() && !directory.has(name) && !directory.tells_apart(name);
+        let is_respelt = directory.complete.is_some() && !directory.has(name) && !directory.is_unambiguous(name);
         if directory.is_too_long || is_respelt {
             return false;
         }

@@ -106,13 +106,13 @@ impl<O: Clone> Namespace<O> {
         while self.bounds.watched.len() > self.bounds.most_watches {
             let oldest = self.bounds.watched.iter().rev().map(|(ino, ())| *ino).find(|ino| *ino != latest);
             let Some(oldest) = oldest else { break };
-            self.crowd_out(oldest);
+            self.end_watch_for_room(oldest);
         }
     }
 
     /// Ends the watch of a directory, because there is no room for it. Until the directory is listed again, its names
     /// are valid for the attribute timeout.
-    fn crowd_out(&mut self, ino: u64) {
+    fn end_watch_for_room(&mut self, ino: u64) {
         self.give_up_watch(ino);
         if let Some(directory) = self.directories.get_mut(&ino) {
             directory.is_unwatchable = true;
@@ -138,10 +138,10 @@ impl<O: Clone> Namespace<O> {
 
     /// The server has no room for another open: ends the half of the watches that were not used for longest. The bound
     /// becomes the number of the others, but at least [`MIN_WATCHES`]. Returns how many ended.
-    pub(crate) fn watches_give_way(&mut self, now: Instant) -> usize {
+    pub(crate) fn end_half_of_watches(&mut self, now: Instant) -> usize {
         let count = self.bounds.watched.len();
         let oldest: Vec<u64> = self.bounds.watched.iter().rev().take(count.div_ceil(2)).map(|(ino, ())| *ino).collect();
-        oldest.iter().for_each(|ino| self.crowd_out(*ino));
+        oldest.iter().for_each(|ino| self.end_watch_for_room(*ino));
         if count > 0 {
             self.bounds.most_watches =
                 (count / 2).clamp(MIN_WATCHES.min(self.bounds.max_watches), self.bounds.max_watches);

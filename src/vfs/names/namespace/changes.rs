@@ -66,7 +66,10 @@ impl<O: Clone> Namespace<O> {
         }
         let version = self.next_version();
         let directory = self.directories.entry(parent).or_default();
-        if !matches!(change, Change::Made(_)) && !directory.entries.contains_key(name) && !directory.tells_apart(name) {
+        if !matches!(change, Change::Made(_))
+            && !directory.entries.contains_key(name)
+            && !directory.is_unambiguous(name)
+        {
             // Another spelling: only the server knows which name has changed.
             directory.complete = None;
         }
@@ -199,8 +202,8 @@ impl<O: Clone> Namespace<O> {
         let left = self.leave(ino);
         self.enter(ino, parent, name, now);
         // An earlier listing does not show the name, unless under another spelling.
-        let tells_apart = self.directories.get(&parent).is_some_and(|directory| directory.tells_apart(name));
-        self.change_entry(parent, name, now, |entry| entry.is_unlisted &= !tells_apart);
+        let is_unambiguous = self.directories.get(&parent).is_some_and(|directory| directory.is_unambiguous(name));
+        self.change_entry(parent, name, now, |entry| entry.is_unlisted &= !is_unambiguous);
         self.touch(ino, now);
         left.into_iter().for_each(|directory| self.collect(directory));
     }
@@ -219,7 +222,7 @@ impl<O: Clone> Namespace<O> {
     /// Takes all names from a node, because its file was removed or replaced. The node stays while it is needed.
     pub(crate) fn displace(&mut self, ino: u64) {
         let left = self.leave(ino);
-        self.effects.nameless.extend(self.file(ino).cloned());
+        self.effects.unwanted_opens.extend(self.file(ino).cloned());
         self.collect(ino);
         left.into_iter().for_each(|directory| self.collect(directory));
     }

@@ -269,7 +269,7 @@ impl Directory {
     }
 
     /// Whether a name can mean no other entry, whatever spellings the server knows.
-    pub(super) fn tells_apart(&self, name: &[u16]) -> bool {
+    pub(super) fn is_unambiguous(&self, name: &[u16]) -> bool {
         let is_plain = name.iter().all(|unit| (0x20..0x7F).contains(unit) && *unit != u16::from(b'~'));
         is_plain && self.is_alone(name)
     }

@@ -76,14 +76,14 @@ pub(crate) struct Effects<O> {
     /// The keys of files whose cached data is to be dropped.
     pub dropped: Vec<u64>,
     /// Files whose kept opens are to be closed: they have lost their names, or another client has changed them.
-    pub nameless: Vec<Arc<File<O>>>,
+    pub unwanted_opens: Vec<Arc<File<O>>>,
     /// What the kernel is to forget.
     pub forgotten: Vec<Forgotten>,
 }
 
 impl<O> Default for Effects<O> {
     fn default() -> Effects<O> {
-        Effects { ended_watches: Vec::new(), dropped: Vec::new(), nameless: Vec::new(), forgotten: Vec::new() }
+        Effects { ended_watches: Vec::new(), dropped: Vec::new(), unwanted_opens: Vec::new(), forgotten: Vec::new() }
     }
 }
 

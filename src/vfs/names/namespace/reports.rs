@@ -52,10 +52,10 @@ impl<O: Clone> Namespace<O> {
 
     /// Whether a second look at the directory of a watch could make the watch complete; `None` while the directory is
     /// being listed.
-    pub(crate) fn wants_a_look(&self, number: u64) -> Option<bool> {
+    pub(crate) fn needs_second_look(&self, number: u64) -> Option<bool> {
         let directory = self.directory_of(number).and_then(|ino| self.directories.get(&ino));
         let Some(directory) = directory else { return Some(false) };
-        directory.complete.map(|_| directory.watch.as_ref().is_some_and(Watch::wants_a_look))
+        directory.complete.map(|_| directory.watch.as_ref().is_some_and(Watch::needs_second_look))
     }
 
     /// Records an event of a watch. Returns what a report shows.
@@ -169,7 +169,7 @@ impl<O: Clone> Namespace<O> {
         if let Some(node) = node {
             self.doubt(node, now);
             // A kept open would keep a deleted file alive, and hide its new times.
-            self.effects.nameless.extend(self.file(node).cloned());
+            self.effects.unwanted_opens.extend(self.file(node).cloned());
         }
         match (change.kind, node) {
             (ChangeKind::Modified, Some(node)) => self.effects.forgotten.push(Forgotten::Attributes(node)),

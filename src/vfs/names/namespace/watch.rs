@@ -136,7 +136,7 @@ impl Watch {
     }
 
     /// Whether a second look at the directory could make the watch complete.
-    pub(super) fn wants_a_look(&self) -> bool {
+    pub(super) fn needs_second_look(&self) -> bool {
         !self.is_complete && self.lost.is_none()
     }
 

@@ -112,7 +112,7 @@ impl Pair {
         if let Some(last) = callers[1] {
             self.waiting.insert(last, (ticket.last(), chain.requests[end..].to_vec()));
         }
-        self.settle();
+        self.carry_out();
         Ok(())
     }
 
@@ -120,7 +120,7 @@ impl Pair {
     pub(super) fn cancel(&mut self, caller: u64) {
         let (ticket, _) = self.waiting.remove(&caller).expect("the caller waits");
         self.channel.cancel(ticket);
-        self.settle();
+        self.carry_out();
     }
 
     pub(super) fn post(&mut self, chain: &Chain) -> bool {
@@ -130,7 +130,7 @@ impl Pair {
     }
 
     /// Carries out the consequences of a change of the channel.
-    pub(super) fn settle(&mut self) {
+    pub(super) fn carry_out(&mut self) {
         loop {
             let sent = std::iter::from_fn(|| self.channel.poll_transmit()).map(|transmit| transmit.assemble().concat());
             self.sent.extend(sent);
@@ -208,10 +208,10 @@ impl Pair {
                     Ok(Some(frame)) => self.channel.on_frame(open(self.security.as_ref(), frame), self.now),
                     Err(malformed) => {
                         self.channel.end(&format!("the server sent {malformed}"), self.now);
-                        return self.settle();
+                        return self.carry_out();
                     }
                 }
-                self.settle();
+                self.carry_out();
             }
         }
     }
@@ -222,7 +222,7 @@ impl Pair {
         while let Some(due) = self.channel.next_timeout().filter(|due| *due <= until) {
             self.now = self.now.max(due);
             self.channel.on_timeout(self.now);
-            self.settle();
+            self.carry_out();
             let next = self.channel.next_timeout();
             assert!(next.is_none_or(|next| next > self.now), "the timeout at {:?} stays due", self.now);
         }

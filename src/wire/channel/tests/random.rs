@@ -148,7 +148,7 @@ impl World {
             }
         }
         self.pair.channel.end("the server closed it", self.pair.now);
-        self.pair.settle();
+        self.pair.carry_out();
         self.check();
         self.check_end();
     }

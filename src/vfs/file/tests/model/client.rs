@@ -108,7 +108,7 @@ pub(super) struct Handle {
 
 /// A break that was handed to its file and is not acknowledged yet.
 #[derive(Debug)]
-struct Obeyed {
+struct PendingBreak {
     broken: Broken,
     left: Caching,
     /// The number at which it arrived.
@@ -129,7 +129,7 @@ pub(super) struct Client {
     leased: RefCell<BTreeMap<LeaseKey, Weak<ClientFile>>>,
     /// Breaks that were read and not handed to their files yet.
     popped: RefCell<VecDeque<Broken>>,
-    broken: RefCell<BTreeMap<u64, Obeyed>>,
+    broken: RefCell<BTreeMap<u64, PendingBreak>>,
     latest_write: Cell<u64>,
     pub(super) grants_leases: Cell<bool>,
 }
@@ -260,8 +260,8 @@ impl Client {
             }),
             Action::Acknowledge { number } => {
                 self.check_acknowledged(file, number);
-                let Some(obeyed) = self.broken.borrow_mut().remove(&number) else { return };
-                self.world.spawn(async move { this.remote.acknowledge(obeyed.broken).await });
+                let Some(carried_out) = self.broken.borrow_mut().remove(&number) else { return };
+                self.world.spawn(async move { this.remote.acknowledge(carried_out.broken).await });
             }
         }
     }
@@ -374,7 +374,7 @@ impl Client {
         let number = self.world.number();
         let (left, serial) = (broken.left, broken.serial);
         let tick = self.world.promises.borrow_mut().broken(self.index, file.file);
-        self.broken.borrow_mut().insert(number, Obeyed { broken, left, number, tick });
+        self.broken.borrow_mut().insert(number, PendingBreak { broken, left, number, tick });
         self.event(&file, Event::Broken { number, left, serial });
         true
     }
@@ -382,7 +382,7 @@ impl Client {
     /// Checks that everything a break requires is done when it is acknowledged.
     fn check_acknowledged(&self, file: &ClientFile, number: u64) {
         let broken = self.broken.borrow();
-        let Some(Obeyed { left, number, tick, .. }) = broken.get(&number) else {
+        let Some(PendingBreak { left, number, tick, .. }) = broken.get(&number) else {
             return self.world.fail(format!("break {number} is acknowledged twice"));
         };
         let state = file.state.borrow();

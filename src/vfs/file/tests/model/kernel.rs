@@ -216,10 +216,16 @@ impl Client {
         writer.busy.set(writer.busy.get() - 1);
         if result.is_err() {
             let handles = self.handles.borrow();
-            let told = handles.iter().filter(|handle| Rc::ptr_eq(&handle.file, file)).map(|handle| handle.number);
-            let told: Vec<u64> = told.collect();
-            self.world.promises.borrow_mut().failed(self.index, file.file, (page * GRID, &data), Some(&told));
-            file.kernel.errors.borrow_mut().extend(told);
+            let handles_to_report =
+                handles.iter().filter(|handle| Rc::ptr_eq(&handle.file, file)).map(|handle| handle.number);
+            let handles_to_report: Vec<u64> = handles_to_report.collect();
+            self.world.promises.borrow_mut().failed(
+                self.index,
+                file.file,
+                (page * GRID, &data),
+                Some(&handles_to_report),
+            );
+            file.kernel.errors.borrow_mut().extend(handles_to_report);
             file.kernel.pages.borrow_mut().remove(&page);
         }
     }

@@ -67,7 +67,7 @@ pub(super) struct Owed {
     /// Bytes that the server's disk does not have.
     pub(super) unsynced: Bytes,
     /// The handles, and when the failed write that each must still report was written.
-    pub(super) untold: BTreeMap<u64, Option<Tick>>,
+    pub(super) unreported: BTreeMap<u64, Option<Tick>>,
     /// The position in the file's changes at which the client's last session ended at the server.
     pub(super) ended: Mark,
     /// When the client noticed that end; `Tick::MAX` until then.

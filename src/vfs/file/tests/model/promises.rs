@@ -6,7 +6,7 @@
 //! programs are listed that the server does not have, and those that the server's disk does not have.
 
 use super::owed::{Bytes, Owed};
-use super::server::{Applied, Origin, STRANGER};
+use super::server::{Applied, OTHER_CLIENT, Origin};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -212,7 +212,7 @@ impl Promises {
 
     /// The server has restarted with this data.
     pub(super) fn restarted(&mut self, file: usize, data: Vec<u8>) {
-        self.push(file, STRANGER, false, None, Effect::Restart(data));
+        self.push(file, OTHER_CLIENT, false, None, Effect::Restart(data));
         // A client does not know what is lost before it opens the file again.
         self.was_on_disk(file);
     }
@@ -330,18 +330,24 @@ impl Promises {
         self.files[file].owed[client].pending.oldest(offset, data)
     }
 
-    /// Dirty data could not be sent. Each handle must report it, or each of the handles `told`.
-    pub(super) fn failed(&mut self, client: usize, file: usize, (offset, data): (u64, &[u8]), told: Option<&[u64]>) {
+    /// Dirty data could not be sent. Each handle must report it, or each of the handles `reporting`.
+    pub(super) fn failed(
+        &mut self,
+        client: usize,
+        file: usize,
+        (offset, data): (u64, &[u8]),
+        reporting: Option<&[u64]>,
+    ) {
         self.may_be_lost(client, file, &(offset..offset + data.len() as u64));
         let owed = &mut self.files[file].owed[client];
         let written = owed.pending.oldest(offset, data).or(owed.unsynced.oldest(offset, data)).unwrap_or(Tick::MAX);
         owed.pending.arrived(offset, data);
         owed.unsynced.arrived(offset, data);
-        let has_to = |handle: &u64| told.is_none_or(|told| told.contains(handle));
-        owed.untold
+        let has_to = |handle: &u64| reporting.is_none_or(|reporting| reporting.contains(handle));
+        owed.unreported
             .iter_mut()
             .filter(|(handle, _)| has_to(handle))
-            .for_each(|(_, untold)| *untold = untold.or(Some(written)));
+            .for_each(|(_, unreported)| *unreported = unreported.or(Some(written)));
     }
 
     /// A program has cut off data that another one was writing at the same time.
@@ -366,19 +372,19 @@ impl Promises {
         if std::mem::take(&mut of.owed[client].is_unknown) {
             of.owed[client].known = tick;
         }
-        of.owed[client].untold.insert(handle, None);
+        of.owed[client].unreported.insert(handle, None);
         open.and_then(|open| of.opened.get(&open).copied()).unwrap_or(of.owed[client].sure)
     }
 
     /// A handle is closed.
     pub(super) fn handle_closed(&mut self, client: usize, file: usize, handle: u64) {
-        self.files[file].owed[client].untold.remove(&handle);
+        self.files[file].owed[client].unreported.remove(&handle);
     }
 
     /// close(2) has answered 0: the server has the data written before it began.
     pub(super) fn closed(&mut self, client: usize, file: usize, handle: u64, began: Tick) {
         let owed = &self.files[file].owed[client];
-        if owed.untold.get(&handle).is_some_and(|untold| untold.is_some_and(|written| written < began)) {
+        if owed.unreported.get(&handle).is_some_and(|unreported| unreported.is_some_and(|written| written < began)) {
             self.fail(format!("close of handle {handle} returns 0 after a failed write"));
         } else if let Some(place) = owed.pending.since(began) {
             self.fail(format!("close of handle {handle} returns 0, but the server does not have byte {place}"));
@@ -395,7 +401,7 @@ impl Promises {
     ) {
         let owed = &mut self.files[file].owed[client];
         if synced != Synced::Yes {
-            owed.untold.insert(handle, None);
+            owed.unreported.insert(handle, None);
         }
         if synced == Synced::Lost {
             let pending = &owed.pending.bytes;
@@ -404,13 +410,16 @@ impl Promises {
             let before = owed.unsynced.bytes.len();
             owed.unsynced.bytes.retain(|place, (value, _)| is_there(place, *value));
             if owed.unsynced.bytes.len() < before {
-                owed.untold.iter_mut().filter(|(other, _)| **other != handle).for_each(|(_, untold)| *untold = Some(0));
+                owed.unreported
+                    .iter_mut()
+                    .filter(|(other, _)| **other != handle)
+                    .for_each(|(_, unreported)| *unreported = Some(0));
             }
         }
         if synced != Synced::Yes {
             return;
         }
-        if owed.untold.get(&handle).is_some_and(|untold| untold.is_some_and(|written| written < began)) {
+        if owed.unreported.get(&handle).is_some_and(|unreported| unreported.is_some_and(|written| written < began)) {
             self.fail(format!("fsync of handle {handle} returns 0 after a failed write"));
         } else if let Some(place) = owed.unsynced.since(began) {
             self.fail(format!("fsync of handle {handle} returns 0, but byte {place} is not on the server's disk"));

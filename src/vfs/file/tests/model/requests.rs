@@ -181,7 +181,7 @@ impl Remote {
 
     /// Acknowledges a break: everything that it requires is done.
     pub(super) async fn acknowledge(&self, broken: Broken) {
-        let owed = self.line.borrow_mut().leases.obeyed(&broken);
+        let owed = self.line.borrow_mut().leases.carried_out(&broken);
         for Acknowledgement { session, key, kept } in owed {
             if let Some(Reply::Invalid) = self.call(session, Request::Acknowledge { key, kept }).await {
                 self.line.borrow_mut().leases.refused(key);

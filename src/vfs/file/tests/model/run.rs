@@ -1,7 +1,7 @@
 //! A run: does its steps, one after the other, and carries requests, replies and breaks between clients and server.
 
 use super::client::{CLOSING, Client};
-use super::server::{Reply, Request, STRANGER, Server};
+use super::server::{OTHER_CLIENT, Reply, Request, Server};
 use super::steps::{Kind, Kind::*, LONGEST, Setting, Step};
 use super::world::World;
 use crate::config::CacheMode;
@@ -26,7 +26,7 @@ pub(super) struct Run {
     world: Rc<World>,
     clients: Vec<Rc<Client>>,
     /// Opens of other clients.
-    strangers: Vec<u64>,
+    other_opens: Vec<u64>,
     /// Requests of other clients that wait for an acknowledgement.
     waiting: Vec<Request>,
     next_value: u8,
@@ -43,7 +43,7 @@ impl Run {
         let sizes: Vec<usize> = [5000, 300].into_iter().take(setting.files).collect();
         let world = World::new(Server::new(setting.manner, &sizes), setting.clients);
         let clients = (0..setting.clients).map(|index| Client::new(&world, index)).collect();
-        let run = Run { world, clients, strangers: Vec::new(), waiting: Vec::new(), next_value: 0 };
+        let run = Run { world, clients, other_opens: Vec::new(), waiting: Vec::new(), next_value: 0 };
         (0..setting.clients).for_each(|client| run.connect(client));
         run
     }
@@ -54,7 +54,7 @@ impl Run {
     }
 
     /// Lets everything continue that can.
-    fn settle(&mut self, stalls: u64) {
+    fn continue_all(&mut self, stalls: u64) {
         self.world.note();
         self.send_breaks();
         self.retry();
@@ -78,7 +78,7 @@ impl Run {
     /// The server looks again at requests that wait for an acknowledgement.
     fn retry(&mut self) {
         for request in std::mem::take(&mut self.waiting) {
-            self.stranger_asks(request);
+            self.other_client_sends(request);
         }
         for (index, client) in self.clients.iter().enumerate() {
             let waiting = std::mem::take(&mut client.remote.line.borrow_mut().waiting);
@@ -233,19 +233,19 @@ impl Run {
     fn stranger(&mut self, step: &Step) {
         let Step { kind, a, b, c, .. } = *step;
         let file = a as usize % self.world.server.borrow().disks.len();
-        let open = (!self.strangers.is_empty()).then(|| self.strangers[b as usize % self.strangers.len()]);
+        let open = (!self.other_opens.is_empty()).then(|| self.other_opens[b as usize % self.other_opens.len()]);
         let value = 150 + self.value() % 100;
         match (kind, open) {
-            (StrangerOpens, _) if self.strangers.len() + self.waiting.len() < 3 => {
-                self.stranger_asks(Request::Create { file, lease: None, write: b % 2 == 0, truncate: false });
+            (StrangerOpens, _) if self.other_opens.len() + self.waiting.len() < 3 => {
+                self.other_client_sends(Request::Create { file, lease: None, write: b % 2 == 0, truncate: false });
             }
             (StrangerCloses, Some(open)) => {
-                self.strangers.retain(|other| *other != open);
-                self.stranger_asks(Request::Close { open });
+                self.other_opens.retain(|other| *other != open);
+                self.other_client_sends(Request::Close { open });
             }
             (StrangerWrites, Some(open)) => {
                 let (offset, data) = (c % (LONGEST - 700), vec![value; 1 + (a % 700) as usize]);
-                self.stranger_asks(Request::Write {
+                self.other_client_sends(Request::Write {
                     open,
                     offset,
                     data,
@@ -254,7 +254,7 @@ impl Run {
                     origin: Default::default(),
                 });
             }
-            (StrangerTruncates, Some(open)) => self.stranger_asks(Request::SetSize { open, size: c % LONGEST }),
+            (StrangerTruncates, Some(open)) => self.other_client_sends(Request::SetSize { open, size: c % LONGEST }),
             (DiskWrites, _) => {
                 let (offset, data, clock) = (c % (LONGEST - 700), vec![value; 100], self.world.clock());
                 self.world.server.borrow_mut().write_on_disk(file, offset, &data, clock);
@@ -265,9 +265,9 @@ impl Run {
         }
     }
 
-    fn stranger_asks(&mut self, request: Request) {
-        match self.world.work(STRANGER, 0, &request) {
-            Some(Reply::Created { open, .. }) => self.strangers.push(open),
+    fn other_client_sends(&mut self, request: Request) {
+        match self.world.work(OTHER_CLIENT, 0, &request) {
+            Some(Reply::Created { open, .. }) => self.other_opens.push(open),
             Some(_) => {}
             None => self.waiting.push(request),
         }
@@ -332,7 +332,7 @@ impl Run {
 
     fn restart(&mut self, choice: u64) {
         self.world.count("restarts");
-        self.strangers.clear();
+        self.other_opens.clear();
         self.waiting.clear();
         (0..self.clients.len()).for_each(|index| self.end_at_server(index));
         self.world.server.borrow_mut().restart();
@@ -387,7 +387,7 @@ impl model_runs::Run for Run {
             }
             _ => self.program(step),
         }
-        self.settle(c / 300);
+        self.continue_all(c / 300);
     }
 
     /// Brings everything to its end, without faults.
@@ -396,8 +396,8 @@ impl model_runs::Run for Run {
         for round in 0..ROUNDS {
             self.world.pass(Duration::from_millis(250));
             if round == 60 {
-                let strangers = std::mem::take(&mut self.strangers);
-                strangers.into_iter().for_each(|open| self.stranger_asks(Request::Close { open }));
+                let other_opens = std::mem::take(&mut self.other_opens);
+                other_opens.into_iter().for_each(|open| self.other_client_sends(Request::Close { open }));
             }
             let mut is_busy = round < 70;
             for index in 0..self.clients.len() {
@@ -426,7 +426,7 @@ impl model_runs::Run for Run {
                     }
                 }
             }
-            self.settle(0);
+            self.continue_all(0);
             if !is_busy && self.world.go_on(0) == 0 && self.waiting.is_empty() {
                 break;
             }

@@ -8,7 +8,7 @@ use crate::share::{Caching, FileTime, LeaseKey};
 use std::collections::BTreeMap;
 
 /// The number of the client that writes without leases.
-pub(super) const STRANGER: usize = 99;
+pub(super) const OTHER_CLIENT: usize = 99;
 /// The unit in which a disk writes back, in bytes.
 const PAGE: usize = 4096;
 
@@ -357,7 +357,7 @@ impl Server {
         disk.data[offset as usize..end].copy_from_slice(written);
         disk.changed = clock;
         let (data, before, origin) = (written.to_vec(), before as u64, Origin::default());
-        self.applied.push(Applied::Write { file, client: STRANGER, offset, data, before, origin });
+        self.applied.push(Applied::Write { file, client: OTHER_CLIENT, offset, data, before, origin });
     }
 
     fn resize(&mut self, file: usize, client: usize, size: u64, clock: FileTime) {

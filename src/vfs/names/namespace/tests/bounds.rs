@@ -91,7 +91,7 @@ fn idle_watches_end() {
 #[test]
 fn when_the_server_has_no_room_half_of_the_watches_end() {
     let (mut known, watched) = Names::with_watches(20);
-    assert_eq!(known.space.watches_give_way(known.at(100)), 10);
+    assert_eq!(known.space.end_half_of_watches(known.at(100)), 10);
     let mut ended = known.ended();
     ended.sort_unstable();
     assert_eq!(ended, (0..10).collect::<Vec<_>>());
@@ -115,8 +115,8 @@ fn when_the_server_has_no_room_half_of_the_watches_end() {
 #[test]
 fn a_server_with_hardly_any_room_gets_at_least_four_watches() {
     let (mut known, _) = Names::with_watches(1);
-    assert_eq!(known.space.watches_give_way(known.at(0)), 1);
-    assert_eq!(known.space.watches_give_way(known.at(0)), 0, "no watch is left");
+    assert_eq!(known.space.end_half_of_watches(known.at(0)), 1);
+    assert_eq!(known.space.end_half_of_watches(known.at(0)), 0, "no watch is left");
     known.watched_folder(7);
     assert!(known.space.is_watched(known.directory));
 }

@@ -100,7 +100,11 @@ impl Names {
     fn on(&mut self, event: WatchEvent, at: u64) -> bool {
         let (now, begins) = (self.at(at), matches!(event, WatchEvent::Begun));
         let report = self.space.on_watch(WATCH, event, now);
-        if begins { self.space.wants_a_look(WATCH) == Some(true) } else { matches!(report, Report::ByOthers { .. }) }
+        if begins {
+            self.space.needs_second_look(WATCH) == Some(true)
+        } else {
+            matches!(report, Report::ByOthers { .. })
+        }
     }
 
     /// The watch reports changes, and the next CHANGE_NOTIFY reaches the server at once. Returns whether another client

@@ -100,8 +100,8 @@ fn a_file_replaced_by_another_client_gets_a_new_node_and_the_old_one_has_no_name
     let new = names.found("a", file(11), 10);
     assert_ne!(old, new);
     assert_eq!((names.path(old), names.space.at(ROOT, &units("a"))), (None, Some(new)));
-    let nameless: Vec<u64> = names.space.take_effects().nameless.iter().map(|file| file.ino).collect();
-    assert_eq!(nameless, [old], "its kept open is to be closed");
+    let unwanted_opens: Vec<u64> = names.space.take_effects().unwanted_opens.iter().map(|file| file.ino).collect();
+    assert_eq!(unwanted_opens, [old], "its kept open is to be closed");
     names.space.forget(old, 1);
     assert!(names.space.node(old).is_some(), "it is open");
     names.close(old, 1);

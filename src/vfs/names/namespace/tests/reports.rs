@@ -22,14 +22,18 @@ fn the_kernel_forgets_names_and_attributes_that_another_client_changed() {
     known.reported(&[change("b", ChangeKind::Modified)], 20);
     let effects = known.space.take_effects();
     assert_eq!(effects.forgotten, [Forgotten::Attributes(b)]);
-    assert_eq!(effects.nameless.iter().map(|file| file.ino).collect::<Vec<_>>(), [b], "its kept open is to be closed");
+    assert_eq!(
+        effects.unwanted_opens.iter().map(|file| file.ino).collect::<Vec<_>>(),
+        [b],
+        "its kept open is to be closed"
+    );
     known.reported(&[change("a", ChangeKind::Removed), change("new", ChangeKind::Added)], 30);
     let effects = known.space.take_effects();
     for name in ["a", "new"] {
         assert!(effects.forgotten.contains(&Forgotten::Entry { parent: ROOT, name: name.into() }), "{name}");
     }
     assert!(effects.forgotten.contains(&Forgotten::Attributes(ROOT)), "its times have changed");
-    assert_eq!(effects.nameless.iter().map(|file| file.ino).collect::<Vec<_>>(), [a]);
+    assert_eq!(effects.unwanted_opens.iter().map(|file| file.ino).collect::<Vec<_>>(), [a]);
     assert!(!known.space.believes_name(a, known.at(30)));
 }
 

@@ -248,7 +248,7 @@ impl Client {
                 Reply::NoRoom if attempts < ATTEMPTS => {
                     self.was_refused.set(true);
                     self.world.count("a watch refused");
-                    self.with(|space, now| space.watches_give_way(now));
+                    self.with(|space, now| space.end_half_of_watches(now));
                     attempts += 1;
                 }
                 _ => return None,
@@ -291,7 +291,7 @@ impl Client {
         let begun = self.world.passed() + BEGUN_AFTER;
         until(|| self.world.passed() >= begun).await;
         self.with(|space, now| space.on_watch(number, WatchEvent::Begun, now));
-        if self.with(|space, _| space.wants_a_look(number)) != Some(true) {
+        if self.with(|space, _| space.needs_second_look(number)) != Some(true) {
             return;
         }
         let asked = self.with(|space, now| space.asking(now));
