@@ -1,8 +1,8 @@
 //! The plain values of this room's traits: paths, times, attributes, metadata, leases, changes and limits. They know
 //! no connection and no NTSTATUS.
 
+use crate::wire::crypto::random_bytes;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A path on the share, relative to its root: UTF-16 with `\` between components and none at either end. The empty
@@ -382,10 +382,7 @@ pub struct LeaseKey(pub u128);
 impl LeaseKey {
     /// A random key, which no other lease has, here or at another client.
     pub fn random() -> LeaseKey {
-        // A thread's first RandomState has two random keys from the system; each later one adds 1 to the first of
-        // them. So the two hashes have different keys, and neither is predictable.
-        let half = |salt: u64| u128::from(RandomState::new().hash_one(salt));
-        LeaseKey(half(1) << 64 | half(2))
+        LeaseKey(u128::from_le_bytes(random_bytes()))
     }
 }
 

@@ -21,6 +21,7 @@
 //! | [`ntlm`] | the tokens of a sign-in: NTLM in SPNEGO, and anonymous NTLM |
 //! | [`error`] | why a request has no answer, why there is no connection, whether the password's proof was sent |
 //! | [`status`] | NTSTATUS values and their names |
+//! | [`structures`] | which structures of the `smb` crates are used, and why the others are not |
 //!
 //! From a request to its reply:
 //!
@@ -65,6 +66,7 @@ pub mod ntlm;
 pub mod protection;
 pub mod signin;
 pub mod status;
+pub mod structures;
 pub mod table;
 pub mod transport;
 

@@ -6,16 +6,23 @@
 //!
 //! Invariant: the dialect and the signing algorithm are among those that were offered.
 
-use super::codec::{Fields, Malformed, Put};
+use super::codec::{Fields, Malformed, Put, TooLong};
 use super::connection::Connection;
 use super::credits::CREDIT_PAYLOAD;
 use super::crypto::{Cipher, SigningAlgorithm, random_bytes};
 use super::error::{ConnectError, Stage, WireError};
 use super::frame::{Chain, Reply, Request};
 use super::header::{Command, behind};
+use super::messages::{FileId, ioctl};
 use super::status::NtStatus;
+use super::structures::{decode, encode};
 use crate::config::{Dialect, DialectRange, Protection};
 use sha2::{Digest, Sha512};
+use smb_msg::{
+    EncryptionCapabilities, EncryptionCipher, FsctlCodes, HashAlgorithm, NegotiateContext, NegotiateContextValue,
+    NegotiateSecurityMode, PreauthIntegrityCapabilities, SigningAlgorithmId, SigningCapabilities,
+    ValidateNegotiateInfoRequest, ValidateNegotiateInfoResponse,
+};
 use std::time::Duration;
 
 /// The bits of the Capabilities field (MS-SMB2 2.2.3, 2.2.4).
@@ -44,6 +51,11 @@ const CONTEXT_ENCRYPTION: u16 = 2;
 const CONTEXT_SIGNING: u16 = 8;
 /// The number of SHA-512 among the hash algorithms (MS-SMB2 2.2.3.1.1); there is no other.
 const SHA_512: u16 = 1;
+
+/// The FileId of an IOCTL that is about no file (MS-SMB2 2.2.31).
+const NO_FILE: FileId = [0xff; 16];
+/// The size of the VALIDATE_NEGOTIATE_INFO response, in bytes (MS-SMB2 2.2.32.6).
+const VALIDATION_SIZE: u32 = 24;
 
 /// The client's offer.
 #[derive(Clone, Debug)]
@@ -83,7 +95,7 @@ impl Offer {
     }
 
     /// The body of the NEGOTIATE request (MS-SMB2 2.2.3).
-    fn request(&self) -> Vec<u8> {
+    fn request(&self) -> Result<Vec<u8>, TooLong> {
         let dialects: Vec<Dialect> = self.dialects.dialects().collect();
         let with_contexts = self.dialects.highest == Dialect::Smb311;
         let mut body = Vec::with_capacity(256);
@@ -104,33 +116,36 @@ impl Offer {
         for dialect in &dialects {
             body.put_u16(dialect.revision());
         }
-        for (kind, data) in &contexts {
-            body.align(8).put_u16(*kind).put_count(data.len()).put_u32(0).put_bytes(data);
+        for data in contexts {
+            let context = NegotiateContext { context_type: data.get_matching_type(), data };
+            body.align(8).put_bytes(&encode(&context)?);
         }
-        body
+        Ok(body)
     }
 
     /// The negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.3.1).
-    fn contexts(&self) -> Vec<(u16, Vec<u8>)> {
+    fn contexts(&self) -> Vec<NegotiateContextValue> {
         let salt: [u8; 32] = random_bytes();
-        let mut preauth = Vec::new();
-        preauth.put_u16(1).put_count(salt.len()).put_u16(SHA_512).put_bytes(&salt);
-        let mut contexts = vec![(CONTEXT_PREAUTH, preauth)];
+        let preauth = PreauthIntegrityCapabilities { hash_algorithms: vec![HashAlgorithm::Sha512], salt: salt.into() };
+        let mut contexts = vec![NegotiateContextValue::PreauthIntegrityCapabilities(preauth)];
         if self.encryption != Protection::Off {
-            let mut ciphers = Vec::new();
-            ciphers.put_count(Cipher::OFFERED.len());
-            Cipher::OFFERED.iter().for_each(|cipher| {
-                ciphers.put_u16(*cipher as u16);
-            });
-            contexts.push((CONTEXT_ENCRYPTION, ciphers));
+            let ciphers = Cipher::OFFERED.map(EncryptionCipher::from).into();
+            contexts.push(NegotiateContextValue::EncryptionCapabilities(EncryptionCapabilities { ciphers }));
         }
-        let mut signing = Vec::new();
-        signing.put_count(SigningAlgorithm::OFFERED.len());
-        SigningAlgorithm::OFFERED.iter().for_each(|algorithm| {
-            signing.put_u16(*algorithm as u16);
-        });
-        contexts.push((CONTEXT_SIGNING, signing));
+        let signing_algorithms = SigningAlgorithm::OFFERED.map(SigningAlgorithmId::from).into();
+        contexts.push(NegotiateContextValue::SigningCapabilities(SigningCapabilities { signing_algorithms }));
         contexts
+    }
+}
+
+/// A dialect as `smb-msg` calls it.
+fn numbered(dialect: Dialect) -> smb_msg::Dialect {
+    match dialect {
+        Dialect::Smb202 => smb_msg::Dialect::Smb0202,
+        Dialect::Smb210 => smb_msg::Dialect::Smb021,
+        Dialect::Smb300 => smb_msg::Dialect::Smb030,
+        Dialect::Smb302 => smb_msg::Dialect::Smb0302,
+        Dialect::Smb311 => smb_msg::Dialect::Smb0311,
     }
 }
 
@@ -194,7 +209,7 @@ struct ServerHello {
 /// none of the offered dialects or only SMB1, chooses what was not offered, offers no cipher though encryption is
 /// required, or its response is malformed.
 pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duration) -> Result<Negotiated, ConnectError> {
-    let request = Request::new(Command::Negotiate, offer.request()).with_response(CREDIT_PAYLOAD - 4096);
+    let request = Request::checked(Command::Negotiate, offer.request()).with_response(CREDIT_PAYLOAD - 4096);
     let (sent, reply) = connection.send_recorded(request, None, deadline).await.map_err(|error| no_answer(&error))?;
     if reply.status().is_error() {
         let message = format!(
@@ -311,7 +326,8 @@ const MAX_IO: u32 = 8 << 20;
 /// recommends at least 65,536.
 const MIN_IO: u32 = 4096;
 
-/// Applies the negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.4.1).
+/// Applies the negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.4.1). An unknown context is ignored, which the parser of
+/// `smb-msg` does not do.
 fn apply_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>) -> Result<(), Malformed> {
     let count = body.u16(6)?;
     let mut at = body.u32(60)? as usize;
@@ -355,23 +371,18 @@ pub async fn validate(
     (tree_id, seal): (u32, bool),
     deadline: Duration,
 ) -> Result<(), ConnectError> {
-    const FSCTL_VALIDATE_NEGOTIATE_INFO: u32 = 0x0014_0204;
     let offered_more = offer.dialects.highest >= Dialect::Smb300;
     let can_sign = connection.security().is_some_and(|security| security.signer.is_some());
     if agreed.dialect == Dialect::Smb311 || !offered_more || !can_sign {
         return Ok(());
     }
-    let dialects: Vec<Dialect> = offer.dialects.dialects().collect();
-    let mut input = Vec::new();
-    input
-        .put_u32(offer.capabilities())
-        .put_bytes(&offer.client_guid)
-        .put_u16(offer.security_mode())
-        .put_count(dialects.len());
-    dialects.iter().for_each(|dialect| {
-        input.put_u16(dialect.revision());
+    let input = encode(&ValidateNegotiateInfoRequest {
+        capabilities: offer.capabilities(),
+        guid: offer.client_guid.into(),
+        security_mode: NegotiateSecurityMode::from_bytes(offer.security_mode().to_le_bytes()),
+        dialects: offer.dialects.dialects().map(numbered).collect(),
     });
-    let request = Request::new(Command::Ioctl, ioctl(FSCTL_VALIDATE_NEGOTIATE_INFO, &input, 24));
+    let request = ioctl::ioctl(FsctlCodes::ValidateNegotiateInfo as u32, NO_FILE, input, VALIDATION_SIZE);
     let mut chain = Chain::single(request);
     (chain.tree_id, chain.seal, chain.force_signature) = (tree_id, seal, true);
     let failed = |message: String| ConnectError::new(Stage::Dialect, message);
@@ -398,38 +409,15 @@ pub async fn validate(
     Err(failed("the server reports other terms than were negotiated: the traffic was altered on its way".into()))
 }
 
-/// The body of an IOCTL without a file (MS-SMB2 2.2.31).
-fn ioctl(code: u32, input: &[u8], max_output: u32) -> Vec<u8> {
-    const IS_FSCTL: u32 = 1;
-    let mut body = Vec::with_capacity(56 + input.len());
-    body.put_u16(57)
-        .put_u16(0)
-        .put_u32(code)
-        .put_bytes(&[0xff; 16])
-        .put_u32(u32::from(behind(56)))
-        .put_count(input.len())
-        .put_u16(0)
-        .put_u32(0)
-        .put_u32(0)
-        .put_u32(0)
-        .put_u32(max_output)
-        .put_u32(IS_FSCTL)
-        .put_u32(0)
-        .put_bytes(input);
-    body
-}
-
 /// The VALIDATE_NEGOTIATE_INFO response (MS-SMB2 2.2.32.6).
 fn parse_validation(reply: &Reply) -> Result<ServerHello, Malformed> {
-    let body = Fields(reply.body());
-    body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
-    let output = Fields(&reply.message).bytes(body.u32(32)? as usize, body.u32(36)? as usize)?;
-    let output = Fields(output);
+    let response: ValidateNegotiateInfoResponse =
+        decode(ioctl::output(reply)?, "a VALIDATE_NEGOTIATE_INFO response that is cut short or of no dialect")?;
     Ok(ServerHello {
-        capabilities: output.u32(0)?,
-        guid: output.block(4)?,
-        security_mode: output.u16(20)?,
-        dialect: output.u16(22)?,
+        capabilities: response.capabilities,
+        guid: response.guid.into(),
+        security_mode: u16::from_le_bytes(response.security_mode.into_bytes()),
+        dialect: response.dialect as u16,
     })
 }
 

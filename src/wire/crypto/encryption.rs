@@ -50,6 +50,17 @@ impl Cipher {
     }
 }
 
+impl From<Cipher> for smb_msg::EncryptionCipher {
+    fn from(cipher: Cipher) -> smb_msg::EncryptionCipher {
+        match cipher {
+            Cipher::Aes128Ccm => smb_msg::EncryptionCipher::Aes128Ccm,
+            Cipher::Aes128Gcm => smb_msg::EncryptionCipher::Aes128Gcm,
+            Cipher::Aes256Ccm => smb_msg::EncryptionCipher::Aes256Ccm,
+            Cipher::Aes256Gcm => smb_msg::EncryptionCipher::Aes256Gcm,
+        }
+    }
+}
+
 impl std::fmt::Display for Cipher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

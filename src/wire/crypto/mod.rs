@@ -23,12 +23,13 @@ use zeroize::Zeroizing;
 /// Secret bytes, which are wiped when dropped.
 pub type Secret = Zeroizing<Vec<u8>>;
 
-/// `N` random bytes from the operating system's generator.
+/// `N` random bytes that cannot be predicted: from the generator of aws-lc, which the operating system seeds.
+///
+/// # Panics
+///
+/// If the operating system has no random bytes to seed it with. Predictable keys would be worse.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    for (piece, source) in bytes.chunks_mut(16).zip(std::iter::repeat_with(smb_dtyp::Guid::generate)) {
-        let source = <[u8; 16]>::from(source);
-        piece.copy_from_slice(&source[..piece.len()]);
-    }
+    assert!(aws_lc_rs::rand::fill(&mut bytes).is_ok(), "the operating system gives no random bytes");
     bytes
 }

@@ -34,6 +34,16 @@ impl SigningAlgorithm {
     }
 }
 
+impl From<SigningAlgorithm> for SigningAlgorithmId {
+    fn from(algorithm: SigningAlgorithm) -> SigningAlgorithmId {
+        match algorithm {
+            SigningAlgorithm::HmacSha256 => SigningAlgorithmId::HmacSha256,
+            SigningAlgorithm::AesCmac => SigningAlgorithmId::AesCmac,
+            SigningAlgorithm::AesGmac => SigningAlgorithmId::AesGmac,
+        }
+    }
+}
+
 impl std::fmt::Display for SigningAlgorithm {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {

@@ -12,12 +12,10 @@ use super::FileId;
 use crate::wire::codec::{Fields, Malformed, Put, TooLong, length32};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
+use crate::wire::structures::{decode, encode};
 use bytes::Bytes;
+use smb_msg::{FsctlCodes, SrvCopychunkCopy, SrvCopychunkItem, SrvCopychunkResponse};
 
-/// `FSCTL_SRV_REQUEST_RESUME_KEY` (MS-SMB2 2.2.31)
-const SRV_REQUEST_RESUME_KEY: u32 = 0x0014_0078;
-/// `FSCTL_SRV_COPYCHUNK_WRITE` (MS-SMB2 2.2.31)
-const SRV_COPYCHUNK_WRITE: u32 = 0x0014_80F2;
 /// `FSCTL_DUPLICATE_EXTENTS_TO_FILE` (MS-FSCC 2.3.8)
 const DUPLICATE_EXTENTS_TO_FILE: u32 = 0x0009_8344;
 /// The size of the output of FSCTL_SRV_COPYCHUNK_WRITE, in bytes.
@@ -27,11 +25,12 @@ const COPIED_SIZE: u32 = 12;
 pub type ResumeKey = [u8; 24];
 
 /// An IOCTL with `input`, whose response has up to `output` bytes of output (MS-SMB2 2.2.31).
-fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
+pub(in crate::wire) fn ioctl(code: u32, file: FileId, input: Result<Vec<u8>, TooLong>, output: u32) -> Request {
     const FIXED: u16 = 56;
     const IS_FSCTL: u32 = 1;
-    let length = match length32(input.len(), TooLong::Other("the input of an IOCTL")) {
-        Ok(length) => length,
+    let measured = input.and_then(|input| Ok((length32(input.len(), TooLong::Other("the input of an IOCTL"))?, input)));
+    let (length, input) = match measured {
+        Ok(measured) => measured,
         Err(too_long) => return Request::checked(Command::Ioctl, Err(too_long)),
     };
     let input_offset = if input.is_empty() { 0 } else { behind(FIXED) };
@@ -57,7 +56,7 @@ fn ioctl(code: u32, file: FileId, input: Vec<u8>, output: u32) -> Request {
 }
 
 /// The output of an IOCTL response (MS-SMB2 2.2.32).
-fn output(reply: &Reply) -> Result<&[u8], Malformed> {
+pub(in crate::wire) fn output(reply: &Reply) -> Result<&[u8], Malformed> {
     let body = Fields(reply.body());
     body.expect_structure(49, "an IOCTL response whose StructureSize is not 49")?;
     Fields(&reply.message).buffer(body.u32(32)? as usize, body.u32(36)? as usize)
@@ -72,10 +71,10 @@ pub(super) fn check(reply: &Reply) -> Result<(), Malformed> {
 pub fn request_resume_key(file: FileId) -> Request {
     // The key, the length of a context and, in the structure of Windows, space for the context.
     const OUTPUT: u32 = 32;
-    ioctl(SRV_REQUEST_RESUME_KEY, file, Vec::new(), OUTPUT)
+    ioctl(FsctlCodes::SrvRequestResumeKey as u32, file, Ok(Vec::new()), OUTPUT)
 }
 
-/// The resume key in a response (MS-SMB2 2.2.32.3).
+/// The resume key in a response (MS-SMB2 2.2.32.3). The parser of `smb-msg` allocates what the response claims.
 ///
 /// # Errors
 ///
@@ -100,17 +99,14 @@ pub struct CopyRange {
 /// A request that the server copies a range to `target`, in chunks of `chunk` bytes (MS-SMB2 2.2.31.1).
 pub fn copy_chunks(target: FileId, source: &ResumeKey, range: CopyRange, chunk: u32) -> Request {
     let chunk = chunk.max(1);
-    let count = range.length.div_ceil(chunk);
-    let mut input = Vec::with_capacity(32 + 24 * count as usize);
-    input.put_bytes(source).put_u32(count).put_u32(0);
-    for start in (0..range.length).step_by(chunk as usize) {
-        input
-            .put_u64(range.from.saturating_add(u64::from(start)))
-            .put_u64(range.to.saturating_add(u64::from(start)))
-            .put_u32(chunk.min(range.length - start))
-            .put_u32(0);
-    }
-    ioctl(SRV_COPYCHUNK_WRITE, target, input, COPIED_SIZE)
+    let item = |start| SrvCopychunkItem {
+        source_offset: range.from.saturating_add(u64::from(start)),
+        target_offset: range.to.saturating_add(u64::from(start)),
+        length: chunk.min(range.length - start),
+    };
+    let chunks = (0..range.length).step_by(chunk as usize).map(item).collect();
+    let input = encode(&SrvCopychunkCopy { source_key: *source, chunks });
+    ioctl(FsctlCodes::SrvCopychunkWrite as u32, target, input, COPIED_SIZE)
 }
 
 /// SRV_COPYCHUNK_RESPONSE (MS-SMB2 2.2.32.1): the progress of a copy or, with STATUS_INVALID_PARAMETER, the limits of
@@ -131,9 +127,12 @@ pub struct Chunks {
 ///
 /// [`Malformed`] if the response is a success and has no SRV_COPYCHUNK_RESPONSE.
 pub fn parse_chunks(reply: &Reply) -> Result<Option<Chunks>, Malformed> {
-    let chunks = output(reply)
-        .map(Fields)
-        .and_then(|output| Ok(Chunks { count: output.u32(0)?, bytes: output.u32(4)?, total: output.u32(8)? }));
+    let decoded = output(reply).and_then(|output| decode(output, "a SRV_COPYCHUNK_RESPONSE of less than 12 bytes"));
+    let chunks = decoded.map(|response: SrvCopychunkResponse| Chunks {
+        count: response.chunks_written,
+        bytes: response.chunk_bytes_written,
+        total: response.total_bytes_written,
+    });
     if reply.status().is_error() { Ok(chunks.ok()) } else { chunks.map(Some) }
 }
 
@@ -158,7 +157,7 @@ pub fn copied(range: CopyRange, chunk: u32, chunks: Chunks) -> Result<u32, Malfo
 pub fn duplicate_extents(target: FileId, source: FileId, range: CopyRange) -> Request {
     let mut input = Vec::with_capacity(40);
     input.put_bytes(&source).put_u64(range.from).put_u64(range.to).put_u64(u64::from(range.length));
-    ioctl(DUPLICATE_EXTENTS_TO_FILE, target, input, 0)
+    ioctl(DUPLICATE_EXTENTS_TO_FILE, target, Ok(input), 0)
 }
 
 #[cfg(test)]
