@@ -1,5 +1,5 @@
 //! Every option, defined once: [`Args`] is the source of the long options, the `-o` options, the URL's query, the help
-//! and the README's table.
+//! and the table in docs/options.md.
 //!
 //! Mount options are under the headings below; each is also accepted as `-o name=value`, with `_` or `-`. Options under
 //! [`COMMAND`] control this one call and have a long or a short form only.
@@ -266,7 +266,7 @@ pub(super) struct Args {
     #[arg(short = 't', value_name = "TYPE", help_heading = COMMAND, hide = true)]
     pub(super) fs_type: Option<String>,
 
-    /// Print the table of options for the README
+    /// Print the table of options for the documentation
     #[arg(long, help_heading = COMMAND, hide = true)]
     pub(super) print_options_table: bool,
 

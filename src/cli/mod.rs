@@ -14,7 +14,7 @@
 //! - `logging`: what is logged, and where.
 //! - `internal`: the subcommands that the program and its systemd units use. A subcommand cannot be mistaken for a URL,
 //!   which is the first argument of every other call.
-//! - `error`: the exit codes. `table`: the README's table of options.
+//! - `error`: the exit codes. `table`: the table of options in the documentation.
 //!
 //! Which account signs in is decided in [`crate::config::credentials`].
 //!

@@ -1,4 +1,4 @@
-//! The README's table of options, made from their definition.
+//! The table of options in docs/options.md, made from their definition.
 
 use super::args::{is_switch, mount_options};
 use clap::Arg;
@@ -51,11 +51,12 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_holds_this_table() {
-        let readme = include_str!("../../README.md");
+    fn the_page_of_options_holds_this_table() {
+        let page = include_str!("../../docs/options.md");
         let (_, rest) =
-            readme.split_once("<!-- options: begin -->\n").expect("the README must mark the beginning of the table");
-        let (table, _) = rest.split_once("<!-- options: end -->").expect("the README must mark the end of the table");
+            page.split_once("<!-- options: begin -->\n").expect("docs/options.md must mark the beginning of the table");
+        let (table, _) =
+            rest.split_once("<!-- options: end -->").expect("docs/options.md must mark the end of the table");
         assert_eq!(table, options_table(), "replace the table by the output of cifs-fuse --print-options-table");
     }
 }
