@@ -77,6 +77,10 @@ pub struct Invocation {
 pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     process_memory::mask_arguments();
+    if let Err(error) = mount::core_dump::disable() {
+        eprintln!("cifs-fuse: {error}");
+        return ExitCode::from(error.exit_code());
+    }
     if let Some(code) = internal::run(&arguments) {
         return code;
     }

@@ -8,8 +8,7 @@
 //! cannot attach to it (ptrace(2)) or read its memory, its environment (`AUTH_PASSWORD`) or its open files. A debugger
 //! therefore needs root. The process itself, and `fusermount3` as its child, are not affected.
 //!
-//! The invariant: this is done before the process connects or forks, and a fork inherits both. (The command line and
-//! the credentials have been read by then.)
+//! The invariant: this is done before the process reads a password, and a fork inherits both.
 
 use super::error::{MountError, Stage};
 use nix::sys::prctl::set_dumpable;

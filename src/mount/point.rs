@@ -99,7 +99,7 @@ enum Base {
 
 /// Checks what is mounted at `path`, and unmounts dead mounts of this program.
 fn clear(path: &Path, limit: Duration) -> Result<Base, MountError> {
-    for _ in 0..DEAD_MOUNTS {
+    for _ in 0..=DEAD_MOUNTS {
         let table = MountTable::read()
             .map_err(|error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}")))?;
         let Some(entry) = table.topmost(path) else { return Ok(Base::Bare) };

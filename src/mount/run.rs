@@ -8,7 +8,7 @@ use super::kernel::MountRequest;
 use super::renewal::Renewal;
 use super::serving::{Guarded, Service};
 use super::signals::{self, Signals};
-use super::{MountError, RunMode, Stage, core_dump, point};
+use super::{MountError, RunMode, Stage, point};
 use crate::config::buffers::{self, Effective};
 use crate::config::{MountOptions, MountSpec, credentials};
 use crate::share::{FileKind, IoLimits, Names, RemotePath, ShareError, SmbShare};
@@ -22,6 +22,7 @@ const ECHO_INTERVAL: Duration = Duration::from_secs(10);
 /// Time limit for the local steps (checking the mountpoint, mounting and the FUSE handshake), in addition to
 /// connecting.
 const LOCAL_STEPS: Duration = Duration::from_secs(30);
+
 /// Mounts, and serves the mount until it is unmounted or a signal ends it. In the background, this returns as soon as
 /// the mount works.
 ///
@@ -29,7 +30,6 @@ const LOCAL_STEPS: Duration = Duration::from_secs(30);
 ///
 /// The message for the user and the exit code.
 pub fn run(spec: MountSpec, mode: RunMode, renewal: &Renewal) -> Result<(), Failure> {
-    core_dump::disable()?;
     match mode {
         RunMode::Foreground => serve(&spec, renewal, None).map_err(Failure::from),
         RunMode::Background => {

@@ -309,7 +309,7 @@ fn parse_answer(reply: &Reply, offer: &Offer) -> Result<Option<Negotiated>, Malf
         return Err(Malformed("maximum sizes below 4096 bytes"));
     }
     match dialect {
-        Dialect::Smb311 => apply_contexts(&mut agreed, body, message)?,
+        Dialect::Smb311 => apply_contexts(&mut agreed, offer, body, message)?,
         Dialect::Smb300 | Dialect::Smb302
             if offer.encryption != Protection::Off && agreed.server.capabilities & capabilities::ENCRYPTION != 0 =>
         {
@@ -328,7 +328,12 @@ const MIN_IO: u32 = 4096;
 
 /// Applies the negotiate contexts of SMB 3.1.1 (MS-SMB2 2.2.4.1). An unknown context is ignored, which the parser of
 /// `smb-msg` does not do.
-fn apply_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>) -> Result<(), Malformed> {
+fn apply_contexts(
+    agreed: &mut Negotiated,
+    offer: &Offer,
+    body: Fields<'_>,
+    message: Fields<'_>,
+) -> Result<(), Malformed> {
     let count = body.u16(6)?;
     let mut at = body.u32(60)? as usize;
     let mut preauth = false;
@@ -342,7 +347,14 @@ fn apply_contexts(agreed: &mut Negotiated, body: Fields<'_>, message: Fields<'_>
                 }
                 preauth = true;
             }
-            CONTEXT_ENCRYPTION => agreed.cipher = Cipher::from_id(data.u16(2)?),
+            CONTEXT_ENCRYPTION => {
+                // 0 means that the server supports none of the offered ciphers (MS-SMB2 2.2.4.1.2).
+                let chosen = data.u16(2)?;
+                agreed.cipher = Cipher::from_id(chosen).filter(|_| offer.encryption != Protection::Off);
+                if agreed.cipher.is_none() && chosen != 0 {
+                    return Err(Malformed("a cipher that was not offered"));
+                }
+            }
             CONTEXT_SIGNING => {
                 let chosen = SigningAlgorithm::from_id(data.u16(2)?);
                 agreed.signing = chosen.ok_or(Malformed("a signing algorithm that was not offered"))?;
@@ -441,6 +453,43 @@ pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
         token: Vec::new(),
         preauth_hash: [0; 64],
         server,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::header::{Header, flags};
+
+    /// A NEGOTIATE response of SMB 3.1.1 that chooses this cipher.
+    fn response(cipher: u16) -> Reply {
+        let header = Header { flags: flags::RESPONSE, ..Header::blank(Command::Negotiate) };
+        let mut message = Vec::new();
+        header.put(&mut message);
+        message.put_u16(65).put_u16(1).put_u16(Dialect::Smb311.revision()).put_u16(2).put_bytes(&[7; 16]).put_u32(0x04);
+        message.put_u32(1 << 20).put_u32(1 << 20).put_u32(1 << 20).put_u64(1).put_u64(1);
+        message.put_u16(128).put_u16(0).put_u32(128);
+        assert_eq!(message.len(), 128);
+        for (kind, data) in [(CONTEXT_PREAUTH, vec![1, 0, 0, 0, 1, 0]), (0x0100, vec![9; 3])] {
+            message.align(8).put_u16(kind).put_count(data.len()).put_u32(0).put_bytes(&data);
+        }
+        message.align(8).put_u16(CONTEXT_ENCRYPTION).put_u16(4).put_u32(0).put_u16(1).put_u16(cipher);
+        // Three contexts, of which the count above names two.
+        message[64 + 6] = 3;
+        Reply { header, message: message.into(), signature: Default::default(), sealed: false }
+    }
+
+    #[test]
+    fn the_server_can_choose_only_a_cipher_that_was_offered() {
+        let chosen = |encryption, cipher| {
+            let offer = Offer::new(DialectRange::default(), true, encryption, true);
+            parse_answer(&response(cipher), &offer).map(|agreed| agreed.unwrap().cipher)
+        };
+        assert_eq!(chosen(Protection::Auto, Cipher::Aes256Gcm as u16), Ok(Some(Cipher::Aes256Gcm)));
+        assert_eq!(chosen(Protection::Auto, 0), Ok(None));
+        assert_eq!(chosen(Protection::Off, 0), Ok(None));
+        assert!(chosen(Protection::Auto, 5).is_err());
+        assert!(chosen(Protection::Off, Cipher::Aes128Gcm as u16).is_err());
     }
 }
 

@@ -228,6 +228,7 @@ fn can_be_read_only(refuse: impl Fn(&Scene), allow: impl Fn(&Scene)) {
     fails_with(OpenOptions::new().write(true).open(scene.here("clean")), Errno::ROFS);
     fails_with(fs::create_dir(scene.here("folder")), Errno::ROFS);
     fails_with(fs::remove_file(scene.here("clean")), Errno::ROFS);
+    fails_with(fs::rename(scene.here("clean"), scene.here("renamed")), Errno::ROFS);
     assert!(fs::read(scene.here("flushed")).unwrap() == flushed.content);
     scene.is_at_rest();
     scene.server.kill();

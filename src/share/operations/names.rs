@@ -120,7 +120,7 @@ impl Names for SmbShare {
         let doubt = Doubt::Rename { known };
         let change = replay::Change { doubt, path: from, target: Some(to) };
         match self.carry_out(task, change, attempt).await? {
-            Outcome::Answered(_, Ok(replies)) => task.all(&replies)?,
+            Outcome::Answered(_, Ok(replies)) => task.all(&replies).map_err(|error| self.refused_change(error))?,
             Outcome::Answered(_, Err(status)) => return Err(task.status(status)),
             Outcome::Verified(_) => {}
         }

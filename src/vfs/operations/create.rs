@@ -60,7 +60,14 @@ pub async fn create<S: Share>(
     let granted = opening::granted(vfs, &file, lease);
     let is_changed = action == CreateAction::Overwritten;
     let opened = opening::opened(vfs, &file, open, New { access, lease, granted, metadata, is_changed }, false).await;
-    Ok((vfs.names.attr(file.ino)?, opened))
+    match vfs.names.attr(file.ino) {
+        Ok(attr) => Ok((attr, opened)),
+        Err(error) => {
+            // The kernel does not learn of the handle, so no RELEASE of it will come.
+            close::close(vfs, opened.handle).await;
+            Err(error)
+        }
+    }
 }
 
 /// Creates an empty regular file. The inode has one more lookup.

@@ -83,7 +83,7 @@ async fn fsync_by_path<S: Share>(vfs: &Vfs<S>, of: &FileOf<S>) -> Result<()> {
         // With the file's own lease, which this open therefore does not break.
         lease: vfs.terms.policy.asked_lease(lease, Caching::NONE),
     };
-    let file = match vfs.share.open(&path, how).await {
+    let file = match vfs.names.with_room(|| vfs.share.open(&path, how)).await {
         Ok((file, ..)) => file,
         // A file that this user may not write has not been written by this mount.
         Err(error) if refusals::forbids_writing(&error) => return Ok(()),

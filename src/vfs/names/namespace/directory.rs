@@ -301,7 +301,9 @@ impl Directory {
         let mut before = std::mem::take(&mut self.entries);
         let mut subdirectories = Vec::new();
         for (order, (name, metadata)) in (0..LAST).zip(entries) {
-            let (name, mut entry) = match before.remove_entry(&name[..]) {
+            // A server lists a name twice when it is renamed while the directory is being listed.
+            let known = before.remove_entry(&name[..]).or_else(|| self.entries.remove_entry(&name[..]));
+            let (name, mut entry) = match known {
                 Some((name, entry)) => (name, entry),
                 None => (Arc::from(name), Entry::unknown(at, Version::default())),
             };

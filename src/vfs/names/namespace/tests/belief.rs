@@ -39,6 +39,19 @@ fn a_node_from_a_listing_in_progress_is_covered_by_the_watch_when_the_listing_en
     assert_eq!((known.look("a", 20_000), known.names(20_000).unwrap().len()), (Some(true), 1));
 }
 
+/// A rename while the directory is listed can show a name twice.
+#[test]
+fn a_name_that_is_listed_twice_keeps_its_node() {
+    let mut known = Names::watched(&["a"]);
+    let a = known.found("a", file(id("a")), 10);
+    known.list(&["a", "b", "a"], 20);
+    assert_eq!(known.space.at(ROOT, &units("a")), Some(a));
+    assert_eq!(known.names(30).unwrap().len(), 2);
+    let before = known.space.len();
+    known.space.forget(a, 1);
+    assert_eq!(known.space.len(), before - 1, "the node of a file that is not needed any more is evicted");
+}
+
 #[test]
 fn in_loose_mode_present_and_absent_names_are_valid_for_the_timeout() {
     let mut known = Names::nothing(CacheMode::Loose);
