@@ -6,7 +6,7 @@
 //! - [`span`]: the request that the running code works for; the log adds it to each line.
 //!
 //! One [`Counters`] belongs to a mount and is shared by its rooms: `fuse` counts requests of the kernel, `cache` dirty bytes,
-//! `share` sessions and retries, `wire` frames and round trips. Whoever shows them (the log at the end of a mount) reads
+//! `share` sessions and retries, `wire` frames and round trips. The log at the end of a mount lists
 //! [`Counters::samples`]. `fuse/call.rs` begins and ends the span of a request.
 //!
 //! Invariant: counting never fails, waits for no I/O, and keeps a bounded amount of memory (some 200 KiB a mount).

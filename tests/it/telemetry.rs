@@ -48,7 +48,7 @@ impl Logged {
 
 fn trace_shows_the_requests_of_the_kernel_and_the_frames_for_them(kind: Kind) {
     let logged = Logged::at(kind, "trace", &[]);
-    let secret = "what the file holds is nobody else's business";
+    let secret = "the content of the file is private";
     fs::write(logged.line.mount.join("file"), secret).unwrap();
     fs::rename(logged.line.mount.join("file"), logged.line.mount.join("renamed")).unwrap();
     let thread = format!("pid={}", nix::unistd::gettid());
@@ -73,7 +73,7 @@ fn a_failure_names_the_request_that_it_belongs_to(kind: Kind) {
     logged.line.mount.unmount();
 }
 
-/// Whoever reads a log of warnings sees that the server was away, and also that it is back.
+/// A log of warnings that shows a loss must show the recovery as well.
 fn loss_and_recovery_of_the_connection_are_logged_at_the_same_level(kind: Kind) {
     let logged = Logged::at(kind, "warn", &[]);
     fs::write(logged.line.mount.join("before"), "x").unwrap();
