@@ -87,7 +87,7 @@ impl Memory {
         bytes.saturating_mul(DIRTY_CHARGE) <= self.dirty_limit().min(self.room())
     }
 
-    /// The limit for dirty bytes: a quarter of the memory is left to reads.
+    /// The limit for the charge of dirty bytes, which is twice their number. A quarter of the memory is left to reads.
     fn dirty_limit(&self) -> u64 {
         self.limit - self.limit / 4
     }

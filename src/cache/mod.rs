@@ -9,7 +9,7 @@
 //!   first, then the least recently used.
 //! - `pool`: memory for small segments, in pages of one region.
 //! - `memory`: [`Memory`](memory::Memory), the budget over clean, dirty and in-flight bytes. Decides whether a READ or
-//!   a write gets memory now.
+//!   a write gets memory now. The limit of one file's dirty bytes is in `vfs/file/state.rs`.
 //! - `flights`: [`Flights`](flights::Flights), the READs in flight. Two readers of the same bytes cause one READ.
 //! - `readahead`: [`ReadAhead`], one per open file. Separates sequential readers, for which whole chunks are read
 //!   ahead, from random readers, for which only the requested pages are read.

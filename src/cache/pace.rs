@@ -43,7 +43,7 @@ struct Epoch {
 
 /// A request in flight, as [`Pace::answered`] needs it.
 #[derive(Clone, Copy, Debug)]
-pub struct SentWrite {
+pub struct Sent {
     at: Instant,
     /// The bytes delivered when it was sent.
     delivered: u64,
@@ -51,12 +51,12 @@ pub struct SentWrite {
 
 impl Pace {
     /// Records that a request is sent.
-    pub fn sent(&self, now: Instant) -> SentWrite {
-        SentWrite { at: now, delivered: self.delivered }
+    pub fn sent(&self, now: Instant) -> Sent {
+        Sent { at: now, delivered: self.delivered }
     }
 
     /// Records that it was answered, with `bytes` bytes of data.
-    pub fn answered(&mut self, departure: SentWrite, bytes: u64, now: Instant) {
+    pub fn answered(&mut self, departure: Sent, bytes: u64, now: Instant) {
         self.delivered = self.delivered.saturating_add(bytes);
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= EPOCH) {
             self.previous = std::mem::take(&mut self.current);
@@ -92,7 +92,7 @@ mod tests {
         let mut pace = Pace::default();
         let mut now = Instant::now();
         let mut free_at = now;
-        let mut flying: VecDeque<(SentWrite, Instant)> = VecDeque::new();
+        let mut flying: VecDeque<(Sent, Instant)> = VecDeque::new();
         for _ in 0..rounds {
             while (flying.len() as u64) < (pace.window() / CHUNK).max(1) {
                 free_at = free_at.max(now + delay) + Duration::from_secs_f64(CHUNK as f64 / rate);

@@ -3,7 +3,7 @@
 use super::chunks::FileKey;
 use super::flights::{Flights, Lead, Outcome};
 use super::memory::Memory;
-use super::pace::{Pace, SentWrite};
+use super::pace::{Pace, Sent};
 use crate::telemetry::Counters;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::join_all;
@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::{Notify, watch};
 
-/// A random read is widened to pages of this size, in bytes, which is the kernel's page size.
+/// The unit to which a random read is widened, in bytes: the page size of most kernels.
 const PAGE: u64 = 4096;
-/// A file up to this size is read as a whole, in bytes: that costs no more than reading a part.
+/// Size in bytes up to which a file is read from the requested byte to its end: that costs no more than reading a part.
 const SMALL_FILE: u64 = 64 * 1024;
 /// With a budget of fewer chunks than this, read-ahead would evict the data being read.
 const LEAST_CHUNKS: u64 = 4;
@@ -45,7 +45,7 @@ pub struct Request {
     pub length: u64,
     /// The size of the file as far as known, in bytes: nothing is read beyond it.
     pub size: u64,
-    /// Whether to read whole chunks, not only the pages that hold the range.
+    /// Whether to read up to the end of the chunk, not only the pages that hold the range.
     pub whole: bool,
 }
 
@@ -62,12 +62,12 @@ pub struct PageCache<E> {
     state: Mutex<State<E>>,
     /// Notified when memory was released.
     room: Notify,
-    /// The windows of both directions, in bytes, as last measured.
+    /// How many bytes to have in flight, for reading and for writing, as last measured.
     read_window: AtomicU64,
     write_window: AtomicU64,
     chunk: u64,
-    /// The budget has room for [`LEAST_CHUNKS`]. Otherwise only the requested pages are read, since more would be
-    /// evicted before its use.
+    /// The budget has room for [`LEAST_CHUNKS`]. Otherwise only the requested pages are read, since anything more would
+    /// be evicted before it is used.
     roomy: bool,
     counters: Arc<Counters>,
 }
@@ -85,7 +85,7 @@ enum Step<E> {
     Cached(Bytes),
     /// They are in flight: the offset where that READ begins, and its outcome.
     Wait(u64, watch::Receiver<Outcome<E>>),
-    Lead(Lead<E>, SentWrite),
+    Lead(Lead<E>, Sent),
     /// There is no memory until another READ or write has ended.
     NoRoom,
 }
@@ -137,12 +137,12 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     }
 
     /// Records that a WRITE is sent. Pass the result to [`PageCache::write_answered`].
-    pub fn write_sent(&self) -> SentWrite {
+    pub fn write_sent(&self) -> Sent {
         self.state.lock().writes.sent(Instant::now())
     }
 
     /// Records that the WRITE was answered, at `now`, and carried `bytes` bytes.
-    pub fn write_answered(&self, departure: SentWrite, bytes: u64, now: Instant) {
+    pub fn write_answered(&self, departure: Sent, bytes: u64, now: Instant) {
         let mut state = self.state.lock();
         state.writes.answered(departure, bytes, now);
         self.write_window.store(state.writes.window(), Ordering::Relaxed);
@@ -292,9 +292,9 @@ impl<E: Clone + Send + Sync> PageCache<E> {
                     continue;
                 }
                 Step::Wait(start, mut outcome) => {
-                    // An error means that the leader was dropped without an outcome: look again.
-                    let end_flight = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
-                    match end_flight {
+                    // An error means that the reader that led this READ was dropped before its end: try again.
+                    let ended = outcome.wait_for(Option::is_some).await.ok().and_then(|outcome| outcome.clone());
+                    match ended {
                         Some(data) => within(&data?, start, at..range.end),
                         None => continue,
                     }
@@ -346,7 +346,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     }
 
     /// Ends a flight, with data or without: releases its memory, and caches the data if it is still current.
-    fn end_flight(&self, lead: &Lead<E>, data: Option<(Bytes, SentWrite)>) {
+    fn end_flight(&self, lead: &Lead<E>, data: Option<(Bytes, Sent)>) {
         let mut state = self.state.lock();
         state.memory.release_read(lead.range.end - lead.range.start);
         let valid = state.flights.end(lead);
@@ -362,11 +362,11 @@ impl<E: Clone + Send + Sync> PageCache<E> {
     }
 }
 
-/// A flight and its leader. When it is dropped, the flight leaves the list.
+/// The leader's hold on a flight. If it is dropped before the READ has ended, the flight is removed from the list.
 struct LeadGuard<'a, E: Clone + Send + Sync> {
     cache: &'a PageCache<E>,
     lead: Option<Lead<E>>,
-    departure: SentWrite,
+    departure: Sent,
 }
 
 impl<E: Clone + Send + Sync> LeadGuard<'_, E> {

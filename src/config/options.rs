@@ -57,7 +57,8 @@ pub struct MountOptions {
     pub cache_size: u64,
     /// What is cached, and how it is kept valid.
     pub cache: CacheMode,
-    /// How long names and attributes are used without revalidation.
+    /// How long names, attributes, and data that no lease covers are used without revalidation; longer while a watch or
+    /// a lease covers them.
     pub attr_timeout: Duration,
     /// The requested read buffer size, in bytes; see [`super::buffers::effective`].
     pub read_buffer_size: Option<u32>,
@@ -65,7 +66,7 @@ pub struct MountOptions {
     pub write_buffer_size: Option<u32>,
     /// The largest number of connections to the server, 1 to [`MOST_CONNECTIONS`].
     pub connections: u8,
-    /// Time limit for connecting and signing in.
+    /// Time limit for connecting, and for each round of the sign-in.
     pub connect_timeout: Duration,
     /// Time limit for the answer to a request.
     pub request_timeout: Duration,
@@ -102,7 +103,7 @@ impl Default for KernelFlags {
 /// The largest number of connections of a mount.
 pub const MOST_CONNECTIONS: u8 = 16;
 
-/// The smallest budget of the page cache, in bytes: it still holds a few chunks in each direction.
+/// The smallest budget of the page cache, in bytes: 16 chunks of the default buffer size.
 pub const SMALLEST_CACHE: u64 = 16 << 20;
 
 /// The largest budget that is chosen by default, in bytes.

@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_shown_in_the_largest_exact_unit() {
+    fn sizes_are_shown_in_mib_or_kib_if_that_is_exact() {
         assert_eq!(show_size(8 << 20), "8 MiB");
         assert_eq!(show_size(65536), "64 KiB");
         assert_eq!(show_size(10000), "10000 bytes");

@@ -42,11 +42,11 @@ impl Call {
         tracing::trace!("waits");
     }
 
-    /// The errno for the kernel, after the error was logged with its cause.
+    /// Logs the error with its cause. Returns the errno for the kernel.
     pub(super) fn report(&self, error: &VfsError) -> Errno {
         let _entered = self.span.enter();
         let errno = error.errno;
-        // The cause of an error from the share says itself what failed on which path.
+        // An error of the share names the operation and the path already, so only its origin is added.
         let by = match error.source {
             ErrorSource::Share(_) => "share",
             ErrorSource::Rule(_) => "rule",
@@ -64,7 +64,7 @@ impl Call {
         self.end(None);
     }
 
-    /// The reply was sent, and was this errno.
+    /// The reply was sent: an error with this errno.
     pub(super) fn refused(&self, errno: Errno) {
         self.requests().failed.count();
         self.end(Some(errno.code()));

@@ -1,4 +1,4 @@
-//! Conversions between types of fuser and types of this program, and the log line of an error.
+//! Conversions between types of fuser and types of this program.
 
 use crate::share::{FileKind, FileTime};
 use crate::vfs::Attr;
@@ -80,8 +80,8 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
     }
 }
 
-/// A time as fuser decoded it. For a time before 1970 fuser counts the nanoseconds backward, like the seconds, although
-/// they count forward. The result still determines the time that the kernel sent, which is returned.
+/// The time that the kernel sent, from the time that fuser decoded. Before 1970 the kernel counts the nanoseconds forward
+/// from the second, but fuser subtracts them. That is undone here.
 fn requested_time(time: SystemTime) -> FileTime {
     match UNIX_EPOCH.duration_since(time) {
         Ok(before) if !before.is_zero() => {

@@ -28,13 +28,13 @@ const WANTED: [InitFlags; 7] = [
 pub(super) fn negotiate(config: &mut KernelConfig) {
     for flag in WANTED {
         if config.add_capabilities(flag).is_err() {
-            tracing::debug!(?flag, "the kernel does not offer this");
+            tracing::debug!(?flag, "the kernel does not offer this feature");
         }
     }
     if let Err(nearest) = config.set_max_write(MAX_WRITE) {
-        tracing::debug!(nearest, "the largest write request cannot be set");
+        tracing::debug!(nearest, "the size limit of write requests was not accepted");
     }
     if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
-        tracing::debug!(nearest, "the number of background requests cannot be set");
+        tracing::debug!(nearest, "the limit of background requests was not accepted");
     }
 }

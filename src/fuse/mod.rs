@@ -4,7 +4,7 @@
 //!
 //! - [`adapter`]: decodes each request, calls the file system, sends the reply. A request that needs no waiting is
 //!   answered on fuser's thread at once; any other starts there and continues in the runtime, which also sends the
-//!   reply.
+//!   reply. At the end of the session it closes all files at the server.
 //! - `begin`: how an operation starts on fuser's thread and continues in the runtime.
 //! - `answer`: how a request is answered, with its result or with EINTR, and how an unanswered result is undone.
 //! - `abandoned`: whether the program of a waiting request was killed.
@@ -16,7 +16,7 @@
 //! - `late`: which log lines of fuser are only replies to requests that are gone.
 //! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
 //!
-//! Invariants: fuser's thread never waits for the share and never panics (fuser would lose the thread silently). Each
+//! Invariants: fuser's thread never waits for the share, but at the end of the session, and never panics (fuser would lose the thread silently). Each
 //! request gets exactly one reply. An error is logged once, here, with its cause.
 
 mod abandoned;

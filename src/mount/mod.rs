@@ -11,7 +11,7 @@
 //! | [`point`] | decides whether the directory can be mounted on, and unmounts a dead mount of this program there |
 //! | `guardian` | a second process, which ends the mount if this one is killed, and mounts again if requested |
 //! | [`kernel`] | mounts, with mount(2) or through [`fusermount`], and owns the mount until it is gone |
-//! | `serving` | serves the mount, handles signals, and unmounts |
+//! | `serving` | serves the mount, handles signals, unmounts, closes all files at the server; the time limits of the end |
 //! | [`notify`] | reports the state of the mount to systemd |
 //! | `renewal` | decides what SIGHUP reads again |
 //! | `remains` | ends a mount whose process is dead or stuck |

@@ -233,7 +233,10 @@ fn join(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> bo
     if runtime.block_on(session.join(END_LIMIT)).is_ok() {
         return true;
     }
-    tracing::warn!("programs still have files of the mount open: aborting the FUSE connection");
+    tracing::warn!(
+        "the FUSE session has not ended in time, because programs have files open or the server does not answer: aborting \
+         the FUSE connection"
+    );
     if let Err(error) = mounted.abort() {
         // The end of this process closes the device, which has the same effect.
         tracing::info!(%error, "the FUSE connection cannot be aborted; it ends with this process");

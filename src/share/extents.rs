@@ -54,7 +54,7 @@ impl Extents {
         }
     }
 
-    /// No answer came in time: from now on chunks are copied, whose number is adapted to the deadline.
+    /// No answer came in time: from now on data is copied in chunks, as many per request as the deadline allows.
     pub(super) fn timed_out(&mut self) {
         *self = Extents::NotShared;
     }

@@ -7,6 +7,9 @@
 //! The lease table receives breaks and answers what may be cached. An [`SmbFile`] is one open and outlives its
 //! connection. A record per file, shared by all opens of it, survives the session.
 //!
+//! No open survives its session: durable and persistent handles are not requested. An open is made again by its path, and
+//! continues only if the path still means its file.
+//!
 //! Invariant: after a lost session a change is reported as done only if the server's answer or the state of the share
 //! shows it, it is sent again only if that does no harm, and held-back data is not written over another client's data.
 //!
@@ -16,24 +19,25 @@
 //!
 //! - `traits.rs`: the four traits of a share, and the errors of each operation.
 //! - `types.rs`: paths, times, attributes, leases, changes and limits: the plain values of the traits.
-//! - `refusal.rs`: which [`Refusal`] an NTSTATUS means.
+//! - `refusal.rs`: which [`Refusal`] an NTSTATUS means; the errno for a refusal is in `vfs/errno.rs`.
 //! - `error.rs`: the error type, its causes and their sentences for the log.
 //! - `limits.rs`: which refusals mean a read-only share or a file that would be too long.
 //!
 //! Sending
 //!
-//! - `smb.rs`: how a compound is sent, and sent again on the next session; the access that an open requests.
+//! - `smb.rs`: how a compound is sent, and sent again on the next session; the access that an open requests; the largest
+//!   READ or WRITE that the credits allow.
 //! - `operations.rs`: the compound of each operation, in the files below it.
 //! - `task.rs`: operation and path of an error; which status of a reply fails an operation.
 //! - `gathering.rs`: which requests share a frame, and when it is sent.
-//! - `pieces.rs`: how a read is split into READs.
+//! - `pieces.rs`: how a read is split into READs (a write into WRITEs: `operations/files.rs`).
 //! - `auxiliary.rs`: when there is a second session, for requests that another client has to send.
 //!
 //! The session
 //!
 //! - `session.rs`: the state of the session, what may be done after a loss, and how long operations wait.
 //! - `backoff.rs`: the pause before the next attempt to connect.
-//! - `refusals.rs`: when refused credentials may be sent again.
+//! - `sign_in_pauses.rs`: when refused credentials may be sent again.
 //! - `link.rs`: how the session is restored, whether the new one names the old one, and its lineage.
 //! - `attempts.rs`: how often one operation is sent again, and when that is unsafe.
 //!
@@ -114,10 +118,10 @@ mod readonly;
 mod record;
 mod records;
 mod refusal;
-mod refusals;
 mod reopen;
 mod replay;
 mod session;
+mod sign_in_pauses;
 mod slices;
 mod smb;
 mod task;

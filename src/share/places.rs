@@ -65,11 +65,12 @@ impl<T> Places<T> {
             if paths.contains(&moved) {
                 continue;
             }
-            if paths.len() >= MOST {
-                paths.remove(1);
-            }
+            let surplus = (paths.len() >= MOST).then(|| paths.remove(1));
             paths.push(moved.clone());
             drop(paths);
+            if let Some(surplus) = surplus {
+                self.forget(&surplus, &place);
+            }
             self.index(&moved, &place);
         }
     }
@@ -91,8 +92,8 @@ impl<T> Places<T> {
         }
     }
 
-    /// The file at a path was replaced: the path no longer leads to its opens, even if they continue. An open that is
-    /// made again by that path finds another file.
+    /// The file at a path was replaced. The path no longer leads to the opens of the replaced file, which may continue. If
+    /// one of them were made again by this path, it would find another file.
     pub(super) fn replaced(&mut self, path: &RemotePath) {
         self.0.remove(path);
     }
@@ -205,6 +206,7 @@ mod tests {
         let file = places.opened(&path("a"), 1);
         (0..20).for_each(|number| places.may_change(&path("a"), &path(&format!("to/{number}"))));
         assert_eq!(paths(&file), ["/a", "/to/17", "/to/18", "/to/19"]);
+        assert!(places.at(&path("to/16")).is_none(), "a dropped name no longer leads to the file");
     }
 
     #[test]

@@ -11,7 +11,7 @@
 
 use super::backoff::Backoff;
 use super::error::{Away, Cause, Refused};
-use super::refusals::Refusals;
+use super::sign_in_pauses::Refusals;
 use crate::wire::{ConnectError, NtStatus, Proof, Stage};
 use std::time::Duration;
 use tokio::time::Instant;

@@ -18,12 +18,12 @@ use std::ops::Range;
 pub(super) const PAGE: u64 = 4096;
 /// Pages per group. A group is one entry of the map.
 const PAGES: usize = 16;
-/// The maximum number of groups of one file: 2 GiB of sequential writes, 5 MiB of memory. A file with more is flushed.
+/// The maximum number of groups of one file: 2 GiB of sequential writes, 5 MiB of memory. A file that reaches it is flushed.
 const MOST: usize = 32 * 1024;
 /// Ranges with a gap of up to this many bytes between them are read back in one READ.
 const GAP: u64 = 64 * 1024;
 
-/// What was last written to one page. An empty range means nothing.
+/// What was last written to one page. With an empty range nothing is known of the page.
 #[derive(Clone, Copy, Default, Debug)]
 struct Piece {
     /// Offsets within the page, in bytes.
@@ -59,7 +59,7 @@ pub(super) struct Unflushed {
     groups: BTreeMap<u64, Group>,
     /// Incremented by each FLUSH that is sent.
     generation: u64,
-    /// The generation of the youngest range that the server copied by itself. Such ranges have no checksum.
+    /// The generation of the youngest range that the server copied (copy_file_range(2)). Such ranges have no checksum.
     copied: Option<u64>,
 }
 
@@ -101,7 +101,8 @@ impl Unflushed {
         self.copied = Some(self.generation);
     }
 
-    /// The server has set the size: what was written beyond it is gone.
+    /// The server has set the size: what was written beyond it is gone. Nothing is known any more of a page whose last
+    /// range is cut.
     pub(super) fn cut(&mut self, size: u64) {
         let mut beyond = self.groups.split_off(&(size / PAGE / PAGES as u64));
         if let Some((index, mut group)) = beyond.pop_first() {
@@ -127,7 +128,7 @@ impl Unflushed {
         self.copied = self.copied.filter(|generation| *generation > mark);
     }
 
-    /// The number of groups of checksums. Ranges that the server copied by itself have none.
+    /// The number of groups of checksums. Ranges that the server copied (copy_file_range(2)) have none.
     pub(super) fn groups(&self) -> usize {
         self.groups.len()
     }

@@ -7,7 +7,7 @@
 //! | part | what is decided there |
 //! |---|---|
 //! | [`operations`] | what each kernel request does: free functions, one file per group |
-//! | [`background`] | what runs beside the requests: lease breaks, watches, idle opens, the memory that names use |
+//! | [`background`] | what runs beside the requests: lease breaks are handed out (their effect: `file/breaking`), watches, idle opens, names |
 //! | `handles` | which handle number is which open file or directory |
 //! | `pages` | what a directory handle has read so far |
 //! | `readers` | which chunks are read ahead for a file handle |
@@ -16,7 +16,7 @@
 //! | `file` | what is known of a file, and which requests it still needs |
 //! | `kernel_view` | how the kernel is made to forget names, attributes and pages |
 //! | `lane` | the order of the notifications to the kernel, and how many may wait |
-//! | `terms` | the options of the mount |
+//! | `terms` | the options of the mount, and what is derived from them |
 //! | `policy` | what a lease and the attribute timeout allow |
 //! | [`name_encoding`] | how a POSIX name is sent to the server, and shown from it |
 //! | `presentation` | how the server's metadata becomes POSIX attributes |
@@ -24,11 +24,13 @@
 //! | `refusals` | what a refusal of the server means to an operation |
 //! | `model_runs` (tests) | random runs of a model, and how a failing run is shortened |
 //!
-//! What a user can rely on:
+//! What a user can rely on. As far as caching is concerned this holds in the modes `strict` and `none`; in mode `loose`
+//! writes are held back and data is cached without a lease:
 //!
 //! - When close(2) or fsync(2) has returned, the server has the written data; after fsync(2), or a write with
-//!   `O_SYNC`, the data is on the server's disk. Before that, write(2) returns at once under a write lease or an
-//!   exclusive oplock, which the server grants only while no other client has the file open. Otherwise write(2)
+//!   `O_SYNC`, the data is on the server's disk. Before that, write(2) returns as soon as the cache has room for
+//!   the data, under a write lease or an exclusive oplock, which the server grants only while no other client has the
+//!   file open. Otherwise write(2)
 //!   returns when the server has the data. A write that failed later is reported by the next write of each handle
 //!   that was open at the failure, and by each close until fsync(2) has reported it.
 //! - A read returns data that was on the server when the file was opened, or later. While the file stays open,
@@ -40,16 +42,17 @@
 //!   programs give up otherwise. chown(2) to the owner and group that the file already has succeeds. Any other owner
 //!   or group is `EPERM`: a false success would deceive backup programs.
 //! - A file that is unlinked while it is open on this mount continues under a hidden name `.cifs-fuse-…` until it is
-//!   closed. When its directory is removed, the hidden file moves to the parent directory. A file that is replaced
-//!   while open continues without a name, until its session is lost. When a file that other clients have open
+//!   closed (`operations/hiding`). When its directory is removed, the hidden file moves to the parent directory. A file that is replaced
+//!   while open continues without a name until the session is lost. When a file that other clients have open
 //!   is removed, its name is free at once.
 //! - Deleting or replacing a read-only file needs write permission on the directory only, as POSIX requires.
 //!
-//! Locks, in the order in which they are acquired. None is held across an await or a send, and none across a call
-//! into another room, but for `OpenFile::readers`:
+//! Locks, in the order in which they are acquired. None is held across an await or a send, but for
+//! `OpenDirectory::pages`; and none across a call into another room, but for that one and `OpenFile::readers`:
 //!
 //! | lock | guards | acquired |
 //! |---|---|---|
+//! | `OpenDirectory::pages` | what a directory handle has listed | before any other; held while the server is asked |
 //! | `Names::walk` | the directory walk that listing ahead follows | alone |
 //! | `Names::namespace` | names, nodes, what is known of directories | first; also by `Files`, to evict a closed file |
 //! | `Files::kept`, `Files::leased` | which files have kept opens, or a lease | under the namespace, or alone |

@@ -330,8 +330,8 @@ impl<W> Channel<W> {
     /// Fails if `needed` credits can never become available: nothing is in flight whose reply could grant more.
     fn check_attainable(&self, needed: u32) -> Result<(), WireError> {
         let capacity = self.window.capacity();
-        let check_attainable = self.window.in_use() == 0 && needed > capacity;
-        if check_attainable { Err(WireError::Credits { needed, capacity }) } else { Ok(()) }
+        let is_unattainable = self.window.in_use() == 0 && needed > capacity;
+        if is_unattainable { Err(WireError::Credits { needed, capacity }) } else { Ok(()) }
     }
 
     /// Sends every queued chain that the credit window admits now.

@@ -18,7 +18,7 @@
 //! | [`negotiate`] | dialect, ciphers, signing algorithm, maximum sizes; their validation below SMB 3.1.1 |
 //! | [`signin`] | SESSION_SETUP and session binding; whether a session signs or encrypts; guest sessions |
 //! | `signin/refusal` | whether a failed sign-in refuses the password, the account or neither; the user's remedy |
-//! | [`ntlm`] | the tokens of a sign-in: NTLM in SPNEGO, and anonymous NTLM |
+//! | [`ntlm`] | the tokens of a sign-in: NTLM in SPNEGO, and anonymous NTLM; Kerberos is not offered; the copy of the password for `sspi` |
 //! | [`error`] | why a request has no answer, why there is no connection, whether the password's proof was sent |
 //! | [`status`] | NTSTATUS values and their names |
 //! | [`structures`] | which structures of the `smb` crates are used, and why the others are not |

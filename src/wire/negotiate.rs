@@ -456,6 +456,13 @@ pub(super) fn tests_agreed(dialect: Dialect) -> Negotiated {
     }
 }
 
+/// Runs the parsers of this file, for a property test.
+#[cfg(test)]
+pub(super) fn tests_parse(reply: &Reply) {
+    let _ = parse_answer(reply, &Offer::new(DialectRange::default(), true, Protection::Auto, true));
+    let _ = parse_validation(reply);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -491,11 +498,4 @@ mod tests {
         assert!(chosen(Protection::Auto, 5).is_err());
         assert!(chosen(Protection::Off, Cipher::Aes128Gcm as u16).is_err());
     }
-}
-
-/// Runs the parsers of this file, for a property test.
-#[cfg(test)]
-pub(super) fn tests_parse(reply: &Reply) {
-    let _ = parse_answer(reply, &Offer::new(DialectRange::default(), true, Protection::Auto, true));
-    let _ = parse_validation(reply);
 }

@@ -34,7 +34,7 @@ const SESSION_IS_GUEST: u16 = 1;
 const SESSION_IS_NULL: u16 = 2;
 /// SMB2_SESSION_FLAG_ENCRYPT_DATA: the server requires encryption of the session.
 const SESSION_ENCRYPT_DATA: u16 = 4;
-/// The most rounds of a sign-in. NTLM needs two, Kerberos one or two; a server that asks for more would never end.
+/// The most rounds of a sign-in. NTLM needs two; a server that asks for more would never end.
 const MAX_ROUNDS: usize = 8;
 
 /// The user's requirements for a session.

@@ -49,7 +49,8 @@ fn a_file_replaces_another(kind: Kind) {
     fs::rename(scene.here("new"), scene.here("old")).unwrap();
     assert_eq!(fs::read(scene.here("old")).unwrap(), b"new");
     assert_eq!(fs::read(scene.there("old")).unwrap(), b"new");
-    // The kernel closes the old file after close(2) has returned; until then it has a hidden name.
+    // The kernel releases the old file only after close(2) has returned. Until then a server that cannot replace open files
+    // keeps it under a hidden name.
     let clean = || names(&scene.folder) == ["old"];
     assert!(wait_until(std::time::Duration::from_secs(10), clean), "{:?}", names(&scene.folder));
 }

@@ -33,7 +33,7 @@ impl Logged {
         Logged { line: Line::to(Server::shared(kind), &options), log }
     }
 
-    /// All lines that hold each of these words.
+    /// The lines that contain all of these words.
     fn lines(&self, words: &[&str]) -> Vec<String> {
         let log = fs::read_to_string(&self.log).unwrap();
         log.lines().filter(|line| words.iter().all(|word| line.contains(word))).map(str::to_owned).collect()
@@ -104,7 +104,7 @@ fn what_a_mount_has_counted_is_logged_at_its_end(kind: Kind) {
     };
     assert_eq!(counted("requests{create}"), 1);
     assert!(counted("requests{write}") >= 1 && counted("round_trips{CREATE}") >= 2, "{log}");
-    // The kernel looks the name up first, and fails by itself where it is there.
+    // The kernel looks the name up first. If the name exists, it fails mkdir(2) without asking this program.
     assert!(counted("requests{lookup}") + counted("requests_failed{mkdir}") >= 1, "{log}");
     assert!(counted("messages{WRITE}") >= 1 && counted("messages{NEGOTIATE}") >= 2, "{log}");
     assert_eq!((counted("losses"), counted("reconnects")), (1, 1), "{log}");

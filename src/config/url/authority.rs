@@ -62,7 +62,7 @@ fn parse_ipv6(text: &str) -> Result<String, UrlError> {
     }
 }
 
-/// `:port`, a colon alone, or an empty text.
+/// Parses `:port`. A colon alone, or an empty text, means no port.
 fn parse_port(text: &str) -> Result<Option<u16>, UrlError> {
     match text.strip_prefix(':') {
         None if text.is_empty() => Ok(None),
@@ -75,7 +75,7 @@ fn parse_port(text: &str) -> Result<Option<u16>, UrlError> {
     }
 }
 
-/// `[domain;]user[:password]`. An empty password is a password; a missing one is not.
+/// `[domain;]user[:password]`. `user:` has an empty password; `user` has none.
 fn parse_userinfo(text: &str) -> Result<Credentials, UrlError> {
     let (user, password) = match text.split_once(':') {
         Some((user, password)) => (user, Some(password)),

@@ -15,7 +15,7 @@ fn password(url: &ShareUrl) -> Option<&str> {
 }
 
 #[test]
-fn host_port_share_and_path() {
+fn a_url_yields_host_port_share_and_path() {
     for (text, host, port, share, path) in [
         ("cifs://nas/media", "nas", None, "media", ""),
         ("smb://nas/media/", "nas", None, "media", ""),
@@ -51,7 +51,7 @@ fn host_port_share_and_path() {
 }
 
 #[test]
-fn who_signs_in() {
+fn a_url_yields_the_account() {
     for (text, username, secret, domain) in [
         ("cifs://nas/m", None, None, None),
         ("cifs://nas/m?auth-username=ann&auth-password=pw&auth-domain=WG", Some("ann"), Some("pw"), Some("WG")),

@@ -1,3 +1,5 @@
+//! Files, through the real kernel: data, times, locks, copies, and the end of a mount.
+
 use super::*;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -33,7 +35,7 @@ fn files_are_appended_to_and_cut() {
 }
 
 #[test]
-fn a_file_past_4_gib() {
+fn a_file_longer_than_4_gib_is_written_and_read() {
     let Some(mounted) = Mounted::new() else { return };
     let mut file = File::options().read(true).write(true).create_new(true).open(mounted.path("big")).unwrap();
     file.write_at(b"end", 5 << 30).unwrap();
@@ -128,7 +130,7 @@ fn an_unchanged_file_is_read_from_the_server_once() {
 }
 
 #[test]
-fn locks_work_on_this_machine() {
+fn locks_hold_between_programs_on_one_machine() {
     let Some(mounted) = Mounted::new() else { return };
     let one = File::create(mounted.path("a")).unwrap();
     let other = File::open(mounted.path("a")).unwrap();

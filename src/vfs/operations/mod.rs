@@ -10,7 +10,7 @@
 //! | `open` | whether an open at the server that is live already serves an open(2) |
 //! | `create` | how files and directories are made |
 //! | `read` | whether a read is answered from dirty data, from the page cache or by the server; the read-ahead |
-//! | `write` | whether a write becomes dirty or goes through to the server |
+//! | `write` | whether a write becomes dirty, waits for room, or goes through to the server |
 //! | `copy` | which part of a copy_file_range(2) the server copies |
 //! | `sync` | when close(2) and fsync(2) return |
 //! | `close` | what happens when the kernel releases a handle: whether its open is kept |

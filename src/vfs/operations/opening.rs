@@ -75,7 +75,8 @@ pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey)
     granted
 }
 
-/// Makes a handle for an open that the server has answered. With `is_resized` the kernel may have cached another size.
+/// Makes a handle for an open that the server has answered. `is_resized` says that the kernel may have
+/// cached another size.
 pub(super) async fn opened<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,
@@ -103,7 +104,8 @@ pub(super) async fn opened<S: Share>(
     }
     register(vfs, handle, file, open, access);
     if is_resized || !alone {
-        // The kernel would keep the size that it cached, and read no further.
+        // With its cached size the kernel would not read beyond the old end. If other clients have the file open, its
+        // pages may be out of date.
         vfs.files.kernel_forgets(file, pages).await;
     }
     if !alone {

@@ -49,7 +49,7 @@ pub(crate) struct User {
     pub vfs: Arc<Vfs<MemoryShare>>,
 }
 
-/// Options without anything special.
+/// Ordinary options.
 pub(crate) fn options() -> VfsOptions {
     VfsOptions {
         uid: 1000,

@@ -9,7 +9,7 @@
 //! | [`directory`] | how old an entry is, which spellings may mean one file, and which reports are of own changes |
 //! | [`watch`] | up to when a watch, or a lease on the directory, covers entries |
 //! | `answers` | whether an answer of the server is recorded, or is older than what is known |
-//! | `belief` | what is answered without asking the server, and how long the kernel may cache it |
+//! | `belief` | when a present or an absent name is answered without asking the server, and how long the kernel may cache a present one (an absent one: never) |
 //! | `changes` | what a change by this mount makes of names |
 //! | `reports` | what a report of a watch makes of names, and whether another client caused it |
 //! | `bounds` | how many entries, directories and watches are kept, and which are dropped first |
