@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-/// Size of a pool page, in bytes. Must be a multiple of the machine's page size.
+/// Size of a pool page, in bytes. There is no pool on a machine whose pages are larger.
 pub(super) const PAGE: usize = 4096;
 /// Free pages that are not returned to the system (8 MiB), since they are about to be used again.
 const WARM: usize = 2048;
@@ -74,8 +74,14 @@ impl PagePool {
 }
 
 impl Region {
-    /// `None` if there are no pages to map, or if the system refuses.
+    /// `None` if there are no pages to map, if the machine's pages are larger than [`PAGE`], or if the system refuses.
     fn new(pages: u32) -> Option<Region> {
+        // SAFETY: sysconf has no preconditions.
+        let machine_page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        // Free pages could not be returned to the system one by one.
+        if usize::try_from(machine_page).is_ok_and(|size| size > PAGE) {
+            return None;
+        }
         let length = usize::try_from(u64::from(pages) * PAGE as u64).ok().filter(|length| *length > 0)?;
         let (protection, flags) =
             (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);

@@ -96,13 +96,20 @@ impl MountRequest {
 ///
 /// # Errors
 ///
-/// [`Stage::Mount`] or [`Stage::System`], with a remedy if there is one. If the device could not be mounted, nothing is
-/// left. If a later step fails (the table cannot be read, or another mount covers the new one), a dead mount can be
-/// left.
+/// [`Stage::Mount`] or [`Stage::System`], with a remedy if there is one. Nothing is left then, unless the table
+/// cannot be read, or another mount covers the new one.
 pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
-    let unreadable = |error| MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}"));
     let before = MountTable::read().map_err(unreadable)?;
     let descriptor = mount_device(request)?;
+    own(request, &before, descriptor).inspect_err(|_| detach_unowned(request.mountpoint.path(), &before))
+}
+
+fn unreadable(error: io::Error) -> MountError {
+    MountError::new(Stage::System, format!("/proc/self/mountinfo cannot be read: {error}"))
+}
+
+/// Takes possession of the mount that was just made with this descriptor.
+fn own(request: &MountRequest, before: &MountTable, descriptor: OwnedFd) -> Result<Mounted, MountError> {
     let watch = descriptor.try_clone().map_err(|error| {
         MountError::new(Stage::System, format!("the descriptor of the FUSE device cannot be copied: {error}"))
     })?;
@@ -117,6 +124,16 @@ pub fn mount(request: &MountRequest) -> Result<Mounted, MountError> {
             Stage::Mount,
             format!("{} was mounted, but another program unmounted or covered it at once", mountpoint.display()),
         )),
+    }
+}
+
+/// Detaches the mount that was just made, which nothing serves, if it can be told from those that were there `before`.
+fn detach_unowned(mountpoint: &Path, before: &MountTable) {
+    let Ok(after) = MountTable::read() else { return };
+    if let Some(entry) = after.topmost(mountpoint).filter(|entry| entry.fs_type == FS_TYPE && !before.has(entry))
+        && let Err(error) = unmount(entry, true, DETACH_LIMIT)
+    {
+        tracing::error!(%error, "a dead mount is left");
     }
 }
 

@@ -97,9 +97,12 @@ impl<S: Share> Names<S> {
                 continue;
             }
             if entry.metadata.kind() == FileKind::File && hidden::is_hidden(&entry.name) {
+                // Those of this mount are in use, and don't count.
+                if self.hidden.owns(&entry.name) {
+                    continue;
+                }
                 looked_at += 1;
-                let is_left = looked_at <= LOOKED_AT && !self.hidden.owns(&entry.name);
-                if !is_left || !self.share.is_unused(&path.join(&entry.name)).await.unwrap_or(false) {
+                if looked_at > LOOKED_AT || !self.share.is_unused(&path.join(&entry.name)).await.unwrap_or(false) {
                     continue;
                 }
             }

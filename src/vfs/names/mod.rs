@@ -215,7 +215,7 @@ impl<S: Share> Names<S> {
 
     /// Drops the cached free space, because this mount changes it.
     pub(crate) fn space_changes(&self) {
-        self.with(|namespace, _| namespace.space_changes());
+        self.with(|namespace, now| namespace.space_changes(now));
     }
 
     /// Logs, once for each mount, that the server lists a name that is not shown.

@@ -191,7 +191,12 @@ async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace:
         return Err(VfsError::rule(libc::ENOTDIR, "a directory cannot replace a file"));
     }
     vfs.names.changing((to.parent, &to.name), Echo::Removed);
-    removing::remove_entry(vfs, &to.path, FileKind::Directory, None, known(vfs, to)).await?;
+    let removed = removing::remove_entry(vfs, &to.path, FileKind::Directory, None, known(vfs, to)).await;
+    if let Err(error) = removed {
+        // A removal of the name that the server reports from now on is another client's.
+        vfs.names.removed((to.parent, &to.name), false);
+        return Err(error);
+    }
     // Another client that watches the removed directory may still be closing it.
     let rename = || vfs.names.with_room(|| vfs.share.rename(&from.path, &to.path, false, known(vfs, from)));
     let result = pending::once_free(rename, || pending::is_going(vfs, &to.path)).await;

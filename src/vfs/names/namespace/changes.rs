@@ -60,7 +60,7 @@ impl<O: Clone> Namespace<O> {
 
     /// Records that this mount has changed what a name means, at `clock` by the server's clock.
     pub(crate) fn changed(&mut self, parent: u64, name: &[u16], change: Change, clock: FileTime, now: Instant) {
-        self.space_changes();
+        self.space_changes(now);
         if !self.nodes.contains_key(&parent) {
             return;
         }

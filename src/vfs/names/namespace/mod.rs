@@ -105,6 +105,8 @@ pub(crate) struct Namespace<O> {
     show: Presentation,
     /// Size and free space at the server, and when the server was asked; `None` after a change by this mount.
     space: Option<(Space, Instant)>,
+    /// When this mount changed the free space last.
+    space_changed: Option<Instant>,
     /// The directory of the last removal of a file, if no file was opened since.
     removing_in: Option<u64>,
     effects: Effects<O>,
@@ -126,6 +128,7 @@ impl<O: Clone> Namespace<O> {
             policy,
             show,
             space: None,
+            space_changed: None,
             removing_in: None,
             effects: Effects::default(),
         }
@@ -314,14 +317,17 @@ impl<O: Clone> Namespace<O> {
         is_recent.then_some(space)
     }
 
-    /// Records the size and free space that the server reported; `asked` is the time of the request.
+    /// Records the size and free space that the server reported, unless this mount has changed it since the request, which
+    /// was sent at `asked`.
     pub(crate) fn space_reported(&mut self, space: Space, asked: Instant) {
-        self.space = Some((space, asked));
+        if self.space_changed.is_none_or(|changed| changed < asked) {
+            self.space = Some((space, asked));
+        }
     }
 
     /// Drops the cached free space, because this mount changes it.
-    pub(crate) fn space_changes(&mut self) {
-        self.space = None;
+    pub(crate) fn space_changes(&mut self, now: Instant) {
+        (self.space, self.space_changed) = (None, Some(now));
     }
 
     /// Records that a file of a directory is about to be removed. Returns whether the last removal was in the same

@@ -1,6 +1,7 @@
 //! What is answered without asking the server, and for how long.
 
 use super::*;
+use crate::share::Space;
 use crate::vfs::names::namespace::belief::MISSES;
 
 #[test]
@@ -339,4 +340,16 @@ fn the_kernel_may_cache_attributes_as_long_as_they_are_valid() {
     let mut known = Names::watched(&["a"]);
     let a = known.found("a", file(id("a")), 10);
     assert_eq!(known.space.believed(a, known.at(20_000)).unwrap().ttl, TIMEOUT);
+}
+
+#[test]
+fn free_space_that_was_asked_for_before_a_change_is_not_recorded() {
+    let mut known = Names::strict();
+    let space = Space { total: 100, free: 50, available: 50, unit: 1 };
+    let (asked, changed, asked_again) = (known.at(0), known.at(10), known.at(20));
+    known.space.space_changes(changed);
+    known.space.space_reported(space, asked);
+    assert_eq!(known.space.space(changed), None);
+    known.space.space_reported(space, asked_again);
+    assert_eq!(known.space.space(asked_again), Some(space));
 }
