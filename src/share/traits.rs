@@ -43,7 +43,7 @@ use std::sync::Arc;
 /// [`Refusal::Failed`]: super::Refusal::Failed
 /// [`Cause::Status`]: super::error::Cause::Status
 /// [`Cause::Away`]: super::error::Cause::Away
-/// [`Cause::AccessRefused`]: super::error::Cause::NotLetIn
+/// [`Cause::AccessRefused`]: super::error::Cause::AccessRefused
 /// [`Cause::LostAgain`]: super::error::Cause::LostAgain
 /// [`Cause::Uncertain`]: super::error::Cause::Uncertain
 /// [`Cause::TimedOut`]: super::error::Cause::TimedOut
