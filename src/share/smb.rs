@@ -269,7 +269,7 @@ impl SmbShare {
     /// The tree of a live session, by an operation's deadline.
     ///
     /// # Errors
-    /// [`Cause::Away`](super::error::Cause::Away), [`Cause::AccessRefused`](super::error::Cause::NotLetIn), or
+    /// [`Cause::Away`](super::error::Cause::Away), [`Cause::AccessRefused`](super::error::Cause::AccessRefused), or
     /// [`Cause::Disconnected`](super::error::Cause::Disconnected) once the share was left.
     pub(super) async fn tree_by(&self, task: Task<'_>, deadline: Instant) -> Result<Arc<Tree>> {
         self.link.tree(deadline).await.map_err(|cause| task.fail(cause))
