@@ -37,7 +37,7 @@ mod values;
 
 use crate::config::connection::DialectRange;
 use crate::config::credentials::{self, CredentialsError, SignInAs, Sources, WithoutPassword};
-use crate::config::url::{UrlError, cut_hint, has_known_scheme};
+use crate::config::url::{UrlError, cut_hint, has_known_scheme, url_of_unc};
 use crate::config::{Credentials, KernelFlags, MountOptions, MountSpec, Restart, ShareUrl};
 use crate::mount::{self, Renewal, RunMode};
 use args::{Args, USAGE};
@@ -175,7 +175,10 @@ fn share_url(args: &Args, line: &CommandLine) -> Result<ShareUrl, CliError> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     ShareUrl::parse(line.original(shown), &names).map_err(|error| {
         let said = match error {
-            UrlError::NotAUrl => format!("'{shown}': {error}"),
+            UrlError::NotAUrl => match url_of_unc(shown) {
+                Some(url) => format!("'{shown}' is not a URL; write the share as '{url}'"),
+                None => format!("'{shown}': {error}"),
+            },
             error => error.to_string(),
         };
         let swapped = args.mountpoint.as_ref().and_then(|path| path.to_str()).is_some_and(has_known_scheme);
@@ -192,6 +195,12 @@ fn missing_mountpoint(args: &Args) -> CliError {
 fn unidentified(error: CredentialsError, args: &Args) -> CliError {
     match error {
         CredentialsError::Unreadable { .. } => CliError::System(error.to_string()),
+        CredentialsError::Incomplete { error, warnings } => {
+            let CliError::Usage(problem) = unidentified(*error, args) else {
+                return CliError::System(warnings.join("\n"));
+            };
+            CliError::Usage(format!("{problem}\n{}", warnings.join("\n")))
+        }
         CredentialsError::NoPassword { .. } => {
             let hint = args.url.as_deref().and_then(cut_hint).map(|hint| format!("\n{hint}")).unwrap_or_default();
             CliError::Usage(format!("{error}{hint}"))

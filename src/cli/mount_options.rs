@@ -68,6 +68,8 @@ pub(super) struct MountWords {
 impl MountWords {
     /// Adds the options in `text`. With `sloppy`, unknown ones are ignored.
     pub(super) fn add(&mut self, text: &str, sloppy: bool) -> Result<(), CliError> {
+        // For a remount mount(8) adds the options that the kernel shows of the mount.
+        let sloppy = sloppy || items(text).into_iter().any(|item| &text[item] == "remount");
         for item in items(text) {
             let item = unquoted(&text[item])?;
             let (name, value) = match item.split_once('=') {

@@ -51,7 +51,9 @@ fn a_url_and_a_directory_are_enough_and_leave_the_defaults() {
         invocation.log,
         LogSettings { level: LogLevel::Fixed("warn".to_owned()), target: LogTarget::StderrAndSyslog }
     );
-    assert_eq!(invocation.warnings, Vec::<String>::new());
+    let [warning] = &invocation.warnings[..] else { panic!("{:?}", invocation.warnings) };
+    assert!(warning.contains("no user is named") && warning.contains("--username"), "{warning}");
+    assert_eq!(parsed(&["cifs://nas/media", "/mnt", "--guest"]).warnings, Vec::<String>::new());
 }
 
 #[test]
@@ -229,7 +231,10 @@ fn a_remount_and_another_namespace_are_refused() {
 #[test]
 fn a_helper_under_systemd_warns_of_a_mount_that_systemd_treats_as_local() {
     let environment = Environment { systemd: true, ..environment() };
-    let warned = |arguments: &[&str]| !parse_in(&environment, arguments).unwrap().warnings.is_empty();
+    let warned = |arguments: &[&str]| {
+        let warnings = parse_in(&environment, arguments).unwrap().warnings;
+        warnings.iter().any(|warning| warning.contains("_netdev"))
+    };
     assert!(warned(&["/sbin/mount.cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw"]));
     assert!(!warned(&["/sbin/mount.cifs-fuse", "cifs://nas/m", "/mnt", "-o", "rw,_netdev"]));
     assert!(!warned(&["/sbin/mount.fuse.cifs", "cifs://nas/m", "/mnt", "-o", "rw"]));
@@ -242,7 +247,9 @@ fn a_wrong_command_line_is_a_usage_error_that_names_the_problem() {
     for (arguments, said) in [
         (&[][..], "nothing to mount"),
         (&["statsu", "/mnt"], "'statsu': this is not a URL"),
-        (&["//nas/m", "/mnt"], "expected cifs://host"),
+        (&["//nas/m", "/mnt"], "write the share as 'cifs://nas/m'"),
+        (&[r"\\nas\my m", "/mnt"], "write the share as 'cifs://nas/my%20m'"),
+        (&["/nas/m", "/mnt"], "expected cifs://host"),
         (&["/mnt", "cifs://nas/m"], "The URL comes first"),
         (&["cifs://nas/m"], "no directory to mount on"),
         (&["cifs://nas/m", ""], "value is required for '[DIR]'"),
@@ -405,7 +412,8 @@ fn a_relative_mountpoint_refers_to_the_current_directory() {
 #[test]
 fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
     let filter = |environment: &Environment, more: &[&str]| {
-        let invocation = parse_in(environment, &[&["cifs-fuse", "cifs://nas/m", "/mnt"], more].concat()).unwrap();
+        let invocation =
+            parse_in(environment, &[&["cifs-fuse", "cifs://nas/m", "/mnt", "--guest"], more].concat()).unwrap();
         let LogLevel::Fixed(filter) = invocation.log.level else { panic!("the level is not in a file") };
         (filter, invocation.warnings.len())
     };
@@ -418,7 +426,7 @@ fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
 
 #[test]
 fn a_negative_buffer_size_is_ignored_with_a_warning_and_a_small_one_is_passed_on() {
-    let invocation = parsed(&["cifs://nas/m", "/mnt", "--read-buffer-size=-5", "--write-buffer-size=4096"]);
+    let invocation = parsed(&["cifs://nas/m", "/mnt", "--guest", "--read-buffer-size=-5", "--write-buffer-size=4096"]);
     assert_eq!(invocation.spec.options.read_buffer_size, None);
     assert_eq!(invocation.spec.options.write_buffer_size, Some(4096));
     assert!(invocation.warnings[0].contains("read-buffer-size=-5"), "{:?}", invocation.warnings);

@@ -194,7 +194,19 @@ pub enum CredentialsError {
         /// The user.
         username: String,
     },
+    /// Something is missing, and there are warnings about what was read.
+    #[error("{error}\n{}", warnings.join("\n"))]
+    Incomplete {
+        /// What is missing.
+        error: Box<CredentialsError>,
+        /// The warnings.
+        warnings: Vec<String>,
+    },
 }
+
+/// The warning for a sign-in without a user.
+const NO_USER: &str = "no user is named, so the guest account signs in; name a user with --username NAME, or with auth-username= \
+                       in the URL (--guest asks for the guest account)";
 
 /// The account that signs in, and warnings for the user.
 ///
@@ -221,7 +233,15 @@ pub fn identity(sources: Sources) -> Result<(Identity, Vec<String>), Credentials
         found = found.or(from_directory(directory)?);
     }
     found = found.or(sources.environment).or(sources.remembered.unwrap_or_default());
-    named(found, sources.without_password).map(|identity| (identity, warnings))
+    if found.username.is_none() && found.password.is_none() {
+        warnings.push(NO_USER.to_owned());
+    }
+    match named(found, sources.without_password) {
+        Ok(identity) => Ok((identity, warnings)),
+        Err(error) if warnings.is_empty() => Err(error),
+        // A line that was not understood may be the missing password.
+        Err(error) => Err(CredentialsError::Incomplete { error: Box::new(error), warnings }),
+    }
 }
 
 /// The guest account: the user `guest` with an empty password.

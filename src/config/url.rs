@@ -12,6 +12,17 @@ mod authority;
 mod decode;
 mod error;
 mod query;
+/// The URL of a share that is written as `//host/share/path`, as for mount.cifs, or as `\\\\host\\share\\path`, as on Windows;
+/// `None` for any other text. Each part is percent-encoded where a URL needs that.
+pub fn url_of_unc(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("//").or_else(|| text.strip_prefix(r"\\"))?;
+    let mut parts = rest.split(['/', '\\']).filter(|part| !part.is_empty());
+    // A host may have a port, or be an IPv6 address in brackets.
+    let host = parts.next()?;
+    let path: String = parts.map(|part| format!("/{}", utf8_percent_encode(part, ENCODED))).collect();
+    (!path.is_empty()).then(|| format!("cifs://{host}{path}"))
+}
+
 #[cfg(test)]
 mod tests;
 

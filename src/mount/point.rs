@@ -174,6 +174,11 @@ fn refused(path: &Path, error: io::Error) -> MountError {
     let place = path.display();
     let with = |what: String| MountError::new(Stage::MountPoint, what);
     match error.kind() {
+        io::ErrorKind::NotFound if let Ok(target) = std::fs::read_link(path) => {
+            let target = path.parent().map_or(target.clone(), |parent| parent.join(&target));
+            with(format!("{place} is a symbolic link to {}, which does not exist", target.display()))
+                .remedy("connect or create what the link leads to, or mount on another directory")
+        }
         io::ErrorKind::NotFound => {
             with(format!("{place} does not exist")).remedy(format!("create it: mkdir -p {place}"))
         }

@@ -10,7 +10,7 @@ use super::serving::{Guarded, Service};
 use super::signals::{self, Signals};
 use super::{MountError, RunMode, Stage, point};
 use crate::config::buffers::{self, Effective};
-use crate::config::{MountOptions, MountSpec, credentials};
+use crate::config::{Identity, MountOptions, MountSpec, Protection, credentials};
 use crate::share::{FileKind, IoLimits, Names, RemotePath, ShareError, SmbShare};
 use crate::vfs::name_encoding;
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
@@ -117,7 +117,13 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
     let root = root_of(spec)?;
     let share = SmbShare::connect(config, options.request_timeout, root.clone(), |terms| choose_limits(options, terms))
         .await
-        .map_err(explain)?;
+        .map_err(|error| explain(spec, error))?;
+    if share.tree().terms.read_only && !options.read_only {
+        tracing::warn!(
+            "the share {:?} is read-only for this user, so changes fail; --ro makes that visible to programs",
+            spec.url.share
+        );
+    }
     let found = tokio::time::timeout(options.connect_timeout, share.stat(&root));
     let found = found.await.map_err(|_| MountError::new(Stage::Path, "the server did not answer in time"))?;
     match found.map_err(|error| no_folder(spec, &error))?.kind() {
@@ -160,27 +166,50 @@ fn no_folder(spec: &MountSpec, error: &ShareError) -> MountError {
 }
 
 /// The error for a failed connection, with its remedy.
-fn explain(error: ConnectError) -> MountError {
-    let (stage, remedy) = match error.stage {
-        wire::Stage::Resolve => (Stage::Resolve, "check the host's name, or give its address"),
-        wire::Stage::Connect => (
-            Stage::Connect,
-            "check that the server is up, that a firewall lets the port through, and the port in the URL",
-        ),
-        wire::Stage::Dialect => {
-            (Stage::Dialect, "check --min-dialect, --max-dialect, --encryption and the server's settings")
-        }
-        wire::Stage::SignIn => {
-            let stage = if error.refusal().is_some() { Stage::Refused } else { Stage::SignIn };
-            (stage, wire::signin::remedy(error.status))
-        }
-        wire::Stage::Share => {
-            (Stage::Share, "check the share's name and its permissions: `smbclient -L HOST` lists the shares")
-        }
+fn explain(spec: &MountSpec, error: ConnectError) -> MountError {
+    let stage = match error.stage {
+        wire::Stage::Resolve => Stage::Resolve,
+        wire::Stage::Connect => Stage::Connect,
+        wire::Stage::Dialect => Stage::Dialect,
+        wire::Stage::SignIn if error.refusal().is_some() => Stage::Refused,
+        wire::Stage::SignIn => Stage::SignIn,
+        wire::Stage::Share => Stage::Share,
     };
-    let explained = MountError::new(stage, error.message).remedy(remedy);
+    let explained = MountError::new(stage, &*error.message).remedy(remedy(spec, &error));
     match error.status {
         Some(status) => explained.status(status),
         None => explained,
     }
+}
+
+/// What the user can do about a failed connection.
+fn remedy(spec: &MountSpec, error: &ConnectError) -> String {
+    if let Some(remedy) = error.remedy {
+        return remedy.to_owned();
+    }
+    let is_denied = error.status == Some(NtStatus::ACCESS_DENIED);
+    let remedy = match error.stage {
+        // smbd refuses plain sessions with this status if it requires encryption.
+        wire::Stage::SignIn | wire::Stage::Share if is_denied && spec.options.encryption == Protection::Off => {
+            "the server may require encryption: leave out --encryption off"
+        }
+        wire::Stage::Resolve => "check the host's name, or give its address",
+        wire::Stage::Connect => {
+            "check that the server is up, that a firewall lets the port through, and the port in the URL"
+        }
+        wire::Stage::Dialect => "check --min-dialect, --max-dialect, --encryption and the server's settings",
+        wire::Stage::SignIn => wire::signin::remedy(error.status),
+        wire::Stage::Share => {
+            return format!(
+                "check the share's name and its permissions; Samba's client lists the shares: smbclient -L //{} -p {}{}",
+                spec.url.host,
+                spec.port(),
+                match &spec.identity {
+                    Identity::User { username, .. } => format!(" -U {username}"),
+                    Identity::Anonymous => " -N".to_owned(),
+                }
+            );
+        }
+    };
+    remedy.to_owned()
 }

@@ -85,6 +85,8 @@ pub struct ConnectError {
     pub status: Option<NtStatus>,
     /// What became of the proof of the password that a sign-in sends: it decides how soon another sign-in may be tried.
     pub proof: Proof,
+    /// What the user can do, where that follows from this failure and not only from its stage.
+    pub remedy: Option<&'static str>,
 }
 
 /// What became of the proof of the password. The server can count a failed sign-in only if the proof was sent.
@@ -107,7 +109,7 @@ impl ConnectError {
     pub fn new(stage: Stage, message: impl Into<String>) -> ConnectError {
         // The tree connect follows a successful sign-in.
         let proof = if stage == Stage::Share { Proof::Accepted } else { Proof::NotSent };
-        ConnectError { stage, message: message.into(), status: None, proof }
+        ConnectError { stage, message: message.into(), status: None, proof, remedy: None }
     }
 
     /// A refusal by the server with an error status.
@@ -127,6 +129,12 @@ impl ConnectError {
     #[must_use]
     pub fn with_proof(self, proof: Proof) -> ConnectError {
         ConnectError { proof, ..self }
+    }
+
+    /// The same failure with what the user can do about it, as a clause.
+    #[must_use]
+    pub fn with_remedy(self, remedy: &'static str) -> ConnectError {
+        ConnectError { remedy: Some(remedy), ..self }
     }
 
     /// Whether the server refused nothing: it answered with no error status, and it did not refuse the credentials.

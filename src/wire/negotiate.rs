@@ -232,21 +232,28 @@ pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duratio
     Ok(agreed)
 }
 
-/// The sentence for a NEGOTIATE without an answer.
+/// What a user can do about a host that does not answer as an SMB server does.
+const WRONG_PORT: &str =
+    "check the host and the port in the URL: SMB servers listen on 445, or on 139 with transport=netbios";
+
+/// The error for a NEGOTIATE without an answer.
 fn no_answer(error: &WireError) -> ConnectError {
-    let message = match error {
-        WireError::TimedOut => "the server accepted the connection and then never answered".to_owned(),
+    let failed = |message: &str| ConnectError::new(Stage::Dialect, message);
+    match error {
+        WireError::TimedOut => failed("the server accepted the connection and then never answered").with_remedy(WRONG_PORT),
         WireError::Closed(reason) if reason.contains("SMB1") => {
-            "the server speaks only SMB1, which is obsolete and unsafe: enable SMB2 or SMB3 on it".to_owned()
+            failed("the server speaks only SMB1, which is obsolete and unsafe").with_remedy("enable SMB2 or SMB3 on it")
         }
-        WireError::Closed(reason) if reason.contains("the server closed it") => {
-            "the server closed the connection when asked for SMB2 or SMB3: it may speak only SMB1, or not be an SMB \
-             server"
-                .to_owned()
+        WireError::Closed(reason) if reason.contains("the server closed it") => failed(
+            "the server closed the connection when asked for SMB2 or SMB3: it may speak only SMB1, or not be an SMB server",
+        )
+        .with_remedy(WRONG_PORT),
+        WireError::Closed(reason) if reason.contains("the server sent") => {
+            let message = format!("what answers on this port is not an SMB server ({reason})");
+            failed(&message).with_remedy(WRONG_PORT)
         }
-        error => format!("the server could not be asked for its dialect: {error}"),
-    };
-    ConnectError::new(Stage::Dialect, message)
+        error => failed(&format!("the server could not be asked for its dialect: {error}")),
+    }
 }
 
 /// The next value of a pre-authentication hash (MS-SMB2 3.2.5.2).

@@ -282,7 +282,8 @@ fn establish(
     let guest = session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) != 0;
     let key = if guest { None } else { authenticator.session_key() };
     if guest && wish.requires_signing() {
-        return Err(failed("guest and anonymous sessions have no key to sign with: leave out --signing required"));
+        let error = failed("guest and anonymous sessions have no key to sign with");
+        return Err(error.with_remedy("leave out --signing required, or name a user"));
     }
     let mut security = Security { signer: None, sign_all: false, sealer: None, seal_all: false };
     if let Some(key) = key {

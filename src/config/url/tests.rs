@@ -231,3 +231,14 @@ proptest! {
         let _ = parse(&text);
     }
 }
+
+#[test]
+fn a_share_in_the_notation_of_mount_cifs_or_windows_becomes_a_url() {
+    let url = |text| url_of_unc(text);
+    assert_eq!(url("//nas/media/films").as_deref(), Some("cifs://nas/media/films"));
+    assert_eq!(url(r"\\nas\my media\a&b").as_deref(), Some("cifs://nas/my%20media/a%26b"));
+    assert_eq!(url("//nas:4450/media/").as_deref(), Some("cifs://nas:4450/media"));
+    for other in ["//nas", r"\\nas\", "nas/media", "/mnt", "cifs://nas/media"] {
+        assert_eq!(url(other), None, "{other}");
+    }
+}
