@@ -95,11 +95,29 @@ pub(super) fn filter(text: &str) -> Result<String, String> {
         });
     }
     let text = text.trim();
-    let is_filter = text.contains(['=', ',']) && EnvFilter::try_new(text).is_ok();
-    is_filter.then(|| text.to_owned()).ok_or(format!(
-        "'{text}' is no log level; expected {} or a filter such as cifs_fuse::wire=trace",
-        PLAIN_LEVELS.join(", ")
-    ))
+    let directives: Vec<&str> = text.split(',').map(str::trim).collect();
+    if !directives.iter().all(|directive| is_directive(directive)) || EnvFilter::try_new(text).is_err() {
+        return Err(format!(
+            "'{text}' is no log level; expected {} or a filter such as cifs_fuse::wire=trace",
+            PLAIN_LEVELS.join(", ")
+        ));
+    }
+    // A filter that is about some modules only leaves the others as they are by default.
+    let has_level = directives.iter().any(|directive| is_level(directive));
+    Ok(if has_level { text.to_owned() } else { format!("warn,{text}") })
+}
+
+/// Whether a part of a filter is a level, or a module with its level. EnvFilter accepts more, and ignores some of it
+/// silently.
+fn is_directive(part: &str) -> bool {
+    match part.split_once('=') {
+        Some((module, level)) => !module.is_empty() && is_level(level),
+        None => is_level(part),
+    }
+}
+
+fn is_level(text: &str) -> bool {
+    PLAIN_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(text))
 }
 
 /// Parses `stderr`, `syslog` or `file:PATH`; a relative path refers to `directory`.
@@ -139,7 +157,8 @@ impl Log {
 /// The log file cannot be opened, the level file cannot be read or parsed, or a log has been started already.
 pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let problem = |what: String| CliError::System(format!("the log can't be opened: {what}"));
-    let (asked, filter) = reload::Layer::new(settings.level.filter().map_err(problem)?);
+    let unusable = |what: String| CliError::System(format!("--log-level: {what}"));
+    let (asked, filter) = reload::Layer::new(settings.level.filter().map_err(unusable)?);
     let discreet = filter_fn(|event| !event.target().starts_with("sspi") || *event.level() <= Level::INFO);
     let layer = tracing_subscriber::fmt::layer()
         .with_target(true)
@@ -279,7 +298,8 @@ mod tests {
         assert_eq!(filter("off").as_deref(), Ok("off"));
         assert_eq!(filter("debug").as_deref(), Ok("warn,cifs_fuse=debug"));
         assert_eq!(filter("cifs_fuse::wire=trace,info").as_deref(), Ok("cifs_fuse::wire=trace,info"));
-        for text in ["", "loud", "wanr", "cifs_fuse=loud"] {
+        assert_eq!(filter("cifs_fuse::wire=trace").as_deref(), Ok("warn,cifs_fuse::wire=trace"));
+        for text in ["", "loud", "wanr", "cifs_fuse=loud", "bogus=", "nonsense=,,", "=debug", "info,,debug"] {
             assert!(filter(text).is_err(), "{text}");
         }
     }

@@ -419,7 +419,7 @@ fn the_log_is_set_by_the_option_then_by_the_environment_then_by_v() {
     };
     let said = |text: &str| Environment { log_filter: Some(text.to_owned()), ..environment() };
     assert_eq!(filter(&environment(), &["-v"]), ("warn,cifs_fuse=info".to_owned(), 0));
-    assert_eq!(filter(&said("cifs_fuse::wire=trace"), &["-v"]), ("cifs_fuse::wire=trace".to_owned(), 0));
+    assert_eq!(filter(&said("cifs_fuse::wire=trace"), &["-v"]), ("warn,cifs_fuse::wire=trace".to_owned(), 0));
     assert_eq!(filter(&said("debug"), &["--log-level=error"]), ("error".to_owned(), 0));
     assert_eq!(filter(&said("loud"), &[]), ("warn".to_owned(), 1));
 }

@@ -8,7 +8,7 @@ use super::claims::{Claim, Claims};
 use super::convert::set_time;
 use super::init;
 use crate::share::Share;
-use crate::telemetry::Operation;
+use crate::telemetry::{Operation, Span};
 use crate::vfs::operations::{self, SetAttr};
 use crate::vfs::{Result, Vfs};
 use bytes::Bytes;
@@ -55,9 +55,9 @@ impl<S: Share> Adapter<S> {
         W: FnOnce(Arc<Vfs<S>>, Call) -> F,
         F: Future<Output = ()> + Send + 'static,
     {
-        call.waits();
         let span = call.span;
-        begin(&self.runtime, span.run(work(Arc::clone(&self.vfs), call)));
+        let waits = begin(&self.runtime, span.run(work(Arc::clone(&self.vfs), call)));
+        self.began(span, waits);
     }
 
     /// Starts the work of a request that is answered EINTR when its program is killed. The claim says what the work
@@ -69,7 +69,6 @@ impl<S: Share> Adapter<S> {
         F: Future<Output = Result<T>> + Send + 'static,
         W: FnOnce(Arc<Vfs<S>>) -> F,
     {
-        call.waits();
         let span = call.span;
         let asked = Asked {
             call,
@@ -78,7 +77,23 @@ impl<S: Share> Adapter<S> {
             watch: Arc::clone(&self.watch),
             claims: Arc::clone(&self.claims),
         };
-        begin(&self.runtime, span.run(asked.answer(work(Arc::clone(&self.vfs)), reply)));
+        let waits = begin(&self.runtime, span.run(asked.answer(work(Arc::clone(&self.vfs)), reply)));
+        self.began(span, waits);
+    }
+
+    /// Counts a request that could not be answered at once.
+    fn began(&self, span: Span, waits: bool) {
+        if waits {
+            self.vfs.counters().requests(span.operation).waited.count();
+            let _entered = span.enter();
+            tracing::trace!("waits");
+        }
+    }
+
+    /// A request that is always refused with the same errno, which is returned.
+    fn refused(&self, operation: Operation, request: &Request, ino: INodeNo, errno: Errno) -> Errno {
+        self.call(operation, request, ino).refused(errno);
+        errno
     }
 }
 
@@ -195,8 +210,8 @@ impl<S: Share> Filesystem for Adapter<S> {
         self.answer(call, claim, reply, |vfs| async move { operations::rmdir(&vfs, parent.0, &name).await });
     }
 
-    fn symlink(&self, _request: &Request, _parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn symlink(&self, request: &Request, parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
+        reply.error(self.refused(Operation::Symlink, request, parent, Errno::EPERM));
     }
 
     fn rename(
@@ -217,8 +232,8 @@ impl<S: Share> Filesystem for Adapter<S> {
         });
     }
 
-    fn link(&self, _request: &Request, _ino: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        reply.error(Errno::EPERM);
+    fn link(&self, request: &Request, ino: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
+        reply.error(self.refused(Operation::Link, request, ino, Errno::EPERM));
     }
 
     fn create(
@@ -403,8 +418,9 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     /// Changes of names are on the server when their requests are answered, so there is nothing to do.
-    fn fsyncdir(&self, _request: &Request, _ino: INodeNo, _handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        reply.ok();
+    fn fsyncdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        let call = self.call(Operation::Fsyncdir, request, ino).on(handle.0);
+        respond::<S, _>(&call, reply, Ok(()));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
@@ -416,58 +432,58 @@ impl<S: Share> Filesystem for Adapter<S> {
 
     fn setxattr(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _name: &OsStr,
         _value: &[u8],
         _flags: i32,
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::ENOSYS);
+        reply.error(self.refused(Operation::Setxattr, request, ino, Errno::ENOSYS));
     }
 
-    fn getxattr(&self, _request: &Request, _ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, request: &Request, ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
+        reply.error(self.refused(Operation::Getxattr, request, ino, Errno::ENOSYS));
     }
 
-    fn listxattr(&self, _request: &Request, _ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, request: &Request, ino: INodeNo, _size: u32, reply: ReplyXattr) {
+        reply.error(self.refused(Operation::Listxattr, request, ino, Errno::ENOSYS));
     }
 
-    fn removexattr(&self, _request: &Request, _ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, request: &Request, ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {
+        reply.error(self.refused(Operation::Removexattr, request, ino, Errno::ENOSYS));
     }
 
     fn lseek(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _handle: FileHandle,
         _offset: i64,
         _whence: i32,
         reply: ReplyLseek,
     ) {
-        reply.error(Errno::ENOSYS);
+        reply.error(self.refused(Operation::Lseek, request, ino, Errno::ENOSYS));
     }
 
     fn fallocate(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _handle: FileHandle,
         _offset: u64,
         _length: u64,
         _mode: i32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::EOPNOTSUPP);
+        reply.error(self.refused(Operation::Fallocate, request, ino, Errno::EOPNOTSUPP));
     }
 
     fn ioctl(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
+        request: &Request,
+        ino: INodeNo,
         _handle: FileHandle,
         _flags: IoctlFlags,
         _command: u32,
@@ -475,6 +491,6 @@ impl<S: Share> Filesystem for Adapter<S> {
         _out_size: u32,
         reply: ReplyIoctl,
     ) {
-        reply.error(Errno::ENOTTY);
+        reply.error(self.refused(Operation::Ioctl, request, ino, Errno::ENOTTY));
     }
 }

@@ -30,8 +30,8 @@ enum State {
     Gone,
 }
 
-/// Polls a future once and leaves the rest to the runtime. A future that panics is dropped.
-pub(super) fn begin(runtime: &Handle, future: impl Future<Output = ()> + Send + 'static) {
+/// Polls a future once and leaves the rest to the runtime. A future that panics is dropped. Returns whether it has to wait.
+pub(super) fn begin(runtime: &Handle, future: impl Future<Output = ()> + Send + 'static) -> bool {
     let _context = runtime.enter();
     let mut future: BoxFuture<'static, ()> = Box::pin(future);
     let begun = Arc::new(Begun { state: Mutex::new(State::Polled), runtime: runtime.clone() });
@@ -40,6 +40,7 @@ pub(super) fn begin(runtime: &Handle, future: impl Future<Output = ()> + Send + 
     let polled = catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(&mut Context::from_waker(&waker))));
     let mut state = begun.state.lock();
     let was_woken = matches!(*state, State::Woken);
+    let waits = matches!(polled, Ok(Poll::Pending));
     *state = match polled {
         Ok(Poll::Pending) if !was_woken => State::Waits(future),
         Ok(Poll::Pending) => {
@@ -48,6 +49,7 @@ pub(super) fn begin(runtime: &Handle, future: impl Future<Output = ()> + Send + 
         }
         Ok(Poll::Ready(())) | Err(_) => State::Gone,
     };
+    waits
 }
 
 impl ArcWake for Begun {

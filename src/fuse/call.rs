@@ -35,13 +35,6 @@ impl Call {
         self.counters.requests(self.span.operation)
     }
 
-    /// The request cannot be answered at once.
-    pub(super) fn waits(&self) {
-        self.requests().waited.count();
-        let _entered = self.span.enter();
-        tracing::trace!("waits");
-    }
-
     /// Logs the error with its cause. Returns the errno for the kernel.
     pub(super) fn report(&self, error: &VfsError) -> Errno {
         let _entered = self.span.enter();

@@ -26,12 +26,14 @@ impl Renewal {
     /// Handles SIGHUP: renews the log, and returns the identity to sign in with from now on; `None` if it cannot be
     /// read.
     pub(super) fn renew(&self) -> Option<Identity> {
-        if let Err(error) = (self.log)() {
-            tracing::error!(%error, "SIGHUP: the log continues unchanged");
+        let log = (self.log)();
+        if let Err(error) = &log {
+            tracing::error!(%error, "SIGHUP: the log level stays as it was");
         }
         let found = identity(&self.sources);
         match &found {
-            Ok(_) => tracing::info!("SIGHUP: credentials and log level were read anew"),
+            Ok(_) if log.is_ok() => tracing::info!("SIGHUP: credentials and log level were read anew"),
+            Ok(_) => tracing::info!("SIGHUP: the credentials were read anew"),
             Err(error) => tracing::error!(%error, "SIGHUP: the credentials stay as they were"),
         }
         found.ok()

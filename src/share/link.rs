@@ -63,6 +63,8 @@ struct State {
     identity: Identity,
     last_look: Option<Instant>,
     session: Session,
+    /// An error was logged since the session was lost, and not only a warning.
+    is_error: bool,
 }
 
 /// What an operation that wants a tree does next.
@@ -90,7 +92,7 @@ impl Link {
         let mut session = Session::default();
         session.connected(tree.binding_refused.as_ref(), Instant::now());
         let (signed_in, identity) = (config.identity.clone(), config.identity.clone());
-        let state = State { tree, signed_in, identity, last_look: None, session };
+        let state = State { tree, signed_in, identity, last_look: None, session, is_error: false };
         let inner = Arc::new(Inner {
             config,
             leases,
@@ -244,7 +246,9 @@ impl Inner {
                     self.config.counters.refused_sign_ins.count();
                 }
                 let is_news = state.session.failed(&error, named, now);
-                self.log(&error, is_news && !self.leaving.load(Ordering::Acquire));
+                let is_news = is_news && !self.leaving.load(Ordering::Acquire);
+                state.is_error |= is_news && (error.refusal().is_some() || error.stage == Stage::Share);
+                self.log(&error, is_news);
             }
         }
         drop(state);
@@ -259,8 +263,12 @@ impl Inner {
                 there: writes that were in flight when it was lost fail, and the server may still carry them out");
         }
         self.config.counters.reconnects.count();
-        // As loud as the loss: a log that shows one shows both.
-        tracing::warn!(server = %tree.channels.peer(), terms = %tree.terms, "connected again");
+        // As loud as what was logged of the loss: a log that shows one shows both.
+        let (server, terms) = (tree.channels.peer(), tree.terms.clone());
+        match std::mem::take(&mut state.is_error) {
+            true => tracing::error!(%server, %terms, "connected again: operations succeed again"),
+            false => tracing::warn!(%server, %terms, "connected again"),
+        }
         state.session.connected(tree.binding_refused.as_ref(), now);
         state.tree = Arc::new(tree);
         state.signed_in = identity;

@@ -18,6 +18,7 @@ use super::status::NtStatus;
 use super::structures::{decode, encode};
 use crate::config::{Dialect, DialectRange, Protection};
 use sha2::{Digest, Sha512};
+use smb_dtyp::Guid;
 use smb_msg::{
     EncryptionCapabilities, EncryptionCipher, FsctlCodes, HashAlgorithm, NegotiateContext, NegotiateContextValue,
     NegotiateSecurityMode, PreauthIntegrityCapabilities, SigningAlgorithmId, SigningCapabilities,
@@ -397,7 +398,7 @@ pub async fn validate(
     }
     let input = encode(&ValidateNegotiateInfoRequest {
         capabilities: offer.capabilities(),
-        guid: offer.client_guid.into(),
+        guid: Guid::from(offer.client_guid),
         security_mode: NegotiateSecurityMode::from_bytes(offer.security_mode().to_le_bytes()),
         dialects: offer.dialects.dialects().map(numbered).collect(),
     });

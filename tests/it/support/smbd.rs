@@ -113,11 +113,25 @@ impl Smbd {
         Paused(group)
     }
 
-    /// Kills the processes that serve clients, but not the one that accepts them.
+    /// Kills the processes that serve clients, but not the one that accepts them. Waits until there is one.
+    #[track_caller]
     pub(crate) fn kill_clients(&self) {
-        for pid in children(self.leader()).into_iter().filter(|pid| name(*pid).starts_with("smbd[")) {
-            let _ = kill_process(Pid::from_raw(pid).expect("no process has the number 0"), Signal::KILL);
+        let mut serving = Vec::new();
+        let serves = wait_until(START, || {
+            serving = self.serving();
+            !serving.is_empty()
+        });
+        assert!(serves, "no process of smbd serves a client");
+        for pid in serving {
+            // One may end by itself at this moment.
+            let _ = kill_process(pid, Signal::KILL);
         }
+    }
+
+    /// The processes that serve clients. Some versions of smbd add the client's address to their names.
+    fn serving(&self) -> Vec<Pid> {
+        let serves = |pid: &i32| name(*pid) == "smbd" || name(*pid).starts_with("smbd[");
+        children(self.leader()).into_iter().filter(serves).filter_map(Pid::from_raw).collect()
     }
 
     /// The server's log.
@@ -128,11 +142,10 @@ impl Smbd {
     /// Stops (SIGSTOP) the processes that serve clients until the guards are dropped.
     pub(crate) fn stop_serving(&self) -> Vec<Stopped> {
         let stop = |pid| {
-            let process = Stopped(Pid::from_raw(pid).expect("a process has a number above 0"));
-            kill_process(process.0, Signal::STOP).expect("our own process");
-            process
+            kill_process(pid, Signal::STOP).expect("our own process");
+            Stopped(pid)
         };
-        children(self.leader()).into_iter().filter(|pid| name(*pid) == "smbd").map(stop).collect()
+        self.serving().into_iter().map(stop).collect()
     }
 
     /// Changes the password of the user.
