@@ -13,16 +13,17 @@ const INTERVAL: Duration = Duration::from_millis(500);
 const TRIM_THRESHOLD: u32 = 16 << 20;
 
 /// Limits the allocator to one arena for all threads. Must be called before the first thread is started. One arena is
-/// enough: most allocations are small and come from a per-thread cache, and the others are as rare as frames.
+/// enough: most allocations are small and come from a per-thread cache, and of the others there are only a few per
+/// frame.
 pub fn use_one_arena() {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it sets a parameter of the allocator and touches no other memory.
+    // SAFETY: `mallopt` sets a parameter of the allocator and touches no other memory.
     if unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) } == 0 {
         tracing::debug!("the allocator does not support a limit of its arenas");
     }
 }
 
-/// Returns free memory above 16 MiB to the system, twice a second. Never ends.
+/// Twice a second returns free memory to the system if there is more than 16 MiB; keeps 8 MiB. Never ends.
 pub async fn trim_periodically() {
     loop {
         tokio::time::sleep(INTERVAL).await;
@@ -35,7 +36,8 @@ pub async fn trim_periodically() {
 /// Free memory that the allocator holds, in bytes, modulo 4 GiB; 0 on other C libraries than glibc.
 fn free() -> u32 {
     #[cfg(target_env = "gnu")]
-    // SAFETY: it only counts. `mallinfo2`, whose fields are wider, is missing from older glibc versions still in use.
+    // SAFETY: `mallinfo` only counts. `mallinfo2`, whose fields are wider, is missing from older glibc versions still
+    // in use.
     return unsafe { libc::mallinfo() }.fordblks.cast_unsigned();
     #[cfg(not(target_env = "gnu"))]
     return 0;

@@ -1,7 +1,8 @@
 //! The clean data of all files: chunks, each with the segments of it that were read.
 //!
-//! Data of up to 64 KiB is copied into pages of a pool, one segment per page. So a small segment does not keep the
-//! frame alive that it arrived in, and its memory is known exactly.
+//! Data of up to 64 KiB is cut at page boundaries and copied: pieces of up to 1 KiB into allocations of their own,
+//! larger ones into pages of a pool, one segment per page. So a small segment does not keep the frame alive that it
+//! arrived in, and its memory is known exactly.
 //!
 //! Invariant: [`ChunkMap::used`] is the sum of the charges of all segments and chunks.
 
@@ -15,9 +16,9 @@ use std::ops::Range;
 const SEGMENT_OVERHEAD: u64 = 128;
 /// Charge of a chunk beyond its segments, in bytes: its entries in the maps, and room for a few segments.
 const CHUNK_OVERHEAD: u64 = 640;
-/// Data up to this size is copied into pages of the pool, in bytes.
+/// Data up to this size, in bytes, is cut at page boundaries and copied.
 const SMALL: usize = 64 * 1024;
-/// A piece up to this size gets an allocation of its own, in bytes: a pool page would stay mostly empty.
+/// A copied piece up to this size, in bytes, gets an allocation of its own: a pool page would stay mostly empty.
 const TINY: usize = 1024;
 
 /// A file, by a number that is never used for another file.

@@ -35,7 +35,9 @@ pub struct Dirty<K> {
 #[derive(Debug)]
 struct Extent<K> {
     data: BytesMut,
+    /// What the last of the bytes were written through.
     by: K,
+    /// The generation of the oldest byte.
     generation: u64,
 }
 
@@ -227,7 +229,7 @@ impl<K: Clone> Dirty<K> {
         complete.chain(due.map(|(start, _)| *start)).find(|start| free(*start))
     }
 
-    /// The start of the run of adjacent extents in the chunk that ends with the extent at `start`.
+    /// The start of the run of adjacent extents, all in one chunk, whose last extent begins at `start`.
     fn run_start(&self, start: u64) -> u64 {
         let mut first = start;
         for (at, extent) in self.extents.range(start / self.chunk * self.chunk..start).rev() {
@@ -239,7 +241,7 @@ impl<K: Clone> Dirty<K> {
         first
     }
 
-    /// The range of the run of adjacent extents in one chunk that begins with the extent at `start`.
+    /// The range of the run of adjacent extents, all in one chunk, whose first extent begins at `start`.
     fn run_from(&self, start: u64) -> Range<u64> {
         let mut end = start;
         for (at, extent) in self.extents.range(start..(start / self.chunk + 1) * self.chunk) {

@@ -1,7 +1,8 @@
 //! The memory of the cache under one limit: clean, dirty and in-flight bytes.
 //!
-//! Clean data is evicted for the rest. READs that a reader waits for, READs ahead, and writes each reserve memory
-//! before they begin. A caller that gets none waits until memory is released, or continues without caching.
+//! Clean data is evicted to make room for the others. READs that a reader waits for, READs ahead, and writes each
+//! reserve memory before they begin. A caller that gets none waits until memory is released, or does without: a READ
+//! ahead is not sent, a write that can never get memory is written through, clean data is not cached.
 //!
 //! Invariant: the charges of clean, dirty and in-flight bytes together never exceed the limit.
 
@@ -49,7 +50,7 @@ impl Memory {
         while self.used() > self.room() && self.chunks.evict() {}
     }
 
-    /// The bytes available to the cache.
+    /// The bytes available to the cache: the limit without what is in use elsewhere.
     fn room(&self) -> u64 {
         self.limit - self.elsewhere
     }
@@ -65,8 +66,8 @@ impl Memory {
         }
     }
 
-    /// Reserves memory for a READ ahead. Returns whether there was enough while half of the limit stays free for
-    /// others.
+    /// Reserves memory for a READ ahead. Returns whether there was enough: dirty and in-flight charges, this READ's
+    /// included, may not exceed half of the limit.
     #[must_use]
     pub fn reserve_read_ahead(&mut self, bytes: u64) -> bool {
         self.in_flight + self.dirty + bytes <= self.limit / 2 && self.reserve_read(bytes)
@@ -82,7 +83,7 @@ impl Memory {
         bytes.min(self.limit / 2)
     }
 
-    /// Whether a write of `bytes` bytes can ever get its memory.
+    /// Whether a write of `bytes` bytes gets its memory once nothing else is dirty or in flight.
     pub fn could_hold_dirty(&self, bytes: u64) -> bool {
         bytes.saturating_mul(DIRTY_CHARGE) <= self.dirty_limit().min(self.room())
     }

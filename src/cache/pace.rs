@@ -3,8 +3,8 @@
 //! With less in flight than bandwidth times round trip, the line is idle at times; much more only fills queues and
 //! memory. Both factors are measured: the round trip is the shortest time from a request to its answer, the bandwidth
 //! is the highest number of bytes per second that arrived while an answer was awaited (the "delivery rate" sample of
-//! draft-cardwell-iccrg-bbr). While the window limits the rate, each round trip measures twice the rate, and the window
-//! doubles.
+//! draft-cardwell-iccrg-bbr). The window is twice their product. While it limits the rate, it therefore doubles with
+//! each round trip.
 //!
 //! Invariant: the window is at most [`CEILING`], and at least the smaller of [`FLOOR`] and what the line carries in
 //! four seconds.
@@ -26,9 +26,11 @@ const EPOCH: Duration = Duration::from_secs(60);
 /// The measurements of one direction.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
+    /// The bytes of all answered requests.
     delivered: u64,
     current: Epoch,
     previous: Epoch,
+    /// When the current epoch began.
     since: Option<Instant>,
 }
 
@@ -55,7 +57,7 @@ impl Pace {
         Sent { at: now, delivered: self.delivered }
     }
 
-    /// Records that it was answered, with `bytes` bytes of data.
+    /// Records that the request `departure` was answered, at `now`, and carried `bytes` bytes of data.
     pub fn answered(&mut self, departure: Sent, bytes: u64, now: Instant) {
         self.delivered = self.delivered.saturating_add(bytes);
         if self.since.is_none_or(|since| now.saturating_duration_since(since) >= EPOCH) {

@@ -153,7 +153,7 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         self.state.lock().memory.share_with(bytes);
     }
 
-    /// Whether a write of `bytes` bytes can ever get its memory.
+    /// Whether a write of `bytes` bytes gets its memory once nothing else is dirty or in flight.
     pub fn could_hold_dirty(&self, bytes: u64) -> bool {
         self.state.lock().memory.could_hold_dirty(bytes)
     }
@@ -241,7 +241,8 @@ impl<E: Clone + Send + Sync> PageCache<E> {
         }
     }
 
-    /// Caches a whole file that is no longer than a chunk. The caller has just read it and knows of no write since.
+    /// Caches a whole file, if it is no longer than a chunk and there is memory. The caller has just read it and knows
+    /// of no write since.
     pub fn fill(&self, file: FileKey, data: Bytes) {
         if data.len() as u64 <= self.chunk {
             self.state.lock().memory.keep(file, 0, data);

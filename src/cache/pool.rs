@@ -4,8 +4,8 @@
 //! chunks and do not return to the system, so the process would grow larger than the cache. Here each piece has a page
 //! of its own, and free pages beyond [`WARM`] are returned to the system.
 //!
-//! Invariants: a page belongs to exactly one [`Page`], or is free. Its bytes are written before the page is shared, and
-//! never after.
+//! Invariants: a pool page belongs to exactly one [`Page`], or is free. The bytes of a [`Page`] are written before it
+//! is shared, and never after.
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -35,6 +35,7 @@ struct Region {
 struct Free {
     /// Index of the first page that was never used.
     unused: u32,
+    /// Free pages that still have their memory.
     warm: Vec<u32>,
     /// Free pages that were returned to the system.
     cold: Vec<u32>,

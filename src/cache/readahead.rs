@@ -29,7 +29,7 @@ const STREAMS: usize = 4;
 const PATIENCE: u64 = 16;
 
 /// Distance behind a stream's position, in bytes, beyond which no overtaken request is expected: twice the kernel's
-/// read-ahead of 4 MiB.
+/// read-ahead, which `mount/serving.rs` raises to 4 MiB.
 const LEFT_BEHIND: u64 = 8 << 20;
 
 /// The sequential readers of one open file.
@@ -153,7 +153,7 @@ impl Stream {
         for _ in passed.clone() {
             self.window = self.window.saturating_mul(2).min(limit);
         }
-        // The reader already waits for the chunk at its position, so that one is not ahead.
+        // The reader already waits for the chunk that holds the last byte before its position: that chunk is not ahead.
         let first = (self.position.saturating_sub(1) / chunk + 1).max(self.next);
         let window = self.window.min(limit).max(chunk);
         let end = self.position.saturating_add(window).min(size).div_ceil(chunk);

@@ -2,7 +2,7 @@
 //! and the table in docs/options.md.
 //!
 //! Mount options are under the headings below; each is also accepted as `-o name=value`, with `_` or `-`. Options under
-//! [`COMMAND`] control this one call and have a long or a short form only.
+//! [`COMMAND`] control this one call: they are accepted neither in `-o` nor in a URL.
 
 use super::values::{self, BufferSize};
 use crate::config::options::MOST_CONNECTIONS;

@@ -2,8 +2,9 @@
 //!
 //! The program is called in three ways: by hand (`cifs-fuse URL DIR [options]`), as a mount helper (`mount.TYPE URL DIR
 //! [-sfnv] [-N ns] [-o opts] [-t type]`), and by mount.fuse3 (`cifs-fuse URL DIR -o opts`). All three have one grammar;
-//! only the helper's name shows which way it was. Options with one dash are split as getopt(3) does, and `-o` is
-//! replaced by the long options with the same meaning, in its place.
+//! a mount helper is recognized by the program's name, and a call by mount.fuse3 is not distinguished from one by hand.
+//! Options with one dash are split as getopt(3) does, and `-o` is replaced by the long options with the same meaning,
+//! in its place.
 //!
 //! The invariant: no word that is passed to the parser contains a password, since the parser keeps copies.
 
@@ -103,7 +104,7 @@ fn is_password_option(argument: &OsString) -> bool {
     name.is_some_and(|name| PASSWORD_NAMES.contains(&option_name(name).as_str()))
 }
 
-/// The letters after a single dash, as in `-sfnv`; `None` if a number follows the dash.
+/// The letters after a single dash, as in `-sfnv`; `None` for a long option, a negative number, and any other word.
 fn short_options(argument: &OsString) -> Option<&str> {
     let letters = argument.to_str()?.strip_prefix('-')?;
     letters.starts_with(|first: char| first.is_ascii_alphabetic()).then_some(letters)
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_options_are_ignored_with_an_s_in_any_place() {
+    fn unknown_options_are_ignored_with_s_before_or_after_them() {
         assert_eq!(words(&["p", "-o", "zzz,ro", "-s"]), ["p", "--ro", "-s"]);
         assert!(CommandLine::read(["p", "-o", "zzz"].map(OsString::from).into()).is_err());
     }

@@ -16,11 +16,11 @@ pub struct Environment {
     pub credentials_directory: Option<PathBuf>,
     /// `RUST_LOG`.
     pub log_filter: Option<String>,
-    /// The directory that relative paths refer to.
+    /// The directory that relative paths refer to: the working directory, or `/` if that cannot be found out.
     pub current_directory: PathBuf,
     /// Whether systemd manages this machine (sd_booted(3)).
     pub systemd: bool,
-    /// Asks a question on the terminal, if there is one.
+    /// Asks a question on the terminal; `None` if the standard input is not a terminal.
     pub ask: Option<fn(&str) -> io::Result<SecretString>>,
 }
 

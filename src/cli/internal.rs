@@ -12,7 +12,8 @@ use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// Runs the subcommand in the arguments, the program's name first; `None` if they contain none.
+/// Runs the subcommand in the arguments, the program's name first; `None` if they contain none, or one without what it
+/// needs.
 pub(super) fn run(arguments: &[OsString]) -> Option<ExitCode> {
     let words = arguments.get(1..)?;
     let result = match words.first()?.to_str()? {
@@ -38,7 +39,8 @@ fn start_log(target: LogTarget) {
     }
 }
 
-/// The source that a mount of this URL shows in the kernel's table.
+/// The source that a mount of this URL shows in the kernel's table; `None` if this is not a valid URL, and then any
+/// source counts.
 fn source(url: &OsStr) -> Option<String> {
     ShareUrl::parse(url.to_str()?, &super::args::mount_option_names().iter().map(String::as_str).collect::<Vec<_>>())
         .ok()

@@ -72,8 +72,8 @@ pub enum LogTarget {
     Stderr,
     /// The system's log (syslog(3)), which is the journal under systemd.
     Syslog,
-    /// Both, which is the default of a mount in the background: its user sees the first messages, the administrator the
-    /// others.
+    /// Standard error and the system's log: the default of a mount in the background. Its user sees the first messages,
+    /// the administrator the others.
     StderrAndSyslog,
     /// A file, which is appended to; an absolute path.
     File(PathBuf),
@@ -84,8 +84,8 @@ const LONGEST_LEVEL: u64 = 4096;
 
 const PLAIN_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-/// The filter for a level or a filter as a user writes it. A plain level applies to this program; its libraries log
-/// warnings.
+/// The filter for a level or a filter as a user writes it. `off`, `error` and `warn` apply to everything; `info`,
+/// `debug` and `trace` apply to this program, and its libraries log warnings.
 pub(super) fn filter(text: &str) -> Result<String, String> {
     let level = text.trim().to_ascii_lowercase();
     if PLAIN_LEVELS.contains(&level.as_str()) {
@@ -141,7 +141,8 @@ impl Log {
     /// Reads the level again, and opens the log file again, which may have been moved.
     ///
     /// # Errors
-    /// The log file cannot be opened, or the level file cannot be read or parsed. What failed stays as it was.
+    /// The log file cannot be opened, or the level file cannot be read or parsed. What failed stays as it was; after a
+    /// failure of the log file the level is not read.
     pub(super) fn renew(&self) -> Result<(), String> {
         if let Some(file) = &self.file {
             file.open_again()?;
@@ -180,7 +181,7 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     Ok(Log { level: settings.level.clone(), filter, file: opened })
 }
 
-/// Lines of another format, with the request of the kernel that they belong to at their end.
+/// A format that appends to each line of another format the kernel request that the line belongs to, if there is one.
 struct WithSpan<F>(F);
 
 impl<S, N, F> FormatEvent<S, N> for WithSpan<F>
@@ -197,7 +198,7 @@ where
     }
 }
 
-/// Omits events that are not errors although they look like one.
+/// Omits fuser's errors about replies whose request is gone ([`crate::fuse::is_late_reply`]): nothing has failed.
 struct Relevant;
 
 impl<S> Filter<S> for Relevant {

@@ -12,11 +12,13 @@
 //! - `process_memory`: how passwords are removed from what the kernel shows of the process.
 //! - `environment`: what is read from the process's environment.
 //! - `logging`: what is logged, and where.
-//! - `internal`: the subcommands that the program and its systemd units use. A subcommand cannot be mistaken for a URL,
-//!   which is the first argument of every other call.
-//! - `error`: the exit codes. `table`: the table of options in the documentation.
+//! - `internal`: the subcommands that the program and its systemd units use. A subcommand is the first argument, where
+//!   every other call has a URL or an option.
+//! - `error`: the exit codes before a connection is made; those of a failed mount are in [`crate::mount::error`].
+//! - `table`: the table of options in the documentation.
 //!
-//! Which account signs in is decided in [`crate::config::credentials`].
+//! Which account signs in is decided in [`crate::config::credentials`]. Not supported: changing an existing mount
+//! (`remount`), another mount namespace (`-N`), an mtab, and mount.cifs's `sec=` (see the README for what replaces it).
 //!
 //! The invariant: before a file that the user named is read, and before anything is sent, the passwords are removed
 //! from the arguments and the environment that other processes can see.
@@ -120,10 +122,12 @@ fn start(invocation: Invocation) -> ExitCode {
     }
 }
 
-/// Parses a command line, the program's name first, and reads the files of credentials that it names.
+/// Parses a command line, the program's name first, and finds the account: this can read files and a descriptor, and
+/// ask on the terminal.
 ///
 /// # Errors
-/// The first problem that prevents the mount before a connection is made, as a message for the user.
+/// The first problem that prevents the mount before a connection is made, as a message for the user. Help, the version
+/// and the table of options are [`CliError::Answer`], with exit code 0.
 pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invocation, CliError> {
     let mut line = CommandLine::read(arguments)?;
     if line.mount_words.remount {
@@ -270,7 +274,8 @@ fn restart(
     Ok(Some(Restart { directory: environment.current_directory.clone(), words: line.words([]) }))
 }
 
-/// The level of the command line, or else the filter of the environment, or else the default.
+/// What is logged, and where. The level is that of the command line, or else the filter of the environment, or else
+/// `info` with `-v`, or else `warn`.
 fn log_settings(args: &Args, environment: &Environment, warnings: &mut Vec<String>) -> Result<LogSettings, CliError> {
     let default = if args.verbose { "info" } else { "warn" };
     let directory = &environment.current_directory;

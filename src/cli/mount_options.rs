@@ -1,8 +1,8 @@
-//! `-o a,b=c`: split, and turned into the long options with the same meaning.
+//! Splits `-o a,b=c`, and turns the words into the long options with the same meaning.
 //!
 //! mount(8) passes the text unchanged, so quoting is done here. A backslash before a comma, a quote or a backslash
-//! makes that an ordinary character; before anything else the backslash is one itself, as in `WORKGROUP\ann`. A pair of
-//! double quotes does the same for everything between them.
+//! makes that an ordinary character; before anything else the backslash is one itself, as in `WORKGROUP\ann`. Between a
+//! pair of double quotes commas are ordinary characters too, and a backslash means the same as outside.
 
 use super::args::{is_switch, mount_option_names, mount_options};
 use super::error::CliError;

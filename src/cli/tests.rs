@@ -183,7 +183,7 @@ fn the_last_of_several_options_counts() {
 }
 
 #[test]
-fn vers_is_a_range_that_the_bounds_refine() {
+fn vers_is_a_range_that_min_and_max_dialect_narrow() {
     let range =
         |more: &[&str]| options_of(more).dialects.dialects().map(|d| d.to_string()).collect::<Vec<_>>().join(" ");
     assert_eq!(range(&["-o", "vers=3"]), "3.0 3.0.2 3.1.1");
@@ -374,7 +374,7 @@ fn a_domain_is_accepted_before_the_name_in_every_source() {
             vec!["cifs://nas/m".to_owned()],
         ];
         for words in arguments {
-            // The environment names a user for the last call, and adds a password to the others.
+            // The environment has the password for every call, and names the user for the last one.
             let environment = Environment {
                 credentials: Credentials {
                     username: (words.len() == 1 && !words[0].contains("ann")).then(|| ann.clone()),

@@ -57,7 +57,7 @@ pub enum Reason {
         /// The requested size.
         asked: u32,
     },
-    /// The server announced an implausible size, and no smaller one was requested.
+    /// The server announced an implausible size, and none up to 64 KiB was requested.
     Implausible {
         /// The size that the server announced.
         negotiated: u32,
@@ -123,7 +123,7 @@ mod tests {
     const MIB: u32 = 1 << 20;
 
     #[test]
-    fn the_size_in_use_and_its_reason() {
+    fn the_size_in_use_is_shown_with_its_reason() {
         for (requested, negotiated, shown) in [
             (None, 8 * MIB, "1 MiB: chosen, the server supports up to 8 MiB"),
             (None, 65536, "64 KiB: chosen, the server supports up to 64 KiB"),

@@ -8,13 +8,14 @@ use std::time::Duration;
 /// What is cached, and what keeps it valid.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum CacheMode {
-    /// Data that the server guarantees to be current by a lease, an oplock or a watch, for as long as it does.
-    /// Everything else is revalidated.
+    /// What the server guarantees to be current by a lease, an oplock or a watch, while it does. Everything else is
+    /// revalidated: data at each open and after the attribute timeout, names and attributes after that timeout.
     #[default]
     Strict,
     /// Nothing: each read and each write is a request to the server.
     None,
-    /// Everything, for the attribute timeout, as if no other client changed the share.
+    /// Everything, for the attribute timeout, as if no other client changed the share. Written data is sent at close(2)
+    /// at the latest.
     Loose,
 }
 

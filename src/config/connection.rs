@@ -155,7 +155,7 @@ impl FromStr for DialectRange {
 /// Whether messages are signed, or encrypted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Protection {
-    /// Without it the mount fails.
+    /// The mount fails if messages cannot be signed, or encrypted.
     Required,
     /// Signing: in every session that has a key. Encryption: if the server requires it.
     #[default]
@@ -205,7 +205,7 @@ pub enum Identity {
 }
 
 impl Identity {
-    /// Whether both are the same account of the same domain, or both anonymous.
+    /// Whether both are the same account of the same domain, in the same spelling, or both anonymous.
     pub fn is_same_account(&self, other: &Identity) -> bool {
         match (self, other) {
             (Identity::Anonymous, Identity::Anonymous) => true,

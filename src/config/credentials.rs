@@ -7,7 +7,7 @@
 //!
 //! Each of name, password and domain is used from the first place that has it. A place that names another user than the
 //! one already found is skipped ([`Credentials::or`]), so that no password is sent with another user's name. If no
-//! place names a user, the guest account signs in, without a prompt.
+//! place names a user, the guest account signs in, without a prompt; a password without a user is an error.
 //!
 //! The invariant: every copy of a password on its way into its [`SecretString`] is wiped.
 
@@ -49,6 +49,8 @@ impl Credentials {
     }
 }
 
+/// Whether two user names mean the same account: the domain before a name, and the case, are ignored.
+/// [`Identity::is_same_account`] compares exactly.
 fn same_account(a: &str, b: &str) -> bool {
     split_domain(a).1.to_lowercase() == split_domain(b).1.to_lowercase()
 }
@@ -104,17 +106,18 @@ pub struct Sources {
     pub sign_in_as: SignInAs,
     /// What to do if there is no password.
     pub without_password: WithoutPassword,
-    /// The password of an earlier reading, if it came from a place that can be read only once.
+    /// The name and password of an earlier reading, if a descriptor or the terminal could have been their source.
     pub remembered: Option<Credentials>,
 }
 
 impl Sources {
-    /// Checks that a process started later finds the same password without the arguments and variables of this one.
-    /// Does not use the terminal.
+    /// Checks that a process started later, with the same arguments and variables but without the passwords in them,
+    /// finds the same password. Does not use the terminal.
     ///
     /// # Errors
-    /// [`CredentialsError::NotLasting`] if only this process can read the password, or if a later one must not find it
-    /// where it is; any other error if a place cannot be read or has too little.
+    /// [`CredentialsError::NotLasting`] if only this process can read the password (descriptor, pipe, `AUTH_PASSWORD`,
+    /// terminal), or if it is in the URL or in `-o`, of which no copy may be kept; any other error if a place cannot be
+    /// read or has too little.
     pub fn check_lasting(&self) -> Result<(), CredentialsError> {
         let is_once = |path: &PathBuf| std::fs::metadata(path).is_ok_and(|file| !file.is_file());
         let place = match self {
@@ -138,8 +141,8 @@ impl Sources {
     }
 
     /// The places for a second reading, after `identity` was found in them. A descriptor has been read to its end, and
-    /// the terminal is not used again: a password from either of them is remembered, with lowest priority and for the
-    /// same user.
+    /// the terminal is not used again. So if there was either of them, the password that was found (in whatever place)
+    /// is remembered, with lowest priority and for the same user.
     #[must_use]
     pub fn read_again(mut self, identity: &Identity) -> Sources {
         let once = self.password_fd.take().is_some() || matches!(self.without_password, WithoutPassword::Ask(_));
@@ -268,7 +271,8 @@ fn named(found: Credentials, without_password: WithoutPassword) -> Result<Identi
     Ok(Identity::User { username, domain, password })
 }
 
-/// systemd's credentials (systemd.exec(5), LoadCredential=): one file per value, or one file with all of them.
+/// systemd's credentials (systemd.exec(5), LoadCredential=): one file per value, completed from one file with all of
+/// them.
 fn from_directory(directory: &Path) -> Result<Credentials, CredentialsError> {
     let text = |name: &str| -> Result<Option<String>, CredentialsError> {
         Ok(file::value_if_present(&directory.join(name))?.map(|value| value.trim().to_owned()))
@@ -279,6 +283,6 @@ fn from_directory(directory: &Path) -> Result<Credentials, CredentialsError> {
         domain: text("domain")?.filter(|domain| !domain.is_empty()),
     };
     let all = directory.join("credentials");
-    // Whatever the file's mode, only systemd and the service can enter this directory.
+    // The file's warnings are dropped: whatever its mode, only systemd and the service can enter this directory.
     Ok(if all.is_file() { values.or(CredentialsFile::read(&all)?.credentials) } else { values })
 }

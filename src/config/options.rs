@@ -66,9 +66,10 @@ pub struct MountOptions {
     pub write_buffer_size: Option<u32>,
     /// The largest number of connections to the server, 1 to [`MOST_CONNECTIONS`].
     pub connections: u8,
-    /// Time limit for connecting, and for each round of the sign-in.
+    /// Time limit for connecting and signing in together. Each round of the sign-in may use all that was left of it
+    /// when the sign-in began.
     pub connect_timeout: Duration,
-    /// Time limit for the answer to a request.
+    /// Time limit for the answer to a request. An operation also waits this long for a server that is away.
     pub request_timeout: Duration,
     /// The dialects to offer.
     pub dialects: DialectRange,

@@ -5,7 +5,8 @@
 #[error("a size is a number of bytes, or a number with K, M, G or T (1024-fold: 64M, 1GiB)")]
 pub struct NotASize;
 
-/// The bytes of `65536`, `64K`, `64KiB`, `1.5G`. `K` and `KiB` are 1024 bytes, `KB` is 1000.
+/// The bytes of `65536`, `64K`, `64KiB`, `1.5G`, in any case. `K` and `KiB` are 1024 bytes, `KB` is 1000; the same
+/// holds for M, G and T.
 ///
 /// # Errors
 /// If the text is not a number with a known unit, or is negative or above 9e15.

@@ -6,7 +6,7 @@
 //! every character that a mount can show in one.
 //!
 //! The invariant: no error here quotes text that could be part of a password, and neither `Display` nor `Debug` of a
-//! [`ShareUrl`] shows one.
+//! [`ShareUrl`] shows a password.
 
 mod authority;
 mod decode;
@@ -63,8 +63,8 @@ pub struct ShareUrl {
 }
 
 /// The characters that are percent-encoded when a host, share or path is written into a URL: all but letters, digits
-/// and the other characters of a path segment (RFC 3986 3.3). Also `&`, at which a shell ends an unquoted command, and
-/// `'`.
+/// and the other characters of a path segment (RFC 3986 3.3). Of those, `&`, at which a shell ends an unquoted command,
+/// and `'` are encoded as well.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

@@ -1,8 +1,8 @@
 //! Requests whose program is killed while they wait.
 //!
-//! fuser answers FUSE_INTERRUPT itself, so the kernel keeps a killed program until its request is answered (state D).
-//! Therefore a waiting request is checked once a second: if SIGKILL is pending for its thread, the request is answered
-//! EINTR, and the operation continues without it ([`super::answer`]).
+//! fuser answers FUSE_INTERRUPT itself, and no operation is cancelled by it. The kernel keeps a killed program until
+//! its request is answered (state D). Therefore a waiting request is checked once a second: if SIGKILL is pending for
+//! its thread, the request is answered EINTR, and the operation continues without it ([`super::answer`]).
 //!
 //! A request that is answered at once costs nothing here. [`Requests`], a plain value, decides which requests are
 //! checked. One task makes the checks, and runs only while a request waits. The number of checks per second is bounded.
@@ -69,7 +69,7 @@ impl Requests {
     }
 }
 
-/// Checks the waiting requests of one mount.
+/// Checks the waiting requests of one mount. (A watch on a directory is another thing: `vfs/names/watches.rs`.)
 pub(super) struct Watch {
     requests: Mutex<Requests>,
     is_killed: Box<dyn Fn(u32) -> bool + Send + Sync>,
@@ -166,8 +166,9 @@ fn is_killed(thread: u32) -> bool {
     fs::read_to_string(format!("/proc/{thread}/status")).is_ok_and(|status| status_is_killed(&status))
 }
 
-/// The same, from the text of /proc/TID/status (proc(5)). A thread in another state than D does not wait for an answer
-/// from this program: it has ended, or its number now belongs to another thread than the one that made the request.
+/// As [`is_killed`], from the text of /proc/TID/status (proc(5)). A thread in another state than D does not wait for an
+/// answer from this program: it has ended, or its number now belongs to another thread than the one that made the
+/// request.
 fn status_is_killed(status: &str) -> bool {
     let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     let signals = |name| field(name).and_then(|mask| u64::from_str_radix(mask, 16).ok()).unwrap_or(0);
@@ -276,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn others_are_waited_for() {
+    async fn work_for_threads_that_are_not_killed_is_waited_for() {
         let watch = Watch::new(Handle::current(), |thread| thread == 7 || thread == 0);
         let slow = || async {
             tokio::time::sleep(Duration::from_secs(20)).await;

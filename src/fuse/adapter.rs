@@ -25,8 +25,8 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 
-/// How long the end of a session waits for open files to be closed. Each CLOSE has a deadline of its own; this one
-/// applies if the runtime that enforces it is gone.
+/// How long the end of a session waits for open files to be closed. Each CLOSE has a deadline of its own, which the
+/// runtime enforces; this one applies if the runtime is gone.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The file system of a share, as fuser calls it.
@@ -111,7 +111,7 @@ impl<S: Share> Filesystem for Adapter<S> {
             let _ = done.send(());
         });
         if wait.recv_timeout(DRAIN_DEADLINE).is_err() {
-            tracing::warn!("not all open files could be closed before the end");
+            tracing::warn!("not all open files could be closed before the end; dirty data may be lost");
         }
     }
 
@@ -417,7 +417,8 @@ impl<S: Share> Filesystem for Adapter<S> {
         respond::<S, _>(&call, reply, Ok(()));
     }
 
-    /// Changes of names are on the server when their requests are answered, so there is nothing to do.
+    /// Changes of names are on the server when their requests are answered, so nothing is sent. Whether they are on its
+    /// disk is not asked.
     fn fsyncdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let call = self.call(Operation::Fsyncdir, request, ino).on(handle.0);
         respond::<S, _>(&call, reply, Ok(()));
@@ -428,7 +429,8 @@ impl<S: Share> Filesystem for Adapter<S> {
         self.answer(call, Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs).await });
     }
 
-    // Unsupported operations. After ENOSYS the kernel does not send the same kind of request again.
+    // Unsupported operations. After ENOSYS the kernel does not send the same kind of request again; EOPNOTSUPP and
+    // ENOTTY are the errors that programs know for the last two.
 
     fn setxattr(
         &self,

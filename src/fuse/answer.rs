@@ -2,8 +2,8 @@
 //!
 //! An operation is never dropped half-way: the server would keep an open file, a temporary name or a change that this
 //! mount knows nothing of. It continues without its request, up to its own deadline, and keeps its claim until it ends
-//! ([`super::claims`]). Then its result (a looked-up entry, a created or opened file) is undone, since the kernel did
-//! not get it.
+//! ([`super::claims`]). Then what this mount counts for the kernel (a lookup, an open handle, attributes shown) is
+//! undone, since the kernel did not get it. Changes at the server stay.
 //!
 //! FLUSH, FSYNC and RELEASE are not answered this way: the close of an exiting program waits for its writes and reports
 //! their errors.
@@ -58,7 +58,7 @@ pub(super) fn refuse<S: Share, T>(call: &Call, reply: impl Respond<S, T>, error:
     call.refused(errno);
 }
 
-/// A request that may have to wait.
+/// A request that may have to wait, with what its answer needs.
 pub(super) struct Asked<S: Share> {
     pub call: Call,
     pub claim: Claim,
@@ -200,7 +200,8 @@ pub(super) trait ListingReply: Send + 'static {
     fn error(self, errno: Errno);
 }
 
-/// A listing being filled, and the reply to its request. Sending the reply, as a success or a failure, ends both.
+/// A listing being filled: the reply to its request, and whether it has an entry. Sending the reply, as a success or a
+/// failure, ends both.
 pub(super) struct Filled<R>(Arc<Mutex<Option<(R, bool)>>>);
 
 impl<R: ListingReply> Filled<R> {

@@ -1,7 +1,7 @@
 //! Starts work on the calling thread and continues it in the runtime.
 //!
-//! A spawned task would have to wait until another thread wakes up. So a future is polled once by the caller, which
-//! puts what it sends on the wire at once. It becomes a task when it is woken, on the thread that wakes it.
+//! A spawned task would have to wait until another thread wakes up. So a future is polled once by the caller: its first
+//! request is on the wire at once. When the future is woken, the thread that wakes it spawns it as a task.
 //!
 //! Invariant: a future has one owner at a time: the call that polls it first, the state here until it is woken, or the
 //! runtime.

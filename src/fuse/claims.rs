@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Notify;
 
-/// What one operation needs exclusively: up to two inodes that it changes, and up to two handles that it uses.
+/// What one operation needs: up to two inodes that it alone may change, and up to two handles that may not be released.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(super) struct Claim {
     inodes: [Option<u64>; 2],
@@ -34,7 +34,7 @@ impl Claim {
         Claim { inodes: [Some(one), Some(other)], ..Claim::NONE }
     }
 
-    /// Also uses this handle.
+    /// Also uses this handle. A claim holds two handles: a third replaces the first.
     pub(super) fn uses(mut self, handle: u64) -> Claim {
         self.handles = [Some(handle), self.handles[0]];
         self

@@ -80,8 +80,8 @@ pub(super) fn set_time(time: TimeOrNow) -> SetTime {
     }
 }
 
-/// The time that the kernel sent, from the time that fuser decoded. Before 1970 the kernel counts the nanoseconds forward
-/// from the second, but fuser subtracts them. That is undone here.
+/// The time that the kernel sent, from the time that fuser decoded. Before 1970 the kernel counts the nanoseconds
+/// forward from the second, but fuser subtracts them. That is undone here.
 fn requested_time(time: SystemTime) -> FileTime {
     match UNIX_EPOCH.duration_since(time) {
         Ok(before) if !before.is_zero() => {
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_of_an_open() {
+    fn direct_io_and_keep_cache_reach_the_kernel() {
         let opened = Opened { handle: 1, direct: true, keep_cache: false };
         assert_eq!(open_flags(&opened), FopenFlags::FOPEN_DIRECT_IO);
         let opened = Opened { handle: 1, direct: false, keep_cache: true };

@@ -1,4 +1,7 @@
 //! The features that are negotiated with the kernel when the mount begins (FUSE_INIT).
+//!
+//! Left off on purpose: FUSE_WRITEBACK_CACHE, because dirty data is in this process, where a lease break can drain it
+//! and a failure reaches each handle; FUSE_POSIX_LOCKS and FUSE_FLOCK_LOCKS, so that the kernel keeps the locks itself.
 
 use fuser::{InitFlags, KernelConfig};
 
@@ -8,8 +11,8 @@ const MAX_WRITE: u32 = 1 << 20;
 /// The largest number of background requests (read-ahead, and asynchronous direct I/O) at a time.
 const MAX_BACKGROUND: u16 = 64;
 
-/// The requested flags, added one by one because a set is refused as a whole. All others stay off: fuser 0.18 does not
-/// implement some of them completely.
+/// The requested flags, added one by one because a set is refused as a whole. fuser adds FUSE_ASYNC_READ,
+/// FUSE_BIG_WRITES and FUSE_MAX_PAGES. All others stay off: fuser 0.18 does not implement some of them completely.
 const WANTED: [InitFlags; 7] = [
     // The kernel drops its pages when the size or modification time of a file has changed.
     InitFlags::FUSE_AUTO_INVAL_DATA,
@@ -20,6 +23,7 @@ const WANTED: [InitFlags; 7] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     // O_TRUNC is part of the OPEN request, which saves a round trip.
     InitFlags::FUSE_ATOMIC_O_TRUNC,
+    // Requests of one direct I/O call run in parallel.
     InitFlags::FUSE_ASYNC_DIO,
     // Files opened with direct I/O can still be mapped.
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,

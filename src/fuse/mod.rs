@@ -16,8 +16,13 @@
 //! - `late`: which log lines of fuser are only replies to requests that are gone.
 //! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
 //!
-//! Invariants: fuser's thread never waits for the share, but at the end of the session, and never panics (fuser would lose the thread silently). Each
-//! request gets exactly one reply. An error is logged once, here, with its cause.
+//! Not supported: symbolic and hard links (`EPERM`), extended attributes, `fallocate`, ioctls. Not used:
+//! the kernel's write-back cache, negative dentries, FUSE_INTERRUPT (see `abandoned`), and locks at the server: `flock`
+//! and `fcntl` locks stay in the kernel.
+//!
+//! Invariants: fuser's thread does not wait for the share before the session ends, and never panics (fuser would lose
+//! the thread silently). Each request that expects a reply gets exactly one. An error of the file system is logged
+//! once, here, with its cause.
 
 mod abandoned;
 pub mod adapter;

@@ -1,8 +1,8 @@
 //! The threads that make the kernel drop what it keeps: entries, attributes and pages. Only these threads may call the
 //! notifier, because a notification waits in the kernel for locks that requests in flight hold.
 //!
-//! A lane starts with one thread, and starts another whenever its last idle thread gets work. So a notification that
-//! blocks in the kernel does not delay those for other inodes.
+//! A lane starts with one thread, and starts another whenever its last idle thread gets work, up to 16 (`vfs/lane.rs`).
+//! So a notification that blocks in the kernel does not delay those for other inodes until 16 are blocked.
 
 use crate::vfs::{Forgotten, Lane, Lanes};
 use fuser::{INodeNo, Notifier};

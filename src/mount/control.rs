@@ -5,9 +5,9 @@
 //! are open (`fuse_ctl_remove_conn`), so that writing to such a file does nothing. The invariant follows: an [`Abort`]
 //! that was opened while the connection existed ends that connection or none.
 //!
-//! Root opens the file through an instance of fusectl of its own, without a path. That works if the system has not
-//! mounted fusectl, and does not keep the system's instance from being unmounted. An ordinary user owns the files of
-//! its own mounts, and reaches them only if the system has mounted fusectl.
+//! Root opens the file through a mount of fusectl of its own, which is not attached to any path. That also works if the
+//! system has not mounted fusectl, and does not keep the system's mount of it from being unmounted. An ordinary user
+//! owns the control files of its own mounts, and reaches them only if the system has mounted fusectl.
 
 use super::mountinfo::DeviceId;
 use nix::errno::Errno;
@@ -54,7 +54,7 @@ impl Abort {
     }
 }
 
-/// An instance of fusectl that is not mounted anywhere. It ends when the last descriptor in it is closed.
+/// A mount of fusectl that is not attached to any path. It ends when the last descriptor in it is closed.
 fn own_instance() -> io::Result<OwnedFd> {
     const FSOPEN_CLOEXEC: libc::c_uint = 1;
     const FSCONFIG_CMD_CREATE: libc::c_uint = 6;

@@ -8,17 +8,19 @@
 //! cannot attach to it (ptrace(2)) or read its memory, its environment (`AUTH_PASSWORD`) or its open files. A debugger
 //! therefore needs root. The process itself, and `fusermount3` as its child, are not affected.
 //!
-//! The invariant: this is done before the process reads a password, and a fork inherits both.
+//! The invariant: both are set before the process reads a password from anywhere but its arguments, and a fork inherits
+//! both. A program that is executed inherits only the limit, so a guardian, which is this program again, calls
+//! [`disable`] itself.
 
 use super::error::{MountError, Stage};
 use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// Disables core dumps of this process and its children.
+/// Disables core dumps of this process and its forks.
 ///
 /// # Errors
 ///
-/// With stage [`Stage::System`]; the kernel allows both to every user.
+/// [`Stage::System`], with the errno. None is expected: the kernel allows both calls to every user.
 pub fn disable() -> Result<(), MountError> {
     set_dumpable(false)
         .and_then(|()| setrlimit(Resource::RLIMIT_CORE, 0, 0))

@@ -1,15 +1,15 @@
 //! Goes to the background, and reports to the caller whether the mount works.
 //!
 //! The actors: the parent, which the user or mount(8) started, and which only waits; the child, which mounts and
-//! serves; a pipe from the child to the parent, which carries the result. Until then the child keeps its parent's
-//! terminal, so its early messages are visible and Ctrl-C reaches both.
+//! serves; a pipe from the child to the parent, which carries the result. Until it has reported, the child keeps its
+//! parent's terminal, so its early messages are visible and Ctrl-C reaches both.
 //!
 //! The child leaves its session only when the mount works. While an automount point is being mounted, the kernel lets a
 //! process pass it only if it is in the process group of the process that serves the automount (for that reason systemd
 //! starts mount(8) in its own group). A child that left the group before it mounted would wait for its own mount.
 //!
-//! The invariant: the parent always ends, by the deadline at the latest, with the child's result or with the way the
-//! child ended. A child that has not reported by the deadline is ended.
+//! The invariant: the parent always ends, with the child's result, with the way the child ended, or with a timeout. A
+//! child that has not reported by the deadline is ended, which takes at most 4 s more.
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -189,7 +189,8 @@ fn wait_readable(pipe: &File, deadline: Instant) -> Option<()> {
     }
 }
 
-/// How the child ended, as the end of a sentence that begins with "the process".
+/// How the child ended, as the end of a sentence that begins with "the process"; `None` if it still runs at the
+/// deadline.
 fn wait_for_end(child: Pid, deadline: Instant) -> Option<String> {
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {

@@ -13,13 +13,13 @@ pub enum Stage {
     Url,
     /// Resolving the host's name.
     Resolve,
-    /// Opening a connection to one of them.
+    /// Opening a connection to one of the host's addresses.
     Connect,
     /// Negotiating a dialect, signing and encryption.
     Dialect,
     /// Signing in.
     SignIn,
-    /// Signing in as well: the server refused the account or its password, so trying again does not help.
+    /// Signing in, if the server refused the account or its password: trying again does not help.
     Refused,
     /// Connecting to the share.
     Share,
@@ -93,7 +93,7 @@ impl MountError {
 
     /// The exit code, as mount(8) defines it: 1 for incorrect invocation or permissions, 2 for a system error, 8 for an
     /// interruption, 32 for a failed mount. They are bits, which can be combined: a refused sign-in is a mount that
-    /// failed for lack of permissions. systemd/cifs-fuse@.service depends on it.
+    /// failed for lack of permissions. systemd/cifs-fuse@.service does not restart after 1 and 33.
     pub fn exit_code(&self) -> u8 {
         match self.stage {
             Stage::Url => 1,

@@ -2,7 +2,8 @@
 //!
 //! It opens /dev/fuse and mounts with its own rights, then sends the descriptor back over a socket (`_FUSE_COMMFD`,
 //! which here is its standard input). Its output on standard error becomes part of the error message. The invariant: no
-//! call exceeds its deadline by more than a moment, and no part of a source can become an option.
+//! call exceeds its deadline by more than 1 s, in which the error output is read, and no part of a source can become an
+//! option.
 
 use super::deadline::within;
 use super::error::{MountError, Stage};
@@ -24,8 +25,8 @@ const MOUNT_LIMIT: Duration = Duration::from_secs(10);
 /// Interval between checks of whether the program has ended.
 const TICK: Duration = Duration::from_millis(5);
 
-/// Where the program is searched, unless `FUSERMOUNT_PATH` names it. A mount helper may have been started without a
-/// PATH.
+/// Where the program is searched, unless `FUSERMOUNT_PATH` names it. The absolute paths are for a mount helper that was
+/// started without a PATH.
 const PROGRAMS: [&str; 4] = ["fusermount3", "/usr/bin/fusermount3", "/bin/fusermount3", "/usr/local/bin/fusermount3"];
 
 /// Mounts, and returns the descriptor of the FUSE device.
@@ -149,7 +150,7 @@ fn give_up(mut child: Child) {
     thread::spawn(move || child.wait());
 }
 
-/// The error for a refusal of the program, with a remedy for those that a user can change.
+/// The error for a run of the program that failed, with a remedy if its output names a cause that the user can remove.
 fn refusal(answer: &Answer) -> MountError {
     let said = answer.stderr.strip_prefix("fusermount3: ").unwrap_or(&answer.stderr);
     let message = match said {

@@ -248,7 +248,7 @@ impl Mounted {
     ///
     /// # Errors
     ///
-    /// The mount is covered by another one, or the unmount is refused.
+    /// The mount is covered by another one, or the unmount is refused or not done within 10 s.
     pub fn detach(&self) -> Result<(), MountError> {
         match self.presence().map_err(|error| self.failed(error))? {
             Presence::OnTop(entry) => unmount(&entry, true, DETACH_LIMIT),
@@ -264,8 +264,8 @@ impl Mounted {
     ///
     /// # Errors
     ///
-    /// The control file system is not accessible, and either the user is not root or the mount's path leads to another
-    /// mount.
+    /// The control file system is not accessible, and the forced unmount in its place fails: the user is not root, the
+    /// mount's path leads to another mount, or the kernel does not answer within 10 s.
     pub fn abort(&self) -> io::Result<()> {
         match &self.abort {
             _ if !self.is_connected() => Ok(()),

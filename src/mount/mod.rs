@@ -11,7 +11,7 @@
 //! | [`point`] | decides whether the directory can be mounted on, and unmounts a dead mount of this program there |
 //! | `guardian` | a second process, which ends the mount if this one is killed, and mounts again if requested |
 //! | [`kernel`] | mounts, with mount(2) or through [`fusermount`], and owns the mount until it is gone |
-//! | `serving` | serves the mount, handles signals, unmounts, closes all files at the server; the time limits of the end |
+//! | `serving` | makes and serves the mount, handles signals, unmounts, closes all files; the time limits of the end |
 //! | [`notify`] | reports the state of the mount to systemd |
 //! | `renewal` | decides what SIGHUP reads again |
 //! | `remains` | ends a mount whose process is dead or stuck |
@@ -20,9 +20,14 @@
 //! | [`deadline`] | bounds every step that may meet a file system that does not answer |
 //! | [`error`] | the one error type of this room: stage, message, remedy, exit code |
 //!
-//! The invariant: no stale mount is left behind, and no mount of another program is unmounted. A [`kernel::Mounted`]
-//! that is dropped is unmounted, and before each unmount the kernel's table is checked: the mount on top of the
-//! directory must be this program's.
+//! Near names: [`point`] checks the directory before the mount, [`mountinfo`] reads the kernel's table; `guardian` is
+//! the second process, `remains` has the steps by which it ends a mount; `control` aborts a FUSE connection,
+//! [`kernel`] unmounts.
+//!
+//! The invariant: no stale mount is left behind, and no mount of another program is unmounted. A [`kernel::Mounted`] is
+//! detached when it is dropped, and before each unmount the kernel's table is checked: the mount on top of the
+//! directory must be this program's. One gap is left: if another mount covers a new one at once, [`kernel::mount`]
+//! fails and the dead mount stays.
 
 mod control;
 pub mod core_dump;

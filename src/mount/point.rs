@@ -22,7 +22,7 @@ use std::time::Duration;
 /// Time limit for each access to a file system.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// The most mounts, on top of one another, that are processed before giving up.
+/// The most dead mounts, on top of one another, that are unmounted before giving up.
 pub(super) const DEAD_MOUNTS: usize = 8;
 
 /// A directory that can be mounted on: absolute, without symbolic links, free.
@@ -52,7 +52,8 @@ pub enum Probe {
     Silent,
 }
 
-/// Requests the statistics of the file system at `path`, which no cache answers.
+/// Requests the statistics of the file system at `path`, which no cache answers. For a FUSE mount that this user may
+/// not access (another user's without `allow_other`, even for root) the kernel answers itself, so it is always `Alive`.
 pub fn probe(path: &Path, limit: Duration) -> Probe {
     let path = path.to_owned();
     match within(limit, move || statvfs(&path)) {
@@ -67,14 +68,15 @@ pub fn probe(path: &Path, limit: Duration) -> Probe {
 /// # Errors
 ///
 /// [`Stage::MountPoint`], with a message for each case: missing, not a directory, not readable, not empty, already a
-/// mountpoint, a dead mount of another program, or no answer. [`Stage::System`] if the table of mounts cannot be read.
+/// mountpoint, a dead mount of another program, a dead mount that cannot be unmounted, too many of them, or no answer.
+/// [`Stage::System`] if the table of mounts cannot be read.
 pub fn check(path: &Path) -> Result<MountPoint, MountError> {
     check_within(path, LIMIT)
 }
 
 fn check_within(path: &Path, limit: Duration) -> Result<MountPoint, MountError> {
     let named = std::path::absolute(path).map_err(|error| refused(path, error))?;
-    // The given path first, since resolving the path of a hung mount may hang as well.
+    // The given path is checked first, since resolving the path of a hung mount may hang as well.
     clear(&named, limit)?;
     let resolved = bounded(path, limit, move || named.canonicalize())?;
     if clear(&resolved, limit)? == Base::Bare {

@@ -5,8 +5,8 @@
 //! the superblock, and so does each `sync` on the machine. Only an abort of the connection fails the READ and frees all
 //! of them. So nothing is detached here before the connection has ended.
 //!
-//! The invariant: every step is bounded in time, and checks again that the mount is still the same. A mount that
-//! answers has a living process, and is not touched.
+//! The invariant: every step is bounded in time, and checks again that the mount is still the same. Without knowing
+//! that the process has died ([`end_dead_mounts`]), a mount that answers is not touched: its process lives.
 
 use super::control::Abort;
 use super::deadline::within;
@@ -113,8 +113,9 @@ impl Remains {
     }
 }
 
-/// Ends the mounts on `mountpoint` that belong to this user, show `source` if one is given, and do not answer. Must be
-/// called only if their process was killed: a living one that waits for its server looks the same.
+/// Ends the mounts on `mountpoint` from the topmost down, as long as they are this program's and this user's (for root:
+/// any user's), show `source` if one is given, and do not answer. Must be called only if their process was killed: a
+/// living one that waits for its server looks the same.
 ///
 /// # Errors
 ///

@@ -24,7 +24,7 @@ pub struct Renewal {
 
 impl Renewal {
     /// Handles SIGHUP: renews the log, and returns the identity to sign in with from now on; `None` if it cannot be
-    /// read.
+    /// read. A failure of one of the two is logged and does not affect the other.
     pub(super) fn renew(&self) -> Option<Identity> {
         let log = (self.log)();
         if let Err(error) = &log {

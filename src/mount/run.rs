@@ -1,7 +1,7 @@
 //! The steps up to a mount: the mountpoint, the server, the folder.
 //!
 //! The order matters: the mountpoint is checked before the server is contacted, and the server and the folder before
-//! anything is mounted. What follows the mount is in [`super::serving`].
+//! anything is mounted. Mounting and what follows is in [`super::serving`].
 
 use super::daemon::{self, Failure, Ready};
 use super::kernel::MountRequest;

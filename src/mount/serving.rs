@@ -18,9 +18,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
-/// How long an unmount waits for the programs that use the mount.
+/// Time limit of an unmount, in which the kernel sends its dirty pages. It does not wait for programs: a mount in use
+/// is busy at once, and is detached.
 const UNMOUNT_LIMIT: Duration = Duration::from_secs(10);
-/// Time limit for the end of the FUSE session, and again for closing the open files at the server.
+/// Time limit for the end of the FUSE session, again for its end after an abort, and again for closing the open files
+/// at the server.
 const END_LIMIT: Duration = Duration::from_secs(10);
 /// Read-ahead of the kernel for a sequential reader, in KiB.
 const KERNEL_READ_AHEAD: u32 = 4096;
@@ -29,7 +31,7 @@ const KERNEL_READ_AHEAD: u32 = 4096;
 pub(super) struct Guarded {
     mounted: Mounted,
     guardian: Option<Guardian>,
-    /// No thread of this process serves the mount, now or later.
+    /// Whether no thread of this process serves the mount, now or later.
     is_over: bool,
 }
 
@@ -73,14 +75,15 @@ impl Guarded {
         }
     }
 
-    /// Reports that the mount is being ended: it is not made again in any case.
+    /// Reports that the mount is being ended: from now on the guardian does not mount again.
     fn ending(&mut self) {
         if let Some(guardian) = &mut self.guardian {
             guardian.ending();
         }
     }
 
-    /// Detaches the mount if it is still there, and dismisses the guardian if nothing is left to end.
+    /// Detaches the mount if it is still there, and dismisses the guardian if nothing is left to end. Otherwise the
+    /// guardian's pipe is closed, and the guardian ends the mount.
     pub(super) fn end(self) {
         let Guarded { mounted, guardian, is_over } = self;
         if mounted.is_mounted() {
@@ -227,8 +230,8 @@ fn unmount(mounted: &Mounted) -> Result<(), MountError> {
     })
 }
 
-/// Waits for the end of the session. If programs keep files of the mount open, the connection is aborted. Returns
-/// whether the session has ended.
+/// Waits for the end of the session, and aborts the connection if it does not come within [`END_LIMIT`]: programs keep
+/// files open, or the server does not answer. Returns whether the session has ended.
 fn join(mounted: &Mounted, session: &mut fuse::Session, runtime: &Runtime) -> bool {
     if runtime.block_on(session.join(END_LIMIT)).is_ok() {
         return true;

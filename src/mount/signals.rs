@@ -9,8 +9,8 @@
 //!
 //! SIGHUP has two meanings. Sent by a program, such as logrotate or `systemctl reload`, it means: read the
 //! configuration again. Sent because the controlling terminal was closed, it ends a mount in the foreground cleanly.
-//! The second one is sent by the kernel, and a shell passes it on to its jobs after the terminal is gone. A process
-//! that was started with SIGHUP ignored (nohup) continues without its terminal.
+//! That SIGHUP is sent by the kernel, and a shell passes it on to its jobs after the terminal is gone. A process that
+//! was started with SIGHUP ignored (nohup) continues without its terminal.
 
 use super::error::MountError;
 use nix::errno::Errno;
@@ -74,13 +74,13 @@ pub(super) fn block() -> io::Result<SigSet> {
 pub(super) enum Meaning {
     /// Unmount cleanly; with the signal's name.
     End(&'static str),
-    /// Read credentials and log level again.
+    /// Read credentials and log level again, and open the log file again.
     Reload,
     /// Nothing.
     Ignored,
 }
 
-/// What a signal means. `is_hangup` says that the terminal was closed with which this process is to end.
+/// What a signal means. With `is_hangup`, the controlling terminal was closed, and this process is to end with it.
 fn meaning(signal: libc::c_int, is_hangup: bool) -> Meaning {
     match signal {
         libc::SIGINT => Meaning::End("SIGINT"),

@@ -26,7 +26,7 @@ pub(crate) fn scratch_directory() -> TempDir {
         .unwrap()
 }
 
-/// Fails, with the reason, if the tests cannot run here.
+/// Fails the test, with the reason, unless it runs as root and there is a FUSE device.
 pub(crate) fn needs_root() {
     assert!(geteuid().is_root(), "this test mounts with mount(2): it must run as root");
     assert!(Path::new("/dev/fuse").exists(), "this test mounts: it needs /dev/fuse (modprobe fuse)");

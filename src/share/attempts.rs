@@ -2,14 +2,14 @@
 //!
 //! Two bounds. An operation whose connection is lost again and again is given up, since it may be the cause of the
 //! losses. And a change is sent again, or verified, only if the server is known to have ended the session that it was
-//! sent on before: a process that hangs at the server can still carry out what lies in its socket. Sessions that end
-//! like this have one *lineage*.
+//! sent on before: a process that hangs at the server can still carry out what lies in its socket. Consecutive sessions
+//! have the same *lineage* while the server is known to have ended each one before the next.
 
 use super::error::Cause;
 use crate::wire::frame::{self, Request};
 use tokio::time::Instant;
 
-/// The lost connection at which an operation is given up.
+/// The number of lost connections at which an operation is given up.
 const LOSSES: u32 = 5;
 
 /// The attempts of one operation.

@@ -19,13 +19,14 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-/// How long the session is kept without use: a program that saves one file often saves more. The server ends the
-/// process of a session with it.
+/// How long the session is kept without use: a program that saves one file often saves more. Then it is ended, because
+/// a session costs smbd a process.
 const IDLE: Duration = Duration::from_secs(10);
-/// How long an operation waits for the session. The other way takes two round trips.
+/// How long an operation waits for the session. Without it the operation takes two round trips.
 const LIMIT: Duration = Duration::from_secs(3);
-/// The pause after a failed attempt, and the one after refused credentials: as long as servers count refused passwords.
+/// The pause after a failed attempt to connect.
 const PAUSE: Duration = Duration::from_secs(60);
+/// The pause after refused credentials: as long as servers count refused passwords.
 const REFUSED_PAUSE: Duration = Duration::from_secs(30 * 60);
 /// How long the server may take to end the session.
 const LEAVE: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ impl Auxiliary {
         self.is_useless.store(true, Ordering::Release);
     }
 
-    /// The tree of the session, which is live as far as is known.
+    /// The tree of the session, live as far as is known. Connects if there is no session and no pause.
     ///
     /// # Errors
     /// [`Cause::Disconnected`], if the session is not available now.

@@ -1,6 +1,6 @@
 //! The pause before the next attempt to reach a server: a plain value.
 //!
-//! It outlives operations and connections. A server that is away is tried again every two seconds at the latest.
+//! The value outlives operations and connections. A server that is away is tried again every two seconds at the latest.
 //! Connections that are lost soon after they were made cost the server a sign-in each: there the pauses grow longer,
 //! until a connection has proved good. They grow longest where sign-ins have no result at all.
 
@@ -16,7 +16,8 @@ const LONGEST_AWAY: Duration = Duration::from_secs(2);
 const LONGEST_BRIEF: Duration = Duration::from_secs(4);
 /// The longest pause after sign-ins that had no result.
 const LONGEST_FRUITLESS: Duration = Duration::from_secs(30);
-/// After this many sign-ins without a result and soon lost connections, the next attempt waits for an operation.
+/// After this many failures in all, sign-ins without a result and soon lost connections, the next attempt waits for an
+/// operation.
 const UNASKED: u32 = 10;
 /// A connection on which the server still answers this long after it was made is good: its loss is repaired at once.
 const PROVEN: Duration = Duration::from_secs(5);

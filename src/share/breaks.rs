@@ -30,6 +30,7 @@ pub(super) struct Leases {
     state: Mutex<State>,
     /// Notified when an event waits to be read.
     news: Arc<Notify>,
+    /// [`Leases::events`] was called.
     taken: AtomicBool,
 }
 
@@ -114,7 +115,7 @@ impl Leases {
     }
 
     /// An open with this lease is about to be closed. Until the returned value is dropped, [`Leases::is_alone`]
-    /// remembers that no other client can open the file without a break.
+    /// remembers that no other client can open the file without a break. `None` if the key has no WRITE caching.
     pub(super) fn begin_to_close(self: &Arc<Self>, key: LeaseKey) -> Option<BeingClosed> {
         let mut state = self.resolved();
         state.table.granted(key).caching.writes().then(|| {
@@ -273,7 +274,8 @@ impl State {
         for owed in given_up {
             let Some(tree) = self.tree(owed.session) else { continue };
             if !tree.channels.post(&acknowledgement(&tree, owed.holder, Caching::NONE)) {
-                tracing::debug!(holder = ?owed.holder, "no credit to acknowledge the break of an unknown lease");
+                tracing::debug!(holder = ?owed.holder, "no credit to acknowledge the break of an unknown lease: the server \
+                    waits until its own timeout");
             }
         }
     }
@@ -308,7 +310,7 @@ impl Announced {
     }
 }
 
-/// For a server without a connection.
+/// For the share in memory, which has no connection.
 #[cfg(test)]
 impl Announced {
     pub(super) fn granted(self, session: u64, grant: Grant) -> Holding {

@@ -14,7 +14,7 @@ use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// The result of such an open.
+/// The result of an open under a key.
 pub(super) struct ByKey {
     pub(super) answer: Answer,
     /// Its share in the lease, while it is open.

@@ -1,8 +1,8 @@
 //! Changes of an open file. Each is noted in the file's record from before it is sent until it is answered.
 //!
 //! Every change of an open file can be made twice: writes at given offsets, times and sizes. So a change whose
-//! connection was lost is sent again when the file was opened again, unless another client has changed the file
-//! meanwhile ([`super::record`]) and the change is from before that.
+//! connection was lost is sent again when the file was opened again. One exception: a change that began while no other
+//! client could have the file open is not sent after another client has changed the file ([`super::record`]).
 
 use super::error::Cause;
 use super::file::{Open, SmbFile};
@@ -72,9 +72,9 @@ impl SmbShare {
         }
     }
 
-    /// How many conflicts of the file a change tolerates. A change that begins while no other client can have the
-    /// file open must not overwrite what another client writes after that has ended. Without such a lease the file is
-    /// shared openly, and each client's writes go through.
+    /// How many conflicts of the file a change tolerates. A change that begins under a lease with WRITE caching, while
+    /// no other client can have the file open, must not overwrite what another client writes after the lease has
+    /// ended. Without such a lease the file is shared openly, and each client's writes go through.
     fn conflicts_tolerated(&self, file: &SmbFile, held: bool) -> u64 {
         if held {
             return file.conflicts;

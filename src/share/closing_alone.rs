@@ -6,7 +6,7 @@
 use super::types::LeaseKey;
 use std::collections::HashMap;
 
-/// The keys of these opens.
+/// The keys of the opens that are being closed.
 #[derive(Debug, Default)]
 pub(super) struct ClosingAlone(HashMap<LeaseKey, Closing>);
 

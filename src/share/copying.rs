@@ -28,7 +28,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// Attempts per slice: the server's limits may have to be learnt first, and that the source has become shorter.
+/// Attempts per slice: the first ones may only show the server's limits, or that the source has become shorter.
 const ATTEMPTS: usize = 4;
 
 /// How the server copies.
@@ -144,7 +144,7 @@ impl SmbShare {
         })?;
         let status = reply.status();
         let shared = status == NtStatus::SUCCESS;
-        tracing::debug!(from = %from.path, to = %to.path, ?range, %status, "blocks shared");
+        tracing::debug!(from = %from.path, to = %to.path, ?range, %status, "the server answered a request to share blocks");
         self.extents.lock().answered(shared);
         Ok(shared)
     }
@@ -259,8 +259,8 @@ fn is_inability(status: NtStatus) -> bool {
     )
 }
 
-/// Whether the refusal concerns the request, so that the data may still be copied by reading and writing it. If it
-/// may not, the READ or WRITE fails with the reason.
+/// Whether the refusal concerns the copy request, so that reading and writing the data may still work. If reading or
+/// writing is not allowed either, the READ or WRITE fails with the reason.
 fn is_refusal(status: NtStatus) -> bool {
     is_inability(status) || matches!(status, NtStatus::ACCESS_DENIED | NtStatus::OBJECT_NAME_NOT_FOUND)
 }

@@ -14,12 +14,12 @@ use crate::wire::frame::{Reply, Request};
 use std::sync::Arc;
 
 impl SmbShare {
-    /// Creates and opens a file with the requests that `requests` builds for one way to open it. If the answer is
-    /// lost and the server has created the file, the file is opened.
+    /// Creates and opens a file. `requests` builds the compound for an [`OpenHow`]. If the answer is lost and the
+    /// server has created the file, the file is opened with a second compound.
     ///
     /// # Errors
-    /// Those of [`SmbShare::carry_out`]; OBJECT_NAME_COLLISION if another file has the name by then; those of opening
-    /// the file.
+    /// Those of [`SmbShare::carry_out`]; OBJECT_NAME_COLLISION if the file under the name is, or may be, another one;
+    /// those of opening the file.
     pub(super) async fn create_new(
         &self,
         task: Task<'_>,

@@ -12,7 +12,7 @@ impl Directory {
         Arc::new(Directory(Some(open)))
     }
 
-    /// Removes the open, which is then not closed.
+    /// Removes the open. The caller closes it.
     pub(super) fn take(&mut self) -> Option<Open> {
         self.0.take()
     }

@@ -1,7 +1,7 @@
 //! The leases that this client has on directories (MS-SMB2 3.2.4.3.8).
 //!
 //! Every change in a directory breaks the leases on it, this client's own included, unless the CREATE of the change
-//! names the key of the directory's lease as its parent. So each open in a leased directory names it.
+//! names the key of the directory's lease as its parent. So each open in a leased directory names this key.
 //!
 //! Invariant: an entry exists only while its directory is open under that lease. If a directory is open under two
 //! leases, the later one has the entry.

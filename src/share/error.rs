@@ -12,7 +12,8 @@ use std::fmt;
 /// Why an operation on the share failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareError {
-    /// The operation, by its name in the protocol: "CREATE", "WRITE", …
+    /// The operation: a command of the protocol ("CREATE", "WRITE", …), or what its compound does ("DELETE", "RENAME",
+    /// "REPLACE", "COPYCHUNK", "DUPLICATE_EXTENTS"). The meaning of a status depends on it ([`ShareError::refusal`]).
     pub operation: &'static str,
     /// The path that it worked on.
     pub path: RemotePath,
@@ -52,7 +53,8 @@ pub enum Cause {
     Stale,
     /// Another client changed the file while the connection was lost, and this change is from before.
     Conflict,
-    /// The server acknowledged data and lost it when the connection was lost.
+    /// The server acknowledged data before the connection was lost, and does not have it any more, or the data cannot
+    /// be compared.
     Lost,
     /// The server's answer broke the protocol; with the fault.
     Malformed(String),
@@ -83,7 +85,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    /// The refusal in a failed connect; `None` if the failure may pass by itself.
+    /// The refusal in a failed connect; `None` if the server refused neither the sign-in nor the share.
     pub(super) fn of(error: &ConnectError) -> Option<Refused> {
         let refused = match error.stage {
             Stage::SignIn => error.refusal().is_some(),

@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) struct Gathering {
     state: Mutex<State>,
-    /// The number of requests in a full frame.
+    /// At this number of waiting requests all of them are sent, one frame per tree.
     full: usize,
     /// How long a request waits for others.
     patience: Duration,
@@ -59,8 +59,8 @@ impl Waiting {
 }
 
 impl Gathering {
-    /// `full` requests make a frame; each request waits `patience` for others; each frame may take `deadline` to be
-    /// answered.
+    /// `full` waiting requests are sent at once; each request waits `patience` for others; each frame may take
+    /// `deadline` to be answered.
     pub(super) fn new(full: usize, patience: Duration, deadline: Duration) -> Arc<Gathering> {
         Arc::new(Gathering { state: Mutex::default(), full, patience, deadline })
     }
@@ -132,7 +132,7 @@ impl Gathering {
         self.state.lock().gathered.first().is_some_and(|first| first.number <= number)
     }
 
-    /// Removes the waiting requests of a tree, to send them behind the requests of another frame: fewer than a full
+    /// Removes the waiting requests of a tree, fewer than a full frame, to send them behind the requests of another
     /// frame.
     pub(super) fn take(&self, tree: &Arc<Tree>) -> (Vec<Request>, Waiting) {
         let mut state = self.state.lock();

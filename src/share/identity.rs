@@ -7,7 +7,8 @@ use super::record::INEXACT;
 use super::types::FileTime;
 use crate::wire::messages::create::Created;
 
-/// What identifies a file: the server's file id (0 where it gives none) and the time of creation.
+/// What identifies a file: the server's file id (0 where it gives none) and the time of creation. The same in the
+/// traits: [`FileIdentity`](super::FileIdentity).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(super) struct Identity {
     pub(super) disk_id: u64,

@@ -15,7 +15,7 @@ use super::types::{Caching, Granted, Lease, LeaseKey};
 use crate::wire::messages::FileId;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
-/// A break that the reader of the events received: what was taken away, until all of it was acknowledged.
+/// A break for the reader of the events: all breaks of one key that were not read before, as one.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "the server waits for the acknowledgement"]
 pub struct Broken {
@@ -27,6 +27,7 @@ pub struct Broken {
     pub serial: u64,
     /// What the server left.
     offered: Caching,
+    /// The acknowledgements that the server waits for: one for a lease, one for each oplock.
     pub(super) owed: Vec<Owed>,
 }
 
@@ -93,8 +94,9 @@ pub(super) struct LeaseTable {
     broken: HashMap<LeaseKey, Broken>,
     /// The order in which `broken` is read.
     order: VecDeque<LeaseKey>,
+    /// The number of the last open.
     last: u64,
-    /// Counts grants, breaks and losses.
+    /// See [`Granted::serial`].
     serial: u64,
 }
 
@@ -105,7 +107,7 @@ struct Held {
     /// The state of the lease. Opens with oplocks have their own.
     state: Caching,
     epoch: Option<u16>,
-    /// Everything that was ever requested. A grant beyond it is ignored.
+    /// Everything that the key's opens have requested. A grant beyond it is ignored.
     asked: Caching,
     opens: HashMap<u64, Option<Oplock>>,
 }
@@ -307,8 +309,8 @@ impl LeaseTable {
         }
     }
 
-    /// The server refused an acknowledgement: it no longer waits, or waits for another one. What it believes to have
-    /// left is then unknown.
+    /// The server refused an acknowledgement: it no longer waits, or waits for another one. What it still counts as
+    /// granted is then unknown, so nothing is cached.
     pub(super) fn refused(&mut self, key: LeaseKey) {
         if self.limit(key, Caching::NONE, None) {
             self.report_break(key, Caching::NONE, None);

@@ -30,7 +30,7 @@ impl SmbShare {
     }
 
     /// The error of a refused change that would have made the file `end` bytes long, with FILE_SYSTEM_LIMITATION if
-    /// that is too long.
+    /// that is too long. Between the two limits "disk full" is believed unless the free space would hold the file.
     pub(super) async fn refused_size(&self, error: ShareError, end: u64) -> ShareError {
         let is_too_long = match error.nt_status() {
             Some(NtStatus::INVALID_PARAMETER) => end > LEAST,

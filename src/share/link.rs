@@ -26,7 +26,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The shortest time that the server has to end the previous session before the next one.
+/// The shortest time that the server has to end the previous session when the next one names it.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 /// The shortest interval between two reads of the source of credentials while they are refused, and the longest wait
 /// of an operation for one read.
@@ -127,8 +127,8 @@ impl Link {
     /// A tree whose session is live as far as is known; waits for a new one if necessary.
     ///
     /// # Errors
-    /// [`Cause::AccessRefused`] if the server refuses the sign-in or the share, [`Cause::Away`] if there is no session in
-    /// time, [`Cause::Disconnected`] once the share was left.
+    /// [`Cause::AccessRefused`] if the server refuses the sign-in or the share, [`Cause::Away`] if there is no session
+    /// in time, [`Cause::Disconnected`] once the share was left.
     pub(super) async fn tree(&self, deadline: Instant) -> Result<Arc<Tree>, Cause> {
         let mut news = self.0.news.subscribe();
         loop {
@@ -259,8 +259,9 @@ impl Inner {
         tree.lineage = state.tree.lineage;
         if !named {
             tree.lineage = tree.lineage.wrapping_add(1);
-            tracing::warn!(server = %self.config.host, "the server did not end the previous session, which may hang \
-                there: writes that were in flight when it was lost fail, and the server may still carry them out");
+            tracing::warn!(server = %self.config.host, "the previous session may go on at the server (it hangs there, \
+                or the user is another one now): writes that were in flight when it was lost fail, and the server may \
+                still carry them out");
         }
         self.config.counters.reconnects.count();
         // As loud as what was logged of the loss: a log that shows one shows both.

@@ -22,7 +22,7 @@ use crate::wire::messages::lease::Wanted;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// The size of the buffer for a query, in bytes: about 8,000 entries.
+/// The largest buffer for a query, in bytes: about 8,000 entries.
 const BUFFER: u32 = 1 << 20;
 /// The number of queries in the first compound.
 const QUERIES: usize = 2;
@@ -103,7 +103,7 @@ impl SmbListing {
         Ok(listing)
     }
 
-    /// The listing in the answers of the first frame. Fewer than [`QUERIES`] answers mean that it is complete.
+    /// The listing in the answers of the first frame. It is complete if fewer than [`QUERIES`] of them have entries.
     pub(super) fn of(task: Task<'_>, replies: &[Reply]) -> Result<SmbListing> {
         let created = task.created(replies)?;
         let itself = metadata(created.info, created.disk_id, 0);
@@ -180,6 +180,8 @@ fn open_request(path: &RemotePath, wanted: Wanted) -> Request {
     create.request_caching(wanted)
 }
 
+/// The size of the buffer for a query, in bytes: at most [`BUFFER`], MaxTransactSize, and a quarter of what the
+/// credits carry.
 fn buffer(tree: &Tree) -> u32 {
     let credits = tree.channels.credit_capacity().saturating_mul(CREDIT_PAYLOAD / 4).max(CREDIT_PAYLOAD);
     BUFFER.min(tree.terms.max_transact).min(credits)

@@ -6,8 +6,9 @@
 //!
 //! Tests give it faults ([`MemoryShare::fail`], [`MemoryShare::hold`]), count its operations
 //! ([`MemoryShare::count`]), and change files as another client does ([`MemoryShare::put`]). With
-//! [`Behaviour::leases`] it grants leases, which the operations of other clients break. `put` and similar functions
-//! do not wait for the acknowledgement, as after the server's timeout; the functions `…_as_stranger` wait for it.
+//! [`Behaviour::leases`] it grants leases, which the operations of other clients break. The functions
+//! `…_as_other_client` wait until no written data is held back, `link_as_other_client` excepted; `put` and the others
+//! do not wait, as after the server's timeout.
 //!
 //! `tree.rs` has the files, `tree/removal.rs` removing and renaming, `grants.rs` the leases at the server,
 //! `watches.rs` the watches, `tests.rs` what this share promises about leases.
@@ -284,7 +285,7 @@ impl MemoryShare {
         self.lease_released.notify_waiters();
     }
 
-    /// There is a session again. Open files are opened again.
+    /// There is a session again. Open files continue in it, without their leases.
     pub(crate) fn restore_session(&self) {
         self.has_session.store(true, Ordering::Release);
         self.leases.connected();

@@ -7,8 +7,11 @@
 //! The lease table receives breaks and answers what may be cached. An [`SmbFile`] is one open and outlives its
 //! connection. A record per file, shared by all opens of it, survives the session.
 //!
-//! No open survives its session: durable and persistent handles are not requested. An open is made again by its path, and
-//! continues only if the path still means its file.
+//! No open survives its session: durable, resilient and persistent handles are not requested. An open is made again by
+//! its path, and continues only if the path still means its file.
+//!
+//! Not used either: byte-range locks at the server (LOCK), extended attributes, access control lists, alternate data
+//! streams, DFS referrals, and the targets of symbolic links. Hard links and reparse points are not created.
 //!
 //! Invariant: after a lost session a change is reported as done only if the server's answer or the state of the share
 //! shows it, it is sent again only if that does no harm, and held-back data is not written over another client's data.
@@ -19,14 +22,16 @@
 //!
 //! - `traits.rs`: the four traits of a share, and the errors of each operation.
 //! - `types.rs`: paths, times, attributes, leases, changes and limits: the plain values of the traits.
-//! - `refusal.rs`: which [`Refusal`] an NTSTATUS means; the errno for a refusal is in `vfs/errno.rs`.
+//! - `refusal.rs`: which [`Refusal`] an NTSTATUS means for an operation; the errno for it is in `vfs/errno.rs`. Refused
+//!   credentials are another type, `wire::Refusal`: see `sign_in_pauses.rs`.
 //! - `error.rs`: the error type, its causes and their sentences for the log.
-//! - `limits.rs`: which refusals mean a read-only share or a file that would be too long.
+//! - `limits.rs`: which refusals mean a read-only share or a file that would be too long (the sizes of READ and WRITE,
+//!   [`IoLimits`], are chosen by the caller of [`SmbShare::connect`]).
 //!
 //! Sending
 //!
-//! - `smb.rs`: how a compound is sent, and sent again on the next session; the access that an open requests; the largest
-//!   READ or WRITE that the credits allow.
+//! - `smb.rs`: how a compound is sent, and sent again on the next session; the access that an open requests; how long a
+//!   CLOSE waits for others; the largest READ or WRITE that the credits allow.
 //! - `operations.rs`: the compound of each operation, in the files below it.
 //! - `task.rs`: operation and path of an error; which status of a reply fails an operation.
 //! - `gathering.rs`: which requests share a frame, and when it is sent.
@@ -48,11 +53,11 @@
 //! - `file.rs`: the state of one open, and whether it may still be written after a conflict.
 //! - `by_key.rs`: opens under a lease key that request no caching.
 //! - `reopen.rs`: whether a file that is opened again may continue, and be written.
-//! - `identity.rs`: whether a file that is found by name is the one from before.
+//! - `identity.rs`: whether a file that is found by name is the one that was open (credentials: `config::Identity`).
 //! - `readonly.rs`: how a read-only file is opened again for writing.
 //! - `places.rs`: the paths under which an open file may be after renames.
-//! - `records.rs`: which record a file has, and how long it is kept after the last close.
-//! - `record.rs`: whether another client changed a file while the session was lost.
+//! - `records.rs`: the table of records: which record a file has, and how long it is kept after the last close.
+//! - `record.rs`: one record: whether another client changed the file while the session was lost.
 //! - `changing.rs`: whether a change of an open file is sent again.
 //! - `unflushed.rs`: which data is not flushed, and its checksums.
 //! - `read_back.rs`: whether the server still has the data that it acknowledged.
@@ -63,12 +68,12 @@
 //! Changes without an answer
 //!
 //! - `replay.rs`: when a change is verified, sent again or given up.
-//! - `verify.rs`: whether it was made, from what the names mean now.
+//! - `verify.rs`: whether such a change was made, from what the names mean now.
 //!
 //! Leases and events
 //!
-//! - `leases.rs`: what may be cached under a key, whatever the order of grants and breaks.
-//! - `breaks.rs`: how breaks reach that table; what an open requests in each dialect.
+//! - `leases.rs`: the lease table: what may be cached under a key, whatever the order of grants and breaks.
+//! - `breaks.rs`: how breaks reach the lease table; what an open requests in each dialect.
 //! - `events.rs`: the order of breaks, and of losses and returns of the session.
 //! - `closing_alone.rs`: whether another client can have a file open while its CLOSE is in flight.
 //! - `directory_leases.rs`: which parent key an open names, to keep the lease on its directory.

@@ -1,5 +1,5 @@
-//! The plain values of this room, public within the crate for the model of a file's life ([`crate::vfs::file`]): what
-//! a client does between the server's messages and the file, without connections.
+//! The lease table and the file record, public within the crate for the model tests of [`crate::vfs::file`], which
+//! play the server and have no connections. Only leases, no oplocks.
 
 use super::leases::{Broken, Grant, Holder, LeaseBreak, LeaseTable, Owed};
 use super::record::{FileRecord, Judgement, Known, Loss, OwnChange, Sent};
@@ -208,7 +208,8 @@ impl Record {
         self.0.unflushed.begin_flush()
     }
 
-    /// The server has answered the FLUSH of this mark. Returns what has to be read back before the flush counts.
+    /// The server has answered the FLUSH of this mark. Returns what has to be read back before the flush counts; `None`
+    /// if it counts at once.
     pub(crate) fn flushed(&mut self, mark: u64) -> Option<Vec<Range<u64>>> {
         if !self.0.is_doubtful() {
             self.0.unflushed.flushed(mark);

@@ -39,21 +39,20 @@ impl SmbShare {
     ) -> Result<(SmbFile, Metadata, CreateAction, Bytes)> {
         let task = Task { operation: "CREATE", path };
         let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
-        // To truncate, the size is set: a disposition that overwrites would also reset the file's attributes (MS-FSA
-        // 2.1.5.1.2.1).
         let announced = how.lease.map(|lease| self.leases.announce(lease));
         let requests_as = |tree: &Tree, how: OpenHow| {
             let parent = self.directory_leases.on_parent_of(path);
             let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, parent));
             let mut requests = vec![open_request(path, how, lease)];
+            // A disposition that overwrites would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
             requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
             requests.extend((wanted > 0).then(|| io::read(RELATED_FILE, 0, wanted)));
             requests
         };
         let asked = std::time::Instant::now();
         let requests = |tree: &Tree| requests_as(tree, how);
-        // An open that may create a file can carry the CLOSE requests along: a new file breaks no lease, for which
-        // they would wait.
+        // An open that may create a file can carry the CLOSE requests along: the CREATE of a new file breaks no lease,
+        // so they do not wait for an acknowledgement.
         let (tree, mut replies) = match how.disposition {
             Disposition::Create => self.create_new(task, how, requests_as).await?,
             Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,

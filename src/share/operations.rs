@@ -23,7 +23,8 @@ use crate::wire::frame::Request;
 use crate::wire::messages::create::{Create, disposition, options};
 use crate::wire::messages::lease::Wanted;
 
-/// The CREATE of something that exists. A symbolic link itself is opened, not its target.
+/// The CREATE of something that exists. A symbolic link itself is opened, not its target. `kind` holds further
+/// CreateOptions: directory, non-directory, delete on close.
 pub(super) fn existing(path: &RemotePath, access: u32, kind: u32, wanted: Wanted) -> Request {
     let create = Create {
         path: path.as_utf16(),

@@ -92,8 +92,8 @@ impl<T> Places<T> {
         }
     }
 
-    /// The file at a path was replaced. The path no longer leads to the opens of the replaced file, which may continue. If
-    /// one of them were made again by this path, it would find another file.
+    /// The file at a path was replaced. The path no longer leads to the opens of the replaced file. They may continue,
+    /// but one that is made again by this path finds another file.
     pub(super) fn replaced(&mut self, path: &RemotePath) {
         self.0.remove(path);
     }

@@ -19,7 +19,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::time::Instant;
 
-/// How often a range is read that differs from what was written.
+/// The number of times that a range is read and found different before its data counts as lost.
 const LOOKS: usize = 3;
 
 impl SmbShare {
@@ -27,8 +27,8 @@ impl SmbShare {
     /// after a FLUSH of this mark.
     ///
     /// # Errors
-    /// [`Cause::Lost`] if the server does not have all of it, or does not let it be read; those of opening the file
-    /// again ([`SmbShare::live`]).
+    /// [`Cause::Lost`] if the server does not have all of it, does not let it be read, or had copied a part of it, of
+    /// which there is no checksum; those of opening the file again ([`SmbShare::live`]).
     pub(super) async fn verify_flushed(&self, file: &SmbFile, task: Task<'_>, mark: u64) -> Result<()> {
         let (ranges, is_unknown) = {
             let mut record = file.record.lock();
@@ -44,8 +44,8 @@ impl SmbShare {
         if is_there {
             return Ok(());
         }
-        tracing::error!(path = %file.path, "the server lost data that it had acknowledged before the connection was lost: \
-            fsync(2) answers EIO; check the content of the file");
+        tracing::error!(path = %file.path, "data that the server had acknowledged before the connection was lost is \
+            missing or cannot be compared: fsync(2) answers EIO; check the content of the file");
         Err(task.fail(Cause::Lost))
     }
 
@@ -77,7 +77,7 @@ impl SmbShare {
                 break;
             }
         }
-        // Data that may not be read cannot be called safe.
+        // Data that the server does not let be read counts as lost.
         let Some(reader) = reader else { return Ok(false) };
         for range in ranges {
             if !self.range_agrees(file, &reader, range.clone()).await? {

@@ -88,7 +88,7 @@ fn is_read_only(file: &SmbFile, tree: &Tree, found: &Created) -> bool {
         && Attributes(found.info.attributes).has(Attributes::READONLY)
 }
 
-/// Whether the server has set these attributes.
+/// Sets these attributes. Returns whether the server did.
 async fn set(open: &Open, attributes: Attributes, deadline: Instant) -> Sent<bool> {
     let set = info::set_basic(open.file, 0, 0, 0, attributes.0);
     let replies = send(&open.tree, vec![set], deadline).await?;

@@ -6,16 +6,25 @@
 //! file's size and change time when it is opened again, and the data of the WRITEs that were in flight. A file is
 //! unchanged by others if
 //!
-//! - size and change time are as the server reported them last, or
-//! - this client's own changes explain both. The size can result from them. The change time is not earlier than the
-//!   last reported one, unless this client sets times. And it is not later than the answer to the last change, by the
-//!   server's clock; or, if a change in flight was carried out, than the loss; or it is the moment when the server
-//!   closed the file because the session was lost (Samba sets the time of the last write then), or when Samba noted a
-//!   WRITE with its delay of two seconds. Or the data of every WRITE in flight is there, or what was there before,
-//!   and the change time is from before the new session.
+//! - size and change time are as the server reported them last; or
+//! - the size can result from this client's own changes, and they explain the change time as below; or
+//! - the size can result from them, each WRITE in flight was read back and found either arrived or not made (the data
+//!   from before), at least one has arrived, and the change time is from before the new session.
 //!
-//! Anything else is a conflict, and so is a file that another client has open for writing by that time
-//! ([`super::reopen`]).
+//! Own changes explain a change time if there are any, and the time is not earlier than the last reported one (unless
+//! this client sets times), and it is one of these, by the server's clock:
+//!
+//! - not later than the answer to the last change;
+//! - two seconds after a WRITE: Samba notes the time of a WRITE with this delay;
+//! - not later than the loss, if a WRITE in flight has arrived, or a change of times, attributes or the name had no
+//!   answer;
+//! - the moment of the loss, or within the attempt that made the new session: then the server closed the file, and
+//!   Samba sets the time of the last write.
+//!
+//! Where the server does not report its clock, this list does not apply: size and data decide. Anything else is a
+//! conflict. So is data in the range of a WRITE in flight that is neither the WRITE's nor from before, and a file that
+//! another client has open for writing by that time ([`super::reopen`]).
+//!
 //! Invariant: a conflict counts for every open that is older than it ([`FileRecord::conflicts`]).
 
 use super::types::FileTime;
@@ -68,7 +77,7 @@ pub(super) struct Sent {
 pub(super) struct Loss {
     /// When the connection was lost, where the server reports its clock.
     pub(super) lost: Option<FileTime>,
-    /// From before the new session began, which ended the old one, until it was made.
+    /// From the beginning of the attempt that made the new session, which ended the old one, until it was made.
     pub(super) renewed: Option<RangeInclusive<FileTime>>,
 }
 
@@ -226,7 +235,7 @@ impl FileRecord {
         self.conflicts
     }
 
-    /// The WRITEs in flight, by number.
+    /// The WRITEs in flight, by number, with their ranges in the file.
     pub(super) fn under_way(&self) -> Vec<(u64, Range<u64>)> {
         let range = |change: &OwnChange| match change {
             OwnChange::Write { offset, data } => Some(*offset..offset.saturating_add(data.len() as u64)),
@@ -337,7 +346,7 @@ impl FileRecord {
         self.is_doubtful && self.is_short
     }
 
-    /// The doubtful data was verified: it is flushed, or lost and reported by one call.
+    /// The doubtful data was verified after the FLUSH of this mark: it is flushed, or the caller reports its loss.
     pub(super) fn resolve(&mut self, mark: u64) {
         self.unflushed.flushed(mark);
         (self.is_doubtful, self.is_short) = (false, false);

@@ -1,7 +1,9 @@
 //! The records of all open files, found by the file's identity. All opens of a file share one record.
 //!
-//! Records of closed files with unflushed data are kept for a while, because a program may open the file again to
-//! flush it. Invariant: a record is judged once per session, before anything is written in it ([`super::reopen`]).
+//! Records of the last [`MOST_CLOSED`] closed files with unflushed data are kept, because a program may open the file
+//! again to flush it.
+//!
+//! Invariant: a record is judged once per session, before anything is written in that session ([`super::reopen`]).
 
 use super::identity::{Birth, Identity};
 use super::places::{self, Places};
@@ -19,9 +21,9 @@ use tokio::sync::Semaphore;
 /// The table is first cleaned of closed files at this number of entries.
 const SMALLEST_SWEEP: usize = 256;
 
-/// The maximum number of closed files with unflushed data whose checksums are kept, and the maximum number of groups
-/// of checksums of all of them together (5 MiB).
+/// The maximum number of closed files with unflushed data whose checksums are kept.
 const MOST_CLOSED: usize = 256;
+/// The maximum number of groups of checksums of all these files together (5 MiB).
 const MOST_GROUPS: usize = 32 * 1024;
 
 /// The record of a file, with the session in which it is valid.
@@ -193,7 +195,8 @@ impl Records {
         place
     }
 
-    /// A file was closed. A program may open it again to flush it, so its checksums are kept for a while.
+    /// A file was closed. A program may open it again to flush it, so its checksums are kept until other closed files
+    /// need the space.
     pub(super) fn closed(&self, record: &Arc<Record>) {
         let groups = record.lock().unflushed.groups();
         let mut tables = self.0.lock();

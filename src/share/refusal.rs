@@ -1,5 +1,8 @@
 //! What a server's refusal means: one table from NTSTATUS to [`Refusal`].
 //!
+//! Not this type: `wire::Refusal`, the refusal of credentials; [`Refused`](super::error::Refused), why operations fail
+//! without a session. What the mount does after a [`Refusal`] is decided by `vfs/refusals.rs`.
+//!
 //! The rooms above decide by [`Refusal`] and name no NTSTATUS. The status itself stays in the error, for the log.
 //! Every status in [`NtStatus::NAMED`] has exactly one row; a test checks that.
 
@@ -16,7 +19,8 @@ pub enum Refusal {
     DeletePending,
     /// Another open, of any client, does not share the file in the requested way.
     Busy,
-    /// The access control list, the share, or an open in the same server process forbids it.
+    /// The access control list, the share, or the read-only attribute of a file to be written forbids it; for a rename,
+    /// also an open target, or an open file below the folder.
     Denied,
     /// The file's read-only attribute forbids its deletion.
     ReadOnly,
@@ -78,7 +82,7 @@ pub enum Refusal {
     Disconnected,
     /// The server has no such share.
     NoShare,
-    /// The name belongs to another server or device.
+    /// The name belongs to another server (DFS, whose referrals are not followed) or to a device that does not exist.
     NoDevice,
     /// There is no medium in the drive.
     NoMedium,
@@ -86,14 +90,17 @@ pub enum Refusal {
     ServerBusy,
     /// A pipe has no reader.
     PipeGone,
-    /// The status is no refusal. As the answer to a failed operation it breaks the protocol.
+    /// The status is no refusal. As the answer to a failed operation it breaks the protocol, except for
+    /// NOTIFY_CLEANUP: the watched directory was deleted or closed.
     NoRefusal,
     /// A failure without a more specific meaning, or a status that has no row.
     Failed,
 }
 
 impl Refusal {
-    /// The meaning of this status as the answer to this operation.
+    /// The meaning of this status as the answer to this operation ([`ShareError::operation`]).
+    ///
+    /// [`ShareError::operation`]: super::ShareError::operation
     pub(super) fn of(operation: &str, status: NtStatus) -> Refusal {
         match status {
             // smbd and Windows answer this to an open beyond the maximum number of opens.

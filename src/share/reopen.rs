@@ -2,9 +2,9 @@
 //!
 //! A lost connection closes every open at the server. The file is opened again by the path that it has by that time,
 //! and the open continues only if the path still means the same file. Files with the read-only attribute are handled
-//! in [`super::readonly`]; files that the server now opens for reading only, below. Whether another client has
-//! changed the file meanwhile is decided by [`FileRecord`], once for all opens of the file; this file gathers the
-//! evidence.
+//! in [`super::readonly`]; files that the server now opens for reading only are handled here. Whether another client
+//! has changed the file meanwhile is decided by [`FileRecord`], once for all opens of the file; the evidence for it is
+//! gathered here.
 //!
 //! Invariant: nothing is written through an open before the file was judged in the session of that open.
 //!
@@ -235,7 +235,8 @@ impl SmbShare {
             judgement = record.lock().weigh(found, &read, &loss);
         }
         if judgement == Judgement::Conflict {
-            tracing::info!(%path, "another client changed the file while the connection was lost");
+            tracing::info!(%path, "another client changed the file while the connection was lost: data held back \
+                from before is not written");
         }
         record.lock().adopt(found, judgement);
         record.move_to(tree);

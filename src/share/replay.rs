@@ -2,7 +2,7 @@
 //!
 //! Whether the change was made is judged by [`super::verify`]. A verification whose own session is lost is repeated
 //! within the bounds of [`Attempts`](super::attempts::Attempts): a number of losses in all, the deadline of the
-//! operation, and only on a session before whose beginning the server ended the session that the change was sent on.
+//! operation, and only on a session that began after the server had ended the session of the change.
 
 use super::Result;
 use super::error::Cause;
@@ -66,8 +66,7 @@ impl SmbShare {
         self.carry_out_on(|deadline| self.tree_by(task, deadline), task, change, attempt).await
     }
 
-    /// As [`SmbShare::carry_out`], on another session than the share's own: `session` returns a tree of it whose
-    /// session is live.
+    /// As [`SmbShare::carry_out`], on the sessions that `session` returns: a tree that is live as far as is known.
     ///
     /// # Errors
     /// Those of [`SmbShare::carry_out`], and of `session`.
@@ -90,7 +89,8 @@ impl SmbShare {
             if let Some(lost) = lost.as_ref().filter(|_| must_verify) {
                 match self.verdict(task, change, lost, &tree, attempts.deadline).await? {
                     Ok(Verdict::Done(done)) => {
-                        tracing::debug!(path = %change.path, operation = task.operation, "done, although its answer was lost");
+                        tracing::debug!(path = %change.path, operation = task.operation, "the change was made, although \
+                            its answer was lost");
                         return Ok(Outcome::Verified(done));
                     }
                     Ok(Verdict::Again) => attempts.verified(),

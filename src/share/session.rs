@@ -7,7 +7,9 @@
 //!
 //! An *outage* begins when the session is lost, or earlier: with the request whose missing answer caused the loss.
 //! Operations wait for the end of the outage for as long as one operation may take, counted from the beginning of the
-//! outage and not of each operation. After that they fail at once until there is a session again.
+//! outage and not of each operation. After that they fail at once until there is a session again. Two exceptions: the
+//! first attempt, each attempt for an operation, and the one after a session that hangs have [`FIRST_ANSWER`]; and once
+//! the server has answered an attempt, operations wait for its end until their own deadlines.
 
 use super::backoff::Backoff;
 use super::error::{Away, Cause, Refused};
@@ -29,7 +31,7 @@ pub(super) enum Next {
     Wait(Instant),
     /// Nothing until the attempt in flight has ended, or an operation wants a session.
     WaitForNews,
-    /// Operations fail: the server refuses the sign-in or the share.
+    /// Operations fail: the server refuses the sign-in, or denies the share to this user.
     Refused(Refused),
 }
 
@@ -73,7 +75,7 @@ pub(super) struct Session {
     refusals: Refusals,
     /// The current outage.
     outage: Option<Outage>,
-    /// Why the last attempt failed, if one failed since the session was lost.
+    /// Why the last attempt failed, if one failed since the session was lost and since [`Session::renew`].
     failure: Option<Failure>,
     /// The last attempt named the previous session, and the server did not end that session in time.
     previous_hangs: bool,
@@ -143,7 +145,7 @@ impl Session {
         self.refusals.allow_binding(now)
     }
 
-    /// Whether the server refused the credentials last time.
+    /// Whether the server refused the credentials, and accepted none since.
     pub(super) fn has_refused_credentials(&self) -> bool {
         self.refusals.has_refused()
     }

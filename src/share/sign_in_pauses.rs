@@ -1,7 +1,11 @@
 //! Which sign-ins were refused, and when the next one may be tried: a plain value.
 //!
 //! Invariant: within [`WINDOW`] a password is refused at most [`TRIES`] times, refusals of further connections
-//! included, however many operations wait. Servers count refused passwords and lock the account.
+//! included, however many operations wait. Servers count refused passwords and lock the account. The auxiliary session
+//! is not included: it has a pause of its own ([`super::auxiliary`]).
+//!
+//! A refusal here is a [`wire::Refusal`](crate::wire::Refusal): of the password, or of the account. The refusal of an
+//! operation is [`super::Refusal`].
 
 use crate::wire::Refusal;
 use std::collections::VecDeque;
@@ -13,7 +17,8 @@ use tokio::time::Instant;
 const TRIES: usize = 2;
 /// How long a refused password counts: servers usually count within half an hour.
 const WINDOW: Duration = Duration::from_secs(30 * 60);
-/// The pause between these attempts, and between attempts with an account that is disabled, expired or locked.
+/// The shortest pause after a refused password, and the pause between attempts with an account that is disabled,
+/// expired or locked.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// The refused sign-ins that still count.
@@ -38,7 +43,7 @@ impl Refusals {
         self.binding.is_none_or(|until| until <= now)
     }
 
-    /// Whether the last sign-in was refused.
+    /// Whether a sign-in was refused, and none was accepted since.
     pub(super) fn has_refused(&self) -> bool {
         self.sign_in.is_some()
     }
@@ -73,7 +78,7 @@ impl Refusals {
         *self = Refusals::default();
     }
 
-    /// Counts a refused password. Returns when the next one may be tried, if [`TRIES`] are used up.
+    /// Counts a refused password. Returns when a password may be sent again, if [`TRIES`] are used up.
     fn password_refused(&mut self, now: Instant) -> Option<Instant> {
         self.passwords.push_back(now);
         while self.passwords.len() > TRIES {

@@ -5,7 +5,7 @@
 //! small, and each slice that took less than its share of the deadline makes the next one larger. So a disk may be
 //! slow, or become slow in the middle of a copy, and each slice still ends long before its deadline.
 //!
-//! Invariant: what was copied before is never in danger, because each slice is a request of its own.
+//! Invariant: a failure concerns one slice only, because each slice is a request of its own.
 
 use crate::wire::NtStatus;
 use crate::wire::messages::ioctl::Chunks;
@@ -85,7 +85,8 @@ impl Slices {
         self.pace = self.pace.min(length / SHARE_OF_DEADLINE).max(SMALLEST);
     }
 
-    /// The server reports its limits. Returns whether the next slice is smaller than the refused one.
+    /// The server refused a slice and reports its limits. Returns whether the next slice, or its chunk, is smaller than
+    /// the refused one.
     pub(super) fn limited(&mut self, limits: Chunks, refused: Slice) -> bool {
         if limits.count == 0 || limits.bytes == 0 || limits.total == 0 {
             return false;

@@ -223,7 +223,8 @@ impl SmbShare {
         Ok(replies)
     }
 
-    /// As [`SmbShare::run`], with a last request that may be answered at any time, and may be sent again.
+    /// As [`SmbShare::run`], for requests that change nothing, the last of which may be answered at any time
+    /// (CHANGE_NOTIFY): the returned [`Pending`] waits for that answer.
     ///
     /// # Errors
     /// Those of [`SmbShare::run`].
@@ -281,7 +282,7 @@ impl SmbShare {
     }
 
     /// The largest READ or WRITE that can be sent now, in bytes: at most `limit`, and no more than the server's
-    /// credits and the negotiated sizes allow.
+    /// credits and the smaller one of MaxReadSize and MaxWriteSize allow.
     pub(super) fn piece(&self, file: &SmbFile, limit: u32) -> u32 {
         let tree = file.open().tree;
         let credits = tree.channels.credit_capacity().saturating_mul(CREDIT_PAYLOAD).max(CREDIT_PAYLOAD);
@@ -292,7 +293,7 @@ impl SmbShare {
 
 /// Why a frame has no answer.
 pub(super) enum Failure {
-    /// The server no longer knew the session and did nothing. The connection is ended here.
+    /// The server no longer knew the session and did nothing. This client has ended the connection.
     SessionGone,
     /// Any other failure of the connection or the exchange.
     Wire(WireError),
@@ -334,6 +335,7 @@ pub(super) fn why_ended(tree: &Tree) -> Arc<str> {
     tree.channels.ended().unwrap_or_else(|| "it ended".into())
 }
 
+/// Sends a related compound and returns its replies. They are checked only for the end of the session.
 pub(super) async fn send(
     tree: &Tree,
     requests: Vec<Request>,
@@ -353,7 +355,7 @@ async fn send_open_ended(
 }
 
 /// The time that a request has for its answer: until the operation's deadline, but at least [`GRACE`]. A repeated
-/// request may come late, and a WRITE that times out ends the new session too.
+/// request may be sent close to the deadline, and a WRITE that times out can end the new session too.
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now()).max(GRACE)
 }
@@ -368,8 +370,8 @@ fn checked(tree: &Tree, replies: Vec<Reply>) -> std::result::Result<Vec<Reply>, 
     Err(if nothing_done { Failure::SessionGone } else { Failure::Wire(WireError::Closed(reason.into())) })
 }
 
-/// The status that says that the session or its tree is gone. Such a status does not count on requests related to a
-/// CREATE that failed: where the user may not enter the share's folder, smbd refuses the CREATE and answers the rest
+/// The status that says that the session or its tree is gone. On a request that follows a failed CREATE such a status
+/// does not count: where the user may not enter the share's folder, smbd refuses the CREATE and answers the rest
 /// as if there were no tree.
 fn gone(replies: &[Reply]) -> Option<NtStatus> {
     let mut create_failed = false;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
 
-/// A remote share. Every operation ends: each network wait has a deadline.
+/// A remote share. Every operation ends, because each network wait has a deadline; except [`Watches::changes`], which
+/// waits for a change.
 ///
 /// A future may be dropped at any point. What it had begun is then finished or undone in the background: an open
 /// whose caller is gone is closed again.
@@ -75,7 +76,8 @@ pub trait Files: Send + Sync + 'static {
     /// # Errors
     /// - `Refusal::Absent`: the file does not exist (dispositions that do not create), or a folder of its path does
     ///   not.
-    /// - `Refusal::Exists`: the file exists and `how` says [`Disposition::Create`](super::Disposition::Create).
+    /// - `Refusal::Exists`: the file exists and `how` says [`Disposition::Create`](super::Disposition::Create). Also if
+    ///   the answer was lost and the state of the share does not show that this client created the file.
     /// - `Refusal::IsDirectory`, `NotDirectory`, `ReparsePoint`, `NameInvalid`, `NameTooLong`: `path` names no file
     ///   that can be opened.
     /// - `Refusal::DeletePending`: the file is deleted and still open at a client.
@@ -84,8 +86,6 @@ pub trait Files: Send + Sync + 'static {
     ///   if the whole share is read-only and `how` changes something.
     /// - `Refusal::InvalidArgument`: among others, the lease key belongs to another name (MS-SMB2 3.3.5.9.8).
     /// - `Refusal::NoSpace`, `Quota`, `TooManyOpen`: the server has no room.
-    /// - `Cause::Unverified`: the answer to a `Disposition::Create` was lost, and the server's state does not show
-    ///   whether the file was created.
     /// - Those of [`Share`].
     fn open(
         &self,
@@ -131,7 +131,7 @@ pub trait Files: Send + Sync + 'static {
     ///   only after a lost session.
     /// - `Refusal::Locked`: a byte-range lock of another open covers a part of the range.
     /// - `Cause::Conflict`: another client changed the file while the session was lost, and this data is from before.
-    ///   Nothing was written. Every later change through this open fails in the same way.
+    ///   The data is not sent after that. Every later change through this open fails in the same way.
     /// - `Cause::Lost`: the write caused a FLUSH (see [`Files::flush`]), which found acknowledged data missing.
     /// - Those of [`Share`].
     fn write(&self, file: &Self::File, offset: u64, data: Bytes) -> impl Future<Output = Result<()>> + Send;
@@ -174,8 +174,9 @@ pub trait Files: Send + Sync + 'static {
     /// have lost data that it had acknowledged.
     ///
     /// # Errors
-    /// - `Cause::Lost`: the server does not have all data that it had acknowledged. Reported once; the next flush
-    ///   covers what is written from then on.
+    /// - `Cause::Lost`: the server does not have all data that it had acknowledged, does not let it be read back, or
+    ///   had copied a part of it ([`Files::copy`]), which cannot be compared. Reported once; the next flush covers what
+    ///   is written from then on.
     /// - `Refusal::Denied`, `WriteProtected`: the server opened the file for reading only after a lost session, and
     ///   unflushed data is left; or the file is not open for writing (MS-SMB2 3.3.5.11).
     /// - `Refusal::NoSpace`, `Quota`: from servers that allocate space late.
@@ -203,8 +204,9 @@ pub trait Files: Send + Sync + 'static {
     ///   errors.
     fn close(&self, file: &Self::File) -> impl Future<Output = Result<Option<Metadata>>> + Send;
 
-    /// Sends all CLOSE requests that wait for others to share their frame. Every request of the share after this call
-    /// finds these files closed. Must be called within the runtime.
+    /// Sends all CLOSE requests that wait for others to share their frame. A request on a name that is sent after this
+    /// call finds these files closed, if the credits allowed their CLOSE to be sent at once. Must be called within the
+    /// runtime.
     fn send_closes(&self);
 
     /// Changes size, times or attributes.
@@ -212,7 +214,8 @@ pub trait Files: Send + Sync + 'static {
     /// # Errors
     /// - `Refusal::Absent`, `NotDirectory`, `DeletePending`: the target is a path that names nothing.
     /// - `Refusal::IsDirectory`: the size of a directory was to be set.
-    /// - `Refusal::Denied`: the user may not change this; `WriteProtected` instead if the whole share is read-only.
+    /// - `Refusal::Denied`: the user may not change this, or the size of a read-only file was to be set;
+    ///   `WriteProtected` instead if the whole share is read-only.
     /// - `Refusal::Busy`: another open does not share the file in the requested way (target is a path).
     /// - `Refusal::NoSpace`, `Quota`, `FileTooLarge`: the size cannot be set.
     /// - `Cause::Conflict`: as for [`Files::write`] (target is an open file).
@@ -224,7 +227,8 @@ pub trait Files: Send + Sync + 'static {
 ///
 /// # Errors
 /// Those of every operation are listed at [`Share`]. A change whose answer was lost with the session is verified by
-/// the state of the share; it fails with `Cause::Unverified` if that does not show whether the change was made.
+/// the state of the share. If that does not show whether the change was made, a removal or rename fails with
+/// `Cause::Unverified`, and a creation with `Refusal::Exists`.
 pub trait Names: Send + Sync + 'static {
     /// A directory listing in progress.
     type Listing: Send + Sync + 'static;
@@ -240,12 +244,11 @@ pub trait Names: Send + Sync + 'static {
     /// - Those of [`Share`].
     fn stat(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Creates a directory that must not exist yet. If the answer is lost with the session, the state of the share
-    /// shows whether the directory was created. The same holds for a file that must not exist yet, for
-    /// [`Names::remove`] and for [`Names::rename`].
+    /// Creates a directory that must not exist yet.
     ///
     /// # Errors
-    /// - `Refusal::Exists`: the name exists, or another client created it while the session was lost.
+    /// - `Refusal::Exists`: the name exists. Also if the answer was lost and the state of the share does not show that
+    ///   this client created the directory.
     /// - `Refusal::Absent`, `NotDirectory`: the folder does not exist, or is no directory.
     /// - `Refusal::DeletePending`: the name belongs to a deleted file that is still open at a client.
     /// - `Refusal::Denied`, or `WriteProtected` if the whole share is read-only.
@@ -259,11 +262,12 @@ pub trait Names: Send + Sync + 'static {
     /// file that is being closed is deleted by its CLOSE. `lease` is the lease key that the file was opened with.
     /// `known` identifies the file: if the answer is lost, a different file that has the name by then is left alone.
     ///
-    /// `aside` is a name that nothing has; nor does anything in the file's own directory have its last component,
-    /// under which the file stays if it cannot be moved out of the directory. A file that other clients have open is
-    /// renamed to it: its own name is free at once, and the file is gone when they close it. A file that no other
-    /// client has open is never renamed. Without `aside` a file that is open keeps its name until it is closed; so
-    /// does a directory that another client has open.
+    /// `aside` is a name that nothing has. No entry of the file's own directory may have its last component either:
+    /// the file gets that name there if it cannot be moved out of the directory. A file that is open is renamed to
+    /// `aside`: its own name is free at once, and the file is gone when its last open is closed. A file that is not
+    /// open is never renamed, nor is one that only this client has open, if `lease` shows that (WRITE caching).
+    /// Without `aside` a file that is open keeps its name until it is closed; so does a directory that another client
+    /// has open.
     ///
     /// # Errors
     /// - `Refusal::Absent`: nothing has the name.
@@ -285,8 +289,8 @@ pub trait Names: Send + Sync + 'static {
         aside: Option<&RemotePath>,
     ) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Whether no client, this one included, has the file open. An open that a client keeps only under a handle lease
-    /// is closed by the question.
+    /// Whether no client, this one included, has the file open. The query breaks handle leases: an open that a
+    /// client keeps only under such a lease is closed first, and does not count.
     ///
     /// # Errors
     /// - `Refusal::Absent`, `IsDirectory`, `Denied`, as for [`Names::remove`]. A file that is being deleted is no
@@ -388,8 +392,8 @@ pub trait Watches: Names {
         path: &RemotePath,
     ) -> impl Future<Output = Result<(Self::Listing, Option<Self::Watch>)>> + Send;
 
-    /// Lists a watched directory again, or says whether it has changed since it was listed. Call it once, when the
-    /// watch is known to have begun. Calls of about the same time share a round trip.
+    /// Lists a watched directory again; if it is too long for that, says whether it has changed since it was listed.
+    /// Call it once, when the watch is known to have begun. Calls of about the same time share a round trip.
     ///
     /// # Errors
     /// - `Cause::Stale`: [`Watches::unwatch`] was called.
@@ -398,8 +402,8 @@ pub trait Watches: Names {
     /// - `Cause::TimedOut`, `Malformed`.
     fn look_again(&self, watch: &Self::Watch) -> impl Future<Output = Result<Again>> + Send;
 
-    /// Whether the watch is armed: the server reports the next change since the listing. If not, the first
-    /// [`Watches::changes`] arms it.
+    /// Whether the watch is armed: its lease is not broken, or its CHANGE_NOTIFY waits at the server, which reports the
+    /// next change. A CHANGE_NOTIFY that is not armed is armed by the next [`Watches::changes`].
     fn is_armed(&self, watch: &Self::Watch) -> bool;
 
     /// The key of the directory lease that the watch uses, where the server grants leases on directories. The first
@@ -434,7 +438,8 @@ pub trait Watches: Names {
     /// - `Cause::Malformed`, or the server's refusal of the query.
     fn is_being_removed(&self, watch: &Self::Watch) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Ends a watch. Every request of the share after this call finds the directory closed.
+    /// Ends a watch. The CLOSE of its directory waits for others as in [`Files::close`], unless [`Files::send_closes`]
+    /// is called. While a listing continues in the directory, it stays open.
     fn unwatch(&self, watch: &Self::Watch);
 }
 
@@ -443,10 +448,10 @@ pub trait Watches: Names {
 /// # Errors
 /// Those of every operation are listed at [`Share`]. A lost session is no error here: all leases end with it.
 pub trait Leases: Send + Sync + 'static {
-    /// What may be cached under this key now, as far as is known: what the server granted to the key's live opens,
-    /// less what breaks took away since. A break counts from its receipt, which is before [`Events::next`] returns
-    /// it. The end of the connection counts at once. [`Caching::NONE`](super::Caching::NONE) for a key without an
-    /// open.
+    /// What may be cached under this key now, by what was received so far: what the server granted to the key's live
+    /// opens, less what breaks took away since. A break counts from its receipt, which is before [`Events::next`]
+    /// returns it. The end of the connection counts at once. [`Caching::NONE`](super::Caching::NONE) for a key without
+    /// an open.
     fn granted(&self, key: LeaseKey) -> Granted;
 
     /// The stream of events, for the first caller; `None` afterwards. A caller that requests leases must read it, and

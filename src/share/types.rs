@@ -51,7 +51,7 @@ impl RemotePath {
         self.components().last()
     }
 
-    /// Whether this path is below that folder, at any depth. The folder itself is not below it.
+    /// Whether this path is below `folder`, at any depth. The folder itself is not below it.
     pub fn is_below(&self, folder: &RemotePath) -> bool {
         let Some(rest) = self.0.strip_prefix(&folder.0[..]) else { return false };
         if folder.is_root() { !rest.is_empty() } else { rest.first() == Some(&SEPARATOR) }
@@ -299,7 +299,7 @@ pub enum Disposition {
     OverwriteIf,
 }
 
-/// What may be cached of an open file: LeaseState bits (MS-SMB2 2.2.13.2.8).
+/// What may be cached of an open file or directory: LeaseState bits (MS-SMB2 2.2.13.2.8).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Caching(u8);
 
@@ -366,7 +366,8 @@ impl std::ops::BitOr for Caching {
 pub struct Granted {
     /// What may be cached.
     pub caching: Caching,
-    /// Counts the changes of all leases of the share: grants, breaks and losses.
+    /// Counts, over all leases of the share, the opens that were answered and the breaks that were read. The loss of a
+    /// lease is read as a break. A break that was received and not read yet changes `caching` and not this number.
     pub serial: u64,
 }
 
@@ -449,7 +450,7 @@ pub struct After {
     pub flush: bool,
 }
 
-/// The target of an operation that works on a path or on an open file.
+/// The target of [`Files::set`](super::Files::set).
 #[derive(Debug)]
 pub enum Target<'a, F> {
     /// The file or directory at this path, which is opened for the operation.

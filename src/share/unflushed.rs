@@ -18,7 +18,8 @@ use std::ops::Range;
 pub(super) const PAGE: u64 = 4096;
 /// Pages per group. A group is one entry of the map.
 const PAGES: usize = 16;
-/// The maximum number of groups of one file: 2 GiB of sequential writes, 5 MiB of memory. A file that reaches it is flushed.
+/// The maximum number of groups of one file: 2 GiB of sequential writes, 5 MiB of memory. A file that reaches it is
+/// flushed.
 const MOST: usize = 32 * 1024;
 /// Ranges with a gap of up to this many bytes between them are read back in one READ.
 const GAP: u64 = 64 * 1024;

@@ -1,8 +1,9 @@
 //! Whether a change was made whose answer was lost with its session: a plain value.
 //!
 //! Creating a directory or a new file, removing and renaming are not repeated blindly: done twice they fail, or hit
-//! what another client has put under the name meanwhile. Before this is asked, the server has ended the session on
-//! which the request was sent. So nothing of it can still happen, and what the names mean now shows what did happen.
+//! what another client has put under the name meanwhile. Before the names are queried, the server has ended the session
+//! on which the request was sent. So the request can no longer be carried out, and what the names mean now shows
+//! whether it was.
 //!
 //! Invariant: a change is reported as done only if the share is now as the program requested, and a request is sent
 //! again only if it would work on what the program meant. If neither can be shown, the program gets an error.
@@ -34,12 +35,12 @@ pub(super) enum Doubt {
     Removal {
         /// What it was.
         kind: FileKind,
-        /// Its identity, as far as that is known.
+        /// Its identity, if it is known.
         known: Option<FileIdentity>,
     },
     /// A rename.
     Rename {
-        /// The identity of what is renamed, as far as that is known.
+        /// The identity of what is renamed, if it is known.
         known: Option<FileIdentity>,
     },
 }
@@ -164,8 +165,8 @@ fn gone(is_free: bool) -> Verdict {
     Verdict::Done(Done { is_free, ..Done::default() })
 }
 
-/// The name that a removed file has until it is gone belongs to this client, so what is there is the file. It stays
-/// there if the server itself ended before the file was closed.
+/// The name `aside`, which a removed file has until it is gone, belongs to this client, so what has this name is the
+/// file. The file stays there if the server itself ended before the file was closed.
 fn removed(
     (kind, known): (FileKind, Option<FileIdentity>),
     seen: Seen,
@@ -223,7 +224,7 @@ fn sameness(known: Option<FileIdentity>, found: &Metadata, window: Option<Window
     let has_times = known.created.0 != 0 && found.created.0 != 0;
     match (known.file_id == found.file_id, known.created == found.created) {
         (true, true) if has_ids => Sameness::Same,
-        // A server that derives the time of creation from times that programs set.
+        // The server derives the time of creation from other times, which programs set.
         (true, false) if has_ids && place == Place::Before => Sameness::Same,
         (true, false) if has_ids && matches!(place, Place::Within | Place::After) => Sameness::Other,
         (false, false) if has_ids && has_times => Sameness::Other,

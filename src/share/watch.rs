@@ -125,7 +125,8 @@ impl SmbWatch {
         self.directory.lock().clone()
     }
 
-    /// Whether the watch is armed: the server reports the next change, and has reported all earlier ones.
+    /// Whether the watch is armed: its lease is not broken, or its CHANGE_NOTIFY has an interim reply (MS-SMB2 3.3.4.2)
+    /// and no final one.
     pub(super) fn is_armed(&self, share: &SmbShare) -> bool {
         match &self.by {
             By::Lease { key, .. } => share.leases.caching(*key).reads(),
@@ -222,7 +223,7 @@ impl SmbWatch {
         changes_in(task, reply)
     }
 
-    /// Ends the watch: closes the directory, together with others, unless a listing continues in it.
+    /// Ends the watch. Gathers the CLOSE of the directory, unless a listing continues in it.
     pub(super) fn end(&self, share: &SmbShare) {
         let directory = self.directory.lock().take();
         match &self.by {
@@ -236,8 +237,9 @@ impl SmbWatch {
         }
     }
 
-    /// Lists the directory again, unless it is too long; then compares its times with those from before the listing.
-    /// The times count only if they are old enough that a later change would have moved them.
+    /// Lists the directory again. If it has more than [`LONG`] entries, or was short and has outgrown one answer, its
+    /// times are compared with those from the listing instead. The times count only if they are old enough that a later
+    /// change would have moved them.
     ///
     /// # Errors
     /// [`Cause::Stale`] if the watch has ended; the server's refusal; [`Cause::Disconnected`], [`Cause::TimedOut`],
@@ -355,7 +357,8 @@ impl SmbShare {
         // A server that cannot watch refuses the request together with the other answers.
         if let Some(answer) = pending.reply().now_or_never() {
             if let Some(status) = answer.ok().map(|reply| reply.status()).filter(|status| is_refusal(*status)) {
-                tracing::info!(%path, %status, "the server watches no directories");
+                tracing::info!(%path, %status, "the server watches no directories: changes by other clients are \
+                    noticed by revalidation only");
                 self.can_watch.store(false, Ordering::Relaxed);
             }
             return Ok((listing, None));
@@ -365,8 +368,7 @@ impl SmbShare {
         Ok((listing, Some(watch)))
     }
 
-    /// Lists a directory under a lease. If none is granted, a CHANGE_NOTIFY follows with the first
-    /// [`SmbWatch::changes`].
+    /// Lists a directory under a lease. If no lease is granted, the first [`SmbWatch::changes`] sends a CHANGE_NOTIFY.
     async fn list_under_lease(&self, path: &RemotePath) -> Result<(SmbListing, Option<SmbWatch>)> {
         let task = Task { operation: "QUERY_DIRECTORY", path };
         let key = LeaseKey::random();

@@ -1,6 +1,6 @@
 //! All counters of a mount, and their names.
 //!
-//! A value is an atomic number or a histogram, so that any thread counts at any time. The numbers are no snapshot of one
+//! A value is an atomic number or a histogram, so any thread can count at any time. The samples are no snapshot of one
 //! moment: a request that is being counted can be missing in one sample and present in the next.
 
 use super::latency::{Latency, Summary};
@@ -31,7 +31,7 @@ const COMMANDS: [&str; 19] = [
     "OPLOCK_BREAK",
 ];
 
-/// The name of a command; `?` where MS-SMB2 has none with this number.
+/// The name of a command; `?` if MS-SMB2 has no command with this number.
 pub fn command_name(command: u16) -> &'static str {
     COMMANDS.get(usize::from(command)).copied().unwrap_or("?")
 }
@@ -41,12 +41,12 @@ pub fn command_name(command: u16) -> &'static str {
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn count(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `more`.
     pub fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
@@ -62,7 +62,7 @@ impl Counter {
 pub struct Gauge(AtomicU64);
 
 impl Gauge {
-    /// The number is this now.
+    /// Sets the number.
     pub fn set(&self, value: u64) {
         self.0.store(value, Ordering::Relaxed);
     }
@@ -73,10 +73,10 @@ impl Gauge {
     }
 }
 
-/// Requests of the kernel, of one operation.
+/// The kernel's requests for one operation.
 #[derive(Debug, Default)]
 pub struct Requests {
-    /// From the request to its reply.
+    /// The time from the request to its reply.
     pub latency: Latency,
     /// Requests that could not be answered from what was cached or known: each waited for the server or for another
     /// request. All others are cache hits.
@@ -85,13 +85,14 @@ pub struct Requests {
     pub failed: Counter,
 }
 
-/// Frames that were sent, of which the first request has one command.
+/// Chains of requests that begin with one command, and whose caller waits for the replies: one frame each.
 #[derive(Debug, Default)]
 pub struct RoundTrips {
-    /// From the caller's submission, waiting for credits included, to all replies. CHANGE_NOTIFY, which waits for a
-    /// change, is not timed.
+    /// The time from the caller's submission, waiting for credits included, to the last reply. An open-ended
+    /// CHANGE_NOTIFY is neither timed nor counted here.
     pub latency: Latency,
-    /// Frames whose replies did not arrive: deadline, cancellation, or the end of the connection.
+    /// Chains whose replies did not arrive: deadline, cancellation, or the end of the connection. A chain that was
+    /// still waiting for credits counts too.
     pub failed: Counter,
 }
 
@@ -101,7 +102,7 @@ pub struct Counters {
     requests: [Requests; Operation::ALL.len()],
     round_trips: [RoundTrips; COMMANDS.len()],
     messages: [Counter; COMMANDS.len()],
-    /// Frames that were sent. A compound is one frame.
+    /// Frames that were sent, CANCELs included. A compound is one frame.
     pub frames_sent: Counter,
     /// Frames that were received.
     pub frames_received: Counter,
@@ -109,11 +110,11 @@ pub struct Counters {
     pub dirty_bytes: Gauge,
     /// Lease and oplock breaks that were received.
     pub breaks: Counter,
-    /// Connections that were lost.
+    /// Losses of the session. Its connections end together and count as one.
     pub losses: Counter,
     /// Sessions that were made again after a loss.
     pub reconnects: Counter,
-    /// Operations that were sent again, or verified, after a loss.
+    /// Operations that were to be sent again, or verified, after a loss; those that then gave up count too.
     pub retries: Counter,
     /// Sign-ins that the server refused.
     pub refused_sign_ins: Counter,
@@ -122,7 +123,7 @@ pub struct Counters {
 /// A value and its name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sample {
-    /// The name, as in the field of the same name or as [`Counters::samples`] gives it.
+    /// The name: that of the field of [`Counters`] or, for values by operation or command, as in [`Counters::samples`].
     pub name: &'static str,
     /// The operation or the command, where a name has one value for each.
     pub of: Option<&'static str>,
@@ -147,17 +148,17 @@ impl Counters {
         &self.requests[operation as usize]
     }
 
-    /// The frames that begin with this command; `None` where MS-SMB2 has none with this number.
+    /// The chains that begin with this command; `None` if MS-SMB2 has no command with this number.
     pub fn round_trips(&self, command: u16) -> Option<&RoundTrips> {
         self.round_trips.get(usize::from(command))
     }
 
-    /// A request with this command is sent, alone or in a compound.
+    /// Counts a sent request with this command, alone or in a compound.
     pub fn message(&self, command: u16) {
         self.messages.get(usize::from(command)).iter().for_each(|messages| messages.count());
     }
 
-    /// A frame that begins with this command was sent, and its replies took this long, or did not arrive (`None`).
+    /// Counts a chain that begins with this command: its replies took this long, or did not arrive (`None`).
     pub fn round_trip(&self, command: u16, took: Option<Duration>) {
         match (self.round_trips(command), took) {
             (Some(trips), Some(took)) => trips.latency.record(took),

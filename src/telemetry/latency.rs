@@ -7,16 +7,17 @@ use std::time::Duration;
 
 /// The longest time that is distinguished from longer ones, in microseconds: an hour.
 const LONGEST: u64 = 3_600_000_000;
-/// Significant decimal digits of a recorded time. One digit keeps a histogram at 4 KiB; a percentile is right within a tenth.
+/// Significant decimal digits of a recorded time. One digit keeps a histogram at 4 KiB; a percentile is right within a
+/// tenth.
 const DIGITS: u8 = 1;
 
 /// A histogram of times, from one microsecond to an hour.
 pub struct Latency(Mutex<Histogram<u64>>);
 
-/// What a [`Latency`] holds at one moment. All times are zero where nothing was recorded.
+/// The count and the percentiles of a [`Latency`] at one moment. All times are zero if nothing was recorded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Summary {
-    /// Recorded times.
+    /// The number of recorded times.
     pub count: u64,
     /// Half of the times are no longer than this.
     pub median: Duration,
@@ -27,7 +28,7 @@ pub struct Summary {
 }
 
 impl Latency {
-    /// Counts one more that took this long. Times beyond an hour count as an hour.
+    /// Records a time. Times below a microsecond count as a microsecond, times beyond an hour as an hour.
     pub fn record(&self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(LONGEST);
         self.0.lock().saturating_record(micros.max(1));
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_and_the_impossible_are_counted_too() {
+    fn a_time_of_zero_counts_as_a_microsecond_and_a_too_long_one_as_an_hour() {
         let latency = Latency::default();
         assert_eq!(latency.summary(), Summary::default());
         latency.record(Duration::ZERO);

@@ -3,11 +3,12 @@
 //! - [`counters`]: all counters and histograms of a mount, with their names. The only file that names them.
 //! - [`latency`]: how long something took, as a histogram with percentiles.
 //! - [`operation`]: the kernel's requests by name.
-//! - [`span`]: the request that the running code works for; the log adds it to each line.
+//! - [`span`]: the request that the running code works for. `cli/logging.rs` adds it to each line of the log.
 //!
-//! One [`Counters`] belongs to a mount and is shared by its rooms: `fuse` counts requests of the kernel, `cache` dirty bytes,
-//! `share` sessions and retries, `wire` frames and round trips. The log at the end of a mount lists
-//! [`Counters::samples`]. `fuse/call.rs` begins and ends the span of a request.
+//! One [`Counters`] belongs to a mount and is shared by its rooms: `fuse` counts requests of the kernel, `cache` dirty
+//! bytes, `share` sessions and retries, `wire` frames and round trips. At the end of a mount `mount/serving.rs` logs
+//! [`Counters::samples`] at the level `debug`. `fuse/call.rs` makes the span of a request, and `fuse/adapter.rs` runs
+//! the work in it.
 //!
 //! Invariant: counting never fails, waits for no I/O, and keeps a bounded amount of memory (some 200 KiB a mount).
 

@@ -12,7 +12,7 @@ macro_rules! operations {
         }
 
         impl Operation {
-            /// All of them, in the order of their numbers.
+            /// All operations, in the order of their numbers.
             pub const ALL: [Operation; [$($name),*].len()] = [$(Operation::$variant),*];
 
             /// The name, as in `fuser::Filesystem`.

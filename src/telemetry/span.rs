@@ -1,11 +1,11 @@
 //! The span of a kernel request: the request that the running code works for.
 //!
-//! `fuse` enters the span of a request for as long as its work runs, and for each poll of work that waits. The log adds
-//! [`current`] to every line, so a line from any room names the request that it belongs to. Tasks of the mount itself, and
-//! tasks that an operation spawns, have no span.
+//! `fuse` enters the span of a request while it works for the request, and at each poll of work that waits. The log
+//! adds [`current`] to every line, so a line from any room names the request that it belongs to. Tasks of the mount
+//! itself, and tasks that an operation spawns, have no span.
 //!
-//! This is not a span of `tracing`: making, entering and closing one of those took 5 µs of a random read here, for each
-//! request that waits. This one is a copied value in a thread-local cell.
+//! A [`Span`] is a copied value in a thread-local cell, not a span of `tracing`: to make, enter and close one of those
+//! took 5 µs of each random read that waits.
 
 use super::operation::Operation;
 use std::cell::Cell;
@@ -25,11 +25,11 @@ pub struct Span {
     pub operation: Operation,
     /// The inode that the request is about, or the directory of the name that it is about.
     pub ino: u64,
-    /// The handle; 0 where the request is for no open file.
+    /// The handle; 0 if the request is for no open file or directory.
     pub handle: u64,
     /// The kernel's number of the request.
     pub unique: u64,
-    /// The thread that waits for the reply; 0 where the kernel names none.
+    /// The thread that waits for the reply; 0 if the kernel names none. The log shows it as `pid`.
     pub thread: u32,
 }
 
@@ -38,11 +38,11 @@ pub fn current() -> Option<Span> {
     CURRENT.get()
 }
 
-/// Until this is dropped, the thread is in a span.
+/// Keeps the thread in a span until it is dropped; then the thread is in the span that it was in before.
 #[must_use]
 pub struct Entered {
     before: Option<Span>,
-    /// What is entered on one thread is left on that thread.
+    /// The span is left on the thread on which it was entered.
     not_send: PhantomData<*const ()>,
 }
 
@@ -52,7 +52,7 @@ impl Span {
         Entered { before: CURRENT.replace(Some(self)), not_send: PhantomData }
     }
 
-    /// Runs a future in the span, on whatever threads it is polled.
+    /// Runs a future in the span, whichever threads poll it.
     pub async fn run<F: Future>(self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {

@@ -1,5 +1,5 @@
-//! Work beside the operations, each kind in one task of the mount: lease breaks, watches on directories, closing idle
-//! opens, and counting the memory of names.
+//! Work beside the operations. Four tasks of the mount: one hands out lease breaks, one follows the watches on
+//! directories, one closes idle opens, one counts the memory of names.
 //!
 //! Invariant: a lease break never waits for another one.
 
@@ -16,9 +16,9 @@ const COUNT_INTERVAL: Duration = Duration::from_millis(250);
 /// directory.
 const NAME: u64 = 1000;
 
-/// Hands lease breaks and lost sessions to the files and directories that they concern, until the share is closed.
-/// Another client waits at the server until a break is acknowledged, so each break is handled at once, in parallel
-/// with the others. The file decides what must be done before its acknowledgement, and in which order.
+/// Hands each lease break to the file or directory that it concerns, and a lost session to the files, until the share
+/// is closed. Another client may wait at the server until a break is acknowledged, so each break is handled at once, in
+/// parallel with the others. `file/breaking` decides what must be done before the acknowledgement, and in which order.
 pub async fn handle_breaks<S: Share>(vfs: Arc<Vfs<S>>) {
     let Some(mut events) = vfs.share.events() else { return };
     while let Some(event) = events.next().await {
@@ -36,7 +36,7 @@ pub async fn handle_breaks<S: Share>(vfs: Arc<Vfs<S>>) {
         tokio::spawn(async move {
             vfs.names.directory_broken(broken.key).await;
             if let Err(error) = vfs.share.acknowledge(broken).await {
-                tracing::debug!(%error, "a break could not be acknowledged");
+                tracing::debug!(%error, "a lease break was not acknowledged; other clients may wait");
             }
         });
     }

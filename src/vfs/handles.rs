@@ -124,8 +124,8 @@ impl<S: Share> Handles<S> {
         self.closings.finish().await
     }
 
-    /// Whether a handle of a file is open and stays open. If all of its handles are being closed, waits for the
-    /// closes first.
+    /// Whether a handle of a file is open and stays open. If none is, but a handle or an open of the file is being
+    /// closed, waits first for the handles of the mount that are being closed.
     pub(crate) async fn stays_open(&self, file: &FileOf<S>) -> bool {
         let (is_live, has_handles) = {
             let state = file.lock();
@@ -138,7 +138,8 @@ impl<S: Share> Handles<S> {
         file.lock().has_handles()
     }
 
-    /// Waits for the closes of a file that are under way.
+    /// Waits for the closes of a file's handles that are under way. A CLOSE of a kept open is sent, not awaited:
+    /// nothing was changed through it.
     ///
     /// An operation calls this before it asks the server about the file. While a file is open, Samba reports the
     /// write time from its first open, except after writes by Samba itself. An answer that overtook a close would not

@@ -7,9 +7,9 @@
 //! Between the lanes order does not matter: a notification only makes the kernel ask again, and the change that it
 //! announces was made before it was added.
 //!
-//! No notification is dropped: when a lane is full, the caller waits for room. Equal notifications that wait are
-//! merged. A notification that has begun is not merged with a later one: a READ answered since may have brought new
-//! pages.
+//! When a lane is full, the caller waits for room. A notification is dropped only if its caller's patience
+//! (`PATIENCE`) ends before there is room. Equal notifications that wait are merged. A notification that has begun is
+//! not merged with a later one: a READ answered since may have brought new pages.
 //!
 //! [`KernelPages`](super::file::kernel_pages::KernelPages) records for one file whether the kernel may have pages of
 //! it. If it has none, nothing waits for pages.
@@ -59,7 +59,8 @@ impl KernelView {
         }
     }
 
-    /// Waits until the kernel has forgotten something, for [`PATIENCE`] at most. Returns whether it has.
+    /// Adds a notification and waits until the kernel has forgotten or has refused to, for [`PATIENCE`] at most.
+    /// Returns `false` if that time has passed.
     pub(crate) async fn until_forgotten(&self, what: Forgotten) -> bool {
         let Some(lane) = self.lane(&what) else { return true };
         let (done, gone) = oneshot::channel();
@@ -72,7 +73,7 @@ impl KernelView {
         tokio::time::timeout(PATIENCE, forgotten).await.is_ok()
     }
 
-    /// A future that has the kernel drop the pages and attributes of an inode when it is awaited.
+    /// A future that adds the notification to drop the pages and attributes of an inode. It does not borrow this view.
     pub(crate) fn forget_later(&self, ino: u64) -> impl Future<Output = ()> + Send + use<> {
         let what = Forgotten::Pages(ino);
         let lane = self.lane(&what).cloned();

@@ -1,10 +1,11 @@
 //! A bounded queue of notifications to the kernel, served by several threads: in order for each inode, in parallel
 //! for different inodes.
 //!
-//! [`Queue`] is the plain value that decides which notification is next. [`Lane`] makes threads and operations wait
-//! for it.
+//! [`Queue`] is the plain value that decides which notification is next. In [`Lane`], threads wait for the next
+//! notification, and operations wait for room.
 //!
-//! Invariant: at most one notification of an inode is under way, and none is lost before the end of the mount.
+//! Invariant: at most one notification of an inode is under way, and none that was added is lost before the end of the
+//! mount.
 
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -41,8 +42,8 @@ const CAPACITY: usize = 4096;
 /// The most threads of a lane. One inode with a request under way at a slow server may block a thread.
 const MOST_THREADS: usize = 16;
 
-/// The operation that waits for a notification: answered when the kernel has forgotten, dropped at the end of the
-/// mount.
+/// Wakes an operation that waits for a notification: answered when the kernel has forgotten or has refused to, dropped
+/// at the end of the mount.
 type Waiter = oneshot::Sender<()>;
 
 /// The notifications that wait, and the inodes whose notification is under way.
@@ -119,7 +120,7 @@ impl Lane {
         Lane { state: Mutex::new(state), work: Condvar::new(), room: Notify::new() }
     }
 
-    /// Adds a notification, and waits for room before. After the end of the mount it does nothing.
+    /// Waits for room, then adds a notification. Does nothing after the end of the mount.
     pub(super) async fn add(&self, what: Forgotten, mut waiter: Option<Waiter>) {
         loop {
             let room = self.room.notified();

@@ -7,7 +7,7 @@
 //! | part | what is decided there |
 //! |---|---|
 //! | [`operations`] | what each kernel request does: free functions, one file per group |
-//! | [`background`] | what runs beside the requests: lease breaks are handed out (their effect: `file/breaking`), watches, idle opens, names |
+//! | [`background`] | tasks beside requests: lease breaks (`file/breaking`), watches, idle opens, memory of names |
 //! | `handles` | which handle number is which open file or directory |
 //! | `pages` | what a directory handle has read so far |
 //! | `readers` | which chunks are read ahead for a file handle |
@@ -21,18 +21,19 @@
 //! | [`name_encoding`] | how a POSIX name is sent to the server, and shown from it |
 //! | `presentation` | how the server's metadata becomes POSIX attributes |
 //! | [`errno`] | which errno a program gets for a failure, and at which level it is logged |
-//! | `refusals` | what a refusal of the server means to an operation |
+//! | `refusals` | what an operation does about a [`Refusal`](crate::share::Refusal), the share's word for an NTSTATUS |
 //! | `model_runs` (tests) | random runs of a model, and how a failing run is shortened |
 //!
-//! What a user can rely on. As far as caching is concerned this holds in the modes `strict` and `none`; in mode `loose`
-//! writes are held back and data is cached without a lease:
+//! In mode `loose`, writes stay dirty and opens are shared and kept without a lease: a read, also after a new open, may
+//! miss another client's changes until the attribute timeout. What a user can rely on in the modes `strict` and `none`:
 //!
 //! - When close(2) or fsync(2) has returned, the server has the written data; after fsync(2), or a write with
-//!   `O_SYNC`, the data is on the server's disk. Before that, write(2) returns as soon as the cache has room for
-//!   the data, under a write lease or an exclusive oplock, which the server grants only while no other client has the
-//!   file open. Otherwise write(2)
-//!   returns when the server has the data. A write that failed later is reported by the next write of each handle
-//!   that was open at the failure, and by each close until fsync(2) has reported it.
+//!   `O_SYNC`, the data is on the server's disk.
+//! - write(2) returns as soon as the cache has room for the data, under a write lease or an exclusive oplock, which
+//!   the server grants only while no other client has the file open. Without one, write(2) returns when the server
+//!   has the data.
+//! - A write that fails after write(2) has returned is reported by the next write of each handle that was open at the
+//!   failure, and by each close of that handle until an fsync(2) of it has reported the failure.
 //! - A read returns data that was on the server when the file was opened, or later. While the file stays open,
 //!   changes by other clients appear after the attribute timeout. Attributes and names are at most that old.
 //! - O_APPEND writes at the server's end of the file, as reported within the attribute timeout. Two clients that
@@ -42,13 +43,13 @@
 //!   programs give up otherwise. chown(2) to the owner and group that the file already has succeeds. Any other owner
 //!   or group is `EPERM`: a false success would deceive backup programs.
 //! - A file that is unlinked while it is open on this mount continues under a hidden name `.cifs-fuse-…` until it is
-//!   closed (`operations/hiding`). When its directory is removed, the hidden file moves to the parent directory. A file that is replaced
-//!   while open continues without a name until the session is lost. When a file that other clients have open
-//!   is removed, its name is free at once.
+//!   closed (`operations/hiding`). When its directory is removed, the hidden file moves to the parent directory. A file
+//!   that is replaced while open continues without a name until the session is lost. When a file that other clients
+//!   have open is removed, its name is free at once.
 //! - Deleting or replacing a read-only file needs write permission on the directory only, as POSIX requires.
 //!
-//! Locks, in the order in which they are acquired. None is held across an await or a send, but for
-//! `OpenDirectory::pages`; and none across a call into another room, but for that one and `OpenFile::readers`:
+//! Locks, in the order in which they are acquired. Only `OpenDirectory::pages` is held across an await or a send. Only
+//! `OpenDirectory::pages` and `OpenFile::readers` are held across a call into another room:
 //!
 //! | lock | guards | acquired |
 //! |---|---|---|
@@ -60,6 +61,7 @@
 //! | `Names`: `ahead`, `watches`, `room_made_at` | listings ahead, watches, when kept opens last made room | alone |
 //! | `Files::broken` | breaks that are not acknowledged yet | alone |
 //! | `Handles` | handles by their numbers, closes under way | alone |
+//! | `Lane::state` | notifications to the kernel that wait or are under way | alone |
 //! | `OpenFile::readers` | sequential readers of one handle | alone; the page cache's lock is acquired under it |
 //! | the page cache's own | cached data, memory | alone, or under `OpenFile::readers` |
 //!

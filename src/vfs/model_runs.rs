@@ -146,7 +146,7 @@ fn run<M: Model>(model: &M, steps: &[StepOf<M>], is_traced: bool) -> Ended {
     Ended { wrong, trace: run.trace(), counts: run.counts() }
 }
 
-/// The class of a failure: its first letters, without numbers.
+/// The class of a failure: the first 24 letters of its message, without numbers.
 fn kind(wrong: &str) -> String {
     wrong.chars().filter(|letter| letter.is_alphabetic()).take(24).collect()
 }
@@ -170,7 +170,7 @@ fn shorten<M: Model>(model: &M, mut steps: Vec<StepOf<M>>, wrong: &str) -> Vec<S
     steps
 }
 
-/// Does the run of a seed. If it fails, returns the number of its steps and the report.
+/// Does the run of a seed. If it fails, returns the number of steps done before the failure, and the report.
 fn try_seed<M: Model>(seed: u64, counts: &mut Counts) -> Result<(), (usize, String)> {
     let mut random = Random::new(seed);
     let model = M::new(&mut random);
@@ -208,7 +208,7 @@ fn search<M: Model>() -> Result<Counts, String> {
     if runs >= RUNS
         && let Some(never) = M::EXPECTED.iter().find(|what| !counts.contains_key(*what))
     {
-        return Err(format!("it never came to {never}: {counts:?}"));
+        return Err(format!("{never} never happened in any run: {counts:?}"));
     }
     Ok(counts)
 }

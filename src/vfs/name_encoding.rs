@@ -5,10 +5,10 @@
 //! control characters as U+F001…U+F01F, the others as in the table `RESERVED`, and a trailing space or dot too.
 //!
 //! Invariants: [`decode`] returns byte for byte what [`encode`] accepted, unless the name has a character of
-//! U+F001…U+F029 itself. [`encode`] returns unit for unit what [`decode`] accepted, unless the server's name has a
-//! reserved character unmapped, a mapped space or dot before its end, or too many units. An unpaired surrogate, which
-//! NTFS allows, becomes the three bytes that WTF-8 has for it. A name that could lead a program out of its directory
-//! (`..`, or one with a separator) is never returned.
+//! U+F001…U+F029 itself. [`encode`] returns unit for unit what [`decode`] accepted, unless the server's name has an
+//! unmapped reserved character, an unmapped space or dot at its end, a mapped one before its end, or too many units. An
+//! unpaired surrogate, which NTFS allows, becomes three bytes, as in WTF-8. A name that could lead a program out of its
+//! directory (`..`, or one with a separator) is never returned.
 
 use super::errno::{Result, VfsError};
 use crate::share::RemotePath;

@@ -23,7 +23,8 @@ pub(crate) struct Pages<S: Share> {
     pub entries: Vec<Entry>,
     /// Metadata of the last entries, those not returned to the kernel yet.
     fresh: VecDeque<(Metadata, Snapshot)>,
-    /// All entries so far, for the namespace; `None` before the listing begins, and when they are too many to keep.
+    /// All entries so far, for the namespace; `None` before the listing begins and after it ends, and when they are too
+    /// many to keep.
     pub gathered: Option<Gathered>,
 }
 

@@ -1,11 +1,11 @@
-//! The coherence decisions of a mount: what a lease and the attribute timeout allow. A plain value. No other place
-//! reads a lease to decide something.
+//! The coherence decisions of a mount: what a lease and the attribute timeout allow. A plain value. Only this file
+//! decides what is allowed under a lease; `file/breaking` decides what must be done before a lease is given up.
 
 use crate::config::CacheMode;
 use crate::share::{Caching, Lease, LeaseKey};
 use std::time::{Duration, Instant};
 
-/// What a mount may do with a file under a lease.
+/// What a mount may do with a file under a lease. In loose mode everything but `believes_data` is allowed without one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Decision {
     /// A write may stay dirty: no other client has the file open. Otherwise writes go through to the server.
@@ -30,7 +30,7 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// The caching that counts as granted: in loose mode all of it, whatever the server granted.
+    /// The caching that counts as granted, but for `believes_data`: in loose mode all, whatever the server granted.
     fn effective(self, granted: Caching) -> Caching {
         match self.mode {
             CacheMode::Loose => Caching::ALL,
@@ -45,8 +45,8 @@ impl Policy {
             holds_writes: effective.writes(),
             shares_open: effective.covers(Caching::READ | Caching::WRITE),
             keeps_open: effective.covers(Caching::ALL),
-            // Another client's write breaks a read lease but does not wait for the acknowledgement. That is too late
-            // where no data may be out of date.
+            // With a timeout of zero no data may be out of date. Then a read lease does not suffice: another client's
+            // write breaks it, but does not wait for the acknowledgement.
             believes_data: if self.keeps_no_pages() { granted.writes() } else { granted.reads() },
         }
     }
@@ -58,8 +58,8 @@ impl Policy {
     }
 
     /// Whether the file's version shows a change of its data. For a file that other clients have open, servers report
-    /// the write time late: Samba when the file is closed, or two seconds after the write. If the server has never
-    /// granted a lease (`grants_leases`), versions are the only evidence.
+    /// the write time late: Samba when the file is closed, or two seconds after the write. `grants_leases` says that
+    /// the server has granted a lease at least once; if it never has, versions are the only evidence.
     pub(crate) fn trusts_version(self, granted: Caching, grants_leases: bool) -> bool {
         self.effective(granted).writes() || !grants_leases
     }

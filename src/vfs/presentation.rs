@@ -29,7 +29,8 @@ pub struct Attr {
     pub created: FileTime,
     /// Permission bits (`0o7777`).
     pub permissions: u16,
-    /// 1 for a file; 2 for a directory, whose subdirectories are not counted.
+    /// 1 for a file; 2 for a directory, whose subdirectories are not counted; 0 once this mount has removed or
+    /// replaced it.
     pub links: u32,
     /// User id of the owner.
     pub uid: u32,

@@ -1,5 +1,6 @@
 //! What a refusal by the server means to an operation: one question a function, answered from the [`Refusal`] alone.
-//! A failure without a refusal, such as a lost session, answers each question with no.
+//! A failure without a refusal, such as a lost session, answers each question with no. `share/refusal` makes a
+//! [`Refusal`] of an NTSTATUS; [`errno`](super::errno) makes an errno of it.
 
 use crate::share::{Refusal, ShareError};
 
@@ -7,7 +8,7 @@ fn is_one_of(error: &ShareError, refusals: &[Refusal]) -> bool {
     error.refusal().is_some_and(|refusal| refusals.contains(&refusal))
 }
 
-/// Whether no file has this name, or none can have it.
+/// Whether no file has this name, none can have it, or the file of this name is being deleted.
 pub(crate) fn is_absent(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::Absent, Refusal::NameInvalid, Refusal::DeletePending])
 }
@@ -27,7 +28,8 @@ pub(crate) fn is_collision(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::Exists])
 }
 
-/// Whether the name is in use, or the directory is not empty. The file in the way may be one that is being deleted.
+/// Whether the name is in use, by a file or a directory, or the directory is not empty. What is in the way may be in
+/// the course of deletion.
 pub(crate) fn is_occupied(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::NotEmpty, Refusal::Exists, Refusal::IsDirectory, Refusal::NotDirectory])
 }

@@ -13,7 +13,7 @@
 //! - An allocated message id is sent: the caller that receives a [`Ready`] or a [`Transmit`] sends it without waiting
 //!   in between. A gap in the ids would close the server's window for good.
 //! - Every waiter gets exactly one [`Event::Answered`], at its deadline or at the end of the connection at the latest,
-//!   unless its caller has cancelled.
+//!   unless its caller cancels the request.
 //! - Nothing is sent once the connection has ended.
 
 use super::codec::Malformed;
@@ -159,7 +159,7 @@ impl Transmit {
 pub enum Event<W> {
     /// The answer for a waiter.
     Answered(W, Result<Unverified, WireError>),
-    /// Replies that no caller waits for any more.
+    /// Replies without a waiter: there was none, or its caller gave up.
     Unclaimed(Unverified),
     /// The server breaks an oplock or a lease (MS-SMB2 2.2.23).
     Broken(Break),
@@ -237,8 +237,9 @@ impl<W> Channel<W> {
         self.table.is_kept(ticket)
     }
 
-    /// Submits a chain. `waiters` are answered by the deadline at the latest. The returned ticket names the chain and
-    /// its head; its [`Ticket::last`] names an open-ended last request.
+    /// Submits a chain. `waiters` are answered by the deadline at the latest, but [`Waiters::last`] only while the
+    /// chain is queued. The returned ticket names the chain and its head; its [`Ticket::last`] names an open-ended last
+    /// request.
     ///
     /// # Errors
     ///
@@ -246,6 +247,7 @@ impl<W> Channel<W> {
     /// - [`WireError::Closed`]: the connection has ended, or the chain must be encrypted and there is no key.
     /// - [`WireError::TooLong`]: a part of it, or the frame as a whole, is longer than the protocol allows.
     /// - [`WireError::Credits`]: nothing is in flight, and the server has granted fewer credits than the chain costs.
+    ///   The waiters of a queued chain get this error as their answer.
     pub fn submit(&mut self, chain: &Chain, waiters: Waiters<W>, deadline: Instant) -> Result<Submitted, WireError> {
         let (protect, cost) = (self.check(chain)?, chain.cost());
         let ticket = self.next_ticket();
@@ -263,8 +265,8 @@ impl<W> Channel<W> {
         Ok(Submitted::Queued(ticket))
     }
 
-    /// Submits a chain that does not wait for credits. `protect` replaces the protection that the session demands.
-    /// Without a waiter, no caller waits for the replies.
+    /// Submits a chain that waits neither for credits nor behind queued chains of its lane. `protect` replaces the
+    /// protection that the session demands. Without a waiter, the replies are [`Event::Unclaimed`].
     ///
     /// # Errors
     ///
@@ -441,8 +443,8 @@ impl<W> Channel<W> {
             self.answer(waiters, &WireError::TimedOut);
         }
         match self.keep_alive.on_timeout(now) {
-            // Without an available credit requests are in flight, and a reply to them proves as much as one to the
-            // ECHO.
+            // If no credit is available, requests are in flight, and a reply to one of them proves as much as a reply
+            // to the ECHO.
             Some(Due::Probe) => drop(self.post(Chain::single(Request::new(Command::Echo, vec![4, 0, 0, 0])))),
             Some(Due::Silent(time)) => {
                 self.end(&format!("the server was silent for {:.0} s", time.as_secs_f64()), now);
@@ -452,7 +454,8 @@ impl<W> Channel<W> {
         self.advance();
     }
 
-    /// Withdraws a caller. A queued chain is dropped; a sent one is cancelled at the server.
+    /// Withdraws the caller of a ticket. The requests of a sent chain that the ticket names are cancelled at the
+    /// server; a queued chain is dropped as a whole, with both waiters.
     pub fn cancel(&mut self, ticket: Ticket) {
         drop(self.give_up(ticket));
         self.advance();

@@ -29,12 +29,12 @@ use tokio::time::Instant;
 pub struct Channels {
     /// The connection that signed in, then those that were bound to its session.
     connections: Vec<Connection>,
-    /// When the request was sent whose missing answer ended the connections.
+    /// When the request whose missing answer ended the connections was submitted.
     silent_since: OnceLock<Instant>,
 }
 
-/// How long a request waits without an answer before its timeout ends the connections: 4 s, and only if no frame was
-/// received since it was sent.
+/// How long a request waits without an answer before its timeout ends the connections: 4 s, and only if no connection
+/// has received a frame since the request was submitted.
 const SILENCE: Duration = Duration::from_secs(4);
 
 impl Channels {
@@ -55,8 +55,8 @@ impl Channels {
     ///
     /// # Errors
     ///
-    /// As for [`Connection::send`]. [`WireError::TimedOut`] also ends the session if it was silent for at least 4 s, or
-    /// if the chain contains a WRITE and the session has several connections.
+    /// As for [`Connection::send`]. [`WireError::TimedOut`] also ends the session if no frame was received since the
+    /// chain was submitted, at least 4 s ago, or if the chain contains a WRITE and the session has several connections.
     pub async fn send(&self, chain: &Chain, deadline: Duration) -> Answer {
         let sent = Instant::now();
         let answer = self.for_lane(chain.cost().lane).send(chain, deadline).await;
@@ -77,12 +77,13 @@ impl Channels {
         }
     }
 
-    /// Since when the server was silent, if that ended the connections.
+    /// Since when the server was silent, if a timeout in [`Channels::send`] ended the connections; `None` after a probe
+    /// without an answer.
     pub fn silent_since(&self) -> Option<Instant> {
         self.silent_since.get().copied()
     }
 
-    /// Sends requests of which the last is answered at any time; see [`Connection::send_open_ended`].
+    /// Sends requests of which the last may be answered at any time or never; see [`Connection::send_open_ended`].
     ///
     /// # Errors
     ///
@@ -101,7 +102,7 @@ impl Channels {
         &self.connections[choose(lane, in_flight)]
     }
 
-    /// What is counted of these connections.
+    /// The counters of the mount.
     pub fn counters(&self) -> &Counters {
         self.connections[0].counters()
     }
@@ -243,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn breaks_are_received_on_every_connection() {
+    async fn every_connection_has_a_receiver_of_breaks() {
         let (channels, _servers) = two().await;
         assert!(channels.connections().iter().all(|connection| connection.breaks().is_some()));
     }

@@ -18,7 +18,7 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// A part of a message that is longer than its length field allows. The message is not sent.
+/// A part of a message that is longer than the protocol allows. The message is not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TooLong {
     /// The path of a file: at most 65,535 bytes of UTF-16, which are 32,767 units.
@@ -187,7 +187,8 @@ impl<'a> Fields<'a> {
 /// The entries of a list in which each entry begins with the offset of the next one, in 32 bits (MS-FSCC 2.4, MS-SMB2
 /// 2.2.13.2). The offset counts from the start of the entry; it is 0 in the last one.
 ///
-/// An entry consists of the bytes up to the next one and no others. Iteration ends after the first malformed entry.
+/// An entry consists of the bytes up to the next one; the last one has all bytes that are left. Iteration ends after an
+/// entry whose offset is wrong.
 #[derive(Clone, Debug)]
 pub struct Linked<'a> {
     /// The list from the next entry on; `None` after the last one.
@@ -213,7 +214,7 @@ impl<'a> Linked<'a> {
     /// The first entry of `rest`. Keeps the bytes after it for the next call.
     fn cut(&mut self, rest: &'a [u8]) -> Result<Fields<'a>, Malformed> {
         let next = Fields(rest).u32(0)? as usize;
-        // On some servers the last entry points to the end of the list (MS-FSCC 2.4.23).
+        // The last entry has the offset 0 (MS-FSCC 2.4.24); on some servers it points to the end of the list.
         if next == 0 || next == rest.len() || next == rest.len().next_multiple_of(self.kind.alignment) {
             return Ok(Fields(rest));
         }
@@ -252,7 +253,8 @@ pub trait Put {
     fn put_bytes(&mut self, bytes: &[u8]) -> &mut Self;
     /// Appends UTF-16 code units.
     fn put_utf16(&mut self, units: &[u16]) -> &mut Self;
-    /// Appends a small count, or the length of a short part, in 16 bits. The caller ensures that it fits.
+    /// Appends a small count, or the length of a short part, in 16 bits. The caller ensures that it fits; otherwise a
+    /// debug build panics and a release build appends 65,535.
     fn put_count(&mut self, count: usize) -> &mut Self;
     /// Appends zeros up to a multiple of `alignment` bytes.
     fn align(&mut self, alignment: usize) -> &mut Self;

@@ -1,5 +1,6 @@
 //! From a host name to a tree: resolve, connect, negotiate, sign in, tree connect, each with its own error stage; then
-//! the further connections of the session, where the server accepts them.
+//! the validation of the negotiation below SMB 3.1.1, and the further connections of the session, where the server
+//! accepts them. DFS referrals are not followed: the share must be on this server.
 //!
 //! [`connect`] returns a [`Tree`]: the session's connections, the tree id, the negotiated [`Terms`] and the server's
 //! clock. [`disconnect`] ends it in order. Invariant: an error says at which [`Stage`] it occurred and whether the
@@ -45,7 +46,7 @@ pub struct ConnectConfig {
     pub encryption: Protection,
     /// The most connections of the session. More than one is used only where the server offers multichannel.
     pub connections: u8,
-    /// The time limit for all steps together. For the rounds of a sign-in see [`connect`].
+    /// The time limit for all steps together; [`connect`] says how the sign-in can exceed it.
     pub connect_timeout: Duration,
     /// How long a connection is quiet before it is probed with an ECHO.
     pub echo_interval: Duration,
@@ -90,8 +91,8 @@ pub enum Previous {
 pub struct Terms {
     /// The negotiated dialect.
     pub dialect: Dialect,
-    /// The signing algorithm, if every message is signed. `None` if every message is encrypted instead, or if only
-    /// required messages are signed.
+    /// The signing algorithm, if the session signs every message. `None` if it encrypts every message instead, signs
+    /// only required messages, or has no key.
     pub signing: Option<SigningAlgorithm>,
     /// The cipher, if the session or the tree is encrypted.
     pub cipher: Option<Cipher>,
@@ -184,8 +185,9 @@ impl std::fmt::Display for Terms {
 }
 
 /// Connects, negotiates, signs in and connects to the tree. The steps share `connect_timeout`, but each round of the
-/// sign-in may take all the time that was left when the sign-in began. A `previous` session that is named has ended at
-/// the server when this succeeds. `answered` is called once NEGOTIATE has succeeded.
+/// sign-in may take all the time that was left when the sign-in began, or the time of [`Previous::Named`] if that is
+/// shorter. A `previous` session that is named has ended at the server when this succeeds. `answered` is called once
+/// NEGOTIATE has succeeded.
 ///
 /// # Errors
 ///
@@ -275,7 +277,7 @@ const ATTEMPT_LIMIT: Duration = Duration::from_millis(1500);
 /// How many attempts without an answer are repeated, for all further connections together.
 const RETRIES: usize = 2;
 
-/// The parts that a session's further connections are made from.
+/// A signed-in session, whose further connections are to be made.
 struct Session<'a> {
     config: &'a ConnectConfig,
     offer: &'a Offer,
@@ -293,7 +295,8 @@ impl Session<'_> {
     ///
     /// The connections are made one after the other. Samba 4.17 passes a further connection to the process that has the
     /// first one. The process that accepted it can still read the next request from the socket, and then the request
-    /// has no answer. That is rare, and rarer if the connections are not made at once. Such an attempt is repeated.
+    /// has no answer. That is rare, and rarer if the connections are not made at once. An attempt without an answer is
+    /// repeated, up to [`RETRIES`] times in all.
     ///
     /// Any other failure ends the attempts. The connections made so far are returned, with the error if the server
     /// refused the credentials.

@@ -1,7 +1,7 @@
 //! One connection: a [`Channel`](super::channel::Channel), a socket, and the tasks around it.
 //!
 //! A caller's future submits a chain to the channel, signs or encrypts it, and passes the frame to the socket, all in
-//! one step without waiting in between. So a future that is dropped has sent either nothing or everything. The
+//! one step without waiting in between. So a future that is dropped has sent each frame as a whole or not at all. The
 //! receiving task passes replies to the channel and wakes the callers, whose own futures check signatures and
 //! structure. A dropped future cancels its requests; their ids and credits return with the server's answer. Every
 //! violation of the protocol ends the connection, and all waiting callers get the reason. Connections of one session
@@ -91,7 +91,7 @@ impl Connection {
         Connection { shared, breaks: Mutex::new(Some(breaks_out)) }
     }
 
-    /// What is counted of this connection, with the others of its mount.
+    /// The counters of the mount.
     pub fn counters(&self) -> &Counters {
         &self.shared.counters
     }
@@ -155,7 +155,7 @@ impl Connection {
         self.shared.ended().map(|ended| ended.at)
     }
 
-    /// The time from its start to the last received frame.
+    /// The time from the start of the connection to the last received frame.
     pub fn active_for(&self) -> Duration {
         self.last_received().saturating_duration_since(self.shared.started)
     }
@@ -199,7 +199,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// - [`WireError::Closed`]: the connection has ended, or the chain must be encrypted and there is no key.
+    /// - [`WireError::Closed`]: the connection has ended, the chain must be encrypted and there is no key, or a reply
+    ///   is not protected as its request was, which ends the connection.
     /// - [`WireError::TimedOut`]: not all replies came within `deadline`.
     /// - [`WireError::Malformed`]: a reply breaks the protocol, which ends the connection.
     /// - [`WireError::TooLong`]: a part of the chain is longer than the protocol allows; nothing is sent.
@@ -301,15 +302,16 @@ impl Drop for Connection {
     }
 }
 
-/// Continues in a task of the runtime. A future that is polled outside of a task yields once: the kernel's thread polls
-/// each request's future once that way. A task continues at once.
+/// Continues in a task of the runtime. Outside of a task, where the kernel's thread polls each request's future once,
+/// the future yields; within a task it continues at once.
 async fn on_a_worker() {
     if tokio::task::try_id().is_none() {
         tokio::task::yield_now().await;
     }
 }
 
-/// A caller that waits for a chain's replies. Dropping it cancels the requests.
+/// A caller that waits for a chain's replies. Dropping it counts the round trip, and cancels requests without an
+/// answer.
 struct Waiting<'a> {
     shared: &'a Arc<Shared>,
     ticket: Ticket,
@@ -319,7 +321,7 @@ struct Waiting<'a> {
     command: u16,
     /// When the chain was submitted.
     began: Instant,
-    /// When its replies arrived.
+    /// When the replies arrived.
     arrived: Option<Instant>,
     /// Received replies that are checked once a task of the runtime polls the caller.
     held: Option<Unverified>,
@@ -376,7 +378,7 @@ fn accept(shared: &Arc<Shared>, requests: &[Request], replies: Unverified) -> An
 }
 
 /// A request that was sent and is answered when an event happens at the server (a CHANGE_NOTIFY). Dropping it cancels
-/// the request.
+/// the request, unless it is answered.
 #[derive(Debug)]
 pub struct Pending {
     shared: Arc<Shared>,
@@ -396,8 +398,9 @@ impl Pending {
     ///
     /// # Errors
     ///
-    /// [`WireError::Closed`] if the connection ends, [`WireError::Malformed`] if the reply breaks the protocol. While
-    /// the request waits for credits, also [`WireError::TimedOut`] and [`WireError::Credits`].
+    /// [`WireError::Closed`] if the connection ends or the reply is not protected as the request was,
+    /// [`WireError::Malformed`] if the reply breaks the protocol; both replies end the connection. While the request
+    /// waits for credits, also [`WireError::TimedOut`] and [`WireError::Credits`].
     pub async fn reply(&mut self) -> Result<Reply, WireError> {
         let answer = (&mut self.answer).await;
         self.answered = true;

@@ -71,7 +71,8 @@ impl CreditWindow {
         CreditWindow { available: 1, in_use: 0, small_in_use: 0, next_id: 0, target, lines: [None; 2], arrivals: 0 }
     }
 
-    /// Spends the cost of a request and returns the first of its consecutive message ids; `None` if it must wait.
+    /// Spends the cost of a request and returns the first of its consecutive message ids; `None` if the request must
+    /// wait.
     pub fn take(&mut self, cost: Cost) -> Option<u64> {
         if !self.admits(cost) {
             return None;
@@ -117,7 +118,7 @@ impl CreditWindow {
         self.reserve().min(self.capacity().saturating_sub(bulk))
     }
 
-    /// Records that the first request of its lane waits. No effect if one is recorded already.
+    /// Records that the first request of a lane waits. No effect if the lane has one recorded already.
     pub fn stand(&mut self, cost: Cost) {
         let place = &mut self.lines[cost.lane as usize];
         if place.is_none() {
@@ -143,7 +144,8 @@ impl CreditWindow {
         self.available = self.available.saturating_add(u32::from(credits));
     }
 
-    /// Records that the use of these credits has ended: their request got its final response.
+    /// Records that the use of these credits has ended: their request got its final response or, if it waits for a
+    /// change, its interim response.
     pub fn finish(&mut self, cost: Cost) {
         self.in_use = self.in_use.saturating_sub(cost.credits);
         if cost.lane == Lane::Small {

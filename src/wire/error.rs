@@ -13,8 +13,8 @@ use std::sync::Arc;
 /// Why a request has no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WireError {
-    /// The connection has ended; with the reason. Also: the request must be encrypted and there is no key, so it was
-    /// not sent.
+    /// The connection has ended, or the request must be encrypted and there is no key (it was not sent then); with the
+    /// reason.
     Closed(Arc<str>),
     /// No answer came within the deadline.
     TimedOut,
@@ -22,7 +22,8 @@ pub enum WireError {
     Malformed(Malformed),
     /// A part of the request is longer than the protocol allows; it was not sent.
     TooLong(TooLong),
-    /// The server has not granted as many credits as the request costs; it was not sent.
+    /// The server has not granted as many credits as the request costs, or not enough of them are available to a
+    /// request that does not wait; it was not sent.
     Credits {
         /// The credits that the request costs.
         needed: u32,
@@ -59,14 +60,14 @@ impl From<TooLong> for WireError {
     }
 }
 
-/// The stages of connecting to a share, in order.
+/// The stages of connecting to a share, in order; only the validation of the dialect comes last.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
     /// Resolving the host name.
     Resolve,
     /// The TCP connection and the NetBIOS session.
     Connect,
-    /// The negotiation of dialect and protection, and its validation.
+    /// The negotiation of dialect and protection, and its validation, which needs the tree.
     Dialect,
     /// The session: SESSION_SETUP.
     SignIn,
@@ -137,7 +138,8 @@ impl ConnectError {
         ConnectError { remedy: Some(remedy), ..self }
     }
 
-    /// Whether the server refused nothing: it answered with no error status, and it did not refuse the credentials.
+    /// Whether the server refused nothing: the failure has no error status and no refusal of the credentials. It is a
+    /// missing or unusable answer.
     pub fn is_silence(&self) -> bool {
         self.status.is_none() && self.refusal().is_none()
     }

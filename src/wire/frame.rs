@@ -1,12 +1,12 @@
 //! Requests to frames, and frames to replies: compounds, padding, signatures, encryption (MS-SMB2 3.2.4.1, 3.2.5.1).
 //!
 //! A frame is the content of one transport packet: one message, a compound of several, or either of them encrypted.
-//! When a frame is sent, payloads are segments of one vectored write and are not copied. Payloads that must be signed
-//! or encrypted are copied into one buffer, because the copy costs less than signing in pieces. A received frame is one
-//! buffer. A message that is at least three quarters of it is a slice of that buffer, and so is the payload of a READ
-//! in it.
+//! When a frame is sent, payloads of more than 2 KiB are segments of one vectored write and are not copied. A frame
+//! that must be signed or encrypted is copied into one buffer, because the copy costs less than signing in pieces. A
+//! received frame is one buffer. A message that is at least three quarters of it is a slice of that buffer; smaller
+//! messages are copied. When the payload of a READ is a slice of its message is decided in [`io`](super::messages::io).
 //!
-//! Invariant: [`assemble`] numbers the requests of a chain by their charge from the first message id on, without a gap.
+//! Invariant: [`assemble`] gives each request as many consecutive message ids as its charge, without a gap.
 
 use super::codec::{Malformed, TooLong, length32};
 use super::credits::{CREDIT_PAYLOAD, Cost, Lane, charge_for};
@@ -47,7 +47,7 @@ pub struct Request {
     pub patient: bool,
     /// The part that is too long to be sent, if there is one.
     too_long: Option<TooLong>,
-    /// Whether it works on a file of its own at any place of a compound.
+    /// Whether it works on a file of its own even behind related requests of a compound.
     pub unrelated: bool,
 }
 
@@ -66,7 +66,7 @@ impl Request {
         }
     }
 
-    /// A request like [`Request::new`], from a body of which a part may be too long. [`Chain::fits`] then fails.
+    /// A request like [`Request::new`]. If `body` is an error, [`Chain::fits`] fails with it.
     pub fn checked(command: Command, body: Result<Vec<u8>, TooLong>) -> Request {
         let too_long = body.as_ref().err().copied();
         Request { too_long, ..Request::new(command, body.unwrap_or_default()) }
@@ -89,7 +89,8 @@ impl Request {
         Request { patient: true, ..self }
     }
 
-    /// The same request with a payload behind the body. Sets the charge to that of the payload.
+    /// The same request with a payload behind the body. Sets the charge to that of the payload, whatever the response
+    /// costs.
     pub fn with_payload(mut self, payload: Bytes) -> Request {
         match length32(payload.len(), TooLong::Other("the data of a request")) {
             Ok(length) => self.charge = charge_for(length),
@@ -100,7 +101,7 @@ impl Request {
     }
 
     /// The same request with a response that carries up to `length` bytes of data. Sets the charge to that of the
-    /// response.
+    /// response, whatever the payload costs.
     pub fn with_response(mut self, length: u32) -> Request {
         self.charge = charge_for(length);
         self.response_limit = length.saturating_add(SMALL_RESPONSE);
@@ -181,8 +182,8 @@ impl Chain {
     }
 }
 
-/// Whether these requests can change the share: they contain a WRITE, SET_INFO or IOCTL. A CREATE does not count,
-/// because it changes no file data.
+/// Whether these requests contain a WRITE, SET_INFO or IOCTL: a change that must not be executed late. A CREATE does
+/// not count, because it changes no file data.
 pub fn changes(requests: &[Request]) -> bool {
     let changing = |command| matches!(command, Command::Write | Command::SetInfo | Command::Ioctl);
     requests.iter().any(|request| changing(request.command))
@@ -376,7 +377,8 @@ impl Reply {
     }
 }
 
-/// Splits a decrypted frame into its messages. Every NextCommand is checked; iteration ends after a wrong one.
+/// Splits a decrypted frame into its messages. `sealed` says whether the frame was received encrypted. Iteration ends
+/// after a message with a wrong header or NextCommand, or that is no response.
 pub fn split(frame: BytesMut, sealed: bool) -> Split {
     Split { size: frame.len(), rest: Some(frame), sealed }
 }

@@ -1,8 +1,8 @@
 //! The boundaries of frames in a byte stream, as a plain value (MS-SMB2 2.1, RFC 1002 4.3.1).
 //!
-//! Both transports put a prefix of four bytes before each message: a type, which is 0 for a message, and a length. A
-//! small frame is cut out of the bytes received with others. A large one is received into a buffer of its own, of which
-//! its payload later is a slice. Nothing is allocated for a frame that is larger than the caller admits.
+//! Both transports put a prefix of four bytes before each message: a type, which is 0 for a message, and a length.
+//! Small frames share a buffer. A large frame is received into a buffer of its own, and its payload can later be a
+//! slice of that buffer. Nothing is allocated for a frame that is larger than the caller admits.
 
 use super::codec::Malformed;
 use bytes::{Buf, BytesMut};
@@ -34,7 +34,8 @@ impl Default for Deframer {
 }
 
 impl Deframer {
-    /// The buffer for the next bytes of the stream, and how many of them it accepts: at least one.
+    /// The buffer for the next bytes of the stream, and how many of them it accepts: at least one, once
+    /// [`Deframer::next`] has returned `None`.
     pub fn room(&mut self) -> (&mut BytesMut, usize) {
         if let Some((frame, length)) = &mut self.large {
             let missing = *length - frame.len();
@@ -52,7 +53,7 @@ impl Deframer {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if the frame type is unknown, or if `admits` refuses the length.
+    /// [`Malformed`] if the frame is neither a message nor an empty keep-alive, or if `admits` refuses the length.
     pub fn next(&mut self, admits: impl Fn(u64) -> bool) -> Result<Option<BytesMut>, Malformed> {
         if let Some((frame, length)) = self.large.take() {
             if frame.len() == length {

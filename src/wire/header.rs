@@ -1,7 +1,7 @@
 //! The SMB2 packet header, 64 bytes before each message body (MS-SMB2 2.2.1): written for requests, parsed for
 //! responses.
 //!
-//! A [`Header`] holds every field but the signature, which [`super::frame`] writes and verifies.
+//! A [`Header`] holds every field that varies but the signature, which [`super::frame`] writes and verifies.
 
 use super::codec::{Fields, Malformed, Put};
 use super::status::NtStatus;
@@ -12,7 +12,7 @@ pub use smb_msg::Command;
 const STRUCTURE_SIZE: u16 = 64;
 /// The size of a header, in bytes.
 pub const HEADER_SIZE: usize = STRUCTURE_SIZE as usize;
-/// The bytes of the Signature field in a header.
+/// The range of the Signature field in a header, in bytes from its start.
 pub const SIGNATURE: std::ops::Range<usize> = 48..64;
 /// The first four bytes of an SMB2 message: the ProtocolId.
 pub const PROTOCOL_ID: [u8; 4] = *b"\xfeSMB";

@@ -8,6 +8,14 @@
 //! The invariant: no credit is lost. Every allocated message id is sent, and every reply releases the credits of its
 //! request, whether a caller still waits for it or not.
 //!
+//! Not done here, although SMB has it: Kerberos, re-authentication of an expired session (a new session replaces it),
+//! compression, RDMA, DFS referrals, SMB1 negotiation, LOCK. Reconnection is decided in [`share`](crate::share), and so
+//! is the absence of durable handles.
+//!
+//! Near names: a [`Channel`](channel::Channel) is the value, a [`Connection`](connection::Connection) is a channel with
+//! its socket and tasks, [`Channels`](channels::Channels) are all connections of a session. [`Refusal`] is the refusal
+//! of a sign-in; `share::Refusal` is that of an operation on a file.
+//!
 //! Where a matter is decided, from a host name to a share:
 //!
 //! | file | what is decided there |
@@ -17,8 +25,8 @@
 //! | [`netbios`] | the NetBIOS session on port 139 |
 //! | [`negotiate`] | dialect, ciphers, signing algorithm, maximum sizes; their validation below SMB 3.1.1 |
 //! | [`signin`] | SESSION_SETUP and session binding; whether a session signs or encrypts; guest sessions |
-//! | `signin/refusal` | whether a failed sign-in refuses the password, the account or neither; the user's remedy |
-//! | [`ntlm`] | the tokens of a sign-in: NTLM in SPNEGO, and anonymous NTLM; Kerberos is not offered; the copy of the password for `sspi` |
+//! | `signin/refusal` | which status of a failed sign-in refuses the password, which the account; the user's remedy |
+//! | [`ntlm`] | the tokens of a sign-in: NTLM in SPNEGO, and anonymous NTLM; the copy of the password for `sspi` |
 //! | [`error`] | why a request has no answer, why there is no connection, whether the password's proof was sent |
 //! | [`status`] | NTSTATUS values and their names |
 //! | [`structures`] | which structures of the `smb` crates are used, and why the others are not |
@@ -27,8 +35,8 @@
 //!
 //! | file | what is decided there |
 //! |---|---|
-//! | [`channels`] | which connection of the session carries a request; that all of them end together |
-//! | [`connection`] | the futures around one connection: cancellation, and what runs on the kernel's thread |
+//! | [`channels`] | which connection carries a request; which timeouts end the session; their common end |
+//! | [`connection`] | the futures around one connection: cancellation, work on the kernel's thread, queued breaks |
 //! | `connection/shared` | the channel's lock, and how its consequences (frames, answers, the end) are carried out |
 //! | `connection/tasks` | the tasks that receive, transmit and keep time |
 //! | `connection/pieces` | a compound sent as single requests, when the server grants too few credits |
@@ -36,7 +44,7 @@
 //! | [`credits`] | the credit window, message ids, and the order of small requests and bulk |
 //! | [`table`] | the requests in flight, and when the replies to a chain are complete |
 //! | [`keep_alive`] | when a quiet connection is probed and when it is given up |
-//! | [`protection`] | which messages are signed or encrypted, and which replies are accepted |
+//! | [`protection`] | which messages are signed or encrypted; which replies are accepted, which unverified |
 //! | [`crypto`] | `encryption`: AES-CCM and AES-GCM; `signing`: HMAC, CMAC and GMAC; `kdf`: the keys of a session |
 //! | [`frame`] | requests to frames and frames to replies: compounds, padding, what is copied and what is sliced |
 //! | [`framing`] | the boundaries of frames in the byte stream |

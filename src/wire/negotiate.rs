@@ -4,7 +4,10 @@
 //! protects both messages by the pre-authentication hash. Below it, [`validate`] asks the server again on a signed
 //! session.
 //!
-//! Invariant: the dialect and the signing algorithm are among those that were offered.
+//! Not offered: compression, RDMA, persistent handles, the server's name (SMB2_NETNAME_NEGOTIATE_CONTEXT_ID), and an
+//! SMB1 NEGOTIATE before the one of SMB2.
+//!
+//! Invariant: the dialect, the cipher and the signing algorithm are among those that were offered.
 
 use super::codec::{Fields, Malformed, Put, TooLong};
 use super::connection::Connection;
@@ -61,7 +64,7 @@ const VALIDATION_SIZE: u32 = 24;
 /// The client's offer.
 #[derive(Clone, Debug)]
 pub struct Offer {
-    /// The oldest and the newest dialect that are offered.
+    /// The dialects that are offered, from the oldest to the newest.
     pub dialects: DialectRange,
     /// Whether the client requires signing, and says so to the server.
     pub require_signing: bool,
@@ -106,7 +109,8 @@ impl Offer {
             .put_u16(0)
             .put_u32(self.capabilities())
             .put_bytes(&self.client_guid);
-        // Counted from the start of the header, whose size is a multiple of 8 bytes. The field has 32 bits.
+        // NegotiateContextOffset counts from the start of the header, whose size is a multiple of 8 bytes. It has 32
+        // bits.
         let contexts_at = usize::from(behind(36)) + 2 * dialects.len();
         let contexts_at = contexts_at.next_multiple_of(8);
         let contexts = if with_contexts { self.contexts() } else { Vec::new() };
@@ -374,16 +378,17 @@ fn apply_contexts(
     if preauth { Ok(()) } else { Err(Malformed("SMB 3.1.1 without a pre-authentication hash")) }
 }
 
-/// Asks the server again, signed, what was negotiated (MS-SMB2 3.2.5.5, 2.2.31.4, 2.2.32.6). Below SMB 3.1.1 the
-/// NEGOTIATE messages are not protected, so a difference means that they were altered on their way, to force a weaker
-/// dialect.
+/// Asks the server again, in a signed request, what was negotiated (MS-SMB2 3.2.5.5, 2.2.31.4, 2.2.32.6). Below 3.1.1
+/// the NEGOTIATE messages are not protected, so a difference means that they were altered on their way, to force a
+/// weaker dialect.
 ///
 /// Nothing is sent with SMB 3.1.1, if no SMB 3 dialect was offered, or if the session has no signing key.
 ///
 /// # Errors
 ///
-/// [`ConnectError`] at [`Stage::Dialect`]: the server does not answer within `deadline`, its reply is not signed, it
-/// refuses with STATUS_ACCESS_DENIED, or its answer differs from what was negotiated. Another status is no error.
+/// [`ConnectError`] at [`Stage::Dialect`]: the server does not answer within `deadline`, its reply is not signed or is
+/// malformed, it refuses with STATUS_ACCESS_DENIED, or its answer differs from what was negotiated. Another error
+/// status is no failure.
 pub async fn validate(
     connection: &Connection,
     offer: &Offer,

@@ -1,7 +1,8 @@
 //! The NetBIOS session service (RFC 1001, RFC 1002): SMB on port 139.
 //!
 //! A session request carries the called name. Nearly every server accepts `*SMBSERVER`. A server that insists on its
-//! own name is asked for it with a node status query over UDP, and gets a second session request with that name.
+//! own name is asked for it with a node status query over UDP (IPv4 only), and gets a second session request with that
+//! name. A retarget response (RFC 1002 4.3.5) is not followed: it is an error.
 
 use super::error::{ConnectError, Stage};
 use super::transport;
@@ -31,8 +32,9 @@ pub const MAX_PAYLOAD: u32 = 65_536;
 ///
 /// # Errors
 ///
-/// [`ConnectError`] at [`Stage::Connect`]: no address accepts the connection, the server does not answer by `deadline`,
-/// or it refuses the session under `*SMBSERVER` and under its own name.
+/// [`ConnectError`] at [`Stage::Connect`]: no address accepts the connection, the server does not answer by `deadline`
+/// or answers with another packet, or it refuses the session under `*SMBSERVER` and its own name is unknown or refused
+/// too.
 pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, ConnectError> {
     let mut stream = transport::connect(addresses, deadline).await?;
     let peer = stream.peer_addr().map_err(|error| failed(error.to_string()))?;
@@ -84,7 +86,7 @@ async fn request_session(
     Err(failed(format!("the server answered the NetBIOS session request with type {kind:#04x}")))
 }
 
-/// The error codes of a negative session response (RFC 1002 4.3.4).
+/// The reason in a negative session response, from its error code (RFC 1002 4.3.4).
 fn refusal(code: Option<u8>) -> String {
     match code {
         Some(0x80) => "not listening on the called name".into(),
@@ -112,7 +114,8 @@ fn encoded_name(name: &str, suffix: u8) -> Vec<u8> {
     std::iter::once(32).chain(letters).chain([0]).collect()
 }
 
-/// The client's host name, reduced to what a NetBIOS name may contain.
+/// The client's host name as a NetBIOS name: up to 15 ASCII letters and digits in upper case; `CIFSFUSE` if none are
+/// left.
 fn own_name() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name.split('.').next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).collect();

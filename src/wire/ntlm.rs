@@ -1,5 +1,5 @@
-//! The tokens of a sign-in: NTLM within SPNEGO, by the `sspi` crate, and the anonymous NTLM exchange, which `sspi` does
-//! not have (MS-NLMP 3.2.5.1.2).
+//! The tokens of a sign-in: NTLM within SPNEGO, by the `sspi` crate, and the anonymous NTLM exchange without SPNEGO,
+//! which `sspi` does not have (MS-NLMP 3.2.5.1.2). Kerberos and PKU2U are switched off in `sspi`.
 //!
 //! [`Authenticator`] turns each token of the server into the client's next one. It knows no SMB message; its errors are
 //! sentences for the user.
@@ -26,7 +26,7 @@ pub enum Authenticator {
 pub struct Ntlm {
     ssp: Negotiate,
     credentials: Option<CredentialsBuffers>,
-    /// Whether the exchange is complete: the server's last token is checked.
+    /// Whether `sspi` reports the exchange as complete: then no token of the server is left to check.
     complete: bool,
 }
 
@@ -72,8 +72,8 @@ impl Authenticator {
         }
     }
 
-    /// Checks the server's last token, if there is one. It proves that the list of authentication methods was not
-    /// altered (RFC 4178, mechListMIC).
+    /// Checks the server's last token, if there is one: the token proves that the list of authentication methods was
+    /// not altered (RFC 4178, mechListMIC). The anonymous exchange has no such token.
     ///
     /// # Errors
     ///

@@ -6,6 +6,9 @@
 //!
 //! Invariant: replies leave [`Unverified`] by [`Unverified::accept`], which checks all of them. The one exception is
 //! [`Unverified::unchecked`], for a sign-in, whose caller checks the signature.
+//!
+//! Breaks and interim replies are not verified: servers do not sign them, and they are accepted unencrypted even in an
+//! encrypted session. The credits in a header count before the reply is verified.
 
 use super::codec::Malformed;
 use super::credits::CREDIT_PAYLOAD;
@@ -102,7 +105,7 @@ pub struct Unverified {
     protect: Protect,
     /// The replies, in the order of the requests.
     replies: Vec<Reply>,
-    /// The tree in which they leave a file open if no caller receives them.
+    /// The tree in which the replies leave a file open if no caller receives them.
     orphan: Option<Orphan>,
 }
 
@@ -112,7 +115,7 @@ impl Unverified {
         Unverified { protect, replies, orphan }
     }
 
-    /// Whether verifying them takes too long for the thread that receives the kernel's requests.
+    /// Whether verifying the replies takes too long for the thread that receives the kernel's requests.
     pub fn is_long_work(&self) -> bool {
         // Decryption has already verified what was received encrypted.
         let signed = matches!(self.protect, Protect::Sign(_));
@@ -172,7 +175,7 @@ impl Unverified {
     }
 }
 
-/// Why replies were rejected. It ends their connection.
+/// Why replies were rejected. The connection then ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Forged {
     /// A reply is not signed or encrypted as its request was; with the reply's status and the defect.

@@ -1,5 +1,5 @@
-//! A server in memory that a test scripts frame by frame: [`pair`] connects a [`Connection`] to it, [`Scripted`]
-//! receives requests and answers them.
+//! A server in memory that a test scripts frame by frame: [`pair`] makes a [`Connection`] to a [`Scripted`] server,
+//! which receives requests and answers them.
 
 use super::connection::Connection;
 use super::header::{HEADER_SIZE, Header, SIGNATURE, flags};

@@ -2,12 +2,13 @@
 //!
 //! A connection gets a session of its own ([`sign_in`]), or is bound to the session of another connection as a further
 //! channel ([`bind`]). In both cases the user signs in. A binding is signed with the session's key, so only a client
-//! that has this key can bind. The channel then signs with a key from its own sign-in, and encrypts with the session's
-//! keys.
+//! that has this key can bind. The bound connection then signs with a key from its own sign-in, and encrypts with the
+//! session's keys. A session is never re-authenticated: an expired one ends, and `share` makes a new one.
 //!
 //! Invariant: a session is a guest or anonymous one only if the user asked for that (the anonymous identity, or the
-//! user `guest` without a password). Which refusals concern the password, and what the user can do, is decided in
-//! `refusal`.
+//! user `guest` without a password).
+//!
+//! `refusal` decides which refused sign-ins concern the password, which the account, and what the user can do.
 
 mod refusal;
 
@@ -34,7 +35,7 @@ const SESSION_IS_GUEST: u16 = 1;
 const SESSION_IS_NULL: u16 = 2;
 /// SMB2_SESSION_FLAG_ENCRYPT_DATA: the server requires encryption of the session.
 const SESSION_ENCRYPT_DATA: u16 = 4;
-/// The most rounds of a sign-in. NTLM needs two; a server that asks for more would never end.
+/// The most rounds of a sign-in. NTLM needs two; the limit stops a server that always asks for another round.
 const MAX_ROUNDS: usize = 8;
 
 /// The user's requirements for a session.
@@ -259,8 +260,8 @@ fn parse_setup(reply: &Reply) -> Result<(u16, Vec<u8>), ConnectError> {
     parse().map_err(|malformed: super::codec::Malformed| failed(malformed.to_string()))
 }
 
-/// The error for a SESSION_SETUP request without an answer. From the second round on the request has the proof of the
-/// password.
+/// The error for a SESSION_SETUP request without an answer. From the second round (`round` 1) on the request has the
+/// proof of the password.
 fn unanswered(error: &WireError, round: usize) -> ConnectError {
     let proof = match error {
         _ if round == 0 => Proof::NotSent,

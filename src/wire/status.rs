@@ -1,7 +1,7 @@
 //! NTSTATUS: the result code in every SMB2 response (MS-ERREF 2.3).
 //!
 //! The statuses that this client knows have names here. What a refusal means for a caller is decided in
-//! `share::refusal`, what a refused sign-in means in [`super::signin`].
+//! `share::refusal`, what a refused sign-in means in `wire::signin::refusal`.
 
 use std::fmt;
 
@@ -145,7 +145,8 @@ statuses! {
 }
 
 impl NtStatus {
-    /// Whether this is an error: the two top bits are the severity, and 3 is an error (MS-ERREF 2.3).
+    /// Whether this is an error: the two top bits are the severity, and 3 is an error (MS-ERREF 2.3). A warning (2),
+    /// such as STATUS_NO_MORE_FILES or STATUS_STOPPED_ON_SYMLINK, is not.
     pub fn is_error(self) -> bool {
         self.0 >> 30 == 3
     }

@@ -69,7 +69,7 @@ struct Entry<W> {
     orphan: Option<Orphan>,
 }
 
-/// The tree in which a file stays open when no caller receives the reply to its CREATE.
+/// The tree in which a file would stay open if no caller received the reply to its CREATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Orphan {
     /// The tree of the open.
@@ -115,7 +115,8 @@ impl<W> Default for MessageTable<W> {
 }
 
 impl<W> MessageTable<W> {
-    /// Enters the requests `part` of a chain, which is sent with `first_id` as the message id of its first request.
+    /// Enters the requests of a chain whose indices are in `part`. `first_id` is the message id of the first request of
+    /// the whole chain.
     pub fn insert(&mut self, ticket: Ticket, first_id: u64, chain: &Chain, part: Range<usize>, waiting: Waiting<W>) {
         let (before, requests) = chain.requests[..part.end].split_at(part.start);
         let mut id = before.iter().fold(first_id, |id, request| id.wrapping_add(u64::from(request.charge)));

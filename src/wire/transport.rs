@@ -40,7 +40,7 @@ pub async fn resolve(host: &str, port: u16, deadline: Instant) -> Result<Vec<Soc
     if addresses.is_empty() { Err(failed("has no address".into())) } else { Ok(addresses) }
 }
 
-/// Connects to the first address that answers. The time until `deadline` is divided among the addresses that are left,
+/// Connects to the first address that accepts. The time until `deadline` is divided among the addresses that are left,
 /// so that a silent address does not use up the time of the others.
 ///
 /// # Errors
@@ -85,7 +85,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidData`] if the stream does not consist of frames or a frame is too large,
-    /// [`ErrorKind::UnexpectedEof`] if the server has closed the stream, and errors of the socket.
+    /// [`ErrorKind::UnexpectedEof`] if the server has closed the stream, or the error of the socket.
     pub async fn next(&mut self, admits: impl Fn(u64) -> bool) -> io::Result<BytesMut> {
         let invalid = |malformed| io::Error::new(ErrorKind::InvalidData, malformed);
         loop {

@@ -37,7 +37,7 @@ fn works(mount: &Mount, server: &Server) {
         assert!(fs::read(server.folder().join("file")).unwrap() == data);
         let other = format!("file of {length}");
         fs::write(server.folder().join(&other), noise(length as u64 + 1, length)).unwrap();
-        // No client made it, so its name is known when the server has reported it.
+        // It was made on the server's disk, so the mount may find it only after the server has reported it.
         assert!(wait_until(SOON, || mount.join(&other).exists()), "{other} does not turn up");
         assert!(fs::read(mount.join(&other)).unwrap() == noise(length as u64 + 1, length));
         fs::remove_file(mount.join(&other)).unwrap();

@@ -17,7 +17,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
-both_servers!(a_wrong_password, an_unknown_user, an_unknown_share, an_unknown_path, a_path_that_is_a_file);
+both_servers!(a_wrong_password, an_unknown_user, an_unknown_share, an_unknown_path, a_path_that_is_a_file_is_refused);
 
 /// The message of a failed mount: at most three lines, without a panic and without the password.
 fn message(outcome: &Run) -> &str {
@@ -69,7 +69,7 @@ fn an_unknown_path(kind: Kind) {
     fails_at(Request::new(server.url("no-such/folder")), "path", &["STATUS_OBJECT_PATH_NOT_FOUND"]);
 }
 
-fn a_path_that_is_a_file(kind: Kind) {
+fn a_path_that_is_a_file_is_refused(kind: Kind) {
     let server = Server::shared(kind);
     let folder = server.new_folder("failing");
     fs::write(folder.join("file"), "x").unwrap();
@@ -78,20 +78,20 @@ fn a_path_that_is_a_file(kind: Kind) {
 }
 
 #[test]
-fn a_host_that_does_not_exist() {
+fn a_host_that_does_not_exist_is_named_in_the_error() {
     // RFC 2606 reserves .invalid: no host has a name in it.
     let request = Request::new("cifs://no-such-host.invalid/share").arg("--connect-timeout=5");
     fails_at(request, "name resolution", &["no-such-host.invalid"]);
 }
 
 #[test]
-fn a_port_without_a_listening_server() {
+fn a_port_without_a_listening_server_is_named_in_the_error() {
     let port = scratch::free_port();
     fails_at(Request::new(url("127.0.0.1", port, "")), "connect", &["refused", &port.to_string()]);
 }
 
 #[test]
-fn a_server_that_never_answers() {
+fn a_server_that_never_answers_fails_the_mount_in_time() {
     let server = Server::shared(Kind::Smbd);
     let proxy = Proxy::to_port(server.port());
     proxy.stall();
@@ -101,7 +101,7 @@ fn a_server_that_never_answers() {
 
 /// Packets to this address are lost: TEST-NET-1 (RFC 5737) is not routed.
 #[test]
-fn an_address_without_a_host() {
+fn an_address_without_a_host_fails_the_mount_in_time() {
     let outcome = Request::new("cifs://192.0.2.1/share").arg("--connect-timeout=2").fails(32);
     assert!(message(&outcome).starts_with("cifs-fuse: connect: "), "{outcome}");
     within(&outcome, 2);
@@ -131,7 +131,7 @@ fn answering(bytes: &'static [u8]) -> u16 {
 }
 
 #[test]
-fn a_server_that_speaks_only_smb1() {
+fn a_server_that_speaks_only_smb1_is_reported_as_such() {
     // An SMB_COM_NEGOTIATE response (MS-CIFS 2.2.4.52.2) that chose no dialect.
     let smb1 = b"\0\0\0\x25\xffSMB\x72\0\0\0\0\x80\x01\xc8\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\xff\xff\0\0";
     let request = Request::new(url("127.0.0.1", answering(smb1), "")).arg("--connect-timeout=3");
@@ -140,13 +140,13 @@ fn a_server_that_speaks_only_smb1() {
 
 /// Old servers close the connection on a NEGOTIATE that they do not understand.
 #[test]
-fn a_server_that_closes_the_connection() {
+fn a_server_that_closes_the_connection_at_negotiate_fails_the_mount() {
     let request = Request::new(url("127.0.0.1", answering(b""), "")).arg("--connect-timeout=3");
     fails_at(request, "dialect", &[]);
 }
 
 #[test]
-fn a_server_that_speaks_another_protocol() {
+fn a_server_that_speaks_another_protocol_fails_the_mount() {
     for bytes in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.2\r\n", b"\0\xff\xff\xff\xfeSMB"] {
         let request = Request::new(url("127.0.0.1", answering(bytes), "")).arg("--connect-timeout=3");
         fails_at(request, "dialect", &[]);
@@ -154,14 +154,14 @@ fn a_server_that_speaks_another_protocol() {
 }
 
 #[test]
-fn a_mountpoint_that_is_missing() {
+fn a_missing_mountpoint_is_refused_with_the_command_that_creates_it() {
     let server = Server::shared(Kind::Smbd);
     let missing = scratch::folder("mnt").join("missing");
     fails_at(Request::new(server.url("")).at(&missing), "mountpoint", &[missing.to_str().unwrap(), "mkdir"]);
 }
 
 #[test]
-fn a_mountpoint_that_is_a_file() {
+fn a_mountpoint_that_is_a_file_is_refused() {
     let server = Server::shared(Kind::Smbd);
     let file = scratch::folder("mnt").join("file");
     fs::write(&file, "x").unwrap();
@@ -169,7 +169,7 @@ fn a_mountpoint_that_is_a_file() {
 }
 
 #[test]
-fn a_mountpoint_that_is_not_empty() {
+fn a_mountpoint_that_is_not_empty_is_refused_and_unchanged() {
     let server = Server::shared(Kind::Smbd);
     let full = scratch::folder("mnt");
     fs::write(full.join("precious"), "x").unwrap();
@@ -178,7 +178,7 @@ fn a_mountpoint_that_is_not_empty() {
 }
 
 #[test]
-fn a_mountpoint_that_has_a_mount_already() {
+fn a_mountpoint_that_has_a_mount_is_refused_and_the_mount_works_on() {
     let scene = Scene::on(Kind::Smbd);
     fs::write(scene.here("file"), "x").unwrap();
     let outcome = fails_on_mount(&scene.url(), scene.mount.path());

@@ -1,6 +1,6 @@
 //! What this client keeps open at the server without a program that uses it: watches, and files kept open for the next
 //! open. These opens must not delay or block another client, a program on this mount, or an operation on the server's
-//! disk.
+//! disk. (The guest account has nothing to do with it: see `dialects.rs`.)
 //!
 //! `here` creates and removes files; `other` has listed, watched and read them.
 

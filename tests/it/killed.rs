@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-/// Many times the time in which a kill is noticed, and less than a request to a silent server may take.
+/// Far longer than a kill needs to be noticed, and shorter than the time limit of a request to a silent server.
 const SOON: Duration = Duration::from_secs(15);
 const LIMIT: Duration = Duration::from_secs(30);
 /// A user id other than root's: that of the account `nobody` on Debian.

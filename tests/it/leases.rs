@@ -115,8 +115,8 @@ impl Holder {
         tokio::time::timeout(DEADLINE, work).await.expect("the server answers after the acknowledgement").unwrap()
     }
 
-    /// The same for `work` that removes or renames the file: newer smbd (4.22) breaks the lease in two steps
-    /// and waits after each.
+    /// Like [`Holder::acknowledges_break_of`], for `work` that removes or renames the file: newer smbd (4.22) breaks
+    /// the lease in two steps and waits after each.
     async fn gives_the_name<R: Send + 'static>(
         &mut self,
         left: Caching,

@@ -126,7 +126,7 @@ fn many_files_that_grow_at_once_stay_within_the_memory_limit() {
     stays_within(&scene, 64);
 }
 
-/// The cache holds more than the bytes of a small file.
+/// For each small file the cache keeps more than its bytes; that must stay within the limit too.
 #[test]
 fn reading_many_small_files_stays_within_the_memory_limit() {
     let scene = Scene::with(Kind::Smbd, |request| request.arg("--cache-size=32M").for_at_most(LONG));

@@ -97,8 +97,7 @@ fn list_many(kind: Kind, count: usize) {
     }
     // The names are in a vector, not in a set, so that a duplicate is noticed.
     assert!(names(scene.mount.path()) == expected, "entries are missing or duplicated");
-    // In a separate process, since this one may have handles open in the folder; the server's cleanup removes
-    // the rest.
+    // Removed on the server's disk, not through the mount.
     fs::remove_dir_all(&scene.folder).unwrap();
 }
 

@@ -66,6 +66,6 @@ fn listing_65000_cached_names_does_not_block_the_mount() {
         listed.1 - listed.0
     );
     assert!(!took.is_empty(), "no other request was answered during the listing");
-    // In a separate process, since this one may have handles open in the folder; the server's cleanup removes the rest.
+    // Removed on the server's disk, not through the mount.
     fs::remove_dir_all(&scene.folder).unwrap();
 }

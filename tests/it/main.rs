@@ -22,7 +22,7 @@
 //! | [`together`], [`limits`], [`long_listings`], [`kernel_view`] | concurrency, limits, no blocking |
 //! | [`cache_modes`] | what `strict`, `none` and `loose` guarantee |
 //! | [`coherence`], [`names_coherence`], [`foreign_changes`] | what a client sees of the changes of another client |
-//! | [`guests`] | files that are kept open, and watches, disturb no other client |
+//! | [`guests`] | files that are kept open, and watches, disturb no other client (guest accounts: [`dialects`]) |
 //! | [`outages`], [`storms`], [`refusals`] | servers that are away, end connections, hang, or refuse the user |
 //! | [`lost_sessions`], [`open_files`] | data and open files when a session is lost |
 //! | [`refusing_servers`] | servers that accept no data after an outage |
@@ -30,7 +30,8 @@
 //! | [`hostile`] | a server that violates the protocol |
 //! | [`engine`], [`engine_removal`], [`leases`] | the library without a mount |
 //! | [`round_trips`] | the number of frames of everyday jobs |
-//! | [`promises`], [`one_build`], [`fixtures`] | docs/promises.md, the build, and the fixtures themselves |
+//! | [`telemetry`] | the log: requests, frames, failures, losses, counters |
+//! | [`documents`], [`one_build`], [`fixtures`] | README and docs/, the build, and the fixtures themselves |
 
 mod support;
 

@@ -22,7 +22,7 @@ fn works(mount: &Mount, folder: &Path) {
 }
 
 #[test]
-fn the_session_request_calls_the_name_of_any_server() {
+fn the_session_request_calls_the_general_name_smbserver() {
     let server = Server::shared(Kind::Smbd);
     let folder = server.new_folder("netbios");
     let service = NetBios::start(Ipv4Addr::LOCALHOST, &[ANY_SERVER], server.port());

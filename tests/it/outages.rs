@@ -211,12 +211,13 @@ fn a_mount_of_a_deleted_folder_is_enoent_and_can_be_unmounted() {
     mount.unmount();
 }
 
-/// Long enough for one call to wait, and far shorter than all [`CALLS`] calls one after the other.
+/// How long one call to a server that is away waits.
 const TIMEOUT: &str = "--request-timeout=8";
 const CALLS: usize = 8;
+/// Longer than one call may wait, and far shorter than [`CALLS`] calls that each wait.
 const MUCH_LESS_THAN_ALL: Duration = Duration::from_secs(40);
 
-/// Asserts that all calls fail, and that only the first waits for the timeout: then the server is known to be
+/// Asserts that all calls fail, and that only the first waits for the timeout: after it, the server is known to be
 /// away.
 fn fails_with_one_timeout_for_all(path: &std::path::Path) {
     let began = std::time::Instant::now();

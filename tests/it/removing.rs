@@ -163,7 +163,8 @@ fn a_folder_that_another_client_watches_can_be_removed_and_created_again() {
         fs::write(here.join("file"), "content").unwrap();
         let listed = || fs::read_dir(clients.other.join("d")).is_ok_and(|entries| entries.count() == 1);
         assert!(wait_until(SOON, listed));
-        // Also while the watch is not armed.
+        // This change is reported, and until the next CHANGE_NOTIFY the watch is not armed: the removal must work then
+        // too.
         fs::write(here.join("one more"), "content").unwrap();
         fs::remove_dir_all(&here).unwrap();
         assert!(!there.exists(), "round {round}: the folder was not removed");

@@ -55,7 +55,7 @@ fn from_the_url() {
 }
 
 #[test]
-fn from_a_credentials_file() {
+fn a_password_is_read_from_a_credentials_file() {
     let file = private_file("credentials", &format!("username={}\npassword={PASSWORD}\ndomain=WORKGROUP\n", user()));
     works(bare().arg("--credentials").arg(&file));
     works(bare().args(["-o".to_owned(), format!("ro,credentials={}", file.display())]));
@@ -73,7 +73,7 @@ fn from_a_descriptor() {
 }
 
 #[test]
-fn from_systemds_credentials_directory() {
+fn a_password_is_read_from_systemds_credentials_directory() {
     let folder = private_file("password", PASSWORD).parent().unwrap().to_owned();
     fs::write(folder.join("username"), format!("{}\n", user())).unwrap();
     works(bare().env("CREDENTIALS_DIRECTORY", &folder));

@@ -18,7 +18,7 @@ both_servers!(
     umount_ends_it,
     sigterm_ends_it,
     sigint_ends_it,
-    ctrl_c_ends_a_mount_in_the_foreground,
+    sigint_and_sigterm_end_a_mount_in_the_foreground,
     fusermount_ends_a_mount_in_the_foreground,
     a_signal_ends_the_mount_though_a_file_is_open,
     unmounting_a_mount_in_use_fails_with_busy,
@@ -59,7 +59,7 @@ fn sigint_ends_it(kind: Kind) {
     ends(kind, |scene| scene.mount.signal(Signal::INT));
 }
 
-fn ctrl_c_ends_a_mount_in_the_foreground(kind: Kind) {
+fn sigint_and_sigterm_end_a_mount_in_the_foreground(kind: Kind) {
     for signal in [Signal::INT, Signal::TERM] {
         let mut scene = Scene::with(kind, |request| request.foreground());
         let data = fill(&scene);

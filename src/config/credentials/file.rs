@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// The largest file of credentials, in bytes.
+/// The most that is read of a file or descriptor, in bytes; more is an error.
 const LONGEST: usize = 64 << 10;
 
 /// The content of a credentials file. The format is that of mount.cifs: lines of `username=`, `password=` and

@@ -86,7 +86,8 @@ fn whatever_a_program_waits_for_it_can_be_killed() {
     });
 }
 
-/// The kernel releases the lock of a file when the program is gone, while its last write is still in flight.
+/// When a program is killed, the kernel releases the lock of the file while the program's last write is still in
+/// flight.
 #[test]
 fn the_last_write_of_a_killed_program_does_not_come_after_a_later_one() {
     for (operation, script) in [

@@ -25,6 +25,7 @@ use tokio::runtime::Runtime;
 /// Time after which a mount counts as stuck and its connection is aborted: a process that waits for a stuck mount
 /// cannot be killed.
 const STUCK: Duration = Duration::from_secs(60);
+/// How long the session may take to end after an unmount.
 const END: Duration = Duration::from_secs(20);
 
 /// A mounted share.

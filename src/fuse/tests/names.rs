@@ -1,3 +1,5 @@
+//! Names and directories, through the real kernel.
+
 use super::*;
 use std::collections::BTreeSet;
 

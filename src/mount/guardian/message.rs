@@ -22,11 +22,12 @@ pub(super) enum Message {
     },
     /// The next word of the command line that mounts again.
     Word(OsString),
-    /// The mount works. If the process dies from now on, the words mount again, in this working directory.
+    /// The mount works. If the process dies from now on, the guardian runs the words as a command line, in this working
+    /// directory.
     Working(PathBuf),
     /// The mount is being ended: it must not be made again.
     Ending,
-    /// The process has unmounted, and is about to end.
+    /// Nothing is left to end: the mount is gone, or was never made.
     Ended,
 }
 

@@ -14,8 +14,8 @@
 //! (PR_SET_PDEATHSIG). The end of the pipe or a pidfd alone would not be enough: while one thread is stuck in the
 //! kernel, the descriptor table that all threads share is not closed, and the process has not ended.
 //!
-//! The invariant: unless the process has reported that its mount is gone, the guardian ends it. It never mounts again
-//! what was unmounted or is being unmounted.
+//! The invariant: unless the process has reported that its mount is gone, the guardian ends that mount. It never mounts
+//! again what was unmounted or is being unmounted.
 
 mod message;
 mod restart;
@@ -45,7 +45,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// Interval between checks of whether it has ended.
 const TICK: Duration = Duration::from_millis(1);
 
-/// The guardian of this process. If it is dropped without [`Guardian::end`], the guardian ends the mount.
+/// This process's side of its guardian. If it is dropped without [`Guardian::end`], the pipe is closed and the guardian
+/// ends the mount.
 #[derive(Debug)]
 pub(super) struct Guardian {
     pipe: ChildStdin,

@@ -25,7 +25,8 @@ use std::time::{Duration, Instant};
 
 /// The variable with the number of processes in a row that have died soon after their start.
 const QUICK_DEATHS: &str = "CIFS_FUSE_QUICK_DEATHS";
-/// The variables that the program reads. None of them contains a password.
+/// The variables that a guardian which may mount again gets in addition, and passes on to the program. `AUTH_PASSWORD`
+/// is not among them.
 pub(super) const VARIABLES: &[&str] =
     &["AUTH_USERNAME", "AUTH_DOMAIN", "CREDENTIALS_DIRECTORY", "RUST_LOG", QUICK_DEATHS];
 
@@ -71,7 +72,8 @@ impl Plan {
     ///
     /// # Errors
     ///
-    /// The mount is given up: too many quick deaths, an exit code in [`FINAL`], or SIGTERM cannot be awaited.
+    /// The mount is given up: too many quick deaths, no command line, an exit code in [`FINAL`], or SIGTERM cannot be
+    /// awaited.
     pub(super) fn carry_out(&self, mountpoint: &Path, now: Instant) -> Result<(), MountError> {
         let Some(since) = self.working_since else { return Ok(()) };
         let before = std::env::var(QUICK_DEATHS).ok().and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -116,7 +118,8 @@ impl Plan {
         let Some((name, arguments)) = self.restart.words.split_first() else {
             return Err((true, "there is no command line".to_owned()));
         };
-        // The process that goes to the background closes this pipe when the mount works.
+        // `output` waits until this pipe is closed: the process that goes to the background does so when the mount
+        // works.
         let output = Command::new("/proc/self/exe")
             .arg0(name)
             .args(arguments)
@@ -135,8 +138,8 @@ impl Plan {
     }
 }
 
-/// The working directory, if this user may enter it, else `/`: then no relative path of the command line can have been
-/// resolved in the working directory.
+/// The working directory, if it answers and this user may enter it, else `/`. A user who may not enter it cannot have
+/// used it for a relative path on the command line.
 fn usable(directory: &Path) -> &Path {
     let entered = directory.join(".");
     match within(LOOK_LIMIT, move || std::fs::symlink_metadata(entered)) {
@@ -146,7 +149,7 @@ fn usable(directory: &Path) -> &Path {
 }
 
 /// Why the directory must not be mounted on now, as a clause: others have mounted on it or removed it. `None` if it is
-/// free.
+/// free, or if that cannot be found out.
 fn obstacle(mountpoint: &Path) -> Option<String> {
     let table = MountTable::read().ok()?;
     let Some(entry) = table.topmost(mountpoint) else {
@@ -172,7 +175,8 @@ fn quick_deaths(before: u32, worked: Duration) -> u32 {
     if worked < PROVEN { before.saturating_add(1) } else { 0 }
 }
 
-/// The pause before attempt `number`, counted from 0. The first two attempts are made at once.
+/// The pause before an attempt. `number` counts the quick deaths and the failed attempts before it; up to 1 there is no
+/// pause.
 fn pause(number: u32) -> Duration {
     match number.checked_sub(2) {
         None => Duration::ZERO,
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_last_message() {
+    fn the_reason_of_a_failed_attempt_is_its_last_message() {
         let said = "cifs-fuse: warning: x\n WARN cifs_fuse::wire: y\ncifs-fuse: connect: refused\ncheck it\n";
         assert_eq!(reason(said).as_deref(), Some("connect: refused\ncheck it"));
         assert_eq!(reason(""), None);

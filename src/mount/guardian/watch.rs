@@ -45,7 +45,7 @@ pub fn guard(process: i32) -> Result<(), MountError> {
     let mut plan = Plan::default();
     let mut inbox = Inbox::default();
     let mut died = getppid() != process;
-    // The end of the pipe also means that the whole process has died.
+    // The end of the pipe means that the whole process has died, or that it leaves its mount to the guardian.
     while let Some(piece) = said() {
         for message in inbox.take(&piece) {
             match message {
@@ -63,7 +63,7 @@ pub fn guard(process: i32) -> Result<(), MountError> {
         }
         died = died || piece.is_empty() && dies(process, &deaths);
     }
-    tracing::warn!("process {process} died and left its mount behind: ending the mount");
+    tracing::warn!("process {process} died, or left its mount to the guardian: ending what is mounted");
     match ward {
         Target::Nothing => Ok(()),
         Target::Mounting(path) => remains::clear_unserved(&path),
@@ -83,7 +83,8 @@ fn find(id: u32, device: DeviceId) -> Option<Remains> {
     Remains::of(table.entries().find(is_it)?)
 }
 
-/// Makes this process independent of the one that it watches, and lets the kernel report that one's death.
+/// Makes this process independent of the one that it watches, and makes the kernel report the death of that one with
+/// [`DEATH`].
 fn prepare() -> io::Result<SignalFd> {
     close_inherited();
     signals::block()?;
@@ -116,7 +117,7 @@ fn close_inherited() {
     }
 }
 
-/// The next piece from the pipe, empty if there is none yet; `None` if the process has died.
+/// The next piece from the pipe, empty if there is none yet; `None` at the end of the pipe, or after an error.
 fn said() -> Option<Vec<u8>> {
     let mut piece = vec![0; 4096];
     loop {

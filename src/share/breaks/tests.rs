@@ -117,7 +117,7 @@ async fn an_oplock_is_broken_and_acknowledged_by_its_open() {
 }
 
 #[tokio::test]
-async fn what_is_asked_for_depends_on_dialect_and_server() {
+async fn an_open_requests_a_lease_or_an_oplock_by_dialect_and_server() {
     let asked = |caching| Lease { key: KEY, caching };
     let wanted = async |dialect, leasing, caching| {
         let (leases, tree, _server) = connected(dialect, leasing).await;

@@ -136,7 +136,7 @@ async fn an_open_under_another_key_waits_too() {
 }
 
 #[tokio::test]
-async fn a_lost_connection_takes_every_lease() {
+async fn a_lost_session_ends_every_lease() {
     let share = shared();
     let mut events = share.events().unwrap();
     let file = open(&share, KEY).await;

@@ -59,7 +59,8 @@ impl Watchers {
         self.queues.get(&watch).is_some_and(|queue| queue.changes.is_empty() && !queue.gone)
     }
 
-    /// The changes to report, `None` if there are none yet; `Err` if there will never be any.
+    /// The changes to report: `None` if there are none yet, `Some(None)` if the queue has overflowed; `Err` if there
+    /// will never be any.
     pub(super) fn take(&mut self, watch: u64) -> Result<Option<Option<Vec<DirChange>>>, ()> {
         let queue = self.queues.get_mut(&watch).filter(|queue| !queue.gone).ok_or(())?;
         if queue.changes.is_empty() {

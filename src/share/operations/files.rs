@@ -144,10 +144,10 @@ impl Files for SmbShare {
         }
         let task = Task { operation: "CLOSE", path: &file.path };
         let patience = if file.is_written() { WRITTEN_CLOSE_WAIT } else { CLOSES_WAIT };
-        // Without an answer the connection has ended, which closes the file too.
         let closing = create::close(open.file);
         let (asked, tree) = (std::time::Instant::now(), Arc::clone(&open.tree));
         self.records.closed(&file.record);
+        // Without an answer the connection has ended, which closes the file too, or the CLOSE is still at the server.
         let Ok(reply) = self.closes.gather_within(patience, open.tree, closing).await else { return Ok(None) };
         let found = task.parsed(create::parse_close(task.reply(&[reply], 0)?))?;
         if let Some(found) = &found {

@@ -31,7 +31,7 @@ impl Leases for SmbShare {
                         tracing::debug!(%refusal, key = ?broken.key, "the server refused the acknowledgement of a break");
                     }
                 }
-                // With the connection every lease was given up.
+                // Every lease has ended with the connection.
                 Err(WireError::Closed(_)) => {}
                 Err(error) => result = Err(task.wire(error)),
             }

@@ -165,12 +165,13 @@ impl SmbShare {
     async fn remove_directory(&self, removal: Removal<'_>) -> Result<bool> {
         let Removal { path, known, .. } = removal;
         let task = Task { operation: "DELETE", path };
-        // Opens of this client end with their CLOSE requests, which follow the removal. But the removal would break
-        // this client's lease on the directory: then the CLOSE must come first, in a frame of its own.
+        // This client's own opens of the directory are closed by their CLOSE requests, which follow the removal. Where
+        // directories have leases, the removal would break the lease of such an open: there the CLOSE must come first,
+        // in a frame of its own.
         if self.tree().terms.directory_leasing {
             self.send_closes();
         }
-        // An open for attributes alone breaks no lease.
+        // Shows whether the name is still in use. An open for attributes alone breaks no lease.
         let look = existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
         let after = [look.unrelated(), create::close(RELATED_FILE)];
         let requests = || {

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 pub(super) struct Replacing<'a> {
     pub(super) from: &'a RemotePath,
     pub(super) to: &'a RemotePath,
-    /// The identity of `from`, as far as that is known.
+    /// The identity of `from`, if it is known.
     pub(super) known: Option<FileIdentity>,
     /// The name that the replaced file has until it is gone, where the server cannot replace it.
     pub(super) aside: &'a RemotePath,
@@ -42,7 +42,8 @@ pub(super) struct Replacing<'a> {
 enum Over {
     Done,
     NotDone,
-    /// The server denies it to this client. If the replacement then works in steps, the server replaces no open file.
+    /// The server answered ACCESS_DENIED. If the replacement then succeeds in steps, the server replaces no open file,
+    /// and the auxiliary session is of no use.
     Denied,
 }
 
@@ -108,14 +109,15 @@ impl SmbShare {
                 match replies.iter().map(Reply::status).find(|status| status.is_error()) {
                     None => task.all(&replies).map(|()| Over::Done),
                     Some(status) => {
-                        tracing::debug!(%status, "the auxiliary session cannot replace the open file either");
+                        tracing::debug!(%status, "the auxiliary session cannot replace the open file either: it is \
+                            replaced in steps");
                         Ok(if status == NtStatus::ACCESS_DENIED { Over::Denied } else { Over::NotDone })
                     }
                 }
             }
             // Nothing was sent: no auxiliary session is available now.
             Err(error) if !is_sent.load(Ordering::Acquire) => {
-                tracing::debug!(%error, "no auxiliary session");
+                tracing::debug!(%error, "no auxiliary session: the open file is replaced in steps");
                 Ok(Over::NotDone)
             }
             Err(error) => Err(error),
@@ -162,7 +164,7 @@ impl SmbShare {
         Ok(opened)
     }
 
-    /// The steps, and the index of the one that gives the file its new name.
+    /// The steps, and the index of the step that gives the file its new name.
     fn steps(&self, source: &Open, to: &RemotePath, aside: &RemotePath) -> (Vec<Request>, usize) {
         let doomed = options::NON_DIRECTORY | options::DELETE_ON_CLOSE;
         let rename = info::set_name(source.file, to.as_utf16(), true);

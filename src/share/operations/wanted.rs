@@ -1,4 +1,4 @@
-//! What opens that request no caching ask for, so that they break no lease of this client.
+//! The lease context of opens that need no caching: with it they break no lease of this client.
 
 use crate::share::breaks::wanted;
 use crate::share::smb::SmbShare;
@@ -8,7 +8,7 @@ use crate::wire::messages::lease::Wanted;
 
 impl SmbShare {
     /// For an open that requests no caching: in a leased directory, a lease without caching that names the
-    /// directory's lease as its parent, which marks the open as this client's.
+    /// directory's lease as its parent, which marks the open as this client's; elsewhere nothing.
     pub(in crate::share) fn wanted_for(&self, path: &RemotePath) -> Wanted {
         match self.directory_leases.on_parent_of(path) {
             Some(parent) => Wanted::LeaseV2 { key: LeaseKey::random().0, state: 0, parent: Some(parent.0) },

@@ -26,7 +26,7 @@ pub(super) struct Active<O> {
     pub(super) mark: u64,
     /// The most bytes in flight.
     pub(super) window: u64,
-    /// FLUSH requests under way: the job of the WRITE that carries each, and its number.
+    /// FLUSH requests under way: for each, the job of the WRITE that carries it, and its own number.
     flushing: Vec<(u64, u64)>,
     pub(super) flushes: Flushes,
     /// Times and attributes that were set while data was dirty, for the last WRITE or a SET_INFO.
@@ -38,7 +38,7 @@ pub(super) struct Active<O> {
     pub(super) failures: Failures,
     pub(super) writes: InFlight,
     pub(super) breaks: Breaks,
-    /// Data that is read is valid for the timeout only, and its end is scheduled.
+    /// Data that is read is valid for the timeout only, and the end of its validity is scheduled.
     pub(super) expires: bool,
 }
 
@@ -81,7 +81,7 @@ impl<O: Clone> Active<O> {
         self.setting > 0 || self.deferred != Change::default()
     }
 
-    /// Whether an open at the server has the file's lease.
+    /// Whether an open at the server that is not being closed has the file's lease.
     pub(super) fn is_leased(&self) -> bool {
         self.opens.iter().any(|open| open.lease == self.lease && open.usage != Use::Closing)
     }
@@ -148,7 +148,7 @@ impl<O: Clone> Active<O> {
         self.send(actions);
     }
 
-    /// Sends all data that is dirty now, as far as it may be in flight.
+    /// Schedules all data that is dirty now, and sends as much of it as may be in flight.
     pub(super) fn send_all(&mut self, actions: &mut Vec<Action<O>>) {
         self.mark = self.dirty.send_all();
         self.send(actions);
@@ -267,7 +267,8 @@ impl<O: Clone> Active<O> {
 impl<O: Clone> Active<O> {
     pub(super) fn broken(&mut self, number: u64, left: Caching, actions: &mut Vec<Action<O>>) {
         let is_mapped = self.handles.iter().any(|handle| handle.access.may_map_for_writing());
-        // The kernel sends the mapped dirty pages of programs before the dirty data here is sent.
+        // The break waits first for the kernel to send the mapped dirty pages of programs. Dirty data here is sent at
+        // the same time.
         let unmaps = !left.writes() && is_mapped;
         if unmaps {
             actions.push(Action::ForgetPages { number });

@@ -308,11 +308,11 @@ mod tests {
     }
 
     #[test]
-    fn a_write_is_shown_at_once_and_until_the_server_notes_it() {
+    fn a_write_time_is_shown_at_once_and_until_the_server_reports_its_own() {
         let now = Instant::now();
         let mut known = KnownAttributes::fetched(reported(100, 100), now);
         known.wrote(50, FileTime(200), now);
-        assert!(known.store(reported(100, 100), known.token(), now), "the server has not noted its time yet");
+        assert!(known.store(reported(100, 100), known.token(), now), "the server still reports the earlier time");
         assert_eq!(times(&known, now), (200, 200));
         assert!(known.store(reported(190, 190), known.token(), now));
         assert_eq!(times(&known, now), (190, 190), "the server's time, though it is earlier");

@@ -1,9 +1,10 @@
 //! Lease breaks on their way to the acknowledgement. A plain value.
 //!
 //! Invariant: the order of the steps. From the moment a break is known, nothing becomes dirty under the lost right.
-//! Then the kernel sends the dirty pages that programs have mapped, the dirty data here is drained, cached data is
-//! dropped here and by the kernel, kept opens are closed, and only then the break is acknowledged (MS-SMB2
-//! 3.2.5.19.2).
+//! Each break waits until the kernel has sent the dirty pages that programs have mapped; then until the server has
+//! answered for the dirty data; then until cached data is dropped here and by the kernel, if the right to read is lost;
+//! then until kept opens are closed. Only then it is acknowledged (MS-SMB2 3.2.5.19.2). Dirty data is sent when the
+//! break arrives, if the right to write is lost.
 
 use super::event::Action;
 use crate::share::Caching;
@@ -65,7 +66,7 @@ impl Breaks {
         self.0.iter().any(|broken| broken.stage == Stage::Unmapping)
     }
 
-    /// Whether a break that ends the right to write back waits until the server has all data.
+    /// Whether a break that ends the right to write back waits until the server has answered for all data.
     pub(super) fn is_draining(&self) -> bool {
         self.0.iter().any(|broken| broken.stage == Stage::Draining && !broken.left.writes())
     }

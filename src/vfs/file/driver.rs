@@ -1,8 +1,8 @@
 //! [`Files`]: hands events to files, and does what their actions say.
 //!
 //! An action that needs no answer is done before [`Files::event`] returns. A request becomes a task, which ends with
-//! the event that its action promises. A CLOSE is handed to the share before `event` returns, so that the next
-//! request that removes the file can carry it in the same frame.
+//! the event that its action names. A CLOSE is handed to the share before `event` returns, so that a request that
+//! removes the file next can carry it in its frame.
 //!
 //! Invariant: no action is done under the file's lock.
 
@@ -187,7 +187,7 @@ impl<S: Share> Files<S> {
                     if !this.kernel_forgets(&owned, pages).await {
                         tracing::warn!(
                             ino = owned.ino,
-                            "the kernel keeps pages of a file that another client is changing"
+                            "the kernel did not drop its pages in time: programs may read stale data"
                         );
                     }
                     this.event(&owned, Event::PagesForgotten { number });
@@ -228,7 +228,7 @@ impl<S: Share> Files<S> {
         match self.share.close(open).await {
             Ok(Some(metadata)) => self.event(file, Event::Fetched { metadata, token }),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, "a file was not closed properly"),
+            Err(error) => tracing::warn!(%error, "a CLOSE failed: the file may stay open at the server"),
         }
         self.event(file, Event::Closed { open: id });
         self.nodes.collect(file.ino);
@@ -253,7 +253,7 @@ impl<S: Share> Files<S> {
     async fn acknowledge(&self, number: u64) {
         let Some(broken) = self.broken.lock().remove(&number) else { return };
         if let Err(error) = self.share.acknowledge(broken).await {
-            tracing::debug!(%error, "a break could not be acknowledged");
+            tracing::debug!(%error, "a lease break was not acknowledged; other clients may wait");
         }
     }
 }
@@ -340,7 +340,7 @@ impl<S: Share> Files<S> {
 }
 
 impl<S: Share> Files<S> {
-    /// The session was lost: notifies each file whose opens asked for a lease.
+    /// The session was lost: hands [`Event::SessionLost`] to each file whose opens asked for a lease.
     pub(crate) fn session_lost(self: &Arc<Self>) {
         let files: Vec<_> = self.leased.lock().files.values().filter_map(Weak::upgrade).collect();
         for file in files {

@@ -10,8 +10,8 @@ use crate::share::{FileTime, Metadata};
 use std::time::{Duration, Instant};
 
 /// How long an estimated write time is shown if the server reports no other: longer than Samba's delay of two
-/// seconds. After that the server's time is right, because the server keeps a time that was set through the same
-/// handle.
+/// seconds. A time that has not changed by then is right: a program set it, and the server does not move a time that
+/// was set through the handle of the WRITEs.
 const DELAY: Duration = Duration::from_secs(3);
 
 /// Estimated times, by the server's clock.
@@ -29,7 +29,7 @@ impl EstimatedTimes {
         self.written = Some((clock, now + DELAY));
     }
 
-    /// The server has answered for the data written before: its delay begins now.
+    /// The server has answered for the data written before: the server's delay begins now.
     pub(super) fn sent(&mut self, now: Instant) {
         self.written = self.written.map(|(time, _)| (time, now + DELAY));
     }
@@ -55,7 +55,7 @@ impl EstimatedTimes {
     }
 }
 
-/// Servers report 0 for a ChangeTime that they do not keep: then it is the write time.
+/// The ChangeTime; the write time if it is 0, which servers report for a time that they do not keep.
 fn change_time(metadata: &Metadata) -> FileTime {
     if metadata.changed == FileTime(0) { metadata.modified } else { metadata.changed }
 }

@@ -28,7 +28,7 @@ impl Flushes {
     }
 
     /// Whether a FLUSH sent after the mark is done: it covered all data that was dirty at the mark. If not, no WRITE
-    /// was left to carry it. Either way no FLUSH with a WRITE is wanted any more.
+    /// was left to carry it, or its WRITE failed. In both cases no FLUSH with a WRITE is wanted any more.
     pub(super) fn is_done_since(&mut self, mark: u64) -> bool {
         self.wanted = false;
         self.done > mark

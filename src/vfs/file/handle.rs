@@ -44,8 +44,9 @@ impl Access {
         })
     }
 
-    /// Whether the kernel need not keep pages, because nothing is read through this handle, or nothing is cached.
-    /// That saves a copy, and work for each page. The kernel itself drops the pages that other programs have mapped.
+    /// Whether the kernel keeps no pages for this handle, because nothing is read through it, or nothing is cached.
+    /// Without pages the kernel saves a copy, and work for each page. At a write through such a handle the kernel drops
+    /// its pages of the range, also those that programs have mapped.
     pub(crate) fn bypasses_kernel(self) -> bool {
         self.direct || !self.read
     }
@@ -65,7 +66,7 @@ impl Access {
         if self.append { 0..u64::MAX } else { offset..offset.saturating_add(length) }
     }
 
-    /// Whether the handle may change the file.
+    /// Whether the open or its handle may change the file.
     pub(crate) fn modifies(self) -> bool {
         self.write || self.truncate
     }
@@ -102,7 +103,7 @@ pub(crate) enum Occasion {
     /// close(2): each time, because several processes may have inherited the descriptor and close it, and only one of
     /// them looks at the result.
     Close,
-    /// fsync(2): each failure once. After that no close reports it.
+    /// fsync(2): each failure once. After that no write and no close of this handle reports it.
     Sync,
 }
 

@@ -3,7 +3,8 @@
 //! The kernel may ask for data that it is writing at the same moment: it has dropped its pages because the file's
 //! times had changed, while the WRITE with the new data is still on its way. A server that works on requests in
 //! parallel may then answer the READ with the old data, and the kernel would keep that after the WRITE has ended. So
-//! a READ waits for the WRITEs of its range that the kernel sent before it.
+//! a READ waits for the WRITEs of its range that the kernel sent before it. A copy to a range counts as a WRITE of it.
+//! A WRITE that becomes dirty at once is not listed: it has ended before the next request begins.
 //!
 //! Invariant: a WRITE is listed from before its first message is sent until the cached data of its range has been
 //! dropped.

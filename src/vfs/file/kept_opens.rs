@@ -20,8 +20,8 @@ const MOST: NonZeroUsize = NonZeroUsize::new(4096).unwrap();
 /// latest.
 const IDLE: Duration = Duration::from_secs(25);
 /// The time after a refusal, or after the last doubling, until the bound doubles. Servers refuse opens at a peak of
-/// their use, by this client or another, so the bound must recover: one more open per minute would take days. A
-/// bound that is too high again costs one refused request in this time.
+/// their use, by this client or another, so the bound must recover, and growth by one open per minute would take days.
+/// If the doubled bound is too high, the cost is one refused request.
 const GROWS_AFTER: Duration = Duration::from_secs(600);
 
 /// Files with kept opens, by the keys of the files.

@@ -27,7 +27,7 @@ impl KernelPages {
         (self.opens > self.forgotten).then_some(Mark(self.opens))
     }
 
-    /// The kernel has dropped its pages. While the file is open, it may already have read new ones.
+    /// The kernel has dropped its pages. If the file is open, the kernel may already have read new ones.
     pub(crate) fn forgot(&mut self, mark: Mark, is_open: bool) {
         if !is_open {
             self.forgotten = self.forgotten.max(mark.0);

@@ -8,10 +8,10 @@
 //! | [`attributes`] | which metadata of the server is accepted, and for how long it is valid |
 //! | [`version`] | whether data cached here, and the kernel's pages, are of the server's version |
 //! | `estimates` | which times are shown for changes by this mount that the server has not reported yet |
-//! | [`handle`] | what a kernel handle may do, and which failures it reports |
-//! | `server_open` | which access an open at the server can serve |
+//! | [`handle`] | what a handle of the kernel may do, and which failures it reports |
+//! | `server_open` | which handles one open at the server can serve |
 //! | `flushes` | which fsync(2) calls a FLUSH serves |
-//! | `in_flight` | which kernel WRITEs a READ waits for |
+//! | `in_flight` | which WRITEs of the kernel a READ of the kernel waits for |
 //! | `breaking` | what must be done before a lease break is acknowledged |
 //! | [`kernel_pages`] | whether the kernel may have pages of the file |
 //! | [`kept_opens`] | which kept opens are closed first |

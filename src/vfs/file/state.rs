@@ -76,8 +76,8 @@ impl<O: Clone> FileState<O> {
         self.apply(event, now, &mut actions);
         self.advance_breaks(now, &mut actions);
         if actions.iter().any(|action| matches!(action, Action::Close { .. })) {
-            // The other opens may be of a lost session, and then do not hold the lease. The share knows: the driver
-            // asks it.
+            // The other opens may be of a lost session, and then do not hold the lease. The driver asks the share what
+            // they hold.
             self.granted.caching = Caching::NONE;
         }
         if self.active.as_ref().is_some_and(|active| active.is_idle()) {
@@ -210,8 +210,8 @@ impl<O: Clone> FileState<O> {
 
 /// Metadata from listings and replies, and changes that other rooms report.
 impl<O: Clone> FileState<O> {
-    /// Accepts what the server reported, unless data is dirty or this mount has changed the file since the token.
-    /// Returns whether cached data must be dropped.
+    /// Accepts what the server reported. Does nothing while data is dirty. If this mount has changed the file since the
+    /// token, nothing is accepted and all cached data must be dropped. Returns whether cached data must be dropped.
     #[must_use]
     pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
         // While data is dirty, the server reports the state before it.
@@ -241,7 +241,8 @@ impl<O: Clone> FileState<O> {
         self.attributes.accessed(listed, fetched);
     }
 
-    /// This mount changed the file in a way whose effect on its times only the server knows.
+    /// The known metadata is no longer valid: this mount changed the file in a way whose effect only the server knows,
+    /// or found that another client has cut it.
     pub(crate) fn touch(&mut self, now: Instant) {
         self.attributes.changed(now);
     }
@@ -265,7 +266,7 @@ impl<O: Clone> FileState<O> {
         self.version.changed();
     }
 
-    /// An open has truncated or created the file, and its answer already describes the changed file.
+    /// An open has truncated the file, and its answer already describes the changed file.
     pub(crate) fn replaced(&mut self, now: Instant) {
         self.version.changed();
         self.attributes.changed_as_reported(now);
@@ -303,7 +304,7 @@ impl<O: Clone> FileState<O> {
         self.kernel_pages.mark()
     }
 
-    /// The kernel has dropped its pages. While the file is open, it may already have read new ones.
+    /// The kernel has dropped its pages. If the file is open, the kernel may already have read new ones.
     pub(crate) fn kernel_forgot(&mut self, mark: Mark) {
         let is_open = self.has_handles();
         self.kernel_pages.forgot(mark, is_open);
@@ -342,12 +343,13 @@ impl<O: Clone> FileState<O> {
         self.attributes.token()
     }
 
-    /// For how much longer the attributes are valid; `None` if they are not.
+    /// For how much longer the attributes are valid; `None` if they are not. While data is dirty, for `timeout`.
     pub(crate) fn remaining(&self, now: Instant, timeout: Duration, still_true: Option<StillTrue>) -> Option<Duration> {
         if self.is_dirty() { Some(timeout) } else { self.attributes.remaining(now, timeout, still_true) }
     }
 
-    /// When the server reported all of the metadata; `None` if it has changed since.
+    /// When the server reported all of the metadata; `None` while data is dirty, or if any of the metadata has been
+    /// changed, estimated or put in doubt since.
     pub(crate) fn known_since(&self) -> Option<Instant> {
         self.attributes.known_since().filter(|_| !self.is_dirty())
     }
@@ -496,8 +498,8 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().is_some_and(|active| active.opens.iter().any(|open| open.usage == Use::Kept))
     }
 
-    /// Whether nothing but the kernel's lookups keeps the file in the table: there is no handle, open at the server,
-    /// dirty data, deferred change, kernel WRITE or break.
+    /// Whether there is no handle, no open at the server, no dirty data, no deferred change, no kernel WRITE under way
+    /// and no break. Then only the kernel's lookups keep the file in the table.
     pub(crate) fn is_idle(&self) -> bool {
         self.active.is_none()
     }
@@ -539,12 +541,13 @@ impl<O: Clone> FileState<O> {
         self.active.as_ref().is_some_and(|active| active.has_deferred())
     }
 
-    /// Marks that the validity of data read from now on has an end. Returns whether the caller must schedule it.
+    /// Bounds the validity of data read from now on. Returns whether the caller must schedule [`FileState::expired`];
+    /// not if that is scheduled already.
     pub(crate) fn begin_expiring(&mut self) -> bool {
         self.active.as_mut().is_some_and(|active| !std::mem::replace(&mut active.expires, true))
     }
 
-    /// That end has come: data must be revalidated.
+    /// The validity bounded by [`FileState::begin_expiring`] has ended: data must be revalidated.
     pub(crate) fn expired(&mut self) {
         self.version.expire();
         self.with_active(|active| active.expires = false);

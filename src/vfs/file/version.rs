@@ -38,7 +38,7 @@ impl DataValidity {
         DataValidity { version: Some(version), validated: Some(now), kernel: None, kernel_drops: None }
     }
 
-    /// When the version was last compared with the server's; `None` since it was put in doubt.
+    /// When the server last reported the version; `None` while it is in doubt.
     pub(crate) fn validated(&self) -> Option<Instant> {
         self.validated
     }
@@ -66,14 +66,14 @@ impl DataValidity {
         self.kernel_drops = None;
     }
 
-    /// No lease covers the data any more: it must be revalidated.
+    /// The data may be stale from now on: it must be revalidated.
     pub(crate) fn expire(&mut self) {
         self.validated = None;
     }
 
-    /// The kernel opens the file. The server reports this version of the data, and `alone` says that no other client
-    /// has the file open: while other clients write, versions prove nothing. Returns whether the kernel's earlier
-    /// pages are of the same version: all of them were read while it was the current one.
+    /// The kernel opens the file. The server reports this version of the data. `alone` says that no other client has
+    /// the file open: while other clients write, versions prove nothing. Returns whether the kernel may keep its pages:
+    /// all of them were read while this version was current.
     pub(crate) fn kernel_opens(&mut self, handle: u64, version: DataVersion, alone: bool) -> bool {
         let keeps = alone && self.kernel == Some(version);
         if !keeps {
@@ -88,8 +88,7 @@ impl DataValidity {
         self.kernel_drops.take_if(|(by, _)| *by == handle);
     }
 
-    /// The kernel closes a handle. Its open is over by now, and with it the drop of pages that it caused, if it
-    /// caused one.
+    /// The kernel closes a handle. If the open of the handle made the kernel drop pages, they have been dropped by now.
     pub(crate) fn kernel_closes(&mut self, handle: u64) {
         if let Some((_, version)) = self.kernel_drops.take_if(|(by, _)| *by == handle) {
             self.kernel = Some(version);

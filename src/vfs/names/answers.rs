@@ -20,8 +20,8 @@ pub(crate) struct Elsewhere {
 }
 
 impl<S: Share> Names<S> {
-    /// To be called before a request about anything but one name that is looked up; the answer is weighed against the
-    /// result.
+    /// To be called before a request that is not a lookup of one name. Returns the state against which the answer is
+    /// weighed.
     pub(crate) fn asking(&self) -> Asked {
         self.with(|namespace, now| namespace.asking(now))
     }
@@ -52,7 +52,7 @@ impl<S: Share> Names<S> {
     }
 
     /// Records that the server has found a file under a name. Returns its inode, which has one more lookup; `None` if
-    /// this mount changed the meaning of the name meanwhile.
+    /// this mount changed the meaning of the name meanwhile, or the directory has another node or none.
     pub(crate) fn found(&self, parent: u64, name: &[u16], metadata: Metadata, asked: Asked) -> Option<u64> {
         match self.with(|namespace, now| namespace.found(parent, name, metadata, asked, now)) {
             Admission::Node(ino) => Some(ino),

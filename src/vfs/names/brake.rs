@@ -1,16 +1,17 @@
-//! [`Brake`] decides how long a watch waits before it asks the server for the next changes. A plain value.
+//! [`Brake`] decides how long a watch waits before its next CHANGE_NOTIFY. A plain value.
 //!
-//! After a report of names the watch is armed again at once: names are what it answers for, and own changes of names
-//! are reported one by one. A file that is being written makes its directory report every WRITE, though no name
-//! changes: after [`STREAM`] such reports in a row each next question waits [`STREAM_PAUSE`]. A server that sends
-//! [`FLOOD`] reports of any kind within [`FLOOD_WITHIN`] is asked again after the same time.
+//! After a report of names the watch is armed again at once, because until then no name is answered from it, and own
+//! changes of names are reported one by one. A file that is being written makes its directory report every WRITE,
+//! though no name changes: from the [`STREAM`]th such report in a row on, each next CHANGE_NOTIFY waits
+//! [`STREAM_PAUSE`]. After [`FLOOD`] reports of any kind in less than [`FLOOD_WITHIN`] the next one waits
+//! [`FLOOD_WITHIN`].
 
 use super::namespace::Report;
 use std::time::{Duration, Instant};
 
 /// Reports of own data in a row, from which on they are a stream.
 const STREAM: u32 = 4;
-/// The pause before each question during a stream.
+/// The pause before each CHANGE_NOTIFY during a stream.
 const STREAM_PAUSE: Duration = Duration::from_millis(20);
 /// Reports that are too many within [`FLOOD_WITHIN`].
 const FLOOD: u32 = 200;
@@ -29,7 +30,7 @@ pub(super) struct Brake {
 }
 
 impl Brake {
-    /// A report has arrived. Returns the pause before the next question, if any.
+    /// A report has arrived. Returns the pause before the next CHANGE_NOTIFY, if any.
     pub(super) fn on(&mut self, report: Report, now: Instant) -> Option<Duration> {
         self.own_data = if report == Report::OwnData { self.own_data + 1 } else { 0 };
         let since = *self.since.get_or_insert(now);

@@ -99,7 +99,7 @@ impl<S: Share> Names<S> {
     }
 
     /// Records that an open file has a hidden name, or another one than before. Returns whether its last handle was
-    /// closed meanwhile: the caller then removes the file.
+    /// closed meanwhile, or no name leads to its node any more: the caller then removes the file.
     pub(crate) fn hidden(&self, ino: u64, hidden: Entry<'_>) -> bool {
         let clock = self.share.clock();
         self.with(|namespace, now| {

@@ -1,6 +1,7 @@
 //! Room at the server for another open of this client. Watches and kept opens are opens that no program needs: if the
-//! server refuses an open because there are too many, half of them are closed, and the request is sent again. The
-//! number that the server allows is learnt from such refusals.
+//! server refuses an open because there are too many, half of the watches and half of the kept opens are closed, and
+//! the request is sent again. Such refusals also lower the bounds of both ([`namespace`](super::namespace), `bounds`;
+//! `vfs/file/kept_opens.rs`).
 
 use super::Names;
 use crate::share::{Refusal, Share, ShareError};
@@ -34,7 +35,7 @@ impl<S: Share> Names<S> {
         request().await
     }
 
-    /// Closes half of the watches and kept opens, or waits for [`PAUSE`].
+    /// Closes half of the watches and half of the kept opens, or waits for [`PAUSE`].
     async fn make_room(&self, error: &ShareError) {
         let now = Instant::now();
         let is_first = {

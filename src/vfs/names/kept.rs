@@ -13,10 +13,10 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// Closes the kept open of a file whose attributes are not valid, and with it the kept opens of the same directory
-    /// whose attributes are as old. To be called before the server is asked about the file: while a file is open, Samba
-    /// keeps reporting the last write time from when it was opened, unless Samba itself wrote the file. A change on the
-    /// server's own disk would not show.
+    /// Closes the kept open of a file whose attributes are not valid, and with it those kept opens in the same
+    /// directory whose attributes are not valid either. To be called before the server is asked about the file: while a
+    /// file is open, Samba keeps reporting the last write time from when it was opened, unless Samba itself wrote the
+    /// file. A change on the server's own disk would not show.
     pub(crate) async fn close_doubtful(&self, ino: u64) {
         let kept = self.with(|namespace, now| {
             if !namespace.is_kept(ino) || namespace.believed(ino, now).is_some() {
@@ -37,13 +37,13 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// Returns the files with kept opens below a directory, or the file itself, and removes them from the list of kept
-    /// opens. The caller closes the opens.
+    /// Returns the files with kept opens below a directory (for a file: that file, if it has one), and removes them
+    /// from the list of kept opens. The caller closes the opens.
     pub(crate) fn kept_below(&self, directory: u64) -> Vec<FileOf<S>> {
         self.with(|namespace, _| self.files.remove_kept(|file| namespace.is_within(file.ino, directory)))
     }
 
-    /// Closes the kept opens below a directory: servers do not rename a directory before.
+    /// Closes the kept opens below a directory: servers refuse to rename a directory while files below it are open.
     pub(crate) async fn close_kept_below(&self, directory: u64) {
         let kept = self.kept_below(directory);
         self.files.close_kept(&kept).await;

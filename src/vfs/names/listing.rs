@@ -12,7 +12,7 @@ use crate::vfs::presentation::Attr;
 use std::time::Instant;
 
 /// The most hidden names in one part of a listing that are examined: each costs a request, to see whether the file is
-/// open. This mount's own hidden names count too.
+/// open. Those beyond are not shown. This mount's own hidden names count too, though they cost no request.
 const LOOKED_AT: usize = 16;
 
 /// A listing in progress.
@@ -43,7 +43,7 @@ impl Gathered {
 }
 
 impl<S: Share> Names<S> {
-    /// Begins to list a directory, and to watch it unless it is watched already.
+    /// Begins to list a directory, and to watch it unless it is watched already or the attribute timeout is 0.
     ///
     /// # Errors
     /// `ESTALE` if no name leads to the directory any more; otherwise what the share answered.

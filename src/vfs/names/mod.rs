@@ -18,9 +18,14 @@
 //! | [`listing_ahead`] | which directories are listed before a program lists them |
 //! | [`hidden`] | the names of files that were removed while they are open |
 //!
+//! `answers` and `changes` are the ways for operations into the files of the same names in [`namespace`], which decide
+//! what is recorded. A watch is a CHANGE_NOTIFY or a lease on the directory. Absent names are cached here only: the
+//! kernel gets `ENOENT` for them, never a negative dentry.
+//!
 //! Invariant: the [`Effects`] of a change are carried out after the namespace's lock is released and before
-//! [`Names::with`] returns. Only the notifications to the kernel are sent by a task of their own;
-//! [`Names::with_kernel`] waits until they are queued.
+//! [`Names::with`] returns. Two exceptions: the notifications to the kernel are sent by a task of their own
+//! ([`Names::with_kernel`] waits until they are queued), and the effects of [`Nodes::collect`] wait for the next call
+//! of [`Names::with`].
 
 mod answers;
 mod brake;

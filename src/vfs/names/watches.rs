@@ -23,9 +23,9 @@ use tokio::sync::{Notify, mpsc};
 
 /// The most watches that wait in the queue for the task that follows them.
 const QUEUE: usize = 1_000;
-/// The time after which a CHANGE_NOTIFY that was sent with a listing has certainly begun at the server. The attribute
-/// timeout usually covers the listing for longer than this, and a directory that is changed or left within it needs no
-/// second look.
+/// The time after which a CHANGE_NOTIFY that was sent with a listing has certainly begun at the server. By default the
+/// attribute timeout (1 s) covers the listing for longer. A directory whose watch ends within this time needs no second
+/// look.
 const BEGUN_AFTER: Duration = Duration::from_millis(700);
 /// The longest time that the break of a directory lease, for which another client waits, waits for the kernel to forget
 /// names.
@@ -83,14 +83,14 @@ impl<S: Share> Names<S> {
     }
 
     /// Ends the watches of a directory and of all directories below it. To be called before the directory is removed or
-    /// renamed: the server refuses both while directories there are open. Listings ahead there are waited for. Watches
-    /// of directories to which no name leads any more end too, because they may be below it.
+    /// renamed: the server refuses both while directories there are open. Waits first for listings ahead there. Watches
+    /// of directories to which no name leads any more end too, because they may be below the directory at the server.
     pub(crate) async fn end_watches(&self, directory: u64) {
         self.until_listed_ahead_below(directory).await;
         self.with(|namespace, _| namespace.end_watches_within(directory));
     }
 
-    /// Ends the watches that were not used for too long.
+    /// Ends the watches that were not used for 24 s (`namespace/bounds.rs`). Called every 4 s.
     pub(crate) fn end_idle_watches(&self) {
         self.with(|namespace, now| namespace.end_idle_watches(now));
     }
@@ -213,8 +213,9 @@ impl<S: Share> Names<S> {
         }
     }
 
-    /// Whether a directory is itself being removed, shortly after another client has removed an entry of it. smbd
-    /// reports that only to a CHANGE_NOTIFY that is at the server at that moment, and may miss one that arrives then.
+    /// Asks whether a directory is itself being removed, [`REMOVED_WITHIN`] after another client has removed an entry
+    /// of it. smbd reports the removal only to a CHANGE_NOTIFY that is at the server at that moment, and may miss one
+    /// that arrives then. A failed request counts as yes.
     async fn is_being_removed_there(&self, watched: &Watched<S>) -> bool {
         tokio::time::sleep(REMOVED_WITHIN).await;
         self.share.is_being_removed(&watched.watch).await.unwrap_or(true)

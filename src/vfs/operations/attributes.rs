@@ -98,8 +98,8 @@ pub async fn setattr<S: Share>(vfs: &Vfs<S>, ino: u64, set: &SetAttr) -> Result<
     vfs.names.attr(ino)
 }
 
-/// Times and attributes that are set while data is dirty are sent after that data. A size is not: writes beyond it must
-/// not be sent later. `None` if nothing was deferred.
+/// Defers times and attributes that are set while data is dirty: they are sent after that data. A size is never
+/// deferred: dirty data beyond it must not be sent later. `None` if nothing was deferred.
 ///
 /// # Errors
 /// `ESTALE` if the inode is gone.
@@ -141,7 +141,7 @@ async fn apply<S: Share>(
     touched: Option<FileTime>,
     by: Option<u64>,
 ) -> Result<()> {
-    // Read before the change, so that a server that has ChangeTimes reports none earlier.
+    // The clock is read before the change, so that a server that keeps ChangeTimes reports none earlier.
     let (ino, sized, clock) = (file.ino, *change, vfs.share.clock());
     let change = Change { modified: change.modified.or(touched), ..*change };
     let result = match writer_for(vfs, file, by) {

@@ -10,10 +10,11 @@ use futures_util::FutureExt;
 use futures_util::future::join_all;
 use std::sync::Arc;
 
-/// The kernel releases a handle. The handle leaves the table at once, and an open that can be kept is kept at once, so
-/// that the next open(2) finds it; otherwise the future closes it on the share. Unless there is dirty data, the CLOSE
-/// is in flight when this returns, in the same frame as an operation that removes the file next. Errors are logged,
-/// because no call can report them any more. To be called within the runtime.
+/// The kernel releases a handle (FUSE_RELEASE). The handle leaves the table at once. Unless there is dirty data, an
+/// open that can be kept is kept when this returns, so that the next open(2) finds it, and any other open's CLOSE is
+/// handed to the share, so that a request that removes the file next carries it in its frame. The future drains dirty
+/// data, and ends when the CLOSE is answered. Errors are logged, because no call can report them any more. To be called
+/// within the runtime.
 pub fn release<S: Share>(vfs: &Arc<Vfs<S>>, handle: u64) -> impl Future<Output = ()> + Send + use<S> {
     let closer = Arc::clone(vfs);
     let closing = vfs.handles.remove(handle).map(|leaving| {
@@ -34,14 +35,14 @@ pub async fn drain<S: Share>(vfs: &Vfs<S>) {
     join_all(vfs.handles.files().into_iter().map(|handle| close(vfs, handle))).await;
     let kept = vfs.files.remove_kept(|_| true);
     vfs.files.close_kept(&kept).await;
-    // Closes that were in progress already.
+    // The closes that the kernel's releases began before.
     vfs.handles.finish_closes().await;
 }
 
 /// Closes a handle.
 pub(super) async fn close<S: Share>(vfs: &Vfs<S>, handle: u64) {
     if let Some(leaving) = vfs.handles.remove(handle) {
-        // No other close is going to be sent in the same frame.
+        // The CLOSE is sent at once: it does not wait for others to share its frame.
         tokio::join!(finish_close(vfs, leaving), async { vfs.share.send_closes() });
     }
 }
@@ -57,7 +58,7 @@ async fn finish_close<S: Share>(vfs: &Vfs<S>, leaving: Leaving<S>) {
         vfs.files.drain(file).await;
     }
     if let Err(error) = open.report(Occasion::Close) {
-        tracing::error!(%error, "written data is lost; close(2) and fsync(2) have returned the error to their callers");
+        tracing::error!(%error, "written data is lost; close(2) has returned the error if the write failed before");
     }
     let is_hidden = vfs.names.is_hidden(file.ino);
     let is_kept = vfs.files.with(file, |state, now| {

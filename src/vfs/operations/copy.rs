@@ -32,8 +32,8 @@ pub struct Copying<S: Share> {
 /// order of the kernel's requests.
 ///
 /// # Errors
-/// `EBADF` if the source is not open for reading, or the target not for writing, or only for appending; `EINVAL` if
-/// both are the same file and the ranges overlap; `EFBIG`.
+/// `EBADF` if a handle is not open, the source is not open for reading, or the target is not open for writing or is
+/// open for appending; `EINVAL` if both are the same file and the ranges overlap; `EFBIG`.
 pub fn begin_copy<S: Share>(
     vfs: &Vfs<S>,
     from: u64,
@@ -47,7 +47,7 @@ pub fn begin_copy<S: Share>(
         return Err(VfsError::rule(libc::EBADF, "the source is not open for reading"));
     }
     if !to.access.write || to.access.append {
-        return Err(VfsError::rule(libc::EBADF, "the target is not open for writing, or only for appending"));
+        return Err(VfsError::rule(libc::EBADF, "the target is not open for writing, or is open for appending"));
     }
     // The answer is a 32-bit number of bytes.
     let length = length.min(u64::from(u32::MAX));
@@ -63,8 +63,8 @@ pub fn begin_copy<S: Share>(
     Ok(Copying { from, source, to, target, underway })
 }
 
-/// Copies from the start of the range. Returns the number of bytes: fewer than requested if the server does not copy
-/// all of them at once, 0 if the source ends at its offset.
+/// Copies from the start of the range. Returns the number of bytes: fewer than requested if the source ends before, or
+/// the server does not copy all of them at once; 0 if the source ends at its offset or before it.
 ///
 /// # Errors
 /// `EOPNOTSUPP` if the server cannot copy; `ESTALE` as [`getattr`](super::getattr); otherwise what the share answered,

@@ -10,10 +10,10 @@ use crate::vfs::{Vfs, refusals};
 const ATTEMPTS: usize = 4;
 
 /// Gives an open file a hidden name in the directory `parent`; its last close removes it. Returns whether the server
-/// did that.
+/// has renamed the file.
 ///
 /// # Errors
-/// `ENOENT` if the file is gone; `EROFS` if nothing can be changed there; `ESTALE` if no name leads to `parent` any
+/// `ENOENT` if the file is gone; `EROFS` if the share is write-protected; `ESTALE` if no name leads to `parent` any
 /// more.
 pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &RemotePath) -> Result<bool> {
     let directory = vfs.names.path(parent)?;
@@ -30,7 +30,7 @@ pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &R
             }
             Err(error) if refusals::is_collision(&error) => continue,
             Err(error) if refusals::is_absent(&error) => return Err(error.into()),
-            // Samba would accept a delete on close there, and not carry it out.
+            // On a write-protected share, Samba would accept a delete on close and not carry it out.
             Err(error) if refusals::is_write_protected(&error) => return Err(error.into()),
             Err(error) => {
                 tracing::debug!(%error, "an open file cannot be given a hidden name");
@@ -44,7 +44,7 @@ pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &R
 /// Removes a hidden file whose last handle is closed. This is part of that close, so it waits for no other close.
 pub(super) async fn remove_hidden<S: Share>(vfs: &Vfs<S>, path: &RemotePath) {
     match removing::remove_now(vfs, path, FileKind::File, None, None).await {
-        // The file got another hidden name with its directory, or another client has removed it.
+        // The file was moved to another hidden name when its directory was removed, or another client has removed it.
         Err(error) if refusals::is_absent(&error) => tracing::debug!(%error, "a hidden file was removed already"),
         Err(error) => {
             tracing::warn!(%error, "a file that was deleted while it was open stays on the server under a hidden name");
@@ -54,8 +54,8 @@ pub(super) async fn remove_hidden<S: Share>(vfs: &Vfs<S>, path: &RemotePath) {
 }
 
 /// Moves hidden files out of a directory that is to be removed, if it holds nothing else: those of this mount to the
-/// directory above, those of other clients to the mount's root, until they are closed. Returns whether all of them were
-/// moved.
+/// directory above, until they are closed. Those of other clients are deleted, and stay in the mount's root until they
+/// are closed. Returns whether the directory has no more hidden files.
 pub(super) async fn move_out<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &RemotePath) -> bool {
     let Ok(mut listing) = vfs.names.with_room(|| vfs.share.list(path)).await else { return false };
     let Ok(entries) = vfs.share.next_entries(&mut listing).await else { return false };

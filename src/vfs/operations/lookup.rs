@@ -1,4 +1,7 @@
 //! Which inode a name means.
+//!
+//! The kernel keeps no negative dentries: it asks for an absent name each time, and [`known_entry`] answers if the name
+//! is known to be absent.
 
 use crate::share::{Metadata, Share};
 use crate::vfs::errno::{Result, VfsError};
@@ -18,7 +21,8 @@ pub fn known_entry<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Option<
     vfs.names.known_entry(parent, name)
 }
 
-/// What the name `shown` in the directory `parent` means, asked from the server. The inode has one more lookup.
+/// What the name `shown` in the directory `parent` means, asked from the server: for the name alone, or by listing the
+/// directory when several of its names are looked up. The inode has one more lookup.
 ///
 /// # Errors
 /// `ENOENT` if nothing has the name, or the server allows no such name; `ESTALE` if no name leads to `parent` any more,
@@ -56,7 +60,7 @@ pub async fn lookup<S: Share>(vfs: &Vfs<S>, parent: u64, shown: &OsStr) -> Resul
 /// The server reports a file under a name, and this mount knows the file under another name. If that name no longer
 /// means the file, another client has renamed it: the inode moves to its new name, with everything that is open and
 /// cached of it. Returns whether it has moved. If both names mean the file, it has two links, or the server gives one
-/// id to two files: these are two inodes, as long as the number of links is not known.
+/// id to two files. The metadata does not show which, so the names are two inodes.
 async fn follow_rename<S: Share>(vfs: &Vfs<S>, parent: u64, name: &[u16], found: &Metadata) -> bool {
     let Some(old) = vfs.names.elsewhere(parent, name, found) else { return false };
     let asked = vfs.names.asking();

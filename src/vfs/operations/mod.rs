@@ -7,18 +7,18 @@
 //! |---|---|
 //! | `lookup` | which inode a name means; whether another client has renamed a file |
 //! | `attributes` | which changes of attributes are sent, and by which handle or path; which are ignored or refused |
-//! | `open` | whether an open at the server that is live already serves an open(2) |
+//! | `open` | whether a live open at the server serves an open(2) |
 //! | `create` | how files and directories are made |
 //! | `read` | whether a read is answered from dirty data, from the page cache or by the server; the read-ahead |
 //! | `write` | whether a write becomes dirty, waits for room, or goes through to the server |
 //! | `copy` | which part of a copy_file_range(2) the server copies |
-//! | `sync` | when close(2) and fsync(2) return |
+//! | `sync` | when close(2) and fsync(2) return, and how a FLUSH is sent |
 //! | `close` | what happens when the kernel releases a handle: whether its open is kept |
 //! | `remove` | how unlink(2) and rmdir(2) treat open files and kept opens |
 //! | `rename` | in which cases a rename replaces its target, and how |
 //! | `list` | which entries a readdir gets, and with which attributes |
 //! | `statfs` | whether the cached free space is used |
-//! | `unanswered` | what is undone when the program was killed before its answer |
+//! | `unanswered` | what is undone when the kernel did not get the answer, because the program was killed |
 //!
 //! Several operations share these files, which never call an operation:
 //!
@@ -30,6 +30,9 @@
 //! | `removing` | how a path is removed at the server: read-only files, files that are open elsewhere |
 //! | `pending` | how long an operation waits for a name that is still being deleted |
 //! | `changing` | which cached data a write at the server makes invalid |
+//!
+//! There is no operation for links, extended attributes, byte-range locks, fallocate(2) or SEEK_HOLE: `fuse` refuses
+//! them, or the kernel answers alone (locks are local to this machine, and a file has no holes).
 //!
 //! Invariant: each operation ends, because each request to the share does; and its effect on the server is recorded
 //! also when it fails.

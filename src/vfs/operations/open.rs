@@ -20,11 +20,11 @@ use crate::vfs::file::handle::Access;
 use crate::vfs::file::{Event, FileState};
 use crate::vfs::{Vfs, refusals};
 
-/// The size in bytes below which a file is read together with its open. Such a READ is not counted as bulk, which is
-/// sent on another connection.
+/// The size in bytes below which a file is read together with its open. A READ of this length does not count as bulk;
+/// bulk requests are sent on another connection.
 const SMALL_FILE: u64 = 64 * 1024;
 
-/// Opens a file with the flags of open(2). The server is asked unless a live open serves.
+/// Opens a file with the flags of open(2). The server is asked unless a live open serves the handle.
 ///
 /// # Errors
 /// `ESTALE` if no name leads to the inode any more, or its name means another file; `EROFS`; `EISDIR` for a directory;
@@ -56,8 +56,10 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     open_anew(vfs, &file, &path, access, known).await
 }
 
-/// Opens a file at the server. The last argument is the token of its attributes and its size, both from before the
-/// request.
+/// Opens a file at the server. The last argument is the file's attribute token and size, both from before the request.
+///
+/// # Errors
+/// `ESTALE` if the file is gone or its name means another file; otherwise what the share answered.
 async fn open_anew<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,

@@ -63,7 +63,7 @@ pub(super) async fn open_on_share<S: Share>(
     vfs.names.with_room(open).await
 }
 
-/// What the server has granted under the lease of an open that it has just answered. If other clients have the file
+/// What the server has granted under the lease of an open that it has just answered. If other clients may have the file
 /// open, the cached data of the file is dropped.
 pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey) -> Granted {
     vfs.files.lease(lease, file);
@@ -75,8 +75,8 @@ pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey)
     granted
 }
 
-/// Makes a handle for an open that the server has answered. `is_resized` says that the kernel may have
-/// cached another size.
+/// Makes a handle for an open that the server has answered. `is_resized` says that the kernel may have cached another
+/// size.
 pub(super) async fn opened<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,
@@ -104,8 +104,8 @@ pub(super) async fn opened<S: Share>(
     }
     register(vfs, handle, file, open, access);
     if is_resized || !alone {
-        // With its cached size the kernel would not read beyond the old end. If other clients have the file open, its
-        // pages may be out of date.
+        // With its cached size the kernel would not read beyond the old end. If other clients have the file open, the
+        // kernel's pages may be out of date.
         vfs.files.kernel_forgets(file, pages).await;
     }
     if !alone {
@@ -123,7 +123,7 @@ pub(super) fn register<S: Share>(vfs: &Vfs<S>, handle: u64, file: &FileOf<S>, op
 /// Closes an open that serves no handle.
 pub(super) async fn close_unused<S: Share>(vfs: &Vfs<S>, file: S::File) {
     if let Err(error) = vfs.share.close(&file).await {
-        tracing::debug!(%error, "an unused open could not be closed");
+        tracing::debug!(%error, "an unused open could not be closed; the server closes it with the session");
     }
 }
 

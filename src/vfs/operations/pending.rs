@@ -3,8 +3,8 @@
 //! A file or directory that was deleted keeps its name on the server until its last open is closed, whichever client
 //! has it. Until then an open of that name is answered STATUS_DELETE_PENDING (MS-FSA 2.1.5.1.2), and an attempt to make
 //! something under that name may be answered that the name exists. To a POSIX program the name is free, so the request
-//! is repeated for a bounded time. Most such opens belong to clients that watch a directory, virus scanners, indexers
-//! and closes in progress.
+//! is repeated for a bounded time. Most such opens are a watch of another client on the directory, an open of a virus
+//! scanner or an indexer, or an open whose close is in progress.
 
 use crate::share::{RemotePath, Share, ShareError};
 use crate::vfs::errno::{Result, VfsError};
@@ -19,8 +19,8 @@ const PAUSES: [u64; 7] = [10, 20, 40, 80, 160, 320, 640];
 /// deleted.
 ///
 /// # Errors
-/// `EBUSY` if the occupant is still there after all attempts, `ENOTEMPTY` if that is an entry of the directory;
-/// otherwise what the share answered.
+/// After all attempts `ENOTEMPTY` if the server refused because a directory is not empty, otherwise `EBUSY`. What the
+/// share answered, if waiting does not help.
 pub(super) async fn once_free<T, F, P>(make: impl Fn() -> F, is_pending: impl Fn() -> P) -> Result<T>
 where
     F: Future<Output = std::result::Result<T, ShareError>> + Send,
@@ -55,7 +55,7 @@ where
             return;
         }
     }
-    tracing::info!("a removed directory keeps its name, because another client has it open");
+    tracing::info!("a removed file or directory keeps its name until another client closes it");
 }
 
 /// Whether the server is still deleting the file or directory at a path.
@@ -63,8 +63,8 @@ pub(super) async fn is_pending<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> boo
     vfs.names.with_room(|| vfs.share.stat(path)).await.is_err_and(|error| refusals::is_pending(&error))
 }
 
-/// Whether the file or directory at a path is being deleted, or is gone by now: a request that was refused because of
-/// it may be repeated.
+/// Whether the file or directory at a path is being deleted, or is gone by now: then a request that was refused because
+/// the name was in use may be repeated.
 pub(super) async fn is_going<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> bool {
     vfs.names.with_room(|| vfs.share.stat(path)).await.is_err_and(|error| refusals::is_absent(&error))
 }

@@ -94,8 +94,8 @@ pub fn cached<S: Share>(vfs: &Vfs<S>, reading: &Reading<S>) -> Option<Bytes> {
 /// Reads up to the requested length. Fewer bytes mean that the file ends there.
 ///
 /// # Errors
-/// `EIO` if the server's READs keep ending before the size that it reports; `ESTALE` if the file has to be asked for by
-/// a name that no longer means it; otherwise what the share answered.
+/// `EIO` if the server's READs keep ending before the size that it reports; `ESTALE` as [`getattr`](super::getattr);
+/// otherwise what the share answered.
 pub async fn finish_read<S: Share>(vfs: &Vfs<S>, reading: Reading<S>) -> Result<Bytes> {
     let (open, range) = (&reading.open, reading.range());
     // A size that was valid when the read began is not fetched again.
@@ -123,9 +123,10 @@ pub async fn finish_read<S: Share>(vfs: &Vfs<S>, reading: Reading<S>) -> Result<
     Err(VfsError::rule(libc::EIO, "the server's READ ends before the size that it reports"))
 }
 
-/// A READ ended before the size of the file. Either it was answered before a WRITE beyond it (the READ may be one of
-/// another handle, which this read joined), or another client has shortened the file. Data from `end` on that is
-/// cached, or being read, is dropped. Unless there was dirty data, which explains it, the server is asked for the size.
+/// A READ ended before the size of the file. Either the server answered it before a WRITE that extended the file (this
+/// read may have joined an earlier READ of another handle), or another client has shortened the file. Data from `end`
+/// on that is cached, or being read, is dropped. If there was no dirty data to explain it, the server is asked for the
+/// size.
 async fn reread_from<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, end: u64) -> Result<()> {
     let was_dirty = open.file.lock().has_dirty_data();
     vfs.files.drain_data(&open.file).await;
@@ -155,8 +156,8 @@ async fn read_direct<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset: u64, le
     Ok(all.freeze())
 }
 
-/// Hands a read to the read-ahead: returns whether it belongs to a sequential stream. For a stream the next chunks are
-/// fetched, and the chunks that it has passed are released.
+/// Hands a read to the read-ahead. Returns whether whole chunks are to be read for it, as for a sequential stream. The
+/// next chunks of a stream are fetched, and the chunks that it has passed are released.
 fn follow<S: Share>(vfs: &Vfs<S>, open: &Arc<OpenFile<S>>, offset: u64, length: u32, size: u64) -> bool {
     let chunk = vfs.cache.chunk();
     let terms = Terms { chunk, size, limit: vfs.cache.read_window() };

@@ -81,7 +81,7 @@ async fn holds_only_pending<S: Share>(vfs: &Vfs<S>, path: &RemotePath) -> bool {
 }
 
 /// Clears the read-only attribute of the file at a path, if it may be why the server refused. Returns the change that
-/// sets it again.
+/// sets it again; `None` if the file does not have the attribute, or it could not be cleared.
 pub(super) async fn make_writable<S: Share>(vfs: &Vfs<S>, path: &RemotePath, refusal: &ShareError) -> Option<Change> {
     if !refusals::may_be_read_only(refusal) {
         return None;
@@ -99,6 +99,6 @@ pub(super) async fn make_writable<S: Share>(vfs: &Vfs<S>, path: &RemotePath, ref
 /// Sets the read-only attribute again.
 pub(super) async fn set_again<S: Share>(vfs: &Vfs<S>, path: &RemotePath, change: &Change) {
     if let Err(error) = vfs.names.with_room(|| vfs.share.set(Target::Path(path), change)).await {
-        tracing::warn!(%error, "the read-only attribute could not be set again");
+        tracing::warn!(%error, "the read-only attribute could not be set again: the file stays writable");
     }
 }

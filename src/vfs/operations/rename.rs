@@ -125,7 +125,8 @@ async fn rename_file<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool
 }
 
 /// Replaces a file that may be open here, or that programs here keep opening. Its handles continue on a file without a
-/// name. `refusal` is why the plain rename failed; `again` says that the reason may be gone.
+/// name. `refusal` is why the plain rename failed; `again` says that the reason may be gone, so that the plain
+/// rename is worth another attempt.
 async fn replace_open<S: Share>(
     vfs: &Vfs<S>,
     from: &End,
@@ -168,7 +169,7 @@ async fn replace_on_share<S: Share>(
     if let Some(open) = open
         && let Err(error) = vfs.share.metadata(&open).await
     {
-        tracing::debug!(%error, "a file that is about to be replaced is not open any more");
+        tracing::debug!(%error, "a file that is about to be replaced is not open any more; the rename continues");
     }
     let aside = vfs.names.aside();
     vfs.names.with_room(|| vfs.share.replace(&from.path, &to.path, known(vfs, from), &aside)).await
@@ -203,7 +204,7 @@ async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace:
     if result.is_err()
         && let Err(error) = vfs.names.with_room(|| vfs.share.create_directory(&to.path)).await
     {
-        tracing::warn!(%error, "an empty directory that was to be replaced is lost");
+        tracing::warn!(%error, "a rename failed, and the empty directory at its target was removed and is lost");
     }
     result
 }

@@ -5,7 +5,8 @@ use crate::vfs::Vfs;
 use crate::vfs::errno::Result;
 use std::time::Instant;
 
-/// Size and free space of the file system behind the share, in the units of [`Space`]. Cached for a few seconds.
+/// Size and free space of the file system behind the share, in the units of [`Space`]. Cached for five
+/// seconds at most, and until this mount changes the free space.
 ///
 /// # Errors
 /// What the share answered.

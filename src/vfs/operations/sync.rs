@@ -1,4 +1,4 @@
-//! close(2) of a descriptor, and fsync(2): both return when the server has what was written.
+//! close(2) of a descriptor returns when the server has what was written; fsync(2) when it is on the server's disk.
 
 use crate::share::{Caching, Disposition, OpenHow, Share};
 use crate::vfs::errno::Result;
@@ -20,7 +20,8 @@ pub fn flushed<S: Share>(vfs: &Vfs<S>, handle: u64) -> Option<Result<()>> {
     }
 }
 
-/// close(2) of a descriptor (FUSE_FLUSH). When this returns, the server has what was written.
+/// close(2) of a descriptor (FUSE_FLUSH). When this returns, the server has what was written. If a session was lost
+/// since, only the length of the file is checked ([`Files::confirm`](crate::share::Files::confirm)).
 ///
 /// # Errors
 /// `EBADF` if the handle is not open; what the share answered to an earlier write of this file.
@@ -35,7 +36,7 @@ pub async fn flush<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
     open.report(Occasion::Close)
 }
 
-/// Makes the server write the data of the file to its disk.
+/// Makes the server write the data of the file to its disk. On a read-only mount it sends nothing.
 ///
 /// # Errors
 /// `EBADF` if the handle is not open; `ESTALE` if no handle may write and no name leads to the file any more; what the
@@ -80,7 +81,7 @@ async fn fsync_by_path<S: Share>(vfs: &Vfs<S>, of: &FileOf<S>) -> Result<()> {
         write: true,
         disposition: Disposition::Open,
         readonly: false,
-        // With the file's own lease, which this open therefore does not break.
+        // The file's own lease: under another one, or none, this open would break it.
         lease: vfs.terms.policy.asked_lease(lease, Caching::NONE),
     };
     let file = match vfs.names.with_room(|| vfs.share.open(&path, how)).await {

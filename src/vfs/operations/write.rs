@@ -1,8 +1,8 @@
 //! Writing open files.
 //!
-//! A write becomes dirty data if the lease shows that no other client has the file open, and is sent to the server
-//! later. Otherwise it goes through to the server, and the cached data of its range is dropped when it ends, whatever
-//! the outcome.
+//! A write becomes dirty data, which is sent to the server later, if the lease shows that no other client has the file
+//! open (in loose mode always), and the file was opened without `O_SYNC`, `O_DSYNC` and `O_DIRECT`. Otherwise it goes
+//! through to the server, and the cached data of its range is dropped when it ends, whatever the outcome.
 
 use super::changing::{Changing, MAX_SIZE};
 use super::revalidate;
@@ -31,7 +31,7 @@ enum Attempt {
     Dirty,
     /// There is no room until dirty data has been sent.
     NoRoom,
-    /// It may not be dirty: it has to go through to the server.
+    /// It may not be dirty, or is larger than the cache: it has to go through to the server.
     MayNot,
 }
 
@@ -179,7 +179,7 @@ fn writable<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<Arc<OpenFile<S>>> {
     Ok(open)
 }
 
-/// The offset of an appending write, if no other client can write.
+/// The offset of an appending write: the known end of the file, if the write may be dirty; otherwise `None`.
 fn leased_end<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>) -> Option<u64> {
     let state = open.file.lock();
     vfs.terms.policy.decide(state.caching()).holds_writes.then(|| state.size())

@@ -1,4 +1,4 @@
-//! Data and attributes are never older than the coherence mode promises.
+//! Data and attributes are never older than the cache mode promises.
 
 use super::*;
 
@@ -134,7 +134,7 @@ async fn data_of_a_file_that_the_kernel_forgot_is_not_kept_in_the_cache() {
 }
 
 #[tokio::test]
-async fn an_open_sends_the_kernel_a_size_that_a_close_reported() {
+async fn an_open_makes_the_kernel_forget_the_size_from_before_a_close_that_reported_another() {
     let user = User::new();
     user.share.put("a", b"old");
     let ino = user.ino("a").await;

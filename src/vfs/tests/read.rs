@@ -120,7 +120,7 @@ async fn reads_are_right_without_a_cache_too() {
 }
 
 #[tokio::test]
-async fn a_read_reports_a_failed_connection_and_the_handle_can_be_used_again() {
+async fn a_read_reports_a_failure_of_the_share_and_the_handle_can_be_used_again() {
     let user = User::new();
     user.share.put("a", b"1");
     let opened = user.open("a", libc::O_RDONLY).await.unwrap();

@@ -26,7 +26,7 @@ async fn an_open_whose_answer_was_lost_is_closed_and_its_pages_are_not_kept() {
 }
 
 #[tokio::test]
-async fn attributes_that_did_not_reach_the_kernel_are_sent_at_the_next_open() {
+async fn after_attributes_that_did_not_reach_the_kernel_its_size_counts_as_old() {
     let user = User::new();
     user.share.put("a", b"1");
     let ino = user.ino("a").await;

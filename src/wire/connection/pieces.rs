@@ -1,8 +1,8 @@
-//! A compound that is sent as single requests, because the server grants too few credits for all of it at once: a plain
-//! value.
+//! A plain value that sends a compound as single requests, because the server grants too few credits for all of it at
+//! once.
 //!
 //! [`Pieces`] does what the server does with a related compound (MS-SMB2 3.3.5.2.7.2): a request that is related to an
-//! open works on the file of this open, and fails with it.
+//! open works on the file of this open. If the open fails, the request is not sent, and its reply is that of the open.
 
 use super::super::frame::{Chain, RELATED_FILE, Reply, UNRELATED, file_id_offset};
 use super::super::header::Command;

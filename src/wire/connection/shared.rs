@@ -4,9 +4,9 @@
 //! change carries them out in [`Shared::with`], after it has released the lock. Signing, encrypting and decrypting need
 //! no lock.
 //!
-//! Locks: the channel's lock is held once per submission and once per received frame; the outbox's lock is acquired
-//! after it is released, to send. Values that are only read (the end of the connection, its credits, the frame limit)
-//! are mirrored outside of the lock.
+//! Locks: the channel's lock is held once per submission and once per received frame. The outbox's lock is acquired to
+//! send, after the channel's lock is released. Values that are only read (the end of the connection, its credits, the
+//! frame limit) are mirrored outside of the lock.
 
 use super::super::channel::{Channel, Ended, Event, Ready, Submitted, Transmit, Waiters};
 use super::super::codec::Malformed;
@@ -52,7 +52,7 @@ pub(super) struct Shared {
     ended: OnceLock<Ended>,
     /// True once the connection has ended.
     ending: watch::Sender<bool>,
-    /// Wakes the timer task: it is to be set to an earlier time.
+    /// Wakes the timer task, to set the timer to an earlier time.
     rearmed: Notify,
     /// Mirrored: available credits in the upper 32 bits, credits of requests in flight in the lower ones.
     credits: AtomicU64,
@@ -190,8 +190,9 @@ impl Shared {
         }
     }
 
-    /// Sends a frame that has waited for its turn. A frame that takes long to sign or encrypt gets a task of its own,
-    /// because the current thread may be that of the receiving task or the kernel's.
+    /// Sends a frame from the channel's queue: a chain that has waited for credits, one of the channel itself (ECHO,
+    /// CLOSE), or a CANCEL. A frame that takes long to sign or encrypt gets a task of its own, because the current
+    /// thread may be that of the receiving task or the kernel's.
     fn transmit(self: &Arc<Self>, transmit: Transmit) {
         match &transmit {
             Transmit::Chain(chain, ready) => self.record_sent(chain, ready),
@@ -236,14 +237,15 @@ impl Shared {
         }
     }
 
-    /// Handles replies that no caller receives: a file that they leave open at the server is closed.
+    /// Handles replies that no caller receives: a file that they leave open at the server is closed. Replies that are
+    /// not protected as their requests were end the connection.
     pub(super) fn unclaimed(self: &Arc<Self>, replies: &Unverified) {
         match replies.close_orphan() {
             Ok(None) => {}
             Ok(Some(close)) => {
                 if self.with(|channel, _| channel.post(close)).is_err() {
                     // Without an available credit the file stays open until the session ends.
-                    tracing::debug!(peer = %self.peer, "no credit is available to close an abandoned open");
+                    tracing::debug!(peer = %self.peer, "no credit for a CLOSE: a file stays open in this session");
                 }
             }
             Err(forged) => self.end(&forged.to_string()),
@@ -310,7 +312,7 @@ impl Shared {
         self.with(|channel, now| channel.on_frame(frame, now));
     }
 
-    /// Counts a frame, and logs its headers at the level `trace`. No payload is logged: it may hold secrets.
+    /// Counts a frame to send, and logs its headers at the level `trace`. No payload is logged: it may hold secrets.
     fn record_sent(&self, chain: &Chain, ready: &Ready) {
         self.counters.frames_sent.count();
         for request in &chain.requests {
@@ -326,7 +328,7 @@ impl Shared {
         );
     }
 
-    /// The same for a frame that was received.
+    /// Counts a received frame, and logs its headers at the level `trace`.
     fn record_received(&self, frame: &Result<Vec<Reply>, Malformed>) {
         self.counters.frames_received.count();
         for reply in frame.iter().flatten() {

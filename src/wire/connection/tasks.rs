@@ -1,7 +1,7 @@
 //! The tasks of a connection: [`receive`] reads frames, [`transmit`] sends bytes that the socket did not accept at
 //! once, [`keep_time`] wakes the channel when something is due. They are aborted when the connection ends.
 //!
-//! The reasons for the end of a connection that the socket causes are worded here.
+//! If the socket ends the connection, the reason is worded here, or in `shared` for a frame that is sent at once.
 
 use super::super::channel::Channel;
 use super::super::transport::FrameReader;
@@ -30,8 +30,8 @@ pub(super) async fn transmit(shared: Arc<Shared>) {
     }
 }
 
-/// Wakes the channel when something is due. Most requests have a later deadline than the one that the timer is set to,
-/// and are answered long before it, so a request seldom changes the timer.
+/// Wakes the channel when something is due. The timer only changes for an earlier deadline, which few requests have:
+/// most are submitted after the request that the timer waits for, and are answered long before their deadline.
 pub(super) async fn keep_time(shared: Arc<Shared>) {
     loop {
         let due = async {

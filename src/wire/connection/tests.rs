@@ -239,7 +239,8 @@ async fn much_data_is_verified_in_a_task() {
     }
 }
 
-/// The second WRITE is queued before the session is protected, so it is sent unsigned.
+/// The second WRITE is queued before the session is protected. A chain keeps the protection of its submission, so this
+/// one is sent unsigned.
 #[tokio::test]
 async fn much_data_that_has_waited_for_credits_is_sent() {
     let (client, mut server) = pair().await;

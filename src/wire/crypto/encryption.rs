@@ -94,7 +94,8 @@ impl Aead {
         }
     }
 
-    /// Encrypts in place and returns the tag. `nonce` is the 16-byte field, of which CCM uses 11 bytes and GCM 12.
+    /// Encrypts in place and returns the tag. `nonce` is the 16-byte field; CCM uses its first 11 bytes, GCM its first
+    /// 12.
     fn encrypt(&self, nonce: &[u8; 16], aad: &[u8], data: &mut [u8]) -> Result<[u8; 16], Refused> {
         let sealed = match self {
             Aead::Ccm128(aead) => aead.encrypt_inout_detached(&first(nonce).into(), aad, data.into()).ok(),

@@ -1,7 +1,7 @@
 //! The keys of a session, derived from its session key (MS-SMB2 3.1.4.2, 3.2.5.3).
 //!
-//! SMB 2 signs with the session key itself. SMB 3 derives a signing key and two cipher keys, SMB 3.1.1 also from the
-//! pre-authentication hash of the session.
+//! SMB 2 signs with the session key itself: its first 16 bytes, padded with zeros. SMB 3 derives a signing key and two
+//! cipher keys. In SMB 3.1.1 the pre-authentication hash of the session is an input too.
 
 use super::{Cipher, Secret};
 use crate::config::Dialect;

@@ -7,8 +7,8 @@
 //! | [`encryption`] | the ciphers, their nonces, and the transform header |
 //!
 //! A message is signed, encrypted and decrypted in one piece and in place. Invariant: no nonce is used twice under one
-//! key. Session keys and derived keys are wiped when dropped ([`Secret`]); the copies inside the ciphers' and signers'
-//! own states are not covered by that.
+//! key. Session keys and derived keys are wiped when dropped ([`Secret`]); their copies inside a [`Sealer`] or
+//! [`Signer`] need not be.
 
 pub mod encryption;
 pub mod kdf;

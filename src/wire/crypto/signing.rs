@@ -1,7 +1,8 @@
 //! Message signatures (MS-SMB2 3.1.4.1).
 //!
-//! AES-GMAC and AES-CMAC come from aws-lc. Its GMAC is five times as fast as those that accept a message in pieces
-//! (`benches/crypto.rs`), so a message is signed and verified in one piece. HMAC-SHA256 comes from the `smb` crate.
+//! AES-GMAC and AES-CMAC come from aws-lc. Its GMAC is five times as fast as implementations that accept a message in
+//! pieces (`benches/crypto.rs`), so a message is signed and verified in one piece. HMAC-SHA256 comes from the `smb`
+//! crate.
 
 use aws_lc_rs::aead::{self, AES_128_GCM, Aad, LessSafeKey, UnboundKey};
 use aws_lc_rs::cmac;
@@ -54,7 +55,7 @@ impl std::fmt::Display for SigningAlgorithm {
     }
 }
 
-/// The parts of the nonce of a GMAC signature, which make it unique (MS-SMB2 3.1.4.1).
+/// The parts of the nonce of a GMAC signature. Together they are unique under one key (MS-SMB2 3.1.4.1).
 #[derive(Clone, Copy, Debug)]
 pub struct Nonce {
     /// The message id.

@@ -9,12 +9,12 @@ use crate::wire::frame::{Reply, Request};
 use crate::wire::header::Command;
 use crate::wire::status::NtStatus;
 
-/// Checks the response to a request. A response with another status than STATUS_SUCCESS passes: its parser, if it has
-/// one, checks the fields that it reads.
+/// Checks the response to a request. Only the command is checked if the status is not STATUS_SUCCESS, or if the client
+/// reads no field of the response (FLUSH, SET_INFO and others). A parser still checks the fields that it reads.
 ///
 /// # Errors
 ///
-/// [`Malformed`] if the response is to another command, or its structure is not that of the command.
+/// [`Malformed`] if the response is to another command, or its structure is not the one that the command demands.
 pub(in crate::wire) fn check(request: &Request, reply: &Reply) -> Result<(), Malformed> {
     if reply.header.command != request.command as u16 {
         return Err(Malformed("a reply to another command than was sent"));

@@ -1,10 +1,11 @@
-//! The create contexts (MS-SMB2 2.2.13.2, 2.2.14.2): what an open also asks for, and what the server answers.
+//! The create contexts (MS-SMB2 2.2.13.2, 2.2.14.2): what an open asks for besides the fixed fields, and the answers.
 //!
-//! All contexts are listed here. A context of a request is a variant of [`Context`], with its name and its data. A
-//! context of a response is a field of [`Answers`].
+//! A context of a request is a variant of [`Context`], with its name and its data. A context of a response is a field
+//! of [`Answers`]. There are no others: durable and persistent handles, the maximal access, snapshots and POSIX
+//! extensions are not requested.
 //!
-//! Each context of a response is optional. A context with unusable data is ignored, because the open was made and has
-//! to be closed. A list with a part outside of its bounds is malformed.
+//! Each context of a response is optional. A context with unusable data is ignored, so that the caller receives the
+//! open and can close it. A list with a part outside of its bounds is malformed.
 
 use super::lease::{Granted, Wanted};
 use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put};

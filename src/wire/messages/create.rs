@@ -117,7 +117,7 @@ impl Create<'_> {
             .put_u16(behind(FIXED))
             .put_u16(name_length)
             .put_u32(contexts_at)
-            .put_u32(length32(contexts.len(), TooLong::Other("what an open asks for"))?)
+            .put_u32(length32(contexts.len(), TooLong::Other("the list of contexts of an open"))?)
             .put_utf16(self.path)
             .align(8)
             .put_bytes(&contexts);
@@ -204,7 +204,7 @@ impl Created {
     }
 }
 
-/// A CLOSE that asks for the file's attributes after it (MS-SMB2 2.2.15: POSTQUERY_ATTRIB).
+/// A CLOSE that also asks for the file's attributes (MS-SMB2 2.2.15: POSTQUERY_ATTRIB).
 pub fn close(file: FileId) -> Request {
     const POSTQUERY_ATTRIB: u16 = 1;
     let mut body = Vec::with_capacity(24);

@@ -25,7 +25,7 @@ const FS_FULL_SIZE: u8 = QueryFileSystemInfoClass::FsFullSizeInformation as u8;
 /// Where a QUERY_DIRECTORY starts (MS-SMB2 2.2.33).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scan {
-    /// After the last entry of the request before on the same open.
+    /// After the last entry that the same open has returned.
     Continues,
     /// At the first entry (SMB2_RESTART_SCANS).
     Restarts,
@@ -48,7 +48,7 @@ pub fn query_directory(directory: FileId, buffer: u32, scan: Scan) -> Request {
     Request::new(Command::QueryDirectory, body).with_response(buffer)
 }
 
-/// One entry of a listing, as the server sent it (MS-FSCC 2.4.23).
+/// One entry of a listing, as the server sent it: FileIdFullDirectoryInformation (MS-FSCC 2.4.24).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name, in UTF-16 units.
@@ -57,11 +57,11 @@ pub struct Entry {
     pub info: FileInfo,
     /// The file's id on disk (FileId); its meaning depends on the server.
     pub disk_id: u64,
-    /// The reparse tag of a reparse point (MS-FSCC 2.4.22: the EaSize field holds it); 0 for other files.
+    /// The reparse tag of a reparse point (the EaSize field holds it); 0 for other files.
     pub reparse_tag: u32,
 }
 
-/// The entries of a listing: 80 bytes and a name, at multiples of 8 (MS-FSCC 2.4.23).
+/// The entries of a listing: 80 bytes and a name, at multiples of 8 (MS-FSCC 2.4.24).
 const ENTRIES: Entries = Entries { least: 80, alignment: 8 };
 
 /// The entries of a QUERY_DIRECTORY response, in the server's order.
@@ -142,7 +142,7 @@ pub fn query_file(file: FileId) -> Request {
     query(INFO_FILE, FILE_NETWORK_OPEN, file, 56)
 }
 
-/// A query whether an open file or directory is to be deleted: FileStandardInformation.
+/// A query whether an open file or directory will be deleted on its last close: FileStandardInformation.
 pub fn query_standard(file: FileId) -> Request {
     query(INFO_FILE, FILE_STANDARD, file, 24)
 }
@@ -156,7 +156,7 @@ pub fn parse_delete_pending(reply: &Reply) -> Result<bool, Malformed> {
     Ok(Fields(output(reply)?).u8(20)? != 0)
 }
 
-/// FileNetworkOpenInformation (MS-FSCC 2.4.33).
+/// FileNetworkOpenInformation (MS-FSCC 2.4.34).
 ///
 /// # Errors
 ///
@@ -175,8 +175,8 @@ pub fn query_space(file: FileId) -> Request {
 ///
 /// # Errors
 ///
-/// [`Malformed`] if the response is not that of a QUERY_INFO or too short, or if a unit has 0 bytes or more than 32
-/// bits of them.
+/// [`Malformed`] if the response is not that of a QUERY_INFO or too short, or if a unit has 0 bytes or at least 2^32
+/// bytes.
 pub fn parse_space(reply: &Reply) -> Result<(u64, u64, u64, u32), Malformed> {
     let space = Fields(output(reply)?);
     let unit = space.u32(24)?.checked_mul(space.u32(28)?).filter(|unit| *unit > 0);
@@ -212,7 +212,7 @@ fn set_body(class: u8, file: FileId, data: &[u8]) -> Result<Vec<u8>, TooLong> {
     body.put_u16(33)
         .put_u8(INFO_FILE)
         .put_u8(class)
-        .put_u32(length32(data.len(), TooLong::Other("what is to be set"))?)
+        .put_u32(length32(data.len(), TooLong::Other("the data of a SET_INFO"))?)
         .put_u16(behind(FIXED))
         .put_u16(0)
         .put_u32(0)
@@ -245,10 +245,10 @@ pub fn set_delete(file: FileId) -> Request {
     set(FILE_DISPOSITION, file, &[1])
 }
 
-/// Renames to a path from the tree's root, in UTF-16 units: FileRenameInformation (MS-FSCC 2.4.37.2). `replace` allows
+/// Renames to a path from the tree's root, in UTF-16 units: FileRenameInformation (MS-FSCC 2.4.42.2). `replace` allows
 /// that an existing file is replaced.
 pub fn set_name(file: FileId, path: &[u16], replace: bool) -> Request {
-    // The field has 32 bits, but no CREATE could name a path of more than 16 bits of length again.
+    // FileNameLength has 32 bits, but NameLength of a CREATE has 16: a longer path could never be opened.
     let length = match length16(2 * path.len(), TooLong::Path) {
         Ok(length) => u32::from(length),
         Err(too_long) => return Request::checked(Command::SetInfo, Err(too_long)),

@@ -28,8 +28,8 @@ pub fn read(file: FileId, offset: u64, length: u32) -> Request {
     Request::new(Command::Read, body).with_response(length)
 }
 
-/// The bytes, beyond an eighth of the data, by which a response may be longer than its data and still be kept in memory
-/// for it.
+/// How many bytes longer than its data a response may be, beyond an eighth of the data, for the data to be a slice of
+/// it: 1024.
 const SLACK: usize = 1024;
 
 /// The data of a READ of `length` bytes (MS-SMB2 2.2.20): a slice of the response, or a copy if the response is much

@@ -96,7 +96,8 @@ pub struct CopyRange {
     pub length: u32,
 }
 
-/// A request that the server copies a range to `target`, in chunks of `chunk` bytes (MS-SMB2 2.2.31.1).
+/// A request to copy a range to `target` at the server, in chunks of `chunk` bytes (MS-SMB2 2.2.31.1). The caller keeps
+/// to the server's limits ([`Chunks`]).
 pub fn copy_chunks(target: FileId, source: &ResumeKey, range: CopyRange, chunk: u32) -> Request {
     let chunk = chunk.max(1);
     let item = |start| SrvCopychunkItem {
@@ -153,7 +154,7 @@ pub fn copied(range: CopyRange, chunk: u32, chunks: Chunks) -> Result<u32, Malfo
     Ok(chunks.total)
 }
 
-/// A request that `target` shares the blocks of `range` of `source` (MS-FSCC 2.3.8).
+/// A request to let `target` share the blocks of `range` of `source` (MS-FSCC 2.3.8).
 pub fn duplicate_extents(target: FileId, source: FileId, range: CopyRange) -> Request {
     let mut input = Vec::with_capacity(40);
     input.put_bytes(&source).put_u64(range.from).put_u64(range.to).put_u64(u64::from(range.length));

@@ -2,7 +2,7 @@
 //! broken and acknowledged with OPLOCK_BREAK (2.2.23, 2.2.24).
 //!
 //! Lease keys are 16 bytes, held as a little-endian `u128`. Only the encoding is here; what a lease permits is decided
-//! above.
+//! in `share` and `vfs`.
 
 use super::FileId;
 use crate::wire::codec::{Fields, Malformed, Put};
@@ -106,7 +106,7 @@ pub struct Granted {
     pub state: u32,
     /// Whether the server has sent a break of it that is not acknowledged yet.
     pub break_in_progress: bool,
-    /// The number of changes of its state; `None` in version 1.
+    /// The number of changes of the state so far (Epoch); `None` in version 1.
     pub epoch: Option<u16>,
 }
 
@@ -148,7 +148,7 @@ pub enum Break {
         key: u128,
         /// The state that remains: see [`state`].
         left: u32,
-        /// The number of changes of its state; without meaning in SMB 2.1.
+        /// The number of changes of the state so far (NewEpoch); without meaning in SMB 2.1.
         epoch: u16,
         /// Whether the server waits for an acknowledgement.
         acknowledge: bool,

@@ -7,7 +7,7 @@
 //!
 //! | file | what is decided there |
 //! |---|---|
-//! | `check` | which responses are checked before a caller receives them |
+//! | `check` | which parts of a response are checked before a caller receives it |
 //! | [`create`] | CREATE and CLOSE: access, disposition, options, sharing |
 //! | [`contexts`] | the create contexts: which are requested and which are understood |
 //! | [`lease`] | leases, oplocks, their breaks and acknowledgements |
@@ -15,6 +15,8 @@
 //! | [`info`] | QUERY_DIRECTORY, QUERY_INFO, SET_INFO: listings, attributes, space, rename, deletion |
 //! | [`ioctl`] | server-side copy: resume keys, chunks, shared extents |
 //! | [`notify`] | CHANGE_NOTIFY: which changes a watch reports |
+//!
+//! LOCK, extended attributes, security descriptors and reparse data have no request here.
 //!
 //! Invariant: what is parsed of a response is never larger than the response.
 

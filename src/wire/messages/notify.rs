@@ -35,7 +35,7 @@ pub fn change_notify(directory: FileId, length: u32) -> Request {
 const CHANGES: Entries = Entries { least: 12, alignment: 4 };
 
 /// The reported changes, each with its [`action`] and the UTF-16 name in the directory. An empty report means that
-/// there were more changes than the buffer holds.
+/// there were more changes than the buffer holds, as STATUS_NOTIFY_ENUM_DIR does.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
 //! The meaning of a refused sign-in: which statuses refuse the password, which the account, and which are a temporary
-//! failure of the server; the sentence for the user, and the remedy.
+//! failure of the server; the sentence for the user, and the remedy. Refusals of other operations: `share::refusal`.
 //!
 //! A refused password must not be tried repeatedly, because servers lock accounts. A refused account stays refused
 //! until an administrator changes it. A failure of the server passes, and proves nothing about password or account.
@@ -12,13 +12,14 @@ use crate::wire::status::NtStatus;
 pub enum Refusal {
     /// The user name or the password. Another try can lock the account.
     Password,
-    /// The account, whatever the password: it is barred, or the server cannot decide about it (a broken domain trust).
+    /// The account, whatever the password: the account is barred, or the server cannot decide about it (a broken domain
+    /// trust), or the status is unknown.
     Account,
 }
 
 impl Refusal {
     /// The refusal that a status of a failed sign-in means; `None` for a failure of the server, which may pass by
-    /// itself. An unknown status refuses the account, so that it is not tried often.
+    /// itself. An unknown status refuses the account, so that the sign-in is not tried often.
     pub fn of(status: NtStatus) -> Option<Refusal> {
         match status {
             NtStatus::LOGON_FAILURE

@@ -1,4 +1,5 @@
-//! The engine without a mount: a connected [`SmbShare`], the same as a user of the library gets.
+//! The engine without a mount: a connected [`SmbShare`], the same as a user of the library gets. (`tests/it/engine.rs`,
+//! which tests it, has a `connect_with` for given dialects.)
 
 use super::server::{PASSWORD, SHARE, user};
 use cifs_fuse::config::{DialectRange, Identity, Protection, Transport};

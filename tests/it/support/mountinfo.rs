@@ -29,7 +29,7 @@ impl MountInfo {
     }
 }
 
-/// The topmost mount at exactly this path.
+/// The mount at exactly this path; of several, the one that was made last.
 pub(crate) fn at(mountpoint: &Path) -> Option<MountInfo> {
     all().into_iter().rfind(|mount| mount.mountpoint == mountpoint)
 }

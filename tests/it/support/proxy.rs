@@ -75,7 +75,7 @@ impl State {
 
 const ALL: Range<usize> = 0..usize::MAX;
 
-/// Which loss ends a connection when the client sends a certain frame.
+/// What is lost, and ends the connection, when the client sends a frame for which the function returns true.
 #[derive(Clone, Copy)]
 enum Trap {
     /// The request is not forwarded.
@@ -203,7 +203,7 @@ impl Proxy {
         self.seen().trap = Some(Trap::Request(is_it));
     }
 
-    /// The same, but the frame is forwarded to the server: only its answer is lost.
+    /// Arms a trap like [`Proxy::lose_request`], but the frame is forwarded to the server: only its answer is lost.
     pub(crate) fn lose_answer(&self, is_it: fn(&[u8]) -> bool) {
         self.seen().trap = Some(Trap::Answer(is_it));
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl<S: Share> Files<S> {
-    /// Whether the version of a file with this granted caching shows each change of its data, because as far as can
-    /// be known no other client has it open.
+    /// Whether the version of a file with this granted caching shows each change of its data: the lease shows that no
+    /// other client has the file open, or the server grants no leases. See [`Policy::trusts_version`].
+    ///
+    /// [`Policy::trusts_version`]: crate::vfs::policy::Policy::trusts_version
     pub(crate) fn is_alone(&self, granted: Caching) -> bool {
         self.policy.trusts_version(granted, self.grants_leases.load(Ordering::Relaxed))
     }
@@ -19,8 +21,8 @@ impl<S: Share> Files<S> {
         }
     }
 
-    /// Bounds what is read from now on of a file that another client may be writing: at the end of the timeout it is
-    /// revalidated here and dropped by the kernel, whatever its version is then.
+    /// Bounds the validity of data that is read from now on, if another client may be writing the file: after the
+    /// timeout the data cached here must be revalidated, and the kernel drops its pages, whatever the version is then.
     pub(crate) fn forget_in_time(&self, file: &FileOf<S>) {
         let expires = {
             let mut state = file.lock();

@@ -1,11 +1,11 @@
 //! Lists directories before a program lists them: the directories that a [walk] reaches next, and a directory whose
-//! names are looked up one after the other.
+//! names are looked up one after the other. Nothing is listed ahead while the attribute timeout is 0.
 //!
 //! | file | what is decided there |
 //! |---|---|
 //! | `mod` | which directories are listed ahead, and up to which length |
 //! | [`walk`] | how many directories are listed ahead of a program that lists one after the other |
-//! | [`underway`] | that a directory is listed ahead by one task at a time |
+//! | [`underway`] | which directories are being listed ahead at the moment |
 //!
 //! Invariant: a directory is listed ahead by one task at a time, and an operation that lists it waits for that task.
 
@@ -20,14 +20,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// The length, in entries, above which a directory is not listed ahead to its end.
+/// The length, in entries, above which a directory is not listed ahead to its end. (`SHORT` in `namespace/belief.rs` is
+/// the length up to which one missing name is reason enough to list a directory.)
 const SHORT: usize = 10_000;
 /// The most names of directories that are examined to find those that a walk reaches next.
 const LOOKED_AT: usize = 200;
 
 impl<S: Share> Names<S> {
-    /// A name of `parent` is not cached, so the server has to be asked. After several such names the directory is
-    /// listed instead. Returns whether it was.
+    /// A name of `parent` is not cached, so the server has to be asked. After several such names
+    /// ([`Namespace::missed`]) the directory is listed instead. Returns whether it was listed.
     pub(crate) async fn list_for_names(&self, parent: u64, name: &[u16]) -> bool {
         if self.terms.options.attr_timeout.is_zero() || !self.with(|namespace, _| namespace.missed(parent, name)) {
             return false;
@@ -84,7 +85,7 @@ impl<S: Share> Names<S> {
         self.walk.lock().step(ino, continues);
     }
 
-    /// Lists the directories that the walk reaches after `ino`, except those in `open`.
+    /// Begins to list the directories that the walk reaches after `ino`, except those in `open`.
     pub(crate) fn list_ahead(self: &Arc<Self>, ino: u64, open: &HashSet<u64>) {
         let room = self.walk.lock().room();
         if room == 0 || self.terms.options.attr_timeout.is_zero() {

@@ -1,9 +1,9 @@
 //! [`Walk`] recognises a program that lists one directory after the other, as `find`, `du` and `grep -r` do, and
 //! decides how many directories are listed ahead of it. A plain value without I/O.
 //!
-//! A directory continues the walk if its parent is the directory that was listed last, or is above that. The window of
-//! directories listed ahead begins with two and doubles with each step, up to [`MOST`]. A directory elsewhere ends the
-//! walk, and with it the listing ahead.
+//! A directory continues the walk if its parent is the directory that was listed last, or an ancestor of that
+//! directory. The window of directories listed ahead begins with two and doubles with each step, up to [`MOST`]. A
+//! directory elsewhere ends the walk: nothing more is listed ahead until a new walk has [`STEPS`] steps.
 
 use std::collections::HashSet;
 
@@ -17,6 +17,7 @@ const STEPS: u32 = 2;
 pub(crate) struct Walk {
     /// The directory that was listed last.
     last: Option<u64>,
+    /// Directories listed one after the other, without the first one.
     steps: u32,
     /// The directories that are listed ahead and not reached yet.
     ahead: HashSet<u64>,

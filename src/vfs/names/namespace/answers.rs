@@ -12,7 +12,7 @@ use std::time::Instant;
 /// The state of the namespace before a request to the server.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Asked {
-    /// Of the namespace.
+    /// The namespace's version.
     pub version: Version,
     /// When the server was asked.
     pub at: Instant,
@@ -25,12 +25,12 @@ pub(crate) struct Asked {
 pub(crate) enum Admission {
     /// The name means this node, which has one more lookup.
     Node(u64),
-    /// The node of the name has changed here since the server was asked: ask again.
+    /// The node of the name, or of its directory, has changed here since the server was asked: ask again.
     Overtaken,
 }
 
 impl<O: Clone> Namespace<O> {
-    /// To be called before a request about anything but one name that is looked up.
+    /// To be called before a request that is not about one name.
     pub(crate) fn asking(&self, now: Instant) -> Asked {
         Asked { version: self.version, at: now, node: None }
     }
@@ -139,7 +139,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Records the entries of a directory that was listed to its end.
+    /// Records the entries of a directory that was listed to its end, unless a later listing was recorded or entries
+    /// were dropped since the listing was asked for.
     pub(crate) fn listed(&mut self, ino: u64, entries: impl IntoIterator<Item = (Vec<u16>, Metadata)>, asked: Asked) {
         if !self.is_since(ino, asked) {
             return;

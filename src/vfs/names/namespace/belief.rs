@@ -2,7 +2,8 @@
 //!
 //! In mode `strict` a name is answered from the cache only while an armed watch, or a lease, covers its directory.
 //! Where a directory cannot be watched, a present name is valid for the attribute timeout, and an absent one is always
-//! asked for. In mode `loose` both are valid for the timeout.
+//! asked for. In mode `loose` both are valid for the timeout. Mode `none` has the rules of `strict`; with its default
+//! timeout of 0 every name is asked for.
 
 use super::answers::Admission;
 use super::directory::{Directory, Entry, Meaning};
@@ -131,12 +132,13 @@ impl<O: Clone> Namespace<O> {
     }
 
     /// How long the kernel may cache the name of a node. The kernel is notified of changes while the directory is
-    /// watched. Zero until it is watched, and for a name in doubt: then each use of the name asks this mount.
+    /// watched. Zero while the directory could be watched and is not, and for a name in doubt: then the kernel asks
+    /// this mount at each use of the name.
     fn name_ttl(&self, ino: u64) -> Duration {
         let Some(id) = self.name_of(ino) else { return self.policy.timeout };
         let Some(directory) = self.directories.get(&id.directory) else { return Duration::ZERO };
-        // A change after the server was asked has been reported already, and will not be reported again: the entry has
-        // to mean the node's file.
+        // A change between the question and now has been reported already, and will not be reported again: so the entry
+        // has to mean the node's file.
         let file_id = self.file(ino).map(|file| file.lock().metadata().file_id);
         let is_watched = matches!(self.cover(directory), Cover::Watched | Cover::Between);
         let is_known = self.entry(id.directory, &id.name).is_some_and(|entry| match entry.meaning {
@@ -207,8 +209,9 @@ impl<O: Clone> Namespace<O> {
         self.nodes.get(&ino).and_then(|node| node.shown).is_some_and(|shown| self.is_recent(shown, now))
     }
 
-    /// Up to when the attributes of a node are known to be true. `None` for an open file, which programs may be
-    /// changing; for a directory, unless all of its names are known; and for a node whose name is in doubt.
+    /// From when until when the attributes of a node are known to be true. `None` for an open file, which programs may
+    /// be changing; for a directory, unless all of its names are known; and for a node without a name, or whose name is
+    /// in doubt.
     fn still_true(&self, ino: u64, now: Instant) -> Option<StillTrue> {
         let node = self.nodes.get(&ino)?;
         let inside = match node.kind {
@@ -301,8 +304,9 @@ impl<O: Clone> Namespace<O> {
         directory.misses > MISSES || (directory.complete.is_some() && directory.entries.len() <= SHORT)
     }
 
-    /// Records that a directory is too long to be listed because of single names, or could not be listed. That holds
-    /// until a program lists it.
+    /// Records that a directory could not be listed, or is too long to be listed for lookups of single names. Until a
+    /// program lists the directory, its names are asked for one by one; without a watch, a present name is valid for
+    /// the attribute timeout.
     pub(crate) fn is_too_long(&mut self, ino: u64) {
         if let Some(directory) = self.directories.get_mut(&ino) {
             directory.is_too_long = true;

@@ -1,5 +1,4 @@
-//! How many entries, directories and watches are kept at most, and which are dropped first: those that were not used
-//! for longest.
+//! How many entries, directories and watches are kept at most, and which are dropped first: the least recently used.
 
 use super::Namespace;
 use lru::LruCache;
@@ -11,12 +10,12 @@ pub(crate) const MAX_FREE: usize = 131_072;
 pub(super) const MAX_DIRECTORIES: usize = 8_192;
 /// The most watches, each of which is an open directory at the server.
 pub(crate) const MAX_WATCHES: usize = 1_000;
-/// The lowest bound of watches, however few opens the server has room for.
+/// The bound of watches is not lowered below this, however few opens the server has room for.
 const MIN_WATCHES: usize = 4;
-/// The time after which an unused watch ends. With the interval between two checks, its directory is open at the server
-/// for less than half a minute.
+/// The time after which an unused watch ends. With the 4 s between two checks, an unused directory is open at the
+/// server for less than half a minute.
 pub(super) const IDLE: Duration = Duration::from_secs(24);
-/// How long after a refusal for too many opens, and after each growth, the bound of watches grows by a quarter.
+/// The time from a refusal for too many opens, or from the last growth, until the bound of watches grows by a quarter.
 const GROWS_AFTER: Duration = Duration::from_secs(120);
 
 /// See the module.
@@ -110,8 +109,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Ends the watch of a directory, because there is no room for it. Until the directory is listed again, its names
-    /// are valid for the attribute timeout.
+    /// Ends the watch of a directory, because there is no room for it. Until a listing watches the directory again, its
+    /// present names are valid for the attribute timeout.
     fn end_watch_for_room(&mut self, ino: u64) {
         self.give_up_watch(ino);
         if let Some(directory) = self.directories.get_mut(&ino) {
@@ -136,8 +135,8 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// The server has no room for another open: ends the half of the watches that were not used for longest. The bound
-    /// becomes the number of the others, but at least [`MIN_WATCHES`]. Returns how many ended.
+    /// The server has no room for another open: ends the least recently used half of the watches. The bound becomes the
+    /// number of the others, but at least [`MIN_WATCHES`]; without a watch it stays. Returns how many ended.
     pub(crate) fn end_half_of_watches(&mut self, now: Instant) -> usize {
         let count = self.bounds.watched.len();
         let oldest: Vec<u64> = self.bounds.watched.iter().rev().take(count.div_ceil(2)).map(|(ino, ())| *ino).collect();
@@ -150,7 +149,7 @@ impl<O: Clone> Namespace<O> {
         oldest.len()
     }
 
-    /// Ends the watches that were not used for [`IDLE`].
+    /// Ends the watches that were not used for [`IDLE`], and raises the bound of watches if it is time.
     pub(crate) fn end_idle_watches(&mut self, now: Instant) {
         self.bounds.grow(now);
         while let Some((ino, ())) = self.bounds.watched.peek_lru() {

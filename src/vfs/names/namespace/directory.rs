@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 /// The order of names that were not listed: after all listed ones.
 pub(super) const LAST: u32 = u32::MAX;
-/// The time within which the watch reports a change by this mount.
+/// The time within which the watch is expected to report a change by this mount. A later report counts as another
+/// client's.
 const ECHO_WITHIN: Duration = Duration::from_secs(3);
 
 /// What a name means.
@@ -34,7 +35,7 @@ pub(super) struct Entry {
     pub node: Option<u64>,
     /// The name has meant this since then, or longer.
     pub since: Instant,
-    /// When the server was asked.
+    /// When the server was asked for the meaning; for a change by this mount or a report, when it was recorded.
     pub at: Instant,
     /// Last time the meaning was known to be true without the watch.
     pub until: Instant,
@@ -125,7 +126,7 @@ pub(crate) enum Echo {
 pub(super) struct Echoes {
     /// When this mount last changed the name.
     pub changed: Option<Instant>,
-    /// How often this mount has made the name appear, and disappear (`removed`), without a report so far.
+    /// How often this mount has made the name appear (`added`) and disappear (`removed`) without a report so far.
     added: u8,
     removed: u8,
     /// The namespace's version at the beginning of a change that the server has not answered yet.
@@ -168,7 +169,7 @@ impl Echoes {
         (self.added, self.removed) = (0, 0);
     }
 
-    /// Returns whether this mount made the change that the watch reports.
+    /// Returns whether this mount made the change that the watch reports. That change is not expected any more.
     pub(super) fn explain(&mut self, echo: Echo, now: Instant) -> bool {
         self.withdraw(echo) && Echoes::are_expected(self.changed, now)
     }
@@ -186,15 +187,15 @@ pub(super) struct Directory {
     pub nodes: usize,
     /// When the entries were last known to be all names of the directory, without the watch.
     pub complete: Option<Instant>,
-    /// As [`Entry::is_past`], for which names there are.
+    /// As [`Entry::is_past`], for `complete`: the watch does not show whether names have appeared since.
     pub is_complete_past: bool,
     pub watch: Option<Watch>,
-    /// The directory cannot be watched: the server does not watch it, has no room for the watch, or does not let it be
-    /// listed.
+    /// The directory cannot be watched: the server does not watch it or does not let it be listed, or its watch was
+    /// ended because the server or the bound of watches has no room for it.
     pub is_unwatchable: bool,
     /// The number of names that were asked for one by one since the last listing.
     pub misses: u8,
-    /// The directory is not to be listed for them: it is too long, or cannot be listed.
+    /// The directory is not to be listed for names asked for one by one: it is too long, or cannot be listed.
     pub is_too_long: bool,
     /// Entries were last dropped at this version.
     pub dropped: Version,
@@ -222,7 +223,8 @@ impl Directory {
         self.entries.get(name).map_or(self.dropped, |entry| entry.moved)
     }
 
-    /// Drops the entries without a node, and that all names are known. Returns how many entries were dropped.
+    /// Drops the entries without a node. From then on the entries are not all names of the directory. Returns how many
+    /// entries were dropped.
     pub(super) fn drop_known(&mut self, version: Version) -> usize {
         let before = self.entries.len();
         self.entries.retain(|_, entry| entry.node.is_some());
@@ -334,13 +336,13 @@ impl Directory {
         (self.misses, self.is_too_long) = (0, false);
     }
 
-    /// Whether the watch covers an entry. Before the watch has certainly begun, that is assumed of an answer that is
-    /// not older than the watch.
+    /// Whether the watch covers an entry. Until the watch has certainly begun, it is assumed to cover each answer that
+    /// is not older than the watch.
     pub(super) fn is_covered(&self, entry: &Entry) -> bool {
         entry.watched || !entry.is_past
     }
 
-    /// The same for which names there are.
+    /// As [`Directory::is_covered`], for the entries being all names of the directory.
     pub(super) fn is_complete_covered(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.is_complete) || !self.is_complete_past
     }
@@ -351,7 +353,7 @@ impl Directory {
         entry.watched || (has_begun && !entry.is_past)
     }
 
-    /// The same for which names there are.
+    /// Whether the watch certainly covers the entries being all names of the directory.
     pub(super) fn is_complete_proven(&self) -> bool {
         self.watch.as_ref().is_some_and(|watch| watch.is_complete)
     }

@@ -9,7 +9,7 @@
 //! | [`directory`] | how old an entry is, which spellings may mean one file, and which reports are of own changes |
 //! | [`watch`] | up to when a watch, or a lease on the directory, covers entries |
 //! | `answers` | whether an answer of the server is recorded, or is older than what is known |
-//! | `belief` | when a present or an absent name is answered without asking the server, and how long the kernel may cache a present one (an absent one: never) |
+//! | `belief` | which names are answered without asking the server; how long the kernel caches a present one |
 //! | `changes` | what a change by this mount makes of names |
 //! | `reports` | what a report of a watch makes of names, and whether another client caused it |
 //! | `bounds` | how many entries, directories and watches are kept, and which are dropped first |
@@ -21,12 +21,13 @@
 //! One [`Version`] counts all changes. Before a request to the server an [`Asked`] is recorded, and an answer is
 //! applied only to entries that have no newer version.
 //!
-//! Servers ignore case, and know short names and other spellings. So a name counts as absent only if it is plain ASCII
-//! without `~` and differs in more than case from all names that are there. A change of one spelling makes the others
-//! unknown.
+//! Servers ignore case, and know short names and other spellings. So a listing or a watch proves only names absent that
+//! are plain ASCII without `~` and differ in more than case from all other entries. The server's own answer that
+//! another name is absent is valid for the attribute timeout, if no other entry differs from it in case only. A change
+//! of one spelling makes the others unknown. The kernel never caches an absent name.
 //!
 //! Invariants: the root is always there. A node is kept exactly as long as the kernel has lookups of it, its file is
-//! open or has something to be done, or an entry of it has a node. Two nodes never have the same number, nor the same
+//! open or has work left, or an entry below it has a node. Two nodes never have the same number, nor the same
 //! name. Entries without a node, directories and watches have bounds.
 
 mod answers;

@@ -1,7 +1,7 @@
 //! [`Node`]: a file of which the kernel has lookups, or which is open; and the inode numbers that files get.
 //!
-//! The server's file id is the inode number where it is unique and stable. Otherwise the file gets a number of this
-//! mount's own, from 2^63 upwards.
+//! The server's file id is the inode number if it is between 2 and 2^63 - 1, no other node has it, and the server has
+//! not been seen to change ids. Otherwise the file gets a number of this mount's own, above 2^63.
 
 use super::Version;
 use crate::share::{Attributes, FileKind, Metadata};
@@ -73,8 +73,7 @@ impl<O: Clone> Node<O> {
         self.removed && !self.file.lock().has_handles()
     }
 
-    /// Whether the kernel has lookups of the node, its file is open here or at the server, or something of it is to be
-    /// done.
+    /// Whether the kernel has lookups of the node, or its file is open here or at the server or has work left.
     pub(super) fn is_used(&self) -> bool {
         self.lookups > 0 || !self.file.lock().is_idle()
     }

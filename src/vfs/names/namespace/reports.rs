@@ -58,7 +58,7 @@ impl<O: Clone> Namespace<O> {
         directory.complete.map(|_| directory.watch.as_ref().is_some_and(Watch::needs_second_look))
     }
 
-    /// Records an event of a watch. Returns what a report shows.
+    /// Records an event of a watch. Returns what a report shows; an overflow or an end counts as changes by others.
     pub(crate) fn on_watch(&mut self, number: u64, event: WatchEvent, now: Instant) -> Report {
         let Some(ino) = self.directory_of(number) else { return Report::Nothing };
         let version = self.next_version();

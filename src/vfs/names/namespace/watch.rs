@@ -3,9 +3,9 @@
 //!
 //! A watch is *armed* while a CHANGE_NOTIFY is at the server, or the lease is held: a change is reported as soon as it
 //! happens. Between a report and the next CHANGE_NOTIFY it is not armed, and proves nothing. A watch is *complete* when
-//! it reports everything that has happened since the directory was listed. That is not so from the start, since a
-//! CHANGE_NOTIFY begins some time after it was sent. A watch has *lost count* when the server could not report every
-//! change.
+//! it reports everything that has happened since the directory was listed. A watch by CHANGE_NOTIFY is not complete
+//! from the start, because it begins some time after it was sent. A watch has *lost count* when the server could not
+//! report every change.
 
 use super::Version;
 use crate::share::{DirChange, LeaseKey};
@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 /// How long after the fetch a watch covers what was fetched. Servers do not see every change below them (on a cluster
 /// file system, for example), and report late when another client writes a file that it keeps open.
 const NOTIFY_BELIEVED: Duration = Duration::from_secs(60);
-/// The same for a lease, which does not cover changes on the server's own disk.
+/// As [`NOTIFY_BELIEVED`], for a lease, which does not cover changes on the server's own disk.
 const LEASE_BELIEVED: Duration = Duration::from_secs(5);
 
 /// What happens to a watch.

@@ -52,7 +52,7 @@ struct World {
     server: Server,
     mode: Mode,
     callers: BTreeMap<u64, Caller>,
-    /// Callers that gave up or were answered, by the tags of their chains.
+    /// The tags of the chains whose callers have given up or were answered.
     given_up: HashSet<u32>,
     tags: u32,
     stream: VecDeque<Flight>,

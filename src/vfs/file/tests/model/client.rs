@@ -304,7 +304,7 @@ impl Client {
         until(|| file.state.borrow().is_drained(mark)).await;
     }
 
-    /// The same, and also for the deferred change.
+    /// As [`Client::drain_data`], and also sends and awaits the deferred change.
     pub(super) async fn drain(self: &Rc<Self>, file: &Rc<ClientFile>) {
         self.drain_data(file).await;
         let deferred = file.state.borrow_mut().take_deferred();

@@ -34,7 +34,7 @@ impl Kernel {
         until(|| !self.is_locked.replace(true)).await;
     }
 
-    /// Releases that lock.
+    /// Releases the lock of write(2) and truncate(2).
     pub(super) fn unlock(&self) {
         self.is_locked.set(false);
     }
@@ -97,7 +97,7 @@ impl Kernel {
         !self.dirty().is_empty()
     }
 
-    /// Whether this handle must report a failure; once for each.
+    /// Whether this handle must report a failure; `true` once for each handle.
     pub(super) fn report(&self, handle: u64) -> bool {
         self.errors.borrow_mut().remove(&handle)
     }

@@ -7,7 +7,8 @@
 //! | `remote`, `requests` | requests of a client that outlive its session |
 //! | `client` | files of a client, and what their actions do; checks of leases and breaks |
 //! | `kernel` | pages that a client's kernel keeps |
-//! | `programs`, `calls` | what programs call |
+//! | `programs` | open, close, READ and WRITE, as the operations of the file system do them |
+//! | `calls` | system calls of programs, as the kernel turns them into those requests |
 //! | `steps`, `run` | which steps a run may have, and what each does |
 //! | `world` | the clock, and what is under way |
 //! | `promises`, `owed` | what each step is checked against |

@@ -40,7 +40,7 @@ enum Effect {
     Restart(Vec<u8>),
 }
 
-/// The unit in which the record keeps checksums, in bytes.
+/// The unit in which the share's record of a file keeps checksums, in bytes.
 const PAGE: u64 = 4096;
 
 /// A change of a file.
@@ -163,7 +163,7 @@ impl Promises {
                 for (index, owed) in of.owed.iter_mut().enumerate() {
                     if index == client {
                         owed.pending.arrived(offset, &data);
-                        // The record keeps the last range of a page: a range from after a loss hides one from before.
+                        // The share's record keeps one range per page: a range after a loss replaces one before it.
                         let pages = offset / PAGE * PAGE..(offset + data.len() as u64).next_multiple_of(PAGE);
                         owed.unsynced.supersede(pages, owed.lost);
                         if let Some(began) = origin.born.filter(|_| !origin.held) {
@@ -291,7 +291,7 @@ impl Promises {
         }
     }
 
-    /// That call has ended.
+    /// A write recorded by [`Promises::begins`] has ended.
     pub(super) fn ends(&mut self, file: usize, call: u64) {
         let is_it = |change: &&mut Change| change.is_under_way && change.call == Some(call);
         if let Some(change) = self.files[file].changes.iter_mut().find(is_it) {
@@ -350,12 +350,12 @@ impl Promises {
             .for_each(|(_, unreported)| *unreported = unreported.or(Some(written)));
     }
 
-    /// A program has cut off data that another one was writing at the same time.
+    /// A program has cut off a range that another program may have been writing at the same time.
     pub(super) fn cut(&mut self, client: usize, file: usize, range: Range<u64>) {
         self.may_be_lost(client, file, &range);
         let owed = &mut self.files[file].owed[client];
         owed.pending.remove(range.clone());
-        // The record knows nothing of a page that is cut.
+        // The share's record keeps nothing of a page that is cut.
         owed.unsynced.remove(range.start / PAGE * PAGE..range.end);
     }
 
@@ -426,7 +426,7 @@ impl Promises {
         }
     }
 
-    /// No open remembers the data that was not flushed.
+    /// The last open of the file has ended, and with it the share's record of the data that was not flushed.
     pub(super) fn forgets_unsynced(&mut self, client: usize, file: usize) {
         self.files[file].owed[client].unsynced = Bytes::default();
     }

@@ -41,7 +41,7 @@ fn change(name: &str, kind: ChangeKind) -> DirChange {
 struct Names {
     space: Namespace<u32>,
     start: Instant,
-    /// The directory of the calls that name none.
+    /// The directory in which the calls below look, list and change names.
     directory: u64,
 }
 
@@ -143,7 +143,7 @@ impl Names {
         self.space.found(self.directory, &units(name), metadata, asked, asked.at)
     }
 
-    /// The same, with nothing between question and answer. The node has one more lookup.
+    /// As [`Names::found_as_of`], with nothing between question and answer. The node has one more lookup.
     fn found(&mut self, name: &str, metadata: Metadata, at: u64) -> u64 {
         let asked = self.asking_about(name, at);
         match self.found_as_of(name, metadata, asked) {

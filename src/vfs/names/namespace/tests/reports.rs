@@ -126,7 +126,7 @@ fn an_answer_from_before_an_overflow_is_returned_but_not_cached() {
 }
 
 #[test]
-fn a_broken_lease_ends_its_own_watch() {
+fn a_broken_lease_ends_the_watch_of_its_directory_and_no_other() {
     let mut known = Names::strict();
     let d = known.found("d", folder(10), 0);
     let a = {

@@ -36,7 +36,7 @@ impl Kernel {
         self.names.remove(&(parent, name.to_owned()));
     }
 
-    /// A file with lookups that no cached name means or is below.
+    /// A file with lookups that no cached name means, and that is not the directory of one.
     fn unused(&self, choice: u64) -> Option<u64> {
         let is_used = |ino: u64| {
             self.names.iter().any(|((parent, _), dentry)| *parent == ino || dentry.ino == ino) || ino == ROOT

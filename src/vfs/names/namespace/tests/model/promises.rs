@@ -60,7 +60,7 @@ impl Client {
                 Why::NoWatch => kept.is_some() || cover == Cover::Timeout,
                 Why::LaterReported => cover == Cover::Timeout,
             };
-            // The answer may have been in flight for long.
+            // The kernel may have got the name from an answer that was in flight for longer than `believed`.
             let is_since = kept.is_some_and(|dentry| unseen.moment > dentry.from);
             counts && (is_since || now < unseen.at + believed)
         });

@@ -31,8 +31,8 @@ fn name(choice: u64) -> String {
     NAMES[choice as usize % NAMES.len()].to_owned()
 }
 
-/// The path of a folder, of at most two names. A folder is used under one spelling: a client counts two spellings as
-/// two folders.
+/// The path of a folder, of at most two names, all lower-case: a client counts two spellings of a folder as two
+/// folders.
 fn folder(choice: u64) -> Path {
     let spelt = |level: u64| name(choice / 3 / (5 * level + 1)).to_lowercase();
     (0..choice % 3).map(spelt).collect()
@@ -227,8 +227,8 @@ impl model_runs::Run for Run {
         self.look_after();
     }
 
-    /// Everything arrives. Every client then sees what the server has: within the valid time at once, and everything
-    /// after it.
+    /// Everything in flight arrives. What the clients then answer is checked at once, and ten timeouts later, when
+    /// every change must be known, compared with the server.
     fn finish(&mut self) {
         self.deliver();
         self.look_everywhere();
