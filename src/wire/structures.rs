@@ -76,6 +76,22 @@ mod tests {
         assert!(decoded.is_err() || bytes.len() >= size, "{decoded:?} of {} bytes", bytes.len());
     }
 
+    #[test]
+    fn a_structure_is_encoded_and_decoded_and_bytes_behind_it_are_ignored() {
+        let chunks: SrvCopychunkResponse = decode(&[1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 99], BROKEN).unwrap();
+        assert_eq!((chunks.chunks_written, chunks.chunk_bytes_written, chunks.total_bytes_written), (1, 2, 3));
+        assert_eq!(encode(&smb_msg::Dialect::Smb0311).unwrap(), [0x11, 3]);
+    }
+
+    /// Why the negotiate contexts of a response are parsed here: a client must ignore what it does not know.
+    #[test]
+    fn the_parser_of_the_crates_refuses_unknown_negotiate_contexts() {
+        let unknown = [0, 1, 4, 0, 0, 0, 0, 0, 7, 7, 7, 7];
+        assert!(decode::<smb_msg::NegotiateContext>(&unknown, BROKEN).is_err());
+        let unknown_cipher = [2, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0];
+        assert!(decode::<smb_msg::NegotiateContext>(&unknown_cipher, BROKEN).is_err());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(4096))]
 

@@ -2,8 +2,9 @@
 
 use crate::support::files::{fails_with, noise};
 use crate::support::line::Line;
+use crate::support::mount::Request;
 use crate::support::scratch;
-use crate::support::server::{Kind, PASSWORD, Server, both_servers};
+use crate::support::server::{Kind, PASSWORD, Server, Settings, both_servers};
 use crate::support::wait_until;
 use rustix::io::Errno;
 use std::fs;
@@ -90,9 +91,8 @@ fn what_a_mount_has_counted_is_logged_at_its_end(kind: Kind) {
     fs::write(&path, noise(1, 300_000)).unwrap();
     logged.line.proxy.cut();
     assert!(wait_until(LIMIT, || fs::create_dir(logged.line.mount.join("folder")).is_ok()));
-    for _ in 0..20 {
-        fails_with(fs::create_dir(logged.line.mount.join("folder")), Errno::EXIST);
-    }
+    assert_eq!(fs::read(&path).unwrap().len(), 300_000);
+    fails_with(std::os::unix::fs::symlink("file", logged.line.mount.join("link")), Errno::PERM);
     let Logged { line, log } = logged;
     line.mount.unmount();
     let log = fs::read_to_string(log).unwrap();
@@ -103,13 +103,31 @@ fn what_a_mount_has_counted_is_logged_at_its_end(kind: Kind) {
         digits.unwrap_or("0").parse().unwrap()
     };
     assert_eq!(counted("requests{create}"), 1);
+    assert_eq!((counted("requests_waited{create}"), counted("requests_failed{create}")), (1, 0), "{log}");
+    assert_eq!((counted("requests{symlink}"), counted("requests_failed{symlink}")), (1, 1), "{log}");
+    assert_eq!(counted("requests_waited{symlink}"), 0, "a rule refuses it at once");
     assert!(counted("requests{write}") >= 1 && counted("round_trips{CREATE}") >= 2, "{log}");
-    // The kernel looks the name up first. If the name exists, it fails mkdir(2) without asking this program.
-    assert!(counted("requests{lookup}") + counted("requests_failed{mkdir}") >= 1, "{log}");
     assert!(counted("messages{WRITE}") >= 1 && counted("messages{NEGOTIATE}") >= 2, "{log}");
     assert_eq!((counted("losses"), counted("reconnects")), (1, 1), "{log}");
-    assert_eq!(counted("dirty_bytes"), 0, "nothing is dirty at the end");
     let (sent, received) = (counted("frames_sent"), counted("frames_received"));
     assert!(sent >= 10 && received >= 10, "{sent} sent, {received} received");
-    assert!(counted("messages{CREATE}") >= counted("round_trips{CREATE}"), "{log}");
+    assert!(sent >= counted("round_trips{CREATE}") + counted("round_trips{NEGOTIATE}"), "{log}");
+}
+
+/// A refusal is an error, not a warning, and so is the news that it is over.
+#[test]
+fn a_log_of_errors_shows_a_refusing_server_and_its_return() {
+    let server = Server::start(Kind::Smbd, Settings::default());
+    let log = scratch::folder("log").join("log");
+    let target = format!("--log-target=file:{}", log.display());
+    let mount = Request::new(server.url("")).args(["--log-level=error", &target]).mount();
+    let shows = |text: &str| wait_until(LIMIT, || fs::read_to_string(&log).unwrap().matches(text).count() == 1);
+    fs::write(mount.join("before"), "x").unwrap();
+    server.smbd().configure("available = no");
+    server.smbd().kill_clients();
+    assert!(shows("the server refuses the share"), "{}", fs::read_to_string(&log).unwrap());
+    server.smbd().configure("available = yes");
+    assert!(wait_until(LIMIT, || fs::write(mount.join("after"), "x").is_ok()));
+    assert!(shows("connected again"), "{}", fs::read_to_string(&log).unwrap());
+    mount.unmount();
 }

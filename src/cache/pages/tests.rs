@@ -255,3 +255,15 @@ async fn an_empty_range_causes_no_read() {
     }
     assert!(disk.reads().is_empty());
 }
+
+#[tokio::test]
+async fn dirty_bytes_are_counted_while_they_are_dirty() {
+    let counters = Arc::<Counters>::default();
+    let cache: PageCache<String> = PageCache::new(CHUNK, 64 << 20, Arc::clone(&counters));
+    assert!(cache.reserve_dirty(1000) && cache.reserve_dirty(24));
+    assert_eq!(counters.dirty_bytes.get(), 1024);
+    cache.release_dirty(1000);
+    assert_eq!(counters.dirty_bytes.get(), 24);
+    cache.release_dirty(24);
+    assert_eq!(counters.dirty_bytes.get(), 0);
+}
