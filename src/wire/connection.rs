@@ -364,7 +364,12 @@ impl Drop for Waiting<'_> {
         let took = self.arrived.map(|arrived| arrived.saturating_duration_since(self.began));
         self.shared.counters.round_trip(self.command, took);
         if !self.answered {
-            self.shared.with(|channel, _| channel.cancel(self.ticket));
+            // Closed first: replies that arrive from now on are returned to their sender.
+            self.answer.close();
+            match self.answer.try_recv() {
+                Ok(Ok(replies)) => self.shared.unclaimed(&replies),
+                _ => self.shared.with(|channel, _| channel.cancel(self.ticket)),
+            }
         }
         if let Some(replies) = &self.held {
             self.shared.unclaimed(replies);

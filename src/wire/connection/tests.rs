@@ -199,6 +199,25 @@ async fn a_future_that_is_dropped_before_it_becomes_a_task_has_sent_nothing() {
     assert_eq!(server.receive_one().await.header.command, Command::Echo as u16, "the first that is sent");
 }
 
+/// The replies can arrive before the caller is polled again, and the caller can go away instead.
+#[tokio::test]
+async fn a_file_is_closed_if_its_caller_goes_away_when_the_reply_has_arrived() {
+    let (client, mut server) = pair().await;
+    grant(&client, &mut server, 64).await;
+    let requests = vec![open_and_close().requests.remove(0)];
+    let chain = Chain { requests, ..open_and_close() };
+    let mut opening = Box::pin(client.send(&chain, PATIENCE));
+    assert!(poll(&mut opening).is_pending());
+    let seen = server.receive_one().await;
+    server.answer(&seen.header, NtStatus::SUCCESS, 1, &create_body([5; 16])).await;
+    while client.credits().1 > 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(opening);
+    let close = server.receive_one().await;
+    assert_eq!((close.header.command, &close.body[8..24]), (Command::Close as u16, &[5; 16][..]));
+}
+
 fn signed_response(request: &Header, body: &[u8]) -> Vec<u8> {
     let mut message = response(request, NtStatus::SUCCESS, 1, flags::SIGNED, body);
     let nonce = Nonce { message_id: request.message_id, from_server: true, cancel: false };
