@@ -32,17 +32,17 @@ const AFTER_LONG_HELP: &str = "\
 URL:
   cifs://[user[:password]@]host[:port]/share[/path][?key=value&...]
 
-  smb:// is the same. Without a path, the root of the share is mounted. The query may contain
-  auth-username, auth-password, auth-domain, transport, and every mount option under its long name
-  (read-buffer-size=65536); these override the command line. Special characters are percent-encoded
-  (& is %26, + is %2B, % is %25); in the query, + is a space. Put the URL in 'single quotes': a shell
+  smb:// is the same. Without a path, the root of the share is mounted. The query may contain \
+  auth-username, auth-password, auth-domain, transport, and every mount option under its long name \
+  (read-buffer-size=65536); these override the command line. Special characters are percent-encoded \
+  (& is %26, + is %2B, % is %25); in the query, + is a space. Put the URL in 'single quotes': a shell \
   ends the command at an & that is not quoted.
 
 -o OPTIONS:
-  Every mount option is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in a
-  value is written \\, or the value is put in \"double quotes\". Options of mount(8) and fstab(5) that
-  have no meaning for a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize and
-  actimeo; its pass is accepted with a warning, since every user can read /etc/fstab. If an option is
+  Every mount option is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in a \
+  value is written \\, or the value is put in \"double quotes\". Options of mount(8) and fstab(5) that \
+  have no meaning for a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize and \
+  actimeo; its pass is accepted with a warning, since every user can read /etc/fstab. If an option is \
   given more than once, the last one counts.
 
 Sources of the name and the password, highest priority first:
@@ -53,9 +53,9 @@ Sources of the name and the password, highest priority first:
   5. $CREDENTIALS_DIRECTORY (systemd): the files username, password, domain, or one file credentials
   6. AUTH_USERNAME, AUTH_PASSWORD and AUTH_DOMAIN in the environment
   7. a prompt on the terminal, for the password only
-  Name, password and domain are each read from the first source that has them; a source that names
-  another user is skipped. If no source names a user, the guest account signs in. DOMAIN\\name,
-  DOMAIN/name and name@example.org are valid names; before a URL's @ the separator is written %5C
+  Name, password and domain are each read from the first source that has them; a source that names \
+  another user is skipped. If no source names a user, the guest account signs in. DOMAIN\\name, \
+  DOMAIN/name and name@example.org are valid names; before a URL's @ the separator is written %5C \
   or %2F. Until the program has started, other users can see a URL's password in ps.
 
 Examples:
