@@ -76,8 +76,6 @@ pub(super) struct Done {
     pub(super) found: Metadata,
     /// Whether the name of what was removed or renamed is free.
     pub(super) is_free: bool,
-    /// The removed file has the name that it was to have until it is gone, and is still there.
-    pub(super) is_aside: bool,
 }
 
 /// The time, by the server's clock, within which a request was carried out, if it was: from when it was sent until
@@ -166,25 +164,24 @@ fn gone(is_free: bool) -> Verdict {
 }
 
 /// The name `aside`, which a removed file has until it is gone, belongs to this client, so what has this name is the
-/// file. The file stays there if the server itself ended before the file was closed.
+/// file. The file stays there, or under one of the names on the way there, if the server itself ended before the file was
+/// closed: it is the caller's to remove.
 fn removed(
     (kind, known): (FileKind, Option<FileIdentity>),
     seen: Seen,
     aside: Seen,
     window: Option<Window>,
 ) -> Verdict {
-    let is_aside = matches!(aside, Seen::There(..));
-    let done = |is_free| Verdict::Done(Done { is_free, is_aside, ..Done::default() });
     match seen {
-        Seen::Absent => done(true),
-        Seen::Pending => done(false),
-        Seen::There(found, _) if found.kind() != kind => done(true),
+        Seen::Absent => gone(true),
+        Seen::Pending => gone(false),
+        Seen::There(found, _) if found.kind() != kind => gone(true),
         // Another client has created what has the name now.
-        Seen::There(..) if aside != Seen::Absent => done(true),
+        Seen::There(..) if aside != Seen::Absent => gone(true),
         Seen::There(found, _) => match sameness(known, &found, window) {
             Sameness::Same => Verdict::Again,
             // Another client has created it under the name, which was free.
-            Sameness::Other => done(true),
+            Sameness::Other => gone(true),
             Sameness::Unclear => Verdict::Unclear,
         },
     }

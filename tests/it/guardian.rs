@@ -133,7 +133,8 @@ impl Storm {
         let mut at = 0;
         while Instant::now() < end {
             at = (at + 1_300_021) % (SIZE as u64 - 70_000);
-            writer.write_at(&[b'x'; 70_000], at).unwrap();
+            // Writing makes the storm, and is not what is tested: under it smbd 4.17 may leave a WRITE without an answer.
+            let _ = writer.write_at(&[b'x'; 70_000], at);
             std::thread::sleep(Duration::from_millis(2));
         }
         Storm { readers }

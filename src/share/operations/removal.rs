@@ -25,7 +25,7 @@ use crate::share::smb::{Failure, SmbShare};
 use crate::share::task::Task;
 use crate::share::types::*;
 use crate::share::verify::Doubt;
-use crate::share::{Files, Result};
+use crate::share::{Files, Refusal, Result};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::frame::{RELATED_FILE, Reply, Request};
@@ -81,8 +81,9 @@ impl SmbShare {
                 Ok(removed.is_free)
             }
             Outcome::Verified(done) => {
-                if let Some(aside) = aside.filter(|_| done.is_aside) {
-                    self.remove_left(aside).await;
+                // The server's process may have ended between two of the renames, or before the file was closed.
+                for name in aside.iter().flat_map(|aside| ways_out(path, aside)) {
+                    self.remove_left(&name).await;
                 }
                 Ok(done.is_free)
             }
@@ -177,7 +178,9 @@ impl SmbShare {
 
     /// Removes a file that is still there under the name that was chosen for its removal.
     pub(super) async fn remove_left(&self, aside: &RemotePath) {
-        if let Err(error) = self.remove_if_unused(aside).await {
+        if let Err(error) = self.remove_if_unused(aside).await
+            && error.refusal() != Some(Refusal::Absent)
+        {
             tracing::debug!(%error, "a removed file may be left on the server under a hidden name");
         }
     }

@@ -87,7 +87,7 @@ fn times_cut_off_to_seconds_match_in_the_second_of_the_request() {
 fn a_file_renamed_aside_counts_as_removed_and_is_deleted_there_if_it_stayed() {
     let aside =
         |seen, target| Doubt::Removal { kind: FileKind::File, known: known(7, BEFORE) }.decide(seen, target, WINDOW);
-    let left = Verdict::Done(Done { is_free: true, is_aside: true, ..Done::default() });
+    let left = Verdict::Done(Done { is_free: true, ..Done::default() });
     assert_eq!(aside(Seen::Absent, Seen::Absent), gone(true));
     assert_eq!(aside(Seen::Absent, Seen::Pending), gone(true));
     assert_eq!(aside(Seen::Absent, there(file(7, BEFORE))), left);
