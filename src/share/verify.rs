@@ -174,7 +174,8 @@ fn removed(
 ) -> Verdict {
     match seen {
         Seen::Absent => gone(true),
-        Seen::Pending => gone(false),
+        // The server decides: the process that was to delete it may be dead.
+        Seen::Pending => Verdict::Again,
         Seen::There(found, _) if found.kind() != kind => gone(true),
         // Another client has created what has the name now.
         Seen::There(..) if aside != Seen::Absent => gone(true),

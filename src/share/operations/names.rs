@@ -1,7 +1,7 @@
 //! Names: each operation as the compound that carries it out. A change whose answer is lost is verified ([`replay`]).
 
 use super::existing;
-use super::removal::Removal;
+use super::removal::{Removal, is_removed_before};
 use super::replacing::Replacing;
 use crate::share::file::Open;
 use crate::share::listing::SmbListing;
@@ -18,6 +18,7 @@ use crate::wire::messages::create::{self, Create, Created, access, disposition, 
 use crate::wire::messages::info;
 use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 impl Names for SmbShare {
@@ -179,8 +180,11 @@ impl SmbShare {
                 existing(path, access::DELETE | access::READ_ATTRIBUTES, options::DIRECTORY, self.wanted_for(path));
             vec![open, info::set_delete(RELATED_FILE), create::close(RELATED_FILE)]
         };
-        let attempt =
-            async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(), &after, deadline).await;
+        let sent = AtomicU32::new(0);
+        let attempt = async |tree: Arc<Tree>, deadline| {
+            sent.fetch_add(1, Ordering::Relaxed);
+            self.send_with_closes(&tree, requests(), &after, deadline).await
+        };
         let doubt = Doubt::Removal { kind: FileKind::Directory, known };
         let change = replay::Change { doubt, path, target: None };
         let mut replies = match self.carry_out(task, change, attempt).await? {
@@ -188,6 +192,9 @@ impl SmbShare {
             Outcome::Answered(_, replies) => replies,
         };
         let looked = replies.split_off(replies.len().saturating_sub(after.len()));
+        if let Some(is_free) = is_removed_before(sent.into_inner(), &replies) {
+            return Ok(is_free);
+        }
         task.all(&replies)?;
         Ok(looked.first().is_none_or(|reply| reply.status() != NtStatus::DELETE_PENDING))
     }
