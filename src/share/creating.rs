@@ -30,7 +30,7 @@ impl SmbShare {
             async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(&tree, how), &[], deadline).await;
         let change = replay::Change { doubt: Doubt::File, path: task.path, target: None };
         match self.carry_out(task, change, attempt).await? {
-            Outcome::Answered(tree, replies) => Ok((tree, replies)),
+            Outcome::Answered { tree, answer, .. } => Ok((tree, answer)),
             Outcome::Verified(done) => self.open_made(task, how, done.found, requests).await,
         }
     }

@@ -34,8 +34,15 @@ pub(super) struct Change<'a> {
 /// The result of a change.
 #[derive(Debug)]
 pub(super) enum Outcome<T> {
-    /// The server answered this in this tree.
-    Answered(Arc<Tree>, T),
+    /// The server answered.
+    Answered {
+        /// The tree in which it was sent.
+        tree: Arc<Tree>,
+        /// The answer.
+        answer: T,
+        /// The change was sent before, in a session that was lost without an answer.
+        is_repeated: bool,
+    },
     /// The answer was lost, and the server has made the change.
     Verified(Done),
 }
@@ -105,7 +112,7 @@ impl SmbShare {
             attempts.change(tree.lineage).map_err(|cause| task.fail(cause))?;
             let sent = Instant::now();
             match attempt(Arc::clone(&tree), attempts.deadline).await {
-                Ok(answer) => return Ok(Outcome::Answered(tree, answer)),
+                Ok(answer) => return Ok(Outcome::Answered { tree, answer, is_repeated: lost.is_some() }),
                 Err(failure) => failure.allows(Repeat::Verify, task, &tree, &mut attempts)?,
             }
             lost = Some(Lost { tree, sent });

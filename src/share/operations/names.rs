@@ -18,7 +18,6 @@ use crate::wire::messages::create::{self, Create, Created, access, disposition, 
 use crate::wire::messages::info;
 use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 impl Names for SmbShare {
@@ -48,7 +47,7 @@ impl Names for SmbShare {
         let change = replay::Change { doubt: Doubt::Directory, path, target: None };
         match self.carry_out(task, change, attempt).await? {
             Outcome::Verified(done) => Ok(done.found),
-            Outcome::Answered(_, replies) => {
+            Outcome::Answered { answer: replies, .. } => {
                 let created = task.created(&replies).map_err(|error| self.refused_change(error))?;
                 Ok(metadata(created.info, created.disk_id, 0))
             }
@@ -121,8 +120,10 @@ impl Names for SmbShare {
         let doubt = Doubt::Rename { known };
         let change = replay::Change { doubt, path: from, target: Some(to) };
         match self.carry_out(task, change, attempt).await? {
-            Outcome::Answered(_, Ok(replies)) => task.all(&replies).map_err(|error| self.refused_change(error))?,
-            Outcome::Answered(_, Err(status)) => return Err(task.status(status)),
+            Outcome::Answered { answer: Ok(replies), .. } => {
+                task.all(&replies).map_err(|error| self.refused_change(error))?
+            }
+            Outcome::Answered { answer: Err(status), .. } => return Err(task.status(status)),
             Outcome::Verified(_) => {}
         }
         renaming.done(&self.tree());
@@ -180,19 +181,16 @@ impl SmbShare {
                 existing(path, access::DELETE | access::READ_ATTRIBUTES, options::DIRECTORY, self.wanted_for(path));
             vec![open, info::set_delete(RELATED_FILE), create::close(RELATED_FILE)]
         };
-        let sent = AtomicU32::new(0);
-        let attempt = async |tree: Arc<Tree>, deadline| {
-            sent.fetch_add(1, Ordering::Relaxed);
-            self.send_with_closes(&tree, requests(), &after, deadline).await
-        };
+        let attempt =
+            async |tree: Arc<Tree>, deadline| self.send_with_closes(&tree, requests(), &after, deadline).await;
         let doubt = Doubt::Removal { kind: FileKind::Directory, known };
         let change = replay::Change { doubt, path, target: None };
-        let mut replies = match self.carry_out(task, change, attempt).await? {
+        let (mut replies, is_repeated) = match self.carry_out(task, change, attempt).await? {
             Outcome::Verified(done) => return Ok(done.is_free),
-            Outcome::Answered(_, replies) => replies,
+            Outcome::Answered { answer, is_repeated, .. } => (answer, is_repeated),
         };
         let looked = replies.split_off(replies.len().saturating_sub(after.len()));
-        if let Some(is_free) = is_removed_before(sent.into_inner(), &replies) {
+        if let Some(is_free) = is_removed_before(is_repeated, &replies) {
             return Ok(is_free);
         }
         task.all(&replies)?;

@@ -33,7 +33,6 @@ use crate::wire::messages::create::{self, Create, access, disposition, options};
 use crate::wire::messages::info;
 use crate::wire::messages::lease::Wanted;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::Instant;
 
 /// A file or directory to be removed.
@@ -73,16 +72,12 @@ impl SmbShare {
         if lease.is_some() && !self.tree().terms.leasing {
             self.send_closes();
         }
-        let sent = AtomicU32::new(0);
-        let attempt = async |tree: Arc<Tree>, deadline| {
-            sent.fetch_add(1, Ordering::Relaxed);
-            self.try_to_remove(&tree, removal, deadline).await
-        };
+        let attempt = async |tree: Arc<Tree>, deadline| self.try_to_remove(&tree, removal, deadline).await;
         let doubt = Doubt::Removal { kind: FileKind::File, known };
         let change = replay::Change { doubt, path, target: aside };
         match self.carry_out(task, change, attempt).await? {
-            Outcome::Answered(_, removed) => {
-                if let Some(is_free) = is_removed_before(sent.into_inner(), &removed.replies) {
+            Outcome::Answered { answer: removed, is_repeated, .. } => {
+                if let Some(is_free) = is_removed_before(is_repeated, &removed.replies) {
                     return Ok(is_free);
                 }
                 task.all(&removed.replies)?;
@@ -194,10 +189,9 @@ impl SmbShare {
     }
 }
 
-/// Whether a removal that was sent several times was carried out by an earlier request, and if so, whether the name is
-/// free. A server process that was killed can leave a file that is being deleted; it goes when the server finds that out.
-pub(super) fn is_removed_before(sent: u32, replies: &[Reply]) -> Option<bool> {
-    let status = replies.first().map(Reply::status).filter(|_| sent > 1)?;
+/// Whether a removal that was sent repeatedly was carried out by an earlier request, and if so, whether the name is free. A server process that was killed can leave a file that is being deleted; it goes when the server finds that out.
+pub(super) fn is_removed_before(is_repeated: bool, replies: &[Reply]) -> Option<bool> {
+    let status = replies.first().map(Reply::status).filter(|_| is_repeated)?;
     match status {
         NtStatus::DELETE_PENDING => Some(false),
         NtStatus::OBJECT_NAME_NOT_FOUND => Some(true),

@@ -105,7 +105,7 @@ impl SmbShare {
         let outcome = self.carry_out_on(session, task, replacing.change(), attempt).await;
         match outcome {
             Ok(Outcome::Verified(_)) => Ok(Over::Done),
-            Ok(Outcome::Answered(_, replies)) => {
+            Ok(Outcome::Answered { answer: replies, .. }) => {
                 match replies.iter().map(Reply::status).find(|status| status.is_error()) {
                     None => task.all(&replies).map(|()| Over::Done),
                     Some(status) => {
@@ -129,7 +129,7 @@ impl SmbShare {
         let task = replacing.task();
         let attempt = async |tree: Arc<Tree>, deadline| self.try_in_steps(tree, replacing, deadline).await;
         match self.carry_out(task, replacing.change(), attempt).await? {
-            Outcome::Answered(_, replies) => task.all(&replies).map_err(|error| self.refused_change(error)),
+            Outcome::Answered { answer: replies, .. } => task.all(&replies).map_err(|error| self.refused_change(error)),
             Outcome::Verified(_) => {
                 self.remove_left(replacing.aside).await;
                 Ok(())
