@@ -5,7 +5,7 @@
 //! filter, since those show the messages of the sign-in.
 
 use super::error::CliError;
-use crate::telemetry;
+use crate::telemetry::{self, recent};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
@@ -177,6 +177,7 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
         }
     };
     let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet).and(Relevant)));
+    let registry = registry.with(recent::Layer.with_filter(filter_fn(recent::is_kept)));
     registry.try_init().map_err(|error| problem(error.to_string()))?;
     Ok(Log { level: settings.level.clone(), filter, file: opened })
 }

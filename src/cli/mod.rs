@@ -14,6 +14,7 @@
 //! - `logging`: what is logged, and where.
 //! - `internal`: the subcommands that the program and its systemd units use. A subcommand is the first argument, where
 //!   every other call has a URL or an option.
+//! - `status`: the command that shows what mounts are doing.
 //! - `error`: the exit codes before a connection is made; those of a failed mount are in [`crate::mount::error`].
 //! - `table`: the table of options in the documentation.
 //!
@@ -32,6 +33,7 @@ mod logging;
 mod mount_options;
 mod process_memory;
 mod secrets;
+mod status;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -85,6 +87,9 @@ pub fn run() -> ExitCode {
     }
     if let Some(code) = internal::run(&arguments) {
         return code;
+    }
+    if arguments.get(1).is_some_and(|word| word == "status") {
+        return status::run(&arguments[1..]).map_or_else(|error| error.report(), |()| ExitCode::SUCCESS);
     }
     let environment = Environment::of_this_process();
     match parse(arguments, &environment) {

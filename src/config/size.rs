@@ -52,9 +52,40 @@ pub fn show_size(bytes: u64) -> String {
     }
 }
 
+/// A size with two or three digits, for a value that changes: `11.8 MiB`. Below 1 KiB it is exact.
+pub fn about(bytes: u64) -> String {
+    // The loss of precision is far below the digits that are shown.
+    #[allow(clippy::cast_precision_loss)]
+    let scaled = |shift: u32| bytes as f64 / (1_u64 << shift) as f64;
+    let (value, unit) = match bytes {
+        0..1_024 => return show_size(bytes),
+        1_024..1_048_576 => (scaled(10), "KiB"),
+        1_048_576..1_073_741_824 => (scaled(20), "MiB"),
+        _ => (scaled(30), "GiB"),
+    };
+    match value < 100.0 && value.fract() >= 0.05 {
+        true => format!("{value:.1} {unit}"),
+        false => format!("{value:.0} {unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_changing_size_is_shown_with_few_digits() {
+        for (bytes, shown) in [
+            (0, "0 bytes"),
+            (1_023, "1023 bytes"),
+            (1_024, "1 KiB"),
+            (12_345_678, "11.8 MiB"),
+            (256 << 20, "256 MiB"),
+            (u64::MAX, "17179869184 GiB"),
+        ] {
+            assert_eq!(about(bytes), shown);
+        }
+    }
 
     #[test]
     fn sizes_are_read_with_and_without_units() {

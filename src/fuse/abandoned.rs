@@ -240,7 +240,7 @@ mod tests {
     fn a_request_is_checked_once_it_has_waited_since_the_last_check() {
         let mut requests = Requests { is_watched: true, ..Requests::default() };
         let first = requests.add(request(1));
-        assert_eq!(threads(requests.due()), []);
+        assert_eq!(threads(requests.due()), [0; 0]);
         requests.add(request(2));
         assert_eq!(threads(requests.due()), [1]);
         assert_eq!(threads(requests.due()), [2, 1]);
@@ -257,7 +257,7 @@ mod tests {
         for thread in 0..count {
             requests.add(request(thread));
         }
-        assert_eq!(threads(requests.due()), []);
+        assert_eq!(threads(requests.due()), [0; 0]);
         let looks: Vec<u32> = (0..3).flat_map(|_| threads(requests.due())).collect();
         assert_eq!(looks.len(), 3 * LOOKS);
         let mut seen = looks[..count as usize].to_vec();

@@ -14,6 +14,7 @@
 //! | `serving` | makes and serves the mount, handles signals, unmounts, closes all files; the time limits of the end |
 //! | [`notify`] | reports the state of the mount to systemd |
 //! | `renewal` | decides what SIGHUP reads again |
+//! | [`status`] | answers on a socket what the mount is doing, and asks other mounts |
 //! | `remains` | ends a mount whose process is dead or stuck |
 //! | `control` | ends a FUSE connection through the kernel's control file system |
 //! | [`mountinfo`] | the kernel's table of mounts, and which of them a path leads to |
@@ -45,6 +46,7 @@ mod renewal;
 mod run;
 mod serving;
 mod signals;
+pub mod status;
 
 #[cfg(test)]
 mod testing;

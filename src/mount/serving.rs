@@ -9,13 +9,15 @@ use super::guardian::Guardian;
 use super::kernel::{self, MountRequest, Mounted};
 use super::renewal::Renewal;
 use super::signals::{Meaning, Signals};
+use super::status::report::Subject;
+use super::status::server::Socket;
 use super::{MountError, Stage, notify};
 use crate::config::{MountOptions, MountSpec, Restart};
 use crate::share::{RemotePath, SmbShare};
 use crate::vfs::{Vfs, VfsOptions, background, operations};
 use crate::{cache, fuse};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Time limit of an unmount, in which the kernel sends its dirty pages. It does not wait for programs: a mount in use
@@ -131,10 +133,13 @@ impl Service<'_> {
         let mut session = fuse::serve(vfs.clone(), descriptor, runtime.handle().clone())
             .map_err(|error| MountError::new(Stage::Mount, format!("the FUSE handshake failed: {error}")))?;
         guarded.is_over = false;
+        let socket = self.status_socket(guarded, &vfs);
         let outcome = self.announce(guarded, signals, ready).and_then(|()| {
             let ending = runtime.block_on(self.until_end(signals, &mut session));
             end(ending, guarded, &mut session, runtime)
         });
+        // A mount that is being ended is not listed any more.
+        drop(socket);
         runtime.block_on(async {
             let drained = tokio::time::timeout(END_LIMIT, operations::drain(&vfs)).await;
             if drained.is_err() {
@@ -146,6 +151,20 @@ impl Service<'_> {
             tracing::debug!("counted: {sample}");
         }
         outcome
+    }
+
+    /// The socket on which the mount reports its status. A mount without one works as well.
+    fn status_socket(&self, guarded: &Guarded, vfs: &Arc<Vfs<SmbShare>>) -> Option<Socket> {
+        let subject = Subject {
+            spec: self.spec.clone(),
+            mountpoint: guarded.mounted.mountpoint().to_owned(),
+            began: Instant::now(),
+            share: Arc::clone(&self.share),
+            vfs: Arc::clone(vfs),
+        };
+        Socket::open(subject, self.runtime)
+            .inspect_err(|error| tracing::warn!(%error, "`cifs-fuse status` will not show this mount"))
+            .ok()
     }
 
     /// Reports that the mount works, and goes to the background if `ready` is given.

@@ -104,6 +104,11 @@ impl Drop for BeingClosed {
 }
 
 impl Leases {
+    /// How many keys have a lease or an oplock that allows to cache something.
+    pub(super) fn count(&self) -> usize {
+        self.resolved().table.count()
+    }
+
     /// What may be cached under this key.
     pub(super) fn caching(&self, key: LeaseKey) -> Caching {
         self.granted(key).caching

@@ -156,6 +156,11 @@ fn newest(one: Option<u16>, other: Option<u16>) -> Option<u16> {
 }
 
 impl LeaseTable {
+    /// How many keys have a lease or an oplock that allows to cache something.
+    pub(super) fn count(&self) -> usize {
+        self.keys.values().filter(|held| held.caching() != Caching::NONE).count()
+    }
+
     /// What may be cached under this key.
     pub(super) fn caching(&self, key: LeaseKey) -> Caching {
         let held = self.keys.get(&key).map_or(Caching::NONE, Held::caching);

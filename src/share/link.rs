@@ -113,6 +113,11 @@ impl Link {
         self.0.lock().session.state()
     }
 
+    /// How long the session has been lost, and why; `None` if there is one.
+    pub(super) fn outage(&self) -> Option<(Duration, String)> {
+        self.0.lock().session.outage(Instant::now())
+    }
+
     /// Begins a repair, which ends when the returned value is dropped.
     pub(super) fn repairing(&self, repair: Repair) -> Repairing<'_> {
         self.0.lock().session.begins(repair);

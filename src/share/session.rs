@@ -119,6 +119,17 @@ impl Session {
         }
     }
 
+    /// How long the outage has lasted, and its cause; `None` if there is a session.
+    pub(super) fn outage(&self, now: Instant) -> Option<(Duration, String)> {
+        let Outage { began, why, .. } = self.outage.as_ref()?;
+        let cause = match &self.failure {
+            Some(Failure::Refused(refused)) => refused.message.clone(),
+            Some(Failure::Trouble(_, trouble)) => format!("{why}; {trouble}"),
+            None => why.clone(),
+        };
+        Some((now.saturating_duration_since(*began), cause))
+    }
+
     /// Whether there is no session.
     pub(super) fn is_lost(&self) -> bool {
         self.outage.is_some()

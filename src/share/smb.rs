@@ -138,6 +138,16 @@ impl SmbShare {
         self.link.state()
     }
 
+    /// How long the session has been lost, and why; `None` if there is one.
+    pub fn outage(&self) -> Option<(Duration, String)> {
+        self.link.outage()
+    }
+
+    /// How many files have a lease or an oplock.
+    pub fn leases(&self) -> usize {
+        self.leases.count()
+    }
+
     /// Leaves the share: logs off within `deadline` and ends the auxiliary session. Nothing connects again afterwards.
     pub async fn leave(&self, deadline: Duration) {
         let auxiliary = tokio::time::timeout(deadline, self.auxiliary.leave());

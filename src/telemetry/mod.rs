@@ -3,7 +3,9 @@
 //! - [`counters`]: all counters and histograms of a mount, with their names. The only file that names them.
 //! - [`latency`]: how long something took, as a histogram with percentiles.
 //! - [`operation`]: the kernel's requests by name.
+//! - [`recent`]: the last warnings and errors of this process.
 //! - [`span`]: the request that the running code works for. `cli/logging.rs` adds it to each line of the log.
+//! - [`status`]: what a mount reports of itself, as a document with a version.
 //!
 //! One [`Counters`] belongs to a mount and is shared by its rooms: `fuse` counts requests of the kernel, `cache` dirty
 //! bytes, `share` sessions and retries, `wire` frames and round trips. At the end of a mount `mount/serving.rs` logs
@@ -15,7 +17,9 @@
 pub mod counters;
 pub mod latency;
 pub mod operation;
+pub mod recent;
 pub mod span;
+pub mod status;
 
 pub use counters::{Counters, Sample};
 pub use operation::Operation;

@@ -160,6 +160,16 @@ impl<S: Share> Vfs<S> {
         self.share.counters()
     }
 
+    /// How many directories are watched.
+    pub fn watches(&self) -> usize {
+        self.names.watch_count()
+    }
+
+    /// Memory of the page cache in use, in bytes, dirty data included.
+    pub fn cached_bytes(&self) -> u64 {
+        self.cache.used()
+    }
+
     /// The options that this file system was made with.
     pub fn options(&self) -> &VfsOptions {
         &self.terms.options

@@ -82,6 +82,7 @@ mod round_trips;
 mod secrets;
 mod signals;
 mod stacked;
+mod status;
 mod storms;
 mod systemd;
 mod telemetry;

@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(kept.keep(10, 10, now), Some(5), "the server allows three");
         assert_eq!(kept.close_unused_half(now), [6, 0]);
         assert_eq!(kept.close_unused_half(now), [10]);
-        assert_eq!(kept.close_unused_half(now), [], "nothing is left to close");
+        assert_eq!(kept.close_unused_half(now), [0; 0], "nothing is left to close");
         assert_eq!(kept.keep(1, 1, now), None, "one is always kept");
         assert_eq!(kept.keep(2, 2, now), Some(1));
     }
@@ -139,10 +139,10 @@ mod tests {
         let (mut kept, start) = (KeptOpens::new(), Instant::now());
         assert_eq!(kept.keep(1, 1, start), None);
         assert_eq!(kept.keep(2, 2, start + IDLE / 2), None);
-        assert_eq!(kept.expire(start + IDLE - Duration::from_millis(1)), []);
+        assert_eq!(kept.expire(start + IDLE - Duration::from_millis(1)), [0; 0]);
         assert_eq!(kept.expire(start + IDLE), [1]);
         assert_eq!(kept.keep(2, 2, start + IDLE), None, "it was used in between");
-        assert_eq!(kept.expire(start + 2 * IDLE - Duration::from_millis(1)), []);
+        assert_eq!(kept.expire(start + 2 * IDLE - Duration::from_millis(1)), [0; 0]);
         assert_eq!(kept.expire(start + 2 * IDLE), [2]);
     }
 

@@ -59,6 +59,11 @@ impl<S: Share> Watches<S> {
         Watches { next: AtomicU64::new(1), at_server: Mutex::default(), sender, receiver: Mutex::new(Some(receiver)) }
     }
 
+    /// How many watches there are.
+    pub(super) fn count(&self) -> usize {
+        self.at_server.lock().len()
+    }
+
     /// Ends a watch at the server.
     pub(super) fn end(&self, number: u64) {
         let watched = self.at_server.lock().remove(&number);
@@ -69,6 +74,11 @@ impl<S: Share> Watches<S> {
 }
 
 impl<S: Share> Names<S> {
+    /// How many directories are watched.
+    pub(crate) fn watch_count(&self) -> usize {
+        self.watches.count()
+    }
+
     /// Records a watch that the server granted with the listing of a directory, and queues it for the task that follows
     /// watches.
     pub(super) fn watch(&self, ino: u64, watch: S::Watch, asked: Asked) {

@@ -1,0 +1,100 @@
+//! Collects the status of a mount from its parts. Nothing here waits: every value is a counter, or is read under a lock
+//! that no one holds while waiting.
+
+use crate::config::buffers::{Effective, effective};
+use crate::config::{Identity, MountSpec};
+use crate::share::{SessionState, SmbShare};
+use crate::telemetry::recent::recent;
+use crate::telemetry::status::{Away, Buffer, Buffers, Cache, Server, Status, VERSION};
+use crate::vfs::Vfs;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The parts of a mount that its status is about.
+pub(in crate::mount) struct Subject {
+    pub(in crate::mount) spec: MountSpec,
+    pub(in crate::mount) mountpoint: PathBuf,
+    pub(in crate::mount) began: Instant,
+    pub(in crate::mount) share: Arc<SmbShare>,
+    pub(in crate::mount) vfs: Arc<Vfs<SmbShare>>,
+}
+
+impl Subject {
+    /// The status now.
+    pub(super) fn status(&self) -> Status {
+        let spec = &self.spec;
+        Status {
+            version: VERSION,
+            program: env!("CARGO_PKG_VERSION").to_owned(),
+            process: std::process::id(),
+            url: spec.url.to_string(),
+            mountpoint: self.mountpoint.display().to_string(),
+            user: match &spec.identity {
+                Identity::User { username, .. } => Some(username.clone()),
+                Identity::Anonymous => None,
+            },
+            age: self.began.elapsed().as_secs(),
+            read_only: spec.options.read_only,
+            server: self.server(),
+            buffers: self.buffers(),
+            cache: self.cache(),
+            counters: self.vfs.counters().samples().into_iter().map(Into::into).collect(),
+            recent: recent(),
+        }
+    }
+
+    fn server(&self) -> Server {
+        let tree = self.share.tree();
+        let terms = &tree.terms;
+        let (credits_available, credits_in_use) = tree.channels.credits();
+        let away = self.share.outage();
+        Server {
+            address: tree.channels.peer().to_string(),
+            state: state_name(self.share.session_state()).to_owned(),
+            away: away.map(|(duration, why)| Away { seconds: duration.as_secs(), why }),
+            dialect: terms.dialect.to_string(),
+            signing: terms.signing.map(|signing| signing.to_string()),
+            encryption: terms.cipher.map(|cipher| cipher.to_string()),
+            guest: terms.guest,
+            share_read_only: terms.read_only,
+            leasing: terms.leasing,
+            directory_leasing: terms.directory_leasing,
+            connections: tree.channels.connections().len(),
+            credits_available,
+            credits_in_use,
+        }
+    }
+
+    fn buffers(&self) -> Buffers {
+        let tree = self.share.tree();
+        let buffer = |effective: Effective| Buffer { bytes: effective.bytes, reason: effective.to_string() };
+        Buffers {
+            read: buffer(effective(self.spec.options.read_buffer_size, tree.terms.max_read)),
+            write: buffer(effective(self.spec.options.write_buffer_size, tree.terms.max_write)),
+        }
+    }
+
+    fn cache(&self) -> Cache {
+        let options = &self.spec.options;
+        Cache {
+            mode: options.cache.to_string(),
+            attr_timeout: options.attr_timeout.as_secs_f64(),
+            budget: options.cache_size,
+            used: self.vfs.cached_bytes(),
+            dirty: self.vfs.counters().dirty_bytes.get(),
+            leases: self.share.leases(),
+            watches: self.vfs.watches(),
+        }
+    }
+}
+
+fn state_name(state: SessionState) -> &'static str {
+    match state {
+        SessionState::Live => "live",
+        SessionState::Lost => "lost",
+        SessionState::Reconnecting => "reconnecting",
+        SessionState::Reclaiming => "reclaiming",
+        SessionState::Verifying => "verifying",
+    }
+}
