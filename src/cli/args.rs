@@ -41,9 +41,9 @@ URL:
 -o OPTIONS:
   Every mount option is also an -o option: -o ro,read-buffer-size=65536,file_mode=0600. A comma in a \
   value is written \\, or the value is put in \"double quotes\". Options of mount(8) and fstab(5) that \
-  have no meaning for a share are accepted, and so are mount.cifs's user, dom, cred, rsize, wsize and \
-  actimeo; its pass is accepted with a warning, since every user can read /etc/fstab. If an option is \
-  given more than once, the last one counts.
+  have no meaning for a share are accepted. Those of mount.cifs are accepted, ignored with a warning, \
+  or refused with what to use instead; its pass is accepted with a warning, since every user can read \
+  /etc/fstab. If an option is given more than once, the last one counts.
 
 Sources of the name and the password, highest priority first:
   1. the URL: auth-username, auth-password, auth-domain; then user:password@
@@ -183,7 +183,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "OCTAL", help_heading = FILES, default_value = "0755", value_parser = values::mode)]
     pub(super) dir_mode: u32,
 
-    /// Mount read-only
+    /// Mount read-only; -r is the same, -w the opposite
     #[arg(long, help_heading = FILES, alias = "read-only")]
     pub(super) ro: bool,
 

@@ -4,7 +4,7 @@
 //! [-sfnv] [-N ns] [-o opts] [-t type]`), and by mount.fuse3 (`cifs-fuse URL DIR -o opts`). All three have one grammar;
 //! a mount helper is recognized by the program's name, and a call by mount.fuse3 is not distinguished from one by hand.
 //! Options with one dash are split as getopt(3) does, and `-o` is replaced by the long options with the same meaning,
-//! in its place.
+//! in its place; `-r` and `-w` are those of mount(8).
 //!
 //! The invariant: no word that is passed to the parser contains a password, since the parser keeps copies.
 
@@ -50,6 +50,10 @@ impl CommandLine {
         line.helper_for =
             Path::new(&program).file_name().and_then(|name| name.to_str()?.strip_prefix("mount.")).map(str::to_owned);
         line.words.push(program);
+        if arguments.len() == 1 && arguments.as_slice()[0] == "help" {
+            line.words.push("--help".into());
+            return Ok(line);
+        }
         let mut words = Vec::new();
         while let Some(argument) = arguments.next() {
             if argument == "--" {
@@ -78,6 +82,7 @@ impl CommandLine {
                 }
             }
         }
+        line.mount_words.check()?;
         Ok(line)
     }
 
@@ -118,7 +123,11 @@ fn split_letters(
 ) -> Result<(), CliError> {
     for (at, letter) in letters.char_indices() {
         if !matches!(letter, 'o' | 'N' | 't') {
-            words.push(Word::Other(format!("-{letter}").into()));
+            words.push(Word::Other(match letter {
+                'r' => "--ro".into(),
+                'w' => "--ro=false".into(),
+                other => format!("-{other}").into(),
+            }));
             continue;
         }
         let value = match &letters[at + letter.len_utf8()..] {
@@ -175,6 +184,7 @@ mod tests {
             ["p", "URL", "DIR", "-s", "-f", "-n", "-v", "--ro", "--uid=5", "-N", "ns"]
         );
         assert_eq!(words(&["p", "-Foro", "URL", "DIR"]), ["p", "-F", "--ro", "URL", "DIR"]);
+        assert_eq!(words(&["p", "-vr", "URL", "DIR", "-w"]), ["p", "-v", "--ro", "URL", "DIR", "--ro=false"]);
         assert_eq!(words(&["p", "--read-buffer-size", "-15"]), ["p", "--read-buffer-size", "-15"]);
         assert_eq!(words(&["p", "-v", "--", "-o", "x"]), ["p", "-v", "--", "-o", "x"]);
         let error = CommandLine::read(vec!["p".into(), "-o".into()]).err().unwrap();

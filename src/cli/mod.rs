@@ -7,6 +7,7 @@
 //! - `command_line`: splits the arguments, for a call by hand, by mount(8) and by mount.fuse3, and removes passwords.
 //! - `args`: the definition of every option, and the help text.
 //! - `mount_options`: the meaning of `-o`, and which of its words are accepted without effect.
+//! - `mount_cifs`: what the options of mount.cifs mean here: another option, nothing, or a refusal.
 //! - `values`: which texts are valid values of options.
 //! - `secrets`: where an argument contains a password.
 //! - `process_memory`: how passwords are removed from what the kernel shows of the process.
@@ -19,7 +20,7 @@
 //! - `table`: the table of options in the documentation.
 //!
 //! Which account signs in is decided in [`crate::config::credentials`]. Not supported: changing an existing mount
-//! (`remount`), another mount namespace (`-N`), an mtab, and mount.cifs's `sec=` (see the README for what replaces it).
+//! (`remount`), another mount namespace (`-N`), and an mtab.
 //!
 //! The invariant: before a file that the user named is read, and before anything is sent, the passwords are removed
 //! from the arguments and the environment that other processes can see.
@@ -30,6 +31,7 @@ mod environment;
 mod error;
 mod internal;
 mod logging;
+mod mount_cifs;
 mod mount_options;
 mod process_memory;
 mod secrets;
@@ -156,6 +158,7 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
         warnings
             .push("a password in -o can be read by others, in /etc/fstab as in ps; use credentials=FILE".to_owned());
     }
+    warnings.extend(line.mount_words.ignored());
     if needs_netdev(&args, &line) && environment.systemd {
         warnings.push(WITHOUT_NETDEV.to_owned());
     }

@@ -6,6 +6,7 @@
 
 use super::args::{is_switch, mount_option_names, mount_options};
 use super::error::CliError;
+use super::mount_cifs::{self, Meaning};
 use super::secrets::PASSWORD_NAMES;
 use crate::config::nearest;
 use crate::config::url::option_name;
@@ -63,10 +64,17 @@ pub(super) struct MountWords {
     pub(super) remount: bool,
     /// Whether the mount needs the network (systemd.mount(5)).
     pub(super) netdev: bool,
+    /// Options of mount.cifs without effect, each with how it works here.
+    ignored: Vec<String>,
+    /// Options of mount.cifs that would matter, each with what to use instead.
+    refused: Vec<String>,
+    /// Messages on the options that nothing is known of.
+    unknown: Vec<String>,
 }
 
 impl MountWords {
-    /// Adds the options in `text`. With `sloppy`, unknown ones are ignored.
+    /// Adds the options in `text`. With `sloppy`, those that are unknown or refused are ignored. What is wrong with
+    /// the others is kept for [`MountWords::check`].
     pub(super) fn add(&mut self, text: &str, sloppy: bool) -> Result<(), CliError> {
         // For a remount mount(8) adds the options that the kernel shows of the mount.
         let sloppy = sloppy || items(text).into_iter().any(|item| &text[item] == "remount");
@@ -76,12 +84,31 @@ impl MountWords {
                 Some((name, value)) => (name, Some(value)),
                 None => (item.as_str(), None),
             };
-            self.add_one(name, value, sloppy)?;
+            self.add_one(name, value, sloppy);
         }
         Ok(())
     }
 
-    fn add_one(&mut self, name: &str, value: Option<&str>, sloppy: bool) -> Result<(), CliError> {
+    /// Refuses all options at once that cannot be used, so that an old line of fstab(5) needs one correction only.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        let mut problems = self.unknown.clone();
+        match &self.refused[..] {
+            [] => {}
+            [one] => problems.push(format!("an option of mount.cifs in -o cannot be used here: {one}")),
+            many => problems.push(format!("options of mount.cifs in -o cannot be used here:\n  {}", many.join("\n  "))),
+        }
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(CliError::Usage(problems.join("\n"))),
+        }
+    }
+
+    /// One warning that names all ignored options of mount.cifs; `None` if there are none.
+    pub(super) fn ignored(&self) -> Option<String> {
+        (!self.ignored.is_empty()).then(|| format!("ignored options of mount.cifs: {}", self.ignored.join(", ")))
+    }
+
+    fn add_one(&mut self, name: &str, value: Option<&str>, sloppy: bool) {
         let known = option_name(name);
         match (name, value) {
             ("", _) => {}
@@ -94,11 +121,32 @@ impl MountWords {
             (_, value) if PASSWORD_NAMES.contains(&known.as_str()) => {
                 self.password = Some(SecretString::from(value.unwrap_or("")));
             }
-            (_, value) if mount_option_names().contains(&known) => self.long.extend(long_option(&known, value)),
-            _ if sloppy => {}
-            _ => return Err(unknown(name, &known)),
+            (_, value) => match mount_cifs::meaning(&known, value) {
+                Some((listed, meaning)) => self.add_foreign(listed, meaning, value, sloppy),
+                None if mount_option_names().contains(&known) => self.long.extend(long_option(&known, value)),
+                None if sloppy => {}
+                None => self.unknown.push(unknown(name, &known)),
+            },
         }
-        Ok(())
+    }
+
+    /// Adds an option of mount.cifs. Messages show it as the table does, never with the value that was given.
+    fn add_foreign(&mut self, listed: &str, meaning: Meaning, value: Option<&str>, sloppy: bool) {
+        let is_flag = !listed.contains('=');
+        let (list, shown) = match meaning {
+            // An empty value is that of no option.
+            _ if value == Some("") => return,
+            Meaning::Same(_) if is_flag && value.is_some() => (&mut self.refused, format!("{listed} takes no value")),
+            Meaning::Same(words) => return self.long.extend(words.iter().map(|word| (*word).to_owned())),
+            Meaning::WithValue(long) => return self.long.extend(long_option(long, value)),
+            Meaning::Ignored("") => (&mut self.ignored, listed.to_owned()),
+            Meaning::Ignored(how) => (&mut self.ignored, format!("{listed} ({how})")),
+            Meaning::Refused(instead) if sloppy => (&mut self.ignored, format!("{listed} ({instead})")),
+            Meaning::Refused(instead) => (&mut self.refused, format!("{listed}: {instead}")),
+        };
+        if !list.contains(&shown) {
+            list.push(shown);
+        }
     }
 }
 
@@ -115,13 +163,13 @@ pub(super) fn long_option(name: &str, value: Option<&str>) -> Option<String> {
     }
 }
 
-fn unknown(name: &str, spelled: &str) -> CliError {
+fn unknown(name: &str, spelled: &str) -> String {
     let names = mount_option_names();
     let hint = match nearest(spelled, names.iter().map(String::as_str)) {
         Some(nearest) => format!("; did you mean '{nearest}'?"),
         None => String::new(),
     };
-    CliError::Usage(format!("unknown option '{name}' in -o{hint}"))
+    format!("unknown option '{name}' in -o{hint}")
 }
 
 /// The ranges of the options in a text, in bytes. They are separated by commas that are not quoted.
@@ -167,10 +215,19 @@ mod tests {
     use super::*;
     use secrecy::ExposeSecret;
 
-    fn long(text: &str) -> Vec<String> {
+    fn added(text: &str, sloppy: bool) -> Result<MountWords, CliError> {
         let mut words = MountWords::default();
-        words.add(text, false).unwrap_or_else(|error| panic!("{text}: {error}"));
-        words.long
+        words.add(text, sloppy)?;
+        words.check()?;
+        Ok(words)
+    }
+
+    fn long(text: &str) -> Vec<String> {
+        added(text, false).unwrap_or_else(|error| panic!("{text}: {error}")).long
+    }
+
+    fn refused(text: &str) -> String {
+        added(text, false).err().unwrap_or_else(|| panic!("{text} must be refused")).to_string()
     }
 
     #[test]
@@ -220,12 +277,46 @@ mod tests {
 
     #[test]
     fn an_unknown_option_is_an_error_that_names_it_and_the_nearest() {
-        let error = MountWords::default().add("ro,file_mod=0600", false).unwrap_err();
-        assert_eq!(error, CliError::Usage("unknown option 'file_mod' in -o; did you mean 'file-mode'?".to_owned()));
+        assert_eq!(refused("ro,file_mod=0600"), "unknown option 'file_mod' in -o; did you mean 'file-mode'?");
         // Options that control the call are not mount options.
-        assert!(MountWords::default().add("foreground", false).is_err());
-        let mut words = MountWords::default();
-        words.add("file_mod=0600,zzz,ro", true).unwrap();
-        assert_eq!(words.long, ["--ro"]);
+        assert_eq!(refused("foreground"), "unknown option 'foreground' in -o");
+        assert_eq!(added("file_mod=0600,zzz,ro", true).unwrap().long, ["--ro"]);
+    }
+
+    #[test]
+    fn options_of_mount_cifs_mean_the_same_where_they_can() {
+        assert_eq!(long("seal,sign"), ["--encryption=required", "--signing=required"]);
+        assert_eq!(long("sec=ntlmssp,forceuid,max_channels=4,strictsync"), ["--connections=4"]);
+        assert_eq!(long("sec=ntlmsspi,sec=NTLMv2i"), ["--signing=required", "--signing=required"]);
+        assert_eq!(long("sec=none,SEC=,max_channels="), ["--anonymous"]);
+        assert_eq!(added("seal,sec=ntlmssp,forcegid", false).unwrap().ignored(), None);
+        // Nothing of this kind has a value, and what was meant by one is not guessed.
+        let said = refused("seal=0");
+        assert!(said.contains("seal takes no value"), "{said}");
+    }
+
+    #[test]
+    fn harmless_options_of_mount_cifs_are_ignored_with_one_warning() {
+        let words = added("vers=3.0,iocharset=utf8,noperm,nobrl,soft,nobrl,echo_interval=30,ro", false).unwrap();
+        assert_eq!(words.long, ["--vers=3.0", "--ro"]);
+        assert_eq!(
+            words.ignored().unwrap(),
+            "ignored options of mount.cifs: iocharset=utf8, noperm (file_mode and dir_mode decide who has access), \
+             nobrl, soft, echo_interval"
+        );
+    }
+
+    #[test]
+    fn options_of_mount_cifs_that_matter_are_refused_together_without_their_values() {
+        let said = refused("sec=krb5,multiuser,snapshot=hunter2,nobrl,iocharset=hunter2,password2=hunter2,zzz=hunter2");
+        for part in ["sec=krb5: Kerberos", "multiuser: ", "snapshot: ", "iocharset: ", "password2: ", "option 'zzz'"] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(!said.contains("hunter2") && !said.contains("nobrl"), "{said}");
+        let said = refused("hard");
+        assert!(said.contains("hard: ") && said.contains("request-timeout") && !said.contains('\n'), "{said}");
+        // With -s they are ignored, but not silently.
+        let warning = added("sec=krb5,multiuser,ro", true).unwrap().ignored().unwrap();
+        assert!(warning.contains("sec=krb5") && warning.contains("multiuser"), "{warning}");
     }
 }

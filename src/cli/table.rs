@@ -45,7 +45,7 @@ mod tests {
             assert_eq!(rows.filter(|rest| rest.starts_with([' ', '`'])).count(), 1, "{}", arg.get_id());
         }
         assert!(table.contains("| **Signing in** | | |"));
-        assert!(table.contains("| `--ro` |  | Mount read-only |"));
+        assert!(table.contains("| `--ro` |  | Mount read-only; -r is the same, -w the opposite |"));
         assert!(table.contains("| `--file-mode OCTAL` | `0755` | Permissions of files |"));
         assert!(table.lines().all(|line| line.starts_with('|') && line.ends_with('|')));
     }

@@ -220,6 +220,21 @@ fn suid_and_dev_are_accepted_without_effect() {
 }
 
 #[test]
+fn a_line_of_fstab_for_mount_cifs_mounts_with_one_warning() {
+    let line = "vers=3.0,sec=ntlmssp,iocharset=utf8,noperm,nobrl,serverino,soft,nounix,mfsymlinks,file_mode=0644,seal";
+    let invocation = parsed(&["cifs://nas/m", "/mnt", "--guest", "-o", line, "-o", "nobrl,multichannel"]);
+    let [warning] = &invocation.warnings[..] else { panic!("{:?}", invocation.warnings) };
+    for name in ["iocharset=utf8", "noperm", "nobrl", "serverino", "soft", "nounix", "mfsymlinks", "multichannel"] {
+        assert_eq!(warning.matches(name).count(), 1, "{warning}");
+    }
+    assert_eq!(invocation.spec.options.encryption, Protection::Required);
+    assert_eq!(invocation.spec.options.file_mode, 0o644);
+    // What is refused in several -o is said at once.
+    let (code, said) = refused(&["cifs://nas/m", "/mnt", "-o", "multiuser", "-o", "sec=krb5,zzz"]);
+    assert!(code == 1 && ["multiuser", "sec=krb5", "zzz"].iter().all(|name| said.contains(name)), "{said}");
+}
+
+#[test]
 fn a_remount_and_another_namespace_are_refused() {
     let (code, said) = refused(&["cifs://nas/m", "/mnt", "-o", "ro,remount"]);
     assert_eq!(code, 32);
@@ -289,9 +304,13 @@ fn a_missing_credentials_file_is_a_system_error() {
 
 #[test]
 fn help_and_version_are_answers() {
-    for (argument, said) in
-        [("-h", "--credentials"), ("--help", "Exit codes:"), ("-V", "cifs-fuse 0."), ("--version", "cifs-fuse")]
-    {
+    for (argument, said) in [
+        ("-h", "--credentials"),
+        ("--help", "Exit codes:"),
+        ("help", "Exit codes:"),
+        ("-V", "cifs-fuse 0."),
+        ("--version", "cifs-fuse"),
+    ] {
         let (code, text) = refused(&[argument]);
         assert_eq!(code, 0);
         assert!(text.contains(said), "{text}");
