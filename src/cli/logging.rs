@@ -5,6 +5,7 @@
 //! filter, since those show the messages of the sign-in.
 
 use super::error::CliError;
+use super::journal::{self, WithPriority};
 use crate::telemetry;
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -73,7 +74,8 @@ pub enum LogTarget {
     /// The system's log (syslog(3)), which is the journal under systemd.
     Syslog,
     /// Standard error and the system's log: the default of a mount in the background. Its user sees the first messages,
-    /// the administrator the others.
+    /// the administrator the others. The system's log alone if standard error is the journal, which would otherwise get
+    /// the first messages twice.
     StderrAndSyslog,
     /// A file, which is appended to; an absolute path.
     File(PathBuf),
@@ -165,9 +167,12 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
         .with_target(true)
         .with_ansi(std::io::stderr().is_terminal())
         .map_event_format(WithSpan);
+    let is_journal = journal::is_stderr();
     let mut opened = None;
     let layer = match &settings.target {
+        LogTarget::Stderr if is_journal => journal_log().boxed(),
         LogTarget::Stderr => layer.with_writer(std::io::stderr).boxed(),
+        LogTarget::StderrAndSyslog if is_journal => system_log().boxed(),
         LogTarget::Syslog => system_log().boxed(),
         LogTarget::StderrAndSyslog => layer.with_writer(std::io::stderr).and_then(system_log()).boxed(),
         LogTarget::File(path) => {
@@ -270,6 +275,19 @@ impl Write for LogFile {
 fn appending(path: &Path) -> Result<File, String> {
     let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path);
     file.map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// A layer for a standard error that is the journal, which adds the time itself.
+fn journal_log<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .without_time()
+        .with_level(false)
+        .map_event_format(|format| WithPriority(WithSpan(format)))
+        .with_writer(std::io::stderr)
 }
 
 /// A layer for syslog(3), which adds time and level itself. It can be created only once in a process.
