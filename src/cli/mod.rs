@@ -115,7 +115,7 @@ fn start(invocation: Invocation) -> ExitCode {
         Ok(log) => log,
         Err(error) => return error.report(),
     };
-    let renewal = Renewal { sources, log: Box::new(move || log.renew()) };
+    let renewal = Renewal { sources, log: Box::new(log) };
     match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }, &renewal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
