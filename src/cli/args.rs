@@ -70,6 +70,7 @@ Examples:
 Signals:
   SIGTERM, SIGINT, SIGQUIT   unmount cleanly; so does closing the terminal of a --foreground mount
   SIGHUP                     read the credentials and the --log-level file again, and reopen the log file
+  SIGUSR1                    log at level debug; the next one returns to the configured level
 
 Exit codes:
   0   the share is mounted (with --foreground: it was mounted, and has been unmounted)

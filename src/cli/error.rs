@@ -1,6 +1,8 @@
 //! Why a command line starts no mount, and the exit code for it (mount(8), EXIT STATUS).
 
+use super::journal;
 use std::process::ExitCode;
+use tracing::Level;
 
 /// Why nothing is mounted; the text is what to print.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -35,7 +37,7 @@ impl CliError {
         match self {
             // An error means that the reader has closed the pipe.
             CliError::Answer(text) => drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())),
-            other => eprintln!("cifs-fuse: {other}"),
+            other => journal::print(Level::ERROR, format_args!("cifs-fuse: {other}")),
         }
         ExitCode::from(self.exit_code())
     }

@@ -5,12 +5,14 @@
 //! | `guard PID` | the program | ends the mount of process PID if that is killed; mounts again with `--restart` |
 //! | `cleanup DIR [URL]` | `ExecStopPost=` of the service | ends the mount on DIR that a killed process has left |
 
+use super::journal;
 use super::logging::{self, LogLevel, LogSettings, LogTarget};
 use crate::config::ShareUrl;
 use crate::mount::{self, MountError};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
+use tracing::Level;
 
 /// Runs the subcommand in the arguments, the program's name first; `None` if they contain none, or one without what it
 /// needs.
@@ -51,7 +53,7 @@ fn report(result: Result<(), MountError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("cifs-fuse: {error}");
+            journal::print(Level::ERROR, format_args!("cifs-fuse: {error}"));
             ExitCode::from(error.exit_code())
         }
     }

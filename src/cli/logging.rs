@@ -5,13 +5,15 @@
 //! filter, since those show the messages of the sign-in.
 
 use super::error::CliError;
+use super::journal::{self, WithPriority};
+use crate::mount::RunningLog;
 use crate::telemetry::{self, recent};
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{FilterExt, filter_fn};
@@ -50,18 +52,17 @@ impl LogLevel {
     }
 
     /// The filter at present.
-    fn filter(&self) -> Result<EnvFilter, String> {
-        let text = match self {
-            LogLevel::Fixed(text) => text.clone(),
+    fn filter(&self) -> Result<String, String> {
+        match self {
+            LogLevel::Fixed(text) => Ok(text.clone()),
             LogLevel::File(path) => {
                 let error = |error: String| format!("{}: {error}", path.display());
                 let mut text = String::new();
                 let file = File::open(path).map_err(|e| error(e.to_string()))?;
                 file.take(LONGEST_LEVEL).read_to_string(&mut text).map_err(|e| error(e.to_string()))?;
-                filter(&text).map_err(error)?
+                filter(&text).map_err(error)
             }
-        };
-        EnvFilter::try_new(text).map_err(|error| error.to_string())
+        }
     }
 }
 
@@ -73,7 +74,8 @@ pub enum LogTarget {
     /// The system's log (syslog(3)), which is the journal under systemd.
     Syslog,
     /// Standard error and the system's log: the default of a mount in the background. Its user sees the first messages,
-    /// the administrator the others.
+    /// the administrator the others. The system's log alone if standard error is the journal, which would otherwise get
+    /// the first messages twice.
     StderrAndSyslog,
     /// A file, which is appended to; an absolute path.
     File(PathBuf),
@@ -130,26 +132,75 @@ pub(super) fn target(text: &str, directory: &Path) -> Result<LogTarget, String> 
     }
 }
 
+/// The filter of the debug switch: that of the level `debug`.
+const DEBUG: &str = "warn,cifs_fuse=debug";
+
 /// The log of this process.
 pub(super) struct Log {
     level: LogLevel,
+    state: Mutex<State>,
     filter: reload::Handle<EnvFilter, Registry>,
     file: Option<LogFile>,
 }
 
-impl Log {
-    /// Reads the level again, and opens the log file again, which may have been moved.
-    ///
-    /// # Errors
-    /// The log file cannot be opened, or the level file cannot be read or parsed. What failed stays as it was; after a
-    /// failure of the log file the level is not read.
-    pub(super) fn renew(&self) -> Result<(), String> {
+/// Which filter is in effect.
+struct State {
+    /// The configured filter, as last read.
+    configured: String,
+    /// Whether the debug switch is on.
+    is_debug: bool,
+}
+
+impl RunningLog for Log {
+    /// What failed stays as it was; after a failure of the log file the level is not read.
+    fn renew(&self) -> Result<(), String> {
+        let mut state = self.state();
         if let Some(file) = &self.file {
             file.open_again()?;
         }
-        let filter = self.level.filter()?;
-        self.filter.reload(filter).map_err(|error| error.to_string())
+        let configured = self.level.filter()?;
+        self.apply(&configured)?;
+        *state = State { configured, is_debug: false };
+        Ok(())
     }
+
+    fn toggle_debug(&self) -> Result<String, String> {
+        let mut state = self.state();
+        let filter = if state.is_debug { state.configured.clone() } else { DEBUG.to_owned() };
+        self.change(&filter)?;
+        state.is_debug = !state.is_debug;
+        Ok(filter)
+    }
+
+    fn set(&self, level: &str) -> Result<String, String> {
+        let filter = filter(level)?;
+        let mut state = self.state();
+        self.change(&filter)?;
+        state.is_debug = false;
+        Ok(filter)
+    }
+}
+
+impl Log {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Logs that this filter is in effect from now on, and applies it. The line is logged under the debug filter, so
+    /// that it is visible with any filter before and after the change.
+    fn change(&self, filter: &str) -> Result<(), String> {
+        self.apply(DEBUG)?;
+        tracing::info!("the log level is now {filter}");
+        self.apply(filter)
+    }
+
+    fn apply(&self, filter: &str) -> Result<(), String> {
+        self.filter.reload(parsed(filter)?).map_err(|error| error.to_string())
+    }
+}
+
+fn parsed(filter: &str) -> Result<EnvFilter, String> {
+    EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
 /// Starts the log.
@@ -159,15 +210,19 @@ impl Log {
 pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let problem = |what: String| CliError::System(format!("the log can't be opened: {what}"));
     let unusable = |what: String| CliError::System(format!("--log-level: {what}"));
-    let (asked, filter) = reload::Layer::new(settings.level.filter().map_err(unusable)?);
+    let configured = settings.level.filter().map_err(unusable)?;
+    let (asked, filter) = reload::Layer::new(parsed(&configured).map_err(unusable)?);
     let discreet = filter_fn(|event| !event.target().starts_with("sspi") || *event.level() <= Level::INFO);
     let layer = tracing_subscriber::fmt::layer()
         .with_target(true)
         .with_ansi(std::io::stderr().is_terminal())
         .map_event_format(WithSpan);
+    let is_journal = journal::is_stderr();
     let mut opened = None;
     let layer = match &settings.target {
+        LogTarget::Stderr if is_journal => journal_log().boxed(),
         LogTarget::Stderr => layer.with_writer(std::io::stderr).boxed(),
+        LogTarget::StderrAndSyslog if is_journal => system_log().boxed(),
         LogTarget::Syslog => system_log().boxed(),
         LogTarget::StderrAndSyslog => layer.with_writer(std::io::stderr).and_then(system_log()).boxed(),
         LogTarget::File(path) => {
@@ -179,7 +234,8 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet).and(Relevant)));
     let registry = registry.with(recent::Layer.with_filter(filter_fn(recent::is_kept)));
     registry.try_init().map_err(|error| problem(error.to_string()))?;
-    Ok(Log { level: settings.level.clone(), filter, file: opened })
+    let state = Mutex::new(State { configured, is_debug: false });
+    Ok(Log { level: settings.level.clone(), state, filter, file: opened })
 }
 
 /// A format that appends to each line of another format the kernel request that the line belongs to, if there is one.
@@ -273,6 +329,19 @@ fn appending(path: &Path) -> Result<File, String> {
     file.map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// A layer for a standard error that is the journal, which adds the time itself.
+fn journal_log<S>() -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    tracing_subscriber::fmt::layer()
+        .with_ansi(false)
+        .without_time()
+        .with_level(false)
+        .map_event_format(|format| WithPriority(WithSpan(format)))
+        .with_writer(std::io::stderr)
+}
+
 /// A layer for syslog(3), which adds time and level itself. It can be created only once in a process.
 fn system_log<S>() -> impl Layer<S>
 where
@@ -313,14 +382,66 @@ mod tests {
         let level = LogLevel::parse("file:level", folder.path()).unwrap();
         assert_eq!(level, LogLevel::File(path.clone()));
         assert!(level.filter().unwrap_err().starts_with(&format!("{}: ", path.display())));
-        for (text, filter) in
-            [("debug\n", "cifs_fuse=debug,warn"), (" cifs_fuse::wire=trace,info\n", "cifs_fuse::wire=trace,info")]
-        {
+        for (text, filter) in [("debug\n", DEBUG), (" cifs_fuse::wire=trace,info\n", "cifs_fuse::wire=trace,info")] {
             std::fs::write(&path, text).unwrap();
-            assert_eq!(level.filter().unwrap().to_string(), filter);
+            assert_eq!(level.filter().as_deref(), Ok(filter));
         }
         std::fs::write(&path, "loud\n").unwrap();
         assert!(level.filter().unwrap_err().contains("'loud' is no log level"));
+    }
+
+    /// A log whose filter has no subscriber that it could be installed in twice.
+    fn log(level: LogLevel) -> (Log, reload::Layer<EnvFilter, Registry>) {
+        let configured = level.filter().unwrap();
+        let (layer, filter) = reload::Layer::new(parsed(&configured).unwrap());
+        let state = Mutex::new(State { configured, is_debug: false });
+        (Log { level, state, filter, file: None }, layer)
+    }
+
+    fn in_effect(log: &Log) -> String {
+        log.filter.with_current(EnvFilter::to_string).unwrap()
+    }
+
+    const IN_DEBUG: &str = "cifs_fuse=debug,warn";
+
+    #[test]
+    fn the_debug_switch_goes_to_debug_and_back_to_the_configured_level() {
+        let (log, _layer) = log(LogLevel::Fixed("error".to_owned()));
+        for _ in 0..2 {
+            assert_eq!(log.toggle_debug().as_deref(), Ok(DEBUG));
+            assert_eq!(in_effect(&log), IN_DEBUG);
+            assert_eq!(log.toggle_debug().as_deref(), Ok("error"));
+            assert_eq!(in_effect(&log), "error");
+        }
+    }
+
+    #[test]
+    fn a_level_that_is_set_counts_until_the_next_switch() {
+        let (log, _layer) = log(LogLevel::Fixed("error".to_owned()));
+        log.toggle_debug().unwrap();
+        assert_eq!(log.set("trace").as_deref(), Ok("warn,cifs_fuse=trace"));
+        assert_eq!(in_effect(&log), "cifs_fuse=trace,warn");
+        assert!(log.set("loud").unwrap_err().contains("'loud' is no log level"));
+        assert_eq!(in_effect(&log), "cifs_fuse=trace,warn");
+        assert_eq!(log.toggle_debug().as_deref(), Ok(DEBUG));
+        assert_eq!(log.toggle_debug().as_deref(), Ok("error"));
+    }
+
+    #[test]
+    fn a_renewal_ends_the_debug_switch_if_the_level_can_be_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("level");
+        std::fs::write(&path, "error").unwrap();
+        let (log, _layer) = log(LogLevel::File(path.clone()));
+        log.toggle_debug().unwrap();
+        std::fs::write(&path, "loud").unwrap();
+        assert!(log.renew().is_err());
+        assert_eq!(in_effect(&log), IN_DEBUG);
+        std::fs::write(&path, "warn").unwrap();
+        assert_eq!(log.renew(), Ok(()));
+        assert_eq!(in_effect(&log), "warn");
+        assert_eq!(log.toggle_debug().as_deref(), Ok(DEBUG));
+        assert_eq!(log.toggle_debug().as_deref(), Ok("warn"));
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! - `process_memory`: how passwords are removed from what the kernel shows of the process.
 //! - `environment`: what is read from the process's environment.
 //! - `logging`: what is logged, and where.
+//! - `journal`: whether standard error is the systemd journal, and the form of its lines.
 //! - `internal`: the subcommands that the program and its systemd units use. A subcommand is the first argument, where
 //!   every other call has a URL or an option.
 //! - `status`: the command that shows what mounts are doing.
@@ -30,6 +31,7 @@ mod command_line;
 mod environment;
 mod error;
 mod internal;
+mod journal;
 mod logging;
 mod mount_cifs;
 mod mount_options;
@@ -51,6 +53,7 @@ use command_line::CommandLine;
 use secrecy::SecretString;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use tracing::Level;
 
 pub use environment::Environment;
 pub use error::CliError;
@@ -84,7 +87,7 @@ pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     process_memory::mask_arguments();
     if let Err(error) = mount::core_dump::disable() {
-        eprintln!("cifs-fuse: {error}");
+        journal::print(Level::ERROR, format_args!("cifs-fuse: {error}"));
         return ExitCode::from(error.exit_code());
     }
     if let Some(code) = internal::run(&arguments) {
@@ -102,15 +105,15 @@ pub fn run() -> ExitCode {
 
 fn start(invocation: Invocation) -> ExitCode {
     for warning in &invocation.warnings {
-        eprintln!("cifs-fuse: warning: {warning}");
+        journal::print(Level::WARN, format_args!("cifs-fuse: warning: {warning}"));
     }
     let Invocation { spec, foreground, fake, verbose, log, sources, .. } = invocation;
     if fake {
         if verbose {
-            eprintln!(
-                "cifs-fuse: {} on {}: no error was found, and nothing was mounted",
-                spec.url,
-                spec.mountpoint.display()
+            let mountpoint = spec.mountpoint.display();
+            journal::print(
+                Level::INFO,
+                format_args!("cifs-fuse: {} on {mountpoint}: no error was found, and nothing was mounted", spec.url),
             );
         }
         return ExitCode::SUCCESS;
@@ -119,11 +122,11 @@ fn start(invocation: Invocation) -> ExitCode {
         Ok(log) => log,
         Err(error) => return error.report(),
     };
-    let renewal = Renewal { sources, log: Box::new(move || log.renew()) };
+    let renewal = Renewal { sources, log: Box::new(log) };
     match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }, &renewal) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("cifs-fuse: {}", failure.message);
+            journal::print(Level::ERROR, format_args!("cifs-fuse: {}", failure.message));
             ExitCode::from(failure.code)
         }
     }

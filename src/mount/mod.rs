@@ -55,7 +55,7 @@ pub use daemon::Failure;
 pub use error::{MountError, Stage};
 pub use guardian::{COMMAND as GUARD, watch::guard};
 pub use remains::end_dead_mounts;
-pub use renewal::{RenewLog, Renewal};
+pub use renewal::{Renewal, RunningLog};
 pub use run::run;
 
 /// Which process serves the mount.

@@ -1,7 +1,7 @@
-//! What SIGHUP reads again: credentials, log level and log file.
+//! What changes while the mount is served: credentials, log level and log file.
 //!
-//! The sources are those of the start. If a source cannot be read, or has too little, the mount continues unchanged,
-//! and the log gives the reason.
+//! SIGHUP reads the sources of the start again. If a source cannot be read, or has too little, the mount continues
+//! unchanged, and the log gives the reason. SIGUSR1 changes the log level only.
 
 use super::deadline::within;
 use crate::config::Identity;
@@ -11,22 +11,45 @@ use std::time::Duration;
 /// Time limit for reading. A file may be on a file system that does not answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Reads the log level again, and opens the log file again, in case it was moved. An error is a message for the log.
-pub type RenewLog = Box<dyn Fn() -> Result<(), String> + Send>;
+/// The log of a running mount. An error is a message for the user; the level is then unchanged.
+pub trait RunningLog: Send + Sync {
+    /// Reads the configured level again, which ends the effect of the other methods, and opens the log file again, in
+    /// case it was moved.
+    ///
+    /// # Errors
+    ///
+    /// The log file cannot be opened, or the level cannot be read or parsed.
+    fn renew(&self) -> Result<(), String>;
+
+    /// Switches to level `debug`, or from there back to the configured level, logs the new level, and returns its
+    /// filter.
+    ///
+    /// # Errors
+    ///
+    /// The log does not accept the change.
+    fn toggle_debug(&self) -> Result<String, String>;
+
+    /// Sets a level or a filter, as a user writes it, logs it, and returns its filter. The debug switch is off then.
+    ///
+    /// # Errors
+    ///
+    /// The text is no level and no filter, or the log does not accept the change.
+    fn set(&self, level: &str) -> Result<String, String>;
+}
 
 /// The sources of the configuration while the mount is served.
 pub struct Renewal {
     /// The sources of the credentials.
     pub sources: Sources,
-    /// Renews the log.
-    pub log: RenewLog,
+    /// The log.
+    pub log: Box<dyn RunningLog>,
 }
 
 impl Renewal {
     /// Handles SIGHUP: renews the log, and returns the identity to sign in with from now on; `None` if it cannot be
     /// read. A failure of one of the two is logged and does not affect the other.
     pub(super) fn renew(&self) -> Option<Identity> {
-        let log = (self.log)();
+        let log = self.log.renew();
         if let Err(error) = &log {
             tracing::error!(%error, "SIGHUP: the log level stays as it was");
         }
@@ -37,6 +60,13 @@ impl Renewal {
             Err(error) => tracing::error!(%error, "SIGHUP: the credentials stay as they were"),
         }
         found.ok()
+    }
+
+    /// Handles SIGUSR1: switches the log to level `debug`, or back to the configured level.
+    pub(super) fn toggle_debug(&self) {
+        if let Err(error) = self.log.toggle_debug() {
+            tracing::error!(%error, "SIGUSR1: the log level stays as it was");
+        }
     }
 }
 

@@ -190,7 +190,7 @@ impl Service<'_> {
         Ok(())
     }
 
-    /// Waits until the mount has to end, and handles SIGHUP meanwhile.
+    /// Waits until the mount has to end, and handles SIGHUP and SIGUSR1 meanwhile.
     async fn until_end(&self, signals: &mut Signals, session: &mut fuse::Session) -> Ending {
         loop {
             let meaning = tokio::select! {
@@ -205,6 +205,7 @@ impl Service<'_> {
                         self.share.renew_identity(identity);
                     }
                 }
+                Meaning::ToggleDebug => self.renewal.toggle_debug(),
                 Meaning::Ignored => {}
             }
         }

@@ -76,6 +76,8 @@ pub(super) enum Meaning {
     End(&'static str),
     /// Read credentials and log level again, and open the log file again.
     Reload,
+    /// Switch the log to level `debug`, or back to the configured level.
+    ToggleDebug,
     /// Nothing.
     Ignored,
 }
@@ -90,6 +92,7 @@ fn meaning(signal: libc::c_int, is_hangup: bool) -> Meaning {
         libc::SIGXCPU => Meaning::End("SIGXCPU"),
         libc::SIGHUP if is_hangup => Meaning::End("SIGHUP, the terminal was closed"),
         libc::SIGHUP => Meaning::Reload,
+        libc::SIGUSR1 => Meaning::ToggleDebug,
         _ => Meaning::Ignored,
     }
 }
@@ -195,7 +198,6 @@ mod tests {
             (libc::SIGQUIT, false, Some("SIGQUIT")),
             (libc::SIGXCPU, false, Some("SIGXCPU")),
             (libc::SIGHUP, true, Some("SIGHUP, the terminal was closed")),
-            (libc::SIGUSR1, true, None),
             (libc::SIGUSR2, false, None),
             (libc::SIGALRM, false, None),
             (libc::SIGPIPE, false, None),
@@ -206,6 +208,8 @@ mod tests {
             assert_eq!(meaning(signal, is_hangup), expected, "signal {signal}");
         }
         assert_eq!(meaning(libc::SIGHUP, false), Meaning::Reload);
+        assert_eq!(meaning(libc::SIGUSR1, false), Meaning::ToggleDebug);
+        assert_eq!(meaning(libc::SIGUSR1, true), Meaning::ToggleDebug);
     }
 
     /// The list of signal(7) of what ends a process by default, and all real-time signals.

@@ -85,6 +85,31 @@ fn sighup_reads_the_log_level_again() {
     scene.mount.unmount();
 }
 
+/// The counters at the end of the mount are debug lines as well, so a switch that was not ended would show itself.
+#[test]
+fn sigusr1_switches_the_log_to_debug_and_back() {
+    let log = scratch::folder("log").join("log");
+    let option = format!("--log-target=file:{}", log.display());
+    let scene = Scene::with(Kind::Smbd, |request| request.arg(option));
+    let text = || fs::read_to_string(&log).unwrap();
+    let says = |said: &str| assert!(wait_until(LIMIT, || text().contains(said)), "no {said:?}: {}", text());
+    let look_for = |name: &str| assert!(fs::metadata(scene.here(name)).is_err());
+    look_for("missing before");
+    assert!(!text().contains("DEBUG"), "{}", text());
+    scene.mount.signal(Signal::USR1);
+    says("the log level is now warn,cifs_fuse=debug\n");
+    look_for("missing now");
+    says("DEBUG");
+    scene.mount.signal(Signal::USR1);
+    says("the log level is now warn\n");
+    look_for("missing after");
+    scene.mount.unmount();
+    let text = text();
+    let (_, after) = text.split_once("the log level is now warn\n").unwrap();
+    assert!(!after.contains("DEBUG"), "{after}");
+    assert!(!text.contains("ERROR"), "{text}");
+}
+
 /// logrotate sends SIGHUP for this.
 #[test]
 fn sighup_opens_the_log_file_again() {
