@@ -67,6 +67,13 @@ Examples:
   in /etc/fstab:
   cifs://nas/media /mnt/media fuse.cifs-fuse credentials=/etc/nas,uid=1000,_netdev,nofail 0 0
 
+Shares of a server:
+  cifs-fuse shares URL_OR_HOST [options]   list them; with --all also hidden disk shares (NAME$)
+  The options for signing in and the connection are those of a mount.
+
+What the mounts of this user are doing (for root, those of all users):
+  cifs-fuse status [DIR] [--json] [--watch]
+
 Signals:
   SIGTERM, SIGINT, SIGQUIT   unmount cleanly; so does closing the terminal of a --foreground mount
   SIGHUP                     read the credentials and the --log-level file again, and reopen the log file

@@ -16,6 +16,7 @@
 //! - `journal`: whether standard error is the systemd journal, and the form of its lines.
 //! - `internal`: the subcommands that the program and its systemd units use. A subcommand is the first argument, where
 //!   every other call has a URL or an option.
+//! - `shares`: the subcommand that lists the shares of a server.
 //! - `status`: the command that shows what mounts are doing.
 //! - `error`: the exit codes before a connection is made; those of a failed mount are in [`crate::mount::error`].
 //! - `table`: the table of options in the documentation.
@@ -37,6 +38,7 @@ mod mount_cifs;
 mod mount_options;
 mod process_memory;
 mod secrets;
+mod shares;
 mod status;
 mod table;
 #[cfg(test)]
@@ -52,6 +54,7 @@ use args::{Args, USAGE};
 use command_line::CommandLine;
 use secrecy::SecretString;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing::Level;
 
@@ -96,6 +99,9 @@ pub fn run() -> ExitCode {
     if arguments.get(1).is_some_and(|word| word == "status") {
         return status::run(&arguments[1..]).map_or_else(|error| error.report(), |()| ExitCode::SUCCESS);
     }
+    if let Some(code) = shares::run(&arguments, Environment::of_this_process) {
+        return code;
+    }
     let environment = Environment::of_this_process();
     match parse(arguments, &environment) {
         Ok(invocation) => start(invocation),
@@ -139,6 +145,19 @@ fn start(invocation: Invocation) -> ExitCode {
 /// The first problem that prevents the mount before a connection is made, as a message for the user. Help, the version
 /// and the table of options are [`CliError::Answer`], with exit code 0.
 pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invocation, CliError> {
+    parse_for(Purpose::Mount, arguments, environment)
+}
+
+/// What the URL of a command line is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Purpose {
+    /// A share is mounted on a directory.
+    Mount,
+    /// The shares of a server are listed. There is no directory: the mountpoint is empty.
+    Shares,
+}
+
+fn parse_for(purpose: Purpose, arguments: Vec<OsString>, environment: &Environment) -> Result<Invocation, CliError> {
     let mut line = CommandLine::read(arguments)?;
     if line.mount_words.remount {
         return Err(CliError::Mount("a mount can't be remounted; unmount it and mount it again".to_owned()));
@@ -147,13 +166,22 @@ pub fn parse(arguments: Vec<OsString>, environment: &Environment) -> Result<Invo
     if first.print_options_table {
         return Err(CliError::Answer(options_table()));
     }
-    let mut url = share_url(&first, &line)?;
+    let mut url = match purpose {
+        Purpose::Mount => share_url(&first, &line)?,
+        Purpose::Shares => {
+            let names = args::mount_option_names();
+            shares::server_url(&first, &line, &names.iter().map(String::as_str).collect::<Vec<_>>())?
+        }
+    };
     let overrides = url.overrides.iter().filter_map(|(name, value)| mount_options::long_option(name, value.as_deref()));
     let args = Args::read(line.words(overrides))?;
     if args.namespace.is_some() {
         return Err(CliError::Usage("-N (another mount namespace) is not supported; call nsenter(1) first".to_owned()));
     }
-    let mountpoint = args.mountpoint.as_ref().ok_or_else(|| missing_mountpoint(&args))?;
+    let mountpoint = match purpose {
+        Purpose::Mount => args.mountpoint.as_ref().ok_or_else(|| missing_mountpoint(&args))?.clone(),
+        Purpose::Shares => PathBuf::new(),
+    };
 
     let mut warnings = Vec::new();
     let password = line.mount_words.password.take();

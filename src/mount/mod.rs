@@ -17,6 +17,7 @@
 //! | [`status`] | answers on a socket what the mount is doing, and asks other mounts |
 //! | `remains` | ends a mount whose process is dead or stuck |
 //! | `control` | ends a FUSE connection through the kernel's control file system |
+//! | `listing` | lists the shares of a server, without a mount |
 //! | [`mountinfo`] | the kernel's table of mounts, and which of them a path leads to |
 //! | [`deadline`] | bounds every step that may meet a file system that does not answer |
 //! | [`error`] | the one error type of this room: stage, message, remedy, exit code |
@@ -38,6 +39,7 @@ pub mod error;
 pub mod fusermount;
 mod guardian;
 pub mod kernel;
+mod listing;
 pub mod mountinfo;
 pub mod notify;
 pub mod point;
@@ -51,9 +53,12 @@ pub mod status;
 #[cfg(test)]
 mod testing;
 
+pub use crate::share::{ListedShare, ShareKind};
+pub use crate::wire::connect::PIPES;
 pub use daemon::Failure;
 pub use error::{MountError, Stage};
 pub use guardian::{COMMAND as GUARD, watch::guard};
+pub use listing::shares;
 pub use remains::end_dead_mounts;
 pub use renewal::{Renewal, RunningLog};
 pub use run::run;

@@ -13,6 +13,7 @@ use crate::config::buffers::{self, Effective};
 use crate::config::{Identity, MountOptions, MountSpec, Protection, credentials};
 use crate::share::{FileKind, IoLimits, Names, RemotePath, ShareError, SmbShare};
 use crate::vfs::name_encoding;
+use crate::wire::connect::PIPES;
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,10 +98,10 @@ fn root_of(spec: &MountSpec) -> Result<RemotePath, MountError> {
         .map_err(|error| MountError::new(Stage::Path, format!("{path:?}: {error}")))
 }
 
-/// Connects to the share, and checks that the folder to mount exists.
-async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
+/// The configuration of the connection to the share.
+pub(super) fn connect_config(spec: &MountSpec) -> ConnectConfig {
     let options = &spec.options;
-    let config = ConnectConfig {
+    ConnectConfig {
         host: spec.url.host.clone(),
         port: spec.port(),
         transport: options.transport,
@@ -113,11 +114,18 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
         connect_timeout: options.connect_timeout,
         echo_interval: ECHO_INTERVAL,
         counters: Arc::default(),
-    };
+    }
+}
+
+/// Connects to the share, and checks that the folder to mount exists.
+async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
+    let options = &spec.options;
     let root = root_of(spec)?;
-    let share = SmbShare::connect(config, options.request_timeout, root.clone(), |terms| choose_limits(options, terms))
-        .await
-        .map_err(|error| explain(spec, error))?;
+    let share = SmbShare::connect(connect_config(spec), options.request_timeout, root.clone(), |terms| {
+        choose_limits(options, terms)
+    })
+    .await
+    .map_err(|error| explain(spec, error))?;
     if share.tree().terms.read_only && !options.read_only {
         tracing::warn!(
             "the share {:?} is read-only for this user, so changes fail; --ro makes that visible to programs",
@@ -166,7 +174,7 @@ fn no_folder(spec: &MountSpec, error: &ShareError) -> MountError {
 }
 
 /// The error for a failed connection, with its remedy.
-fn explain(spec: &MountSpec, error: ConnectError) -> MountError {
+pub(super) fn explain(spec: &MountSpec, error: ConnectError) -> MountError {
     let stage = match error.stage {
         wire::Stage::Resolve => Stage::Resolve,
         wire::Stage::Connect => Stage::Connect,
@@ -199,6 +207,9 @@ fn remedy(spec: &MountSpec, error: &ConnectError) -> String {
         }
         wire::Stage::Dialect => "check --min-dialect, --max-dialect, --encryption and the server's settings",
         wire::Stage::SignIn => wire::signin::remedy(error.status),
+        wire::Stage::Share if spec.url.share.eq_ignore_ascii_case(PIPES) => {
+            "the server may list its shares for other users: sign in with --username"
+        }
         wire::Stage::Share => {
             return format!(
                 "check the share's name and its permissions; Samba's client lists the shares: smbclient -L //{} -p {}{}",

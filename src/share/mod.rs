@@ -84,6 +84,10 @@
 //! - `watch.rs`: whether a lease or CHANGE_NOTIFY watches a directory, and what a second look means.
 //! - `directory.rs`: when the open of a listing and its watch is closed.
 //!
+//! The server
+//!
+//! - `listing_shares.rs`: which shares the server has, on a session of its own.
+//!
 //! Tests only
 //!
 //! - `memory.rs`: a share in memory, for the rooms above.
@@ -110,6 +114,7 @@ mod leases;
 mod limits;
 mod link;
 mod listing;
+mod listing_shares;
 #[cfg(test)]
 pub(crate) mod memory;
 #[cfg(test)]
@@ -136,6 +141,7 @@ mod unflushed;
 mod verify;
 mod watch;
 
+pub use crate::wire::srvsvc::{ListedShare, ShareKind};
 pub use breaks::Events;
 pub use error::ShareError;
 pub use events::Event;
@@ -143,6 +149,7 @@ pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
 pub use listing::SmbListing;
+pub use listing_shares::shares;
 pub use refusal::Refusal;
 pub use session::SessionState;
 pub use smb::SmbShare;

@@ -200,6 +200,35 @@ pub async fn connect(
     previous: Previous,
     answered: impl FnOnce() + Send,
 ) -> Result<Tree, ConnectError> {
+    connect_to(config, ShareType::Disk, previous, answered).await
+}
+
+/// The name of the share that has a server's named pipes (MS-SMB2 3.3.5.7).
+pub const PIPES: &str = "IPC$";
+
+/// Connects as [`connect`] does, to the server's named pipes instead of `config.share`.
+///
+/// # Errors
+///
+/// Those of [`connect`].
+pub async fn connect_pipes(config: &ConnectConfig) -> Result<Tree, ConnectError> {
+    let config = ConnectConfig { share: PIPES.to_owned(), ..config.clone() };
+    connect_to(&config, ShareType::Pipe, Previous::Unnamed, || {}).await
+}
+
+/// The ShareType of a TREE_CONNECT response (MS-SMB2 2.2.10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ShareType {
+    Disk = 1,
+    Pipe = 2,
+}
+
+async fn connect_to(
+    config: &ConnectConfig,
+    wanted: ShareType,
+    previous: Previous,
+    answered: impl FnOnce() + Send,
+) -> Result<Tree, ConnectError> {
     let deadline = Instant::now() + config.connect_timeout;
     let addresses = transport::resolve(&config.host, config.port, deadline).await?;
     let connection = open(config, &addresses, deadline).await?;
@@ -220,7 +249,7 @@ pub async fn connect(
         Previous::Named(session, patience) => (session, patience.min(left())),
     };
     let session = signin::sign_in(&connection, &agreed, &wish, named, limit).await?;
-    let tree = tree_connect(&connection, config, left()).await?;
+    let tree = tree_connect(&connection, config, wanted, left()).await?;
     if tree.seal && connection.security().is_none_or(|security| security.sealer.is_none()) {
         let message = "the share wants encryption, and no cipher was agreed on, or the session has no key for it";
         return Err(ConnectError::new(Stage::Share, message));
@@ -349,6 +378,7 @@ struct TreeAnswer {
 async fn tree_connect(
     connection: &Connection,
     config: &ConnectConfig,
+    wanted: ShareType,
     deadline: Duration,
 ) -> Result<TreeAnswer, ConnectError> {
     let path: Vec<u16> = format!("\\\\{}\\{}", config.host, config.share).encode_utf16().collect();
@@ -369,9 +399,12 @@ async fn tree_connect(
         return Err(ConnectError::refused(Stage::Share, refusal(&config.share, reply.status()), reply.status()));
     }
     let (answer, kind) = parse_tree(reply).map_err(|malformed| failed(malformed.to_string()))?;
-    const DISK: u8 = 1;
-    if kind != DISK {
-        return Err(failed(format!("{:?} is a printer or a pipe, not a share of files", config.share)));
+    if kind != wanted as u8 {
+        let problem = match wanted {
+            ShareType::Disk => "is a printer or a pipe, not a share of files",
+            ShareType::Pipe => "is not the share of the server's named pipes",
+        };
+        return Err(failed(format!("{:?} {problem}", config.share)));
     }
     Ok(answer)
 }

@@ -51,6 +51,7 @@
 //! | [`header`] | the 64-byte packet header |
 //! | [`codec`] | checked little-endian fields, lists and lengths |
 //! | [`messages`] | the bodies of the requests on files and the structure of their responses |
+//! | [`srvsvc`] | the list of a server's shares: the RPC call on a named pipe, and how far its answer is believed |
 
 // A length that wraps while it is written makes the server read another structure than the client wrote.
 #![cfg_attr(not(test), warn(clippy::cast_possible_truncation))]
@@ -73,6 +74,7 @@ pub mod netbios;
 pub mod ntlm;
 pub mod protection;
 pub mod signin;
+pub mod srvsvc;
 pub mod status;
 pub mod structures;
 pub mod table;

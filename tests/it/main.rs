@@ -11,6 +11,7 @@
 //! | [`secrets`], [`hidden_arguments`] | sources of a password, and that it appears nowhere |
 //! | [`failing`] | the message of each mount that must fail |
 //! | [`systemd`] | the unit files, and an fstab line |
+//! | [`shares`] | the list of the shares of a server |
 //! | [`unmounting`], [`signals`], [`stacked`] | every end of a mount, signals, several mounts at one path |
 //! | [`guardian`], [`restarting`] | a killed process: its mount is removed, or made again with `--restart` |
 //! | [`killed`] | a killed program while the server does not answer |
@@ -80,6 +81,7 @@ mod replay;
 mod restarting;
 mod round_trips;
 mod secrets;
+mod shares;
 mod signals;
 mod stacked;
 mod status;
