@@ -2,7 +2,7 @@
 //!
 //! A process serves one mount, so there is one list. [`Layer`] adds to it; [`recent`] reads it.
 //!
-//! Invariant: the list keeps at most [`MOST`] messages of at most [`LONGEST`] bytes each.
+//! Invariant: the list keeps at most `MOST` messages of at most `LONGEST` bytes each.
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};

@@ -2,13 +2,13 @@
 //!
 //! | module | what it does |
 //! |---|---|
-//! | [`directory`] | where sockets are, so that no other user can put one there |
-//! | [`report`] | collects a [`Status`](crate::telemetry::status::Status) from the parts of a mount |
-//! | [`server`] | answers requests on the socket |
+//! | `directory` | where sockets are, so that no other user can put one there |
+//! | `report` | collects a [`Status`](crate::telemetry::status::Status) from the parts of a mount |
+//! | `server` | answers requests on the socket |
 //! | [`client`] | asks the mounts of this user, or of all users for root |
 //!
-//! The protocol: the client sends one line, [`Request`] as JSON, and the mount answers one line and closes. The line of
-//! an answer is at most [`LONGEST_ANSWER`] bytes.
+//! The protocol: the client sends one line, `Request` as JSON, and the mount answers one line and closes. The line of
+//! an answer is at most `LONGEST_ANSWER` bytes.
 //!
 //! Invariants: only the user who mounted, and root, get an answer. An answer waits neither for the share's server nor
 //! for the kernel. A client that does not read or write costs one descriptor for a few seconds.
