@@ -12,6 +12,7 @@ use super::{MountError, RunMode, Stage, point};
 use crate::config::buffers::{self, Effective};
 use crate::config::{Identity, MountOptions, MountSpec, Protection, credentials};
 use crate::share::{FileKind, IoLimits, Names, RemotePath, ShareError, SmbShare};
+use crate::telemetry::status::{Buffer, Buffers};
 use crate::vfs::name_encoding;
 use crate::wire::connect::PIPES;
 use crate::wire::{self, ConnectConfig, ConnectError, NtStatus, Terms};
@@ -67,9 +68,9 @@ fn serve(spec: &MountSpec, renewal: &Renewal, ready: Option<&mut Option<Ready>>)
         .build()
         .map_err(|error| MountError::system("the worker threads could not be started", error))?;
     let mut signals = runtime.block_on(async { Signals::listen(&blocked) })?;
-    let share = runtime.block_on(async {
+    let (share, buffers) = runtime.block_on(async {
         tokio::select! {
-            share = connect(spec) => share.map(Arc::new),
+            connected = connect(spec) => connected,
             name = signals.end() => Err(MountError::new(Stage::Interrupted, format!("{name} came before the mount"))),
         }
     })?;
@@ -83,7 +84,7 @@ fn serve(spec: &MountSpec, renewal: &Renewal, ready: Option<&mut Option<Ready>>)
         allow_other: spec.options.allow_other,
         ..MountRequest::new(mountpoint, "")
     };
-    let service = Service { spec, root: root_of(spec)?, renewal, share, runtime: &runtime };
+    let service = Service { spec, root: root_of(spec)?, renewal, share: Arc::new(share), buffers, runtime: &runtime };
     let mut guarded = Guarded::mount(&request, spec.restart.is_some())?;
     let outcome = service.run(&mut guarded, &mut signals, ready);
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -117,12 +118,15 @@ pub(super) fn connect_config(spec: &MountSpec) -> ConnectConfig {
     }
 }
 
-/// Connects to the share, and checks that the folder to mount exists.
-async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
+/// Connects to the share, and checks that the folder to mount exists. Returns the share and its buffer sizes, which do
+/// not change when the session is made again.
+async fn connect(spec: &MountSpec) -> Result<(SmbShare, Buffers), MountError> {
     let options = &spec.options;
     let root = root_of(spec)?;
+    let mut buffers = Buffers::default();
     let share = SmbShare::connect(connect_config(spec), options.request_timeout, root.clone(), |terms| {
-        choose_limits(options, terms)
+        buffers = choose_buffers(options, terms);
+        IoLimits { read: buffers.read.bytes, write: buffers.write.bytes }
     })
     .await
     .map_err(|error| explain(spec, error))?;
@@ -135,22 +139,22 @@ async fn connect(spec: &MountSpec) -> Result<SmbShare, MountError> {
     let found = tokio::time::timeout(options.connect_timeout, share.stat(&root));
     let found = found.await.map_err(|_| MountError::new(Stage::Path, "the server did not answer in time"))?;
     match found.map_err(|error| no_folder(spec, &error))?.kind() {
-        FileKind::Directory => Ok(share),
+        FileKind::Directory => Ok((share, buffers)),
         FileKind::File => Err(MountError::new(Stage::Path, format!("{:?} is a file", spec.url.path))
             .remedy("give the path of a folder on the share")),
     }
 }
 
-fn choose_limits(options: &MountOptions, terms: &Terms) -> IoLimits {
+fn choose_buffers(options: &MountOptions, terms: &Terms) -> Buffers {
     let choose = |name: &str, asked: Option<u32>, negotiated: u32| {
         let chosen: Effective = buffers::effective(asked, negotiated);
         match chosen.warning(name) {
             Some(warning) => tracing::warn!("{warning}"),
             None => tracing::info!("--{name}: {chosen}"),
         }
-        chosen.bytes
+        Buffer { bytes: chosen.bytes, reason: chosen.to_string() }
     };
-    IoLimits {
+    Buffers {
         read: choose("read-buffer-size", options.read_buffer_size, terms.max_read),
         write: choose("write-buffer-size", options.write_buffer_size, terms.max_write),
     }

@@ -14,6 +14,7 @@ use super::status::server::Socket;
 use super::{MountError, Stage, notify};
 use crate::config::{MountOptions, MountSpec, Restart};
 use crate::share::{RemotePath, SmbShare};
+use crate::telemetry::status::Buffers;
 use crate::vfs::{Vfs, VfsOptions, background, operations};
 use crate::{cache, fuse};
 use std::sync::Arc;
@@ -110,6 +111,7 @@ pub(super) struct Service<'a> {
     pub(super) root: RemotePath,
     pub(super) renewal: &'a Renewal,
     pub(super) share: Arc<SmbShare>,
+    pub(super) buffers: Buffers,
     pub(super) runtime: &'a Runtime,
 }
 
@@ -160,6 +162,7 @@ impl Service<'_> {
             mountpoint: guarded.mounted.mountpoint().to_owned(),
             began: Instant::now(),
             share: Arc::clone(&self.share),
+            buffers: self.buffers.clone(),
             vfs: Arc::clone(vfs),
         };
         Socket::open(subject, self.runtime)

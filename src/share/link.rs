@@ -108,14 +108,10 @@ impl Link {
         Ok(Link(inner))
     }
 
-    /// The state of the session.
-    pub(super) fn state(&self) -> SessionState {
-        self.0.lock().session.state()
-    }
-
-    /// How long the session has been lost, and why; `None` if there is one.
-    pub(super) fn outage(&self) -> Option<(Duration, String)> {
-        self.0.lock().session.outage(Instant::now())
+    /// The state of the session, and if it is lost, for how long and why.
+    pub(super) fn state(&self) -> (SessionState, Option<(Duration, String)>) {
+        let state = self.0.lock();
+        (state.session.state(), state.session.outage(Instant::now()))
     }
 
     /// Begins a repair, which ends when the returned value is dropped.

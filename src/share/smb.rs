@@ -133,17 +133,12 @@ impl SmbShare {
         self.link.current()
     }
 
-    /// The state of the session.
-    pub fn session_state(&self) -> super::SessionState {
+    /// The state of the session, and if it is lost, for how long and why.
+    pub fn session_state(&self) -> (super::SessionState, Option<(Duration, String)>) {
         self.link.state()
     }
 
-    /// How long the session has been lost, and why; `None` if there is one.
-    pub fn outage(&self) -> Option<(Duration, String)> {
-        self.link.outage()
-    }
-
-    /// How many files have a lease or an oplock.
+    /// How many files and directories have a lease or an oplock.
     pub fn leases(&self) -> usize {
         self.leases.count()
     }

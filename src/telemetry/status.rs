@@ -85,7 +85,7 @@ pub struct Away {
 }
 
 /// The buffer sizes.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Buffers {
     /// The size of READs.
     pub read: Buffer,
@@ -94,7 +94,7 @@ pub struct Buffers {
 }
 
 /// A buffer size.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Buffer {
     /// The size in use, in bytes.
     pub bytes: u32,
@@ -115,7 +115,7 @@ pub struct Cache {
     pub used: u64,
     /// Bytes that the server does not have yet.
     pub dirty: u64,
-    /// Files with a lease or an oplock.
+    /// Files and directories with a lease or an oplock.
     pub leases: usize,
     /// Directories whose changes the server reports.
     pub watches: usize,

@@ -1,11 +1,10 @@
 //! Collects the status of a mount from its parts. Nothing here waits: every value is a counter, or is read under a lock
 //! that no one holds while waiting.
 
-use crate::config::buffers::{Effective, effective};
 use crate::config::{Identity, MountSpec};
 use crate::share::{SessionState, SmbShare};
 use crate::telemetry::recent::recent;
-use crate::telemetry::status::{Away, Buffer, Buffers, Cache, Server, Status, VERSION};
+use crate::telemetry::status::{Away, Buffers, Cache, Server, Status, VERSION};
 use crate::vfs::Vfs;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +16,7 @@ pub(in crate::mount) struct Subject {
     pub(in crate::mount) mountpoint: PathBuf,
     pub(in crate::mount) began: Instant,
     pub(in crate::mount) share: Arc<SmbShare>,
+    pub(in crate::mount) buffers: Buffers,
     pub(in crate::mount) vfs: Arc<Vfs<SmbShare>>,
 }
 
@@ -37,7 +37,7 @@ impl Subject {
             age: self.began.elapsed().as_secs(),
             read_only: spec.options.read_only,
             server: self.server(),
-            buffers: self.buffers(),
+            buffers: self.buffers.clone(),
             cache: self.cache(),
             counters: self.vfs.counters().samples().into_iter().map(Into::into).collect(),
             recent: recent(),
@@ -48,10 +48,10 @@ impl Subject {
         let tree = self.share.tree();
         let terms = &tree.terms;
         let (credits_available, credits_in_use) = tree.channels.credits();
-        let away = self.share.outage();
+        let (state, away) = self.share.session_state();
         Server {
             address: tree.channels.peer().to_string(),
-            state: state_name(self.share.session_state()).to_owned(),
+            state: state_name(state).to_owned(),
             away: away.map(|(duration, why)| Away { seconds: duration.as_secs(), why }),
             dialect: terms.dialect.to_string(),
             signing: terms.signing.map(|signing| signing.to_string()),
@@ -63,15 +63,6 @@ impl Subject {
             connections: tree.channels.connections().len(),
             credits_available,
             credits_in_use,
-        }
-    }
-
-    fn buffers(&self) -> Buffers {
-        let tree = self.share.tree();
-        let buffer = |effective: Effective| Buffer { bytes: effective.bytes, reason: effective.to_string() };
-        Buffers {
-            read: buffer(effective(self.spec.options.read_buffer_size, tree.terms.max_read)),
-            write: buffer(effective(self.spec.options.write_buffer_size, tree.terms.max_write)),
         }
     }
 
