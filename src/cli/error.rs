@@ -2,7 +2,6 @@
 
 use super::journal;
 use std::process::ExitCode;
-use tracing::Level;
 
 /// Why nothing is mounted; the text is what to print.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -34,11 +33,9 @@ impl CliError {
 
     /// Prints the text to standard output (an answer) or standard error, and returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
-        match self {
-            // An error means that the reader has closed the pipe.
-            CliError::Answer(text) => drop(std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes())),
-            other => journal::print(Level::ERROR, format_args!("cifs-fuse: {other}")),
-        }
+        let CliError::Answer(text) = self else { return journal::fail(self.exit_code(), self) };
+        // An error means that the reader has closed the pipe.
+        let _ = std::io::Write::write_all(&mut std::io::stdout(), text.as_bytes());
         ExitCode::from(self.exit_code())
     }
 }

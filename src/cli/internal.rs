@@ -12,7 +12,6 @@ use crate::mount::{self, MountError};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::process::ExitCode;
-use tracing::Level;
 
 /// Runs the subcommand in the arguments, the program's name first; `None` if they contain none, or one without what it
 /// needs.
@@ -52,9 +51,6 @@ fn source(url: &OsStr) -> Option<String> {
 fn report(result: Result<(), MountError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            journal::print(Level::ERROR, format_args!("cifs-fuse: {error}"));
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => journal::fail(error.exit_code(), error),
     }
 }

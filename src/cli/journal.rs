@@ -6,6 +6,7 @@
 use nix::sys::stat::fstat;
 use std::ffi::OsStr;
 use std::fmt;
+use std::process::ExitCode;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -18,6 +19,19 @@ pub(super) fn is_stderr() -> bool {
         return false;
     };
     stream(&variable) == Some((stat.st_dev, stat.st_ino))
+}
+
+/// Prints warnings for the user.
+pub(super) fn warn(warnings: &[String]) {
+    for warning in warnings {
+        print(Level::WARN, format_args!("cifs-fuse: warning: {warning}"));
+    }
+}
+
+/// Prints why the command failed, and returns the exit code.
+pub(super) fn fail(code: u8, error: impl fmt::Display) -> ExitCode {
+    print(Level::ERROR, format_args!("cifs-fuse: {error}"));
+    ExitCode::from(code)
 }
 
 /// Prints a message to standard error, in the journal with its priority.

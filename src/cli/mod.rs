@@ -90,29 +90,24 @@ pub fn run() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     process_memory::mask_arguments();
     if let Err(error) = mount::core_dump::disable() {
-        journal::print(Level::ERROR, format_args!("cifs-fuse: {error}"));
-        return ExitCode::from(error.exit_code());
+        return journal::fail(error.exit_code(), error);
     }
     if let Some(code) = internal::run(&arguments) {
         return code;
     }
-    if arguments.get(1).is_some_and(|word| word == "status") {
-        return status::run(&arguments[1..]).map_or_else(|error| error.report(), |()| ExitCode::SUCCESS);
-    }
-    if let Some(code) = shares::run(&arguments, Environment::of_this_process) {
-        return code;
-    }
     let environment = Environment::of_this_process();
-    match parse(arguments, &environment) {
-        Ok(invocation) => start(invocation),
-        Err(error) => error.report(),
+    match arguments.get(1).and_then(|word| word.to_str()) {
+        Some(status::COMMAND) => status::run(&arguments),
+        Some(shares::COMMAND) => shares::run(&arguments, &environment),
+        _ => match parse(arguments, &environment) {
+            Ok(invocation) => start(invocation),
+            Err(error) => error.report(),
+        },
     }
 }
 
 fn start(invocation: Invocation) -> ExitCode {
-    for warning in &invocation.warnings {
-        journal::print(Level::WARN, format_args!("cifs-fuse: warning: {warning}"));
-    }
+    journal::warn(&invocation.warnings);
     let Invocation { spec, foreground, fake, verbose, log, sources, .. } = invocation;
     if fake {
         if verbose {
@@ -131,10 +126,7 @@ fn start(invocation: Invocation) -> ExitCode {
     let renewal = Renewal { sources, log: Box::new(log) };
     match mount::run(spec, if foreground { RunMode::Foreground } else { RunMode::Background }, &renewal) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            journal::print(Level::ERROR, format_args!("cifs-fuse: {}", failure.message));
-            ExitCode::from(failure.code)
-        }
+        Err(failure) => journal::fail(failure.code, failure.message),
     }
 }
 

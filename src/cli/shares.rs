@@ -5,7 +5,7 @@
 
 use super::args::Args;
 use super::command_line::CommandLine;
-use super::{CliError, Environment, Invocation, LogTarget, Purpose, logging, parse_for};
+use super::{CliError, Environment, Invocation, LogTarget, Purpose, journal, logging, parse_for};
 use crate::config::ShareUrl;
 use crate::mount::{self, ListedShare, PIPES, ShareKind};
 use std::ffi::OsString;
@@ -13,27 +13,23 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use zeroize::Zeroizing;
 
-const COMMAND: &str = "shares";
+/// The first argument.
+pub(super) const COMMAND: &str = "shares";
 /// The usage line.
 pub(super) const USAGE: &str = "cifs-fuse shares URL_OR_HOST [--all] [options]";
 
-/// Runs the subcommand in the arguments, the program's name first; `None` if they contain another or none.
-pub(super) fn run(arguments: &[OsString], environment: fn() -> Environment) -> Option<ExitCode> {
-    if arguments.get(1)? != COMMAND {
-        return None;
-    }
+/// Runs the subcommand; `arguments` are those of the process, the program's name first.
+pub(super) fn run(arguments: &[OsString], environment: &Environment) -> ExitCode {
     let (all, words): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|word| word == "--all");
     let words = words.into_iter().enumerate().filter(|(index, _)| *index != 1).map(|(_, word)| word).collect();
-    Some(match parse_for(Purpose::Shares, words, &environment()) {
+    match parse_for(Purpose::Shares, words, environment) {
         Ok(invocation) => list(invocation, !all.is_empty()),
         Err(error) => error.report(),
-    })
+    }
 }
 
 fn list(invocation: Invocation, all: bool) -> ExitCode {
-    for warning in &invocation.warnings {
-        eprintln!("cifs-fuse: warning: {warning}");
-    }
+    journal::warn(&invocation.warnings);
     let Invocation { spec, fake, mut log, .. } = invocation;
     if fake {
         return ExitCode::SUCCESS;
@@ -47,10 +43,7 @@ fn list(invocation: Invocation, all: bool) -> ExitCode {
     }
     match mount::shares(&spec) {
         Ok(shares) => CliError::Answer(shown(&shares, all, &spec.url)).report(),
-        Err(error) => {
-            eprintln!("cifs-fuse: {error}");
-            ExitCode::from(error.exit_code())
-        }
+        Err(error) => journal::fail(error.exit_code(), error),
     }
 }
 

@@ -10,9 +10,12 @@ use serde::Serialize;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Component, Path, PathBuf};
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
+/// The first argument.
+pub(super) const COMMAND: &str = "status";
 /// The pause between two screens of `--watch`.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The control sequences that clear a terminal and move to its first line.
@@ -43,20 +46,19 @@ struct Answers<'a> {
     /// The mounts that answered.
     mounts: &'a [Status],
     /// The mounts that did not.
-    silent: Vec<Unanswered>,
+    silent: &'a [Silent],
 }
 
-#[derive(Serialize)]
-struct Unanswered {
-    socket: String,
-    error: String,
+/// Runs the subcommand; `arguments` are those of the process, the program's name first.
+pub(super) fn run(arguments: &[OsString]) -> ExitCode {
+    show(&arguments[1..]).map_or_else(|error| error.report(), |()| ExitCode::SUCCESS)
 }
 
-/// Runs the command; `words` are the arguments, its name first.
+/// Shows the status; `words` are the arguments, the name of the command first.
 ///
 /// # Errors
 /// The options are wrong, or no mount is at the directory.
-pub(super) fn run(words: &[OsString]) -> Result<(), CliError> {
+fn show(words: &[OsString]) -> Result<(), CliError> {
     let args = StatusArgs::try_parse_from(words)?;
     loop {
         let (mounts, silent) = ask(args.directory.as_deref())?;
@@ -99,7 +101,7 @@ fn nothing_at(path: &Path, silent: &[Silent]) -> String {
         path.display()
     );
     for Silent { socket, error } in silent {
-        message += &format!("\n{} does not answer: {error}", socket.display());
+        message += &format!("\n{socket} does not answer: {error}");
     }
     message
 }
@@ -123,10 +125,7 @@ fn absolute(path: &Path) -> io::Result<PathBuf> {
 }
 
 fn json(mounts: &[Status], silent: &[Silent]) -> Result<String, CliError> {
-    let silent = silent
-        .iter()
-        .map(|silent| Unanswered { socket: silent.socket.display().to_string(), error: silent.error.to_string() });
-    serde_json::to_string_pretty(&Answers { mounts, silent: silent.collect() })
+    serde_json::to_string_pretty(&Answers { mounts, silent })
         .map(|text| text + "\n")
         .map_err(|error| CliError::System(error.to_string()))
 }

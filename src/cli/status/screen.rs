@@ -23,7 +23,7 @@ pub(super) fn of(mounts: &[Status], silent: &[Silent], in_full: bool) -> String 
         }
     }
     for Silent { socket, error } in silent {
-        line(&mut text, &format!("{} does not answer: {error}", socket.display()));
+        line(&mut text, &format!("{socket} does not answer: {error}"));
     }
     if mounts.is_empty() && silent.is_empty() {
         text.push_str("nothing is mounted by this user\n");
@@ -102,12 +102,10 @@ fn vouched(mount: &Status) -> String {
         1 => "1 directory".to_owned(),
         many => format!("{many} directories"),
     };
-    let (leases, watches) = match (mount.server.leasing, mount.server.directory_leasing) {
-        (true, true) => ("leases", "watches and leases"),
-        (true, false) => ("leases", "watches"),
-        (false, _) => ("oplocks", "watches"),
-    };
-    format!("{leases} on {files}, {watches} on {directories}")
+    let leases = if mount.server.leasing { "leases" } else { "oplocks" };
+    // A lease on a directory is in both numbers: it is what watches the directory.
+    let holders = if mount.server.directory_leasing { " and directories" } else { "" };
+    format!("{leases} on {files}{holders}, watches on {directories}")
 }
 
 fn plural(count: u64, what: &str) -> String {

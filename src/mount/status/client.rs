@@ -2,6 +2,7 @@
 
 use super::{LONGEST_ANSWER, Request, directory};
 use crate::telemetry::status::Status;
+use serde::Serialize;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,12 +14,12 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_secs(2);
 
 /// A mount that could not be asked.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Silent {
-    /// Its socket.
-    pub socket: PathBuf,
+    /// The path of its socket.
+    pub socket: String,
     /// Why there is no answer.
-    pub error: io::Error,
+    pub error: String,
 }
 
 /// The status of each mount of this user, or of all users for root. All are asked at once, so that one that does not
@@ -49,7 +50,7 @@ fn ask(socket: PathBuf) -> Option<Result<Status, Silent>> {
             None
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => Some(Err(Silent { socket, error })),
+        Err(error) => Some(Err(Silent { socket: socket.display().to_string(), error: error.to_string() })),
     }
 }
 

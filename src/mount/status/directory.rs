@@ -17,7 +17,7 @@ const NAME: &str = "cifs-fuse";
 /// # Errors
 /// It cannot be made, or the one that exists belongs to another user or can be entered by others.
 pub(super) fn make() -> io::Result<PathBuf> {
-    let path = of_this_user(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from));
+    let path = of_this_user();
     match DirBuilder::new().mode(0o700).create(&path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => check(&path, geteuid().as_raw()).map(|()| path),
@@ -32,7 +32,7 @@ pub(super) fn all() -> Vec<PathBuf> {
             found.push(path);
         }
     };
-    add(of_this_user(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)), geteuid().as_raw());
+    add(of_this_user(), geteuid().as_raw());
     if geteuid().is_root() {
         for name in names("/run/user") {
             if let Ok(user) = name.parse() {
@@ -48,13 +48,14 @@ pub(super) fn all() -> Vec<PathBuf> {
     found
 }
 
-fn of_this_user(runtime: Option<PathBuf>) -> PathBuf {
+fn of_this_user() -> PathBuf {
     let user = geteuid();
     if user.is_root() {
         return Path::new("/run").join(NAME);
     }
     let own =
         |path: &PathBuf| path.is_absolute() && fs::metadata(path).is_ok_and(|metadata| metadata.uid() == user.as_raw());
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     match runtime.filter(own).or_else(|| Some(PathBuf::from(format!("/run/user/{user}"))).filter(own)) {
         Some(runtime) => runtime.join(NAME),
         None => PathBuf::from(format!("/tmp/{NAME}-{user}")),

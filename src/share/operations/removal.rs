@@ -189,7 +189,9 @@ impl SmbShare {
     }
 }
 
-/// Whether a removal that was sent repeatedly was carried out by an earlier request, and if so, whether the name is free. A server process that was killed can leave a file that is being deleted; it goes when the server finds that out.
+/// Whether a removal that was sent repeatedly was carried out by an earlier request, and if so, whether the name is
+/// free. A server process that was killed can leave a file that is being deleted; it goes when the server finds that
+/// out.
 pub(super) fn is_removed_before(is_repeated: bool, replies: &[Reply]) -> Option<bool> {
     let status = replies.first().map(Reply::status).filter(|_| is_repeated)?;
     match status {
