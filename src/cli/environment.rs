@@ -1,11 +1,15 @@
 //! The environment of the process, as a plain value, so that parsing can be tested without it.
 
-use super::process_memory;
+use super::{keyring, process_memory, prompt};
 use crate::config::Credentials;
+use crate::config::credentials::{Echo, FindInKeyring};
 use secrecy::SecretString;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+/// Asks one question on a terminal, and returns the answer without its line break.
+pub type Ask = fn(&str, Echo) -> io::Result<SecretString>;
 
 /// What a command line is parsed with.
 #[derive(Default)]
@@ -20,8 +24,10 @@ pub struct Environment {
     pub current_directory: PathBuf,
     /// Whether systemd manages this machine (sd_booted(3)).
     pub systemd: bool,
+    /// Asks the desktop's keyring, for `--keyring`.
+    pub find_in_keyring: Option<FindInKeyring>,
     /// Asks a question on the terminal; `None` if the standard input is not a terminal.
-    pub ask: Option<fn(&str) -> io::Result<SecretString>>,
+    pub ask: Option<Ask>,
 }
 
 impl Environment {
@@ -41,12 +47,8 @@ impl Environment {
             log_filter: text("RUST_LOG"),
             current_directory: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             systemd: Path::new("/run/systemd/system").is_dir(),
-            ask: io::stdin().is_terminal().then_some(ask),
+            find_in_keyring: Some(keyring::find),
+            ask: io::stdin().is_terminal().then_some(prompt::ask as Ask),
         }
     }
-}
-
-fn ask(question: &str) -> io::Result<SecretString> {
-    let answer = Zeroizing::new(rpassword::prompt_password(question)?);
-    Ok(SecretString::from(answer.as_str()))
 }

@@ -6,7 +6,7 @@
 
 use super::error::CliError;
 use super::journal::{self, WithPriority};
-use crate::mount::RunningLog;
+use crate::mount::{CurrentLevel, RunningLog};
 use crate::telemetry::{self, recent};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -135,6 +135,9 @@ pub(super) fn target(text: &str, directory: &Path) -> Result<LogTarget, String> 
 /// The filter of the debug switch: that of the level `debug`.
 const DEBUG: &str = "warn,cifs_fuse=debug";
 
+/// What a change back to the configured level is called.
+const CONFIGURED: &str = "configured";
+
 /// The log of this process.
 pub(super) struct Log {
     level: LogLevel,
@@ -145,6 +148,8 @@ pub(super) struct Log {
 
 /// Which filter is in effect.
 struct State {
+    /// The filter in effect.
+    present: String,
     /// The configured filter, as last read.
     configured: String,
     /// Whether the debug switch is on.
@@ -160,7 +165,7 @@ impl RunningLog for Log {
         }
         let configured = self.level.filter()?;
         self.apply(&configured)?;
-        *state = State { configured, is_debug: false };
+        *state = State { present: configured.clone(), configured, is_debug: false };
         Ok(())
     }
 
@@ -168,16 +173,25 @@ impl RunningLog for Log {
         let mut state = self.state();
         let filter = if state.is_debug { state.configured.clone() } else { DEBUG.to_owned() };
         self.change(&filter)?;
+        state.present.clone_from(&filter);
         state.is_debug = !state.is_debug;
         Ok(filter)
     }
 
-    fn set(&self, level: &str) -> Result<String, String> {
-        let filter = filter(level)?;
+    fn set(&self, level: &str) -> Result<(), String> {
         let mut state = self.state();
+        let filter = match level.trim() {
+            CONFIGURED => state.configured.clone(),
+            level => filter(level).map_err(|error| format!("{error}, or {CONFIGURED}"))?,
+        };
         self.change(&filter)?;
-        state.is_debug = false;
-        Ok(filter)
+        (state.present, state.is_debug) = (filter, false);
+        Ok(())
+    }
+
+    fn level(&self) -> CurrentLevel {
+        let State { present, configured, .. } = &*self.state();
+        CurrentLevel { filter: present.clone(), configured: configured.clone() }
     }
 }
 
@@ -234,7 +248,7 @@ pub(super) fn start(settings: &LogSettings) -> Result<Log, CliError> {
     let registry = tracing_subscriber::registry().with(layer.with_filter(asked.and(discreet).and(Relevant)));
     let registry = registry.with(recent::Layer.with_filter(filter_fn(recent::is_kept)));
     registry.try_init().map_err(|error| problem(error.to_string()))?;
-    let state = Mutex::new(State { configured, is_debug: false });
+    let state = Mutex::new(State { present: configured.clone(), configured, is_debug: false });
     Ok(Log { level: settings.level.clone(), state, filter, file: opened })
 }
 
@@ -394,7 +408,7 @@ mod tests {
     fn log(level: LogLevel) -> (Log, reload::Layer<EnvFilter, Registry>) {
         let configured = level.filter().unwrap();
         let (layer, filter) = reload::Layer::new(parsed(&configured).unwrap());
-        let state = Mutex::new(State { configured, is_debug: false });
+        let state = Mutex::new(State { present: configured.clone(), configured, is_debug: false });
         (Log { level, state, filter, file: None }, layer)
     }
 
@@ -419,12 +433,16 @@ mod tests {
     fn a_level_that_is_set_counts_until_the_next_switch() {
         let (log, _layer) = log(LogLevel::Fixed("error".to_owned()));
         log.toggle_debug().unwrap();
-        assert_eq!(log.set("trace").as_deref(), Ok("warn,cifs_fuse=trace"));
+        log.set("trace").unwrap();
+        assert_eq!(log.level().filter, "warn,cifs_fuse=trace");
         assert_eq!(in_effect(&log), "cifs_fuse=trace,warn");
         assert!(log.set("loud").unwrap_err().contains("'loud' is no log level"));
         assert_eq!(in_effect(&log), "cifs_fuse=trace,warn");
         assert_eq!(log.toggle_debug().as_deref(), Ok(DEBUG));
         assert_eq!(log.toggle_debug().as_deref(), Ok("error"));
+        log.set("trace").unwrap();
+        log.set("configured").unwrap();
+        assert_eq!((in_effect(&log), log.level().filter), ("error".to_owned(), "error".to_owned()));
     }
 
     #[test]

@@ -23,9 +23,9 @@ pub(super) enum Meaning {
 const IN_THE_URL: &str = "it is part of the URL, cifs://host:port/share/path";
 const KERBEROS: &str = "Kerberos is not supported; sign in with a user name and a password, as in credentials=FILE";
 const NTLM_1: &str = "NTLM version 1 is not supported; use sec=ntlmssp";
-const ONE_OWNER: &str =
-    "the server's access lists are not shown as owners and modes; use uid, gid, file_mode and dir_mode";
-const LINKS: &str = "symbolic links and special files cannot be made";
+/// Owners and modes from security descriptors, in whatever form the server has them.
+const FROM_SERVER: &[&str] = &["--owner=server"];
+const LINKS: &str = "symlinks chooses how links are stored; special files are stored as the server allows";
 const LOCAL_LOCKS: &str = "locks are not sent to the server; only programs on this mount see them";
 const ONE_TIMEOUT: &str = "files and directories have one time limit; use actimeo=SECONDS";
 
@@ -71,6 +71,8 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("rdma", Refused("the connection uses TCP; remove it if the server listens on TCP too")),
     ("dfs", Refused("referrals are not followed; write the server and the share that they lead to into the URL")),
     ("nodfs", Ignored("")),
+    ("sync", Refused("use cache=none, with which each write is on the server when it returns")),
+    ("dirsync", Ignored("changes of names are always sent at once")),
     ("hard", Refused("calls do not wait for ever; request-timeout=SECONDS says how long they wait for a server")),
     ("soft", Ignored("")),
     ("retrans", Ignored("")),
@@ -102,15 +104,15 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("dmask", Refused("use dir_mode, the permissions themselves")),
     ("perm", Same(&[])),
     ("noperm", Ignored("file_mode and dir_mode decide who has access")),
-    ("dynperm", Refused("modes that chmod sets are not kept; use file_mode and dir_mode")),
+    ("dynperm", Same(&[])),
     ("nodynperm", Ignored("")),
     ("setuids", Ignored("")),
     ("nosetuids", Ignored("")),
-    ("cifsacl", Refused(ONE_OWNER)),
+    ("cifsacl", Same(FROM_SERVER)),
     ("nocifsacl", Ignored("")),
-    ("setuidfromacl", Refused(ONE_OWNER)),
-    ("modefromsid", Refused(ONE_OWNER)),
-    ("idsfromsid", Refused(ONE_OWNER)),
+    ("setuidfromacl", Same(FROM_SERVER)),
+    ("modefromsid", Same(FROM_SERVER)),
+    ("idsfromsid", Same(FROM_SERVER)),
     ("acl", Ignored("")),
     ("noacl", Ignored("")),
     ("nodelete", Refused("use ro, or take the right to delete away on the server")),
@@ -141,16 +143,18 @@ const OPTIONS: &[(&str, Meaning)] = &[
     ("noposix", Ignored("")),
     ("posixpaths", Ignored("")),
     ("noposixpaths", Ignored("")),
-    ("mfsymlinks", Ignored(LINKS)),
+    ("mfsymlinks", Same(&["--symlinks=mfsymlinks"])),
     ("nomfsymlinks", Ignored("")),
+    ("symlink=none", Same(&["--symlinks=off"])),
+    ("symlink=mfsymlinks", Same(&["--symlinks=mfsymlinks"])),
     ("symlink", Ignored(LINKS)),
     ("reparse", Ignored(LINKS)),
     ("sfu", Ignored(LINKS)),
     ("symlinkroot", Ignored("")),
-    ("user_xattr", Ignored("there are no extended attributes")),
+    ("user_xattr", Ignored("no extended attributes are stored")),
     ("nouser_xattr", Ignored("")),
     ("nosparse", Ignored("")),
-    ("snapshot", Refused("a mount shows the present; there is no equivalent")),
+    ("snapshot", Refused("use the path @GMT-YYYY.MM.DD-HH.MM.SS in the URL (UTC)")),
     // The cache.
     ("cache=ro", Refused("use ro,cache=loose")),
     ("cache=singleclient", Refused("use cache=loose")),

@@ -53,6 +53,9 @@ const TOLERATED: [&str; 34] = [
     "loud",
 ];
 
+/// What the kernel shows of a FUSE mount, and mount(8) passes on for a remount.
+const SHOWN_BY_KERNEL: [&str; 6] = ["user_id", "group_id", "default_permissions", "max_read", "blksize", "seclabel"];
+
 /// What all the `-o` options of a command line request.
 #[derive(Default)]
 pub(super) struct MountWords {
@@ -76,8 +79,7 @@ impl MountWords {
     /// Adds the options in `text`. With `sloppy`, those that are unknown or refused are ignored. What is wrong with
     /// the others is kept for [`MountWords::check`].
     pub(super) fn add(&mut self, text: &str, sloppy: bool) -> Result<(), CliError> {
-        // For a remount mount(8) adds the options that the kernel shows of the mount.
-        let sloppy = sloppy || items(text).into_iter().any(|item| &text[item] == "remount");
+        self.remount |= items(text).into_iter().any(|item| &text[item] == "remount");
         for item in items(text) {
             let item = unquoted(&text[item])?;
             let (name, value) = match item.split_once('=') {
@@ -111,9 +113,12 @@ impl MountWords {
     fn add_one(&mut self, name: &str, value: Option<&str>, sloppy: bool) {
         let known = option_name(name);
         match (name, value) {
-            ("", _) => {}
+            ("", None) => {}
+            // The value may be a password.
+            ("", Some(_)) => self.unknown.push("an option in -o has no name before its '='".to_owned()),
             ("_netdev", _) => self.netdev = true,
-            ("remount", _) => self.remount = true,
+            ("remount", _) => {}
+            (word, _) if self.remount && SHOWN_BY_KERNEL.contains(&word) => {}
             ("rw", None) => self.long.push("--ro=false".to_owned()),
             ("exec", None) => self.long.push("--noexec=false".to_owned()),
             (word, None) if TOLERATED.contains(&word) => {}

@@ -3,11 +3,14 @@
 //! The options of a mount for signing in, the connection and the log have the same meaning here. A share in the URL
 //! counts for nothing.
 
-use super::args::Args;
+use super::args::{self, Args};
 use super::command_line::CommandLine;
-use super::{CliError, Environment, Invocation, LogTarget, Purpose, journal, logging, parse_for};
+use super::subcommands::{for_server, without_name};
+use super::text::printable;
+use super::{CliError, Environment, Invocation, Purpose, begin, journal, parse_for};
 use crate::config::ShareUrl;
 use crate::mount::{self, ListedShare, PIPES, ShareKind};
+use clap::{Arg, ArgAction, Command};
 use std::ffi::OsString;
 use std::fmt::Write;
 use std::process::ExitCode;
@@ -16,43 +19,42 @@ use zeroize::Zeroizing;
 /// The first argument.
 pub(super) const COMMAND: &str = "shares";
 /// The usage line.
-pub(super) const USAGE: &str = "cifs-fuse shares URL_OR_HOST [--all] [options]";
+const USAGE: &str = "cifs-fuse shares URL_OR_HOST [--all] [options]";
+
+/// The definition of the arguments, for the manual and the completions.
+pub(super) fn definition() -> Command {
+    let all = Arg::new("all").long("all").action(ArgAction::SetTrue).help("List hidden disk shares (NAME$) as well");
+    for_server(COMMAND, "Lists the shares of a server", USAGE).arg(all)
+}
 
 /// Runs the subcommand; `arguments` are those of the process, the program's name first.
 pub(super) fn run(arguments: &[OsString], environment: &Environment) -> ExitCode {
     let (all, words): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|word| word == "--all");
-    let words = words.into_iter().enumerate().filter(|(index, _)| *index != 1).map(|(_, word)| word).collect();
-    match parse_for(Purpose::Shares, words, environment) {
+    match parse_for(Purpose::Server(USAGE), without_name(&words), environment) {
         Ok(invocation) => list(invocation, !all.is_empty()),
         Err(error) => error.report(),
     }
 }
 
 fn list(invocation: Invocation, all: bool) -> ExitCode {
-    journal::warn(&invocation.warnings);
-    let Invocation { spec, fake, mut log, .. } = invocation;
-    if fake {
-        return ExitCode::SUCCESS;
-    }
-    // The user sees all that happens; the system's log is for mounts.
-    if log.target == LogTarget::StderrAndSyslog {
-        log.target = LogTarget::Stderr;
-    }
-    if let Err(error) = logging::start(&log) {
-        return error.report();
-    }
+    let spec = match begin(invocation) {
+        Ok(Some(spec)) => spec,
+        Ok(None) => return ExitCode::SUCCESS,
+        Err(error) => return error.report(),
+    };
     match mount::shares(&spec) {
         Ok(shares) => CliError::Answer(shown(&shares, all, &spec.url)).report(),
         Err(error) => journal::fail(error.exit_code(), error),
     }
 }
 
-/// The URL of the server's pipes, for the server that the first argument names by its URL or name.
-pub(super) fn server_url(args: &Args, line: &CommandLine, options: &[&str]) -> Result<ShareUrl, CliError> {
-    let usage = |problem: &str| CliError::Usage(format!("{problem}\n\nUsage: {USAGE}"));
-    let word = args.url.as_deref().ok_or_else(|| usage("there is no server whose shares could be listed"))?;
+/// The URL of the server's pipes, for the server that the first argument names by its URL or name. An error ends with
+/// the usage line.
+pub(super) fn server_url(args: &Args, line: &CommandLine, usage_line: &str) -> Result<ShareUrl, CliError> {
+    let usage = |problem: &str| CliError::Usage(format!("{problem}\n\nUsage: {usage_line}"));
+    let word = args.url.as_deref().ok_or_else(|| usage("no server is named"))?;
     if args.mountpoint.is_some() {
-        return Err(usage("'shares' takes one server, and no directory"));
+        return Err(usage("expected one server, and no directory"));
     }
     let text = line.original(word);
     let (scheme, rest) = match text.split_once("://") {
@@ -65,7 +67,7 @@ pub(super) fn server_url(args: &Args, line: &CommandLine, options: &[&str]) -> R
     let (place, query) = rest.split_at(rest.find('?').unwrap_or(rest.len()));
     // A URL has a share. Behind a share this one is a folder.
     let whole = Zeroizing::new(format!("{scheme}://{}/{PIPES}{query}", place.trim_end_matches(['/', '\\'])));
-    let mut url = ShareUrl::parse(&whole, options).map_err(|error| usage(&error.to_string()))?;
+    let mut url = args::parse_url(&whole).map_err(|error| usage(&error.to_string()))?;
     (url.share, url.path) = (PIPES.to_owned(), String::new());
     Ok(url)
 }
@@ -98,29 +100,13 @@ fn shown(shares: &[ListedShare], all: bool, server: &ShareUrl) -> String {
     text
 }
 
-/// A text of the server without characters that control a terminal or the direction of text.
-fn printable(text: &str) -> String {
-    let is_control = |c: char| {
-        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        if is_control(c) {
-            shown.extend(c.escape_default());
-        } else {
-            shown.push(c);
-        }
-    }
-    shown
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Result<Invocation, CliError> {
         let words = [&["cifs-fuse"], arguments].concat().into_iter().map(OsString::from).collect();
-        parse_for(Purpose::Shares, words, &Environment::default())
+        parse_for(Purpose::Server(USAGE), words, &Environment::default())
     }
 
     fn share(name: &str, kind: ShareKind, comment: &str) -> ListedShare {

@@ -46,7 +46,7 @@ mod tests {
         }
         assert!(table.contains("| **Signing in** | | |"));
         assert!(table.contains("| `--ro` |  | Mount read-only; -r is the same, -w the opposite |"));
-        assert!(table.contains("| `--file-mode OCTAL` | `0755` | Permissions of files |"));
+        assert!(table.contains("| `--chown ACTION` | `store` | What chown and chgrp do, in the same words |"));
         assert!(table.lines().all(|line| line.starts_with('|') && line.ends_with('|')));
     }
 

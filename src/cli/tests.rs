@@ -1,7 +1,10 @@
 //! Command lines as users, mount(8) and systemd write them.
 
 use super::*;
-use crate::config::{CacheMode, Dialect, Identity, Protection, Transport};
+use crate::config::ownership::Fixed;
+use crate::config::{
+    CacheMode, Dialect, Identity, Keeping, OwnerOptions, OwnerSource, Protection, Symlinks, Transport,
+};
 use secrecy::ExposeSecret;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -9,7 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 fn environment() -> Environment {
-    Environment { current_directory: PathBuf::from("/here"), ..Environment::default() }
+    Environment {
+        current_directory: PathBuf::from("/here"),
+        find_in_keyring: Some(|server, _| {
+            let username = Some(format!("ann of {server}"));
+            Ok(Some(Credentials { username, password: Some("kept".into()), domain: None }))
+        }),
+        ..Environment::default()
+    }
 }
 
 fn parse_in(environment: &Environment, arguments: &[&str]) -> Result<Invocation, CliError> {
@@ -72,10 +82,14 @@ fn every_long_option_has_an_effect() {
         "--gid=6",
         "--file-mode=0600",
         "--dir-mode=700",
+        "--owner=server",
+        "--chmod=ignore",
+        "--chown=deny",
         "--ro",
         "--noexec",
         "--allow-other",
         "--cache=loose",
+        "--symlinks=mfsymlinks",
         "--cache-size=64M",
         "--attr-timeout=0.5",
         "--read-buffer-size=65536",
@@ -88,17 +102,26 @@ fn every_long_option_has_an_effect() {
         "--signing=required",
         "--encryption=off",
         "--transport=NetBIOS",
+        "--metrics=:9311",
     ]);
     let expected = MountOptions {
+        metrics: MetricsAddress::parse(":9311", Path::new("/")).ok(),
         uid: 5,
         gid: 6,
         file_mode: 0o600,
         dir_mode: 0o700,
+        owner: OwnerOptions {
+            source: OwnerSource::Server,
+            chmod: Keeping::Ignore,
+            chown: Keeping::Deny,
+            fixed: Fixed { uid: true, gid: true, file_mode: true, dir_mode: true },
+        },
         read_only: true,
         allow_other: true,
         kernel: KernelFlags { no_suid: true, no_dev: true, no_exec: true },
         cache_size: 64 << 20,
         cache: CacheMode::Loose,
+        symlinks: Symlinks::MfSymlinks,
         attr_timeout: Duration::from_millis(500),
         read_buffer_size: Some(65536),
         write_buffer_size: Some(u32::MAX),
@@ -125,13 +148,17 @@ fn every_mount_option_has_the_same_effect_in_all_three_places() {
         "min-dialect" | "max-dialect" | "vers" => "3.0".to_owned(),
         "signing" | "encryption" => "required".to_owned(),
         "file-mode" | "dir-mode" => "0700".to_owned(),
+        "owner" => "server".to_owned(),
+        "chmod" | "chown" => "ignore".to_owned(),
         "cache" => "none".to_owned(),
+        "symlinks" => "off".to_owned(),
         "cache-size" | "read-buffer-size" | "write-buffer-size" => "20000000".to_owned(),
         "log-level" => "trace".to_owned(),
         "log-target" => "file:/tmp/x".to_owned(),
+        "metrics" => ":9311".to_owned(),
         "connections" => "9".to_owned(),
         "uid" | "gid" | "connect-timeout" | "request-timeout" | "attr-timeout" => "77".to_owned(),
-        "guest" | "anonymous" | "ro" | "noexec" | "allow-other" | "restart" => "true".to_owned(),
+        "guest" | "anonymous" | "keyring" | "ro" | "noexec" | "allow-other" | "restart" => "true".to_owned(),
         other => panic!("no value is defined for {other}"),
     };
     // The debug form shows everything that an option can change. An option that reads a descriptor is skipped.
@@ -140,7 +167,7 @@ fn every_mount_option_has_the_same_effect_in_all_three_places() {
         let mut spec = invocation.spec;
         spec.url.overrides.clear();
         // The command line itself differs, so it is not compared.
-        spec.restart = spec.restart.map(|_| Restart::default());
+        spec.restart = spec.restart.map(|_| MountCommand::default());
         format!("{spec:?} {:?} {:?}", invocation.log, invocation.warnings)
     };
     let plain = shown("cifs://nas/m", &[]);
@@ -224,21 +251,21 @@ fn a_line_of_fstab_for_mount_cifs_mounts_with_one_warning() {
     let line = "vers=3.0,sec=ntlmssp,iocharset=utf8,noperm,nobrl,serverino,soft,nounix,mfsymlinks,file_mode=0644,seal";
     let invocation = parsed(&["cifs://nas/m", "/mnt", "--guest", "-o", line, "-o", "nobrl,multichannel"]);
     let [warning] = &invocation.warnings[..] else { panic!("{:?}", invocation.warnings) };
-    for name in ["iocharset=utf8", "noperm", "nobrl", "serverino", "soft", "nounix", "mfsymlinks", "multichannel"] {
+    for name in ["iocharset=utf8", "noperm", "nobrl", "serverino", "soft", "nounix", "multichannel"] {
         assert_eq!(warning.matches(name).count(), 1, "{warning}");
     }
     assert_eq!(invocation.spec.options.encryption, Protection::Required);
     assert_eq!(invocation.spec.options.file_mode, 0o644);
+    assert_eq!(invocation.spec.options.symlinks, Symlinks::MfSymlinks);
     // What is refused in several -o is said at once.
     let (code, said) = refused(&["cifs://nas/m", "/mnt", "-o", "multiuser", "-o", "sec=krb5,zzz"]);
     assert!(code == 1 && ["multiuser", "sec=krb5", "zzz"].iter().all(|name| said.contains(name)), "{said}");
 }
 
 #[test]
-fn a_remount_and_another_namespace_are_refused() {
+fn a_remount_is_no_mount_and_another_namespace_is_refused() {
     let (code, said) = refused(&["cifs://nas/m", "/mnt", "-o", "ro,remount"]);
-    assert_eq!(code, 32);
-    assert!(said.contains("unmount it and mount it again"), "{said}");
+    assert!(code == 1 && said.contains("remount changes a running mount"), "{said}");
     let (code, said) = refused(&["cifs://nas/m", "/mnt", "-N", "12", "-o", "rw"]);
     assert!(code == 1 && said.contains("nsenter"), "{said}");
 }
@@ -261,7 +288,7 @@ fn a_helper_under_systemd_warns_of_a_mount_that_systemd_treats_as_local() {
 fn a_wrong_command_line_is_a_usage_error_that_names_the_problem() {
     for (arguments, said) in [
         (&[][..], "nothing to mount"),
-        (&["statsu", "/mnt"], "'statsu': this is not a URL"),
+        (&["statsu", "/mnt"], "no command 'statsu'; did you mean 'status'?"),
         (&["//nas/m", "/mnt"], "write the share as 'cifs://nas/m'"),
         (&[r"\\nas\my m", "/mnt"], "write the share as 'cifs://nas/my%20m'"),
         (&["/nas/m", "/mnt"], "expected cifs://host"),
@@ -274,7 +301,7 @@ fn a_wrong_command_line_is_a_usage_error_that_names_the_problem() {
         (&["cifs://nas/m", "/mnt", "--transport=quic"], "Transport must be one of: directtcp, netbios"),
         (&["cifs://nas/m?transport=quic", "/mnt"], "Transport must be one of: directtcp, netbios"),
         (&["cifs://nas/m", "/mnt", "-o", "transport=quic"], "Transport must be one of: directtcp, netbios"),
-        (&["cifs://nas/m", "/mnt", "--read-buffer-size=64kb"], "'64kb' for '--read-buffer-size"),
+        (&["cifs://nas/m", "/mnt", "--read-buffer-size=64q"], "'64q' for '--read-buffer-size"),
         (&["cifs://nas/m", "/mnt", "-o", "write_buffer_size=1e6"], "'1e6' for '--write-buffer-size"),
         (&["cifs://nas/m?Write-Buffer-Size=lots", "/mnt"], "'lots' for '--write-buffer-size"),
         (&["cifs://nas/m?cachesize=1", "/mnt"], "did you mean 'cache-size'?"),
@@ -415,12 +442,18 @@ fn a_domain_is_accepted_before_the_name_in_every_source() {
 }
 
 #[test]
-fn a_fake_mount_asks_for_no_password() {
-    let environment = Environment { ask: Some(|_| panic!("the terminal must not be used")), ..environment() };
-    parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt", "-f"]).unwrap();
-    let environment = Environment { ask: Some(|_| Ok(SecretString::from("typed"))), ..environment };
-    let invocation = parse_in(&environment, &["cifs-fuse", "cifs://ann@nas/m", "/mnt"]).unwrap();
-    assert_eq!(password_of(&invocation).1, "typed");
+fn nobody_is_asked_for_a_mount_that_cannot_work_or_is_not_made() {
+    let environment = Environment { ask: Some(|_, _| panic!("the terminal must not be used")), ..environment() };
+    for url in ["cifs://ann@127.0.0.1:1/m", "cifs://127.0.0.1:1/m"] {
+        parse_in(&environment, &["cifs-fuse", url, "/mnt", "-f"]).unwrap();
+        let error = parse_in(&environment, &["cifs-fuse", url, "/no/such/directory"]).unwrap_err();
+        assert!(error.exit_code() == 32 && error.to_string().starts_with("mountpoint: "), "{error}");
+        let free = tempfile::tempdir().unwrap();
+        let error = parse_in(&environment, &["cifs-fuse", url, free.path().to_str().unwrap()]).unwrap_err();
+        assert!(error.exit_code() == 32 && error.to_string().starts_with("connect: "), "{error}");
+    }
+    let restarting = ["cifs-fuse", "cifs://nas/m", "/mnt", "--restart"];
+    assert_eq!(password_of(&parse_in(&environment, &restarting).unwrap()).0, "guest");
 }
 
 #[test]

@@ -1,20 +1,22 @@
 //! The values of options, parsed from text. The errors are the ends of sentences that name the option.
 
 use crate::config::options::SMALLEST_CACHE;
-use crate::config::size::{parse_size, show_size};
+use crate::config::size::{NotASize, parse_size, show_size};
 use nix::unistd::{Group, User};
 use std::str::FromStr;
 use std::time::Duration;
 
-/// A requested buffer size: any whole number, so that a warning can name what is wrong with it.
+/// A requested buffer size in bytes: any size, also a negative one, so that a warning can name what is wrong with it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct BufferSize(i128);
+pub(super) struct BufferSize(i64);
 
 impl FromStr for BufferSize {
-    type Err = &'static str;
+    type Err = NotASize;
 
-    fn from_str(text: &str) -> Result<BufferSize, &'static str> {
-        text.trim().parse().map(BufferSize).map_err(|_| "it must be a number of bytes")
+    fn from_str(text: &str) -> Result<BufferSize, NotASize> {
+        let text = text.trim();
+        let (sign, size) = text.strip_prefix('-').map_or((1, text), |size| (-1, size));
+        i64::try_from(parse_size(size)?).map(|bytes| BufferSize(sign * bytes)).map_err(|_| NotASize)
     }
 }
 
@@ -58,13 +60,18 @@ pub(super) fn mode(text: &str) -> Result<u32, &'static str> {
 /// The number of a user, from a number or a name.
 pub(super) fn user(text: &str) -> Result<u32, &'static str> {
     let by_name = || User::from_name(text).ok().flatten().map(|user| user.uid.as_raw());
-    text.parse().ok().or_else(by_name).ok_or("there is no such user")
+    number(text).or_else(by_name).ok_or("there is no such user")
 }
 
 /// The number of a group, from a number or a name.
 pub(super) fn group(text: &str) -> Result<u32, &'static str> {
     let by_name = || Group::from_name(text).ok().flatten().map(|group| group.gid.as_raw());
-    text.parse().ok().or_else(by_name).ok_or("there is no such group")
+    number(text).or_else(by_name).ok_or("there is no such group")
+}
+
+/// The number of a user or a group. The largest one means "none" to the kernel (chown(2)).
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|number| *number != u32::MAX)
 }
 
 /// The budget of the page cache, in bytes.
@@ -112,13 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_size_is_any_whole_number_and_a_negative_one_is_ignored() {
+    fn a_buffer_size_is_any_size_and_a_negative_one_is_ignored() {
         let bytes = |text: &str| text.parse::<BufferSize>().unwrap().bytes("read-buffer-size");
         assert_eq!(bytes("65536"), Ok(65536));
+        assert_eq!(bytes("64k"), Ok(65536));
+        assert_eq!(bytes("1MiB"), Ok(1 << 20));
         assert_eq!(bytes("99999999999"), Ok(u32::MAX));
         assert!(bytes("-5").unwrap_err().contains("read-buffer-size=-5"));
-        for text in ["", "64kb", "1e6", "1.5"] {
-            assert!(text.parse::<BufferSize>().is_err(), "{text}");
+        for text in ["", "64x", "1e6", "-", "--5", "-x"] {
+            let said = text.parse::<BufferSize>().unwrap_err().to_string();
+            assert_eq!(Err(said), cache_size(text), "every size has the same errors: {text}");
         }
     }
 

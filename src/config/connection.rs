@@ -205,6 +205,16 @@ pub enum Identity {
 }
 
 impl Identity {
+    /// Whether this asks for a guest or anonymous session. Neither has a key, so nothing in it is signed or encrypted.
+    pub fn is_guest_or_anonymous(&self) -> bool {
+        match self {
+            Identity::Anonymous => true,
+            Identity::User { username, password, .. } => {
+                username.eq_ignore_ascii_case("guest") && password.expose_secret().is_empty()
+            }
+        }
+    }
+
     /// Whether both are the same account of the same domain, in the same spelling, or both anonymous.
     pub fn is_same_account(&self, other: &Identity) -> bool {
         match (self, other) {

@@ -2,18 +2,21 @@
 //!
 //! The places, in order of priority: the URL (its query before its `user:password@`), the options (`username`,
 //! `domain`, and `password` from an fstab line), the credentials file, the password descriptor, systemd's
-//! `$CREDENTIALS_DIRECTORY`, the environment (`AUTH_USERNAME`, `AUTH_PASSWORD`, `AUTH_DOMAIN`), and last a prompt on
-//! the terminal, which asks for a password only.
+//! `$CREDENTIALS_DIRECTORY`, the environment (`AUTH_USERNAME`, `AUTH_PASSWORD`, `AUTH_DOMAIN`), the keyring if that is
+//! asked for, and last questions on the terminal (`unanswered.rs`). The keyring is asked only if no place before it has a
+//! password: asking can open a window in which the user unlocks it.
 //!
 //! Each of name, password and domain is used from the first place that has it. A place that names another user than the
 //! one already found is skipped ([`Credentials::or`]), so that no password is sent with another user's name. If no
-//! place names a user, the guest account signs in, without a prompt; a password without a user is an error.
+//! place names a user, the terminal is asked for one; without a terminal the guest account signs in, with a warning. A
+//! password without a user is an error.
 //!
 //! The invariant: every copy of a password on its way into its [`SecretString`] is wiped.
 
 mod file;
 #[cfg(test)]
 mod tests;
+mod unanswered;
 
 use super::Identity;
 use secrecy::SecretString;
@@ -21,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use file::CredentialsFile;
+pub use unanswered::{Echo, Unanswered};
 
 /// The credentials that one place contains, or several together.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +41,7 @@ impl Credentials {
     /// These credentials, completed from a place of lower priority. If that place names another user, it is skipped.
     pub fn or(self, weaker: Credentials) -> Credentials {
         if let (Some(mine), Some(theirs)) = (&self.username, &weaker.username)
-            && !same_account(mine, theirs)
+            && !is_same_account(mine, theirs)
         {
             return self;
         }
@@ -47,11 +51,32 @@ impl Credentials {
             domain: self.domain.or(weaker.domain),
         }
     }
+
+    /// These credentials with the domain apart from the name, so that it also completes a name from another place.
+    fn with_domain_apart(self) -> Credentials {
+        let (domain, username) = self.username.as_deref().map(split_domain).unzip();
+        Credentials {
+            domain: self.domain.or(domain.flatten().map(str::to_owned)),
+            username: username.map(str::to_owned),
+            password: self.password,
+        }
+    }
+}
+
+/// The warning that the keyring has no password.
+fn not_kept(server: &str, username: Option<&str>) -> String {
+    match username {
+        Some(username) => format!(
+            "no password of '{username}' for {server} is in the keyring; to store it: cifs-fuse login {server} \
+             --username '{username}'"
+        ),
+        None => format!("no password for {server} is in the keyring; to store one: cifs-fuse login {server}"),
+    }
 }
 
 /// Whether two user names mean the same account: the domain before a name, and the case, are ignored.
 /// [`Identity::is_same_account`] compares exactly.
-fn same_account(a: &str, b: &str) -> bool {
+pub(crate) fn is_same_account(a: &str, b: &str) -> bool {
     split_domain(a).1.to_lowercase() == split_domain(b).1.to_lowercase()
 }
 
@@ -76,16 +101,30 @@ pub enum SignInAs {
     Anonymous,
 }
 
-/// What to do if a user is named and no place has a password.
-#[derive(Clone, Copy, Debug)]
-pub enum WithoutPassword {
-    /// Ask on the terminal. The function gets the question and returns the password.
-    Ask(fn(&str) -> io::Result<SecretString>),
-    /// Fail with an error.
+/// What to do if no place names a user, or a user is named and no place has a password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WhenMissing {
+    /// The user is asked on the terminal: [`account`] returns what is missing.
+    Ask,
+    /// Without a user the guest account signs in, with a warning. Without a password there is an error.
     Refuse,
-    /// Continue with an empty password, since no sign-in follows.
+    /// Without a user the guest account signs in, and without a password an empty one is used, since no sign-in
+    /// follows.
     Ignore,
 }
+
+/// The passwords that the desktop keeps (Secret Service API).
+#[derive(Clone, Debug)]
+pub struct Keyring {
+    /// The server as it is named there: the host, with the port if the URL has one.
+    pub server: String,
+    /// How it is asked.
+    pub find: FindInKeyring,
+}
+
+/// Finds a user's password for a server. Without a user, finds the one user that has a password there. `None` if there
+/// is none; an error is a message for the user.
+pub type FindInKeyring = fn(server: &str, username: Option<&str>) -> Result<Option<Credentials>, String>;
 
 /// All the places to read.
 #[derive(Clone, Debug)]
@@ -102,10 +141,12 @@ pub struct Sources {
     pub directory: Option<PathBuf>,
     /// The credentials in the environment.
     pub environment: Credentials,
+    /// The keyring, if it is to be asked.
+    pub keyring: Option<Keyring>,
     /// The kind of account to sign in with.
     pub sign_in_as: SignInAs,
-    /// What to do if there is no password.
-    pub without_password: WithoutPassword,
+    /// What to do if there is no user or no password.
+    pub when_missing: WhenMissing,
     /// The name and password of an earlier reading, if a descriptor or the terminal could have been their source.
     pub remembered: Option<Credentials>,
 }
@@ -127,7 +168,7 @@ impl Sources {
             Sources { file: Some(path), .. } if is_once(path) => "in a pipe",
             _ => {
                 let environment = Credentials { password: None, ..self.environment.clone() };
-                let later = Sources { environment, without_password: WithoutPassword::Refuse, ..self.clone() };
+                let later = Sources { environment, when_missing: WhenMissing::Refuse, ..self.clone() };
                 match identity(later) {
                     Err(CredentialsError::NoPassword { .. }) if self.environment.password.is_some() => {
                         "in AUTH_PASSWORD"
@@ -141,16 +182,18 @@ impl Sources {
     }
 
     /// The places for a second reading, after `identity` was found in them. A descriptor has been read to its end, and
-    /// the terminal is not used again. So if there was either of them, the password that was found (in whatever place)
-    /// is remembered, with lowest priority and for the same user.
+    /// the terminal is not used again. So if there was either of them, what was found (in whatever place) is remembered,
+    /// with lowest priority and for the same user.
     #[must_use]
     pub fn read_again(mut self, identity: &Identity) -> Sources {
-        let once = self.password_fd.take().is_some() || matches!(self.without_password, WithoutPassword::Ask(_));
-        self.without_password = WithoutPassword::Refuse;
+        let once = self.password_fd.take().is_some() || self.when_missing == WhenMissing::Ask;
+        self.when_missing = WhenMissing::Refuse;
         self.remembered = match identity {
-            Identity::User { username, password, .. } if once => {
-                Some(Credentials { username: Some(username.clone()), password: Some(password.clone()), domain: None })
-            }
+            Identity::User { username, password, domain } if once => Some(Credentials {
+                username: Some(username.clone()),
+                password: Some(password.clone()),
+                domain: domain.clone(),
+            }),
             _ => None,
         };
         self
@@ -176,6 +219,9 @@ pub enum CredentialsError {
         /// The problem with its content.
         problem: &'static str,
     },
+    /// The keyring gives no answer.
+    #[error("keyring: {0}")]
+    Keyring(String),
     /// There is a password, but no user.
     #[error("a password is given, but no user name; add auth-username=NAME to the URL, or --username NAME")]
     NoUser,
@@ -197,10 +243,10 @@ pub enum CredentialsError {
         /// The user.
         username: String,
     },
-    /// Something is missing, and there are warnings about what was read.
+    /// Something is missing or cannot be read, and there are warnings about what was read.
     #[error("{error}\n{}", warnings.join("\n"))]
     Incomplete {
-        /// What is missing.
+        /// What is wrong.
         error: Box<CredentialsError>,
         /// The warnings.
         warnings: Vec<String>,
@@ -211,18 +257,51 @@ pub enum CredentialsError {
 const NO_USER: &str = "no user is named, so the guest account signs in; name a user with --username NAME, or with auth-username= \
                        in the URL (--guest asks for the guest account)";
 
-/// The account that signs in, and warnings for the user.
+/// The account that signs in, as far as the places know it.
+#[derive(Clone, Debug)]
+pub enum Account {
+    /// It is complete.
+    Known(Identity),
+    /// The user has to be asked.
+    Asked(Unanswered),
+}
+
+/// The account that signs in, without asking, and warnings for the user.
 ///
 /// # Errors
 /// A named place cannot be read, or the places together have too little.
 pub fn identity(sources: Sources) -> Result<(Identity, Vec<String>), CredentialsError> {
+    let when_missing =
+        if sources.when_missing == WhenMissing::Ask { WhenMissing::Refuse } else { sources.when_missing };
+    match account(Sources { when_missing, ..sources })? {
+        (Account::Known(identity), warnings) => Ok((identity, warnings)),
+        (Account::Asked(unanswered), _) => {
+            Err(CredentialsError::NoPassword { username: unanswered.username.unwrap_or_default() })
+        }
+    }
+}
+
+/// The account that signs in, or what to ask for, and warnings for the user.
+///
+/// # Errors
+/// A named place cannot be read, or the places together have too little.
+pub fn account(sources: Sources) -> Result<(Account, Vec<String>), CredentialsError> {
+    let mut warnings = Vec::new();
+    match found(sources, &mut warnings) {
+        Ok(account) => Ok((account, warnings)),
+        Err(error) if warnings.is_empty() => Err(error),
+        // A line that was not understood may be what is missing.
+        Err(error) => Err(CredentialsError::Incomplete { error: Box::new(error), warnings }),
+    }
+}
+
+fn found(sources: Sources, warnings: &mut Vec<String>) -> Result<Account, CredentialsError> {
     let url_names_user = sources.url.username.is_some();
     match sources.sign_in_as {
-        SignInAs::Guest if !url_names_user => return Ok((guest(None), Vec::new())),
-        SignInAs::Anonymous if !url_names_user => return Ok((Identity::Anonymous, Vec::new())),
+        SignInAs::Guest if !url_names_user => return Ok(Account::Known(guest(None))),
+        SignInAs::Anonymous if !url_names_user => return Ok(Account::Known(Identity::Anonymous)),
         _ => {}
     }
-    let mut warnings = Vec::new();
     let mut found = sources.url.or(sources.options);
     if let Some(path) = &sources.file {
         let file = CredentialsFile::read(path)?;
@@ -235,16 +314,22 @@ pub fn identity(sources: Sources) -> Result<(Identity, Vec<String>), Credentials
     if let Some(directory) = &sources.directory {
         found = found.or(from_directory(directory)?);
     }
-    found = found.or(sources.environment).or(sources.remembered.unwrap_or_default());
-    if found.username.is_none() && found.password.is_none() {
+    found = found.or(sources.environment);
+    if let Some(keyring) = sources.keyring.filter(|_| found.password.is_none()) {
+        match (keyring.find)(&keyring.server, found.username.as_deref()).map_err(CredentialsError::Keyring)? {
+            Some(kept) => found = found.or(kept.with_domain_apart()),
+            // The user has asked for a password, and not for a guest.
+            None if found.username.is_none() && sources.when_missing == WhenMissing::Refuse => {
+                return Err(CredentialsError::Keyring(not_kept(&keyring.server, None)));
+            }
+            None => warnings.push(not_kept(&keyring.server, found.username.as_deref())),
+        }
+    }
+    found = found.or(sources.remembered.unwrap_or_default());
+    if found.username.is_none() && found.password.is_none() && sources.when_missing != WhenMissing::Ask {
         warnings.push(NO_USER.to_owned());
     }
-    match named(found, sources.without_password) {
-        Ok(identity) => Ok((identity, warnings)),
-        Err(error) if warnings.is_empty() => Err(error),
-        // A line that was not understood may be the missing password.
-        Err(error) => Err(CredentialsError::Incomplete { error: Box::new(error), warnings }),
-    }
+    named(found, sources.when_missing)
 }
 
 /// The guest account: the user `guest` with an empty password.
@@ -252,23 +337,26 @@ fn guest(domain: Option<String>) -> Identity {
     Identity::User { username: "guest".to_owned(), domain, password: SecretString::from("") }
 }
 
-fn named(found: Credentials, without_password: WithoutPassword) -> Result<Identity, CredentialsError> {
+fn named(found: Credentials, when_missing: WhenMissing) -> Result<Account, CredentialsError> {
     let Credentials { username, password, domain } = found;
     let Some(given) = username else {
-        return if password.is_some() { Err(CredentialsError::NoUser) } else { Ok(guest(domain)) };
+        return match (password, when_missing) {
+            (Some(_), _) => Err(CredentialsError::NoUser),
+            (None, WhenMissing::Ask) => Ok(Account::Asked(Unanswered { username: None, domain })),
+            (None, _) => Ok(Account::Known(guest(domain))),
+        };
     };
     let (own_domain, username) = split_domain(&given);
     let domain = domain.or(own_domain.map(str::to_owned));
     let username = username.to_owned();
-    let password = match (password, without_password) {
+    let password = match (password, when_missing) {
         (Some(password), _) => password,
-        (None, _) if username.eq_ignore_ascii_case("guest") => return Ok(guest(domain)),
-        (None, WithoutPassword::Ignore) => SecretString::from(""),
-        (None, WithoutPassword::Refuse) => return Err(CredentialsError::NoPassword { username }),
-        (None, WithoutPassword::Ask(ask)) => ask(&format!("Password for {username}: "))
-            .map_err(|error| CredentialsError::Unreadable { what: "the terminal".to_owned(), error })?,
+        (None, _) if username.eq_ignore_ascii_case("guest") => return Ok(Account::Known(guest(domain))),
+        (None, WhenMissing::Ignore) => SecretString::from(""),
+        (None, WhenMissing::Refuse) => return Err(CredentialsError::NoPassword { username }),
+        (None, WhenMissing::Ask) => return Ok(Account::Asked(Unanswered { username: Some(username), domain })),
     };
-    Ok(Identity::User { username, domain, password })
+    Ok(Account::Known(Identity::User { username, domain, password }))
 }
 
 /// systemd's credentials (systemd.exec(5), LoadCredential=): one file per value, completed from one file with all of

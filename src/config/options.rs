@@ -1,6 +1,9 @@
 //! How to mount, as plain values, and the defaults.
 
-use super::{CacheMode, DialectRange, Identity, Protection, ShareUrl, Transport};
+use super::{
+    CacheMode, DialectRange, Identity, MetricsAddress, OwnerOptions, Protection, ShareUrl, Symlinks, Transport,
+};
+use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,12 +20,12 @@ pub struct MountSpec {
     /// How to mount.
     pub options: MountOptions,
     /// How to mount again when the process that serves the mount is killed; `None` if the mount is not to be restarted.
-    pub restart: Option<Restart>,
+    pub restart: Option<MountCommand>,
 }
 
-/// The command line of a mount, with which another process mounts again. It contains no password.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Restart {
+/// The command line of a mount, with which another process can mount again. It contains no password.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MountCommand {
     /// The working directory, which relative paths refer to.
     pub directory: PathBuf,
     /// The arguments, the program's name first.
@@ -39,14 +42,16 @@ impl MountSpec {
 /// How to mount. Options in the URL have already replaced those of the command line.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MountOptions {
-    /// The owner of all files; by default the user who mounts.
+    /// The owner of files; by default the user who mounts.
     pub uid: u32,
-    /// The group of all files; by default the group of the user who mounts.
+    /// The group of files; by default the group of the user who mounts.
     pub gid: u32,
     /// The permission bits of files, at most `0o777`.
     pub file_mode: u32,
     /// The permission bits of directories, at most `0o777`.
     pub dir_mode: u32,
+    /// Where owners and modes come from, and what changes of them do.
+    pub owner: OwnerOptions,
     /// Whether the share is mounted read-only.
     pub read_only: bool,
     /// Whether users other than the one who mounts may use the mount.
@@ -57,6 +62,8 @@ pub struct MountOptions {
     pub cache_size: u64,
     /// What is cached, and how it is kept valid.
     pub cache: CacheMode,
+    /// How symbolic links are stored.
+    pub symlinks: Symlinks,
     /// How long names, attributes, and data that no lease covers are used without revalidation; longer while a watch or
     /// a lease covers them.
     pub attr_timeout: Duration,
@@ -79,12 +86,14 @@ pub struct MountOptions {
     pub encryption: Protection,
     /// The transport of SMB2 messages.
     pub transport: Transport,
+    /// Where the mount offers its metrics; `None` if it offers none.
+    pub metrics: Option<MetricsAddress>,
 }
 
 /// What the kernel forbids on the mount (mount(2)).
 ///
-/// `no_suid` and `no_dev` are always set: this client shows neither set-user-id programs nor device nodes of a share.
-/// The options `suid` and `dev` are accepted and have no effect.
+/// `no_suid` and `no_dev` are always set: the server must not give programs of a share the rights of other users, nor
+/// let its device nodes be opened. The options `suid` and `dev` are accepted and have no effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct KernelFlags {
     /// `MS_NOSUID`
@@ -117,11 +126,13 @@ impl Default for MountOptions {
             gid: nix::unistd::getgid().as_raw(),
             file_mode: 0o755,
             dir_mode: 0o755,
+            owner: OwnerOptions::default(),
             read_only: false,
             allow_other: false,
             kernel: KernelFlags::default(),
             cache_size: default_cache_size(),
             cache: CacheMode::default(),
+            symlinks: Symlinks::default(),
             attr_timeout: CacheMode::default().attr_timeout(),
             read_buffer_size: None,
             write_buffer_size: None,
@@ -132,6 +143,7 @@ impl Default for MountOptions {
             signing: Protection::Auto,
             encryption: Protection::Auto,
             transport: Transport::DirectTcp,
+            metrics: None,
         }
     }
 }

@@ -5,11 +5,17 @@
 #[error("a size is a number of bytes, or a number with K, M, G or T (1024-fold: 64M, 1GiB)")]
 pub struct NotASize;
 
+/// The largest size that a text means, in bytes. Above 2^53 an `f64` cannot represent single bytes; no memory is that
+/// large.
+pub const LARGEST_SIZE: u64 = 9_000_000_000_000_000;
+
 /// The bytes of `65536`, `64K`, `64KiB`, `1.5G`, in any case. `K` and `KiB` are 1024 bytes, `KB` is 1000; the same
 /// holds for M, G and T.
 ///
+/// Above [`LARGEST_SIZE`] it is that.
+///
 /// # Errors
-/// If the text is not a number with a known unit, or is negative or above 9e15.
+/// If the text is not a number with a known unit, or is negative.
 pub fn parse_size(text: &str) -> Result<u64, NotASize> {
     let text = text.trim();
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -32,11 +38,11 @@ pub fn parse_size(text: &str) -> Result<u64, NotASize> {
     };
     let number: f64 = number.trim_end().parse().map_err(|_| NotASize)?;
     let bytes = number * f64::powi(base, power);
-    // Above 2^53 an `f64` cannot represent single bytes; no memory is that large.
-    if !(0.0..=9e15).contains(&bytes) {
-        return Err(NotASize);
+    match bytes >= 0.0 {
+        // A larger number, an infinite one too, is converted to the limit.
+        true => Ok((bytes as u64).min(LARGEST_SIZE)),
+        false => Err(NotASize),
     }
-    Ok(bytes as u64)
 }
 
 /// A size for users: in MiB or KiB if that is exact, else in bytes.
@@ -100,10 +106,12 @@ mod tests {
             ("1.5g", 3 << 29),
             ("10B", 10),
             ("1T", 1 << 40),
+            ("9999999T", LARGEST_SIZE),
+            ("99999999999999999999999", LARGEST_SIZE),
         ] {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
         }
-        for text in ["", "M", "-1", "64X", "1e6", "inf", "NaN", "9999999T", "12MiBs"] {
+        for text in ["", "M", "-1", "64X", "1e6", "inf", "NaN", "12MiBs"] {
             assert_eq!(parse_size(text), Err(NotASize), "{text}");
         }
     }

@@ -12,17 +12,6 @@ mod authority;
 mod decode;
 mod error;
 mod query;
-/// The URL of a share that is written as `//host/share/path`, as for mount.cifs, or as `\\\\host\\share\\path`, as on Windows;
-/// `None` for any other text. Each part is percent-encoded where a URL needs that.
-pub fn url_of_unc(text: &str) -> Option<String> {
-    let rest = text.strip_prefix("//").or_else(|| text.strip_prefix(r"\\"))?;
-    let mut parts = rest.split(['/', '\\']).filter(|part| !part.is_empty());
-    // A host may have a port, or be an IPv6 address in brackets.
-    let host = parts.next()?;
-    let path: String = parts.map(|part| format!("/{}", utf8_percent_encode(part, ENCODED))).collect();
-    (!path.is_empty()).then(|| format!("cifs://{host}{path}"))
-}
-
 #[cfg(test)]
 mod tests;
 
@@ -113,6 +102,16 @@ impl ShareUrl {
         })
     }
 
+    /// The URL of the server: `cifs://host[:port]`, percent-encoded, without credentials.
+    pub fn server(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host.replace('%', "%25")),
+            false => utf8_percent_encode(&self.host, ENCODED).to_string(),
+        };
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        format!("cifs://{host}{port}")
+    }
+
     /// The credentials in the URL.
     pub fn credentials(&self) -> Credentials {
         Credentials { username: self.username.clone(), password: self.password.clone(), domain: self.domain.clone() }
@@ -122,6 +121,17 @@ impl ShareUrl {
 /// Whether a text is a URL of this program, by its scheme.
 pub fn has_known_scheme(text: &str) -> bool {
     after_scheme(text).is_ok()
+}
+
+/// The URL of a share that is written as `//host/share/path`, as for mount.cifs, or as `\\\\host\\share\\path`, as on
+/// Windows; `None` for any other text. Each part is percent-encoded where a URL needs that.
+pub fn url_of_unc(text: &str) -> Option<String> {
+    let rest = text.strip_prefix("//").or_else(|| text.strip_prefix(r"\\"))?;
+    let mut parts = rest.split(['/', '\\']).filter(|part| !part.is_empty());
+    // A host may have a port, or be an IPv6 address in brackets.
+    let host = parts.next()?;
+    let path: String = parts.map(|part| format!("/{}", utf8_percent_encode(part, ENCODED))).collect();
+    (!path.is_empty()).then(|| format!("cifs://{host}{path}"))
 }
 
 /// A hint for the user if the text may be a URL that a shell has cut at an unquoted `&`: its query has exactly one key.
@@ -164,16 +174,7 @@ fn share_and_path(text: &str) -> Result<(String, String), UrlError> {
 /// `cifs://host[:port]/share[/path]`, percent-encoded, without credentials.
 impl fmt::Display for ShareUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cifs://")?;
-        if self.host.contains(':') {
-            write!(f, "[{}]", self.host.replace('%', "%25"))?;
-        } else {
-            write!(f, "{}", utf8_percent_encode(&self.host, ENCODED))?;
-        }
-        if let Some(port) = self.port {
-            write!(f, ":{port}")?;
-        }
-        write!(f, "/{}", utf8_percent_encode(&self.share, ENCODED))?;
+        write!(f, "{}/{}", self.server(), utf8_percent_encode(&self.share, ENCODED))?;
         for component in self.path.split('/').filter(|component| !component.is_empty()) {
             write!(f, "/{}", utf8_percent_encode(component, ENCODED))?;
         }

@@ -1,16 +1,17 @@
 //! [`Adapter`]: the kernel's requests, each in a few lines: decode, call the file system, reply.
 
 use super::abandoned::Watch;
-use super::answer::{Asked, Filled, Respond, refuse, respond};
+use super::answer::{Asked, Filled, ReplyValue, Respond, refuse, respond};
 use super::begin::begin;
 use super::call::Call;
 use super::claims::{Claim, Claims};
-use super::convert::set_time;
+use super::convert::{device, kills_set_id, maker, set_time};
 use super::init;
+use super::system_call::{self, Shown};
 use crate::share::Share;
 use crate::telemetry::{Operation, Span};
-use crate::vfs::operations::{self, SetAttr};
-use crate::vfs::{Result, Vfs};
+use crate::vfs::operations::{self, Position, SetAttr, Xattr};
+use crate::vfs::{Attr, Result, Vfs, VfsError};
 use bytes::Bytes;
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig,
@@ -18,8 +19,9 @@ use fuser::{
     ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
     WriteFlags,
 };
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, SystemTime};
@@ -29,9 +31,15 @@ use tokio::runtime::Handle;
 /// runtime enforces; this one applies if the runtime is gone.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
 
+/// How long the kernel may use the attributes of a directory in which it is about to change an entry, so that its second
+/// check of permissions does not ask again.
+const UNTIL_CHANGE: Duration = Duration::from_millis(1);
+
 /// The file system of a share, as fuser calls it.
 pub struct Adapter<S: Share> {
     vfs: Arc<Vfs<S>>,
+    /// The name of the mountpoint.
+    root_name: Option<OsString>,
     runtime: Handle,
     watch: Arc<Watch>,
     claims: Arc<Claims>,
@@ -39,8 +47,14 @@ pub struct Adapter<S: Share> {
 
 impl<S: Share> Adapter<S> {
     /// An adapter that continues on `runtime` every request that cannot be answered at once.
-    pub fn new(vfs: Arc<Vfs<S>>, runtime: Handle) -> Adapter<S> {
-        Adapter { vfs, watch: Watch::of_processes(runtime.clone()), runtime, claims: Arc::default() }
+    pub fn new(vfs: Arc<Vfs<S>>, mountpoint: &Path, runtime: Handle) -> Adapter<S> {
+        let root_name = mountpoint.file_name().map(OsStr::to_owned);
+        Adapter { vfs, root_name, watch: Watch::of_processes(runtime.clone()), runtime, claims: Arc::default() }
+    }
+
+    /// The name by which programs know a directory, as far as it is known.
+    fn name_of(&self, ino: INodeNo) -> Option<OsString> {
+        if ino == INodeNo::ROOT { self.root_name.clone() } else { operations::name_of(&self.vfs, ino.0) }
     }
 
     /// A request of the kernel begins.
@@ -90,6 +104,11 @@ impl<S: Share> Adapter<S> {
         }
     }
 
+    /// Answers FUSE_GETATTR with attributes that are fetched from the server unless they are valid.
+    fn fetched(&self, call: Call, ino: INodeNo, reply: ReplyAttr) {
+        self.answer(call, Claim::NONE, reply, move |vfs| async move { operations::getattr(&vfs, ino.0).await });
+    }
+
     /// A request that is always refused with the same errno, which is returned.
     fn refused(&self, operation: Operation, request: &Request, ino: INodeNo, errno: Errno) -> Errno {
         self.call(operation, request, ino).refused(errno);
@@ -99,7 +118,7 @@ impl<S: Share> Adapter<S> {
 
 impl<S: Share> Filesystem for Adapter<S> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        init::negotiate(config);
+        init::negotiate(config, self.vfs.lists_attributes());
         Ok(())
     }
 
@@ -118,8 +137,21 @@ impl<S: Share> Filesystem for Adapter<S> {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let call = self.call(Operation::Lookup, request, parent);
         let _context = self.runtime.enter();
+        if operations::is_other_spelling(&self.vfs, parent.0, name) {
+            let (name, thread) = (name.to_owned(), request.pid());
+            return self.answer(call, Claim::NONE, reply, move |vfs| async move {
+                if system_call::renames_to(thread, &name).await {
+                    let absent = VfsError::rule(libc::ENOENT, "a rename to this name replaces nothing");
+                    return Err(VfsError { level: tracing::Level::DEBUG, ..absent });
+                }
+                match operations::known_entry(&vfs, parent.0, &name) {
+                    Some(known) => known,
+                    None => operations::lookup(&vfs, parent.0, &name).await,
+                }
+            });
+        }
         if let Some(known) = operations::known_entry(&self.vfs, parent.0, name) {
-            return respond::<S, _>(&call, reply, known);
+            return respond::<S, _, _>(&call, reply, known);
         }
         let name = name.to_owned();
         self.answer(call, Claim::NONE, reply, |vfs| async move { operations::lookup(&vfs, parent.0, &name).await });
@@ -135,9 +167,28 @@ impl<S: Share> Filesystem for Adapter<S> {
     fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
         let call = self.call(Operation::Getattr, request, ino);
         let _context = self.runtime.enter();
-        match operations::known_attributes(&self.vfs, ino.0) {
-            Some(attr) => respond::<S, _>(&call, reply, Ok(attr)),
-            None => self.answer(call, Claim::NONE, reply, |vfs| async move { operations::getattr(&vfs, ino.0).await }),
+        if let Some(attr) = operations::known_attributes(&self.vfs, ino.0) {
+            return respond::<S, _, _>(&call, reply, Ok(attr));
+        }
+        let Some(estimate) = operations::estimated_attributes(&self.vfs, ino.0) else {
+            return self.fetched(call, ino, reply);
+        };
+        match system_call::shown_to(request.pid()) {
+            Shown::Nothing => respond::<S, _, _>(&call, reply, Ok(estimate)),
+            Shown::Change => {
+                let ttl = estimate.ttl.max(UNTIL_CHANGE);
+                respond::<S, _, _>(&call, reply, Ok(Attr { ttl, ..estimate }));
+            }
+            Shown::Anything => self.fetched(call, ino, reply),
+            Shown::Path(address) => {
+                let (thread, name) = (request.pid(), self.name_of(ino));
+                self.answer(call, Claim::NONE, reply, move |vfs| async move {
+                    match system_call::may_be_of(thread, address, name).await {
+                        true => operations::getattr(&vfs, ino.0).await,
+                        false => Ok(estimate),
+                    }
+                });
+            }
         }
     }
 
@@ -168,6 +219,7 @@ impl<S: Share> Filesystem for Adapter<S> {
             accessed: atime.map(set_time),
             modified: mtime.map(set_time),
             handle: handle.map(|handle| handle.0),
+            kills_set_id: kills_set_id(request.uid(), mode, uid.or(gid), size),
         };
         let claim = handle.map_or(Claim::changes(ino.0), |handle| Claim::changes(ino.0).uses(handle.0));
         self.answer(call, claim, reply, |vfs| async move { operations::setattr(&vfs, ino.0, &set).await });
@@ -180,20 +232,25 @@ impl<S: Share> Filesystem for Adapter<S> {
         name: &OsStr,
         mode: u32,
         _umask: u32,
-        _rdev: u32,
+        rdev: u32,
         reply: ReplyEntry,
     ) {
         let call = self.call(Operation::Mknod, request, parent);
-        let name = name.to_owned();
+        let (name, maker, device) = (name.to_owned(), maker(request, mode), device(rdev));
         let claim = Claim::changes(parent.0);
-        self.answer(call, claim, reply, |vfs| async move { operations::mknod(&vfs, parent.0, &name, mode).await });
+        self.answer(
+            call,
+            claim,
+            reply,
+            |vfs| async move { operations::mknod(&vfs, parent.0, &name, maker, device).await },
+        );
     }
 
-    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, _mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
         let call = self.call(Operation::Mkdir, request, parent);
-        let name = name.to_owned();
+        let (name, maker) = (name.to_owned(), maker(request, mode));
         let claim = Claim::changes(parent.0);
-        self.answer(call, claim, reply, |vfs| async move { operations::mkdir(&vfs, parent.0, &name).await });
+        self.answer(call, claim, reply, |vfs| async move { operations::mkdir(&vfs, parent.0, &name, maker).await });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -210,8 +267,18 @@ impl<S: Share> Filesystem for Adapter<S> {
         self.answer(call, claim, reply, |vfs| async move { operations::rmdir(&vfs, parent.0, &name).await });
     }
 
-    fn symlink(&self, request: &Request, parent: INodeNo, _name: &OsStr, _target: &Path, reply: ReplyEntry) {
-        reply.error(self.refused(Operation::Symlink, request, parent, Errno::EPERM));
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let call = self.call(Operation::Symlink, request, parent);
+        let (name, target) = (name.to_owned(), target.as_os_str().as_bytes().to_owned());
+        let (claim, maker) = (Claim::changes(parent.0), maker(request, 0o777));
+        self.answer(call, claim, reply, |vfs| async move {
+            operations::symlink(&vfs, parent.0, &name, &target, maker).await
+        });
+    }
+
+    fn readlink(&self, request: &Request, ino: INodeNo, reply: ReplyData) {
+        let call = self.call(Operation::Readlink, request, ino);
+        self.answer(call, Claim::NONE, reply, |vfs| async move { operations::readlink(&vfs, ino.0).await });
     }
 
     fn rename(
@@ -232,8 +299,11 @@ impl<S: Share> Filesystem for Adapter<S> {
         });
     }
 
-    fn link(&self, request: &Request, ino: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        reply.error(self.refused(Operation::Link, request, ino, Errno::EPERM));
+    fn link(&self, request: &Request, ino: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let call = self.call(Operation::Link, request, ino);
+        let name = name.to_owned();
+        let claim = Claim::changes_both(ino.0, parent.0);
+        self.answer(call, claim, reply, |vfs| async move { operations::link(&vfs, ino.0, parent.0, &name).await });
     }
 
     fn create(
@@ -247,13 +317,13 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyCreate,
     ) {
         let call = self.call(Operation::Create, request, parent);
-        let name = name.to_owned();
+        let (name, maker) = (name.to_owned(), maker(request, mode));
         let claim = Claim::changes(parent.0);
         self.answer(
             call,
             claim,
             reply,
-            |vfs| async move { operations::create(&vfs, parent.0, &name, mode, flags).await },
+            |vfs| async move { operations::create(&vfs, parent.0, &name, maker, flags).await },
         );
     }
 
@@ -261,10 +331,17 @@ impl<S: Share> Filesystem for Adapter<S> {
         let call = self.call(Operation::Open, request, ino);
         let _context = self.runtime.enter();
         if let Some(Ok(opened)) = operations::open_now(&self.vfs, ino.0, flags.0) {
-            return respond::<S, _>(&call, reply, Ok(opened));
+            return respond::<S, _, _>(&call, reply, Ok(opened));
         }
-        let claim = if flags.0 & libc::O_TRUNC == 0 { Claim::NONE } else { Claim::changes(ino.0) };
-        self.answer(call, claim, reply, |vfs| async move { operations::open(&vfs, ino.0, flags.0).await });
+        let (truncates, uid) = (flags.0 & libc::O_TRUNC != 0, request.uid());
+        let claim = if truncates { Claim::changes(ino.0) } else { Claim::NONE };
+        self.answer(call, claim, reply, move |vfs| async move {
+            let opened = operations::open(&vfs, ino.0, flags.0).await?;
+            if truncates {
+                operations::written_by(&vfs, opened.handle, uid);
+            }
+            Ok(opened)
+        });
     }
 
     fn read(
@@ -285,7 +362,7 @@ impl<S: Share> Filesystem for Adapter<S> {
             Err(error) => return refuse::<S, _>(&call, reply, &error),
         };
         if let Some(data) = operations::cached(&self.vfs, &reading) {
-            return respond::<S, _>(&call, reply, Ok(data));
+            return respond::<S, _, _>(&call, reply, Ok(data));
         }
         let claim = Claim::NONE.uses(handle.0);
         self.answer(call, claim, reply, |vfs| async move { operations::finish_read(&vfs, reading).await });
@@ -298,20 +375,28 @@ impl<S: Share> Filesystem for Adapter<S> {
         handle: FileHandle,
         offset: u64,
         data: &[u8],
-        _write_flags: WriteFlags,
-        _flags: OpenFlags,
+        write_flags: WriteFlags,
+        flags: OpenFlags,
         _lock_owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         let call = self.call(Operation::Write, request, ino).on(handle.0);
         let _context = self.runtime.enter();
+        // Pages that programs have mapped are written back at their own offset, through any handle of the file. The flags
+        // are those of the moment: fcntl(2) can set and clear O_APPEND.
+        let is_of_pages = write_flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let appends = !is_of_pages && flags.0 & libc::O_APPEND != 0;
+        let to = if appends { Position::End } else { Position::At(offset) };
+        if !is_of_pages {
+            operations::written_by(&self.vfs, handle.0, request.uid());
+        }
         let claim = Claim::changes(ino.0).uses(handle.0);
         if self.claims.admit(&claim)
-            && let Some(written) = operations::write_now(&self.vfs, handle.0, offset, data)
+            && let Some(written) = operations::write_now(&self.vfs, handle.0, to, data)
         {
-            return respond::<S, _>(&call, reply, written);
+            return respond::<S, _, _>(&call, reply, written);
         }
-        let writing = match operations::begin_write(&self.vfs, handle.0, offset, data.len() as u64) {
+        let writing = match operations::begin_write(&self.vfs, handle.0, to, data.len() as u64) {
             Ok(writing) => writing,
             Err(error) => return refuse::<S, _>(&call, reply, &error),
         };
@@ -339,6 +424,7 @@ impl<S: Share> Filesystem for Adapter<S> {
             Ok(copying) => copying,
             Err(error) => return refuse::<S, _>(&call, reply, &error),
         };
+        operations::written_by(&self.vfs, target_handle.0, request.uid());
         let claim = Claim::changes(target.0).uses(handle.0).uses(target_handle.0);
         self.answer(call, claim, reply, |vfs| async move { operations::finish_copy(&vfs, copying).await });
     }
@@ -346,9 +432,9 @@ impl<S: Share> Filesystem for Adapter<S> {
     fn flush(&self, request: &Request, ino: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
         let call = self.call(Operation::Flush, request, ino).on(handle.0);
         match operations::flushed(&self.vfs, handle.0) {
-            Some(flushed) => respond::<S, _>(&call, reply, flushed),
+            Some(flushed) => respond::<S, _, _>(&call, reply, flushed),
             None => self.spawn(call, |vfs, call| async move {
-                respond::<S, _>(&call, reply, operations::flush(&vfs, handle.0).await);
+                respond::<S, _, _>(&call, reply, operations::flush(&vfs, handle.0).await);
             }),
         }
     }
@@ -370,21 +456,21 @@ impl<S: Share> Filesystem for Adapter<S> {
             return self.spawn(call, |vfs, call| async move {
                 claims.unused(handle.0).await;
                 operations::release(&vfs, handle.0).await;
-                respond::<S, _>(&call, reply, Ok(()));
+                respond::<S, _, _>(&call, reply, Ok(()));
             });
         }
         // The handle leaves the table before the next request is decoded.
         let released = operations::release(&self.vfs, handle.0);
         self.spawn(call, |_, call| async move {
             released.await;
-            respond::<S, _>(&call, reply, Ok(()));
+            respond::<S, _, _>(&call, reply, Ok(()));
         });
     }
 
     fn fsync(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let call = self.call(Operation::Fsync, request, ino).on(handle.0);
         self.spawn(call, |vfs, call| async move {
-            respond::<S, _>(&call, reply, operations::fsync(&vfs, handle.0).await);
+            respond::<S, _, _>(&call, reply, operations::fsync(&vfs, handle.0).await);
         });
     }
 
@@ -414,19 +500,40 @@ impl<S: Share> Filesystem for Adapter<S> {
         let call = self.call(Operation::Releasedir, request, ino).on(handle.0);
         let _context = self.runtime.enter();
         operations::releasedir(&self.vfs, handle.0);
-        respond::<S, _>(&call, reply, Ok(()));
+        respond::<S, _, _>(&call, reply, Ok(()));
     }
 
     /// Changes of names are on the server when their requests are answered, so nothing is sent. Whether they are on its
     /// disk is not asked.
     fn fsyncdir(&self, request: &Request, ino: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
         let call = self.call(Operation::Fsyncdir, request, ino).on(handle.0);
-        respond::<S, _>(&call, reply, Ok(()));
+        respond::<S, _, _>(&call, reply, Ok(()));
     }
 
     fn statfs(&self, request: &Request, ino: INodeNo, reply: ReplyStatfs) {
         let call = self.call(Operation::Statfs, request, ino);
-        self.answer(call, Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs).await });
+        self.answer(call, Claim::NONE, reply, |vfs| async move { operations::statfs(&vfs, ino.0).await });
+    }
+
+    /// `EOPNOTSUPP` for a name without a value: after it ls(1) and others do not ask for the same name of other files,
+    /// which they do after `ENODATA`. After `ENOSYS` the kernel would ask for no name any more.
+    fn getxattr(&self, request: &Request, ino: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        let Some(xattr) = Xattr::named(name) else {
+            return reply.error(self.refused(Operation::Getxattr, request, ino, Errno::EOPNOTSUPP));
+        };
+        let (call, reply) = (self.call(Operation::Getxattr, request, ino), ReplyValue { reply, size });
+        let _context = self.runtime.enter();
+        match operations::known_xattr(&self.vfs, ino.0, xattr) {
+            Some(known) => respond::<S, _, _>(&call, reply, known),
+            None => self
+                .answer(call, Claim::NONE, reply, |vfs| async move { operations::getxattr(&vfs, ino.0, xattr).await }),
+        }
+    }
+
+    /// None: those that [`Adapter::getxattr`] answers are not to be copied. It is no error: tar(1) would warn of it.
+    fn listxattr(&self, request: &Request, ino: INodeNo, size: u32, reply: ReplyXattr) {
+        let call = self.call(Operation::Listxattr, request, ino);
+        respond::<S, _, _>(&call, ReplyValue { reply, size }, Ok(Vec::new()));
     }
 
     // Unsupported operations. After ENOSYS the kernel does not send the same kind of request again; EOPNOTSUPP and
@@ -443,14 +550,6 @@ impl<S: Share> Filesystem for Adapter<S> {
         reply: ReplyEmpty,
     ) {
         reply.error(self.refused(Operation::Setxattr, request, ino, Errno::ENOSYS));
-    }
-
-    fn getxattr(&self, request: &Request, ino: INodeNo, _name: &OsStr, _size: u32, reply: ReplyXattr) {
-        reply.error(self.refused(Operation::Getxattr, request, ino, Errno::ENOSYS));
-    }
-
-    fn listxattr(&self, request: &Request, ino: INodeNo, _size: u32, reply: ReplyXattr) {
-        reply.error(self.refused(Operation::Listxattr, request, ino, Errno::ENOSYS));
     }
 
     fn removexattr(&self, request: &Request, ino: INodeNo, _name: &OsStr, reply: ReplyEmpty) {

@@ -18,7 +18,7 @@ use crate::vfs::{Attr, Result, Vfs, VfsError};
 use bytes::Bytes;
 use fuser::{
     Errno, FileHandle, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite,
+    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 use parking_lot::Mutex;
 use std::pin::pin;
@@ -34,6 +34,11 @@ pub(super) trait Respond<S: Share, T>: Sized + Send + 'static {
 
     fn fail(self, errno: Errno);
 
+    /// How many bytes of file data the reply is about.
+    fn payload(_value: &T) -> u64 {
+        0
+    }
+
     /// Undoes the result of an operation whose program was killed before it was answered.
     fn undo(_vfs: &Arc<Vfs<S>>, _value: T) -> impl Future<Output = ()> + Send {
         std::future::ready(())
@@ -41,9 +46,10 @@ pub(super) trait Respond<S: Share, T>: Sized + Send + 'static {
 }
 
 /// Replies with the result of an operation. An error is logged.
-pub(super) fn respond<S: Share, T>(call: &Call, reply: impl Respond<S, T>, result: Result<T>) {
+pub(super) fn respond<S: Share, T, R: Respond<S, T>>(call: &Call, reply: R, result: Result<T>) {
     match result {
         Ok(value) => {
+            call.transfers(R::payload(&value));
             reply.send(value);
             call.replied();
         }
@@ -145,7 +151,7 @@ impl<S: Share> Respond<S, Opened> for ReplyOpen {
 impl<S: Share> Respond<S, (Attr, Opened)> for ReplyCreate {
     fn send(self, (attr, opened): (Attr, Opened)) {
         let (generation, handle) = (Generation(attr.generation), FileHandle(opened.handle));
-        self.created(&attr.name_ttl, &file_attr(&attr), generation, handle, open_flags(&opened));
+        self.created(&attr.joint_ttl(), &file_attr(&attr), generation, handle, open_flags(&opened));
     }
 
     fn fail(self, errno: Errno) {
@@ -163,6 +169,10 @@ impl<S: Share> Respond<S, Bytes> for ReplyData {
         self.data(&data);
     }
 
+    fn payload(data: &Bytes) -> u64 {
+        data.len() as u64
+    }
+
     fn fail(self, errno: Errno) {
         self.error(errno);
     }
@@ -171,6 +181,10 @@ impl<S: Share> Respond<S, Bytes> for ReplyData {
 impl<S: Share> Respond<S, u32> for ReplyWrite {
     fn send(self, written: u32) {
         self.written(written);
+    }
+
+    fn payload(written: &u32) -> u64 {
+        u64::from(*written)
     }
 
     fn fail(self, errno: Errno) {
@@ -189,6 +203,29 @@ impl<S: Share> Respond<S, Space> for ReplyStatfs {
 
     fn fail(self, errno: Errno) {
         self.error(errno);
+    }
+}
+
+/// The reply with the value or the list of extended attributes, for a program that has room for `size` bytes; with 0 it
+/// asks for the length only (getxattr(2), listxattr(2)).
+pub(super) struct ReplyValue {
+    pub reply: ReplyXattr,
+    pub size: u32,
+}
+
+impl<S: Share> Respond<S, Vec<u8>> for ReplyValue {
+    fn send(self, value: Vec<u8>) {
+        let ReplyValue { reply, size } = self;
+        let length = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        match size {
+            0 => reply.size(length),
+            size if size < length => reply.error(Errno::ERANGE),
+            _ => reply.data(&value),
+        }
+    }
+
+    fn fail(self, errno: Errno) {
+        self.reply.error(errno);
     }
 }
 

@@ -30,7 +30,8 @@ enum State {
     Gone,
 }
 
-/// Polls a future once and leaves the rest to the runtime. A future that panics is dropped. Returns whether it has to wait.
+/// Polls a future once and leaves the rest to the runtime. A future that panics is dropped. Returns whether it has to
+/// wait.
 pub(super) fn begin(runtime: &Handle, future: impl Future<Output = ()> + Send + 'static) -> bool {
     let _context = runtime.enter();
     let mut future: BoxFuture<'static, ()> = Box::pin(future);

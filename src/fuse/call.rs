@@ -22,6 +22,7 @@ impl Call {
     /// A request that is about this inode, or about a name in this directory.
     pub(super) fn new(counters: &Arc<Counters>, operation: Operation, request: &Request, ino: u64) -> Call {
         let span = Span { operation, ino, handle: 0, unique: request.unique().0, thread: request.pid() };
+        counters.requests_in_flight.enter();
         Call { span, began: Instant::now(), counters: Arc::clone(counters) }
     }
 
@@ -33,6 +34,13 @@ impl Call {
 
     fn requests(&self) -> &Requests {
         self.counters.requests(self.span.operation)
+    }
+
+    /// The reply transfers so many bytes of file data.
+    pub(super) fn transfers(&self, bytes: u64) {
+        if bytes > 0 {
+            self.requests().bytes.add(bytes);
+        }
     }
 
     /// Logs the error with its cause. Returns the errno for the kernel.
@@ -68,5 +76,11 @@ impl Call {
         self.requests().latency.record(took);
         let _entered = self.span.enter();
         tracing::trace!(errno, ?took, "replied");
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.counters.requests_in_flight.leave();
     }
 }

@@ -13,7 +13,7 @@ const MAX_BACKGROUND: u16 = 64;
 
 /// The requested flags, added one by one because a set is refused as a whole. fuser adds FUSE_ASYNC_READ,
 /// FUSE_BIG_WRITES and FUSE_MAX_PAGES. All others stay off: fuser 0.18 does not implement some of them completely.
-const WANTED: [InitFlags; 7] = [
+const WANTED: [InitFlags; 8] = [
     // The kernel drops its pages when the size or modification time of a file has changed.
     InitFlags::FUSE_AUTO_INVAL_DATA,
     // Listings carry attributes, as long as the program uses them.
@@ -27,10 +27,15 @@ const WANTED: [InitFlags; 7] = [
     InitFlags::FUSE_ASYNC_DIO,
     // Files opened with direct I/O can still be mapped.
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+    // This program clears set-id bits (`SetAttr::kills_set_id`, `operations::written_by`). Otherwise the kernel asks for
+    // the extended attribute security.capability before each write of a file that is open for reading and writing.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
 ];
 
-pub(super) fn negotiate(config: &mut KernelConfig) {
-    for flag in WANTED {
+/// Negotiates. Without `lists_attributes`, listings carry no attributes: what a listing has is not all that stat(2) shows.
+pub(super) fn negotiate(config: &mut KernelConfig, lists_attributes: bool) {
+    let plus = [InitFlags::FUSE_DO_READDIRPLUS, InitFlags::FUSE_READDIRPLUS_AUTO];
+    for flag in WANTED.into_iter().filter(|flag| lists_attributes || !plus.contains(flag)) {
         if config.add_capabilities(flag).is_err() {
             tracing::debug!(?flag, "the kernel does not offer this feature");
         }

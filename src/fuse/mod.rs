@@ -12,11 +12,12 @@
 //! - `call`: one request of the kernel, with its span, its counters and the log line of its error.
 //! - `convert`: types and flags of fuser to types of this program, and back.
 //! - `init`: which FUSE features are negotiated at the start.
+//! - `system_call`: which name the rename that waits for a lookup is about to give.
 //! - `notify`: the threads that make the kernel drop cached names, attributes and pages.
 //! - `late`: which log lines of fuser are only replies to requests that are gone.
 //! - [`session`]: one mounted file system, from the descriptor of `/dev/fuse` to its end.
 //!
-//! Not supported: symbolic and hard links (`EPERM`), extended attributes, `fallocate`, ioctls. Not used:
+//! Not supported: extended attributes that programs set, `fallocate`, ioctls. Not used:
 //! the kernel's write-back cache, negative dentries, FUSE_INTERRUPT (see `abandoned`), and locks at the server: `flock`
 //! and `fcntl` locks stay in the kernel.
 //!
@@ -35,6 +36,7 @@ mod init;
 mod late;
 mod notify;
 pub mod session;
+mod system_call;
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ use crate::vfs::Vfs;
 use fuser::{Config, SessionACL};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -27,17 +28,17 @@ pub struct Session {
 /// When this returns, FUSE_INIT has been answered and the session runs.
 ///
 /// The kernel checks permissions: the file system must be mounted with `default_permissions`. Without `allow_other` the
-/// kernel admits only the user who mounted it.
+/// kernel admits only the user who mounted it. `mountpoint` tells by which name programs know the root.
 ///
 /// # Errors
 /// If the mount is gone, the kernel's FUSE version is too old, or a thread cannot be started.
-pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, runtime: Handle) -> io::Result<Session> {
+pub fn serve<S: Share>(vfs: Arc<Vfs<S>>, fd: OwnedFd, mountpoint: &Path, runtime: Handle) -> io::Result<Session> {
     let mut config = Config::default();
     config.n_threads = Some(THREADS);
     // fuser's own check would refuse requests of the kernel that carry no user.
     config.acl = SessionACL::All;
     let forgotten = vfs.forgotten();
-    let session = fuser::Session::from_fd(Adapter::new(vfs, runtime), fd, SessionACL::All, config)?;
+    let session = fuser::Session::from_fd(Adapter::new(vfs, mountpoint, runtime), fd, SessionACL::All, config)?;
     if let Some(forgotten) = forgotten {
         notify::start(&session.notifier(), &forgotten)?;
     }

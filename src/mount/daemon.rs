@@ -62,19 +62,19 @@ impl Failure {
 pub struct Ready(File);
 
 impl Ready {
-    /// Reports success: leaves the session, the working directory and the terminal, then lets the parent end with
-    /// success.
+    /// Reports success with a line for the user: leaves the session, the working directory and the terminal, then lets
+    /// the parent end with success.
     ///
     /// # Errors
     ///
     /// The parent has ended already, or this process cannot be detached. The caller must then end the mount, since
     /// success was not reported.
-    pub fn ok(mut self) -> io::Result<()> {
+    pub fn ok(mut self, line: &str) -> io::Result<()> {
         if let Err(error) = detach() {
             self.failed(SYSTEM_ERROR, &format!("system: going to the background failed: {error}"));
             return Err(error);
         }
-        self.0.write_all(&[READY])
+        self.0.write_all(&[&[READY], line.as_bytes()].concat())
     }
 
     /// Reports a failure: the parent ends with `code`, and writes `message` to its standard error. Must be called after
@@ -99,13 +99,13 @@ fn detach() -> io::Result<()> {
 }
 
 /// Forks. In the child, `child` runs, and its result becomes the exit code. In the parent, this returns the child's
-/// result. Must be called while the process has one thread.
+/// result, on success its line for the user. Must be called while the process has one thread.
 ///
 /// # Errors
 ///
 /// The failure that the child reported; the way it ended, if it reported nothing; a timeout, if it did not report
 /// within `limit` (it is ended then); a system error, if the process has several threads or cannot fork.
-pub fn background(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(), Failure> {
+pub fn background(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<String, Failure> {
     match threads() {
         Ok(1) => {}
         Ok(several) => return Err(Failure::system(format!("system: a process with {several} threads cannot fork"))),
@@ -127,7 +127,7 @@ fn threads() -> io::Result<usize> {
     }
 }
 
-fn fork_and_wait(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(), Failure> {
+fn fork_and_wait(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<String, Failure> {
     let (read, write) =
         pipe2(OFlag::O_CLOEXEC).map_err(|errno| Failure::system(format!("system: no pipe can be created: {errno}")))?;
     // SAFETY: `background` has checked that this is the only thread, so no lock and no allocator state is held by a
@@ -155,11 +155,10 @@ fn fork_and_wait(limit: Duration, child: impl FnOnce(Ready) -> u8) -> Result<(),
 }
 
 /// The child's result, or the way it ended; `None` after the deadline.
-fn verdict(mut pipe: File, child: Pid, deadline: Instant) -> Option<Result<(), Failure>> {
+fn verdict(mut pipe: File, child: Pid, deadline: Instant) -> Option<Result<String, Failure>> {
     let mut first = [0];
     wait_readable(&pipe, deadline)?;
     match pipe.read(&mut first) {
-        Ok(1) if first[0] == READY => Some(Ok(())),
         Ok(1) => {
             // The message is written in one call, but a long one fills the pipe several times.
             let mut message = Vec::new();
@@ -168,7 +167,11 @@ fn verdict(mut pipe: File, child: Pid, deadline: Instant) -> Option<Result<(), F
                 let _ = pipe.take(MESSAGE_LIMIT).read_to_end(&mut message);
                 String::from_utf8_lossy(&message).into_owned()
             });
-            Some(Err(Failure { code: first[0], message: rest.ok()? }))
+            match first[0] {
+                // The mount works, with or without its line.
+                READY => Some(Ok(rest.unwrap_or_default())),
+                code => Some(Err(Failure { code, message: rest.ok()? })),
+            }
         }
         _ => {
             let fate = wait_for_end(child, deadline)?;
@@ -221,9 +224,12 @@ mod tests {
     use std::path::Path;
 
     /// What the process that called `background` does with the result.
-    fn report(result: Result<(), Failure>) -> ! {
+    fn report(result: Result<String, Failure>) -> ! {
         match result {
-            Ok(()) => std::process::exit(0),
+            Ok(line) => {
+                println!("{line}");
+                std::process::exit(0)
+            }
             Err(failure) => {
                 eprintln!("{}", failure.message);
                 std::process::exit(failure.code.into());
@@ -239,7 +245,7 @@ mod tests {
         let (output, folder) = in_own_process(name, |folder| {
             report(fork_and_wait(PATIENCE, |ready| {
                 eprintln!("an early message");
-                ready.ok().unwrap();
+                ready.ok("it works").unwrap();
                 let stdio = [0, 1, 2].map(|fd| std::fs::read_link(format!("/proc/self/fd/{fd}")).unwrap());
                 let own_session = nix::unistd::getsid(None).unwrap() == nix::unistd::getpid();
                 let state = format!("{stdio:?} {:?} {own_session}", std::env::current_dir().unwrap());
@@ -250,6 +256,7 @@ mod tests {
         });
         assert_eq!(output.status.code(), Some(0));
         assert!(String::from_utf8_lossy(&output.stderr).contains("an early message"));
+        assert!(String::from_utf8_lossy(&output.stdout).contains("it works\n"));
         let state = wait_for_file(&folder.path().join("state"));
         assert_eq!(state, r#"["/dev/null", "/dev/null", "/dev/null"] "/" true"#);
     }

@@ -6,7 +6,7 @@
 use crate::wire::NtStatus;
 use std::fmt;
 
-/// What failed: a step of mounting, or a signal, or the system.
+/// What failed: a step of mounting, a change of a running mount, or a signal, or the system.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Stage {
     /// Reading the URL and the options.
@@ -29,6 +29,10 @@ pub enum Stage {
     MountPoint,
     /// Mounting.
     Mount,
+    /// Changing or asking a mount that is running.
+    Running,
+    /// Opening the address of the metrics.
+    Metrics,
     /// A signal arrived before the mount worked.
     Interrupted,
     /// The system refused something: processes, memory, descriptors.
@@ -47,6 +51,8 @@ impl fmt::Display for Stage {
             Stage::Path => "path",
             Stage::MountPoint => "mountpoint",
             Stage::Mount => "mount",
+            Stage::Running => "running mount",
+            Stage::Metrics => "metrics",
             Stage::Interrupted => "interrupted",
             Stage::System => "system",
         })
@@ -97,7 +103,7 @@ impl MountError {
     pub fn exit_code(&self) -> u8 {
         match self.stage {
             Stage::Url => 1,
-            Stage::System => 2,
+            Stage::System | Stage::Metrics => 2,
             Stage::Interrupted => 8,
             Stage::Refused => 32 | 1,
             _ => 32,
@@ -145,6 +151,7 @@ mod tests {
         for (stage, code) in [
             (Stage::Url, 1),
             (Stage::System, 2),
+            (Stage::Metrics, 2),
             (Stage::Interrupted, 8),
             (Stage::MountPoint, 32),
             (Stage::SignIn, 32),

@@ -377,7 +377,7 @@ pub(super) fn force(entry: &MountEntry) -> io::Result<()> {
 }
 
 /// Checks that a path lookup of the mountpoint finds this mount.
-fn is_where_its_path_leads(entry: &MountEntry) -> io::Result<()> {
+pub(super) fn is_where_its_path_leads(entry: &MountEntry) -> io::Result<()> {
     match MountTable::read()?.is_on_top(entry) {
         true => Ok(()),
         false => Err(io::Error::other("its path leads to another mount, or to none")),

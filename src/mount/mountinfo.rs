@@ -60,7 +60,8 @@ impl MountTable {
         std::fs::read("/proc/self/mountinfo").map(|text| MountTable::parse(&text))
     }
 
-    fn parse(text: &[u8]) -> MountTable {
+    /// The mounts in a text of the kernel's form.
+    pub(super) fn parse(text: &[u8]) -> MountTable {
         MountTable(text.split(|byte| *byte == b'\n').filter_map(parse_line).collect())
     }
 

@@ -1,15 +1,26 @@
 //! What changes while the mount is served: credentials, log level and log file.
 //!
 //! SIGHUP reads the sources of the start again. If a source cannot be read, or has too little, the mount continues
-//! unchanged, and the log gives the reason. SIGUSR1 changes the log level only.
+//! unchanged, and the log gives the reason. SIGUSR1 and a request on the mount's socket change the log level only.
 
 use super::deadline::within;
-use crate::config::Identity;
 use crate::config::credentials::{self, Sources};
+use crate::config::{Identity, MountCommand};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time limit for reading. A file may be on a file system that does not answer.
 const LIMIT: Duration = Duration::from_secs(10);
+
+/// What a mount logs: filters in the syntax of `tracing_subscriber::EnvFilter`.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CurrentLevel {
+    /// The filter in effect.
+    pub filter: String,
+    /// The configured filter, as last read.
+    pub configured: String,
+}
 
 /// The log of a running mount. An error is a message for the user; the level is then unchanged.
 pub trait RunningLog: Send + Sync {
@@ -29,12 +40,15 @@ pub trait RunningLog: Send + Sync {
     /// The log does not accept the change.
     fn toggle_debug(&self) -> Result<String, String>;
 
-    /// Sets a level or a filter, as a user writes it, logs it, and returns its filter. The debug switch is off then.
+    /// Sets a level or a filter, as a user writes it, or `configured`, and logs it. The debug switch is off then.
     ///
     /// # Errors
     ///
     /// The text is no level and no filter, or the log does not accept the change.
-    fn set(&self, level: &str) -> Result<String, String>;
+    fn set(&self, level: &str) -> Result<(), String>;
+
+    /// What is logged at present.
+    fn level(&self) -> CurrentLevel;
 }
 
 /// The sources of the configuration while the mount is served.
@@ -42,7 +56,9 @@ pub struct Renewal {
     /// The sources of the credentials.
     pub sources: Sources,
     /// The log.
-    pub log: Box<dyn RunningLog>,
+    pub log: Arc<dyn RunningLog>,
+    /// The command line of the mount, which a remount is compared with.
+    pub command: MountCommand,
 }
 
 impl Renewal {

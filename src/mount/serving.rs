@@ -7,12 +7,15 @@
 use super::daemon::Ready;
 use super::guardian::Guardian;
 use super::kernel::{self, MountRequest, Mounted};
+use super::metrics::{Bound, Serving};
 use super::renewal::Renewal;
+use super::run::Print;
 use super::signals::{Meaning, Signals};
-use super::status::report::Subject;
-use super::status::server::Socket;
+use super::socket::report::Subject;
+use super::socket::server::Socket;
+use super::summary::summary;
 use super::{MountError, Stage, notify};
-use crate::config::{MountOptions, MountSpec, Restart};
+use crate::config::{MountCommand, MountOptions, MountSpec};
 use crate::share::{RemotePath, SmbShare};
 use crate::telemetry::status::Buffers;
 use crate::vfs::{Vfs, VfsOptions, background, operations};
@@ -20,6 +23,7 @@ use crate::{cache, fuse};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 
 /// Time limit of an unmount, in which the kernel sends its dirty pages. It does not wait for programs: a mount in use
 /// is busy at once, and is detached.
@@ -72,10 +76,19 @@ impl Guarded {
     }
 
     /// Reports that the mount works: from now on the guardian mounts again, in this way, if this process is killed.
-    fn working(&mut self, restart: &Restart) {
+    fn working(&mut self, restart: &MountCommand) {
         if let Some(guardian) = &mut self.guardian {
             guardian.working(restart);
         }
+    }
+
+    /// Reports that the mount was remounted: it is made again with the same access.
+    fn remounted(&mut self, restart: &MountCommand, read_only: bool) {
+        let mut restart = restart.clone();
+        let end = restart.words.iter().position(|word| word == "--").unwrap_or(restart.words.len());
+        restart.words.insert(end, if read_only { "--ro" } else { "--ro=false" }.into());
+        self.ending();
+        self.working(&restart);
     }
 
     /// Reports that the mount is being ended: from now on the guardian does not mount again.
@@ -110,18 +123,22 @@ pub(super) struct Service<'a> {
     /// The folder on the share that is mounted.
     pub(super) root: RemotePath,
     pub(super) renewal: &'a Renewal,
+    /// Prints the line about the mount when it works.
+    pub(super) announce: Option<Print<'a>>,
     pub(super) share: Arc<SmbShare>,
     pub(super) buffers: Buffers,
     pub(super) runtime: &'a Runtime,
 }
 
 impl Service<'_> {
-    /// Serves the mount until its end. `ready` becomes `None` when the mount works.
+    /// Serves the mount until its end, and its metrics if they have an address. `ready` becomes `None` when the mount
+    /// works.
     pub(super) fn run(
         &self,
         guarded: &mut Guarded,
         signals: &mut Signals,
         ready: Option<&mut Option<Ready>>,
+        metrics: Option<Bound>,
     ) -> Result<(), MountError> {
         let (runtime, share) = (self.runtime, &self.share);
         let vfs = Arc::new(Vfs::new(share.clone(), vfs_options(&self.spec.options), self.root.clone()));
@@ -132,16 +149,19 @@ impl Service<'_> {
         runtime.spawn(background::follow_watches(vfs.clone()));
         let descriptor =
             guarded.mounted.take_descriptor().ok_or_else(|| MountError::system("the mount", "has no descriptor"))?;
-        let mut session = fuse::serve(vfs.clone(), descriptor, runtime.handle().clone())
+        let mut session = fuse::serve(vfs.clone(), descriptor, guarded.mounted.mountpoint(), runtime.handle().clone())
             .map_err(|error| MountError::new(Stage::Mount, format!("the FUSE handshake failed: {error}")))?;
         guarded.is_over = false;
-        let socket = self.status_socket(guarded, &vfs);
+        let (access, mut remounts) = watch::channel(self.spec.options.read_only);
+        let subject = Arc::new(self.subject(guarded, &vfs, access));
+        let socket = self.socket(&subject);
+        let metrics = metrics.and_then(|bound| self.offer(bound, &subject));
         let outcome = self.announce(guarded, signals, ready).and_then(|()| {
-            let ending = runtime.block_on(self.until_end(signals, &mut session));
+            let ending = runtime.block_on(self.until_end(signals, &mut session, guarded, &mut remounts));
             end(ending, guarded, &mut session, runtime)
         });
         // A mount that is being ended is not listed any more.
-        drop(socket);
+        drop((socket, metrics));
         runtime.block_on(async {
             let drained = tokio::time::timeout(END_LIMIT, operations::drain(&vfs)).await;
             if drained.is_err() {
@@ -155,18 +175,34 @@ impl Service<'_> {
         outcome
     }
 
-    /// The socket on which the mount reports its status. A mount without one works as well.
-    fn status_socket(&self, guarded: &Guarded, vfs: &Arc<Vfs<SmbShare>>) -> Option<Socket> {
-        let subject = Subject {
+    /// The parts that the mount reports on, and changes when it is requested.
+    fn subject(&self, guarded: &Guarded, vfs: &Arc<Vfs<SmbShare>>, access: watch::Sender<bool>) -> Subject {
+        Subject {
             spec: self.spec.clone(),
             mountpoint: guarded.mounted.mountpoint().to_owned(),
+            device: guarded.mounted.entry().device,
             began: Instant::now(),
             share: Arc::clone(&self.share),
             buffers: self.buffers.clone(),
             vfs: Arc::clone(vfs),
-        };
-        Socket::open(subject, self.runtime)
+            log: Arc::clone(&self.renewal.log),
+            command: self.renewal.command.clone(),
+            access,
+        }
+    }
+
+    /// The socket on which the mount answers requests. A mount without one works as well.
+    fn socket(&self, subject: &Arc<Subject>) -> Option<Socket> {
+        Socket::open(Arc::clone(subject), self.runtime)
             .inspect_err(|error| tracing::warn!(%error, "`cifs-fuse status` will not show this mount"))
+            .ok()
+    }
+
+    /// Offers the metrics.
+    fn offer(&self, bound: Bound, subject: &Arc<Subject>) -> Option<Serving> {
+        bound
+            .serve(Arc::clone(subject), self.runtime)
+            .inspect_err(|error| tracing::error!(%error, "the metrics cannot be offered"))
             .ok()
     }
 
@@ -182,23 +218,53 @@ impl Service<'_> {
         let terms = &self.share.tree().terms;
         let status = format!("{} on {}: {terms}", self.spec.url, mounted.mountpoint().display());
         tracing::info!("mounted {status}");
+        if self.spec.options.allow_other {
+            tracing::info!(
+                "--allow-other: every local user can use the mount as its modes allow, and acts on the server as the \
+                 one account that has signed in"
+            );
+        }
+        // The line for the user says this too.
+        if self.announce.is_none() && terms.read_only && !self.spec.options.read_only {
+            let share = &self.spec.url.share;
+            tracing::warn!(
+                "the share {share:?} is read-only for this user, so changes fail; --ro makes that visible to programs"
+            );
+        }
         notify::ready(&status);
+        let line = summary(self.spec, mounted.mountpoint(), terms);
         if let Some(ready) = ready.and_then(Option::take) {
             signals.forget_terminal();
             if let Some(restart) = &self.spec.restart {
                 guarded.working(restart);
             }
-            ready.ok().map_err(|error| MountError::system("going to the background failed", error))?;
+            ready.ok(&line).map_err(|error| MountError::system("going to the background failed", error))?;
+        } else if let Some(announce) = self.announce {
+            announce(&line);
         }
         Ok(())
     }
 
-    /// Waits until the mount has to end, and handles SIGHUP and SIGUSR1 meanwhile.
-    async fn until_end(&self, signals: &mut Signals, session: &mut fuse::Session) -> Ending {
+    /// Waits until the mount has to end, and handles SIGHUP, SIGUSR1 and remounts meanwhile.
+    async fn until_end(
+        &self,
+        signals: &mut Signals,
+        session: &mut fuse::Session,
+        guarded: &mut Guarded,
+        remounts: &mut watch::Receiver<bool>,
+    ) -> Ending {
         loop {
             let meaning = tokio::select! {
                 meaning = signals.next() => meaning,
                 result = session.ended() => return Ending::Session(result),
+                Ok(()) = remounts.changed() => {
+                    let read_only = *remounts.borrow_and_update();
+                    tracing::info!("remounted {}", if read_only { "read-only" } else { "writable" });
+                    if let Some(restart) = &self.spec.restart {
+                        guarded.remounted(restart, read_only);
+                    }
+                    continue;
+                }
             };
             match meaning {
                 Meaning::End(name) => return Ending::Signal(name),
@@ -290,6 +356,7 @@ fn vfs_options(options: &MountOptions) -> VfsOptions {
         gid: options.gid,
         file_mode: options.file_mode,
         dir_mode: options.dir_mode,
+        owner: options.owner,
         read_only: options.read_only,
         cache: options.cache,
         attr_timeout: options.attr_timeout,

@@ -5,7 +5,7 @@
 
 use super::breaks::Holding;
 use super::reopen::{Answer, Sent, answer};
-use super::smb::{SmbShare, open_request, send};
+use super::smb::{Scope, SmbShare, open_request, send};
 use super::types::{Caching, Lease, LeaseKey, OpenHow, RemotePath};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
@@ -34,11 +34,18 @@ impl SmbShare {
         behind: &[Request],
         deadline: Instant,
     ) -> Sent<ByKey> {
-        let opened = self.open_under(tree, path, (how, key), behind, deadline).await?;
+        let mut scope = Scope::Usual;
+        let mut opened = self.open_under(tree, path, (how, key, scope), behind, deadline).await?;
+        if let Answer::Refused(status) = opened.answer
+            && let Some(less) = Scope::after(how, tree, Some(status))
+        {
+            scope = less;
+            opened = self.open_under(tree, path, (how, key, scope), behind, deadline).await?;
+        }
         match opened.answer {
             // The lease belongs to another name (MS-SMB2 3.3.5.9.8).
             Answer::Refused(NtStatus::INVALID_PARAMETER) if key.is_some() => {
-                self.open_under(tree, path, (how, None), behind, deadline).await
+                self.open_under(tree, path, (how, None, scope), behind, deadline).await
             }
             _ => Ok(opened),
         }
@@ -48,13 +55,13 @@ impl SmbShare {
         &self,
         tree: &Arc<Tree>,
         path: &RemotePath,
-        (how, key): (OpenHow, Option<LeaseKey>),
+        (how, key, scope): (OpenHow, Option<LeaseKey>, Scope),
         behind: &[Request],
         deadline: Instant,
     ) -> Sent<ByKey> {
         let announced = key.map(|key| self.leases.announce(Lease { key, caching: Caching::NONE }));
         let wanted = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, None));
-        let mut requests = vec![open_request(path, how, wanted)];
+        let mut requests = vec![open_request(path, how, scope, wanted)];
         requests.extend_from_slice(behind);
         let mut replies = send(tree, requests, deadline).await?;
         let answer = answer(&replies)?;

@@ -54,6 +54,7 @@ impl SmbShare {
         let under_way = file.record.begin(change);
         let mut attempts = self.attempts();
         loop {
+            let _use = file.uses.begin().await;
             let open = self.live(file, task, attempts.deadline).await?;
             if !file.may_change(tolerates) {
                 return Err(task.fail(Cause::Conflict));

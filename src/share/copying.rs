@@ -15,9 +15,11 @@ use super::error::Cause;
 use super::extents::Extents;
 use super::file::{Open, SmbFile};
 use super::record::OwnChange;
+use super::refusal::is_unknown_request;
 use super::slices::Slice;
 use super::smb::{Failure, Repeat, SmbShare, send};
 use super::task::Task;
+use super::uses::begin_both;
 use crate::wire::NtStatus;
 use crate::wire::codec::Malformed;
 use crate::wire::error::WireError;
@@ -120,7 +122,7 @@ impl SmbShare {
             }
             NtStatus::INVALID_VIEW_SIZE => Ok(Outcome::SourceEnded(status)),
             _ => {
-                if is_inability(status) {
+                if is_unknown_request(status) {
                     self.slices.lock().refused(status);
                 }
                 let cause = if is_refusal(status) { Cause::Unsupported(status) } else { Cause::Status(status) };
@@ -183,6 +185,7 @@ impl SmbShare {
         let end = range.to.saturating_add(u64::from(range.length));
         let under_way = to.record.begin(OwnChange::Copy { end });
         loop {
+            let _uses = begin_both(&from.uses, &to.uses).await;
             let source = self.live(from, Task { path: &from.path, ..task }, attempts.deadline).await?;
             let target = self.live(to, task, attempts.deadline).await?;
             if !Arc::ptr_eq(&source.tree, &target.tree) {
@@ -248,19 +251,8 @@ fn last(mut replies: Vec<Reply>) -> std::result::Result<Reply, Failure> {
     replies.pop().ok_or(Failure::Wire(WireError::Malformed(Malformed("a reply is missing"))))
 }
 
-/// Whether this status means that the server does not know the request.
-fn is_inability(status: NtStatus) -> bool {
-    matches!(
-        status,
-        NtStatus::NOT_SUPPORTED
-            | NtStatus::NOT_IMPLEMENTED
-            | NtStatus::INVALID_DEVICE_REQUEST
-            | NtStatus::INVALID_PARAMETER
-    )
-}
-
 /// Whether the refusal concerns the copy request, so that reading and writing the data may still work. If reading or
 /// writing is not allowed either, the READ or WRITE fails with the reason.
 fn is_refusal(status: NtStatus) -> bool {
-    is_inability(status) || matches!(status, NtStatus::ACCESS_DENIED | NtStatus::OBJECT_NAME_NOT_FOUND)
+    is_unknown_request(status) || matches!(status, NtStatus::ACCESS_DENIED | NtStatus::OBJECT_NAME_NOT_FOUND)
 }

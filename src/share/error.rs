@@ -13,7 +13,8 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareError {
     /// The operation: a command of the protocol ("CREATE", "WRITE", …), or what its compound does ("DELETE", "RENAME",
-    /// "REPLACE", "COPYCHUNK", "DUPLICATE_EXTENTS"). The meaning of a status depends on it ([`ShareError::refusal`]).
+    /// "REPLACE", "COPYCHUNK", "DUPLICATE_EXTENTS", "ENUMERATE_SNAPSHOTS"). The meaning of a status depends on it
+    /// ([`ShareError::refusal`]).
     pub operation: &'static str,
     /// The path that it worked on.
     pub path: RemotePath,

@@ -9,6 +9,7 @@ use super::breaks::Holding;
 use super::identity::Identity;
 use super::records::{Place, Record};
 use super::types::{LeaseKey, OpenHow, RemotePath};
+use super::uses::Uses;
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::messages::FileId;
@@ -32,6 +33,8 @@ pub struct SmbFile {
     /// A change through this open was refused because of a conflict. All later changes are refused too.
     refuses: AtomicBool,
     open: Mutex<Open>,
+    /// The requests that use the open.
+    pub(super) uses: Uses,
     /// Its share in a lease, while it is open at the server.
     holding: Mutex<Option<Holding>>,
     closed: AtomicBool,
@@ -48,6 +51,8 @@ pub(super) struct Open {
     pub(super) refuses_writes: Option<NtStatus>,
     /// The key that names this open as the source of copies, once the server was asked for it (MS-SMB2 2.2.32.3).
     pub(super) resume_key: Arc<OnceLock<ResumeKey>>,
+    /// It was closed at the server, and is to be made again ([`super::moving`]).
+    pub(super) is_aside: bool,
 }
 
 impl SmbFile {
@@ -63,6 +68,7 @@ impl SmbFile {
             place,
             record,
             open: Mutex::new(open),
+            uses: Uses::default(),
             holding: Mutex::new(None),
             closed: AtomicBool::new(false),
             written: AtomicBool::new(false),
@@ -103,6 +109,20 @@ impl SmbFile {
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = open;
     }
 
+    /// The open is closed at the server now, and is made again by the next request that needs it. Gives up its share in
+    /// a lease. Returns the open to be closed; `None` if the server has none.
+    pub(super) fn put_aside(&self) -> Option<Open> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_closed() || !open.is_live() {
+            return None;
+        }
+        let aside = Open { is_aside: true, resume_key: Arc::default(), ..open.clone() };
+        let closed = std::mem::replace(&mut *open, aside);
+        drop(open);
+        self.hold(None);
+        Some(closed)
+    }
+
     /// The lease key that the file was opened with.
     pub(super) fn key(&self) -> Option<LeaseKey> {
         self.how.lease.map(|lease| lease.key)
@@ -130,11 +150,24 @@ impl Drop for SmbFile {
 
 impl Open {
     pub(super) fn new(tree: Arc<Tree>, file: FileId) -> Open {
-        Open { tree, file, refuses_writes: None, resume_key: Arc::default() }
+        Open { tree, file, refuses_writes: None, resume_key: Arc::default(), is_aside: false }
+    }
+
+    /// Whether the server has this open, as far as is known.
+    pub(super) fn is_live(&self) -> bool {
+        !self.is_aside && self.tree.channels.ended().is_none()
+    }
+
+    /// Whether it was closed at the server to be made again, in a session that has not been lost.
+    pub(super) fn is_aside(&self) -> bool {
+        self.is_aside && self.tree.channels.ended().is_none()
     }
 
     /// Sends the CLOSE without waiting for the answer.
     pub(super) fn post_close(&self) {
+        if self.is_aside {
+            return;
+        }
         let mut chain = crate::wire::frame::Chain::single(crate::wire::messages::create::close(self.file));
         (chain.tree_id, chain.seal) = (self.tree.id, self.tree.seal);
         self.tree.channels.post(&chain);

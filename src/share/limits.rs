@@ -8,7 +8,6 @@
 //! disk is full when a size is set, and that a parameter is invalid when data is written. Here such an
 //! answer becomes [`NtStatus::FILE_SYSTEM_LIMITATION`] if the length explains it.
 
-use super::Names;
 use super::error::{Cause, ShareError};
 use super::smb::SmbShare;
 use crate::wire::NtStatus;
@@ -35,7 +34,9 @@ impl SmbShare {
         let is_too_long = match error.nt_status() {
             Some(NtStatus::INVALID_PARAMETER) => end > LEAST,
             Some(NtStatus::DISK_FULL) if end > USUAL => true,
-            Some(NtStatus::DISK_FULL) if end > LEAST => self.space().await.is_ok_and(|space| space.available >= end),
+            Some(NtStatus::DISK_FULL) if end > LEAST => {
+                self.space_of(&error.path).await.is_ok_and(|space| space.available >= end)
+            }
             _ => false,
         };
         if is_too_long {

@@ -86,9 +86,14 @@ impl Link {
         request_timeout: Duration,
     ) -> Result<Link, ConnectError> {
         let tree = Arc::new(connect::connect(&config, Previous::Unnamed, || ()).await?);
-        leases.listen(&tree);
         tracing::info!(server = %tree.channels.peer(), share = %config.share, terms = %tree.terms,
             connections = tree.channels.connections().len(), "connected");
+        Ok(Link::from(tree, config, leases, request_timeout))
+    }
+
+    /// The link that begins with this tree.
+    pub(super) fn from(tree: Arc<Tree>, config: ConnectConfig, leases: Arc<Leases>, request_timeout: Duration) -> Link {
+        leases.listen(&tree);
         let mut session = Session::default();
         session.connected(tree.binding_refused.as_ref(), Instant::now());
         let (signed_in, identity) = (config.identity.clone(), config.identity.clone());
@@ -105,7 +110,7 @@ impl Link {
             leaving: false.into(),
         });
         tokio::spawn(keep(Arc::downgrade(&inner), inner.news.subscribe()));
-        Ok(Link(inner))
+        Link(inner)
     }
 
     /// The state of the session, and if it is lost, for how long and why.
@@ -243,6 +248,7 @@ impl Inner {
         match tried {
             Ok(tree) => self.connected(&mut state, tree, identity, named, now),
             Err(error) => {
+                self.config.counters.connect_failed(error.stage.name());
                 if error.refusal().is_some() {
                     self.config.counters.refused_sign_ins.count();
                 }

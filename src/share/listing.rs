@@ -117,6 +117,15 @@ impl SmbListing {
         Ok(SmbListing { path: task.path.clone(), itself, ready, directory: None })
     }
 
+    /// A listing with these entries, of a directory that the server does not have.
+    pub(super) fn complete(path: &RemotePath, itself: Metadata, entries: Vec<DirEntry>) -> SmbListing {
+        SmbListing { path: path.clone(), itself, ready: VecDeque::from([entries]), directory: None }
+    }
+
+    pub(super) fn path(&self) -> &RemotePath {
+        &self.path
+    }
+
     pub(super) fn itself(&self) -> Metadata {
         self.itself
     }
@@ -207,7 +216,7 @@ fn entries(task: Task<'_>, reply: Option<&Reply>) -> Result<Option<Vec<DirEntry>
     Ok(Some(
         found
             .map(|entry| DirEntry {
-                metadata: metadata(entry.info, entry.disk_id, entry.reparse_tag),
+                metadata: metadata(entry.info, task.file_id(entry.disk_id), entry.reparse_tag),
                 name: entry.name,
             })
             .collect(),

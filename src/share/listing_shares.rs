@@ -6,7 +6,7 @@ use crate::wire::connect::{self, ConnectConfig, Tree};
 use crate::wire::error::{ConnectError, Stage, WireError};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::messages::FileId;
-use crate::wire::messages::create::{Create, Created, access, close, disposition};
+use crate::wire::messages::create::{Create, Created, access, close_pipe, disposition};
 use crate::wire::messages::io;
 use crate::wire::srvsvc::{self, ListedShare, Reassembly, RpcError};
 use crate::wire::status::NtStatus;
@@ -30,6 +30,21 @@ pub async fn shares(mut config: ConnectConfig, limit: Duration) -> Result<Vec<Li
     let listed = timeout_at(deadline, list(&tree, &config.host, deadline)).await;
     connect::disconnect(&tree, LEAVE_LIMIT).await;
     listed.unwrap_or(Err(Failure::Wire(WireError::TimedOut))).map_err(ConnectError::from)
+}
+
+/// Signs in, and ends the session. `config.share` and `config.connections` are not used.
+///
+/// # Errors
+/// The stage that failed, as for a mount.
+pub async fn sign_in(mut config: ConnectConfig) -> Result<(), ConnectError> {
+    config.connections = 1;
+    match connect::connect_pipes(&config).await {
+        Ok(tree) => connect::disconnect(&tree, LEAVE_LIMIT).await,
+        // The account was accepted, and may only not use the pipes.
+        Err(error) if error.stage == Stage::Share && error.status.is_some() => {}
+        Err(error) => return Err(error),
+    }
+    Ok(())
 }
 
 /// Why there is no list.
@@ -76,7 +91,7 @@ async fn list(tree: &Tree, host: &str, deadline: Instant) -> Result<Vec<ListedSh
     let pipe = Pipe { tree, file: Created::parse(succeeded(&reply)?)?.file, deadline };
     let listed = pipe.call(host).await;
     // The end of the session closes the pipe as well.
-    let _ = send(tree, close(pipe.file), deadline).await;
+    let _ = send(tree, close_pipe(pipe.file), deadline).await;
     listed
 }
 

@@ -10,10 +10,12 @@
 //! `…_as_other_client` wait until no written data is held back, `link_as_other_client` excepted; `put` and the others
 //! do not wait, as after the server's timeout.
 //!
-//! `tree.rs` has the files, `tree/removal.rs` removing and renaming, `grants.rs` the leases at the server,
-//! `watches.rs` the watches, `tests.rs` what this share promises about leases.
+//! `tree.rs` has the files, `tree/removal.rs` removing and renaming, `tree/special.rs` links and special files,
+//! `grants.rs` the leases at the server, `watches.rs` the watches, `owners.rs` owners and modes, `tests.rs` what this
+//! share promises about leases.
 
 mod grants;
+mod owners;
 mod tests;
 mod tree;
 mod watches;
@@ -21,7 +23,7 @@ mod watches;
 use super::breaks::{Holding, Leases};
 use super::error::{Cause, ShareError};
 use super::types::*;
-use super::{Broken, Events, Files, Names, Result, Watches};
+use super::{Broken, Events, Files, Names, Result, Rights, Watches};
 use crate::telemetry::Counters;
 use crate::wire::NtStatus;
 use bytes::Bytes;
@@ -46,6 +48,8 @@ pub(crate) struct Behaviour {
     pub close_answers: bool,
     /// The largest copy in one request, in bytes; `None` if the server cannot copy.
     pub copies: Option<u32>,
+    /// A link is answered with success, and is a copy.
+    pub copies_links: bool,
     /// Leases are granted.
     pub leases: bool,
     /// An open can return the first bytes of the file in the same round trip.
@@ -54,6 +58,8 @@ pub(crate) struct Behaviour {
     pub watches: bool,
     /// READs report the end of the file from this offset on, whatever the size.
     pub reads_end_at: u64,
+    /// Owners and modes are stored.
+    pub keeps_owners: bool,
 }
 
 /// How the server reports file ids.
@@ -74,10 +80,12 @@ impl Default for Behaviour {
             ids: Ids::Stable,
             close_answers: true,
             copies: Some(64 * 1024),
+            copies_links: false,
             leases: false,
             reads_at_open: false,
             watches: false,
             reads_end_at: u64::MAX,
+            keeps_owners: false,
         }
     }
 }
@@ -269,7 +277,7 @@ impl MemoryShare {
 
     /// Another client gives a file one more name.
     pub(crate) fn link_as_other_client(&self, from: &str, to: &str) {
-        self.change(|tree| tree.add_name(&RemotePath::parse(from), &RemotePath::parse(to)));
+        self.change(|tree| tree.link_to(&RemotePath::parse(from), &RemotePath::parse(to)).unwrap());
     }
 
     /// The number of breaks that this client has not acknowledged yet.
@@ -453,6 +461,18 @@ impl Files for MemoryShare {
 
     fn send_closes(&self) {}
 
+    async fn rename_around(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        _known: Option<FileIdentity>,
+        open: &[Arc<MemoryFile>],
+    ) -> Result<()> {
+        open.iter().for_each(|file| *file.holding.lock() = None);
+        let aside: Vec<u64> = open.iter().map(|file| file.open).collect();
+        self.call("RENAME_AROUND", from, |tree| tree.rename_around(from, to, &aside)).await
+    }
+
     async fn metadata(&self, file: &MemoryFile) -> Result<Metadata> {
         self.call("QUERY_INFO", &file.path, |tree| tree.metadata(file.open)).await
     }
@@ -526,6 +546,14 @@ impl Names for MemoryShare {
         self.call("STAT", path, |tree| tree.stat(path)).await
     }
 
+    async fn create_special(&self, path: &RemotePath, new: NewSpecial<'_>) -> Result<Metadata> {
+        self.call("MAKE", path, |tree| tree.create_special(path, new)).await
+    }
+
+    async fn read_link(&self, path: &RemotePath, known: &Metadata) -> Result<Option<Bytes>> {
+        self.target_of(path, known).await
+    }
+
     async fn create_directory(&self, path: &RemotePath) -> Result<Metadata> {
         self.call("MKDIR", path, |tree| tree.create_directory(path)).await
     }
@@ -569,6 +597,15 @@ impl Names for MemoryShare {
         self.call("RENAME", from, |tree| tree.rename(from, to, replace)).await
     }
 
+    async fn link(&self, from: &RemotePath, to: &RemotePath, _known: Option<FileIdentity>) -> Result<Metadata> {
+        self.call("LINK", from, |tree| tree.link_to(from, to)).await
+    }
+
+    async fn rights(&self, directory: &RemotePath) -> Result<Option<Rights>> {
+        self.call("CREATE", directory, |tree| tree.stat(directory)).await?;
+        Ok(None)
+    }
+
     async fn list(&self, path: &RemotePath) -> Result<MemoryListing> {
         let (itself, rest) =
             self.call("QUERY_DIRECTORY", path, |tree| Ok((tree.stat(path)?, tree.list(path)?))).await?;
@@ -589,7 +626,7 @@ impl Names for MemoryShare {
         self.tree.lock().now()
     }
 
-    async fn space(&self) -> Result<Space> {
+    async fn space(&self, _directory: &RemotePath) -> Result<Space> {
         let space = Space { total: 1 << 40, free: 1 << 39, available: 1 << 38, unit: 4096 };
         self.call("SPACE", &RemotePath::root(), |_| Ok(space)).await
     }

@@ -10,8 +10,7 @@
 //! No open survives its session: durable, resilient and persistent handles are not requested. An open is made again by
 //! its path, and continues only if the path still means its file.
 //!
-//! Not used either: byte-range locks at the server (LOCK), extended attributes, access control lists, alternate data
-//! streams, DFS referrals, and the targets of symbolic links. Hard links and reparse points are not created.
+//! Not used either: byte-range locks at the server (LOCK), extended attributes, alternate data streams and DFS referrals.
 //!
 //! Invariant: after a lost session a change is reported as done only if the server's answer or the state of the share
 //! shows it, it is sent again only if that does no harm, and held-back data is not written over another client's data.
@@ -20,11 +19,13 @@
 //!
 //! The contract
 //!
-//! - `traits.rs`: the four traits of a share, and the errors of each operation.
+//! - `traits.rs`: the five traits of a share, and the errors of each operation.
 //! - `types.rs`: paths, times, attributes, leases, changes and limits: the plain values of the traits.
+//! - `ownership.rs`: owner, group and mode of a file.
 //! - `refusal.rs`: which [`Refusal`] an NTSTATUS means for an operation; the errno for it is in `vfs/errno.rs`. Refused
 //!   credentials are another type, `wire::Refusal`: see `sign_in_pauses.rs`.
 //! - `error.rs`: the error type, its causes and their sentences for the log.
+//! - `space.rs`: which query for size and free space a server answers.
 //! - `limits.rs`: which refusals mean a read-only share or a file that would be too long (the sizes of READ and WRITE,
 //!   [`IoLimits`], are chosen by the caller of [`SmbShare::connect`]).
 //!
@@ -54,6 +55,8 @@
 //! - `by_key.rs`: opens under a lease key that request no caching.
 //! - `reopen.rs`: whether a file that is opened again may continue, and be written.
 //! - `identity.rs`: whether a file that is found by name is the one that was open (credentials: `config::Identity`).
+//! - `moving.rs`: how a directory is renamed although files below it are open here.
+//! - `uses.rs`: which requests use an open, so that it can be closed between two of them.
 //! - `readonly.rs`: how a read-only file is opened again for writing.
 //! - `places.rs`: the paths under which an open file may be after renames.
 //! - `records.rs`: the table of records: which record a file has, and how long it is kept after the last close.
@@ -78,14 +81,29 @@
 //! - `closing_alone.rs`: whether another client can have a file open while its CLOSE is in flight.
 //! - `directory_leases.rs`: which parent key an open names, to keep the lease on its directory.
 //!
+//! Owners
+//!
+//! - `owners.rs`: how owner, group and mode are read and stored in security descriptors, and when that is given up.
+//!
 //! Directories
 //!
 //! - `listing.rs`: how a directory is listed.
 //! - `watch.rs`: whether a lease or CHANGE_NOTIFY watches a directory, and what a second look means.
 //! - `directory.rs`: when the open of a listing and its watch is closed.
 //!
+//! Previous versions
+//!
+//! - `previous.rs`: which previous versions the server has, how they are shown, and that they are never changed.
+//!
+//! Links and special files
+//!
+//! - `kinds.rs`: what a file can be.
+//! - `special`: how symbolic links, fifos, sockets and devices are recognised and made.
+//! - `reserved.rs`: the characters that are sent for those that SMB reserves.
+//!
 //! The server
 //!
+//! - `examination.rs`: what a folder and its file system allow, for a diagnosis.
 //! - `listing_shares.rs`: which shares the server has, on a session of its own.
 //!
 //! Tests only
@@ -106,10 +124,12 @@ mod directory;
 mod directory_leases;
 pub mod error;
 mod events;
+mod examination;
 mod extents;
 mod file;
 mod gathering;
 mod identity;
+mod kinds;
 mod leases;
 mod limits;
 mod link;
@@ -119,10 +139,14 @@ mod listing_shares;
 pub(crate) mod memory;
 #[cfg(test)]
 pub(crate) mod model;
+mod moving;
 mod opening;
 mod operations;
+mod owners;
+mod ownership;
 mod pieces;
 mod places;
+mod previous;
 mod read_back;
 mod readonly;
 mod record;
@@ -130,33 +154,42 @@ mod records;
 mod refusal;
 mod reopen;
 mod replay;
+pub mod reserved;
 mod session;
 mod sign_in_pauses;
 mod slices;
 mod smb;
+mod space;
+mod special;
 mod task;
 mod traits;
 pub mod types;
 mod unflushed;
+mod uses;
 mod verify;
 mod watch;
 
+pub use crate::wire::messages::info::{Volume, feature};
 pub use crate::wire::srvsvc::{ListedShare, ShareKind};
 pub use breaks::Events;
 pub use error::ShareError;
 pub use events::Event;
+pub use examination::Rights;
 pub use file::SmbFile;
 pub use leases::Broken;
 pub use link::IdentitySource;
 pub use listing::SmbListing;
-pub use listing_shares::shares;
+pub use listing_shares::{shares, sign_in};
+pub use ownership::Ownership;
+pub use previous::is_unlisted_name;
 pub use refusal::Refusal;
 pub use session::SessionState;
 pub use smb::SmbShare;
-pub use traits::{Files, Leases, Names, Share, Watches};
+pub use traits::{Files, Leases, Names, Owners, Share, Watches};
 pub use types::{
-    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, DirChange, DirEntry, Disposition,
-    FileIdentity, FileKind, FileTime, Granted, IoLimits, Lease, LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    After, Again, Attributes, Caching, Change, ChangeKind, CreateAction, Device, DirChange, DirEntry, Disposition,
+    FileIdentity, FileKind, FileTime, Granted, IoLimits, Lease, LeaseKey, Metadata, NewSpecial, OpenHow, RemotePath,
+    Space, Special, Target,
 };
 pub use watch::SmbWatch;
 

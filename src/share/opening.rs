@@ -8,13 +8,13 @@ use super::file::{Open, SmbFile};
 use super::identity::Identity;
 use super::record::OwnChange;
 use super::records::{Record, known};
-use super::smb::{SmbShare, open_request};
+use super::smb::{Scope, SmbShare, open_request};
 use super::task::{Task, metadata};
 use super::types::{Change, CreateAction, Disposition, Metadata, OpenHow, RemotePath, Target};
 use super::{Files, Names};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
-use crate::wire::frame::RELATED_FILE;
+use crate::wire::frame::{RELATED_FILE, Reply};
 use crate::wire::messages::create;
 use crate::wire::messages::lease::Wanted;
 use crate::wire::messages::{info, io};
@@ -38,26 +38,36 @@ impl SmbShare {
         wanted: u32,
     ) -> Result<(SmbFile, Metadata, CreateAction, Bytes)> {
         let task = Task { operation: "CREATE", path };
+        if how.write || how.disposition != Disposition::Open {
+            self.may_change(task.operation, [path])?;
+        }
+        self.reach(task).await?;
         let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
         let announced = how.lease.map(|lease| self.leases.announce(lease));
-        let requests_as = |tree: &Tree, how: OpenHow| {
+        let requests_with = |tree: &Tree, how: OpenHow, scope: Scope| {
             let parent = self.directory_leases.on_parent_of(path);
             let lease = announced.as_ref().map_or(Wanted::Nothing, |announced| announced.wanted(&tree.terms, parent));
-            let mut requests = vec![open_request(path, how, lease)];
+            let mut requests = vec![open_request(path, how, scope, lease)];
             // A disposition that overwrites would also reset the file's attributes (MS-FSA 2.1.5.1.2.1).
             requests.extend(truncates.then(|| info::set_size(RELATED_FILE, 0)));
             requests.extend((wanted > 0).then(|| io::read(RELATED_FILE, 0, wanted)));
             requests
         };
         let asked = std::time::Instant::now();
+        let requests_as = |tree: &Tree, how: OpenHow| requests_with(tree, how, Scope::Usual);
         let requests = |tree: &Tree| requests_as(tree, how);
         // An open that may create a file can carry the CLOSE requests along: the CREATE of a new file breaks no lease,
         // so they do not wait for an acknowledgement.
-        let (tree, mut replies) = match how.disposition {
+        let (mut tree, mut replies) = match how.disposition {
             Disposition::Create => self.create_new(task, how, requests_as).await?,
             Disposition::OpenIf | Disposition::OverwriteIf => self.run_with_closes(task, requests).await?,
             Disposition::Open | Disposition::Overwrite => self.run(task, requests).await?,
         };
+        if how.disposition != Disposition::Create
+            && let Some(scope) = Scope::after(how, &tree, replies.first().map(Reply::status))
+        {
+            (tree, replies) = self.run(task, |tree| requests_with(tree, how, scope)).await?;
+        }
         let changes = how.write || how.disposition != Disposition::Open;
         let refused = |error| if changes { self.refused_change(error) } else { error };
         let created = task.created(&replies).map_err(refused)?;

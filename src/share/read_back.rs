@@ -55,6 +55,7 @@ impl SmbShare {
         }
         let mut attempts = self.attempts();
         loop {
+            let _use = file.uses.begin().await;
             let tree = self.live(file, task, attempts.deadline).await?.tree;
             match self.agree_in(file, &tree, &ranges, attempts.deadline).await {
                 Ok(agree) => return Ok(agree),

@@ -11,8 +11,10 @@ use crate::wire::NtStatus;
 /// Why the server refused an operation.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Refusal {
-    /// Nothing has the name, or a folder of its path is missing.
+    /// Nothing has the name.
     Absent,
+    /// A folder of the path is missing, which says nothing of the name.
+    FolderAbsent,
     /// The name exists.
     Exists,
     /// The file of this name is deleted and still open at a client.
@@ -118,6 +120,17 @@ fn opens_a_file(operation: &str) -> bool {
     matches!(operation, "CREATE" | "DELETE" | "RENAME" | "REPLACE" | "QUERY_DIRECTORY")
 }
 
+/// Whether servers answer this to a request that they do not know.
+pub(super) fn is_unknown_request(status: NtStatus) -> bool {
+    matches!(
+        status,
+        NtStatus::NOT_SUPPORTED
+            | NtStatus::NOT_IMPLEMENTED
+            | NtStatus::INVALID_DEVICE_REQUEST
+            | NtStatus::INVALID_PARAMETER
+    )
+}
+
 /// Looks the status up; `None` if it has no row.
 fn known(status: NtStatus) -> Option<Refusal> {
     of_name(status).or_else(|| of_access(status)).or_else(|| of_resources(status)).or_else(|| of_trouble(status))
@@ -128,10 +141,10 @@ fn of_name(status: NtStatus) -> Option<Refusal> {
     Some(match status {
         NtStatus::NO_SUCH_FILE
         | NtStatus::OBJECT_NAME_NOT_FOUND
-        | NtStatus::OBJECT_PATH_NOT_FOUND
         | NtStatus::FILE_DELETED
         | NtStatus::FILE_RENAMED
         | NtStatus::NOT_FOUND => Refusal::Absent,
+        NtStatus::OBJECT_PATH_NOT_FOUND => Refusal::FolderAbsent,
         NtStatus::OBJECT_NAME_COLLISION => Refusal::Exists,
         NtStatus::DELETE_PENDING => Refusal::DeletePending,
         NtStatus::OBJECT_NAME_INVALID | NtStatus::OBJECT_PATH_SYNTAX_BAD => Refusal::NameInvalid,
@@ -216,6 +229,7 @@ fn of_resources(status: NtStatus) -> Option<Refusal> {
         NtStatus::NOT_IMPLEMENTED
         | NtStatus::NOT_SUPPORTED
         | NtStatus::INVALID_DEVICE_REQUEST
+        | NtStatus::FS_DRIVER_REQUIRED
         | NtStatus::INVALID_INFO_CLASS => Refusal::Unsupported,
         NtStatus::INVALID_PARAMETER | NtStatus::INVALID_VIEW_SIZE => Refusal::InvalidArgument,
         _ => return None,

@@ -1,4 +1,5 @@
-//! Opening a file again after its connection was lost, and whether it may be written then.
+//! Opening a file again after its connection was lost, or after a folder above it was renamed ([`super::moving`]), and
+//! whether it may be written then.
 //!
 //! A lost connection closes every open at the server. The file is opened again by the path that it has by that time,
 //! and the open continues only if the path still means the same file. Files with the read-only attribute are handled
@@ -33,21 +34,22 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 impl SmbShare {
-    /// The file's open on a live session. Opens the file again if its connection was lost.
+    /// The file's open on a live session. Opens the file again if its connection was lost, or it was put aside. To be
+    /// called within a use of the open ([`super::uses`]): a rename of a folder above it waits for the end of the use.
     ///
     /// # Errors
     /// [`Cause::Stale`] if the file's name means another file or nothing, or the file was closed meanwhile; the
     /// server's refusal of the open; [`Cause::LostAgain`]; those of [`SmbShare::tree_by`].
     pub(super) async fn live(&self, file: &SmbFile, task: Task<'_>, deadline: Instant) -> Result<Open> {
         let open = file.open();
-        if open.tree.channels.ended().is_none() {
+        if open.is_live() {
             return Ok(open);
         }
         let _turn = file.record.turn.acquire().await.map_err(|_| task.fail(Cause::Stale))?;
         let mut attempts = Attempts::until(deadline);
         loop {
             let open = file.open();
-            if open.tree.channels.ended().is_none() {
+            if open.is_live() {
                 return Ok(open);
             }
             let tree = self.tree_by(task, deadline).await?;
@@ -80,7 +82,10 @@ impl SmbShare {
                 Some(Reopened::Open(open)) if open.tree.channels.ended().is_some() => return Ok(None),
                 Some(Reopened::Open(open)) => {
                     self.records.found(&file.place, &path);
-                    tracing::info!(%path, "opened again after the connection was lost");
+                    match file.open().is_aside() {
+                        true => tracing::debug!(%path, "opened again after a folder above it was renamed"),
+                        false => tracing::info!(%path, "opened again after the connection was lost"),
+                    }
                     return Ok(Some(open));
                 }
                 Some(Reopened::Refused(status)) => refusal = refusal.or(Some(status)),

@@ -13,8 +13,11 @@ use super::extents::Extents;
 use super::file::{Open, SmbFile};
 use super::gathering::Gathering;
 use super::link::{IdentitySource, Link};
+use super::owners::OwnersKept;
+use super::previous::PreviousVersions;
 use super::records::Records;
 use super::slices::Slices;
+use super::special::SpecialFiles;
 use super::task::{Task, compound};
 use super::types::{Disposition, IoLimits, OpenHow, RemotePath};
 use crate::telemetry::Counters;
@@ -53,7 +56,8 @@ pub struct SmbShare {
     pub(super) directory_leases: Arc<DirectoryLeases>,
     /// How long an operation may take, the wait for a server that is away included.
     pub(super) request_timeout: Duration,
-    /// The path at which free space is queried: the user may not be allowed to open the root of the share.
+    /// The path at which free space is queried if the user may not open another one; this may not be the root of the
+    /// share either.
     pub(super) space_path: RemotePath,
     /// The records of open files.
     pub(super) records: Records,
@@ -61,6 +65,12 @@ pub struct SmbShare {
     pub(super) slices: Mutex<Slices>,
     /// Whether the server shares blocks between files.
     pub(super) extents: Mutex<Extents>,
+    /// Symbolic links and special files.
+    pub(super) special: SpecialFiles,
+    /// How the server keeps owners and modes.
+    pub(super) owners: OwnersKept,
+    /// The previous versions that the server has.
+    pub(super) previous: PreviousVersions,
 }
 
 /// The request timeout shortens the interval between echo requests on a silent connection, but not below this.
@@ -108,9 +118,19 @@ impl SmbShare {
         let counters = Arc::clone(&config.counters);
         let link = Link::connect(config, Arc::clone(&leases), request_timeout).await?;
         let limits = limits(&link.current().terms);
+        Ok(SmbShare::over(link, leases, counters, (request_timeout, space_path, limits)))
+    }
+
+    /// A share over this link.
+    pub(super) fn over(
+        link: Link,
+        leases: Arc<Leases>,
+        counters: Arc<Counters>,
+        (request_timeout, space_path, limits): (Duration, RemotePath, IoLimits),
+    ) -> SmbShare {
         let slices = Mutex::new(Slices::new(request_timeout));
         let extents = Mutex::new(Extents::Unknown);
-        Ok(SmbShare {
+        SmbShare {
             link,
             counters,
             auxiliary: Auxiliary::default(),
@@ -125,7 +145,10 @@ impl SmbShare {
             records: Records::default(),
             slices,
             extents,
-        })
+            special: SpecialFiles::default(),
+            owners: OwnersKept::default(),
+            previous: PreviousVersions::default(),
+        }
     }
 
     /// The tree of the current session, with its negotiated terms. The session may have ended.
@@ -262,6 +285,7 @@ impl SmbShare {
         let task = Task { operation, path: &file.path };
         let mut attempts = self.attempts();
         loop {
+            let _use = file.uses.begin().await;
             let open = self.live(file, task, attempts.deadline).await?;
             let requests = build(&open);
             attempts.send(&requests, open.tree.lineage).map_err(|cause| task.fail(cause))?;
@@ -389,16 +413,37 @@ fn gone(replies: &[Reply]) -> Option<NtStatus> {
     })
 }
 
+/// How much access an open requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Scope {
+    /// With the right to set times and attributes, if the file is to be written.
+    Usual,
+    /// Only what reading and writing its data need. Times are set, and metadata is queried, by path then. A file that is
+    /// written only is opened without any right to read: Samba opens it for reading on its disk if the metadata may be
+    /// read through the handle.
+    Data,
+}
+
+impl Scope {
+    /// What to request next, if the server denied the usual access to a file that is to be written: its access control
+    /// list may allow data to be written and nothing else.
+    pub(super) fn after(how: OpenHow, tree: &Tree, status: Option<NtStatus>) -> Option<Scope> {
+        let is_denied = status == Some(NtStatus::ACCESS_DENIED) && !tree.terms.read_only;
+        (how.write && is_denied).then_some(Scope::Data)
+    }
+}
+
 /// The CREATE of a file with the access that `how` requests. Truncation is not part of it: the size is set after the
 /// open.
-pub(super) fn open_request(path: &RemotePath, how: OpenHow, wanted: Wanted) -> Request {
+pub(super) fn open_request(path: &RemotePath, how: OpenHow, scope: Scope, wanted: Wanted) -> Request {
     let truncates = matches!(how.disposition, Disposition::Overwrite | Disposition::OverwriteIf);
-    let mut access = access::READ_ATTRIBUTES;
-    if how.read {
-        access |= access::READ_DATA;
+    let mut access = if how.read { access::READ_DATA } else { 0 };
+    if how.read || scope == Scope::Usual {
+        access |= access::READ_ATTRIBUTES;
     }
     if how.write || truncates {
-        access |= access::WRITE_DATA | access::APPEND_DATA | access::WRITE_ATTRIBUTES;
+        access |= access::WRITE_DATA | access::APPEND_DATA;
+        access |= if scope == Scope::Usual { access::WRITE_ATTRIBUTES } else { 0 };
     }
     let create = Create {
         path: path.as_utf16(),

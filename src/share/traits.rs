@@ -1,5 +1,5 @@
-//! What the rooms above see of a share: the traits [`Files`], [`Names`], [`Watches`] and [`Leases`], and [`Share`]
-//! for all four.
+//! What the rooms above see of a share: the traits [`Files`], [`Names`], [`Watches`], [`Leases`] and [`Owners`], and
+//! [`Share`] for all five.
 //!
 //! Every fallible method says its errors by [`Refusal`](super::Refusal), as
 //! [`ShareError::refusal`](super::ShareError::refusal) returns it, and by [`Cause`](super::error::Cause). The errors
@@ -7,9 +7,9 @@
 
 use super::types::{
     After, Again, Change, CreateAction, DirChange, DirEntry, FileIdentity, FileKind, FileTime, Granted, IoLimits,
-    LeaseKey, Metadata, OpenHow, RemotePath, Space, Target,
+    LeaseKey, Metadata, NewSpecial, OpenHow, RemotePath, Space, Target,
 };
-use super::{Broken, Events, Result};
+use super::{Broken, Events, Ownership, Result, Rights};
 use crate::telemetry::Counters;
 use bytes::Bytes;
 use std::future::Future;
@@ -22,7 +22,7 @@ use std::sync::Arc;
 /// whose caller is gone is closed again.
 ///
 /// # Errors
-/// Each fallible method of the four traits can fail with a [`ShareError`](super::ShareError) of these causes, besides
+/// Each fallible method of the five traits can fail with a [`ShareError`](super::ShareError) of these causes, besides
 /// those that it lists itself:
 ///
 /// - [`Cause::Status`]: the server refused the operation. The method lists the refusals that matter to a caller; the
@@ -52,9 +52,9 @@ use std::sync::Arc;
 /// [`Cause::TooLong`]: super::error::Cause::TooLong
 /// [`Cause::Disconnected`]: super::error::Cause::Disconnected
 /// [`Cause::Stale`]: super::error::Cause::Stale
-pub trait Share: Files + Names + Watches + Leases {}
+pub trait Share: Files + Names + Watches + Leases + Owners {}
 
-impl<S: Files + Names + Watches + Leases> Share for S {}
+impl<S: Files + Names + Watches + Leases + Owners> Share for S {}
 
 /// Files that are opened, read, written and closed.
 ///
@@ -209,6 +209,22 @@ pub trait Files: Send + Sync + 'static {
     /// runtime.
     fn send_closes(&self);
 
+    /// As [`Names::rename`] without `replace`, for a directory with these open files below it: they are closed at the
+    /// server before the rename and opened again after it, by their new paths or, if the rename failed, by their old
+    /// ones. Requests on them wait meanwhile. They have no lease afterwards. A file that cannot be opened again, or
+    /// whose path means another file then, fails each later request; that is logged and is no error of this one. To be
+    /// called when no data of the files is held back.
+    ///
+    /// # Errors
+    /// Those of [`Names::rename`].
+    fn rename_around(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        known: Option<FileIdentity>,
+        open: &[Arc<Self::File>],
+    ) -> impl Future<Output = Result<()>> + Send;
+
     /// Changes size, times or attributes.
     ///
     /// # Errors
@@ -234,6 +250,7 @@ pub trait Names: Send + Sync + 'static {
     type Listing: Send + Sync + 'static;
 
     /// Metadata of the file or directory at `path`. A symbolic link or other reparse point is not followed.
+    /// A link or special file needs a second round trip, unless this version of it is known.
     ///
     /// # Errors
     /// - `Refusal::Absent`, `NotDirectory`: nothing has the name, or a part of the path is no directory.
@@ -256,7 +273,28 @@ pub trait Names: Send + Sync + 'static {
     /// - Those of [`Share`].
     fn create_directory(&self, path: &RemotePath) -> impl Future<Output = Result<Metadata>> + Send;
 
-    /// Removes a file, or an empty directory, as `kind` says. Returns whether the name is free.
+    /// Makes a symbolic link, fifo, socket or device that must not exist yet.
+    ///
+    /// # Errors
+    /// - `Refusal::Exists`, `Absent`, `NotDirectory`, `DeletePending`, `Denied`, `WriteProtected`, `NameInvalid`,
+    ///   `NameTooLong`, `NoSpace`, `Quota`: as for [`Names::create_directory`].
+    /// - `Cause::Unsupported` (as a refusal, `Refusal::Unsupported`): the server cannot store it, or the user does not
+    ///   want links. There is nothing under the name.
+    /// - `Cause::TooLong`: the target of a link is too long.
+    /// - `Cause::Unverified`: the answer was lost, and the file was not made completely.
+    /// - Those of [`Share`].
+    fn create_special(&self, path: &RemotePath, new: NewSpecial<'_>) -> impl Future<Output = Result<Metadata>> + Send;
+
+    /// The target of the symbolic link at `path`, as it is to be shown; `None` if there is no link. Needs no round trip
+    /// if the version that `known` describes was looked at before.
+    ///
+    /// # Errors
+    /// - `Cause::Malformed`: the link has no target that a program could use.
+    /// - Those of [`Share`].
+    fn read_link(&self, path: &RemotePath, known: &Metadata) -> impl Future<Output = Result<Option<Bytes>>> + Send;
+
+    /// Removes a file, or an empty directory, as `kind` says: a link or special file is what the server stores it as
+    /// ([`Metadata::stored_kind`]), and its target stays. Returns whether the name is free.
     ///
     /// Files whose CLOSE is waiting are closed when this returns; [`Names::rename`] closes them before it renames. A
     /// file that is being closed is deleted by its CLOSE. `lease` is the lease key that the file was opened with.
@@ -320,6 +358,31 @@ pub trait Names: Send + Sync + 'static {
         known: Option<FileIdentity>,
     ) -> impl Future<Output = Result<()>> + Send;
 
+    /// Gives a file one more name (a hard link), which must not exist yet. `known` identifies the file, as for
+    /// [`Names::remove`]. Returns the file's metadata, with its number of links if the server tells; times may be from
+    /// before the change.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`: the file, or the folder of the new name, does not exist.
+    /// - `Refusal::Exists`: the new name exists.
+    /// - `Refusal::TooManyLinks`: the file has as many names as the file system allows.
+    /// - `Refusal::Unsupported`, `InvalidArgument`, `NotPermitted`: the file system has no hard links.
+    /// - `Refusal::OtherVolume`, `IsDirectory`, `Denied`, `NameInvalid`, `NameTooLong`, `NoSpace`.
+    /// - `Cause::Unverified`: the answer was lost, and nothing shows whether the link was made.
+    /// - Those of [`Share`].
+    fn link(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        known: Option<FileIdentity>,
+    ) -> impl Future<Output = Result<Metadata>> + Send;
+
+    /// What the user may do in a directory; `None` if the server does not say.
+    ///
+    /// # Errors
+    /// Those of [`Names::stat`].
+    fn rights(&self, directory: &RemotePath) -> impl Future<Output = Result<Option<Rights>>> + Send;
+
     /// Renames a file over one that this client has open, which [`Names::rename`] cannot do on many servers. The open
     /// continues, on a file without a name, until it is closed; once its session is lost it is stale. `known`
     /// identifies the file that is renamed, as for [`Names::remove`].
@@ -364,13 +427,13 @@ pub trait Names: Send + Sync + 'static {
     /// The current time by the server's clock, or by the local clock if the server does not report one.
     fn clock(&self) -> FileTime;
 
-    /// Size and free space of the file system behind the share, in bytes.
+    /// Size and free space of the file system that a directory is on, in bytes. If the directory may not be opened,
+    /// those of the path that the share was connected with.
     ///
     /// # Errors
-    /// - `Refusal::Absent`, `Denied`: the path at which the share asks for free space does not exist, or may not be
-    ///   opened.
+    /// - `Refusal::Absent`, `Denied`: the path does not exist, or neither may be opened.
     /// - Those of [`Share`].
-    fn space(&self) -> impl Future<Output = Result<Space>> + Send;
+    fn space(&self, directory: &RemotePath) -> impl Future<Output = Result<Space>> + Send;
 }
 
 /// Directories that the server watches.
@@ -465,4 +528,35 @@ pub trait Leases: Send + Sync + 'static {
     /// `Cause::TimedOut`, `Malformed`. Neither the server's refusal of the acknowledgement nor a lost connection is
     /// an error.
     fn acknowledge(&self, broken: Broken) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// Owner, group and mode at the server.
+///
+/// # Errors
+/// Those of every operation are listed at [`Share`].
+pub trait Owners: Send + Sync + 'static {
+    /// As [`Names::stat`], with what the file's security descriptor says of owner, group and mode; nothing where the user
+    /// may not read the descriptor. `lease` is the lease key that the file was opened with.
+    ///
+    /// # Errors
+    /// Those of [`Names::stat`].
+    fn stat_with_owner(
+        &self,
+        path: &RemotePath,
+        lease: Option<LeaseKey>,
+    ) -> impl Future<Output = Result<(Metadata, Ownership)>> + Send;
+
+    /// Stores owner, group or mode, and returns what the server has kept of them: nothing of what it refuses. `known`
+    /// identifies the file, and `lease` is the lease key that it was opened with.
+    ///
+    /// # Errors
+    /// - `Refusal::Absent`, `NotDirectory`, `DeletePending`: the path names nothing.
+    /// - Those of [`Share`].
+    fn store_owner(
+        &self,
+        path: &RemotePath,
+        known: FileIdentity,
+        lease: Option<LeaseKey>,
+        set: Ownership,
+    ) -> impl Future<Output = Result<Ownership>> + Send;
 }

@@ -1,13 +1,18 @@
 //! The plain values of this room's traits: paths, times, attributes, metadata, leases, changes and limits. They know
 //! no connection and no NTSTATUS.
 
+pub use super::kinds::{Device, FileKind, NewSpecial, Special};
 use crate::wire::crypto::random_bytes;
+use crate::wire::messages::snapshots::{self, Previous};
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A path on the share, relative to its root: UTF-16 with `\` between components and none at either end. The empty
 /// path is the root. Names are in the form of the wire (MS-FSCC 2.1.5): characters that POSIX allows and SMB reserves
 /// were mapped before.
+///
+/// A component `@GMT-YYYY.MM.DD-HH.MM.SS` means the rest of the path as it was at that time
+/// ([`crate::wire::messages::snapshots`]).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct RemotePath(Vec<u16>);
 
@@ -64,6 +69,16 @@ impl RemotePath {
         }
         let rest = self.0.get(from.0.len()..).filter(|_| self.is_below(from))?;
         Some(RemotePath([&to.0, rest].concat()))
+    }
+
+    /// Whether the path leads to a previous version, which cannot be changed.
+    pub fn is_previous(&self) -> bool {
+        Previous::parse(&self.0).is_some()
+    }
+
+    /// Whether the path is that of a folder of previous versions, if the server has nothing else there.
+    pub(super) fn is_folder_of_previous(&self) -> bool {
+        self.name().is_some_and(snapshots::is_folder) && !self.is_previous()
     }
 
     /// Whether this is the root of the share.
@@ -190,6 +205,8 @@ impl Attributes {
 pub struct Metadata {
     /// The server's 64-bit id of the file within its volume; 0 where the server gives none.
     pub file_id: u64,
+    /// The number of the file's names (hard links); 0 where the answer does not tell, as in listings.
+    pub links: u32,
     /// Attribute bits, the directory bit among them.
     pub attributes: Attributes,
     /// Size of the data, in bytes.
@@ -206,11 +223,20 @@ pub struct Metadata {
     pub changed: FileTime,
     /// The reparse tag where the server gave it (MS-FSCC 2.1.2.1), else 0.
     pub reparse_tag: u32,
+    /// What the file is, if it was found to be neither a regular file nor a directory. The metadata of an open file
+    /// never says so: only regular files are opened.
+    pub special: Option<Special>,
 }
 
 impl Metadata {
-    /// File or directory, by the directory bit alone.
+    /// What the file is to a program.
     pub fn kind(&self) -> FileKind {
+        self.special.map_or_else(|| self.stored_kind(), Special::kind)
+    }
+
+    /// What the file is to the server: file or directory, by the directory bit alone. A symbolic link of Windows is
+    /// either.
+    pub fn stored_kind(&self) -> FileKind {
         if self.attributes.has(Attributes::DIRECTORY) { FileKind::Directory } else { FileKind::File }
     }
 
@@ -227,15 +253,6 @@ pub struct FileIdentity {
     pub file_id: u64,
     /// Time of creation; 0 where the server reports none.
     pub created: FileTime,
-}
-
-/// A directory, or anything else.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum FileKind {
-    /// Anything without the directory bit: files, and links and other reparse points to files.
-    File,
-    /// A directory.
-    Directory,
 }
 
 /// One entry of a listing.

@@ -31,11 +31,18 @@ pub(super) enum Doubt {
     Directory,
     /// The creation of a file that must not exist before.
     File,
+    /// The creation of a link or special file that must not exist before. What it contains is the caller's to check.
+    Special,
     /// The removal of what the name meant.
     Removal {
         /// What it was.
         kind: FileKind,
         /// Its identity, if it is known.
+        known: Option<FileIdentity>,
+    },
+    /// One more name for a file.
+    Link {
+        /// The identity of the file, if it is known.
         known: Option<FileIdentity>,
     },
     /// A rename.
@@ -134,12 +141,17 @@ impl Window {
 
 impl Doubt {
     /// What to do, given what the names mean now: `seen` for the name that was worked on, `target` for the new name
-    /// of a rename or, for a removal, the name that the file was to have until it is gone.
+    /// of a rename or a link or, for a removal, the name that the file was to have until it is gone.
     pub(super) fn decide(self, seen: Seen, target: Seen, window: Option<Window>) -> Verdict {
         match self {
             Doubt::Directory => made(FileKind::Directory, seen, window),
             Doubt::File => made(FileKind::File, seen, window),
+            Doubt::Special => match seen {
+                Seen::There(found, _) => made(found.stored_kind(), Seen::There(found, true), window),
+                _ => made(FileKind::File, seen, window),
+            },
             Doubt::Removal { kind, known } => removed((kind, known), seen, target, window),
+            Doubt::Link { known } => linked(known, seen, target, window),
             Doubt::Rename { known } => renamed(known, seen, target, window),
         }
     }
@@ -151,7 +163,9 @@ impl Doubt {
 fn made(kind: FileKind, seen: Seen, window: Option<Window>) -> Verdict {
     match seen {
         Seen::Absent => Verdict::Again,
-        Seen::There(found, true) if found.kind() == kind && Window::place(window, found.created) == Place::Within => {
+        Seen::There(found, true)
+            if found.stored_kind() == kind && Window::place(window, found.created) == Place::Within =>
+        {
             Verdict::Done(Done { found, ..Done::default() })
         }
         Seen::Pending | Seen::There(..) => Verdict::Refused(NtStatus::OBJECT_NAME_COLLISION),
@@ -176,7 +190,7 @@ fn removed(
         Seen::Absent => gone(true),
         // The server decides: the process that was to delete it may be dead.
         Seen::Pending => Verdict::Again,
-        Seen::There(found, _) if found.kind() != kind => gone(true),
+        Seen::There(found, _) if found.stored_kind() != kind => gone(true),
         // Another client has created what has the name now.
         Seen::There(..) if aside != Seen::Absent => gone(true),
         Seen::There(found, _) => match sameness(known, &found, window) {
@@ -203,6 +217,25 @@ fn renamed(known: Option<FileIdentity>, source: Seen, target: Seen, window: Opti
         (None, Some(Sameness::Other)) if known.is_some() => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
         (None, Some(_)) => gone(true),
         (None, None) => Verdict::Refused(NtStatus::OBJECT_NAME_NOT_FOUND),
+    }
+}
+
+/// The new name is this client's if it means the file. Another client can have made it only if it linked the same file to
+/// the same name, which is what the program requested.
+fn linked(known: Option<FileIdentity>, source: Seen, target: Seen, window: Option<Window>) -> Verdict {
+    let known = known.or(match source {
+        Seen::There(found, _) => Some(found.identity()),
+        Seen::Absent | Seen::Pending => None,
+    });
+    match target {
+        Seen::Absent => Verdict::Again,
+        Seen::There(found, _) if known.is_some() => match sameness(known, &found, window) {
+            Sameness::Same => Verdict::Done(Done { found, ..Done::default() }),
+            Sameness::Other => Verdict::Refused(NtStatus::OBJECT_NAME_COLLISION),
+            Sameness::Unclear => Verdict::Unclear,
+        },
+        Seen::There(..) => Verdict::Unclear,
+        Seen::Pending => Verdict::Refused(NtStatus::OBJECT_NAME_COLLISION),
     }
 }
 

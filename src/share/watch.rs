@@ -18,6 +18,7 @@ use super::directory_leases::DirectoryLease;
 use super::error::Cause;
 use super::file::Open;
 use super::listing::{SmbListing, Whole, query};
+use super::refusal::is_unknown_request;
 use super::smb::SmbShare;
 use super::task::{Task, metadata};
 use super::types::{Again, Caching, ChangeKind, DirChange, DirEntry, Lease, LeaseKey, RemotePath};
@@ -119,6 +120,10 @@ impl SmbWatch {
 
     fn task(&self, operation: &'static str) -> Task<'_> {
         Task { operation, path: &self.path }
+    }
+
+    pub(super) fn path(&self) -> &RemotePath {
+        &self.path
     }
 
     fn directory(&self) -> Option<Arc<Directory>> {
@@ -393,14 +398,7 @@ impl SmbShare {
 
 /// Whether this answer to a CHANGE_NOTIFY means that the server watches no directories.
 fn is_refusal(status: NtStatus) -> bool {
-    matches!(
-        status,
-        NtStatus::NOT_SUPPORTED
-            | NtStatus::NOT_IMPLEMENTED
-            | NtStatus::INVALID_DEVICE_REQUEST
-            | NtStatus::INVALID_PARAMETER
-            | NtStatus::INTERNAL_ERROR
-    )
+    status == NtStatus::INTERNAL_ERROR || is_unknown_request(status)
 }
 
 #[cfg(test)]

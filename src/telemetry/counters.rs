@@ -31,6 +31,9 @@ const COMMANDS: [&str; 19] = [
     "OPLOCK_BREAK",
 ];
 
+/// The stages of making a session, in their order.
+const STAGES: [&str; 5] = ["resolve", "connect", "dialect", "sign_in", "share"];
+
 /// The name of a command; `?` if MS-SMB2 has no command with this number.
 pub fn command_name(command: u16) -> &'static str {
     COMMANDS.get(usize::from(command)).copied().unwrap_or("?")
@@ -67,6 +70,16 @@ impl Gauge {
         self.0.store(value, Ordering::Relaxed);
     }
 
+    /// Adds one.
+    pub fn enter(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Subtracts one that was added.
+    pub fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// The number now.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -83,6 +96,8 @@ pub struct Requests {
     pub waited: Counter,
     /// Requests that were answered with an errno.
     pub failed: Counter,
+    /// Bytes of file data that were read, written or copied.
+    pub bytes: Counter,
 }
 
 /// Chains of requests that begin with one command, and whose caller waits for the replies: one frame each.
@@ -96,12 +111,25 @@ pub struct RoundTrips {
     pub failed: Counter,
 }
 
+/// The requests of each operation, by its number. (std has no default for arrays of more than 32 values.)
+#[derive(Debug)]
+struct ByOperation([Requests; Operation::ALL.len()]);
+
+impl Default for ByOperation {
+    fn default() -> ByOperation {
+        ByOperation(std::array::from_fn(|_| Requests::default()))
+    }
+}
+
 /// The counters of a mount.
 #[derive(Debug, Default)]
 pub struct Counters {
-    requests: [Requests; Operation::ALL.len()],
+    requests: ByOperation,
     round_trips: [RoundTrips; COMMANDS.len()],
     messages: [Counter; COMMANDS.len()],
+    failed_connects: [Counter; STAGES.len()],
+    /// Requests of the kernel that are being worked on.
+    pub requests_in_flight: Gauge,
     /// Frames that were sent, CANCELs included. A compound is one frame.
     pub frames_sent: Counter,
     /// Frames that were received.
@@ -142,10 +170,20 @@ pub enum Value {
     Latency(Summary),
 }
 
+impl Value {
+    /// The number, or how many times were measured.
+    pub fn number(self) -> u64 {
+        match self {
+            Value::Count(number) | Value::Level(number) => number,
+            Value::Latency(summary) => summary.count,
+        }
+    }
+}
+
 impl Counters {
     /// The requests of this operation.
     pub fn requests(&self, operation: Operation) -> &Requests {
-        &self.requests[operation as usize]
+        &self.requests.0[operation as usize]
     }
 
     /// The chains that begin with this command; `None` if MS-SMB2 has no command with this number.
@@ -167,6 +205,12 @@ impl Counters {
         }
     }
 
+    /// Counts a failed attempt to make the session again, by the name of the stage that failed.
+    pub fn connect_failed(&self, stage: &str) {
+        let counters = STAGES.iter().zip(&self.failed_connects);
+        counters.filter(|(name, _)| **name == stage).for_each(|(_, counter)| counter.count());
+    }
+
     /// All values that are not zero, with their names.
     pub fn samples(&self) -> Vec<Sample> {
         let mut samples = Vec::new();
@@ -175,17 +219,22 @@ impl Counters {
                 samples.push(Sample { name, of, value });
             }
         };
-        for (operation, requests) in Operation::ALL.into_iter().zip(&self.requests) {
+        for (operation, requests) in Operation::ALL.into_iter().zip(&self.requests.0) {
             let of = Some(operation.name());
             add("requests", of, Value::Latency(requests.latency.summary()));
             add("requests_waited", of, Value::Count(requests.waited.get()));
             add("requests_failed", of, Value::Count(requests.failed.get()));
+            add("request_bytes", of, Value::Count(requests.bytes.get()));
         }
         for ((command, trips), messages) in COMMANDS.into_iter().zip(&self.round_trips).zip(&self.messages) {
             add("messages", Some(command), Value::Count(messages.get()));
             add("round_trips", Some(command), Value::Latency(trips.latency.summary()));
             add("round_trips_failed", Some(command), Value::Count(trips.failed.get()));
         }
+        for (stage, failed) in STAGES.into_iter().zip(&self.failed_connects) {
+            add("failed_connects", Some(stage), Value::Count(failed.get()));
+        }
+        add("requests_in_flight", None, Value::Level(self.requests_in_flight.get()));
         add("frames_sent", None, Value::Count(self.frames_sent.get()));
         add("frames_received", None, Value::Count(self.frames_received.get()));
         add("dirty_bytes", None, Value::Level(self.dirty_bytes.get()));
@@ -204,7 +253,7 @@ impl std::fmt::Display for Sample {
         let of = of.map(|of| format!("{{{of}}}")).unwrap_or_default();
         match value {
             Value::Count(count) | Value::Level(count) => write!(f, "{name}{of} {count}"),
-            Value::Latency(Summary { count, median, p99, longest }) => {
+            Value::Latency(Summary { count, median, p99, longest, .. }) => {
                 write!(f, "{name}{of} {count}, median {median:?}, 99 % {p99:?}, longest {longest:?}")
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! - [`counters`]: all counters and histograms of a mount, with their names. The only file that names them.
 //! - [`latency`]: how long something took, as a histogram with percentiles.
+//! - [`metrics`]: the same for programs that collect metrics, as OpenMetrics text.
 //! - [`operation`]: the kernel's requests by name.
 //! - [`recent`]: the last warnings and errors of this process.
 //! - [`span`]: the request that the running code works for. `cli/logging.rs` adds it to each line of the log.
@@ -16,6 +17,7 @@
 
 pub mod counters;
 pub mod latency;
+pub mod metrics;
 pub mod operation;
 pub mod recent;
 pub mod span;

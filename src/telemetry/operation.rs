@@ -45,6 +45,7 @@ operations! {
     Read => "read",
     Readdir => "readdir",
     Readdirplus => "readdirplus",
+    Readlink => "readlink",
     Release => "release",
     Releasedir => "releasedir",
     Removexattr => "removexattr",

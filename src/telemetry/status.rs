@@ -26,6 +26,9 @@ pub struct Status {
     pub url: String,
     /// The directory that it is mounted on.
     pub mountpoint: String,
+    /// The device number of the mount, as in /proc/self/mountinfo: `0:53`. It identifies the mount, wherever it is bound.
+    #[serde(default)]
+    pub device: String,
     /// The account that signs in; `None` for an anonymous session.
     pub user: Option<String>,
     /// How long the mount has existed, in seconds.
@@ -149,10 +152,11 @@ pub struct Latency {
 
 impl From<Sample> for Counted {
     fn from(sample: Sample) -> Counted {
-        let (value, latency) = match sample.value {
-            Value::Count(value) | Value::Level(value) => (value, None),
-            Value::Latency(summary) => (summary.count, Some(summary.into())),
+        let latency = match sample.value {
+            Value::Count(_) | Value::Level(_) => None,
+            Value::Latency(summary) => Some(summary.into()),
         };
+        let value = sample.value.number();
         Counted { name: sample.name.to_owned(), of: sample.of.map(str::to_owned), value, latency }
     }
 }
@@ -175,5 +179,59 @@ impl Status {
             .iter()
             .find(|counted| counted.name == name && counted.of.as_deref() == of)
             .map_or(0, |counted| counted.value)
+    }
+}
+
+/// The status of a mount, for tests.
+#[cfg(test)]
+pub(crate) fn example() -> Status {
+    let buffer = Buffer { bytes: 1 << 20, reason: "1 MiB: chosen, the server supports up to 8 MiB".to_owned() };
+    let counted = |name: &str, of: &str, value| Counted {
+        name: name.to_owned(),
+        of: Some(of.to_owned()),
+        value,
+        latency: Some(Latency { median_micros: 8, p99_micros: 1_250, longest_micros: 1_500_000 }),
+    };
+    Status {
+        version: VERSION,
+        program: "0.1.0".to_owned(),
+        process: 4711,
+        url: "cifs://nas/media".to_owned(),
+        mountpoint: "/mnt/films".to_owned(),
+        device: "0:53".to_owned(),
+        user: Some("ann".to_owned()),
+        age: 7_384,
+        read_only: false,
+        server: Server {
+            address: "192.0.2.7:445".to_owned(),
+            state: "live".to_owned(),
+            away: None,
+            dialect: "3.1.1".to_owned(),
+            signing: Some("AES-GMAC".to_owned()),
+            encryption: None,
+            guest: false,
+            share_read_only: false,
+            leasing: true,
+            directory_leasing: false,
+            connections: 2,
+            credits_available: 500,
+            credits_in_use: 12,
+        },
+        buffers: Buffers { read: buffer.clone(), write: buffer },
+        cache: Cache {
+            mode: "strict".to_owned(),
+            attr_timeout: 1.0,
+            budget: 256 << 20,
+            used: 12_345_678,
+            dirty: 0,
+            leases: 1,
+            watches: 3,
+        },
+        counters: vec![
+            counted("requests", "lookup", 200),
+            Counted { latency: None, ..counted("requests_waited", "lookup", 50) },
+            counted("round_trips", "CREATE", 50),
+        ],
+        recent: Vec::new(),
     }
 }

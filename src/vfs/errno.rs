@@ -14,7 +14,7 @@ use tracing::Level;
 /// The errno for a refusal by the server.
 pub fn errno_of(refusal: Refusal) -> i32 {
     match refusal {
-        Refusal::Absent | Refusal::DeletePending | Refusal::NoShare => libc::ENOENT,
+        Refusal::Absent | Refusal::FolderAbsent | Refusal::DeletePending | Refusal::NoShare => libc::ENOENT,
         Refusal::Exists => libc::EEXIST,
         Refusal::NameInvalid | Refusal::NotReparsePoint | Refusal::InvalidArgument => libc::EINVAL,
         Refusal::NameTooLong => libc::ENAMETOOLONG,

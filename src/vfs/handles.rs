@@ -173,6 +173,19 @@ impl<S: Share> Handles<S> {
         self.directories.lock().values().map(|directory| directory.ino).collect()
     }
 
+    /// The open files that are meant.
+    pub(crate) fn files_where(&self, is_meant: impl Fn(&OpenFile<S>) -> bool) -> Vec<Arc<OpenFile<S>>> {
+        // The lock is not held while the question is answered, which may need other locks.
+        let all: Vec<_> = self.files.lock().values().cloned().collect();
+        all.into_iter().filter(|open| is_meant(open)).collect()
+    }
+
+    /// The open directories that are meant.
+    pub(crate) fn directories_where(&self, is_meant: impl Fn(u64) -> bool) -> Vec<Arc<OpenDirectory<S>>> {
+        let all: Vec<_> = self.directories.lock().values().cloned().collect();
+        all.into_iter().filter(|directory| is_meant(directory.ino)).collect()
+    }
+
     /// Removes a directory handle.
     pub(crate) fn remove_directory(&self, handle: u64) {
         self.directories.lock().remove(&handle);

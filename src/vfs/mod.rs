@@ -19,6 +19,7 @@
 //! | `terms` | the options of the mount, and what is derived from them |
 //! | `policy` | what a lease and the attribute timeout allow |
 //! | [`name_encoding`] | how a POSIX name is sent to the server, and shown from it |
+//! | `ownership` | which owner, group and mode a new file gets; what chmod(2) and chown(2) change |
 //! | `presentation` | how the server's metadata becomes POSIX attributes |
 //! | [`errno`] | which errno a program gets for a failure, and at which level it is logged |
 //! | `refusals` | what an operation does about a [`Refusal`](crate::share::Refusal), the share's word for an NTSTATUS |
@@ -36,12 +37,12 @@
 //!   failure, and by each close of that handle until an fsync(2) of it has reported the failure.
 //! - A read returns data that was on the server when the file was opened, or later. While the file stays open,
 //!   changes by other clients appear after the attribute timeout. Attributes and names are at most that old.
-//! - O_APPEND writes at the server's end of the file, as reported within the attribute timeout. Two clients that
-//!   append to one file at the same time can overwrite each other, as on NFS: SMB has no appending write.
-//! - Owner, group and mode come from options. chmod(2) keeps the owner's write bit of a file, as the read-only
-//!   attribute. Other bits cannot be kept: they are ignored and the call succeeds, because git and many other
-//!   programs give up otherwise. chown(2) to the owner and group that the file already has succeeds. Any other owner
-//!   or group is `EPERM`: a false success would deceive backup programs.
+//! - O_APPEND writes at the end of the file, as a lease guarantees it or the server is asked for each write. Two clients
+//!   that append to one file at the same time can overwrite each other, as on NFS: SMB has no appending write.
+//! - Owner, group and mode come from options, or from the server's security descriptors. Without descriptors chmod(2)
+//!   stores only whether a file has any write bit, as the read-only attribute. What the server does not keep of owner,
+//!   group and mode is remembered by this mount for as long as it lives and has room: programs see what they have set,
+//!   and tar, cp and git do not give up. Other mounts do not see it.
 //! - A file that is unlinked while it is open on this mount continues under a hidden name `.cifs-fuse-…` until it is
 //!   closed (`operations/hiding`). When its directory is removed, the hidden file moves to the parent directory. A file
 //!   that is replaced while open continues without a name until the session is lost. When a file that other clients
@@ -83,6 +84,7 @@ mod model_runs;
 pub mod name_encoding;
 mod names;
 pub mod operations;
+mod ownership;
 mod pages;
 mod policy;
 mod presentation;
@@ -168,6 +170,21 @@ impl<S: Share> Vfs<S> {
     /// Memory of the page cache in use, in bytes, dirty data included.
     pub fn cached_bytes(&self) -> u64 {
         self.cache.used()
+    }
+
+    /// Whether the mount is read-only.
+    pub fn is_read_only(&self) -> bool {
+        self.terms.is_read_only()
+    }
+
+    /// Whether listings have all that stat(2) shows.
+    pub fn lists_attributes(&self) -> bool {
+        !self.terms.show.owner_is_fetched
+    }
+
+    /// Records that the kernel lets programs change the mount from now on, or not.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.terms.set_read_only(read_only);
     }
 
     /// The options that this file system was made with.

@@ -1,62 +1,44 @@
 //! Names: POSIX bytes on one side, UTF-16 of SMB on the other.
 //!
 //! SMB reserves characters that POSIX allows (MS-FSCC 2.1.5.2). They are sent as characters of Unicode's private
-//! range, with the mapping of Services for Mac, which Samba (`vfs_fruit`), macOS and Linux's client use as well:
-//! control characters as U+F001…U+F01F, the others as in the table `RESERVED`, and a trailing space or dot too.
+//! range ([`reserved`]): control characters, some others, and a trailing space or dot.
 //!
-//! Invariants: [`decode`] returns byte for byte what [`encode`] accepted, unless the name has a character of
-//! U+F001…U+F029 itself. [`encode`] returns unit for unit what [`decode`] accepted, unless the server's name has an
-//! unmapped reserved character, an unmapped space or dot at its end, a mapped one before its end, or too many units. An
-//! unpaired surrogate, which NTFS allows, becomes three bytes, as in WTF-8. A name that could lead a program out of its
-//! directory (`..`, or one with a separator) is never returned.
+//! A character that is sent for another one stands for that one only: [`encode`] refuses it, and [`decode`] shows it where
+//! the server's name has the reserved character itself, as Samba's names may. So no two names of a directory are shown
+//! alike, and a program reaches the file that it sees or none. A mapped space or dot is one only at the end of a name.
+//!
+//! Invariants: [`decode`] returns byte for byte what [`encode`] accepted. [`encode`] returns unit for unit what [`decode`]
+//! was given, or refuses. [`decode`] returns different names for different units. An unpaired surrogate, which NTFS
+//! allows, becomes three bytes, as in WTF-8. A name that could lead a program out of its directory (`..`, or one with a
+//! separator) is never returned.
 
 use super::errno::{Result, VfsError};
-use crate::share::RemotePath;
+use crate::share::{RemotePath, reserved};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 /// The longest name that SMB file systems accept, in UTF-16 code units.
 pub const MAX_UNITS: usize = 255;
 
-/// Reserved characters and the characters sent for them. `/` cannot occur in a name.
-const RESERVED: [(u16, u16); 8] = [
-    (b'"' as u16, 0xF020),
-    (b'*' as u16, 0xF021),
-    (b':' as u16, 0xF022),
-    (b'<' as u16, 0xF023),
-    (b'>' as u16, 0xF024),
-    (b'?' as u16, 0xF025),
-    (b'\\' as u16, 0xF026),
-    (b'|' as u16, 0xF027),
-];
-const SPACE: (u16, u16) = (b' ' as u16, 0xF028);
-const DOT: (u16, u16) = (b'.' as u16, 0xF029);
-/// Control characters are sent with this offset.
-const CONTROL_BASE: u16 = 0xF000;
-
 /// The name to send for a name from a program, in UTF-16 code units.
 ///
 /// # Errors
-/// `EILSEQ` if it is neither UTF-8 nor WTF-8, `ENAMETOOLONG` if it has more than [`MAX_UNITS`] units, `EINVAL` if it
-/// is not the name of a directory entry: empty, `.`, `..`, or with a NUL or `/`.
+/// `EILSEQ` if it is neither UTF-8 nor WTF-8, or has a character that is sent for a reserved one; `ENAMETOOLONG` if it
+/// has more than [`MAX_UNITS`] units, `EINVAL` if it is not the name of a directory entry: empty, `.`, `..`, or with a
+/// NUL or `/`.
 pub fn encode(name: &OsStr) -> Result<Vec<u16>> {
     let bytes = name.as_bytes();
     if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.iter().any(|byte| matches!(byte, 0 | b'/')) {
         return Err(VfsError::rule(libc::EINVAL, "the name is not that of a directory entry"));
     }
     let mut units = wtf8_units(bytes).ok_or_else(|| VfsError::rule(libc::EILSEQ, "the name is not UTF-8"))?;
-    for unit in &mut units {
-        *unit = match *unit {
-            control @ 1..=31 => CONTROL_BASE + control,
-            other => RESERVED.iter().find(|(plain, _)| *plain == other).map_or(other, |(_, mapped)| *mapped),
-        };
-    }
-    if let Some(last) = units.last_mut() {
-        for (plain, mapped) in [SPACE, DOT] {
-            if *last == plain {
-                *last = mapped;
-            }
+    let last = units.len().saturating_sub(1);
+    for (at, unit) in units.iter_mut().enumerate() {
+        let swapped = reserved::swapped(*unit, at == last);
+        if swapped < *unit {
+            return Err(VfsError::rule(libc::EILSEQ, "the name has a character that stands for a reserved one"));
         }
+        *unit = swapped;
     }
     if units.len() > MAX_UNITS {
         return Err(VfsError::rule(libc::ENAMETOOLONG, "the name is longer than 255 UTF-16 units"));
@@ -75,17 +57,12 @@ pub fn encode_path(path: &OsStr) -> Result<RemotePath> {
 
 /// The name to show for a name from the server, in UTF-16 code units; `None` for a name that no honest server sends.
 pub fn decode(units: &[u16]) -> Option<OsString> {
-    if units.contains(&u16::from(b'\\')) {
+    const DOTS: [u16; 2] = [b'.' as u16; 2];
+    if units.contains(&u16::from(b'\\')) || units == &DOTS[..1] || units == DOTS {
         return None;
     }
-    let plain = units.iter().map(|unit| match *unit {
-        control @ 0xF001..=0xF01F => control - CONTROL_BASE,
-        other => RESERVED
-            .iter()
-            .chain([&SPACE, &DOT])
-            .find(|(_, mapped)| *mapped == other)
-            .map_or(other, |(plain, _)| *plain),
-    });
+    let last = units.len().saturating_sub(1);
+    let plain = units.iter().enumerate().map(|(at, unit)| reserved::swapped(*unit, at == last));
     let mut bytes = Vec::with_capacity(units.len() + units.len() / 2);
     for decoded in char::decode_utf16(plain) {
         match decoded {
@@ -207,15 +184,40 @@ mod tests {
         assert_eq!(decode(&[0xF026]).unwrap(), "\\");
     }
 
+    #[test]
+    fn a_character_that_stands_for_a_reserved_one_is_refused() {
+        for name in ["a\u{F022}b", "\u{F001}", "a\u{F028}", "a\u{F029}"] {
+            assert_eq!(errno(name.as_bytes()), libc::EILSEQ, "{name:?}");
+        }
+        // Not at the end these two stand for themselves, as do all others of the private range.
+        for name in ["a\u{F028}b", "\u{F029}b", "\u{F02A}", "\u{F03A}", "\u{F000}", "\u{E000}"] {
+            assert_eq!(encoded(name.as_bytes()), units(name), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_reserved_character_in_a_name_of_the_server_is_not_shown_as_a_mapped_one() {
+        assert_eq!(decode(&units("a\u{F022}b")).unwrap(), "a:b");
+        assert_eq!(decode(&units("a:b")).unwrap(), "a\u{F022}b");
+        assert_eq!(decode(&units("a ")).unwrap(), "a\u{F028}");
+        assert_eq!(decode(&units("a.\u{F029}")).unwrap(), "a..");
+        assert_eq!(decode(&units("a\u{F029}.")).unwrap(), "a\u{F029}\u{F029}");
+    }
+
+    /// Names of few characters, among them all that are treated in a special way.
+    fn tricky() -> impl Strategy<Value = Vec<u16>> {
+        let special: Vec<u16> =
+            "a.: *\u{1}\u{1f}|\"<>?\u{F001}\u{F01F}\u{F020}\u{F022}\u{F027}\u{F028}\u{F029}\u{F02A}"
+                .encode_utf16()
+                .collect();
+        proptest::collection::vec(proptest::sample::select(special), 1..4)
+    }
+
     proptest! {
         #[test]
         fn any_name_from_a_program_is_decoded_unchanged(bytes in proptest::collection::vec(1u8..=255, 1..300)) {
             if let Ok(sent) = encode(OsStr::from_bytes(&bytes)) {
-                // A character of the private range itself decodes to the character that is mapped to it.
-                let private = String::from_utf8_lossy(&bytes).chars().any(|c| ('\u{F001}'..='\u{F029}').contains(&c));
-                if !private {
-                    prop_assert_eq!(decode(&sent).unwrap().into_vec(), bytes);
-                }
+                prop_assert_eq!(decode(&sent).unwrap().into_vec(), bytes);
             }
         }
 
@@ -224,6 +226,31 @@ mod tests {
             prop_assume!(text != "." && text != "..");
             let sent = encode(OsStr::new(&text)).unwrap();
             prop_assert_eq!(decode(&sent).unwrap(), OsString::from(text));
+        }
+
+        #[test]
+        fn two_names_from_a_program_are_never_one_at_the_server(one in tricky(), other in tricky()) {
+            let (one, other) = (String::from_utf16_lossy(&one), String::from_utf16_lossy(&other));
+            if let (Ok(first), Ok(second)) = (encode(OsStr::new(&one)), encode(OsStr::new(&other))) {
+                prop_assert_eq!(first == second, one == other);
+            }
+        }
+
+        #[test]
+        fn two_names_from_the_server_are_never_shown_alike(one in tricky(), other in tricky()) {
+            if let (Some(first), Some(second)) = (decode(&one), decode(&other)) {
+                prop_assert_eq!(first == second, one == other);
+            }
+        }
+
+        #[test]
+        fn a_shown_name_leads_to_its_own_file_or_to_none(name in prop_oneof![
+            tricky(),
+            proptest::collection::vec(any::<u16>(), 0..20)
+        ]) {
+            if let Some(Ok(sent)) = decode(&name).map(|shown| encode(&shown)) {
+                prop_assert_eq!(sent, name);
+            }
         }
 
         #[test]

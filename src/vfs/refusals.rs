@@ -10,7 +10,12 @@ fn is_one_of(error: &ShareError, refusals: &[Refusal]) -> bool {
 
 /// Whether no file has this name, none can have it, or the file of this name is being deleted.
 pub(crate) fn is_absent(error: &ShareError) -> bool {
-    is_one_of(error, &[Refusal::Absent, Refusal::NameInvalid, Refusal::DeletePending])
+    is_one_of(error, &[Refusal::Absent, Refusal::FolderAbsent, Refusal::NameInvalid, Refusal::DeletePending])
+}
+
+/// Whether a folder of the path is missing: another client has removed or renamed it.
+pub(crate) fn is_folder_absent(error: &ShareError) -> bool {
+    is_one_of(error, &[Refusal::FolderAbsent])
 }
 
 /// Whether the file of this name is being deleted.
@@ -37,6 +42,16 @@ pub(crate) fn is_occupied(error: &ShareError) -> bool {
 /// Whether a close that has not reached the server yet may be the reason.
 pub(crate) fn may_be_closing(error: &ShareError) -> bool {
     is_one_of(error, &[Refusal::NotEmpty, Refusal::Busy, Refusal::Denied])
+}
+
+/// Whether the user may not do this, or the server does not let the user know whether the name is there.
+pub(crate) fn is_denied(error: &ShareError) -> bool {
+    is_one_of(error, &[Refusal::Denied])
+}
+
+/// Whether the reason why a rename of a directory was refused may be that something below it is open.
+pub(crate) fn may_be_open_below(error: &ShareError) -> bool {
+    is_one_of(error, &[Refusal::Denied, Refusal::Busy])
 }
 
 /// Whether the target may be the reason why a rename was refused.

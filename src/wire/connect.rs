@@ -12,6 +12,7 @@ use super::connection::Connection;
 use super::crypto::{Cipher, SigningAlgorithm};
 use super::error::{ConnectError, Proof, Stage};
 use super::frame::{Chain, Reply, Request};
+use super::greeting::{Greeted, Greeting, greet};
 use super::header::{Command, behind};
 use super::negotiate::{self, Negotiated, Offer};
 use super::signin::{self, SessionKind, SessionRequirements};
@@ -52,6 +53,13 @@ pub struct ConnectConfig {
     pub echo_interval: Duration,
     /// Counts what is sent and received, for the mount that this is part of.
     pub counters: Arc<Counters>,
+}
+
+impl ConnectConfig {
+    /// The user's requirements for the session.
+    pub(super) fn requirements(&self) -> SessionRequirements {
+        SessionRequirements { identity: self.identity.clone(), signing: self.signing, encryption: self.encryption }
+    }
 }
 
 /// A session with a tree: a share that is ready for use.
@@ -131,6 +139,11 @@ pub struct ServerClock {
 }
 
 impl ServerClock {
+    /// The clock of a server whose answer to a NEGOTIATE has just come: its SystemTime, and when the request was sent.
+    pub(super) fn answered(then: u64, at: std::time::Instant) -> ServerClock {
+        ServerClock { then, at, slack: at.elapsed() }
+    }
+
     /// The server's time now, never too early, as a FILETIME; `None` if the server sent no time.
     pub fn now(self) -> Option<u64> {
         self.at(std::time::Instant::now())
@@ -230,19 +243,9 @@ async fn connect_to(
     answered: impl FnOnce() + Send,
 ) -> Result<Tree, ConnectError> {
     let deadline = Instant::now() + config.connect_timeout;
-    let addresses = transport::resolve(&config.host, config.port, deadline).await?;
-    let connection = open(config, &addresses, deadline).await?;
     let left = || deadline.saturating_duration_since(Instant::now());
-
-    let wish = SessionRequirements {
-        identity: config.identity.clone(),
-        signing: config.signing,
-        encryption: config.encryption,
-    };
-    let offer = Offer::new(config.dialects, wish.requires_signing(), config.encryption, config.connections > 1);
-    let asked = std::time::Instant::now();
-    let agreed = negotiate::negotiate(&connection, &offer, left()).await?;
-    let clock = ServerClock { then: agreed.system_time, at: asked, slack: asked.elapsed() };
+    let wish = config.requirements();
+    let Greeted { connection, offer, greeting: Greeting { agreed, clock } } = greet(config, deadline).await?;
     answered();
     let (named, limit) = match previous {
         Previous::Unnamed => (0, left()),
@@ -251,8 +254,9 @@ async fn connect_to(
     let session = signin::sign_in(&connection, &agreed, &wish, named, limit).await?;
     let tree = tree_connect(&connection, config, wanted, left()).await?;
     if tree.seal && connection.security().is_none_or(|security| security.sealer.is_none()) {
-        let message = "the share wants encryption, and no cipher was agreed on, or the session has no key for it";
-        return Err(ConnectError::new(Stage::Share, message));
+        let (why, remedy) = wish.no_cipher(session.guest);
+        let message = format!("the share wants encryption, and {why}");
+        return Err(ConnectError::new(Stage::Share, message).with_remedy(remedy));
     }
     let validated = negotiate::validate(&connection, &offer, &agreed, (tree.id, tree.seal), left()).await;
     validated.map_err(|error| error.with_proof(Proof::Accepted))?;
@@ -289,7 +293,11 @@ async fn connect_to(
 }
 
 /// Opens a connection without a session.
-async fn open(config: &ConnectConfig, addresses: &[SocketAddr], deadline: Instant) -> Result<Connection, ConnectError> {
+pub(super) async fn open(
+    config: &ConnectConfig,
+    addresses: &[SocketAddr],
+    deadline: Instant,
+) -> Result<Connection, ConnectError> {
     let stream: TcpStream = match config.transport {
         Transport::DirectTcp => transport::connect(addresses, deadline).await?,
         Transport::NetBios => netbios::connect(addresses, deadline).await?,

@@ -75,6 +75,19 @@ pub enum Stage {
     Share,
 }
 
+impl Stage {
+    /// The name under which failures are counted ([`crate::telemetry::Counters::connect_failed`]).
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Resolve => "resolve",
+            Stage::Connect => "connect",
+            Stage::Dialect => "dialect",
+            Stage::SignIn => "sign_in",
+            Stage::Share => "share",
+        }
+    }
+}
+
 /// Why there is no connection to the share.
 #[derive(Clone, Debug)]
 pub struct ConnectError {

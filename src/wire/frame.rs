@@ -14,6 +14,8 @@ use super::crypto::encryption::TRANSFORM_SIZE;
 use super::crypto::signing::{Nonce, Signature};
 use super::crypto::{Sealer, Signer};
 use super::header::{Command, HEADER_SIZE, Header, SIGNATURE, flags};
+use super::messages::reparse::GET_REPARSE_POINT;
+use super::messages::snapshots::ENUMERATE_SNAPSHOTS;
 use super::status::NtStatus;
 use bytes::{Buf, Bytes, BytesMut};
 use std::sync::Arc;
@@ -185,8 +187,16 @@ impl Chain {
 /// Whether these requests contain a WRITE, SET_INFO or IOCTL: a change that must not be executed late. A CREATE does
 /// not count, because it changes no file data.
 pub fn changes(requests: &[Request]) -> bool {
-    let changing = |command| matches!(command, Command::Write | Command::SetInfo | Command::Ioctl);
-    requests.iter().any(|request| changing(request.command))
+    let changing = |request: &Request| match request.command {
+        Command::Write | Command::SetInfo => true,
+        // The control code is the third field (MS-SMB2 2.2.31).
+        Command::Ioctl => {
+            let reads = [GET_REPARSE_POINT, ENUMERATE_SNAPSHOTS].map(u32::to_le_bytes);
+            !reads.iter().any(|code| request.body.get(4..8) == Some(&code[..]))
+        }
+        _ => false,
+    };
+    requests.iter().any(changing)
 }
 
 /// Whether these requests, if they succeed, leave a file open at the server: a CREATE without a CLOSE.

@@ -70,7 +70,7 @@ impl Deframer {
                 continue;
             }
             if kind != SESSION_MESSAGE {
-                return Err(Malformed("a frame that is not a session message"));
+                return Err(Malformed(no_frame(&self.head)));
             }
             if !admits(length as u64) {
                 return Err(Malformed("a frame larger than everything that was asked for"));
@@ -95,6 +95,19 @@ impl Deframer {
             self.large = Some((frame, length));
         }
         None
+    }
+}
+
+/// What the first bytes of a stream are that do not begin a frame: other servers are recognised by their greetings.
+fn no_frame(begin: &[u8]) -> &'static str {
+    match begin {
+        [b'H', b'T', b'T', b'P', ..] | [b'<', ..] => "HTTP, as a web server does",
+        [b'S', b'S', b'H', b'-', ..] => "the greeting of an SSH server",
+        // An alert or a handshake record (RFC 8446 5.1).
+        [0x15 | 0x16, 3, ..] => "TLS, as a server of encrypted web pages or mail does",
+        // The reply codes of FTP and SMTP (RFC 959 4.2, RFC 5321 4.2).
+        [b'2' | b'5', b'0'..=b'5', b'0'..=b'9', b' ' | b'-', ..] => "the greeting of an FTP or mail server",
+        _ => "a frame that is not a session message",
     }
 }
 
@@ -160,5 +173,20 @@ mod tests {
         buffer.resize(0x4000, 9);
         let frame = deframer.next(|_| true).unwrap().unwrap();
         assert_eq!((frame.as_ptr(), frame.len()), (at, 0x4000));
+    }
+
+    #[test]
+    fn other_servers_are_recognised_by_their_greetings() {
+        for (greeting, name) in [
+            (&b"HTTP/1.1 400 Bad Request"[..], "HTTP"),
+            (b"<!DOCTYPE html>", "HTTP"),
+            (b"SSH-2.0-OpenSSH_9.2", "SSH"),
+            (b"\x15\x03\x01\0\x02\x02\x46", "TLS"),
+            (b"220 mail ESMTP", "mail"),
+            (b"\x9f\x8e\x7d\x6c", "not a session message"),
+        ] {
+            let error = cut(greeting, &[greeting.len()]).unwrap_err();
+            assert!(error.0.contains(name), "{greeting:?}: {error:?}");
+        }
     }
 }

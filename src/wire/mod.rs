@@ -22,6 +22,7 @@
 //! |---|---|
 //! | [`connect`] | the steps to a share and their order, and the session's further connections; the server's clock |
 //! | [`transport`] | addresses, the TCP connection, receiving frames, the queue of bytes to send |
+//! | [`greeting`] | what is learned from an address without signing in |
 //! | [`netbios`] | the NetBIOS session on port 139 |
 //! | [`negotiate`] | dialect, ciphers, signing algorithm, maximum sizes; their validation below SMB 3.1.1 |
 //! | [`signin`] | SESSION_SETUP and session binding; whether a session signs or encrypts; guest sessions |
@@ -66,6 +67,7 @@ pub mod crypto;
 pub mod error;
 pub mod frame;
 pub mod framing;
+pub mod greeting;
 pub mod header;
 pub mod keep_alive;
 pub mod messages;

@@ -190,6 +190,25 @@ pub struct Negotiated {
 }
 
 impl Negotiated {
+    /// The Capabilities field of the server, see [`capabilities`].
+    pub fn server_capabilities(&self) -> u32 {
+        self.server.capabilities
+    }
+
+    /// Fails if the client requires encryption and the server chose no cipher.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] at [`Stage::Dialect`].
+    pub fn check_encryption(&self, encryption: Protection) -> Result<(), ConnectError> {
+        if encryption != Protection::Required || self.cipher.is_some() {
+            return Ok(());
+        }
+        let message = format!("encryption is required, and the server offers none with SMB {}", self.dialect);
+        let remedy = "leave out --encryption required, or enable SMB 3 encryption on the server";
+        Err(ConnectError::new(Stage::Dialect, message).with_remedy(remedy))
+    }
+
     /// Whether the same server chose the same terms, so that both connections can belong to one session
     /// (MS-SMB2 3.3.5.5).
     pub fn fits(&self, other: &Negotiated) -> bool {
@@ -221,7 +240,8 @@ pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duratio
             "the server speaks none of the offered dialects (SMB {} to {})",
             offer.dialects.lowest, offer.dialects.highest
         );
-        return Err(ConnectError::refused(Stage::Dialect, message, reply.status()));
+        let remedy = "leave out --vers, --min-dialect and --max-dialect, or enable a newer SMB on the server";
+        return Err(ConnectError::refused(Stage::Dialect, message, reply.status()).with_remedy(remedy));
     }
     let mut agreed = parse(&reply, offer).map_err(|error| ConnectError::new(Stage::Dialect, error))?;
     if agreed.dialect == Dialect::Smb311 {
@@ -230,16 +250,17 @@ pub async fn negotiate(connection: &Connection, offer: &Offer, deadline: Duratio
     if agreed.large_mtu {
         connection.enable_multi_credit();
     }
-    if offer.encryption == Protection::Required && agreed.cipher.is_none() {
-        let message = format!("encryption is required, and the server offers none with SMB {}", agreed.dialect);
-        return Err(ConnectError::new(Stage::Dialect, message));
-    }
+    agreed.check_encryption(offer.encryption)?;
     Ok(agreed)
 }
 
 /// What a user can do about a host that does not answer as an SMB server does.
 const WRONG_PORT: &str =
     "check the host and the port in the URL: SMB servers listen on 445, or on 139 with transport=netbios";
+
+/// What a user can do about a host that ends the connection.
+const CLOSED: &str = "if it is the right host and port, enable SMB2 or SMB3 on the server; SMB servers listen on 445, or on 139 \
+                      with transport=netbios";
 
 /// The error for a NEGOTIATE without an answer.
 fn no_answer(error: &WireError) -> ConnectError {
@@ -252,7 +273,7 @@ fn no_answer(error: &WireError) -> ConnectError {
         WireError::Closed(reason) if reason.contains("the server closed it") => failed(
             "the server closed the connection when asked for SMB2 or SMB3: it may speak only SMB1, or not be an SMB server",
         )
-        .with_remedy(WRONG_PORT),
+        .with_remedy(CLOSED),
         WireError::Closed(reason) if reason.contains("the server sent") => {
             let message = format!("what answers on this port is not an SMB server ({reason})");
             failed(&message).with_remedy(WRONG_PORT)

@@ -54,7 +54,8 @@ pub async fn connect(addresses: &[SocketAddr], deadline: Instant) -> Result<TcpS
 }
 
 fn failed(why: impl Into<String>) -> ConnectError {
-    ConnectError::new(Stage::Connect, why)
+    let remedy = "NetBIOS is on port 139, and off on most servers: leave out transport=netbios to use port 445";
+    ConnectError::new(Stage::Connect, why).with_remedy(remedy)
 }
 
 /// Sends a session request; returns the server's refusal, if it refuses (RFC 1002 4.3).

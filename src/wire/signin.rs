@@ -55,26 +55,30 @@ impl SessionRequirements {
     pub fn requires_signing(&self) -> bool {
         match self.signing {
             Protection::Required => true,
-            Protection::Auto => !self.accepts_guest(),
+            Protection::Auto => !self.identity.is_guest_or_anonymous(),
             Protection::Off => false,
         }
     }
 
-    /// Whether the user wants a guest or anonymous session. If not, a guest session means that the server did not
-    /// accept the password and admits every user as guest (smbd: `map to guest = Bad Password`).
-    fn accepts_guest(&self) -> bool {
-        use secrecy::ExposeSecret;
-        match &self.identity {
-            Identity::Anonymous => true,
-            Identity::User { username, password, .. } => {
-                username.eq_ignore_ascii_case("guest") && password.expose_secret().is_empty()
+    /// Why a session that must be encrypted has no cipher, and the remedy.
+    pub fn no_cipher(&self, is_guest: bool) -> (&'static str, &'static str) {
+        match (is_guest, self.encryption) {
+            (true, Protection::Required) => (
+                "guest and anonymous sessions have no key for it",
+                "leave out --encryption required, or sign in as a user: --username NAME",
+            ),
+            (true, _) => ("guest and anonymous sessions have no key for it", "sign in as a user: --username NAME"),
+            (false, Protection::Off) => ("it is switched off here", "leave out --encryption off"),
+            (false, _) => {
+                ("no cipher was agreed on", "leave out --vers and --max-dialect: encryption begins with SMB 3.0")
             }
         }
     }
 
-    /// Fails if the session is a guest or anonymous one and the user wants neither.
+    /// Fails if the session is a guest or anonymous one and the user wants neither: then the server did not accept the
+    /// password and admits every user as guest (smbd: `map to guest = Bad Password`).
     fn expect_kind(&self, session_flags: u16) -> Result<(), ConnectError> {
-        if self.accepts_guest() || session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) == 0 {
+        if self.identity.is_guest_or_anonymous() || session_flags & (SESSION_IS_GUEST | SESSION_IS_NULL) == 0 {
             return Ok(());
         }
         let kind = if session_flags & SESSION_IS_GUEST != 0 { "a guest" } else { "an anonymous user" };
@@ -307,12 +311,8 @@ fn establish(
         } else {
             "the server wants encryption"
         };
-        let why = match () {
-            () if guest => "guest and anonymous sessions have no key for it",
-            () if wish.encryption == Protection::Off => "it is switched off here",
-            () => "no cipher was agreed on",
-        };
-        return Err(failed(format!("{who}, and {why}")));
+        let (why, remedy) = wish.no_cipher(guest);
+        return Err(failed(format!("{who}, and {why}")).with_remedy(remedy));
     }
     let kind = SessionKind { guest, signed: security.sign_all && !security.seal_all, sealed: security.seal_all };
     connection.protect(security);

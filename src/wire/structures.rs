@@ -14,11 +14,12 @@
 //! | FSCTL_DUPLICATE_EXTENTS_TO_FILE | does not exist | own: [`ioctl`] |
 //! | IOCTL response | unwraps its body's result, allocates the claimed length | own: [`ioctl`] |
 //! | create contexts of a response | refuses a context without data and each unknown name | own: [`contexts`] |
+//! | reparse data | does not exist | own: [`reparse`] |
 //! | listings, notifications | allocates a name's claimed length; quadratic for overlaps | own: [`info`], [`notify`] |
 //!
 //! Not used by any request yet, and to be judged in the same way before they are: security descriptors (the offsets are
-//! ignored, so group and owner can be swapped), reparse data (there are no types), extended attributes and streams
-//! (quadratic time), DFS referrals (up to 5.7 GB for 128 KiB of input).
+//! ignored, so group and owner can be swapped), extended attributes and streams (quadratic time; of extended
+//! attributes [`reparse`] has a parser for one), DFS referrals (up to 5.7 GB for 128 KiB of input).
 //!
 //! Invariant: only a structure of the table's first three rows goes through [`decode`] or [`encode`].
 //!
@@ -26,6 +27,7 @@
 //! [`ioctl`]: super::messages::ioctl
 //! [`contexts`]: super::messages::contexts
 //! [`info`]: super::messages::info
+//! [`reparse`]: super::messages::reparse
 //! [`notify`]: super::messages::notify
 
 use super::codec::{Malformed, TooLong};

@@ -95,7 +95,7 @@ fn a_url_cut_by_the_shell_at_an_ampersand_is_recognised() {
 #[test]
 fn a_mistake_in_an_option_is_named_in_the_error() {
     for (option, words) in [
-        ("--read-buffer-size=64kb", ["read-buffer-size", "64kb"]),
+        ("--read-buffer-size=64x", ["read-buffer-size", "64x"]),
         ("--write-buffer-size=many", ["write-buffer-size", "many"]),
         ("--file-mode=0999", ["file-mode", "0999"]),
         ("--uid=nobody-of-that-name", ["uid", "nobody-of-that-name"]),
@@ -110,7 +110,7 @@ fn a_mistake_in_an_option_is_named_in_the_error() {
         is_wrong_usage(&["cifs://guest@host/share", "/mnt", option], &words);
     }
     is_wrong_usage(&["cifs://guest@host/share", "/mnt", "--min-dialect=3.0", "--max-dialect=2.1"], &["dialect"]);
-    is_wrong_usage(&["cifs://guest@host/share?read-buffer-size=64kb", "/mnt"], &["read-buffer-size", "64kb"]);
+    is_wrong_usage(&["cifs://guest@host/share?read-buffer-size=64x", "/mnt"], &["read-buffer-size", "64x"]);
     let unreadable = says(&["cifs://ann@host/share", "/mnt", "--credentials=/no/such/file"]);
     assert_eq!(unreadable.code, Some(2), "{unreadable}");
     unreadable.says("/no/such/file");

@@ -90,7 +90,7 @@ async fn each_small_operation_is_one_frame() {
     one_frame("unlink");
     share.remove(&directory, FileKind::Directory, None, None, None).await.unwrap();
     one_frame("rmdir");
-    share.space().await.unwrap();
+    share.space(&root).await.unwrap();
     one_frame("statfs");
 }
 

@@ -8,12 +8,11 @@ use crate::support::proxy::Proxy;
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, PASSWORD, PASSWORD_MARK, SHARE, Server, both_servers, url, user};
 use crate::support::silent::Silent;
+use crate::support::stranger::Stranger;
 use crate::support::watchdog;
 use crate::support::{mountinfo, scratch, wait_until};
 use rustix::process::Signal;
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -114,41 +113,25 @@ fn within(outcome: &Run, seconds: u64) {
     assert!(outcome.took < Duration::from_secs(seconds + 5), "{outcome}");
 }
 
-/// Starts a server that answers the first data of each connection with these bytes and then closes it.
-/// Returns its port.
-fn answering(bytes: &'static [u8]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        for mut client in listener.incoming().flatten() {
-            let mut request = [0; 4096];
-            let _ = client.read(&mut request);
-            let _ = client.write_all(bytes);
-            let _ = client.read(&mut request);
-        }
-    });
-    port
-}
-
 #[test]
 fn a_server_that_speaks_only_smb1_is_reported_as_such() {
     // An SMB_COM_NEGOTIATE response (MS-CIFS 2.2.4.52.2) that chose no dialect.
     let smb1 = b"\0\0\0\x25\xffSMB\x72\0\0\0\0\x80\x01\xc8\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\xff\xff\0\0";
-    let request = Request::new(url("127.0.0.1", answering(smb1), "")).arg("--connect-timeout=3");
+    let request = Request::new(url("127.0.0.1", Stranger::Answers(smb1).start(), "")).arg("--connect-timeout=3");
     fails_at(request, "dialect", &["SMB1"]);
 }
 
 /// Old servers close the connection on a NEGOTIATE that they do not understand.
 #[test]
 fn a_server_that_closes_the_connection_at_negotiate_fails_the_mount() {
-    let request = Request::new(url("127.0.0.1", answering(b""), "")).arg("--connect-timeout=3");
+    let request = Request::new(url("127.0.0.1", Stranger::IsSilent.start(), "")).arg("--connect-timeout=3");
     fails_at(request, "dialect", &[]);
 }
 
 #[test]
 fn a_server_that_speaks_another_protocol_fails_the_mount() {
     for bytes in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.2\r\n", b"\0\xff\xff\xff\xfeSMB"] {
-        let request = Request::new(url("127.0.0.1", answering(bytes), "")).arg("--connect-timeout=3");
+        let request = Request::new(url("127.0.0.1", Stranger::Answers(bytes).start(), "")).arg("--connect-timeout=3");
         fails_at(request, "dialect", &[]);
     }
 }

@@ -26,7 +26,7 @@ fn line() -> Line {
 }
 
 /// Counts the frames of a job, including those that follow from it until the connection is quiet.
-fn frames(line: &Line, job: impl FnOnce()) -> Frames {
+pub(crate) fn frames(line: &Line, job: impl FnOnce()) -> Frames {
     let now = || (line.proxy.frames(), line.proxy.watching_frames());
     quiet(line);
     let before = now();
@@ -37,9 +37,9 @@ fn frames(line: &Line, job: impl FnOnce()) -> Frames {
 }
 
 /// The number of frames that a job needs.
-struct Frames {
+pub(crate) struct Frames {
     /// Frames whose answer a program or the end of the job waits for.
-    asked: u64,
+    pub(crate) asked: u64,
     /// CHANGE_NOTIFY frames. The mount's own changes are reported as well, and after each report the mount sends the
     /// next CHANGE_NOTIFY, because the watch guarantees nothing until then. No program waits for these frames.
     watching: u64,
@@ -84,7 +84,7 @@ fn make_tree(root: &Path, folders: usize) {
 }
 
 #[track_caller]
-fn within(budget: u64, frames: Frames, job: &str) {
+pub(crate) fn within(budget: u64, frames: Frames, job: &str) {
     let Frames { asked, watching } = frames;
     eprintln!("{job}: {asked} frames of {budget}, and {watching} of watches");
     assert!(asked <= budget, "{job}: {asked} frames, {budget} are allowed");
@@ -161,6 +161,51 @@ fn a_new_small_file_needs_two_frames() {
     for number in 0..FILES {
         assert!(fs::read(line.there(format!("folder/file-{number}"))).unwrap() == noise(number, 4096));
     }
+    line.mount.unmount();
+}
+
+#[test]
+fn a_link_needs_one_frame() {
+    const LINKS: u64 = 100;
+    let line = line();
+    fs::create_dir(line.here("folder")).unwrap();
+    fs::write(line.here("folder/file"), "one").unwrap();
+    // The kernel looks both names up first. The server is not asked once the folders are watched.
+    for number in 0..3 {
+        let name = line.here(format!("folder/one-{number}"));
+        for _ in 0..3 {
+            wait_for_the_timeout();
+            fs::metadata(line.here("folder/file")).unwrap();
+            assert!(fs::symlink_metadata(&name).is_err());
+        }
+        within(1, frames(&line, || fs::hard_link(line.here("folder/file"), &name).unwrap()), "a link");
+    }
+    // Right after a change of the file and the folder, the server is asked.
+    let link = || {
+        for number in 0..LINKS {
+            fs::hard_link(line.here("folder/file"), line.here(format!("folder/{number}"))).unwrap();
+        }
+    };
+    within(LINKS * (1 + 2), frames(&line, link), "100 links");
+    assert_eq!(fs::metadata(line.there("folder/file")).unwrap().nlink(), LINKS + 3 + 1);
+    line.mount.unmount();
+}
+
+#[test]
+fn many_names_of_one_file_are_listed_in_few_frames() {
+    const NAMES: u64 = 300;
+    let line = line();
+    fs::create_dir(line.there("folder")).unwrap();
+    fs::write(line.there("folder/file"), "one").unwrap();
+    for number in 1..NAMES {
+        fs::hard_link(line.there("folder/file"), line.there(format!("folder/{number}"))).unwrap();
+    }
+    let list = || {
+        for entry in fs::read_dir(line.here("folder")).unwrap() {
+            assert_eq!(entry.unwrap().metadata().unwrap().nlink(), NAMES);
+        }
+    };
+    within(15, frames(&line, list), "300 names of one file");
     line.mount.unmount();
 }
 

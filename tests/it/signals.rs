@@ -172,10 +172,11 @@ impl Terminal {
         let mountpoint = scratch::folder("mnt");
         let words =
             format!("exec {prefix} {PROGRAM} {} {} --foreground", url_of(&server, &folder), mountpoint.display());
-        let mut command = Command::new("script");
+        // The end of the terminal has its usual effect, also if the tests run under nohup.
+        let mut command = Command::new("env");
         // nohup writes its output file into the working directory.
         command
-            .args(["-q", "-c", &words, "/dev/null"])
+            .args(["--default-signal=HUP", "script", "-q", "-c", &words, "/dev/null"])
             .current_dir(scratch::root())
             .env("AUTH_USERNAME", user())
             .env("AUTH_PASSWORD", PASSWORD);

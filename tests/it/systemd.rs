@@ -15,6 +15,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// The service that an ordinary user's manager starts.
+const USER_UNIT: &str = "user/cifs-fuse@.service";
 const GENERATOR: &str = "/usr/lib/systemd/system-generators/systemd-fstab-generator";
 
 fn unit(name: &str) -> PathBuf {
@@ -33,9 +35,11 @@ fn units_with_this_binary() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let program = linked_as("cifs-fuse");
     let program = program.to_str().unwrap();
-    for name in ["cifs-fuse@.service", "mnt-nas.mount", "mnt-nas.automount"] {
+    for name in ["cifs-fuse@.service", USER_UNIT, "mnt-nas.mount", "mnt-nas.automount"] {
         let text = fs::read_to_string(unit(name)).unwrap();
-        fs::write(folder.path().join(name), text.replace("/usr/bin/cifs-fuse", program)).unwrap();
+        let copy = folder.path().join(name);
+        fs::create_dir_all(copy.parent().unwrap()).unwrap();
+        fs::write(copy, text.replace("/usr/bin/cifs-fuse", program)).unwrap();
     }
     folder
 }
@@ -51,6 +55,28 @@ fn systemd_finds_nothing_wrong_with_the_units() {
         let ours: Vec<&str> =
             said.lines().filter(|line| line.contains("cifs-fuse") || line.contains("mnt-nas")).collect();
         assert!(verified.code == Some(0) && ours.is_empty(), "{names:?}: {said}");
+    }
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit_of_a_user() {
+    let units = units_with_this_binary();
+    let mut verify = Command::new("systemd-analyze");
+    verify.args(["--user", "verify", "--man=no", USER_UNIT]).env("XDG_RUNTIME_DIR", units.path());
+    let verified = run(verify.current_dir(units.path()), LIMIT);
+    assert!(verified.code == Some(0) && !verified.stderr.contains("cifs-fuse"), "{verified}");
+}
+
+/// fusermount3 has the set-user-id bit, which these settings switch off for the processes of a service (systemd.exec(5):
+/// each implies NoNewPrivileges=yes for a service of a user's manager).
+#[test]
+fn the_unit_of_a_user_lets_fusermount3_mount() {
+    let text = fs::read_to_string(unit(USER_UNIT)).unwrap();
+    let keys: Vec<&str> = settings(&text).map(|(key, _)| key).collect();
+    assert!(keys.contains(&"ExecStart"), "the unit was not read: {keys:?}");
+    for key in keys {
+        let implies = ["NoNewPrivileges", "SystemCall", "Restrict", "Private", "Protect", "Lock", "Memory", "Device"];
+        assert!(!implies.iter().any(|prefix| key.starts_with(prefix)), "{key}=");
     }
 }
 

@@ -19,6 +19,7 @@ both_servers!(
     now_is_now,
     times_set_on_an_open_file_survive_its_close,
     writing_changes_the_time,
+    a_truncating_open_changes_the_times_at_once,
     changing_a_folder_changes_its_time,
 );
 
@@ -105,6 +106,18 @@ fn times_set_on_an_open_file_survive_its_close(kind: Kind) {
         assert_eq!(modified(&scene.here("copy")), LEAP_DAY);
         assert_eq!(modified(&scene.there("copy")), LEAP_DAY, "{length} bytes, on the server's disk");
     }
+}
+
+fn a_truncating_open_changes_the_times_at_once(kind: Kind) {
+    let scene = Scene::on(kind);
+    let path = scene.here("file");
+    fs::write(&path, "data").unwrap();
+    fs::write(&path, "data").unwrap();
+    let before = fs::metadata(&path).unwrap();
+    thread::sleep(Duration::from_millis(1200));
+    drop(File::options().write(true).truncate(true).open(&path).unwrap());
+    let after = fs::metadata(&path).unwrap();
+    assert!(after.modified().unwrap() > before.modified().unwrap() && after.ctime() > before.ctime(), "{after:?}");
 }
 
 fn writing_changes_the_time(kind: Kind) {

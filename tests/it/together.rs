@@ -5,6 +5,7 @@ use crate::support::scene::Scene;
 use crate::support::scratch;
 use crate::support::server::{Kind, Server, Settings, both_servers};
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,6 +20,7 @@ both_servers!(
     a_file_closed_on_one_mount_is_read_on_another,
     two_mounts_never_create_the_same_file,
     a_tree_of_3000_files_is_unchanged_after_a_copy_and_back,
+    records_that_two_mounts_append_in_turn_are_all_there,
 );
 
 fn data_written_through_one_handle_is_read_through_another(kind: Kind) {
@@ -160,4 +162,26 @@ fn a_tree_of_3000_files_is_unchanged_after_a_copy_and_back(kind: Kind) {
     fs::remove_dir_all(scene.here("copy")).unwrap();
     assert!(names(&scene.folder).is_empty());
     fs::remove_dir_all(local).unwrap();
+}
+
+/// Each record is complete before the other client appends the next one.
+fn records_that_two_mounts_append_in_turn_are_all_there(kind: Kind) {
+    let scene = Scene::on(kind);
+    let other = scene.second_mount();
+    fs::write(scene.here("log"), "").unwrap();
+    let append = |path| OpenOptions::new().append(true).open(path).unwrap();
+    let (here, there) = (append(scene.here("log")), append(other.join("log")));
+    let mut expected = String::new();
+    for round in 0..40 {
+        let record = format!("[{round}]");
+        (if round % 2 == 0 { &here } else { &there }).write_all(record.as_bytes()).unwrap();
+        expected += &record;
+    }
+    assert_eq!(fs::read_to_string(scene.there("log")).unwrap(), expected);
+    here.set_len(0).unwrap();
+    (&there).write_all(b"after the truncation").unwrap();
+    drop((here, there));
+    let text = fs::read_to_string(scene.there("log")).unwrap();
+    assert_eq!(text, "after the truncation");
+    other.unmount();
 }

@@ -88,7 +88,7 @@ fn errors_of_the_mount_helper_have_the_exit_codes_of_mount() {
     request().args(["-o", "no_such_option=1"]).fails(1).says("no_such_option");
     Request::new("cifs://host").program(&helper).fails(1).says("share");
     request().at(Path::new("/no/such/folder")).fails(32).says("mountpoint");
-    request().args(["-o", "rw,remount"]).fails(32).says("remount");
+    request().args(["-o", "rw,remount"]).fails(32).says("is not in a mount of this program");
     // With -s, unknown options are ignored.
     let mount = request().args(["-s", "-o", "no_such_option=1,ro"]).mount();
     assert!(mount.info().has_option("ro"));

@@ -3,7 +3,9 @@
 use crate::support::files::{checksum, fails_with, noise};
 use crate::support::scene::Scene;
 use crate::support::server::{Kind, both_servers};
+use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, MsyncFlags, ProtFlags, mmap, msync, munmap};
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -25,6 +27,8 @@ both_servers!(
     data_beyond_4_gib_does_not_overwrite_other_data,
     writing_through_a_read_only_handle_fails,
     cp_keeps_the_content,
+    mapped_pages_of_a_file_that_is_open_to_append_stay_where_they_are,
+    a_handle_appends_as_its_flags_say_at_the_moment,
 );
 
 fn written_data_is_on_the_server_after_close(kind: Kind) {
@@ -257,4 +261,40 @@ fn cp_keeps_the_content(kind: Kind) {
     assert_eq!(fs::copy(scene.here("a"), scene.here("b")).unwrap(), 3_333_333);
     assert_eq!(checksum(&scene.there("a")), checksum(&scene.there("b")));
     assert!(fs::metadata(scene.here("b")).unwrap().size() == 3_333_333);
+}
+
+/// O_APPEND is for write(2). The kernel writes mapped pages back at their own offset, through any handle of the file.
+fn mapped_pages_of_a_file_that_is_open_to_append_stay_where_they_are(kind: Kind) {
+    let scene = Scene::on(kind);
+    let path = scene.here("file");
+    fs::write(&path, vec![b'x'; 3000]).unwrap();
+    let appender = File::options().read(true).append(true).open(&path).unwrap();
+    let plain = File::options().read(true).write(true).open(&path).unwrap();
+    for (file, at) in [(&appender, 5), (&plain, 7)] {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the mapping is new, at an address of the kernel's choice, and within the file, which nothing truncates
+        // before the mapping is unmapped.
+        unsafe {
+            let map = mmap(std::ptr::null_mut(), 3000, protection, MapFlags::SHARED, file, 0).unwrap();
+            map.cast::<u8>().add(at).write(b'M');
+            msync(map, 3000, MsyncFlags::SYNC).unwrap();
+            munmap(map, 3000).unwrap();
+        }
+        file.sync_all().unwrap();
+    }
+    let content = fs::read(scene.there("file")).unwrap();
+    assert_eq!((content.len(), content[5], content[7]), (3000, b'M', b'M'));
+}
+
+fn a_handle_appends_as_its_flags_say_at_the_moment(kind: Kind) {
+    let scene = Scene::on(kind);
+    let path = scene.here("file");
+    let file = File::options().read(true).append(true).create(true).open(&path).unwrap();
+    (&file).write_all(b"0123456789").unwrap();
+    fcntl_setfl(&file, OFlags::empty()).unwrap();
+    file.write_all_at(b"M", 5).unwrap();
+    fcntl_setfl(&file, OFlags::APPEND).unwrap();
+    (&file).write_all(b"end").unwrap();
+    drop(file);
+    assert_eq!(fs::read_to_string(scene.there("file")).unwrap(), "01234M6789end");
 }

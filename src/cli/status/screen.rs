@@ -1,14 +1,22 @@
 //! The status as text for a person: a list of mounts, or one mount in full. 80 columns are enough for all but long
-//! names and messages.
+//! words and the messages of the log.
 
+use crate::cli::text::{WIDTH, printable, wrapped};
 use crate::config::size::about;
-use crate::mount::status::client::Silent;
+use crate::mount::socket::client::{Found, Silent, Unreachable};
 use crate::telemetry::status::{Counted, Status};
 use std::fmt::Write;
+use std::iter;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The width of the names of rows.
+const INDENT: usize = 12;
+/// The most sockets without an answer that are named: another user can make many of them.
+const MOST_SILENT: usize = 16;
+
 /// The text for these mounts. In full, each mount has its counters and its last messages.
-pub(super) fn of(mounts: &[Status], silent: &[Silent], in_full: bool) -> String {
+pub(super) fn of(found: &Found, in_full: bool) -> String {
+    let Found { mounts, silent, unreachable } = found;
     let mut text = String::new();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     for (number, mount) in mounts.iter().enumerate() {
@@ -22,24 +30,54 @@ pub(super) fn of(mounts: &[Status], silent: &[Silent], in_full: bool) -> String 
             messages(&mut text, mount, now);
         }
     }
-    for Silent { socket, error } in silent {
+    for Unreachable { url, mountpoint, error } in unreachable {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        line(&mut text, &format!("{:<INDENT$}{url} on {mountpoint}", "mounted"));
+        wrapped(error, WIDTH - INDENT).iter().for_each(|row| line(&mut text, &format!("{:<INDENT$}{row}", "")));
+    }
+    for Silent { socket, error } in silent.iter().take(MOST_SILENT) {
         line(&mut text, &format!("{socket} does not answer: {error}"));
     }
-    if mounts.is_empty() && silent.is_empty() {
+    if silent.len() > MOST_SILENT {
+        line(&mut text, &format!("{} more sockets do not answer", silent.len() - MOST_SILENT));
+    }
+    if text.is_empty() {
         text.push_str("nothing is mounted by this user\n");
     }
     text
 }
 
-/// Adds a line. Control characters become `?`: a name must not change what a terminal shows elsewhere.
+/// The part of a text that a terminal of this size shows without scrolling: its first lines, and how many are missing.
+pub(super) fn cut(text: &str, columns: usize, rows: usize) -> String {
+    let rows_of = |line: &str| line.chars().count().div_ceil(columns.max(1)).max(1);
+    // The cursor is in the line below the text.
+    let room = rows.saturating_sub(1).max(1);
+    if text.lines().map(rows_of).sum::<usize>() <= room {
+        return text.to_owned();
+    }
+    let mut left = room - 1;
+    let fits = |line: &&str| {
+        let fits = rows_of(line) <= left;
+        left -= if fits { rows_of(line) } else { 0 };
+        fits
+    };
+    let kept: Vec<&str> = text.lines().take_while(fits).collect();
+    let missing = text.lines().count() - kept.len();
+    kept.into_iter().flat_map(|line| [line, "\n"]).collect::<String>()
+        + &format!("({})\n", plural(missing as u64, "more line"))
+}
+
+/// Adds a line. A name in it cannot change what a terminal shows elsewhere.
 fn line(text: &mut String, added: &str) {
-    text.extend(added.trim_end().chars().map(|c| if c.is_control() { '?' } else { c }));
+    text.push_str(&printable(added.trim_end()));
     text.push('\n');
 }
 
 fn summary(text: &mut String, mount: &Status) {
     let Status { server, cache, buffers, .. } = mount;
-    let mut row = |name: &str, value: String| line(text, &format!("{name:<12}{value}"));
+    let mut row = |name: &str, value: String| line(text, &format!("{name:<INDENT$}{value}"));
     row("mounted", format!("{} on {}", mount.url, mount.mountpoint));
     let access = match (mount.read_only, server.share_read_only) {
         (true, _) => "read-only",
@@ -50,7 +88,10 @@ fn summary(text: &mut String, mount: &Status) {
     row("", format!("{user}, {access}, for {}, process {}", span(mount.age), mount.process));
     row("server", format!("{}, {}", server.address, session(mount)));
     match &server.away {
-        Some(away) => row("away", format!("for {}: {}", span(away.seconds), away.why)),
+        Some(away) => {
+            let lines = wrapped(&format!("for {}: {}", span(away.seconds), away.why), WIDTH - INDENT);
+            ["away"].into_iter().chain(iter::repeat("")).zip(lines).for_each(|(name, value)| row(name, value));
+        }
         None if server.state != "live" => row("session", server.state.clone()),
         None => {}
     }
@@ -206,65 +247,18 @@ fn short(micros: u64) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::telemetry::recent::Recent;
-    use crate::telemetry::status::{Away, Buffer, Buffers, Cache, Latency, Server, VERSION};
+    use crate::telemetry::status::{Away, example};
 
-    pub(in super::super) fn example() -> Status {
-        let buffer = Buffer { bytes: 1 << 20, reason: "1 MiB: chosen, the server supports up to 8 MiB".to_owned() };
-        let counted = |name: &str, of: &str, value| Counted {
-            name: name.to_owned(),
-            of: Some(of.to_owned()),
-            value,
-            latency: Some(Latency { median_micros: 8, p99_micros: 1_250, longest_micros: 1_500_000 }),
-        };
-        Status {
-            version: VERSION,
-            program: "0.1.0".to_owned(),
-            process: 4711,
-            url: "cifs://nas/media".to_owned(),
-            mountpoint: "/mnt/films".to_owned(),
-            user: Some("ann".to_owned()),
-            age: 7_384,
-            read_only: false,
-            server: Server {
-                address: "192.0.2.7:445".to_owned(),
-                state: "live".to_owned(),
-                away: None,
-                dialect: "3.1.1".to_owned(),
-                signing: Some("AES-GMAC".to_owned()),
-                encryption: None,
-                guest: false,
-                share_read_only: false,
-                leasing: true,
-                directory_leasing: false,
-                connections: 2,
-                credits_available: 500,
-                credits_in_use: 12,
-            },
-            buffers: Buffers { read: buffer.clone(), write: buffer },
-            cache: Cache {
-                mode: "strict".to_owned(),
-                attr_timeout: 1.0,
-                budget: 256 << 20,
-                used: 12_345_678,
-                dirty: 0,
-                leases: 1,
-                watches: 3,
-            },
-            counters: vec![
-                counted("requests", "lookup", 200),
-                Counted { latency: None, ..counted("requests_waited", "lookup", 50) },
-                counted("round_trips", "CREATE", 50),
-            ],
-            recent: Vec::new(),
-        }
+    fn only(mount: Status) -> Found {
+        Found { mounts: vec![mount], ..Found::default() }
     }
 
     #[test]
     fn a_mount_fits_80_columns() {
-        let text = of(&[example()], &[], true);
+        let text = of(&only(example()), true);
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for shown in [
             "cifs://nas/media on /mnt/films\n",
@@ -286,8 +280,11 @@ pub(super) mod tests {
     fn a_server_that_is_away_is_shown_with_its_time_and_reason() {
         let mut mount = example();
         mount.server.state = "lost".to_owned();
-        mount.server.away = Some(Away { seconds: 75, why: "reset by peer".to_owned() });
-        assert!(of(&[mount], &[], false).contains("away        for 1 min 15 s: reset by peer\n"));
+        mount.server.away = Some(Away { seconds: 75, why: "reset by peer; ".repeat(9) });
+        let text = of(&only(mount), false);
+        assert!(text.contains("away        for 1 min 15 s: reset by peer;"), "{text}");
+        assert!(text.contains("\n            reset by peer;"), "{text}");
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     }
 
     #[test]
@@ -296,12 +293,35 @@ pub(super) mod tests {
         mount.url = "cifs://nas/\x1b[2J".to_owned();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
         mount.recent = vec![Recent { time: now + 60, level: "WARN".to_owned(), message: "a\nb".to_owned() }];
-        let text = of(&[mount], &[], true);
-        assert!(text.contains("cifs://nas/?[2J") && text.contains("0 s ago WARN  a?b\n"), "{text}");
+        let text = of(&only(mount), true);
+        assert!(text.contains("cifs://nas/\\u{1b}[2J") && text.contains("0 s ago WARN  a\\nb\n"), "{text}");
     }
 
     #[test]
     fn without_a_mount_that_is_said() {
-        assert_eq!(of(&[], &[], false), "nothing is mounted by this user\n");
+        assert_eq!(of(&Found::default(), false), "nothing is mounted by this user\n");
+    }
+
+    #[test]
+    fn a_mount_whose_process_does_not_answer_is_shown() {
+        let mount = Unreachable {
+            url: "cifs://nas/media".to_owned(),
+            mountpoint: "/mnt/\u{1b}films".to_owned(),
+            error: "its process does not answer here".to_owned(),
+        };
+        let text = of(&Found { unreachable: vec![mount], ..Found::default() }, false);
+        assert_eq!(
+            text,
+            "mounted     cifs://nas/media on /mnt/\\u{1b}films\n            its process does not answer here\n"
+        );
+    }
+
+    #[test]
+    fn the_first_lines_of_a_text_fit_a_terminal() {
+        assert_eq!(cut("one\ntwo\n", 80, 3), "one\ntwo\n");
+        assert_eq!(cut("one\ntwo\nthree\nfour\n", 80, 4), "one\ntwo\n(2 more lines)\n");
+        // A line that is longer than the terminal is wide takes several rows.
+        assert_eq!(cut("one\nlonger\nlast\n", 3, 4), "one\n(2 more lines)\n");
+        assert_eq!(cut("one\ntwo\n", 80, 1), "(2 more lines)\n");
     }
 }

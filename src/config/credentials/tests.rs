@@ -19,8 +19,9 @@ fn sources() -> Sources {
         password_fd: None,
         directory: None,
         environment: Credentials::default(),
+        keyring: None,
         sign_in_as: SignInAs::Named,
-        without_password: WithoutPassword::Refuse,
+        when_missing: WhenMissing::Refuse,
         remembered: None,
     }
 }
@@ -83,10 +84,27 @@ fn a_place_that_names_another_user_is_skipped() {
 }
 
 #[test]
-fn without_a_user_the_guest_account_signs_in_without_a_prompt() {
-    let ask = WithoutPassword::Ask(|_| panic!("the terminal must not be used"));
-    assert_eq!(resolved(Sources { without_password: ask, ..sources() }), "\\guest:");
-    assert_eq!(resolved(Sources { url: says("Guest", "", "WG"), without_password: ask, ..sources() }), "WG\\guest:");
+fn without_a_user_the_terminal_is_asked_or_else_the_guest_account_signs_in() {
+    let (guest, warnings) = identity(sources()).unwrap();
+    assert!(guest.is_guest_or_anonymous() && warnings[0].contains("no user is named"), "{warnings:?}");
+    let asking = Sources { when_missing: WhenMissing::Ask, ..sources() };
+    for (typed, expected) in
+        [("", "\\guest:"), (" Guest ", "\\guest:"), ("ann", "\\ann:typed"), ("WG\\ann", "WG\\ann:typed")]
+    {
+        let (Account::Asked(unanswered), warnings) = account(asking.clone()).unwrap() else { panic!("{typed}") };
+        assert_eq!(warnings, Vec::<String>::new());
+        let identity = unanswered.ask("nas", |question, echo| match echo {
+            Echo::On => {
+                assert_eq!(question, "User name on nas (empty for guest): ");
+                Ok(SecretString::from(typed))
+            }
+            Echo::Off => Ok(SecretString::from("typed")),
+        });
+        let again = asking.clone().read_again(&identity.unwrap());
+        assert_eq!(resolved(again), expected, "{typed}");
+    }
+    let named = Sources { url: says("Guest", "", "WG"), ..asking };
+    assert_eq!(resolved(named), "WG\\guest:", "a guest has no password to ask for");
 }
 
 #[test]
@@ -115,15 +133,43 @@ fn a_domain_before_the_name_is_split_off_and_a_principal_name_is_not() {
 #[test]
 fn a_missing_password_is_asked_for_or_is_an_error() {
     let ann = || says("WG\\ann", "", "");
-    let ask = WithoutPassword::Ask(|question| {
-        assert_eq!(question, "Password for ann: ");
+    let asking = Sources { options: ann(), when_missing: WhenMissing::Ask, ..sources() };
+    let (Account::Asked(unanswered), _) = account(asking).unwrap() else { panic!("the password is missing") };
+    let answered = unanswered.ask("nas", |question, echo| {
+        assert_eq!((question, echo), ("Password for ann: ", Echo::Off));
         Ok(SecretString::from("typed"))
     });
-    assert_eq!(resolved(Sources { options: ann(), without_password: ask, ..sources() }), "WG\\ann:typed");
+    assert!(matches!(answered.unwrap(), Identity::User { domain: Some(domain), .. } if domain == "WG"));
     let error = identity(Sources { options: ann(), ..sources() }).unwrap_err().to_string();
     assert!(error.contains("'ann'") && error.contains("--credentials"), "{error}");
-    let ignored = Sources { options: ann(), without_password: WithoutPassword::Ignore, ..sources() };
+    let ignored = Sources { options: ann(), when_missing: WhenMissing::Ignore, ..sources() };
     assert_eq!(resolved(ignored), "WG\\ann:");
+}
+
+#[test]
+fn the_keyring_is_asked_only_for_a_missing_password() {
+    let with = |find: FindInKeyring, environment: Credentials| Sources {
+        keyring: Some(Keyring { server: "nas".to_owned(), find }),
+        environment,
+        ..sources()
+    };
+    let one: FindInKeyring = |server, username| {
+        assert!(server == "nas" && username.is_none_or(|name| name == "ann"));
+        Ok(Some(says("DOM\\ann", "kept", "")))
+    };
+    assert_eq!(resolved(with(one, says("", "", ""))), "DOM\\ann:kept");
+    assert_eq!(resolved(with(one, says("ann", "", ""))), "DOM\\ann:kept");
+    assert_eq!(resolved(with(|_, _| panic!("asked"), says("ann", "known", ""))), "\\ann:known");
+
+    let error = identity(with(|_, _| Ok(None), says("ann", "", ""))).unwrap_err().to_string();
+    assert!(
+        error.contains("no password of 'ann' for nas") && error.contains("cifs-fuse login nas --username 'ann'"),
+        "{error}"
+    );
+    let error = identity(with(|_, _| Ok(None), says("", "", ""))).unwrap_err().to_string();
+    assert!(error.starts_with("keyring: no password for nas"), "not silently a guest: {error}");
+    let error = identity(with(|_, _| Err("it is locked".to_owned()), says("ann", "", ""))).unwrap_err().to_string();
+    assert_eq!(error, "keyring: it is locked");
 }
 
 #[test]
@@ -229,10 +275,13 @@ fn a_second_reading_uses_neither_the_terminal_nor_the_descriptor_again() {
     fs::write(&secret, "first\n").unwrap();
     let open = fs::File::open(&secret).unwrap();
     let descriptor = Sources { password_fd: Some(open.as_raw_fd() as u32), ..sources() };
-    let question = Sources { without_password: WithoutPassword::Ask(|_| Ok(SecretString::from("first"))), ..sources() };
+    let question = Sources { when_missing: WhenMissing::Ask, ..sources() };
     for places in [descriptor, question] {
         let places = Sources { url: says("ann", "", ""), ..places };
-        let (first, _) = identity(places.clone()).unwrap();
+        let first = match account(places.clone()).unwrap().0 {
+            Account::Known(identity) => identity,
+            Account::Asked(unanswered) => unanswered.ask("nas", |_, _| Ok(SecretString::from("first"))).unwrap(),
+        };
         fs::write(&secret, "second\n").unwrap();
         let again = places.read_again(&first);
         assert_eq!(resolved(again.clone()), "\\ann:first");
@@ -247,9 +296,8 @@ fn only_a_password_that_a_later_process_can_read_is_lasting() {
     let (file, pipe) = (folder.path().join("credentials"), folder.path().join("pipe"));
     fs::write(&file, "username=ann\npassword=pw\n").unwrap();
     nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let ask = WithoutPassword::Ask(|_| panic!("the terminal is not asked"));
     let in_file = Sources { file: Some(file), ..sources() };
-    let ann = Sources { options: says("ann", "", ""), without_password: ask, ..sources() };
+    let ann = Sources { options: says("ann", "", ""), when_missing: WhenMissing::Ask, ..sources() };
     let environment = says("", "pw", "");
     for (sources, place) in [
         (sources(), None),

@@ -61,7 +61,7 @@ impl Mounted {
         let watchdog = watch(directory.path());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let vfs = Vfs::new(Arc::clone(&share), VfsOptions { uid, gid, ..options }, Default::default());
-        let session = super::serve(Arc::new(vfs), fd, runtime.handle().clone()).unwrap();
+        let session = super::serve(Arc::new(vfs), fd, directory.path(), runtime.handle().clone()).unwrap();
         Some(Mounted { share, directory, session, runtime, _watchdog: watchdog })
     }
 

@@ -22,7 +22,7 @@ mod restart;
 pub(super) mod watch;
 
 use super::kernel::Mounted;
-use crate::config::Restart;
+use crate::config::MountCommand;
 use message::Message;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -95,7 +95,7 @@ impl Guardian {
     }
 
     /// Reports that the mount works: from now on it is to be made again if this process dies.
-    pub(super) fn working(&mut self, restart: &Restart) {
+    pub(super) fn working(&mut self, restart: &MountCommand) {
         restart.words.iter().for_each(|word| self.send(&Message::Word(word.clone())));
         self.send(&Message::Working(restart.directory.clone()));
     }

@@ -8,7 +8,7 @@
 //! The invariant: nothing is mounted over a mount that others have made on the directory meanwhile. SIGTERM, which does
 //! not end a guardian otherwise, ends the attempts, and so does the removal of the directory.
 
-use crate::config::Restart;
+use crate::config::MountCommand;
 use crate::mount::deadline::within;
 use crate::mount::mountinfo::MountTable;
 use crate::mount::{MountError, Stage};
@@ -25,10 +25,17 @@ use std::time::{Duration, Instant};
 
 /// The variable with the number of processes in a row that have died soon after their start.
 const QUICK_DEATHS: &str = "CIFS_FUSE_QUICK_DEATHS";
-/// The variables that a guardian which may mount again gets in addition, and passes on to the program. `AUTH_PASSWORD`
-/// is not among them.
-pub(super) const VARIABLES: &[&str] =
-    &["AUTH_USERNAME", "AUTH_DOMAIN", "CREDENTIALS_DIRECTORY", "RUST_LOG", QUICK_DEATHS];
+/// The variables that a guardian which may mount again gets in addition, and passes on to the program: those that the
+/// credentials, the keyring and the log are found with. `AUTH_PASSWORD` is not among them.
+pub(super) const VARIABLES: &[&str] = &[
+    "AUTH_USERNAME",
+    "AUTH_DOMAIN",
+    "CREDENTIALS_DIRECTORY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "XDG_RUNTIME_DIR",
+    "RUST_LOG",
+    QUICK_DEATHS,
+];
 
 /// A process whose mount worked at least this long does not count as a quick death: a cause that kills it at the first
 /// requests has shown itself by then.
@@ -50,7 +57,7 @@ const FINAL: [i32; 3] = [1, 8, 33];
 /// What to do when the process dies.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    restart: Restart,
+    restart: MountCommand,
     /// When the mount began to work; until then nothing is done.
     working_since: Option<Instant>,
 }

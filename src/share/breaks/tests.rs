@@ -50,7 +50,7 @@ async fn another(leases: &Arc<Leases>, dialect: Dialect, leasing: bool) -> (Arc<
 }
 
 fn created(oplock: u8, lease: Option<Granted>) -> Created {
-    Created { file: FILE, action: 1, info: FileInfo::default(), disk_id: 1, oplock, lease }
+    Created { file: FILE, action: 1, info: FileInfo::default(), disk_id: 1, oplock, lease, maximal_access: None }
 }
 
 fn open(leases: &Arc<Leases>, tree: &Arc<Tree>) -> Holding {

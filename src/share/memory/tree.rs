@@ -1,11 +1,13 @@
 //! The files of the share in memory: nodes by id, directories with their entries, and opens.
 
 mod removal;
+mod special;
 
 use super::super::leases::Grant;
 use super::grants::Grants;
 use super::watches::Watchers;
 use super::*;
+use crate::share::Ownership;
 use std::collections::BTreeMap;
 
 type Answer<T> = std::result::Result<T, NtStatus>;
@@ -31,13 +33,17 @@ pub(super) struct Tree {
 #[derive(Debug, Default)]
 struct Node {
     metadata: Metadata,
-    parent: u64,
+    /// The directory of each name, and the folded name.
+    names: Vec<(u64, Vec<u16>)>,
+    owner: Ownership,
     /// By folded name: the name and the node.
     children: BTreeMap<Vec<u16>, (Vec<u16>, u64)>,
     /// Pages that are not all zeros.
     pages: BTreeMap<u64, Vec<u8>>,
     opens: usize,
     delete_pending: bool,
+    /// The target of a symbolic link.
+    target: Option<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +65,7 @@ impl Tree {
             next: FIRST_ID,
             clock: EPOCH,
         };
-        let root = tree.fresh(Attributes::DIRECTORY, ROOT);
+        let root = tree.fresh(Attributes::DIRECTORY);
         tree.nodes.insert(ROOT, root);
         tree
     }
@@ -69,7 +75,7 @@ impl Tree {
         FileTime(self.clock)
     }
 
-    fn fresh(&mut self, attributes: u32, parent: u64) -> Node {
+    fn fresh(&mut self, attributes: u32) -> Node {
         let now = self.tick();
         let metadata = Metadata {
             attributes: Attributes(attributes),
@@ -79,7 +85,7 @@ impl Tree {
             changed: now,
             ..Metadata::default()
         };
-        Node { metadata, parent, ..Node::default() }
+        Node { metadata, ..Node::default() }
     }
 
     fn fold(&self, name: &[u16]) -> Vec<u16> {
@@ -130,11 +136,11 @@ impl Tree {
             Ids::None => 0,
             Ids::Unstable => self.next,
         };
-        Metadata { file_id, ..self.nodes[&id].metadata }
+        let node = &self.nodes[&id];
+        Metadata { file_id, links: node.names.len() as u32, ..node.metadata }
     }
 
-    fn attach(&mut self, parent: u64, name: &[u16], mut node: Node) -> u64 {
-        node.parent = parent;
+    fn attach(&mut self, parent: u64, name: &[u16], node: Node) -> u64 {
         self.next += 1;
         let id = self.next;
         self.nodes.insert(id, node);
@@ -144,33 +150,38 @@ impl Tree {
 
     fn link(&mut self, parent: u64, name: &[u16], id: u64) {
         let (key, now) = (self.fold(name), self.tick());
-        self.node(id).parent = parent;
+        self.node(id).names.push((parent, key.clone()));
         let directory = self.node(parent);
-        directory.children.insert(key, (name.to_vec(), id));
+        let replaced = directory.children.insert(key.clone(), (name.to_vec(), id));
+        if let Some((_, replaced)) = replaced {
+            self.node(replaced).names.retain(|name| *name != (parent, key.clone()));
+        }
+        let directory = self.node(parent);
         directory.metadata.modified = now;
         directory.metadata.changed = now;
         self.watchers.note(parent, name, ChangeKind::Added);
         self.note(parent, ChangeKind::Modified);
     }
 
-    fn unlink(&mut self, id: u64) {
-        let (parent, now) = (self.nodes[&id].parent, self.tick());
-        self.note(id, ChangeKind::Removed);
+    /// Takes a name from a node. Returns whether it was the last one.
+    fn unlink(&mut self, parent: u64, key: &[u16]) -> bool {
+        let now = self.tick();
         let directory = self.node(parent);
-        directory.children.retain(|_, (_, child)| *child != id);
+        let Some((name, id)) = directory.children.remove(key) else { return false };
         directory.metadata.modified = now;
         directory.metadata.changed = now;
+        self.watchers.note(parent, &name, ChangeKind::Removed);
         self.note(parent, ChangeKind::Modified);
+        let node = self.node(id);
+        node.metadata.changed = now;
+        node.names.retain(|(directory, name)| (*directory, &name[..]) != (parent, key));
+        node.names.is_empty()
     }
 
-    /// Reports a change of a node to the watches of its directory.
+    /// Reports a change of a node to the watches of its directories.
     fn note(&mut self, id: u64, kind: ChangeKind) {
-        if id == ROOT {
-            return;
-        }
-        let parent = self.nodes[&id].parent;
-        let name = self.nodes[&parent].children.values().find(|(_, child)| *child == id).map(|(name, _)| name.clone());
-        if let Some(name) = name {
+        for (parent, key) in self.nodes[&id].names.clone() {
+            let name = self.nodes[&parent].children[&key].0.clone();
             self.watchers.note(parent, &name, kind);
         }
     }
@@ -201,7 +212,9 @@ impl Tree {
     }
 
     fn remove_now(&mut self, id: u64) {
-        self.unlink(id);
+        for (parent, key) in self.nodes[&id].names.clone() {
+            self.unlink(parent, &key);
+        }
         self.nodes.remove(&id);
     }
 
@@ -251,7 +264,7 @@ impl Tree {
         let (id, action) = match self.find(path) {
             Err(NtStatus::OBJECT_NAME_NOT_FOUND) if matches!(how.disposition, Create | OpenIf | OverwriteIf) => {
                 let readonly = if how.readonly { Attributes::READONLY } else { Attributes::ARCHIVE };
-                let node = self.fresh(readonly, parent);
+                let node = self.fresh(readonly);
                 (self.attach(parent, &name, node), CreateAction::Created)
             }
             Err(status) => return Err(status),
@@ -404,12 +417,24 @@ impl Tree {
         self.set(id, None, &Change { attributes: Some(attributes), ..Change::default() });
     }
 
+    pub(super) fn owner(&self, path: &RemotePath) -> Answer<Ownership> {
+        Ok(self.nodes[&self.find(path)?].owner)
+    }
+
+    pub(super) fn set_owner(&mut self, path: &RemotePath, owner: Ownership) -> Answer<Ownership> {
+        let id = self.find(path)?;
+        let now = self.tick();
+        let node = self.node(id);
+        (node.owner, node.metadata.changed) = (owner.over(node.owner), now);
+        Ok(owner)
+    }
+
     pub(super) fn create_directory(&mut self, path: &RemotePath) -> Answer<Metadata> {
         let (parent, name) = self.split(path)?;
         if self.nodes[&parent].children.contains_key(&self.fold(&name)) {
             return Err(NtStatus::OBJECT_NAME_COLLISION);
         }
-        let node = self.fresh(Attributes::DIRECTORY, parent);
+        let node = self.fresh(Attributes::DIRECTORY);
         let id = self.attach(parent, &name, node);
         Ok(self.reported(id))
     }
@@ -420,13 +445,14 @@ impl Tree {
             return Err(NtStatus::NOT_A_DIRECTORY);
         }
         let children: Vec<_> = self.nodes[&id].children.values().cloned().collect();
-        Ok(children.into_iter().map(|(name, child)| DirEntry { name, metadata: self.reported(child) }).collect())
+        let listed = |tree: &mut Tree, child| Metadata { links: 0, ..tree.reported(child) };
+        Ok(children.into_iter().map(|(name, child)| DirEntry { name, metadata: listed(self, child) }).collect())
     }
 
     pub(super) fn put(&mut self, path: &RemotePath, data: &[u8]) {
         let (parent, name) = self.split(path).unwrap();
         let id = self.find(path).unwrap_or_else(|_| {
-            let node = self.fresh(Attributes::ARCHIVE, parent);
+            let node = self.fresh(Attributes::ARCHIVE);
             self.attach(parent, &name, node)
         });
         self.resize(id, 0);
@@ -434,15 +460,29 @@ impl Tree {
         self.grants.contend(id, None, Caching::NONE);
     }
 
-    pub(super) fn add_name(&mut self, from: &RemotePath, to: &RemotePath) {
-        let id = self.find(from).unwrap();
-        let (parent, name) = self.split(to).unwrap();
+    pub(super) fn link_to(&mut self, from: &RemotePath, to: &RemotePath) -> Answer<Metadata> {
+        let id = self.find(from)?;
+        let (parent, name) = self.split(to)?;
+        if self.nodes[&id].metadata.kind() == FileKind::Directory {
+            return Err(NtStatus::FILE_IS_A_DIRECTORY);
+        }
+        if self.nodes[&parent].children.contains_key(&self.fold(&name)) {
+            return Err(NtStatus::OBJECT_NAME_COLLISION);
+        }
+        if self.behaviour.copies_links {
+            let copy = self.fresh(Attributes::ARCHIVE);
+            self.attach(parent, &name, copy);
+            return Ok(self.reported(id));
+        }
         self.link(parent, &name, id);
+        let now = self.tick();
+        self.node(id).metadata.changed = now;
+        Ok(self.reported(id))
     }
 
     pub(super) fn put_name(&mut self, directory: &RemotePath, name: &[u16]) {
         let parent = self.find(directory).unwrap();
-        let node = self.fresh(Attributes::ARCHIVE, parent);
+        let node = self.fresh(Attributes::ARCHIVE);
         self.attach(parent, name, node);
     }
 

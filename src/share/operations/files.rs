@@ -12,7 +12,7 @@ use crate::share::record::OwnChange;
 use crate::share::smb::{CLOSES_WAIT, SmbShare, WRITTEN_CLOSE_WAIT};
 use crate::share::task::{Task, metadata};
 use crate::share::types::*;
-use crate::share::{Files, Result};
+use crate::share::{Files, Names, Result};
 use crate::telemetry::Counters;
 use crate::wire::NtStatus;
 use crate::wire::frame::{RELATED_FILE, Request};
@@ -51,10 +51,14 @@ impl Files for SmbShare {
     async fn metadata(&self, file: &SmbFile) -> Result<Metadata> {
         let task = Task { operation: "QUERY_INFO", path: &file.path };
         let (asked, tree) = (std::time::Instant::now(), file.open().tree);
-        let replies = self.run_on(file, task.operation, |open| vec![info::query_file(open.file)]).await?;
+        let queries = |open: &Open| vec![info::query_file(open.file), info::query_standard(open.file)];
+        let replies = self.run_on(file, task.operation, queries).await?;
+        if replies.first().is_some_and(|reply| reply.status() == NtStatus::ACCESS_DENIED) {
+            return self.metadata_by_path(file).await;
+        }
         let found = task.parsed(info::parse_file(task.reply(&replies, 0)?))?;
         file.record.reported(&tree, &found, asked);
-        Ok(metadata(found, file.identity.disk_id, 0))
+        Ok(Metadata { links: task.links(&replies, 1), ..metadata(found, file.identity.disk_id, 0) })
     }
 
     async fn read(&self, file: &SmbFile, offset: u64, length: u32) -> Result<Bytes> {
@@ -107,7 +111,10 @@ impl Files for SmbShare {
 
     async fn flush(&self, file: &SmbFile) -> Result<()> {
         let task = Task { operation: "FLUSH", path: &file.path };
-        let open = self.live(file, task, self.attempts().deadline).await?;
+        let open = {
+            let _use = file.uses.begin().await;
+            self.live(file, task, self.attempts().deadline).await?
+        };
         if let Some(status) = open.refuses_writes {
             let is_safe = file.record.lock().unflushed.is_empty();
             return if is_safe { Ok(()) } else { Err(task.status(status)) };
@@ -126,7 +133,10 @@ impl Files for SmbShare {
 
     async fn confirm(&self, file: &SmbFile) -> Result<()> {
         let task = Task { operation: "CREATE", path: &file.path };
-        self.live(file, task, Instant::now() + self.request_timeout).await?;
+        {
+            let _use = file.uses.begin().await;
+            self.live(file, task, Instant::now() + self.request_timeout).await?;
+        }
         let is_short = file.record.lock().is_short();
         if is_short { Err(task.fail(Cause::Lost)) } else { Ok(()) }
     }
@@ -139,7 +149,7 @@ impl Files for SmbShare {
         }
         let open = file.open();
         // The end of a connection closes its opens. No data of this client waits for the CLOSE.
-        if open.tree.channels.ended().is_some() {
+        if !open.is_live() {
             return Ok(None);
         }
         let task = Task { operation: "CLOSE", path: &file.path };
@@ -160,7 +170,22 @@ impl Files for SmbShare {
         self.closes.send();
     }
 
+    async fn rename_around(
+        &self,
+        from: &RemotePath,
+        to: &RemotePath,
+        known: Option<FileIdentity>,
+        open: &[Arc<SmbFile>],
+    ) -> Result<()> {
+        self.move_around(from, to, known, open).await
+    }
+
     async fn set(&self, target: Target<'_, SmbFile>, change: &Change) -> Result<()> {
+        let path = match target {
+            Target::File(file) => &file.path,
+            Target::Path(path) => path,
+        };
+        self.may_change("SET_INFO", [path])?;
         match (self.set_now(target, change).await, change.size) {
             (Err(error), Some(size)) => Err(self.refused_size(self.refused_change(error), size).await),
             (Err(error), None) => Err(self.refused_change(error)),
@@ -222,6 +247,16 @@ impl SmbShare {
                 Ok(())
             }
         }
+    }
+
+    /// The metadata of a file whose open does not allow to query it.
+    async fn metadata_by_path(&self, file: &SmbFile) -> Result<Metadata> {
+        let path = file.place.paths().into_iter().next().unwrap_or_else(|| file.path.clone());
+        let found = self.stat(&path).await?;
+        if found.identity().file_id != file.identity.disk_id {
+            return Err(Task { operation: "CREATE", path: &path }.fail(Cause::Stale));
+        }
+        Ok(found)
     }
 
     /// Applies what follows a write, in requests of its own.

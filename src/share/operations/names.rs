@@ -5,18 +5,20 @@ use super::removal::{Removal, is_removed_before};
 use super::replacing::Replacing;
 use crate::share::file::Open;
 use crate::share::listing::SmbListing;
+use crate::share::previous;
 use crate::share::replay::{self, Outcome};
 use crate::share::smb::{Failure, SmbShare, send};
 use crate::share::task::{Task, metadata};
 use crate::share::types::*;
 use crate::share::verify::Doubt;
-use crate::share::{Files, Names, Result};
+use crate::share::{Files, Names, Refusal, Result, Rights};
 use crate::wire::NtStatus;
 use crate::wire::connect::Tree;
 use crate::wire::frame::{RELATED_FILE, Reply, Request};
 use crate::wire::messages::create::{self, Create, Created, access, disposition, options};
 use crate::wire::messages::info;
 use crate::wire::messages::lease::Wanted;
+use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::Instant;
 
@@ -24,16 +26,23 @@ impl Names for SmbShare {
     type Listing = SmbListing;
 
     async fn stat(&self, path: &RemotePath) -> Result<Metadata> {
-        let task = Task { operation: "CREATE", path };
-        let requests =
-            |_: &_| vec![existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing), create::close(RELATED_FILE)];
-        let (_, replies) = self.run(task, requests).await?;
-        let created = task.created(&replies)?;
-        Ok(metadata(created.info, created.disk_id, 0))
+        self.reach(Task { operation: "CREATE", path }).await?;
+        let found = self.stat_at(path).await;
+        self.or_versions(path, found, |tokens| previous::folder_of(&tokens)).await
+    }
+
+    async fn create_special(&self, path: &RemotePath, new: NewSpecial<'_>) -> Result<Metadata> {
+        self.may_change("CREATE", [path])?;
+        self.make(path, new).await
+    }
+
+    async fn read_link(&self, path: &RemotePath, known: &Metadata) -> Result<Option<Bytes>> {
+        self.target_of(path, *known).await
     }
 
     async fn create_directory(&self, path: &RemotePath) -> Result<Metadata> {
         let task = Task { operation: "CREATE", path };
+        self.may_change(task.operation, [path])?;
         let create = Create {
             path: path.as_utf16(),
             access: access::READ_ATTRIBUTES,
@@ -62,10 +71,11 @@ impl Names for SmbShare {
         known: Option<FileIdentity>,
         aside: Option<&RemotePath>,
     ) -> Result<bool> {
+        self.may_change("DELETE", [path].into_iter().chain(aside))?;
         let removal = Removal { path, lease, known, aside };
         let removed = match kind {
             FileKind::Directory => self.remove_directory(removal).await,
-            FileKind::File => self.remove_file(removal).await,
+            _ => self.remove_file(removal).await,
         };
         let removed = match removed {
             // The lease belongs to another file, which had this name.
@@ -88,6 +98,7 @@ impl Names for SmbShare {
         known: Option<FileIdentity>,
         aside: &RemotePath,
     ) -> Result<()> {
+        self.may_change("REPLACE", [from, to])?;
         self.replace_file(Replacing { from, to, known, aside }).await
     }
 
@@ -99,6 +110,7 @@ impl Names for SmbShare {
         known: Option<FileIdentity>,
     ) -> Result<()> {
         let task = Task { operation: "RENAME", path: from };
+        self.may_change(task.operation, [from, to])?;
         let open = existing(from, access::DELETE | access::READ_ATTRIBUTES, 0, self.wanted_for(from));
         let rename = info::set_name(RELATED_FILE, to.as_utf16(), replace);
         let renaming = self.records.renaming(from, to);
@@ -130,12 +142,44 @@ impl Names for SmbShare {
         Ok(())
     }
 
+    async fn link(&self, from: &RemotePath, to: &RemotePath, known: Option<FileIdentity>) -> Result<Metadata> {
+        let task = Task { operation: "LINK", path: from };
+        self.may_change(task.operation, [from, to])?;
+        // An open for attributes alone breaks no lease.
+        let open = existing(from, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
+        let requests = [
+            open,
+            info::set_link(RELATED_FILE, to.as_utf16()),
+            info::query_standard(RELATED_FILE),
+            create::close(RELATED_FILE),
+        ];
+        let attempt = async |tree: Arc<Tree>, deadline| send(&tree, requests.to_vec(), deadline).await;
+        let change = replay::Change { doubt: Doubt::Link { known }, path: from, target: Some(to) };
+        match self.carry_out(task, change, attempt).await? {
+            Outcome::Verified(done) => self.recognised(to, done.found).await,
+            Outcome::Answered { answer: replies, .. } => {
+                let created = task.created(&replies).map_err(|error| self.refused_change(error))?;
+                task.reply(&replies, 1).map_err(|error| self.refused_change(error))?;
+                let found = Metadata { links: task.links(&replies, 2), ..metadata(created.info, created.disk_id, 0) };
+                self.recognised(from, found).await
+            }
+        }
+    }
+
+    async fn rights(&self, directory: &RemotePath) -> Result<Option<Rights>> {
+        self.rights_in(directory).await
+    }
+
     async fn list(&self, path: &RemotePath) -> Result<SmbListing> {
-        SmbListing::begin(self, path).await
+        self.reach(Task { operation: "QUERY_DIRECTORY", path }).await?;
+        let listing = SmbListing::begin(self, path).await;
+        self.or_versions(path, listing, |tokens| previous::listing_of(path, tokens)).await
     }
 
     async fn next_entries(&self, listing: &mut SmbListing) -> Result<Vec<DirEntry>> {
-        listing.next(self).await
+        let mut entries = listing.next(self).await?;
+        self.recognise(listing.path(), &mut entries).await?;
+        Ok(entries)
     }
 
     fn listed(&self, listing: &SmbListing) -> Metadata {
@@ -147,21 +191,34 @@ impl Names for SmbShare {
         clock.map_or_else(|| FileTime::from(std::time::SystemTime::now()), FileTime)
     }
 
-    async fn space(&self) -> Result<Space> {
-        let task = Task { operation: "QUERY_INFO", path: &self.space_path };
-        let requests = |_: &_| {
-            let open = existing(&self.space_path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
-            vec![open, info::query_space(RELATED_FILE), create::close(RELATED_FILE)]
-        };
-        let (_, replies) = self.run(task, requests).await?;
-        task.reply(&replies, 0)?;
-        let (total, available, free, unit) = task.parsed(info::parse_space(task.reply(&replies, 1)?))?;
-        let bytes = |units: u64| units.saturating_mul(u64::from(unit));
-        Ok(Space { total: bytes(total), free: bytes(free), available: bytes(available), unit })
+    async fn space(&self, directory: &RemotePath) -> Result<Space> {
+        match self.space_of(directory).await {
+            Err(error) if error.refusal() == Some(Refusal::Denied) && *directory != self.space_path => {
+                self.space_of(&self.space_path).await
+            }
+            // A folder of previous versions is on the disk of its own folder.
+            Err(error) if error.refusal() == Some(Refusal::Absent) && directory.is_folder_of_previous() => {
+                self.space_of(&directory.parent().unwrap_or_default()).await
+            }
+            result => result,
+        }
     }
 }
 
 impl SmbShare {
+    /// The metadata of what the server has at a path.
+    async fn stat_at(&self, path: &RemotePath) -> Result<Metadata> {
+        let task = Task { operation: "CREATE", path };
+        let requests = |_: &_| {
+            let open = existing(path, access::READ_ATTRIBUTES, 0, Wanted::Nothing);
+            vec![open, info::query_standard(RELATED_FILE), create::close(RELATED_FILE)]
+        };
+        let (_, replies) = self.run(task, requests).await?;
+        let created = task.created(&replies)?;
+        let found = Metadata { links: task.links(&replies, 1), ..metadata(created.info, created.disk_id, 0) };
+        self.recognised(path, found).await
+    }
+
     /// Removes an empty directory. Returns whether its name is free: another client may have the directory open,
     /// which keeps the name in use.
     async fn remove_directory(&self, removal: Removal<'_>) -> Result<bool> {

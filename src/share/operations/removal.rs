@@ -182,7 +182,7 @@ impl SmbShare {
     /// Removes a file that is still there under the name that was chosen for its removal.
     pub(super) async fn remove_left(&self, aside: &RemotePath) {
         if let Err(error) = self.remove_if_unused(aside).await
-            && error.refusal() != Some(Refusal::Absent)
+            && !matches!(error.refusal(), Some(Refusal::Absent | Refusal::FolderAbsent))
         {
             tracing::debug!(%error, "a removed file may be left on the server under a hidden name");
         }

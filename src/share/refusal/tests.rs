@@ -4,7 +4,8 @@ use super::*;
 use std::collections::HashSet;
 
 const ROWS: &[(Refusal, &[u32])] = &[
-    (Refusal::Absent, &[0xC000_000F, 0xC000_0034, 0xC000_003A, 0xC000_0123, 0xC000_00D5, 0xC000_0225]),
+    (Refusal::FolderAbsent, &[0xC000_003A]),
+    (Refusal::Absent, &[0xC000_000F, 0xC000_0034, 0xC000_0123, 0xC000_00D5, 0xC000_0225]),
     (Refusal::Exists, &[0xC000_0035]),
     (Refusal::DeletePending, &[0xC000_0056]),
     (Refusal::NameInvalid, &[0xC000_0033, 0xC000_003B]),
@@ -75,7 +76,7 @@ const ROWS: &[(Refusal, &[u32])] = &[
     (Refusal::TooManyOpen, &[0xC000_011F]),
     (Refusal::TooManySessions, &[0xC000_00CE, 0xC000_00D0]),
     (Refusal::NoMedium, &[0xC000_0013]),
-    (Refusal::Unsupported, &[0xC000_0002, 0xC000_00BB, 0xC000_0010, 0xC000_0003]),
+    (Refusal::Unsupported, &[0xC000_0002, 0xC000_00BB, 0xC000_0010, 0xC000_0003, 0xC000_019C]),
     (Refusal::InvalidArgument, &[0xC000_000D, 0xC000_001F]),
     (Refusal::OpenGone, &[0xC000_0008, 0xC000_0128]),
     (Refusal::TimedOut, &[0xC000_00B5]),

@@ -184,6 +184,19 @@ fn a_file_that_another_client_removed_was_not_renamed() {
 }
 
 #[test]
+fn a_link_was_made_if_the_new_name_means_the_file() {
+    let known = known(7, BEFORE);
+    let link = |target| Doubt::Link { known }.decide(there(file(7, BEFORE)), target, WINDOW);
+    assert_eq!(link(Seen::Absent), Verdict::Again);
+    assert_eq!(link(there(file(7, BEFORE))), ours(file(7, BEFORE)));
+    assert_eq!(link(there(file(8, WITHIN))), COLLISION, "another file has the name");
+    assert_eq!(link(Seen::Pending), COLLISION);
+    let unknown = |source| Doubt::Link { known: None }.decide(source, there(file(7, BEFORE)), WINDOW);
+    assert_eq!(unknown(there(file(7, BEFORE))), ours(file(7, BEFORE)));
+    assert_eq!(unknown(Seen::Absent), Verdict::Unclear);
+}
+
+#[test]
 fn a_rename_of_an_unknown_file_is_judged_by_the_names() {
     let decide = |source, target| Doubt::Rename { known: None }.decide(source, target, WINDOW);
     assert_eq!(decide(Seen::Absent, there(file(7, BEFORE))), gone(true));

@@ -40,6 +40,8 @@ pub(super) struct Active<O> {
     pub(super) breaks: Breaks,
     /// Data that is read is valid for the timeout only, and the end of its validity is scheduled.
     pub(super) expires: bool,
+    /// Its opens are closed at the server for a moment, and have no lease.
+    pub(super) is_aside: bool,
 }
 
 impl<O: Clone> Active<O> {
@@ -61,6 +63,7 @@ impl<O: Clone> Active<O> {
             writes: InFlight::default(),
             breaks: Breaks::default(),
             expires: false,
+            is_aside: false,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! [`KnownAttributes`] is the server's metadata, when it was fetched, and what this mount has changed since. A fetch
 //! that crossed a change by this mount may report the state before the change. [`KnownAttributes::store`] recognises
-//! it by the [`FetchToken`] from before the fetch, and keeps what is known.
+//! it by the [`FetchToken`] from before the fetch, and keeps what is known. A fetch that crossed a doubt may report the
+//! state before another client's change. It is newer than what was known, so it is shown, but it does not end the doubt.
 
 use super::estimates::EstimatedTimes;
 use crate::share::{Change, FileTime, Metadata};
@@ -10,7 +11,21 @@ use std::time::{Duration, Instant};
 
 /// Read before metadata is fetched. Shows whether this mount changed the file, or put it in doubt, during the fetch.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct FetchToken(u64);
+pub(crate) struct FetchToken {
+    changes: u64,
+    doubts: u64,
+}
+
+/// What [`KnownAttributes::store`] did with metadata.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stored {
+    /// The metadata is known and valid.
+    Valid,
+    /// The metadata is known, but was put in doubt during the fetch, so the next use fetches it again.
+    Doubtful,
+    /// The metadata may be older than what is known, which stays.
+    Rejected,
+}
 
 /// A guarantee from a watch of the directory: attributes fetched at `since` or later were still current at `until`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,13 +42,17 @@ pub(crate) struct KnownAttributes {
     metadata: Metadata,
     /// The write time that the server reported last, or that this mount set.
     reported_write: FileTime,
+    /// The write time that was reported, or set, before that one.
+    earlier_write: FileTime,
     /// Times of changes by this mount that the server has not reported yet.
     times: EstimatedTimes,
     /// When the server reported all of the metadata. `None` once this mount has changed something whose result only
     /// the server knows, or another client may have changed the file.
     fetched: Option<Instant>,
-    /// Number of changes and doubts since the file is known: the token.
+    /// Number of changes by this mount since the file is known.
     changes: u64,
+    /// Number of times that the metadata was put in doubt since the file is known.
+    doubts: u64,
     /// The times are estimated after a change of an entry, whose time only the server knows.
     estimated: bool,
     /// When this mount last changed the file.
@@ -55,9 +74,11 @@ impl KnownAttributes {
         KnownAttributes {
             metadata,
             reported_write: metadata.modified,
+            earlier_write: FileTime(0),
             times: EstimatedTimes::default(),
             fetched: None,
             changes: 0,
+            doubts: 0,
             estimated: false,
             changed_at: None,
             unknown_since: None,
@@ -89,17 +110,22 @@ impl KnownAttributes {
 
     /// To be read before metadata is fetched, for [`KnownAttributes::store`].
     pub(crate) fn token(&self) -> FetchToken {
-        FetchToken(self.changes)
+        FetchToken { changes: self.changes, doubts: self.doubts }
     }
 
-    /// Accepts what the server reported, unless the file was changed or put in doubt since the token. Returns whether
-    /// it did.
-    pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
-        let takes = token.0 == self.changes;
-        if takes {
-            self.take(metadata, now);
+    /// Accepts what the server reported, unless this mount has changed the file since the token, or an answer to a
+    /// later request is known.
+    pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> Stored {
+        let is_doubtful = token.doubts != self.doubts;
+        if token.changes != self.changes || (is_doubtful && self.fetched.is_some()) {
+            return Stored::Rejected;
         }
-        takes
+        self.take(metadata, now);
+        if is_doubtful {
+            self.fetched = None;
+            return Stored::Doubtful;
+        }
+        Stored::Valid
     }
 
     /// Accepts what a listing that began at `fetched` reported, if nothing newer is known and this mount has changed
@@ -117,18 +143,27 @@ impl KnownAttributes {
     /// Accepts the access time from a listing that began at `fetched`, if nothing newer is known and the metadata is
     /// otherwise the same.
     pub(crate) fn accessed(&mut self, listed: &Metadata, fetched: Instant) {
-        let is_same = Metadata { accessed: listed.accessed, ..self.metadata } == *listed;
+        let is_same = Metadata { accessed: listed.accessed, links: listed.links, ..self.metadata } == *listed;
         if is_same && self.fetched.is_some_and(|known| known < fetched) {
             self.metadata.accessed = listed.accessed;
         }
     }
 
+    /// The server has reported the number of links; 0 if its answer does not tell.
+    pub(crate) fn links_reported(&mut self, links: u32) {
+        if links > 0 {
+            self.metadata.links = links;
+        }
+    }
+
     fn take(&mut self, metadata: Metadata, fetched: Instant) {
+        let links = if metadata.links > 0 { metadata.links } else { self.metadata.links };
+        let metadata = Metadata { links, ..metadata };
         self.resized |= self.metadata.size != metadata.size;
         if self.reported_write != metadata.modified {
             self.times.write_time_known();
         }
-        self.reported_write = metadata.modified;
+        (self.earlier_write, self.reported_write) = (self.reported_write, metadata.modified);
         self.metadata = metadata;
         self.fetched = Some(fetched);
         self.estimated = false;
@@ -195,6 +230,11 @@ impl KnownAttributes {
         self.changed(now);
     }
 
+    /// A program has set owner, group or mode at `clock` by the server's clock. The server was not asked.
+    pub(crate) fn owner_changed(&mut self, clock: FileTime, now: Instant) {
+        self.times.changed(&self.shown(now), clock);
+    }
+
     /// This mount renamed the file at `clock` by the server's clock.
     pub(crate) fn name_changed(&mut self, clock: FileTime, now: Instant) {
         self.times.changed(&self.shown(now), clock);
@@ -203,30 +243,41 @@ impl KnownAttributes {
 
     /// This mount changed the file in a way whose effect on its times only the server knows.
     pub(crate) fn changed(&mut self, now: Instant) {
+        self.changes += 1;
         self.changed_at = Some(now);
         self.doubt(now);
     }
 
-    /// This mount changed the file, and the server's answer already describes the changed file.
-    pub(crate) fn changed_as_reported(&mut self, now: Instant) {
+    /// This mount truncated the file at `clock` by the server's clock, with an open whose answer describes the changed
+    /// file. Samba answers with the write time from before.
+    pub(crate) fn replaced(&mut self, clock: FileTime, now: Instant) {
         self.changed_at = Some(now);
+        if self.reported_write == self.earlier_write {
+            self.times.wrote(clock, now);
+        }
     }
 
     /// Another client may have changed the file.
     pub(crate) fn doubt(&mut self, now: Instant) {
-        self.changes += 1;
+        self.doubts += 1;
         self.fetched = None;
         self.unknown_since = Some(now);
     }
 
-    /// This mount changed an entry of the directory, at `clock` by the server's clock. That time is shown until the
-    /// server is asked; the metadata does not stay valid for longer because of it.
+    /// This mount changed an entry of the directory, at `clock` by the server's clock. That time is an estimate, which
+    /// answers to LOOKUP and READDIRPLUS may show; for stat(2) the server is asked: programs compare and copy the times of
+    /// directories. The metadata does not stay valid for longer because of it.
     pub(crate) fn entries_changed(&mut self, clock: FileTime, now: Instant) {
         self.changes += 1;
         self.changed_at = Some(now);
         self.estimated = true;
         let latest = self.metadata.modified.max(clock);
         (self.metadata.modified, self.metadata.changed) = (latest, latest);
+    }
+
+    /// Whether times are estimated since a change of an entry of the directory.
+    pub(crate) fn has_estimated_times(&self) -> bool {
+        self.estimated
     }
 
     /// When this mount last changed the file.
@@ -261,11 +312,26 @@ mod tests {
         let mut known = KnownAttributes::fetched(metadata(1), start);
         let token = known.token();
         known.wrote(500, FileTime(0), start);
-        assert!(!known.store(metadata(1), token, start));
+        assert_eq!(known.store(metadata(1), token, start), Stored::Rejected);
         assert_eq!(known.metadata().size, 500);
         assert_eq!(known.remaining(start, TIMEOUT, None), None, "its times are unknown");
-        assert!(known.store(metadata(400), known.token(), start), "a later answer is accepted");
+        assert_eq!(known.store(metadata(400), known.token(), start), Stored::Valid, "a later answer is accepted");
         assert_eq!(known.metadata().size, 400);
+    }
+
+    #[test]
+    fn a_fetch_that_crossed_a_doubt_is_shown_but_not_valid() {
+        let start = Instant::now();
+        let mut known = KnownAttributes::fetched(metadata(0), start);
+        let first = known.token();
+        known.doubt(start);
+        assert_eq!(known.store(metadata(3000), first, start), Stored::Doubtful);
+        assert_eq!(known.metadata().size, 3000, "newer than what was known");
+        assert!(known.is_resized(), "the kernel may have the old size");
+        assert_eq!(known.remaining(start, TIMEOUT, None), None, "the server is asked again");
+        assert_eq!(known.store(metadata(4000), known.token(), start), Stored::Valid);
+        assert_eq!(known.store(metadata(3000), first, start), Stored::Rejected, "a later request was answered first");
+        assert_eq!(known.metadata().size, 4000);
     }
 
     #[test]
@@ -293,16 +359,16 @@ mod tests {
         let readonly = Change { attributes: Some(Attributes(1)), ..Change::default() };
         known.applied(&readonly, FileTime(200), now);
         assert_eq!(times(&known, now), (100, 200));
-        assert!(known.store(reported(100, 100), known.token(), now));
+        assert_eq!(known.store(reported(100, 100), known.token(), now), Stored::Valid);
         assert_eq!(times(&known, now), (100, 200), "the server reports the time of the last write");
         known.name_changed(FileTime(300), now);
         assert_eq!(known.remaining(now, TIMEOUT, None), None, "the server is asked");
-        assert!(known.store(reported(100, 100), known.token(), now));
+        assert_eq!(known.store(reported(100, 100), known.token(), now), Stored::Valid);
         assert_eq!(times(&known, now), (100, 300));
         known.applied(&Change { modified: Some(FileTime(5)), ..Change::default() }, FileTime(400), now);
-        assert!(known.store(reported(5, 5), known.token(), now));
+        assert_eq!(known.store(reported(5, 5), known.token(), now), Stored::Valid);
         assert_eq!(times(&known, now), (5, 400));
-        assert!(known.store(reported(500, 500), known.token(), now), "another client wrote");
+        assert_eq!(known.store(reported(500, 500), known.token(), now), Stored::Valid, "another client wrote");
         assert_eq!(times(&known, now), (500, 500));
         assert_eq!(known.metadata().changed, FileTime(500));
     }
@@ -312,14 +378,30 @@ mod tests {
         let now = Instant::now();
         let mut known = KnownAttributes::fetched(reported(100, 100), now);
         known.wrote(50, FileTime(200), now);
-        assert!(known.store(reported(100, 100), known.token(), now), "the server still reports the earlier time");
+        assert_eq!(
+            known.store(reported(100, 100), known.token(), now),
+            Stored::Valid,
+            "the server still reports the earlier time"
+        );
         assert_eq!(times(&known, now), (200, 200));
-        assert!(known.store(reported(190, 190), known.token(), now));
+        assert_eq!(known.store(reported(190, 190), known.token(), now), Stored::Valid);
         assert_eq!(times(&known, now), (190, 190), "the server's time, though it is earlier");
         known.applied(&Change { size: Some(3), ..Change::default() }, FileTime(300), now);
         assert_eq!(times(&known, now), (300, 300));
         known.applied(&Change { modified: Some(FileTime(7)), ..Change::default() }, FileTime(400), now);
         assert_eq!(times(&known, now), (7, 400), "a program has set the time");
+    }
+
+    #[test]
+    fn a_truncating_open_moves_the_write_time_whether_the_server_has_moved_it_yet_or_not() {
+        let now = Instant::now();
+        let mut known = KnownAttributes::fetched(reported(100, 100), now);
+        assert_eq!(known.store(reported(100, 100), known.token(), now), Stored::Valid);
+        known.replaced(FileTime(200), now);
+        assert_eq!(times(&known, now), (200, 200));
+        assert_eq!(known.store(reported(290, 290), known.token(), now), Stored::Valid);
+        known.replaced(FileTime(300), now);
+        assert_eq!(times(&known, now), (290, 290), "the server's own time");
     }
 
     #[test]

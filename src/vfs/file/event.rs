@@ -3,7 +3,7 @@
 //! Invariant: each action that names an event is followed by that event, whether its request succeeds or fails.
 
 use super::handle::Access;
-use crate::share::{Caching, Change, FileTime, Granted, LeaseKey, Metadata, ShareError};
+use crate::share::{Caching, Change, FileTime, Granted, LeaseKey, Metadata, Ownership, ShareError};
 use crate::vfs::file::attributes::FetchToken;
 use bytes::Bytes;
 use std::ops::Range;
@@ -26,6 +26,8 @@ pub(crate) enum Event<'a, O> {
     /// The server has applied a change at `clock` by its clock. Without `done` the request failed, and may have been
     /// applied.
     Changed { change: Change, clock: FileTime, done: bool },
+    /// A program has set owner, group or mode at `clock` by the server's clock: `stored` at the server, `remembered` here.
+    Owned { stored: Ownership, remembered: Ownership, clock: FileTime },
     /// This mount renamed the file at `clock` by the server's clock.
     NameChanged { clock: FileTime },
     /// All dirty data must be sent: for a close, an fsync, or an operation that must follow the data.
@@ -42,6 +44,11 @@ pub(crate) enum Event<'a, O> {
     Broken { number: u64, left: Caching, serial: u64 },
     /// The session was lost, and with it all opens at the server. The share reopens those that handles use.
     SessionLost,
+    /// The opens at the server are about to be closed and made again, because a directory above is renamed. Their lease
+    /// counts for nothing from now on, so written data goes through.
+    PutAside,
+    /// The opens of handles were made again, without a lease.
+    TakenUp,
     /// The kernel has dropped the pages of the file, as [`Action::ForgetPages`] asked, or has not done so in time.
     PagesForgotten { number: u64 },
     /// The server has reported metadata that was requested with this token.

@@ -5,7 +5,6 @@
 use crate::config::CacheMode;
 use crate::share::ShareError;
 use crate::vfs::errno::{Result, VfsError};
-use std::ops::Range;
 
 /// What a handle may be used for, and how.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,11 +58,6 @@ impl Access {
     /// Whether a program can dirty pages of the file through a mapping with this handle.
     pub(crate) fn may_map_for_writing(self) -> bool {
         self.read && self.write && !self.direct
-    }
-
-    /// The range that a write may touch. The position of an appending write is known only after it.
-    pub(crate) fn write_range(self, offset: u64, length: u64) -> Range<u64> {
-        if self.append { 0..u64::MAX } else { offset..offset.saturating_add(length) }
     }
 
     /// Whether the open or its handle may change the file.

@@ -6,6 +6,7 @@
 //! | [`event`] | which events and actions there are |
 //! | `active` | dirty data, opens, handles and breaks, while the file is open here or at the server |
 //! | [`attributes`] | which metadata of the server is accepted, and for how long it is valid |
+//! | `ownership` | which owner, group and mode are shown instead of those of the options |
 //! | [`version`] | whether data cached here, and the kernel's pages, are of the server's version |
 //! | `estimates` | which times are shown for changes by this mount that the server has not reported yet |
 //! | [`handle`] | what a handle of the kernel may do, and which failures it reports |
@@ -32,6 +33,7 @@ pub(crate) mod handle;
 mod in_flight;
 pub(crate) mod kept_opens;
 pub(crate) mod kernel_pages;
+mod ownership;
 mod server_open;
 pub(crate) mod state;
 pub(crate) mod version;

@@ -14,13 +14,14 @@
 //! - A failure is reported to each handle that was open when it happened.
 
 use super::active::Active;
-use super::attributes::{FetchToken, KnownAttributes, StillTrue};
+use super::attributes::{FetchToken, KnownAttributes, StillTrue, Stored};
 use super::event::{Action, Event};
 use super::handle::{Access, Occasion};
 use super::kernel_pages::{KernelPages, Mark};
+use super::ownership::KnownOwner;
 use super::server_open::Use;
 use super::version::DataValidity;
-use crate::share::{Caching, Change, FileTime, Granted, LeaseKey, Metadata, ShareError};
+use crate::share::{Caching, Change, FileTime, Granted, LeaseKey, Metadata, Ownership, ShareError};
 use crate::vfs::policy::Policy;
 use bytes::Bytes;
 use std::ops::Range;
@@ -31,6 +32,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct FileState<O> {
     /// What the server has reported of the file.
     pub(super) attributes: KnownAttributes,
+    /// Its owner, group and mode, beside the options.
+    owner: KnownOwner,
     /// Which version of its data is cached.
     pub(super) version: DataValidity,
     /// Whether the kernel may have pages.
@@ -60,6 +63,7 @@ impl<O: Clone> FileState<O> {
     fn with(attributes: KnownAttributes) -> FileState<O> {
         FileState {
             attributes,
+            owner: KnownOwner::default(),
             version: DataValidity::default(),
             kernel_pages: KernelPages::default(),
             granted: Granted::NOTHING,
@@ -115,6 +119,10 @@ impl<O: Clone> FileState<O> {
                 self.with_active(|active| active.defer(change));
             }
             Event::Changed { change, clock, done } => self.changed(&change, clock, done, now, actions),
+            Event::Owned { stored, remembered, clock } => {
+                self.attributes.owner_changed(clock, now);
+                self.own(stored, remembered, now);
+            }
             Event::NameChanged { clock } => self.attributes.name_changed(clock, now),
             Event::Drain => self.with_active(|active| active.send_all(actions)),
             Event::Lingered => self.with_active(|active| active.lingered(actions)),
@@ -130,6 +138,12 @@ impl<O: Clone> FileState<O> {
             Event::Broken { number, left, serial } => self.broken(number, left, serial, actions),
             Event::SessionLost => {
                 self.with_active(|active| active.close_kept(actions));
+                self.doubt(now);
+            }
+            Event::PutAside => self.with_active(|active| active.is_aside = true),
+            Event::TakenUp => {
+                self.with_active(|active| active.is_aside = false);
+                self.granted.caching = Caching::NONE;
                 self.doubt(now);
             }
             Event::PagesForgotten { number } => {
@@ -211,27 +225,36 @@ impl<O: Clone> FileState<O> {
 /// Metadata from listings and replies, and changes that other rooms report.
 impl<O: Clone> FileState<O> {
     /// Accepts what the server reported. Does nothing while data is dirty. If this mount has changed the file since the
-    /// token, nothing is accepted and all cached data must be dropped. Returns whether cached data must be dropped.
+    /// token, nothing is accepted. If it has, or the file was put in doubt since, all cached data must be dropped.
+    /// Returns whether cached data must be dropped.
     #[must_use]
     pub(crate) fn store(&mut self, metadata: Metadata, token: FetchToken, now: Instant) -> bool {
         // While data is dirty, the server reports the state before it.
         if self.is_dirty() {
             return false;
         }
-        if self.attributes.store(metadata, token, now) {
+        let is_resized = metadata.size != self.size();
+        if self.attributes.store(metadata, token, now) == Stored::Valid {
             self.size_in_doubt = false;
             return self.version.validate((&metadata).into(), now);
         }
-        self.size_in_doubt |= metadata.size != self.size();
+        self.size_in_doubt |= is_resized;
         self.version.validate_blindly(now);
         true
     }
 
-    /// Accepts what a listing that began at `fetched` reported, unless the file is open here or at the server:
-    /// servers list open files with stale metadata. Returns whether cached data must be dropped.
+    /// The server has reported the number of links; 0 if its answer does not tell.
+    pub(crate) fn links_reported(&mut self, links: u32) {
+        self.attributes.links_reported(links);
+    }
+
+    /// Accepts what a listing that began at `fetched` reported, unless the file is open here or at the server, since
+    /// servers list open files with stale metadata, or has several links. Returns whether cached data must be dropped.
     #[must_use]
     pub(crate) fn store_listed(&mut self, metadata: Metadata, fetched: Instant) -> bool {
+        // A listing does not tell how many links are left.
         self.active.is_none()
+            && self.attributes.metadata().links <= 1
             && self.attributes.store_older(metadata, fetched)
             && self.version.validate((&metadata).into(), fetched)
     }
@@ -239,6 +262,27 @@ impl<O: Clone> FileState<O> {
     /// A listing that began at `fetched` has reported the access time.
     pub(crate) fn accessed(&mut self, listed: &Metadata, fetched: Instant) {
         self.attributes.accessed(listed, fetched);
+    }
+
+    /// Remembers owner, group and mode, which the server does not keep.
+    pub(crate) fn remember(&mut self, owner: Ownership) {
+        self.owner.remember(owner);
+    }
+
+    /// Owner, group and mode of a new file: `stored` at the server, `remembered` here.
+    pub(crate) fn own(&mut self, stored: Ownership, remembered: Ownership, now: Instant) {
+        self.owner.stored(stored, now);
+        self.owner.remember(remembered);
+    }
+
+    /// The server, asked at `at`, has reported owner, group and mode.
+    pub(crate) fn owner_reported(&mut self, owner: Ownership, at: Instant) {
+        self.owner.is_reported(owner, at);
+    }
+
+    /// A program without privileges writes the file.
+    pub(crate) fn written_without_privileges(&mut self) {
+        self.owner.is_written();
     }
 
     /// The known metadata is no longer valid: this mount changed the file in a way whose effect only the server knows,
@@ -266,10 +310,11 @@ impl<O: Clone> FileState<O> {
         self.version.changed();
     }
 
-    /// An open has truncated the file, and its answer already describes the changed file.
-    pub(crate) fn replaced(&mut self, now: Instant) {
+    /// An open has truncated the file at `clock` by the server's clock, and its answer already describes the changed
+    /// file.
+    pub(crate) fn replaced(&mut self, clock: FileTime, now: Instant) {
         self.version.changed();
-        self.attributes.changed_as_reported(now);
+        self.attributes.replaced(clock, now);
     }
 
     /// The lease for an open that is about to be sent. All opens of a file ask for the same lease, or they would
@@ -328,6 +373,11 @@ impl<O: Clone> FileState<O> {
         self.attributes.metadata()
     }
 
+    /// What is known of owner, group and mode.
+    pub(crate) fn owner(&self) -> &KnownOwner {
+        &self.owner
+    }
+
     /// What stat(2) shows; see [`KnownAttributes::shown`].
     pub(crate) fn shown(&self, now: Instant) -> Metadata {
         self.attributes.shown(now)
@@ -352,6 +402,11 @@ impl<O: Clone> FileState<O> {
     /// changed, estimated or put in doubt since.
     pub(crate) fn known_since(&self) -> Option<Instant> {
         self.attributes.known_since().filter(|_| !self.is_dirty())
+    }
+
+    /// Whether times are estimated since a change of an entry of the directory.
+    pub(crate) fn has_estimated_times(&self) -> bool {
+        self.attributes.has_estimated_times()
     }
 
     /// When this mount last changed the file.
@@ -412,7 +467,7 @@ impl<O: Clone> FileState<O> {
 
     /// The caching granted to opens with the file's lease; none if no open has the lease.
     pub(crate) fn caching(&self) -> Caching {
-        let is_leased = self.active.as_ref().is_some_and(|active| active.is_leased());
+        let is_leased = self.active.as_ref().is_some_and(|active| active.is_leased() && !active.is_aside);
         if is_leased { self.granted.caching } else { Caching::NONE }
     }
 
@@ -454,6 +509,13 @@ impl<O: Clone> FileState<O> {
             policy.decide(self.caching()).believes_data || policy.is_recent(self.version.validated(), now);
         let is_current = self.is_dirty() || (is_believed && !self.size_in_doubt);
         is_current.then(|| self.size())
+    }
+
+    /// The size, if no other client can have changed it. A read lease is not enough: the server breaks it when another
+    /// client has written, and the break may be on its way.
+    pub(crate) fn certain_size(&self, policy: Policy) -> Option<u64> {
+        let is_certain = self.is_dirty() || (policy.decide(self.caching()).holds_writes && !self.size_in_doubt);
+        is_certain.then(|| self.size())
     }
 
     /// An open at the server that a new handle can share under the lease: its number, and the open.

@@ -3,7 +3,7 @@
 //! Invariant: an answer is applied only as far as nothing newer is known ([`Asked`]).
 
 use super::Names;
-use super::namespace::node::NameId;
+use super::namespace::node::{NameId, Node};
 use super::namespace::{Admission, Asked};
 use crate::share::{FileKind, Metadata, RemotePath, Share};
 use crate::vfs::errno::{Result, VfsError};
@@ -60,9 +60,29 @@ impl<S: Share> Names<S> {
         }
     }
 
+    /// Whether a listing or the watch has shown a name, and nothing has shown since that it is gone.
+    pub(crate) fn seems_there(&self, parent: u64, name: &[u16]) -> bool {
+        self.with(|namespace, _| namespace.seems_there(parent, name))
+    }
+
     /// Records that the server has found nothing under a name.
     pub(crate) fn not_found(&self, parent: u64, name: &[u16], asked: Asked) {
         self.with(|namespace, _| namespace.absent(parent, name, asked));
+    }
+
+    /// Whether what the server has found in a directory is that directory itself, or one that contains it.
+    pub(crate) fn is_ancestor(&self, parent: u64, found: &Metadata) -> bool {
+        self.with(|namespace, _| namespace.is_ancestor(parent, found))
+    }
+
+    /// An inode under another name that may be of what the server has found, if its attributes are out of date.
+    pub(crate) fn doubtful_twin(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<u64> {
+        self.with(|namespace, _| namespace.doubtful_twin(parent, name, found))
+    }
+
+    /// Whether the file of an inode has several names, as far as is known.
+    pub(crate) fn has_several_names(&self, ino: u64) -> bool {
+        self.with(|namespace, _| namespace.node(ino).is_some_and(Node::has_several_names))
     }
 
     /// The file that the server has found under a name, if this mount knows it under another name.
@@ -72,6 +92,11 @@ impl<S: Share> Names<S> {
             let path = namespace.path(ino, &self.terms.root)?;
             Some(Elsewhere { ino, name: namespace.name_of(ino)?.clone(), path })
         })
+    }
+
+    /// Records that the server contradicts the name of the directory of an old name.
+    pub(crate) fn doubt_directory_of(&self, old: &Elsewhere) {
+        self.doubt_name(old.name.directory);
     }
 
     /// Records that another client has renamed a file: the inode moves to its new name. The old name now means `there`,
@@ -86,7 +111,7 @@ impl<S: Share> Names<S> {
         self.with(|namespace, now| {
             let is_still = namespace.name_of(old.ino) == Some(&old.name) && namespace.at(parent, name).is_none();
             if is_still {
-                namespace.relocate(old.ino, parent, name, now);
+                namespace.relocate((old.name.directory, &old.name.name), (parent, name), now);
                 namespace.learn(old.name.directory, &old.name.name, there, asked);
             }
             is_still

@@ -2,8 +2,9 @@
 //! the server has answered.
 
 use super::Names;
+use super::namespace::node::{NameId, Node};
 use super::namespace::{Admission, Asked, Echo};
-use crate::share::{Metadata, RemotePath, Share};
+use crate::share::{FileTime, Metadata, RemotePath, Share};
 use crate::vfs::errno::{Result, VfsError};
 use crate::vfs::file::Event;
 use crate::vfs::file::driver::FileOf;
@@ -64,13 +65,52 @@ impl<S: Share> Names<S> {
         })
     }
 
+    /// Records that a file got one more name, or may have: the error in `linked`. The inode has one more lookup.
+    ///
+    /// # Errors
+    /// The error in `linked`; `ESTALE` if this mount changed the meaning of the name meanwhile.
+    pub(crate) fn linked(
+        &self,
+        ino: u64,
+        (parent, name): Entry<'_>,
+        linked: Result<Metadata>,
+        asked: Asked,
+    ) -> Result<()> {
+        let clock = self.share.clock();
+        let file = self.with(|namespace, now| {
+            let Ok(metadata) = linked else {
+                namespace.failed(parent, name, Echo::Added, clock, now);
+                return linked.map(|_| None);
+            };
+            match namespace.linked(ino, (parent, name), metadata, (asked, clock), now) {
+                Admission::Node(ino) => Ok(namespace.file(ino).cloned()),
+                Admission::Overtaken => Err(VfsError::stale()),
+            }
+        })?;
+        self.name_changed(file, clock);
+        Ok(())
+    }
+
+    /// Records that a file got or lost a name, or got another one, which moves its time of change. Samba reports no time
+    /// of change of its own.
+    fn name_changed(&self, file: Option<FileOf<S>>, clock: FileTime) {
+        if let Some(file) = file {
+            self.files.event(&file, Event::NameChanged { clock });
+        }
+    }
+
     /// Records that a file or directory was removed; without `is_certain`, that it may have been.
     pub(crate) fn removed(&self, (parent, name): Entry<'_>, is_certain: bool) {
         let clock = self.share.clock();
-        self.with(|namespace, now| match is_certain {
-            true => namespace.removed(parent, name, clock, now),
-            false => namespace.failed(parent, name, Echo::Removed, clock, now),
+        let left = self.with(|namespace, now| {
+            let file = namespace.at(parent, name).and_then(|ino| namespace.file(ino).cloned());
+            match is_certain {
+                true => namespace.removed(parent, name, clock, now),
+                false => namespace.failed(parent, name, Echo::Removed, clock, now),
+            }
+            file.filter(|file| is_certain && namespace.name_of(file.ino).is_some())
         });
+        self.name_changed(left, clock);
     }
 
     /// Records that a file was not made: the meaning of its name is unknown now.
@@ -83,58 +123,58 @@ impl<S: Share> Names<S> {
     /// may have happened.
     pub(crate) fn renamed(&self, from: Entry<'_>, to: Entry<'_>, is_certain: bool) {
         let clock = self.share.clock();
-        let moved = self.with(|namespace, now| {
+        let (moved, left) = self.with(|namespace, now| {
             if is_certain {
-                let moved = namespace.renamed(from, to, clock, now)?;
-                return namespace.file(moved).cloned();
+                let replaced = namespace.at(to.0, to.1).and_then(|ino| namespace.file(ino).cloned());
+                let moved = namespace.renamed(from, to, clock, now).and_then(|ino| namespace.file(ino).cloned());
+                let left = replaced.filter(|file| namespace.name_of(file.ino).is_some());
+                return (moved, left);
             }
             for ((parent, name), echo) in [(from, Echo::Removed), (to, Echo::Added)] {
                 namespace.failed(parent, name, echo, clock, now);
             }
-            None
+            (None, None)
         });
-        if let Some(file) = moved {
-            self.files.event(&file, Event::NameChanged { clock });
-        }
+        self.name_changed(moved, clock);
+        self.name_changed(left, clock);
     }
 
-    /// Records that an open file has a hidden name, or another one than before. Returns whether its last handle was
-    /// closed meanwhile, or no name leads to its node any more: the caller then removes the file.
-    pub(crate) fn hidden(&self, ino: u64, hidden: Entry<'_>) -> bool {
+    /// Records that a name of an open file, hidden or not, is the hidden name `to` now. Returns whether the file's last
+    /// handle was closed meanwhile, or the name has no node any more: the caller then removes the hidden name.
+    pub(crate) fn hidden(&self, from: Entry<'_>, to: Entry<'_>) -> bool {
         let clock = self.share.clock();
         self.with(|namespace, now| {
-            if namespace.name_of(ino).is_none() {
+            let Some(file) = namespace.at(from.0, from.1).and_then(|ino| namespace.file(ino).cloned()) else {
                 return true;
-            }
-            namespace.hidden(ino, hidden, clock, now);
-            let is_closed = namespace.file(ino).is_some_and(|file| !file.lock().has_handles());
+            };
+            namespace.hidden(from, to, clock, now);
+            let is_closed = !file.lock().has_handles();
             if is_closed {
-                namespace.displace(ino);
+                namespace.remove_name(to.0, to.1, now);
             }
             is_closed
         })
     }
 
-    /// Whether a file is hidden, or has no node any more.
-    pub(crate) fn is_hidden(&self, ino: u64) -> bool {
-        self.with(|namespace, _| namespace.node(ino).is_none_or(|node| node.hidden))
+    /// Whether no program can open a file again: it is hidden, or no name leads to it.
+    pub(crate) fn is_out_of_reach(&self, ino: u64) -> bool {
+        self.with(|namespace, _| namespace.name_of(ino).is_none() || namespace.node(ino).is_none_or(Node::is_hidden))
     }
 
-    /// Records that a handle of an inode is closed. If it was the last handle of a hidden file, the path of that file,
-    /// which the caller removes.
-    pub(crate) fn closed(&self, ino: u64) -> Option<RemotePath> {
-        self.with(|namespace, _| {
-            let path = namespace.path(ino, &self.terms.root);
-            if !namespace.closed(ino) {
-                return None;
-            }
-            namespace.displace(ino);
-            path
+    /// Records that a handle of an inode is closed. If it was the last one, returns the paths of the file's hidden
+    /// names, which the caller removes.
+    pub(crate) fn closed(&self, ino: u64) -> Vec<RemotePath> {
+        self.with(|namespace, now| {
+            let hidden = namespace.closed(ino);
+            let path = |id: &NameId| Some(namespace.path(id.directory, &self.terms.root)?.join(&id.name));
+            let paths = hidden.iter().filter_map(path).collect();
+            hidden.iter().for_each(|id| namespace.remove_name(id.directory, &id.name, now));
+            paths
         })
     }
 
-    /// The hidden files of this mount in a directory, which programs have open: their inodes and names.
-    pub(crate) fn hidden_in(&self, directory: u64) -> Vec<(u64, Vec<u16>)> {
+    /// The hidden names of this mount in a directory, whose files programs have open.
+    pub(crate) fn hidden_in(&self, directory: u64) -> Vec<Vec<u16>> {
         self.with(|namespace, _| namespace.hidden_in(directory))
     }
 }

@@ -2,12 +2,14 @@
 //! finds.
 
 use super::Names;
-use super::namespace::{Known, ROOT};
+use super::namespace::{Known, Namespace, ROOT};
 use crate::share::{Share, ShareError};
 use crate::vfs::errno::{Result, VfsError};
+use crate::vfs::file::driver::Open;
 use crate::vfs::presentation::Attr;
 use crate::vfs::{name_encoding, refusals};
 use std::ffi::OsStr;
+use std::time::Instant;
 
 impl<S: Share> Names<S> {
     /// What `name` in the directory `parent` means, if that is known without asking the server. The inode has one more
@@ -32,8 +34,22 @@ impl<S: Share> Names<S> {
 
     /// The attributes of an inode, if they are valid without asking the server.
     pub(crate) fn known_attributes(&self, ino: u64) -> Option<Attr> {
+        self.attributes_by(ino, Namespace::exact)
+    }
+
+    /// The attributes of an inode, if they are valid but for times, which may be estimated.
+    pub(crate) fn estimated_attributes(&self, ino: u64) -> Option<Attr> {
+        self.attributes_by(ino, Namespace::believed)
+    }
+
+    /// Attributes that the kernel gets.
+    fn attributes_by(
+        &self,
+        ino: u64,
+        known: impl FnOnce(&mut Namespace<Open<S>>, u64, Instant) -> Option<Attr>,
+    ) -> Option<Attr> {
         self.with(|namespace, now| {
-            let attr = namespace.believed(ino, now)?;
+            let attr = known(namespace, ino, now)?;
             namespace.shown_to_kernel(ino, now);
             Some(attr)
         })
@@ -74,6 +90,11 @@ impl<S: Share> Names<S> {
             Some(attr)
         })
         .ok_or_else(VfsError::stale)
+    }
+
+    /// As [`Names::attr`], for this mount's own use: the kernel does not get them. `None` if the inode has no node.
+    pub(crate) fn shown(&self, ino: u64) -> Option<Attr> {
+        self.with(|namespace, now| namespace.attr(ino, now))
     }
 
     /// The error for a failed request by the path of a node. If the server finds nothing there, or something else, the

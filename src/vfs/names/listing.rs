@@ -96,7 +96,7 @@ impl<S: Share> Names<S> {
                 self.log_hostile(&entry.name);
                 continue;
             }
-            if entry.metadata.kind() == FileKind::File && hidden::is_hidden(&entry.name) {
+            if entry.metadata.kind() != FileKind::Directory && hidden::is_hidden(&entry.name) {
                 // Those of this mount are in use, and don't count.
                 if self.hidden.owns(&entry.name) {
                     continue;

@@ -14,6 +14,7 @@
 //! | `listing` | how a directory is listed, and which entries are shown |
 //! | `watches` | when a directory is watched, when its watch ends, and what a report causes |
 //! | `brake` | how long to wait before the next CHANGE_NOTIFY |
+//! | `owners` | how the server is asked for owners and modes, and how they are stored there |
 //! | `guests` | which watches and kept opens are closed when the server has no room for another open |
 //! | [`listing_ahead`] | which directories are listed before a program lists them |
 //! | [`hidden`] | the names of files that were removed while they are open |
@@ -37,6 +38,7 @@ mod kept;
 mod listing;
 pub(crate) mod listing_ahead;
 pub(crate) mod namespace;
+mod owners;
 mod watches;
 
 use super::errno::{Result, VfsError};
@@ -55,7 +57,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use watches::Watches;
 
+pub(crate) use changes::Entry;
 pub(crate) use listing::{Gathered, Listing};
+pub(crate) use owners::Found;
 
 /// The namespace of a mount, with its lock.
 pub(crate) type Shared<S> = Arc<Mutex<Namespace<Open<S>>>>;
@@ -171,6 +175,16 @@ impl<S: Share> Names<S> {
         self.with(|namespace, _| Some(namespace.file(ino)?.lock().metadata().identity()))
     }
 
+    /// Whether a name is another spelling of one that is known, and not known to be one itself.
+    pub(crate) fn is_other_spelling(&self, parent: u64, name: &[u16]) -> bool {
+        self.with(|namespace, _| namespace.is_other_spelling(parent, name))
+    }
+
+    /// Whether `ino` is the directory `directory` or below it, by any spelling of its name.
+    pub(crate) fn is_within_any_spelling(&self, ino: u64, directory: u64) -> bool {
+        self.with(|namespace, _| namespace.is_within_any_spelling(ino, directory))
+    }
+
     /// Whether `ino` is the directory `directory` or below it.
     pub(crate) fn is_within(&self, ino: u64, directory: u64) -> bool {
         self.with(|namespace, _| namespace.is_within(ino, directory))
@@ -208,14 +222,17 @@ impl<S: Share> Names<S> {
         self.with(|namespace, _| namespace.opens());
     }
 
-    /// Size and free space at the server, if they are cached and not too old.
-    pub(crate) fn known_space(&self) -> Option<Space> {
-        self.with(|namespace, now| namespace.space(now))
+    /// The directory whose size and free space are those of an inode; and these, if they are cached and not too old.
+    pub(crate) fn known_space(&self, ino: u64) -> (u64, Option<Space>) {
+        self.with(|namespace, now| {
+            let directory = namespace.space_of(ino);
+            (directory, namespace.space(directory, now))
+        })
     }
 
-    /// Records the size and free space that the server reported; `asked` is the time of the request.
-    pub(crate) fn learn_space(&self, space: Space, asked: Instant) {
-        self.with(|namespace, _| namespace.space_reported(space, asked));
+    /// Records the size and free space that the server reported for a directory; `asked` is the time of the request.
+    pub(crate) fn learn_space(&self, directory: u64, space: Space, asked: Instant) {
+        self.with(|namespace, _| namespace.space_reported(directory, space, asked));
     }
 
     /// Drops the cached free space, because this mount changes it.

@@ -60,9 +60,10 @@ async fn finish_close<S: Share>(vfs: &Vfs<S>, leaving: Leaving<S>) {
     if let Err(error) = open.report(Occasion::Close) {
         tracing::error!(%error, "written data is lost; close(2) has returned the error if the write failed before");
     }
-    let is_hidden = vfs.names.is_hidden(file.ino);
+    // Such an open would only keep a removed file on the server's disk, and its folder from being renamed.
+    let is_out_of_reach = vfs.names.is_out_of_reach(file.ino);
     let is_kept = vfs.files.with(file, |state, now| {
-        let keep = !is_hidden && state.may_keep(handle, vfs.terms.policy);
+        let keep = !is_out_of_reach && state.may_keep(handle, vfs.terms.policy);
         let actions = state.on(Event::HandleClosed { handle, keep }, now);
         (state.has_kept_open(), actions)
     });
@@ -70,7 +71,7 @@ async fn finish_close<S: Share>(vfs: &Vfs<S>, leaving: Leaving<S>) {
         vfs.files.kept(file);
     }
     file.until(|state| !state.is_closing()).await;
-    if let Some(path) = vfs.names.closed(file.ino) {
+    for path in vfs.names.closed(file.ino) {
         hiding::remove_hidden(vfs, &path).await;
     }
 }

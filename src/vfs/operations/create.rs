@@ -1,18 +1,29 @@
 //! Making files and directories.
 
 use super::opening::{self, New, Opened};
-use super::{close, pending};
-use crate::share::{CreateAction, Disposition, LeaseKey, Share};
+use super::{attributes, close, pending, special};
+use crate::share::{CreateAction, Device, Disposition, FileKind, LeaseKey, NewSpecial, Share};
 use crate::vfs::errno::{Result, VfsError};
-use crate::vfs::file::driver::Opening;
+use crate::vfs::file::driver::{FileOf, Opening};
 use crate::vfs::file::handle::Access;
 use crate::vfs::names::namespace::Echo;
 use crate::vfs::presentation::Attr;
-use crate::vfs::{Vfs, name_encoding};
+use crate::vfs::{Vfs, name_encoding, ownership};
 use std::ffi::OsStr;
 
-/// Creates a file, or opens the existing one unless `O_EXCL` is given. The inode has one more lookup. A mode without
-/// the owner's write bit gives a new file the read-only attribute.
+/// The program that makes a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Maker {
+    /// Its user id.
+    pub uid: u32,
+    /// Its group id.
+    pub gid: u32,
+    /// The mode that it asks for, from which the kernel has taken its umask(2).
+    pub mode: u32,
+}
+
+/// Creates a file, or opens the existing one unless `O_EXCL` is given. The inode has one more lookup. A mode without any
+/// write bit gives a new file the read-only attribute, where chmod(2) would.
 ///
 /// # Errors
 /// `EEXIST` with `O_EXCL`; `EBUSY` if another client keeps a deleted file of this name open; `EROFS`; `EINVAL` for an
@@ -22,7 +33,7 @@ pub async fn create<S: Share>(
     vfs: &Vfs<S>,
     parent: u64,
     name: &OsStr,
-    mode: u32,
+    maker: Maker,
     flags: i32,
 ) -> Result<(Attr, Opened)> {
     vfs.terms.check_writable()?;
@@ -34,6 +45,7 @@ pub async fn create<S: Share>(
         (false, false) => Disposition::OpenIf,
     };
     let (path, asked) = vfs.names.before_asking(parent, &name)?;
+    vfs.terms.check_changeable(&path)?;
     let occupant = vfs.names.occupant(parent, &name).map(|(file, _)| file);
     if let Some(file) = &occupant {
         vfs.files.drain(file).await;
@@ -41,7 +53,8 @@ pub async fn create<S: Share>(
     }
     let guard = occupant.as_ref().map(Opening::<S>::begin);
     let lease = guard.as_ref().map_or_else(LeaseKey::random, |guard| guard.lease);
-    let how = opening::how(vfs, access, disposition, mode & libc::S_IWUSR == 0, lease);
+    let is_readonly = ownership::readonly(&vfs.terms.options, maker.mode) == Some(true);
+    let how = opening::how(vfs, access, disposition, is_readonly, lease);
     vfs.names.changing((parent, &name), Echo::Added);
     let open = || opening::open_on_share(vfs, &path, how, 0);
     let opened = pending::once_free(open, || pending::is_going(vfs, &path)).await;
@@ -60,6 +73,11 @@ pub async fn create<S: Share>(
     let granted = opening::granted(vfs, &file, lease);
     let is_changed = action == CreateAction::Overwritten;
     let opened = opening::opened(vfs, &file, open, New { access, lease, granted, metadata, is_changed }, false).await;
+    if is_new {
+        own(vfs, parent, &file, maker, FileKind::File).await;
+    } else if access.truncate {
+        attributes::written_by(vfs, opened.handle, maker.uid);
+    }
     match vfs.names.attr(file.ino) {
         Ok(attr) => Ok((attr, opened)),
         Err(error) => {
@@ -70,33 +88,52 @@ pub async fn create<S: Share>(
     }
 }
 
-/// Creates an empty regular file. The inode has one more lookup.
+/// Makes an empty regular file, a fifo, a socket or a device. The inode has one more lookup.
 ///
 /// # Errors
-/// `EPERM` for anything but a regular file; those of [`create`] with `O_EXCL`.
-pub async fn mknod<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr, mode: u32) -> Result<Attr> {
-    // A type of 0 also means a regular file: mknod(2).
-    if !matches!(mode & libc::S_IFMT, 0 | libc::S_IFREG) {
-        return Err(VfsError::rule(libc::EPERM, "a share holds regular files and directories only"));
+/// Those of [`create`] with `O_EXCL`, and of `special::make`.
+pub async fn mknod<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr, maker: Maker, device: Device) -> Result<Attr> {
+    let new = match maker.mode & libc::S_IFMT {
+        libc::S_IFIFO => Some(NewSpecial::Fifo),
+        libc::S_IFSOCK => Some(NewSpecial::Socket),
+        libc::S_IFCHR => Some(NewSpecial::CharDevice(device)),
+        libc::S_IFBLK => Some(NewSpecial::BlockDevice(device)),
+        // A type of 0 also means a regular file: mknod(2).
+        _ => None,
+    };
+    if let Some(new) = new {
+        return special::make(vfs, parent, name, new, maker).await;
     }
     let flags = libc::O_CREAT | libc::O_EXCL | libc::O_RDONLY;
-    let (attr, opened) = create(vfs, parent, name, mode, flags).await?;
+    let (attr, opened) = create(vfs, parent, name, maker, flags).await?;
     close::close(vfs, opened.handle).await;
     Ok(attr)
 }
 
-/// Makes a directory. The inode has one more lookup. Its mode is that of all directories.
+/// Makes a directory. The inode has one more lookup.
 ///
 /// # Errors
 /// `EEXIST`; `EBUSY` if another client keeps a deleted file or directory of this name open; `EROFS`; `ESTALE` if no
 /// name leads to `parent` any more, or this mount changed the meaning of the name meanwhile; those of
 /// [`name_encoding::encode`]; otherwise what the share answered.
-pub async fn mkdir<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<Attr> {
+pub async fn mkdir<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr, maker: Maker) -> Result<Attr> {
     vfs.terms.check_writable()?;
     let name = name_encoding::encode(name)?;
     let (path, asked) = vfs.names.before_asking(parent, &name)?;
+    vfs.terms.check_changeable(&path)?;
     vfs.names.changing((parent, &name), Echo::Added);
     let make = || vfs.names.with_room(|| vfs.share.create_directory(&path));
     let made = pending::once_free(make, || pending::is_going(vfs, &path)).await;
-    vfs.names.attr(vfs.names.directory_made((parent, &name), made, asked)?)
+    let ino = vfs.names.directory_made((parent, &name), made, asked)?;
+    if let Some(file) = vfs.names.file(ino) {
+        own(vfs, parent, &file, maker, FileKind::Directory).await;
+    }
+    vfs.names.attr(ino)
+}
+
+/// Gives a new file the owner, group and mode that a program expects of it.
+pub(super) async fn own<S: Share>(vfs: &Vfs<S>, parent: u64, file: &FileOf<S>, maker: Maker, kind: FileKind) {
+    let Some(parent) = vfs.names.shown(parent) else { return };
+    let wanted = ownership::of_new(&vfs.terms.options, maker, kind, ownership::Parent::of(&parent));
+    attributes::own_new(vfs, file, wanted).await;
 }

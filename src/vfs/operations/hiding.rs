@@ -3,27 +3,28 @@
 use super::removing;
 use crate::share::{DirEntry, FileKind, RemotePath, Share};
 use crate::vfs::errno::Result;
+use crate::vfs::names::Entry;
 use crate::vfs::names::hidden;
 use crate::vfs::{Vfs, refusals};
 
 /// The number of hidden names that are tried before a file is deleted without being hidden.
 const ATTEMPTS: usize = 4;
 
-/// Gives an open file a hidden name in the directory `parent`; its last close removes it. Returns whether the server
-/// has renamed the file.
+/// Turns a name of an open file, `from`, into a hidden name in the directory `parent`; the file's last close removes it.
+/// Returns whether the server has renamed the file.
 ///
 /// # Errors
 /// `ENOENT` if the file is gone; `EROFS` if the share is write-protected; `ESTALE` if no name leads to `parent` any
 /// more.
-pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path: &RemotePath) -> Result<bool> {
-    let directory = vfs.names.path(parent)?;
-    let known = vfs.names.identity(ino);
+pub(super) async fn hide<S: Share>(vfs: &Vfs<S>, from: Entry<'_>, parent: u64) -> Result<bool> {
+    let (path, directory) = (vfs.names.path(from.0)?.join(from.1), vfs.names.path(parent)?);
+    let known = vfs.names.occupant(from.0, from.1).map(|(file, _)| file.lock().metadata().identity());
     for _ in 0..ATTEMPTS {
         let name = vfs.names.hidden_name();
         let hidden = directory.join(&name);
-        match vfs.names.with_room(|| vfs.share.rename(path, &hidden, false, known)).await {
+        match vfs.names.with_room(|| vfs.share.rename(&path, &hidden, false, known)).await {
             Ok(()) => {
-                if vfs.names.hidden(ino, (parent, &name)) {
+                if vfs.names.hidden(from, (parent, &name)) {
                     remove_hidden(vfs, &hidden).await;
                 }
                 return Ok(true);
@@ -67,11 +68,11 @@ pub(super) async fn move_out<S: Share>(vfs: &Vfs<S>, ino: u64, parent: u64, path
     let own = vfs.names.hidden_in(ino);
     for entry in entries {
         let hidden = path.join(&entry.name);
-        let moved = match own.iter().find(|(_, name)| *name == entry.name) {
-            Some((file, _)) => hide(vfs, *file, parent, &hidden).await.unwrap_or(false),
+        let moved = match own.contains(&entry.name) {
+            true => hide(vfs, (ino, &entry.name), parent).await.unwrap_or(false),
             // A file that no client has open is shown, and a program has to remove it by its name.
-            None if vfs.share.is_unused(&hidden).await.unwrap_or(true) => false,
-            None => removing::remove_now(vfs, &hidden, FileKind::File, None, None).await.is_ok(),
+            false if vfs.share.is_unused(&hidden).await.unwrap_or(true) => false,
+            false => removing::remove_now(vfs, &hidden, FileKind::File, None, None).await.is_ok(),
         };
         if !moved {
             return false;

@@ -6,6 +6,7 @@ use super::lookup;
 use crate::share::{FileKind, Metadata, Share};
 use crate::vfs::errno::{Result, VfsError};
 use crate::vfs::handles::OpenDirectory;
+use crate::vfs::names::namespace::directory::SharedIds;
 use crate::vfs::names::namespace::{MAX_FREE, ROOT};
 use crate::vfs::pages::{Entry, Pages, Snapshot};
 use crate::vfs::presentation::Attr;
@@ -105,6 +106,17 @@ pub async fn readdir<S: Share>(
     }
 }
 
+/// Reads the rest of a listing in progress, so that the directory is not open at the server any more. A failure is
+/// returned when the kernel asks for the next entries.
+pub(super) async fn read_to_end<S: Share>(vfs: &Vfs<S>, directory: &OpenDirectory<S>) {
+    let mut pages = directory.pages.lock().await;
+    while pages.listing.is_some() {
+        if !read_more(vfs, directory.ino, &mut pages).await.unwrap_or(false) {
+            pages.listing = None;
+        }
+    }
+}
+
 /// The entry `.` (offset 0) or `..` (offset 1).
 fn dot<S: Share>(vfs: &Vfs<S>, directory: u64, at: u64) -> Listed<'static> {
     let parent = vfs.names.parent(directory).unwrap_or(ROOT);
@@ -135,6 +147,8 @@ async fn hand_on<S: Share>(
         match entry_attr(vfs, directory, pages.name(at), &shown, fresh).await {
             Ok(attr) => Some(attr),
             Err(error) if error.errno == libc::ENOENT => return Ok(Handed::Skipped),
+            // A folder that is shown below itself: it is listed, and cannot be entered.
+            Err(error) if error.errno == libc::ELOOP => None,
             Err(error) => return Err(error),
         }
     } else {
@@ -211,11 +225,12 @@ async fn read_batch<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>
             _ => {}
         }
         let before = pages.entries.len();
+        let ids = SharedIds::of(entries.iter().map(|entry| &entry.metadata));
         for entry in entries {
             if pages.entries.len() >= MAX_ENTRIES {
                 return Err(VfsError::rule(libc::EOVERFLOW, "the directory has too many entries"));
             }
-            pages.push(&entry.name, entry.metadata, fetched);
+            push(pages, &ids, &entry.name, entry.metadata, fetched);
         }
         if pages.entries.len() > before {
             return Ok(true);
@@ -230,11 +245,20 @@ fn add_known<S: Share>(vfs: &Vfs<S>, directory: u64, pages: &mut Pages<S>) -> bo
     let now = Instant::now();
     let Some(known) = vfs.names.everything(directory) else { return false };
     let token = snapshot(vfs, directory, now);
+    let ids = SharedIds::of(known.iter().map(|(_, metadata, _)| metadata));
     for (name, metadata, at) in known {
-        pages.push(&name, metadata, Snapshot { at, ..token });
+        push(pages, &ids, &name, metadata, Snapshot { at, ..token });
     }
     pages.ended = true;
     true
+}
+
+/// Appends an entry. A listing does not tell the number of a file's links: if several entries have one file id, the
+/// server is asked for the attributes of that file.
+fn push<S: Share>(pages: &mut Pages<S>, ids: &SharedIds, name: &[u16], metadata: Metadata, fetched: Snapshot) {
+    let may_have_links = metadata.links == 0 && ids.has(metadata.file_id);
+    let directory = fetched.directory.filter(|_| !may_have_links);
+    pages.push(name, metadata, Snapshot { directory, ..fetched });
 }
 
 /// When entries are fetched, and the token of the directory's attributes at that time.

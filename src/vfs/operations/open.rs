@@ -12,7 +12,8 @@
 //! [`Decision::shares_open`]: crate::vfs::policy::Decision::shares_open
 
 use super::opening::{self, New, Opened};
-use crate::share::{CreateAction, Disposition, FileKind, RemotePath, Share};
+use super::revalidate::NamesTried;
+use crate::share::{Change, CreateAction, Disposition, FileKind, OpenHow, RemotePath, Share, Target};
 use crate::vfs::errno::{Result, VfsError};
 use crate::vfs::file::attributes::FetchToken;
 use crate::vfs::file::driver::{FileOf, Open, Opening};
@@ -28,7 +29,7 @@ const SMALL_FILE: u64 = 64 * 1024;
 ///
 /// # Errors
 /// `ESTALE` if no name leads to the inode any more, or its name means another file; `EROFS`; `EISDIR` for a directory;
-/// `EINVAL` for an access mode that does not exist; otherwise what the share answered.
+/// `ELOOP` for a link or special file; `EINVAL` for an access mode that does not exist; otherwise what the share answered.
 pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened> {
     let access = Access::from_flags(flags, vfs.terms.options.cache)?;
     if access.modifies() {
@@ -36,10 +37,13 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     }
     // Dirty data is drained first, so that the server's answer includes it.
     vfs.names.drain(ino).await;
-    let path = vfs.names.path(ino)?;
     let (file, kind) = vfs.names.file_and_kind(ino).ok_or_else(VfsError::stale)?;
     if kind == FileKind::Directory {
         return Err(VfsError::rule(libc::EISDIR, "a directory cannot be opened as a file"));
+    }
+    // The kernel follows links, and opens fifos, sockets and devices itself.
+    if kind != FileKind::File {
+        return Err(VfsError::rule(libc::ELOOP, "a link or special file cannot be opened as a file"));
     }
     let (known, pages) = {
         let state = file.lock();
@@ -53,7 +57,13 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     }
     vfs.names.close_doubtful(ino).await;
     vfs.handles.finish_closes_of(&file).await;
-    open_anew(vfs, &file, &path, access, known).await
+    let mut names = NamesTried::of(vfs, ino)?;
+    loop {
+        match open_anew(vfs, &file, &names.path, access, known).await {
+            Err(error) => names.go_on(vfs, error)?,
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens a file at the server. The last argument is the file's attribute token and size, both from before the request.
@@ -67,14 +77,24 @@ async fn open_anew<S: Share>(
     access: Access,
     (token, size): (FetchToken, u64),
 ) -> Result<Opened> {
-    let disposition = if access.truncate { Disposition::Overwrite } else { Disposition::Open };
+    // The path may be of another name than the one that the program used, and that name may mean another file by now:
+    // then the file is emptied only once it is known to be the right one.
+    let empties_later = access.truncate && vfs.names.has_several_names(file.ino);
+    let disposition = if access.truncate && !empties_later { Disposition::Overwrite } else { Disposition::Open };
     let guard = Opening::<S>::begin(file);
     let lease = guard.lease;
     let how = opening::how(vfs, access, disposition, false, lease);
     // A small file is read with the open.
     let reads_all = access.read && !access.truncate && !access.direct && (1..SMALL_FILE).contains(&size);
     let wanted = if reads_all { vfs.share.limits().read.min(size as u32) } else { 0 };
-    let opened = opening::open_on_share(vfs, path, how, wanted).await;
+    let opened = match opening::open_on_share(vfs, path, how, wanted).await {
+        // The lease belongs to the name that the file's other opens have, or had (MS-SMB2 3.3.5.9.8). The answer's file
+        // id shows whether this is the file.
+        Err(error) if refusals::is_another_file(&error) && file.lock().metadata().file_id != 0 => {
+            opening::open_on_share(vfs, path, OpenHow { lease: None, ..how }, wanted).await
+        }
+        opened => opened,
+    };
     let (open, metadata, action, data) = opened.map_err(|error| {
         if refusals::is_another_file(&error) {
             vfs.names.doubt_name(file.ino);
@@ -96,8 +116,23 @@ async fn open_anew<S: Share>(
     }
     // The kernel knows the size after its own truncation.
     let is_resized = !access.truncate && (differs || file.lock().is_resized());
-    let is_changed = action != CreateAction::Opened;
+    if empties_later && let Err(error) = empty(vfs, file, &open).await {
+        opening::close_unused(vfs, open).await;
+        return Err(error);
+    }
+    let is_changed = action != CreateAction::Opened || empties_later;
     Ok(opening::opened(vfs, file, open, New { access, lease, granted, metadata, is_changed }, is_resized).await)
+}
+
+/// Sets the size of a file to 0 through an open.
+///
+/// # Errors
+/// What the share answered.
+async fn empty<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, open: &S::File) -> Result<()> {
+    let (change, clock) = (Change { size: Some(0), ..Change::default() }, vfs.share.clock());
+    let result = vfs.share.set(Target::File(open), &change).await;
+    vfs.files.event(file, Event::Changed { change, clock, done: result.is_ok() });
+    Ok(result?)
 }
 
 /// As [`open`], if no request to the server is needed; `None` otherwise.
@@ -107,7 +142,7 @@ async fn open_anew<S: Share>(
 pub fn open_now<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Option<Result<Opened>> {
     let access = Access::from_flags(flags, vfs.terms.options.cache).ok()?;
     let (file, kind) = vfs.names.file_and_kind(ino)?;
-    if access.truncate || kind == FileKind::Directory || (access.modifies() && vfs.terms.options.read_only) {
+    if access.truncate || kind != FileKind::File || (access.modifies() && vfs.terms.is_read_only()) {
         return None;
     }
     let is_ready = {

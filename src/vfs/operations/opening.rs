@@ -91,7 +91,7 @@ pub(super) async fn opened<S: Share>(
     let (keep_cache, pages) = vfs.files.with(file, |state, now| {
         let pages = state.kernel_pages();
         if is_changed {
-            state.replaced(now);
+            state.replaced(vfs.share.clock(), now);
         }
         let keep_cache = state.kernel_opens(handle, access, &metadata, alone);
         let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };

@@ -18,23 +18,26 @@ pub async fn unlink<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result
     vfs.terms.check_writable()?;
     let name = name_encoding::encode(name)?;
     let path = vfs.names.path(parent)?.join(&name);
+    vfs.terms.check_changeable(&path)?;
     let occupant = vfs.names.occupant(parent, &name);
     if let Some((_, FileKind::Directory)) = occupant {
         return Err(VfsError::rule(libc::EISDIR, "a directory is removed by rmdir"));
     }
     let file = occupant.map(|(file, _)| file);
+    // A link to a directory is a directory to a Windows server. The link itself is removed.
+    let stored = file.as_ref().map_or(FileKind::File, |file| file.lock().metadata().stored_kind());
     let unused = file.as_ref().map_or(Vec::new(), |file| unused_before_unlink(vfs, file, parent));
     let (lease, known) = file.as_ref().map_or((None, None), |file| {
         let state = file.lock();
         (state.lease(), Some(state.metadata().identity()))
     });
     vfs.names.changing((parent, &name), Echo::Removed);
-    let remove = removing::remove_entry(vfs, &path, FileKind::File, lease, known);
+    let remove = removing::remove_entry(vfs, &path, stored, lease, known);
     let result = match file.filter(is_in_use::<S>) {
         Some(file) => {
             vfs.files.close_kept(&unused).await;
             let is_hidden = match vfs.handles.stays_open(&file).await {
-                true => hiding::hide(vfs, file.ino, parent, &path).await,
+                true => hiding::hide(vfs, (parent, &name), parent).await,
                 false => Ok(false),
             };
             match is_hidden {
@@ -75,6 +78,7 @@ pub async fn rmdir<S: Share>(vfs: &Vfs<S>, parent: u64, name: &OsStr) -> Result<
     vfs.terms.check_writable()?;
     let name = name_encoding::encode(name)?;
     let path = vfs.names.path(parent)?.join(&name);
+    vfs.terms.check_changeable(&path)?;
     let occupant = vfs.names.occupant(parent, &name).map(|(file, _)| file);
     let known = occupant.as_ref().map(|file| file.lock().metadata().identity());
     if let Some(file) = &occupant {

@@ -3,7 +3,7 @@
 //! A server replaces files and never directories, and refuses to replace a file that is open or read-only. So the plain
 //! rename is tried first, which is the usual case and atomic. Only when the server refuses is the target examined.
 
-use super::{pending, removing};
+use super::{moving, pending, removing};
 use crate::share::{Attributes, FileIdentity, FileKind, RemotePath, Share, ShareError};
 use crate::vfs::errno::{Result, VfsError};
 use crate::vfs::file::driver::FileOf;
@@ -46,11 +46,13 @@ pub async fn rename<S: Share>(
     }
     vfs.terms.check_writable()?;
     let (from, to) = (end(vfs, parent, name)?, end(vfs, new_parent, new_name)?);
+    vfs.terms.check_changeable(&from.path)?;
+    vfs.terms.check_changeable(&to.path)?;
     let replace = flags & NOREPLACE == 0;
     if from.path == to.path {
         return if replace { Ok(()) } else { Err(exists()) };
     }
-    if from.ino.is_some_and(|ino| vfs.names.is_within(new_parent, ino)) {
+    if from.ino.is_some_and(|ino| vfs.names.is_within_any_spelling(new_parent, ino)) {
         return Err(VfsError::rule(libc::EINVAL, "a directory cannot be moved into itself"));
     }
     prepare(vfs, &from, &to).await;
@@ -58,7 +60,7 @@ pub async fn rename<S: Share>(
     vfs.names.changing((to.parent, &to.name), Echo::Added);
     if is_case_variant(&from, &to) {
         // To a server that ignores case both names mean the same file, and nothing is replaced.
-        match rename_on_share(vfs, &from, &to, false).await {
+        match move_directory(vfs, &from, &to).await {
             Err(error) if refusals::is_collision(&error) && replace => {}
             result => return renamed(vfs, &from, &to, result),
         }
@@ -72,7 +74,7 @@ pub async fn rename<S: Share>(
     };
     let result = match kind {
         FileKind::Directory => rename_directory(vfs, &from, &to, replace).await,
-        FileKind::File => rename_file(vfs, &from, &to, replace).await,
+        _ => rename_file(vfs, &from, &to, replace).await,
     };
     renamed(vfs, &from, &to, result)
 }
@@ -111,6 +113,10 @@ async fn rename_file<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool
     }
     if target.kind() == FileKind::Directory {
         return Err(VfsError::rule(libc::EISDIR, "a file cannot replace a directory"));
+    }
+    if target.stored_kind() == FileKind::Directory {
+        // A link to a directory, which the server replaces as little as a directory.
+        return replace_directory(vfs, from, to).await;
     }
     if target.attributes.has(Attributes::READONLY)
         && let Some(restore) = removing::make_writable(vfs, &to.path, &refusal).await
@@ -176,21 +182,26 @@ async fn replace_on_share<S: Share>(
 }
 
 async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace: bool) -> Result<()> {
-    let refusal = match rename_on_share(vfs, from, to, false).await {
+    let refusal = match move_directory(vfs, from, to).await {
         Err(error) if refusals::refuses_target(&error) => error,
         result => return Ok(result?),
     };
     let target = match vfs.names.with_room(|| vfs.share.stat(&to.path)).await {
         Ok(target) => target,
         Err(error) if refusals::is_pending(&error) => return rename_once_free(vfs, from, to, false).await,
-        Err(_) => return Err(refusal.into()),
+        Err(_) => return Err(busy_below(vfs, to, refusal).await),
     };
     if !replace {
         return Err(refusal.into());
     }
-    if target.kind() == FileKind::File {
+    if target.kind() != FileKind::Directory {
         return Err(VfsError::rule(libc::ENOTDIR, "a directory cannot replace a file"));
     }
+    replace_directory(vfs, from, to).await
+}
+
+/// Removes the empty directory, or link to a directory, at the target, and renames.
+async fn replace_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End) -> Result<()> {
     vfs.names.changing((to.parent, &to.name), Echo::Removed);
     let removed = removing::remove_entry(vfs, &to.path, FileKind::Directory, None, known(vfs, to)).await;
     if let Err(error) = removed {
@@ -199,7 +210,7 @@ async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace:
         return Err(error);
     }
     // Another client that watches the removed directory may still be closing it.
-    let rename = || vfs.names.with_room(|| vfs.share.rename(&from.path, &to.path, false, known(vfs, from)));
+    let rename = || move_directory(vfs, from, to);
     let result = pending::once_free(rename, || pending::is_going(vfs, &to.path)).await;
     if result.is_err()
         && let Err(error) = vfs.names.with_room(|| vfs.share.create_directory(&to.path)).await
@@ -207,6 +218,36 @@ async fn rename_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End, replace:
         tracing::warn!(%error, "a rename failed, and the empty directory at its target was removed and is lost");
     }
     result
+}
+
+/// Renames a directory. What is open here at or below it is closed for that moment, if the server refuses otherwise.
+async fn move_directory<S: Share>(vfs: &Vfs<S>, from: &End, to: &End) -> std::result::Result<(), ShareError> {
+    match (rename_on_share(vfs, from, to, false).await, from.ino) {
+        (Err(error), Some(ino)) if refusals::may_be_open_below(&error) => {
+            moving::rename_around(vfs, (&from.path, ino), &to.path, known(vfs, from), error).await
+        }
+        (result, _) => result,
+    }
+}
+
+/// The error for a directory that the server refuses to rename although its new name is free. A refusal that lack of
+/// rights does not explain means that something below the directory is open.
+async fn busy_below<S: Share>(vfs: &Vfs<S>, to: &End, refusal: ShareError) -> VfsError {
+    let is_below = refusals::may_be_open_below(&refusal);
+    let target = to.path.parent().filter(|_| is_below);
+    match target {
+        Some(folder) if may_move_into(vfs, &folder).await => {
+            tracing::debug!(%refusal, "the server refused the rename");
+            VfsError::rule(libc::EBUSY, "something in the directory is open, here without a name or at another client")
+        }
+        _ => refusal.into(),
+    }
+}
+
+/// Whether the user may make directories in this one, as far as the server says.
+async fn may_move_into<S: Share>(vfs: &Vfs<S>, folder: &RemotePath) -> bool {
+    let rights = vfs.names.with_room(|| vfs.share.rights(folder)).await;
+    rights.is_ok_and(|rights| rights.is_none_or(|rights| rights.create_folders))
 }
 
 /// Waits for a bounded time until the target, which is being deleted, is gone, and renames then.

@@ -6,6 +6,7 @@ use crate::vfs::file::Event;
 use crate::vfs::file::driver::{FileOf, Opening};
 use crate::vfs::file::handle::Occasion;
 use crate::vfs::{Vfs, refusals};
+use futures_util::future::join_all;
 use std::sync::Arc;
 
 /// close(2) of a descriptor, if there is nothing to wait for; `None` otherwise.
@@ -67,7 +68,7 @@ pub async fn fsync<S: Share>(vfs: &Vfs<S>, handle: u64) -> Result<()> {
                 Err(error.into())
             }
         },
-        None if vfs.terms.options.read_only => Ok(()),
+        None if !vfs.terms.was_writable() => Ok(()),
         None => fsync_by_path(vfs, &open.file).await,
     }
 }
@@ -98,4 +99,12 @@ async fn fsync_by_path<S: Share>(vfs: &Vfs<S>, of: &FileOf<S>) -> Result<()> {
     flushed?;
     closed?;
     Ok(())
+}
+
+/// Sends all dirty data of open files, and waits for the closes under way. For a mount that becomes read-only. A failure
+/// is kept for the handles, as always.
+pub async fn write_back<S: Share>(vfs: &Vfs<S>) {
+    let open = vfs.handles.files().into_iter().filter_map(|handle| vfs.handles.file(handle).ok());
+    join_all(open.map(async |open| vfs.files.drain(&open.file).await)).await;
+    vfs.handles.finish_closes().await;
 }

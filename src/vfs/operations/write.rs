@@ -15,12 +15,32 @@ use crate::vfs::file::handle::Occasion;
 use crate::vfs::handles::OpenFile;
 use bytes::Bytes;
 use futures_util::future::join_all;
+use std::ops::Range;
 use std::sync::Arc;
+
+/// Where the data of a WRITE goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Position {
+    /// To this offset, in bytes.
+    At(u64),
+    /// To the end of the file, wherever that is when the data is written.
+    End,
+}
+
+impl Position {
+    /// The range that a write of `length` bytes may touch. The position of an appending write is known only after it.
+    fn range(self, length: u64) -> Range<u64> {
+        match self {
+            Position::At(offset) => offset..offset.saturating_add(length),
+            Position::End => 0..u64::MAX,
+        }
+    }
+}
 
 /// A write that has begun. Reads of its range wait until it is dropped.
 pub struct Writing<S: Share> {
     open: Arc<OpenFile<S>>,
-    offset: u64,
+    to: Position,
     _underway: WriteUnderWay<S>,
 }
 
@@ -41,7 +61,7 @@ enum Attempt {
 ///
 /// # Errors
 /// `EBADF` if the handle is not open for writing; `EFBIG`; what the share answered to an earlier write of this file.
-pub fn write_now<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, data: &[u8]) -> Option<Result<u32>> {
+pub fn write_now<S: Share>(vfs: &Vfs<S>, handle: u64, to: Position, data: &[u8]) -> Option<Result<u32>> {
     let open = match writable(vfs, handle) {
         Ok(open) => open,
         Err(error) => return Some(Err(error)),
@@ -49,12 +69,15 @@ pub fn write_now<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, data: &[u8]) 
     if let Err(error) = open.report(Occasion::Write) {
         return Some(Err(error));
     }
-    let range = open.access.write_range(offset, data.len() as u64);
+    let range = to.range(data.len() as u64);
     // A write that has to wait keeps its place in the order of requests.
     if data.is_empty() || open.access.writes_through() || open.file.lock().writes_touch(&range) {
         return None;
     }
-    let offset = if open.access.append { leased_end(vfs, &open)? } else { offset };
+    let offset = match to {
+        Position::At(offset) => offset,
+        Position::End => leased_end(vfs, &open)?,
+    };
     if let Err(error) = end_of_write(offset, data.len()) {
         return Some(Err(error));
     }
@@ -108,24 +131,27 @@ async fn make_dirty_when_room<S: Share>(vfs: &Vfs<S>, open: &OpenFile<S>, offset
 ///
 /// # Errors
 /// `EBADF` if the handle is not open for writing.
-pub fn begin_write<S: Share>(vfs: &Vfs<S>, handle: u64, offset: u64, length: u64) -> Result<Writing<S>> {
+pub fn begin_write<S: Share>(vfs: &Vfs<S>, handle: u64, to: Position, length: u64) -> Result<Writing<S>> {
     let open = writable(vfs, handle)?;
-    let underway = vfs.files.begin_write(&open.file, open.access.write_range(offset, length));
-    Ok(Writing { open, offset, _underway: underway })
+    let underway = vfs.files.begin_write(&open.file, to.range(length));
+    Ok(Writing { open, to, _underway: underway })
 }
 
-/// Writes all of `data`, at the end of the file if it was opened to append. When this returns, the data is dirty or the
+/// Writes all of `data`, at the end of the file if the write appends. When this returns, the data is dirty or the
 /// server has it. Returns the number of bytes.
 ///
 /// # Errors
-/// `EFBIG`; for an appending write those of `revalidate::end_of`; the first error of the share, after which any part of
-/// the data may have been written.
+/// `EFBIG`; for an appending write those of `revalidate::end_for_append`; the first error of the share, after which any
+/// part of the data may have been written.
 pub async fn finish_write<S: Share>(vfs: &Vfs<S>, writing: Writing<S>, data: Bytes) -> Result<u32> {
-    let (open, offset) = (&writing.open, writing.offset);
+    let open = &writing.open;
     if data.is_empty() {
         return Ok(0);
     }
-    let offset = if open.access.append { revalidate::end_of(vfs, open).await? } else { offset };
+    let offset = match writing.to {
+        Position::At(offset) => offset,
+        Position::End => revalidate::end_for_append(vfs, open).await?,
+    };
     end_of_write(offset, data.len())?;
     if !open.access.writes_through() && make_dirty_when_room(vfs, open, offset, &data).await == Attempt::Dirty {
         return Ok(data.len() as u32);

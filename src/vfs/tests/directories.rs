@@ -4,7 +4,7 @@
 //! validity of names and attributes goes by the real clock.
 
 use super::*;
-use crate::share::FileKind;
+use crate::share::{Device, FileKind};
 use crate::wire::NtStatus;
 
 /// The attribute timeout of tests that wait until it has passed.
@@ -182,14 +182,14 @@ async fn the_kernel_is_made_to_forget_what_another_client_changed() {
 async fn change_everything(user: &User) {
     let (vfs, d) = (&user.vfs, user.stat("d").await.unwrap().ino);
     let (_, opened) =
-        operations::create(vfs, d, OsStr::new("made"), 0o644, libc::O_WRONLY | libc::O_CREAT).await.unwrap();
+        operations::create(vfs, d, OsStr::new("made"), by(0o644), libc::O_WRONLY | libc::O_CREAT).await.unwrap();
     user.write(opened, 0, b"22").await.unwrap();
     user.close(opened).await;
     let emptied =
         operations::open(vfs, user.stat("d/same").await.unwrap().ino, libc::O_WRONLY | libc::O_TRUNC).await.unwrap();
     user.close(emptied).await;
-    operations::mkdir(vfs, d, OsStr::new("sub")).await.unwrap();
-    operations::mkdir(vfs, d, OsStr::new("brief")).await.unwrap();
+    operations::mkdir(vfs, d, OsStr::new("sub"), by(0o755)).await.unwrap();
+    operations::mkdir(vfs, d, OsStr::new("brief"), by(0o755)).await.unwrap();
     operations::rmdir(vfs, d, OsStr::new("brief")).await.unwrap();
     operations::unlink(vfs, d, OsStr::new("gone")).await.unwrap();
     operations::rename(vfs, d, OsStr::new("old"), d, OsStr::new("renamed"), 0).await.unwrap();
@@ -212,10 +212,9 @@ async fn changes_of_this_mount_are_seen_at_once_and_their_reports_change_nothing
         }
         assert_eq!(user.share.total(), 0, "{:?}", user.share.log());
     }
-    assert!(
-        forgotten_by(&lanes.names).is_empty() && forgotten_by(&lanes.pages).is_empty(),
-        "the kernel knows these changes already"
-    );
+    let d = Forgotten::Attributes(user.ino("d").await);
+    assert_eq!(forgotten_by(&lanes.names), [d], "the kernel knows the other changes already");
+    assert_eq!(forgotten_by(&lanes.pages), []);
     let mut names = user.list("d").await;
     names.sort_unstable();
     assert_eq!(names, ["made", "renamed", "same", "sub"]);
@@ -263,13 +262,14 @@ async fn changes_of_this_mount_in_a_directory_leave_its_own_name_known() {
     let user = User::with_directory(LONG, &["a"]).await;
     let lanes = user.vfs.forgotten().unwrap();
     let d = user.stat("d").await.unwrap().ino;
-    operations::mknod(&user.vfs, d, OsStr::new("new"), 0o644).await.unwrap();
+    operations::mknod(&user.vfs, d, OsStr::new("new"), by(0o644), Device::default()).await.unwrap();
     operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
     user.let_watches_report().await;
     assert_eq!(user.list("").await, ["d"]);
     assert!(user.is_there("d/new").await);
     assert_eq!(user.share.total(), 0);
-    assert!(forgotten_by(&lanes.names).is_empty() && forgotten_by(&lanes.pages).is_empty());
+    assert_eq!(forgotten_by(&lanes.names), [Forgotten::Attributes(d)], "once, for replies that were on their way");
+    assert_eq!(forgotten_by(&lanes.pages), []);
 }
 
 #[tokio::test(start_paused = true)]
@@ -300,7 +300,7 @@ async fn an_absent_name_is_looked_up_again_when_another_spelling_of_it_appears()
     }
     user.let_watches_report().await;
     user.share.put("Theirs", b"1");
-    operations::mknod(&user.vfs, ROOT, OsStr::new("Mine"), 0o644).await.unwrap();
+    operations::mknod(&user.vfs, ROOT, OsStr::new("Mine"), by(0o644), Device::default()).await.unwrap();
     operations::rename(&user.vfs, ROOT, OsStr::new("renamed"), ROOT, OsStr::new("Renamed"), 0).await.unwrap();
     user.let_watches_report().await;
     assert!(user.is_there("mine").await && user.is_there("theirs").await && user.is_there("renamed").await);
@@ -316,7 +316,7 @@ async fn a_listing_that_crosses_changes_does_not_undo_them() {
     let gate = user.share.hold_answer("QUERY_DIRECTORY");
     let changes = async {
         gate.reached().await;
-        operations::mknod(&user.vfs, d, OsStr::new("mine"), 0o644).await.unwrap();
+        operations::mknod(&user.vfs, d, OsStr::new("mine"), by(0o644), Device::default()).await.unwrap();
         operations::unlink(&user.vfs, d, OsStr::new("a")).await.unwrap();
         user.share.put("d/theirs", b"1");
         user.share.remove_as_other_client_at_once("d/b");

@@ -5,8 +5,9 @@
 //! | `open`, `create`, `close`, `unanswered` | opens and handles, kept opens, answers that do not reach the kernel |
 //! | `read`, `write`, `writeback`, `copy` | data: through the cache, through to the server, held dirty under a lease |
 //! | `coherence` | how old data and attributes may be |
-//! | `lookup`, `setattr` | names, inode numbers and attributes |
-//! | `readdir`, `mkdir`, `rmdir`, `unlink`, `rename` | directories and names |
+//! | `lookup`, `setattr`, `xattr` | names, inode numbers, attributes and extended attributes |
+//! | `readdir`, `mkdir`, `rmdir`, `unlink`, `rename`, `links` | directories and names |
+//! | `special` | symbolic links, fifos, sockets and devices |
 //! | `directories`, `watches`, `ahead` | directories that are known from a watch, or listed ahead |
 //! | `model` | random operations, compared with a model of POSIX |
 
@@ -16,25 +17,30 @@ mod coherence;
 mod copy;
 mod create;
 mod directories;
+mod links;
 mod lookup;
 mod mkdir;
 mod model;
 mod open;
+mod owners;
 mod read;
 mod readdir;
 mod rename;
 mod rmdir;
 mod setattr;
+mod special;
 mod unanswered;
 mod unlink;
 mod watches;
 mod write;
 mod writeback;
+mod xattr;
 
 use super::background::{follow_watches, handle_breaks};
-use super::operations::{Listed, Opened, SetAttr, SetTime};
+use super::operations::{Listed, Maker, Opened, Position, SetAttr, SetTime};
 use super::*;
-use crate::config::CacheMode;
+use crate::config::{CacheMode, OwnerOptions};
+use crate::share::FileKind;
 use crate::share::memory::{Behaviour, MemoryShare};
 use bytes::Bytes;
 use std::ffi::OsStr;
@@ -49,6 +55,11 @@ pub(crate) struct User {
     pub vfs: Arc<Vfs<MemoryShare>>,
 }
 
+/// The user of the mount makes a file with this mode.
+pub(crate) fn by(mode: u32) -> Maker {
+    Maker { uid: 1000, gid: 100, mode }
+}
+
 /// Ordinary options.
 pub(crate) fn options() -> VfsOptions {
     VfsOptions {
@@ -56,6 +67,7 @@ pub(crate) fn options() -> VfsOptions {
         gid: 100,
         file_mode: 0o644,
         dir_mode: 0o755,
+        owner: OwnerOptions::default(),
         read_only: false,
         cache: CacheMode::Strict,
         attr_timeout: LONG,
@@ -100,6 +112,9 @@ impl User {
         let mut attr = None;
         let mut at = ROOT;
         for name in path.split('/') {
+            if attr.is_some_and(|attr: Attr| attr.kind != FileKind::Directory) {
+                return Err(VfsError::rule(libc::ENOTDIR, "the kernel looks for nothing in a file"));
+            }
             let found = operations::lookup(&self.vfs, at, OsStr::new(name)).await?;
             at = found.ino;
             attr = Some(found);
@@ -129,7 +144,7 @@ impl User {
     /// `open(2)` with `O_CREAT`
     pub(crate) async fn create(&self, path: &str, flags: i32) -> Result<(Attr, Opened)> {
         let (parent, name) = self.split(path).await;
-        operations::create(&self.vfs, parent, name, 0o644, flags | libc::O_CREAT).await
+        operations::create(&self.vfs, parent, name, by(0o644), flags | libc::O_CREAT).await
     }
 
     /// Releases a handle, as the kernel does after `close(2)`.
@@ -139,8 +154,15 @@ impl User {
 
     /// `pwrite(2)`
     pub(crate) async fn write(&self, opened: Opened, offset: u64, data: &[u8]) -> Result<u32> {
-        let writing = operations::begin_write(&self.vfs, opened.handle, offset, data.len() as u64)?;
+        let writing =
+            operations::begin_write(&self.vfs, opened.handle, self.position(opened, offset), data.len() as u64)?;
         operations::finish_write(&self.vfs, writing, Bytes::copy_from_slice(data)).await
+    }
+
+    /// Where the kernel sends a write: to the end of a file that was opened to append.
+    pub(crate) fn position(&self, opened: Opened, offset: u64) -> Position {
+        let appends = self.vfs.handles.file(opened.handle).is_ok_and(|open| open.access.append);
+        if appends { Position::End } else { Position::At(offset) }
     }
 
     /// `pread(2)`
@@ -174,7 +196,7 @@ impl User {
 
     pub(crate) async fn mkdir(&self, path: &str) -> Result<Attr> {
         let (parent, name) = self.split(path).await;
-        operations::mkdir(&self.vfs, parent, name).await
+        operations::mkdir(&self.vfs, parent, name, by(0o755)).await
     }
 
     pub(crate) async fn rm(&self, path: &str) -> Result<()> {

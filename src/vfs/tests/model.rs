@@ -35,6 +35,7 @@ enum Operation {
     Unlink { path: String },
     Rmdir { path: String },
     Rename { from: String, to: String, noreplace: bool },
+    Link { from: String, to: String },
     List { path: String },
     Stat { path: String },
 }
@@ -59,6 +60,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => path().prop_map(|path| Rmdir { path }),
         4 => (path(), path(), proptest::bool::weighted(0.2))
             .prop_map(|(from, to, noreplace)| Rename { from, to, noreplace }),
+        3 => (path(), path()).prop_map(|(from, to)| Link { from, to }),
         2 => path().prop_map(|path| List { path }),
         3 => path().prop_map(|path| Stat { path }),
     ]
@@ -71,7 +73,7 @@ impl Model {
     /// The file or directory at a path.
     ///
     /// # Errors
-    /// `ENOENT` if there is none.
+    /// `ENOENT` if there is none; `ENOTDIR` if the path leads through a file.
     fn find(&self, path: &str) -> std::result::Result<Thing, i32> {
         self.check_parent(path)?;
         self.things.get(path).cloned().ok_or(libc::ENOENT)
@@ -80,11 +82,12 @@ impl Model {
     /// Checks that the directory of a path exists.
     ///
     /// # Errors
-    /// `ENOENT` if it does not.
+    /// `ENOENT` if it does not; `ENOTDIR` if the path leads through a file.
     fn check_parent(&self, path: &str) -> std::result::Result<(), i32> {
-        match path.rsplit_once('/').map(|(parent, _)| self.things.get(parent)) {
-            None | Some(Some(Thing::Directory)) => Ok(()),
-            _ => Err(libc::ENOENT),
+        match path.rsplit_once('/').map(|(parent, _)| self.find(parent)) {
+            None | Some(Ok(Thing::Directory)) => Ok(()),
+            Some(Ok(Thing::File(_))) => Err(libc::ENOTDIR),
+            Some(Err(errno)) => Err(errno),
         }
     }
 
@@ -157,6 +160,15 @@ impl Model {
                 Thing::Directory => drop(self.things.remove(path)),
             },
             Operation::Rename { from, to, noreplace } => return self.rename(from, to, *noreplace),
+            Operation::Link { from, to } => {
+                let thing = self.find(from)?;
+                self.check_parent(to)?;
+                match thing {
+                    _ if self.things.contains_key(to) => return Err(libc::EEXIST),
+                    Thing::Directory => return Err(libc::EPERM),
+                    Thing::File(_) => drop(self.things.insert(to.clone(), thing)),
+                }
+            }
             Operation::List { path } => match self.find(path)? {
                 Thing::File(_) => return Err(libc::ENOTDIR),
                 Thing::Directory => {
@@ -171,7 +183,10 @@ impl Model {
             Operation::Stat { path } => {
                 return Ok(match self.find(path)? {
                     Thing::Directory => b"directory".to_vec(),
-                    Thing::File(data) => self.data[data].len().to_string().into_bytes(),
+                    Thing::File(data) => {
+                        let links = self.things.values().filter(|thing| **thing == Thing::File(data)).count();
+                        format!("{} bytes, {links} links", self.data[data].len()).into_bytes()
+                    }
                 });
             }
         }
@@ -179,14 +194,17 @@ impl Model {
     }
 
     fn rename(&mut self, from: &str, to: &str, noreplace: bool) -> Answer {
-        let thing = self.find(from)?;
+        self.check_parent(from)?;
         self.check_parent(to)?;
+        let thing = self.find(from)?;
         if to.strip_prefix(from).is_some_and(|rest| rest.starts_with('/')) {
             return Err(libc::EINVAL);
         }
         match (self.things.get(to), &thing) {
             (Some(_), _) if noreplace => return Err(libc::EEXIST),
             _ if from == to => return Ok(Vec::new()),
+            // Two names of one file: POSIX leaves both.
+            (Some(target), Thing::File(_)) if *target == thing => return Ok(Vec::new()),
             (Some(Thing::Directory), Thing::File(_)) => return Err(libc::EISDIR),
             (Some(Thing::File(_)), Thing::Directory) => return Err(libc::ENOTDIR),
             (Some(Thing::Directory), Thing::Directory) if self.children(to).next().is_some() => {
@@ -222,7 +240,7 @@ impl Mount {
             Some((directory, name)) => {
                 let found = self.user.look(directory).await?;
                 if found.kind == FileKind::File {
-                    return Err(VfsError::rule(libc::ENOENT, "the kernel looks for nothing in a file"));
+                    return Err(VfsError::rule(libc::ENOTDIR, "the kernel looks for nothing in a file"));
                 }
                 (found.ino, OsStr::new(name))
             }
@@ -245,7 +263,7 @@ impl Mount {
                 let mut flags = libc::O_RDWR | libc::O_CREAT;
                 flags |= if *exclusive { libc::O_EXCL } else { 0 };
                 flags |= if *truncate { libc::O_TRUNC } else { 0 };
-                let (_, opened) = operations::create(&user.vfs, parent, name, 0o644, flags).await?;
+                let (_, opened) = operations::create(&user.vfs, parent, name, by(0o644), flags).await?;
                 self.open.push(Some(opened));
             }
             Operation::Open { path, truncate } => {
@@ -274,7 +292,7 @@ impl Mount {
             }
             Operation::Mkdir { path } => {
                 let (parent, name) = self.parent(path).await?;
-                operations::mkdir(&user.vfs, parent, name).await?;
+                operations::mkdir(&user.vfs, parent, name, by(0o755)).await?;
             }
             Operation::Unlink { path } => {
                 let (parent, name) = self.parent(path).await?;
@@ -287,11 +305,22 @@ impl Mount {
             Operation::Rename { from, to, noreplace } => {
                 // The kernel looks both names up before it renames.
                 let ((parent, name), (new_parent, new_name)) = (self.parent(from).await?, self.parent(to).await?);
-                user.look(from).await?;
+                let source = user.look(from).await?;
                 // An error says that no such file exists, or none can; the rename finds that too.
-                let _ = user.look(to).await;
+                let target = user.look(to).await;
+                if !noreplace && target.is_ok_and(|target| target.ino == source.ino) {
+                    return Ok(Ok(Vec::new()));
+                }
                 let flags = if *noreplace { libc::RENAME_NOREPLACE } else { 0 };
                 operations::rename(&user.vfs, parent, name, new_parent, new_name, flags).await?;
+            }
+            Operation::Link { from, to } => {
+                let ino = user.look(from).await?.ino;
+                let (parent, name) = self.parent(to).await?;
+                if user.look(to).await.is_ok() {
+                    return Ok(Err(libc::EEXIST));
+                }
+                operations::link(&user.vfs, ino, parent, name).await?;
             }
             Operation::List { path } => {
                 let mut names = user.ls(path).await?;
@@ -304,7 +333,7 @@ impl Mount {
                 let attr = operations::getattr(&user.vfs, ino).await?;
                 return Ok(Ok(match attr.kind {
                     FileKind::Directory => b"directory".to_vec(),
-                    FileKind::File => attr.size.to_string().into_bytes(),
+                    _ => format!("{} bytes, {} links", attr.size, attr.links).into_bytes(),
                 }));
             }
         }
@@ -312,11 +341,11 @@ impl Mount {
     }
 }
 
-/// Whether the answer is right on SMB although POSIX requires another: a directory with open files is not renamed
-/// (`EACCES`), and not removed while an unlinked file is open in it (`ENOTEMPTY`).
+/// Whether the answer is right on SMB although POSIX requires another: a directory is not renamed while a file that was
+/// replaced is open in it (`EBUSY`), and not removed while an unlinked file is open in it (`ENOTEMPTY`).
 fn is_smbs_own(operation: &Operation, answer: &Answer) -> bool {
     match operation {
-        Operation::Rename { .. } => matches!(answer, Err(libc::EACCES | libc::ENOTEMPTY)),
+        Operation::Rename { .. } => matches!(answer, Err(libc::EBUSY | libc::ENOTEMPTY)),
         Operation::Rmdir { .. } => matches!(answer, Err(libc::ENOTEMPTY)),
         _ => false,
     }

@@ -190,13 +190,13 @@ async fn a_directory_can_be_renamed_right_after_its_files_were_closed() {
     let user = User::new();
     user.mkdir("d").await.unwrap();
     let (_, opened) = user.create("d/a", libc::O_RDWR).await.unwrap();
-    assert_eq!(errno(user.mv("d", "e").await), libc::EACCES, "the server does not rename a directory with open files");
+    user.mv("d", "c").await.unwrap();
     let gate = user.share.hold("CLOSE");
     let closing = tokio::spawn(operations::release(&user.vfs, opened.handle));
     gate.reached().await;
     let vfs = Arc::clone(&user.vfs);
     let moving =
-        tokio::spawn(async move { operations::rename(&vfs, ROOT, OsStr::new("d"), ROOT, OsStr::new("e"), 0).await });
+        tokio::spawn(async move { operations::rename(&vfs, ROOT, OsStr::new("c"), ROOT, OsStr::new("e"), 0).await });
     tokio::task::yield_now().await;
     gate.open();
     moving.await.unwrap().unwrap();
@@ -213,4 +213,28 @@ async fn a_rename_moves_the_change_time_at_once() {
     let shown = user.vfs.names.attr(before.ino).unwrap();
     assert!(shown.changed > before.changed && shown.modified == before.modified, "{shown:?}");
     assert!(operations::getattr(&user.vfs, before.ino).await.unwrap().changed >= shown.changed);
+}
+
+#[tokio::test]
+async fn a_directory_that_the_server_does_not_rename_is_renamed_while_its_open_files_are_put_aside() {
+    let user = User::new();
+    user.mkdir("d").await.unwrap();
+    user.save("d/a", b"one").await.unwrap();
+    let opened = user.open("d/a", libc::O_RDWR).await.unwrap();
+    user.mv("d", "e").await.unwrap();
+    assert_eq!((user.share.count("RENAME"), user.share.count("RENAME_AROUND")), (1, 1));
+    user.write(opened, 0, b"two").await.unwrap();
+    assert_eq!(user.share.data("e/a").unwrap(), b"two", "it is written through");
+    assert_eq!(user.read(opened, 0, 9).await.unwrap(), b"two");
+    user.close(opened).await;
+}
+
+#[tokio::test]
+async fn a_directory_in_which_nothing_is_open_here_is_busy_if_the_server_does_not_rename_it() {
+    let user = User::new();
+    user.mkdir("d").await.unwrap();
+    user.share.refuse("RENAME", 1, NtStatus::ACCESS_DENIED);
+    assert_eq!(errno(user.mv("d", "e").await), libc::EBUSY);
+    assert_eq!(user.share.count("RENAME_AROUND"), 0);
+    user.mv("d", "e").await.unwrap();
 }

@@ -1,6 +1,7 @@
 //! Changing attributes: mode, owner, times and size.
 
 use super::*;
+use crate::config::Keeping;
 use crate::share::{Attributes, FileTime};
 use crate::wire::NtStatus;
 
@@ -10,6 +11,12 @@ fn mode(mode: u32) -> SetAttr {
 
 fn size(size: u64) -> SetAttr {
     SetAttr { size: Some(size), ..SetAttr::default() }
+}
+
+/// A user whose mount denies changes of owner and mode.
+fn denying() -> User {
+    let owner = OwnerOptions { chmod: Keeping::Deny, chown: Keeping::Deny, ..OwnerOptions::default() };
+    User::with(MemoryShare::new(), VfsOptions { owner, ..options() })
 }
 
 async fn user_with_file() -> (User, u64) {
@@ -26,18 +33,18 @@ async fn chmod_keeps_the_owners_write_bit() {
     assert_eq!(operations::setattr(&user.vfs, ino, &mode(0o444)).await.unwrap().permissions, 0o444);
     assert_eq!(user.share.total(), 1);
     assert!(user.share.look("a").unwrap().attributes.has(Attributes::READONLY | Attributes::ARCHIVE));
-    assert_eq!(operations::setattr(&user.vfs, ino, &mode(0o600)).await.unwrap().permissions, 0o644);
+    assert_eq!(operations::setattr(&user.vfs, ino, &mode(0o600)).await.unwrap().permissions, 0o600);
     assert!(!user.share.look("a").unwrap().attributes.has(Attributes::READONLY));
 }
 
 #[tokio::test]
-async fn chmod_of_bits_that_cannot_be_kept_succeeds_without_a_request() {
+async fn chmod_of_bits_that_the_server_does_not_keep_succeeds_without_a_request() {
     let (user, ino) = user_with_file().await;
     operations::setattr(&user.vfs, ino, &mode(0o755)).await.unwrap();
     user.share.put_directory("d");
     let directory = user.ino("d").await;
     user.share.forget_log();
-    assert_eq!(operations::setattr(&user.vfs, directory, &mode(0o500)).await.unwrap().permissions, 0o755);
+    assert_eq!(operations::setattr(&user.vfs, directory, &mode(0o500)).await.unwrap().permissions, 0o500);
     assert_eq!(user.share.total(), 0);
 }
 
@@ -52,8 +59,10 @@ async fn chmod_keeps_an_attribute_that_another_client_set() {
 }
 
 #[tokio::test]
-async fn chown_to_the_present_owner_succeeds_and_to_another_fails() {
-    let (user, ino) = user_with_file().await;
+async fn where_chown_is_denied_it_succeeds_only_with_the_present_owner() {
+    let user = denying();
+    user.share.put("a", b"0123456789");
+    let ino = user.ino("a").await;
     let own = SetAttr { uid: Some(1000), gid: Some(100), ..SetAttr::default() };
     operations::setattr(&user.vfs, ino, &own).await.unwrap();
     let other = SetAttr { uid: Some(0), size: Some(0), ..SetAttr::default() };
@@ -127,7 +136,7 @@ async fn an_open_file_that_is_cut_and_extended_has_no_old_data() {
 #[tokio::test]
 async fn ftruncate_works_on_a_read_only_file_through_its_handle() {
     let user = User::new();
-    let (attr, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
+    let (attr, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), by(0o444), libc::O_RDWR).await.unwrap();
     // By path the server would refuse the change: the file is read-only.
     let set = SetAttr { handle: Some(opened.handle), ..size(100) };
     operations::setattr(&user.vfs, attr.ino, &set).await.unwrap();

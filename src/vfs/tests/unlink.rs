@@ -85,7 +85,7 @@ async fn an_unlinked_file_can_be_used_until_its_last_handle_is_closed() {
 #[tokio::test]
 async fn a_read_only_file_can_be_removed_while_it_is_open() {
     let user = User::new();
-    let (_, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), 0o444, libc::O_RDWR).await.unwrap();
+    let (_, opened) = operations::create(&user.vfs, ROOT, OsStr::new("a"), by(0o444), libc::O_RDWR).await.unwrap();
     user.rm("a").await.unwrap();
     user.write(opened, 0, b"1").await.unwrap();
     user.close(opened).await;

@@ -49,16 +49,20 @@ async fn appending_writes_at_the_servers_end_of_file_not_at_the_kernels() {
 }
 
 #[tokio::test]
-async fn appending_again_and_again_does_not_ask_for_the_size_each_time() {
+async fn without_a_lease_each_append_asks_where_the_file_ends() {
     let user = User::new();
     user.share.put("log", b"");
     let opened = user.open("log", libc::O_WRONLY | libc::O_APPEND).await.unwrap();
-    user.share.forget_log();
-    for _ in 0..3 {
-        user.write(opened, 0, b"line\n").await.unwrap();
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        user.write(opened, 0, b"mine\n").await.unwrap();
+        expected.extend(b"mine\n");
+        expected.extend(format!("theirs {round}\n").into_bytes());
+        user.share.put("log", &expected);
     }
-    assert_eq!(user.share.data("log").unwrap(), b"line\nline\nline\n");
-    assert_eq!(user.share.total(), 3);
+    user.write(opened, 0, b"last\n").await.unwrap();
+    expected.extend(b"last\n");
+    assert_eq!(user.share.data("log").unwrap(), expected);
 }
 
 #[tokio::test]

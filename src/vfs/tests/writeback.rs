@@ -15,7 +15,7 @@ fn user() -> User {
 
 /// A write that is held dirty if the lease allows it; `None` if it must wait for the server.
 fn take(user: &User, opened: Opened, offset: u64, data: &[u8]) -> Option<Result<u32>> {
-    operations::write_now(&user.vfs, opened.handle, offset, data)
+    operations::write_now(&user.vfs, opened.handle, user.position(opened, offset), data)
 }
 
 /// A write that must be held dirty.

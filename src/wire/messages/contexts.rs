@@ -1,13 +1,14 @@
 //! The create contexts (MS-SMB2 2.2.13.2, 2.2.14.2): what an open asks for besides the fixed fields, and the answers.
 //!
 //! A context of a request is a variant of [`Context`], with its name and its data. A context of a response is a field
-//! of [`Answers`]. There are no others: durable and persistent handles, the maximal access, snapshots and POSIX
-//! extensions are not requested.
+//! of [`Answers`]. There are no others: durable and persistent handles and POSIX extensions are not
+//! requested.
 //!
 //! Each context of a response is optional. A context with unusable data is ignored, so that the caller receives the
 //! open and can close it. A list with a part outside of its bounds is malformed.
 
 use super::lease::{Granted, Wanted};
+use super::snapshots::Snapshot;
 use crate::wire::codec::{Entries, Fields, Linked, Malformed, Put};
 
 /// The name of a context: four bytes.
@@ -17,6 +18,11 @@ type Name = [u8; 4];
 const QUERY_ON_DISK_ID: Name = *b"QFid";
 /// `SMB2_CREATE_REQUEST_LEASE` and `SMB2_CREATE_REQUEST_LEASE_V2`, which have the same name.
 const LEASE: Name = *b"RqLs";
+/// `SMB2_CREATE_QUERY_MAXIMAL_ACCESS_REQUEST`
+const MAXIMAL_ACCESS: Name = *b"MxAc";
+
+/// `SMB2_CREATE_TIMEWARP_TOKEN`
+const TIMEWARP: Name = *b"TWrp";
 
 /// The size of the fixed fields, in bytes: Next, NameOffset, NameLength, Reserved, DataOffset and DataLength.
 const FIXED: u16 = 16;
@@ -35,6 +41,10 @@ pub enum Context {
     /// Asks for a lease (MS-SMB2 2.2.13.2.8, 2.2.13.2.10). An oplock needs no context, because a field of the request
     /// names it.
     Lease(Wanted),
+    /// Asks for the most access that the user could open the file with (MS-SMB2 2.2.13.2.5).
+    MaximalAccess,
+    /// Opens the file as it was at this time (MS-SMB2 2.2.13.2.7).
+    Timewarp(Snapshot),
 }
 
 impl Context {
@@ -42,14 +52,17 @@ impl Context {
         match self {
             Context::OnDiskId => QUERY_ON_DISK_ID,
             Context::Lease(_) => LEASE,
+            Context::MaximalAccess => MAXIMAL_ACCESS,
+            Context::Timewarp(_) => TIMEWARP,
         }
     }
 
     /// Its data, which may be empty; `None` if the context is not needed.
     fn data(self) -> Option<Vec<u8>> {
         match self {
-            Context::OnDiskId => Some(Vec::new()),
+            Context::OnDiskId | Context::MaximalAccess => Some(Vec::new()),
             Context::Lease(wanted) => wanted.context(),
+            Context::Timewarp(at) => Some(at.0.to_le_bytes().to_vec()),
         }
     }
 }
@@ -82,6 +95,8 @@ pub struct Answers {
     pub disk_id: Option<u64>,
     /// The state of the lease.
     pub lease: Option<Granted>,
+    /// The most access that the user can have; `None` too if the server could not find it out.
+    pub maximal_access: Option<u32>,
 }
 
 impl Answers {
@@ -114,6 +129,11 @@ impl Answers {
         } else if name == LEASE {
             let found = Granted::parse(data()?).ok();
             self.lease = self.lease.or(found);
+        } else if name == MAXIMAL_ACCESS {
+            // QueryStatus, MaximalAccess (MS-SMB2 2.2.14.2.5).
+            let data = Fields(data()?);
+            let found = data.u32(4).ok().filter(|_| data.u32(0) == Ok(0));
+            self.maximal_access = self.maximal_access.or(found);
         }
         Ok(())
     }
@@ -138,6 +158,22 @@ mod tests {
 
     fn granted(state: u32) -> Option<Granted> {
         Some(Granted { key: 7, state, break_in_progress: false, epoch: None })
+    }
+
+    #[test]
+    fn the_maximal_access_counts_only_if_the_server_knows_it() {
+        let parsed = |data: &[u8]| Answers::parse(&context(0, b"MxAc", data)).unwrap().maximal_access;
+        assert_eq!(parsed(&[0, 0, 0, 0, 0xff, 1, 0x1f, 0]), Some(0x001f_01ff));
+        assert_eq!(parsed(&[0x22, 0, 0, 0xc0, 0xff, 1, 0x1f, 0]), None, "STATUS_ACCESS_DENIED");
+        assert_eq!(parsed(&[0, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn a_time_is_a_context_of_eight_bytes() {
+        let list = list(&[Context::Timewarp(Snapshot(0x0102_0304_0506_0708))]);
+        let expected =
+            [&[0, 0, 0, 0, 16, 0, 4, 0, 0, 0, 24, 0, 8, 0, 0, 0][..], b"TWrp", &[0; 4], &[8, 7, 6, 5, 4, 3, 2, 1]];
+        assert_eq!(list, expected.concat());
     }
 
     fn id(id: u64) -> Vec<u8> {
@@ -174,7 +210,10 @@ mod tests {
             [other.clone(), context(56, b"QFid", &id), context(0, b"RqLs", &lease)].concat(),
             [context(56, b"RqLs", &lease), other, context(0, b"QFid", &id)].concat(),
         ] {
-            assert_eq!(Answers::parse(&contexts), Ok(Answers { disk_id: Some(77), lease: granted(3) }));
+            assert_eq!(
+                Answers::parse(&contexts),
+                Ok(Answers { disk_id: Some(77), lease: granted(3), maximal_access: Some(0) })
+            );
         }
         assert_eq!(Answers::parse(&[]), Ok(Answers::default()));
     }

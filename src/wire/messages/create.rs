@@ -4,6 +4,7 @@
 use super::FileId;
 use super::contexts::{self, Answers, Context};
 use super::lease::{Granted, Wanted};
+use super::snapshots::Previous;
 use crate::wire::codec::{Fields, Malformed, Put, TooLong, length16, length32};
 use crate::wire::frame::{Reply, Request};
 use crate::wire::header::{Command, behind};
@@ -16,12 +17,22 @@ pub mod access {
     pub const WRITE_DATA: u32 = 0x0002;
     /// `FILE_APPEND_DATA`
     pub const APPEND_DATA: u32 = 0x0004;
+    /// `FILE_READ_EA`: extended attributes
+    pub const READ_EA: u32 = 0x0008;
     /// `FILE_READ_ATTRIBUTES`
     pub const READ_ATTRIBUTES: u32 = 0x0080;
+    /// `FILE_EXECUTE`, or `FILE_TRAVERSE`
+    pub const EXECUTE: u32 = 0x0020;
     /// `FILE_WRITE_ATTRIBUTES`
     pub const WRITE_ATTRIBUTES: u32 = 0x0100;
     /// `DELETE`: to delete or rename
     pub const DELETE: u32 = 0x0001_0000;
+    /// `READ_CONTROL`: to read the security descriptor
+    pub const READ_CONTROL: u32 = 0x0002_0000;
+    /// `WRITE_DAC`: to set the access control list
+    pub const WRITE_DAC: u32 = 0x0004_0000;
+    /// `WRITE_OWNER`: to set owner and group
+    pub const WRITE_OWNER: u32 = 0x0008_0000;
     /// `SYNCHRONIZE`
     pub const SYNCHRONIZE: u32 = 0x0010_0000;
 }
@@ -60,7 +71,9 @@ const IMPERSONATION: u32 = 2;
 /// The fields of a CREATE request that vary (MS-SMB2 2.2.13).
 #[derive(Clone, Copy, Debug)]
 pub struct Create<'a> {
-    /// The path from the tree's root, in UTF-16 units, without a leading backslash.
+    /// The path from the tree's root, in UTF-16 units, without a leading backslash. It may lead to a previous version
+    /// ([`snapshots`](super::snapshots)): then the file is opened as it was at that time, without a lease or an oplock,
+    /// and its id on disk is not asked for, because it would be that of the live file.
     pub path: &'a [u16],
     /// DesiredAccess: see [`access`]. SYNCHRONIZE is added.
     pub access: u32,
@@ -89,6 +102,13 @@ impl Create<'_> {
         Request::checked(Command::Create, self.body(Wanted::Nothing, SHARE_ALL & !SHARE_WRITE))
     }
 
+    /// The request of an open that also asks what else the user may do with the file: see
+    /// [`Created::maximal_access`].
+    pub fn request_asking_access(&self) -> Request {
+        let contexts = [Context::OnDiskId, Context::MaximalAccess];
+        Request::checked(Command::Create, self.body_with(Wanted::Nothing.level(), &contexts, SHARE_ALL))
+    }
+
     /// The request of an open that is refused with STATUS_SHARING_VIOLATION while another open has access to the file's
     /// data or may delete it (MS-SMB2 2.2.13: ShareAccess). If another client keeps an open under a handle lease, the
     /// server breaks this lease first.
@@ -96,16 +116,32 @@ impl Create<'_> {
         Request::checked(Command::Create, self.body(wanted, SHARE_NONE))
     }
 
-    /// The body of the request; an error if the path is too long.
     fn body(&self, wanted: Wanted, sharing: u32) -> Result<Vec<u8>, TooLong> {
+        self.body_with(wanted.level(), &[Context::OnDiskId, Context::Lease(wanted)], sharing)
+    }
+
+    /// The body of the request; an error if the path is too long.
+    fn body_with(&self, oplock: u8, contexts: &[Context], sharing: u32) -> Result<Vec<u8>, TooLong> {
+        match Previous::parse(self.path) {
+            None => self.body_at(self.path, oplock, contexts, sharing),
+            Some(previous) => {
+                let asked = contexts.iter().filter(|context| **context == Context::MaximalAccess).copied();
+                let contexts: Vec<_> = asked.chain([Context::Timewarp(previous.at)]).collect();
+                self.body_at(&previous.path, Wanted::Nothing.level(), &contexts, sharing)
+            }
+        }
+    }
+
+    /// The body of the request with this path.
+    fn body_at(&self, path: &[u16], oplock: u8, contexts: &[Context], sharing: u32) -> Result<Vec<u8>, TooLong> {
         const FIXED: u16 = 56;
-        let name_length = length16(2 * self.path.len(), TooLong::Path)?;
+        let name_length = length16(2 * path.len(), TooLong::Path)?;
         let contexts_at = (u32::from(behind(FIXED)) + u32::from(name_length)).next_multiple_of(8);
-        let contexts = contexts::list(&[Context::OnDiskId, Context::Lease(wanted)]);
+        let contexts = contexts::list(contexts);
         let mut body = Vec::with_capacity(usize::from(FIXED) + usize::from(name_length) + 8 + contexts.len());
         body.put_u16(57)
             .put_u8(0)
-            .put_u8(wanted.level())
+            .put_u8(oplock)
             .put_u32(IMPERSONATION)
             .put_u64(0)
             .put_u64(0)
@@ -118,7 +154,7 @@ impl Create<'_> {
             .put_u16(name_length)
             .put_u32(contexts_at)
             .put_u32(length32(contexts.len(), TooLong::Other("the list of contexts of an open"))?)
-            .put_utf16(self.path)
+            .put_utf16(path)
             .align(8)
             .put_bytes(&contexts);
         Ok(body)
@@ -179,6 +215,9 @@ pub struct Created {
     pub oplock: u8,
     /// The state of the lease, if the response has a valid lease context.
     pub lease: Option<Granted>,
+    /// The most access that the user can open the file with: bits of [`access`]. `None` unless the request asked
+    /// ([`Create::request_asking_access`]) and the server knows.
+    pub maximal_access: Option<u32>,
 }
 
 impl Created {
@@ -192,7 +231,7 @@ impl Created {
         body.expect_structure(89, "a CREATE response whose StructureSize is not 89")?;
         let (offset, length) = (body.u32(80)? as usize, body.u32(84)? as usize);
         let contexts = if length > 0 { Fields(&reply.message).bytes(offset, length)? } else { &[] };
-        let Answers { disk_id, lease } = Answers::parse(contexts)?;
+        let Answers { disk_id, lease, maximal_access } = Answers::parse(contexts)?;
         Ok(Created {
             file: body.block(64)?,
             action: body.u32(4)?,
@@ -200,6 +239,7 @@ impl Created {
             disk_id: disk_id.unwrap_or(0),
             oplock: body.u8(2)?,
             lease,
+            maximal_access,
         })
     }
 }
@@ -207,8 +247,17 @@ impl Created {
 /// A CLOSE that also asks for the file's attributes (MS-SMB2 2.2.15: POSTQUERY_ATTRIB).
 pub fn close(file: FileId) -> Request {
     const POSTQUERY_ATTRIB: u16 = 1;
+    close_request(file, POSTQUERY_ATTRIB)
+}
+
+/// A CLOSE of a named pipe, which has no attributes: smbd logs a stack trace when it is asked for them.
+pub fn close_pipe(pipe: FileId) -> Request {
+    close_request(pipe, 0)
+}
+
+fn close_request(file: FileId, flags: u16) -> Request {
     let mut body = Vec::with_capacity(24);
-    body.put_u16(24).put_u16(POSTQUERY_ATTRIB).put_u32(0).put_bytes(&file);
+    body.put_u16(24).put_u16(flags).put_u32(0).put_bytes(&file);
     Request::new(Command::Close, body)
 }
 
@@ -295,6 +344,22 @@ mod tests {
         let request = OPEN.request_caching(Wanted::Oplock(level::EXCLUSIVE));
         assert_eq!(request.body[3], 8);
         assert_eq!(request.body.len(), OPEN.request().body.len());
+    }
+
+    #[test]
+    fn an_open_of_a_previous_version_has_its_time_and_neither_lease_nor_id() {
+        let path: Vec<u16> = "a\\.snapshots\\@GMT-1601.01.01-00.00.01\\b".encode_utf16().collect();
+        let wanted = Wanted::LeaseV2 { key: 7, state: 7, parent: None };
+        let body = Create { path: &path, ..OPEN }.request_caching(wanted).body;
+        assert_eq!(body[3], 0, "no oplock");
+        assert_eq!(body[46..48], [6, 0]);
+        assert_eq!(body[52..56], [32, 0, 0, 0]);
+        assert_eq!(body[56..62], [b'a', 0, b'\\', 0, b'b', 0]);
+        assert_eq!(body[64..68], [0; 4], "there is no next context");
+        assert_eq!(body[80..84], *b"TWrp");
+        assert_eq!(body[88..96], 10_000_000u64.to_le_bytes());
+        let asking = Create { path: &path, ..OPEN }.request_asking_access().body;
+        assert_eq!((&asking[80..84], &asking[104..108]), (&b"MxAc"[..], &b"TWrp"[..]));
     }
 
     #[test]

@@ -52,7 +52,12 @@ pub(in crate::wire) fn ioctl(code: u32, file: FileId, input: Result<Vec<u8>, Too
         body.put_u8(0);
     }
     let input = Bytes::from(input);
-    Request::new(Command::Ioctl, body).with_response(output).with_payload(input)
+    let request = Request::new(Command::Ioctl, body).with_payload(input);
+    // The longer one of input and output counts (MS-SMB2 3.2.4.1.5).
+    let charge = request.charge;
+    let mut request = request.with_response(output);
+    request.charge = request.charge.max(charge);
+    request
 }
 
 /// The output of an IOCTL response (MS-SMB2 2.2.32).
@@ -215,6 +220,13 @@ mod tests {
         assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 23)).is_err(), "too short");
         assert!(parse_resume_key(&response(NtStatus::SUCCESS, &output, 29)).is_err(), "less than it claims");
         assert!(parse_resume_key(&reply(NtStatus::SUCCESS, vec![9, 0, 0, 0])).is_err());
+    }
+
+    #[test]
+    fn the_longer_one_of_input_and_output_is_charged() {
+        let charge = |input: usize, output| ioctl(0, FILE, Ok(vec![0; input]), output).charge;
+        assert_eq!((charge(0, 65_536), charge(0, 65_537), charge(0, 262_144)), (1, 2, 4));
+        assert_eq!((charge(65_537, 0), charge(200_000, 65_537)), (2, 4));
     }
 
     #[test]

@@ -14,9 +14,12 @@
 //! | [`io`] | READ, WRITE, FLUSH; when the data of a READ is copied |
 //! | [`info`] | QUERY_DIRECTORY, QUERY_INFO, SET_INFO: listings, attributes, space, rename, deletion |
 //! | [`ioctl`] | server-side copy: resume keys, chunks, shared extents |
+//! | [`reparse`] | reparse points: links and special files, as data and as requests |
 //! | [`notify`] | CHANGE_NOTIFY: which changes a watch reports |
+//! | [`snapshots`] | previous versions: which paths lead to one, and the list of them |
+//! | [`security`] | security descriptors: owner, group and mode in them, and what a change leaves as it is |
 //!
-//! LOCK, extended attributes, security descriptors and reparse data have no request here.
+//! LOCK has no request here.
 //!
 //! Invariant: what is parsed of a response is never larger than the response.
 
@@ -28,6 +31,9 @@ pub mod io;
 pub mod ioctl;
 pub mod lease;
 pub mod notify;
+pub mod reparse;
+pub mod security;
+pub mod snapshots;
 
 pub(super) use check::check;
 

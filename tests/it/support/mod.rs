@@ -15,6 +15,8 @@
 //! | [`line`] | a new folder mounted through a proxy |
 //! | [`scene`] | a new folder on a shared server, mounted: the start of most tests |
 //! | [`pair`] | two mounts of one folder |
+//! | [`terminal`] | a program at a terminal, with a user who types |
+//! | [`stranger`] | servers that do not speak SMB |
 //! | [`silent`] | a FUSE mount of another file system, on which every stat hangs |
 //! | [`files`] | checksums, trees, contents that a test can verify |
 //!
@@ -23,6 +25,7 @@
 
 pub(crate) mod apart;
 pub(crate) mod command;
+pub(crate) mod desktop;
 pub(crate) mod embedded;
 pub(crate) mod engine;
 pub(crate) mod files;
@@ -40,6 +43,8 @@ pub(crate) mod scratch;
 pub(crate) mod server;
 pub(crate) mod silent;
 pub(crate) mod smbd;
+pub(crate) mod stranger;
+pub(crate) mod terminal;
 pub(crate) mod watchdog;
 
 use std::time::{Duration, Instant};

@@ -25,8 +25,9 @@ pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_cifs-fuse");
 const START: Duration = Duration::from_secs(45);
 /// How long one test may use a mount, unless the test sets another deadline.
 const USE: Duration = Duration::from_secs(90);
-/// How long an unmount may take.
-const END: Duration = Duration::from_secs(20);
+/// How long an unmount may take: the program waits up to 10 s each for the kernel's dirty pages, the end of the FUSE
+/// session, its end after an abort, and the closing of open files.
+const END: Duration = Duration::from_secs(45);
 
 /// The parameters of a mount that a test is about to make.
 pub(crate) struct Request {

@@ -27,6 +27,18 @@ pub(super) fn children(parent: i32) -> Vec<i32> {
     children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
+/// Kills the processes whose command line has this argument.
+pub(super) fn kill_with_argument(argument: &str) {
+    let numbers = fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for pid in numbers.filter(|pid| command_line(*pid).iter().any(|word| word == argument)) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 /// The processes of the program that serve this mountpoint. Their command line names it by its full path, or
 /// by its last component relative to the folder where the program was started.
 pub(super) fn served_by(mountpoint: &Path) -> Vec<i32> {

@@ -74,6 +74,8 @@ pub(crate) struct Settings {
     pub(crate) no_leases: bool,
     /// The server grants no oplocks either (smbd only; use it with `no_leases`).
     pub(crate) no_oplocks: bool,
+    /// Further lines of the share's section in smb.conf (smbd only).
+    pub(crate) share_lines: &'static [&'static str],
 }
 
 /// A running server. It stops when this is dropped.

@@ -2,7 +2,7 @@
 //! the loopback. It runs without root; then it knows only the user who runs it.
 
 use super::command::{run, run_with_input, spawn_quiet, wait};
-use super::processes::{children, name};
+use super::processes::{self, children, name};
 use super::server::{Demand, PASSWORD, SHARE, Settings, share_folder, user};
 use super::{new_samba, scratch, wait_until};
 use cifs_fuse::config::Dialect;
@@ -236,6 +236,9 @@ impl Drop for Paused {
 impl Drop for Smbd {
     fn drop(&mut self) {
         self.kill();
+        // The programs for named pipes, which Samba starts at the first list of shares, stay behind in sessions of their
+        // own.
+        processes::kill_with_argument(&format!("--configfile={}/smb.conf", self.home.display()));
         let _ = fs::remove_dir_all(&self.home);
     }
 }
@@ -313,6 +316,7 @@ fn configuration(home: &Path, keeps_attributes: bool, port: u16, settings: &Sett
     if settings.shares_blocks {
         share.push("vfs objects = btrfs".to_owned());
     }
+    share.extend(settings.share_lines.iter().map(|line| (*line).to_owned()));
     format!("[global]\n{}\n[{SHARE}]\n{}\n", global.join("\n"), share.join("\n"))
 }
 

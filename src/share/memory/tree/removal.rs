@@ -31,7 +31,11 @@ impl Tree {
             return Err(NtStatus::CANNOT_DELETE);
         }
         self.check_shared(id)?;
-        if self.nodes[&id].opens > 0 {
+        if self.nodes[&id].names.len() > 1 {
+            let (parent, name) = self.split(path)?;
+            let key = self.fold(&name);
+            self.unlink(parent, &key);
+        } else if self.nodes[&id].opens > 0 {
             self.node(id).delete_pending = true;
             self.watchers.deleted(id);
         } else {
@@ -50,17 +54,15 @@ impl Tree {
     ) -> Answer<bool> {
         let id = self.find(path)?;
         self.remove(path, kind)?;
-        let Some(node) = self.nodes.get(&id).filter(|node| node.metadata.kind() == FileKind::File) else {
+        if self.nodes.get(&id).is_none_or(|node| node.metadata.kind() != FileKind::File || !node.delete_pending) {
             return Ok(true);
-        };
-        debug_assert!(node.delete_pending);
+        }
         let Some(aside) = aside else { return Ok(false) };
         let (parent, name) = self.split(aside)?;
         if self.nodes[&parent].children.contains_key(&self.fold(&name)) {
             return Ok(false);
         }
-        self.unlink(id);
-        self.link(parent, &name, id);
+        self.move_name(path, (parent, &name))?;
         Ok(true)
     }
 
@@ -90,24 +92,51 @@ impl Tree {
         if self.has_open_files(id) {
             return Err(NtStatus::ACCESS_DENIED);
         }
+        let (old_parent, old_name) = self.split(from)?;
+        let is_other_spelling = (old_parent, self.fold(&old_name)) == (parent, self.fold(&name));
         if let Some((_, target)) = self.nodes[&parent].children.get(&self.fold(&name)).cloned()
-            && target != id
+            && !is_other_spelling
         {
             if !replace {
                 return Err(NtStatus::OBJECT_NAME_COLLISION);
+            }
+            if target == id {
+                // Two names of one file, which a rename leaves alone.
+                return Ok(());
             }
             let node = &self.nodes[&target];
             let kept = Attributes::READONLY | Attributes::DIRECTORY;
             if node.metadata.attributes.0 & kept != 0 || node.opens > 0 {
                 return Err(NtStatus::ACCESS_DENIED);
             }
-            self.remove_now(target);
+            let key = self.fold(&name);
+            if self.unlink(parent, &key) {
+                self.nodes.remove(&target);
+            }
         }
-        self.unlink(id);
-        self.link(parent, &name, id);
+        self.move_name(from, (parent, &name))?;
         let now = self.tick();
         self.node(id).metadata.changed = now;
         Ok(())
+    }
+
+    /// Replaces a name of a node by another one, which nothing has.
+    fn move_name(&mut self, from: &RemotePath, to: (u64, &[u16])) -> Answer<()> {
+        let (parent, name) = self.split(from)?;
+        let key = self.fold(&name);
+        let Some((_, id)) = self.nodes[&parent].children.get(&key).cloned() else { return Ok(()) };
+        self.unlink(parent, &key);
+        self.link(to.0, to.1, id);
+        Ok(())
+    }
+
+    /// Renames a directory while these opens are closed, as the real share does.
+    pub(in super::super) fn rename_around(&mut self, from: &RemotePath, to: &RemotePath, aside: &[u64]) -> Answer<()> {
+        let nodes: Vec<u64> = aside.iter().filter_map(|open| Some(self.opens.get(open)?.node)).collect();
+        nodes.iter().for_each(|id| self.node(*id).opens -= 1);
+        let renamed = self.rename(from, to, false);
+        nodes.iter().for_each(|id| self.node(*id).opens += 1);
+        renamed
     }
 
     /// Whether a directory contains open files, at any depth. Such a directory cannot be renamed.

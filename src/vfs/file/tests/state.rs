@@ -425,3 +425,22 @@ fn a_size_that_crossed_a_write_of_this_mount_is_asked_for_again() {
     run.on(Event::Fetched { metadata: reported, token });
     assert_eq!(run.state.valid_size(strict(), run.now), Some(700));
 }
+
+#[test]
+fn a_file_that_is_put_aside_holds_nothing_back_and_has_no_lease_afterwards() {
+    let mut run = Run::open();
+    run.write(0, b"dirty");
+    assert_eq!(run.state.caching(), Caching::ALL);
+    assert_eq!(run.on(Event::PutAside), []);
+    assert_eq!((run.state.caching(), run.state.is_dirty()), (Caching::NONE, true));
+    assert!(run.state.shareable(access(libc::O_RDONLY), strict()).is_none(), "its open is about to be closed");
+    let actions = run.on(Event::Drain);
+    let [(job, 0, 5)] = writes(&actions)[..] else { panic!("the data is sent before: {actions:?}") };
+    run.sent(job);
+    run.on(Event::TakenUp);
+    assert_eq!(run.state.caching(), Caching::NONE);
+    assert!(run.state.valid_size(strict(), run.now).is_none(), "another client may have written in between");
+    let granted = Granted { caching: Caching::NONE, serial: 9 };
+    run.on(Event::Granted { lease: KEY, granted });
+    assert_eq!(run.state.caching(), Caching::NONE);
+}

@@ -4,8 +4,9 @@
 //! an answer to a later question.
 
 use super::directory::{Entry, Meaning, folded};
-use super::{Namespace, Version};
-use crate::share::{FileTime, Metadata};
+use super::node::Node;
+use super::{Namespace, ROOT, Version};
+use crate::share::{FileKind, FileTime, Metadata, is_unlisted_name};
 use crate::vfs::file::attributes::FetchToken;
 use std::time::Instant;
 
@@ -58,6 +59,7 @@ impl<O: Clone> Namespace<O> {
             Some(ino) if self.is_still(ino, &metadata) => {
                 if let Some(node) = self.nodes.get_mut(&ino) {
                     node.lookups += 1;
+                    node.file.lock().links_reported(metadata.links);
                 }
                 // A node that got this name meanwhile has newer attributes than the answer.
                 if let Some((_, token)) = asked.node.filter(|(node, _)| *node == ino && !is_moved) {
@@ -66,20 +68,33 @@ impl<O: Clone> Namespace<O> {
                 ino
             }
             _ if is_moved => return Admission::Overtaken,
-            occupant => {
-                occupant.into_iter().for_each(|ino| self.displace(ino));
-                self.insert(parent, name, metadata, now)
+            _ => {
+                self.displace_name(parent, name);
+                match self.linked_to(&metadata) {
+                    Some(ino) => {
+                        self.store_listed(ino, metadata, asked.at);
+                        self.join(ino, parent, name, now);
+                        self.links_changed(ino, metadata.links);
+                        ino
+                    }
+                    None => self.insert(parent, name, metadata, now),
+                }
             }
         };
         self.learn(parent, name, Some(metadata), asked);
         Admission::Node(ino)
     }
 
+    /// Whether a listing or the watch has shown a name, and nothing has shown since that it is gone.
+    pub(crate) fn seems_there(&self, parent: u64, name: &[u16]) -> bool {
+        self.entry(parent, name).is_some_and(|entry| entry.meaning != Meaning::Absent && !entry.is_unlisted)
+    }
+
     /// Records that the server has found nothing under a name.
     pub(crate) fn absent(&mut self, parent: u64, name: &[u16], asked: Asked) {
         let is_overtaken = self.is_moved(parent, name, asked) || !self.is_since(parent, asked);
-        if let Some(ino) = self.at(parent, name).filter(|_| !is_overtaken) {
-            self.displace(ino);
+        if !is_overtaken {
+            self.displace_name(parent, name);
         }
         self.learn(parent, name, None, asked);
     }
@@ -90,7 +105,7 @@ impl<O: Clone> Namespace<O> {
     }
 
     /// Whether the node of a name has changed here since the server was asked.
-    fn is_moved(&self, parent: u64, name: &[u16], asked: Asked) -> bool {
+    pub(super) fn is_moved(&self, parent: u64, name: &[u16], asked: Asked) -> bool {
         self.directories.get(&parent).is_some_and(|directory| directory.moved(name) > asked.version)
     }
 
@@ -119,7 +134,7 @@ impl<O: Clone> Namespace<O> {
         self.change_entry(parent, name, asked.at, |entry| {
             entry.is_found(found, asked.at);
             (entry.watched, entry.is_past) = (watched, is_past);
-            entry.is_unlisted &= found.is_none() || !is_unambiguous;
+            entry.is_unlisted &= found.is_none() || !is_unambiguous || is_unlisted_name(name);
         });
     }
 
@@ -171,6 +186,16 @@ impl<O: Clone> Namespace<O> {
         overtaken: bool,
     ) -> Admission {
         let Some(ino) = self.at(parent, name) else {
+            if let Some(ino) = self.same_file(&metadata)
+                && self.has_more_names(ino, &metadata)
+            {
+                self.join(ino, parent, name, fetched);
+                return Admission::Node(ino);
+            }
+            if self.with_id_of(parent, &metadata).is_some() {
+                // Another name of the file, or another file with its id: only a lookup shows which.
+                return Admission::Overtaken;
+            }
             let ino = self.insert(parent, name, metadata, fetched);
             if overtaken {
                 self.touch(ino, fetched);
@@ -246,16 +271,82 @@ impl<O: Clone> Namespace<O> {
         is_same_but_for_id
     }
 
-    /// The node that this mount knows under another name, and which the server reports to be the same file: by file id
-    /// and creation time, where the server has both. An id alone does not identify a file, since servers use it again.
-    pub(crate) fn elsewhere(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<u64> {
-        let (ino, identity) = (found.file_id, found.identity());
-        let node = self.nodes.get(&ino)?;
+    /// The node that the server reports to be the same file: by kind, file id and creation time, where the server has
+    /// both. An id alone does not identify a file, since servers use it again.
+    pub(super) fn same_file(&self, found: &Metadata) -> Option<u64> {
+        let node = self.nodes.get(&found.file_id)?;
+        let is_same = node.kind == found.kind() && self.is_identity(node, found);
+        is_same.then_some(found.file_id)
+    }
+
+    fn is_identity(&self, node: &Node<O>, found: &Metadata) -> bool {
+        let identity = found.identity();
         let is_known = identity.file_id != 0 && identity.created != FileTime(0) && self.numbering.trusts_ids();
-        let is_same = is_known && node.kind == found.kind() && node.file.lock().metadata().identity() == identity;
+        is_known && node.file.lock().metadata().identity() == identity
+    }
+
+    /// A node under another name that has the file id of what the server has found under a name, and another time of
+    /// creation. It may be of the same file: Samba reports the earliest of a file's times as the time of its creation, if
+    /// it has not stored one, and that changes when a local program reads a file or lists a directory.
+    pub(crate) fn doubtful_twin(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<u64> {
+        let ino = self.with_id_of(parent, found).filter(|ino| Some(*ino) != self.at(parent, name))?;
+        let node = self.nodes.get(&ino)?;
+        let is_named = node.name().is_some() || ino == ROOT;
+        (is_named && found.created != FileTime(0) && !self.is_identity(node, found)).then_some(ino)
+    }
+
+    /// A node of this kind that has the file id of what the server has found in `parent`: for a directory one that
+    /// contains it, if there is such a one.
+    fn with_id_of(&self, parent: u64, found: &Metadata) -> Option<u64> {
+        if found.file_id == 0 || !self.numbering.trusts_ids() {
+            return None;
+        }
+        let has_id = |ino: &u64| {
+            let node = self.nodes.get(ino);
+            node.is_some_and(|node| node.kind == found.kind() && node.file.lock().metadata().file_id == found.file_id)
+        };
+        let above = match found.kind() {
+            FileKind::Directory => self.with_all_above(parent).find(has_id),
+            _ => None,
+        };
+        above.or_else(|| Some(found.file_id).filter(has_id))
+    }
+
+    /// The node of a file that the server has found under another name: the file has several links. An answer that does
+    /// not tell the number of links shows nothing, since a server can give one id to two files.
+    fn linked_to(&self, found: &Metadata) -> Option<u64> {
+        let is_linked = found.links > 1 && found.kind() != FileKind::Directory;
+        self.same_file(found).filter(|ino| is_linked && self.nodes[ino].name().is_some())
+    }
+
+    /// Whether a name in a listing is one more name of a node's file: the server has reported more links than are known
+    /// here, and the listing shows the file as it is known.
+    fn has_more_names(&self, ino: u64, listed: &Metadata) -> bool {
+        let Some(node) = self.nodes.get(&ino).filter(|node| node.kind != FileKind::Directory) else { return false };
+        let known = *node.file.lock().metadata();
+        let is_as_known = (known.size, known.modified) == (listed.size, listed.modified);
+        is_as_known && node.name().is_some() && known.links as usize > node.names.len() + node.hidden.len()
+    }
+
+    /// The node that this mount knows under another name, and which the server reports to be the same file with no more
+    /// than one link.
+    pub(crate) fn elsewhere(&self, parent: u64, name: &[u16], found: &Metadata) -> Option<u64> {
+        let ino = self.same_file(found).filter(|_| found.links <= 1 || found.kind() == FileKind::Directory)?;
+        let node = &self.nodes[&ino];
         // On a server that ignores case, another spelling of the name is no rename.
         let is_respelt = node.names.iter().any(|id| id.directory == parent && folded(&id.name) == folded(name));
-        let is_free = !is_respelt && self.at(parent, name).is_none() && !node.hidden && !self.is_within(parent, ino);
-        (is_same && is_free && !node.names.is_empty()).then_some(ino)
+        let is_free =
+            !is_respelt && self.at(parent, name).is_none() && node.hidden.is_empty() && !self.is_within(parent, ino);
+        (is_free && !node.names.is_empty()).then_some(ino)
+    }
+
+    /// Whether something found in `parent` is that directory itself, or one that contains it: the server shows a folder
+    /// below itself. Its file ids show that, if it has any.
+    pub(crate) fn is_ancestor(&self, parent: u64, found: &Metadata) -> bool {
+        if found.kind() != FileKind::Directory {
+            return false;
+        }
+        let is_found = |ino: u64| self.nodes.get(&ino).is_some_and(|node| self.is_identity(node, found));
+        self.with_all_above(parent).any(is_found)
     }
 }

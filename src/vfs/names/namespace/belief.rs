@@ -7,9 +7,11 @@
 
 use super::answers::Admission;
 use super::directory::{Directory, Entry, Meaning};
+use super::node::Node;
 use super::{Namespace, ROOT};
 use crate::config::CacheMode;
-use crate::share::{FileKind, Metadata};
+use crate::share::{FileKind, Metadata, is_unlisted_name};
+use crate::vfs::file::FileState;
 use crate::vfs::file::attributes::StillTrue;
 use crate::vfs::presentation::Attr;
 use std::sync::Arc;
@@ -75,6 +77,10 @@ impl<O: Clone> Namespace<O> {
     /// Whether a name is known to be absent. A watch reports nothing if the name appears under another spelling, nor if
     /// it appeared before the watch had begun: so more is required here than for a present name.
     fn is_absent(&self, directory: &Directory, name: &[u16], now: Instant) -> bool {
+        // No listing and no watch shows previous versions.
+        if is_unlisted_name(name) {
+            return false;
+        }
         let is_covered = match self.cover(directory) {
             Cover::Watched => match directory.entries.get(name) {
                 Some(entry) => directory.is_proven(entry),
@@ -110,6 +116,10 @@ impl<O: Clone> Namespace<O> {
             return Some(Known::Absent);
         }
         let (metadata, fetched) = self.present(parent, name, now)?;
+        let is_unknown = self.at(parent, name).is_none() && self.same_file(&metadata).is_none();
+        if is_unknown && directory.may_have_links(&metadata) {
+            return None;
+        }
         let is_kept = self.at(parent, name).is_some_and(|ino| self.is_kept(ino));
         let Admission::Node(ino) = self.admit_listed(parent, name, metadata, fetched, is_kept) else { return None };
         match self.believed(ino, now) {
@@ -147,33 +157,69 @@ impl<O: Clone> Namespace<O> {
             Meaning::Absent | Meaning::Unknown => false,
         });
         let is_reported = self.cover(directory) != Cover::Unwatched;
-        if is_known && is_reported { self.policy.timeout } else { Duration::ZERO }
+        // A rename that only changes the case has to look the name up.
+        let is_other_spelling = self.is_other_spelling(id.directory, &id.name);
+        if is_known && is_reported && !is_other_spelling { self.policy.timeout } else { Duration::ZERO }
     }
 
-    /// The attributes that stat(2) shows, and how long the kernel may cache them.
+    /// The attributes that stat(2) shows, and how long the kernel may cache them: not at all while times are estimated,
+    /// so that stat(2) asks for them.
     pub(crate) fn attr(&self, ino: u64, now: Instant) -> Option<Attr> {
+        self.attr_valid_for(ino, self.valid_for(ino, now)?, now)
+    }
+
+    /// As [`Namespace::attr`], of attributes that are valid for so long, but for estimated times.
+    fn attr_valid_for(&self, ino: u64, valid: Duration, now: Instant) -> Option<Attr> {
+        let node = self.nodes.get(&ino)?;
+        let ttl = if node.has_estimated_times() { Duration::ZERO } else { valid };
+        let (metadata, owner) = {
+            let state = node.file.lock();
+            (state.shown(now), state.owner().shown())
+        };
+        let attr = Attr {
+            name_ttl: self.name_ttl(ino).min(valid),
+            ..self.show.attr(ino, node.key(), (&metadata, owner), ttl)
+        };
+        let links = match node.kind {
+            FileKind::Directory if !node.is_hidden() && node.removed.is_none() => attr.links,
+            FileKind::Directory => 0,
+            _ => node.links(metadata.links),
+        };
+        Some(Attr { links, ..attr })
+    }
+
+    /// For how much longer the attributes of a node are valid, but for estimated times; zero if they are not. `None` if
+    /// there is no such node.
+    fn valid_for(&self, ino: u64, now: Instant) -> Option<Duration> {
         let node = self.nodes.get(&ino)?;
         let still_true = self.still_true(ino, now);
         let is_gone = node.is_gone();
-        let (metadata, remaining) = {
-            let state = node.file.lock();
-            (state.shown(now), state.remaining(now, self.policy.timeout, still_true))
-        };
-        let ttl = match remaining {
-            None if is_gone => self.policy.timeout,
-            remaining => remaining.unwrap_or(Duration::ZERO),
-        };
-        let attr = Attr { name_ttl: self.name_ttl(ino).min(ttl), ..self.show.attr(ino, node.key(), &metadata, ttl) };
-        Some(if node.is_unlinked() { Attr { links: 0, ..attr } } else { attr })
+        let remaining = self.remaining(&node.file.lock(), now, still_true);
+        Some(remaining.or(is_gone.then_some(self.policy.timeout)).unwrap_or(Duration::ZERO))
+    }
+
+    /// For how much longer the attributes of a file are valid; `None` if they are not.
+    fn remaining(&self, state: &FileState<O>, now: Instant, still_true: Option<StillTrue>) -> Option<Duration> {
+        let remaining = state.remaining(now, self.policy.timeout, still_true)?;
+        match self.show.owner_is_fetched {
+            true => Some(remaining.min(state.owner().remaining(now, self.policy.timeout)?)),
+            false => Some(remaining),
+        }
     }
 
     /// The attributes of a node, if they are valid without asking the server: within their timeout, while the file is
-    /// dirty, or once it is removed and closed.
+    /// dirty, or once it is removed and closed. Times of a directory may be estimated.
     pub(crate) fn believed(&mut self, ino: u64, now: Instant) -> Option<Attr> {
         self.record_listed(ino, now);
-        let attr = self.attr(ino, now)?;
+        let valid = self.valid_for(ino, now)?;
         let node = self.nodes.get(&ino)?;
-        (!attr.ttl.is_zero() || node.is_gone() || node.file.lock().is_dirty()).then_some(attr)
+        let is_valid = !valid.is_zero() || node.is_gone() || node.file.lock().is_dirty();
+        if is_valid { self.attr_valid_for(ino, valid, now) } else { None }
+    }
+
+    /// As [`Namespace::believed`], with all times as the server has them.
+    pub(crate) fn exact(&mut self, ino: u64, now: Instant) -> Option<Attr> {
+        self.believed(ino, now).filter(|_| !self.nodes.get(&ino).is_some_and(Node::has_estimated_times))
     }
 
     /// Records in a node what a listing has reported of it. Not if the file is open at the server: servers report the
@@ -200,6 +246,9 @@ impl<O: Clone> Namespace<O> {
     pub(crate) fn shown_to_kernel(&mut self, ino: u64, now: Instant) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.shown = Some(now);
+            if !node.has_estimated_times() {
+                node.lent = Some(now);
+            }
             node.file.lock().shown_to_kernel();
         }
     }
@@ -219,10 +268,11 @@ impl<O: Clone> Namespace<O> {
                 let directory = self.directories.get(&ino)?;
                 Some(StillTrue { since: directory.complete?, until: directory.complete_until(now)? })
             }
-            FileKind::File if node.file.lock().has_handles() => return None,
-            FileKind::File => None,
+            // A change through a name in another directory is not reported here.
+            _ if node.file.lock().has_handles() || node.file.lock().metadata().links > 1 => return None,
+            _ => None,
         };
-        let outside = match node.names.first() {
+        let outside = match node.name() {
             Some(id) => {
                 let directory = self.directories.get(&id.directory)?;
                 let entry = directory.entries.get(&id.name)?;
@@ -297,7 +347,9 @@ impl<O: Clone> Namespace<O> {
         let directory = self.directories.entry(ino).or_default();
         // A listing that shows another spelling does not answer this one.
         let is_respelt = directory.complete.is_some() && !directory.has(name) && !directory.is_unambiguous(name);
-        if directory.is_too_long || is_respelt {
+        // A listing has no owners. What it begins is the watch, which makes names valid.
+        let has_no_use = self.show.owner_is_fetched && (directory.watch.is_some() || directory.is_unwatchable);
+        if directory.is_too_long || is_respelt || has_no_use {
             return false;
         }
         directory.misses = directory.misses.saturating_add(1);

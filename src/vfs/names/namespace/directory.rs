@@ -7,7 +7,7 @@
 use super::Version;
 use super::watch::Watch;
 use crate::share::{FileKind, Metadata};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -83,8 +83,22 @@ impl Entry {
         (Metadata { accessed: found.accessed, ..before } == *found).then_some(self.since)
     }
 
+    /// `found` with the number of links that is known, if it does not tell one: listings don't. A number of one proves
+    /// nothing later: another client may have added a link.
+    fn with_links(&self, found: Metadata) -> Metadata {
+        match self.meaning {
+            Meaning::Present(before)
+                if found.links == 0 && before.links > 1 && before.identity() == found.identity() =>
+            {
+                Metadata { links: before.links, ..found }
+            }
+            _ => found,
+        }
+    }
+
     /// Records what the server has found; it was asked at `at`.
     pub(super) fn is_found(&mut self, found: Option<Metadata>, at: Instant) {
+        let found = found.map(|found| self.with_links(found));
         self.since = found.as_ref().and_then(|found| self.has_been(found)).unwrap_or(at);
         self.meaning = found.map_or(Meaning::Absent, Meaning::Present);
         self.is_unlisted |= found.is_none();
@@ -199,6 +213,8 @@ pub(super) struct Directory {
     pub is_too_long: bool,
     /// Entries were last dropped at this version.
     pub dropped: Version,
+    /// The file ids that the last listing showed under several names.
+    shared_ids: HashSet<u64>,
 }
 
 impl Directory {
@@ -259,6 +275,11 @@ impl Directory {
         self.watch.as_ref()?.reported_until(now, fetched)
     }
 
+    /// Whether metadata from a listing may be of a file with several links, whose number a listing does not tell.
+    pub(super) fn may_have_links(&self, listed: &Metadata) -> bool {
+        listed.links == 0 && self.shared_ids.contains(&listed.file_id)
+    }
+
     /// Whether the name is present, or may be.
     pub(super) fn has(&self, name: &[u16]) -> bool {
         self.entries.get(name).is_some_and(|entry| entry.meaning != Meaning::Absent)
@@ -301,7 +322,7 @@ impl Directory {
         let watched = self.watch.as_mut().is_some_and(|watch| watch.listed(begun, at));
         let is_past = self.watch.as_ref().is_some_and(|watch| begun < watch.asked);
         let mut before = std::mem::take(&mut self.entries);
-        let mut subdirectories = Vec::new();
+        let (mut subdirectories, mut ids) = (Vec::new(), SharedIds::default());
         for (order, (name, metadata)) in (0..LAST).zip(entries) {
             // A server lists a name twice when it is renamed while the directory is being listed.
             let known = before.remove_entry(&name[..]).or_else(|| self.entries.remove_entry(&name[..]));
@@ -309,6 +330,7 @@ impl Directory {
                 Some((name, entry)) => (name, entry),
                 None => (Arc::from(name), Entry::unknown(at, Version::default())),
             };
+            ids.add(&metadata);
             if metadata.kind() == FileKind::Directory {
                 subdirectories.push((order, Arc::clone(&name)));
             }
@@ -331,6 +353,7 @@ impl Directory {
             self.entries.insert(name, entry);
         }
         self.subdirectories = subdirectories;
+        self.shared_ids = ids.shared;
         self.count_folded();
         (self.complete, self.is_complete_past) = (Some(at), is_past);
         (self.misses, self.is_too_long) = (0, false);
@@ -372,6 +395,36 @@ impl Directory {
         for entry in self.entries.values_mut().filter(|entry| entry.watched) {
             (entry.until, entry.watched) = (entry.until.max(last.min(entry.at + longest)), false);
         }
+    }
+}
+
+/// The file ids of a listing, and those among them that several files have. Ids of directories do not count: they have
+/// one name each.
+#[derive(Debug, Default)]
+pub(crate) struct SharedIds {
+    seen: HashSet<u64>,
+    shared: HashSet<u64>,
+}
+
+impl SharedIds {
+    /// The file ids of these entries.
+    pub(crate) fn of<'a>(listed: impl IntoIterator<Item = &'a Metadata>) -> SharedIds {
+        let mut ids = SharedIds::default();
+        listed.into_iter().for_each(|metadata| ids.add(metadata));
+        ids
+    }
+
+    /// Adds an entry of the listing.
+    fn add(&mut self, listed: &Metadata) {
+        let id = listed.file_id;
+        if id != 0 && listed.kind() != FileKind::Directory && !self.seen.insert(id) {
+            self.shared.insert(id);
+        }
+    }
+
+    /// Whether several files that were added have this id.
+    pub(crate) fn has(&self, id: u64) -> bool {
+        self.shared.contains(&id)
     }
 }
 

@@ -12,11 +12,15 @@
 //! | `belief` | which names are answered without asking the server; how long the kernel caches a present one |
 //! | `changes` | what a change by this mount makes of names |
 //! | `reports` | what a report of a watch makes of names, and whether another client caused it |
+//! | `remembered` | owners and modes that programs have set, of files without a node |
+//! | `spellings` | whether a name is another spelling of one that is known |
+//! | `space` | how long size and free space are cached, and for which directory |
 //! | `bounds` | how many entries, directories and watches are kept, and which are dropped first |
 //!
-//! A name has one entry. The entry has a node while the kernel has lookups of its file or the file is open; without a
-//! node it is known from the server's answers only. A node is found by its inode number and knows its names. Its path
-//! is built when a request is sent, so a renamed directory moves everything below it.
+//! A file has one node, whatever its names: another name joins the node when the server reports the same id and time of
+//! creation, and several links. A name has one entry. The entry has a node while the kernel has lookups of its file or
+//! the file is open; without a node it is known from the server's answers only. A node is found by its inode number and
+//! knows its names. Its path is built when a request is sent, so a renamed directory moves everything below it.
 //!
 //! One [`Version`] counts all changes. Before a request to the server an [`Asked`] is recorded, and an answer is
 //! applied only to entries that have no newer version.
@@ -36,12 +40,15 @@ mod bounds;
 mod changes;
 pub(crate) mod directory;
 pub(crate) mod node;
+mod remembered;
 mod reports;
+mod space;
+mod spellings;
 #[cfg(test)]
 mod tests;
 pub(crate) mod watch;
 
-use crate::share::{LeaseKey, Metadata, RemotePath, Space};
+use crate::share::{FileKind, LeaseKey, Metadata, RemotePath, Space};
 use crate::vfs::file::File;
 use crate::vfs::lane::Forgotten;
 use crate::vfs::policy::Policy;
@@ -49,9 +56,11 @@ use crate::vfs::presentation::Presentation;
 use bounds::Bounds;
 use directory::{Directory, Entry};
 use node::{NameId, Node, Numbering};
+use remembered::Remembered;
+use space::Spaces;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 pub(crate) use answers::{Admission, Asked};
 pub(crate) use belief::{Known, ListedEntry};
@@ -61,9 +70,6 @@ pub(crate) use bounds::MAX_WATCHES;
 pub(crate) use directory::Echo;
 pub use node::ROOT;
 pub(crate) use watch::{Report, WatchEvent};
-
-/// How long size and free space are cached. Other clients change them too.
-const SPACE_KNOWN: Duration = Duration::from_secs(5);
 
 /// Counts changes: of two versions of an entry the higher is the newer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -101,13 +107,11 @@ pub(crate) struct Namespace<O> {
     leased: HashMap<LeaseKey, u64>,
     bounds: Bounds,
     numbering: Numbering,
+    remembered: Remembered,
     version: Version,
     policy: Policy,
     show: Presentation,
-    /// Size and free space at the server, and when the server was asked; `None` after a change by this mount.
-    space: Option<(Space, Instant)>,
-    /// When this mount changed the free space last.
-    space_changed: Option<Instant>,
+    spaces: Spaces,
     /// The directory of the last removal of a file, if no file was opened since.
     removing_in: Option<u64>,
     effects: Effects<O>,
@@ -125,11 +129,11 @@ impl<O: Clone> Namespace<O> {
             leased: HashMap::new(),
             bounds: Bounds::default(),
             numbering,
+            remembered: Remembered::default(),
             version: Version::default(),
             policy,
             show,
-            space: None,
-            space_changed: None,
+            spaces: Spaces::default(),
             removing_in: None,
             effects: Effects::default(),
         }
@@ -170,9 +174,10 @@ impl<O: Clone> Namespace<O> {
         self.directories.get(&parent)?.entries.get(name)
     }
 
-    /// A name of a node; `None` for the root, and for a node to which no name leads any more.
+    /// The name of a node by which the server is asked; `None` for the root, and for a node to which no name leads any
+    /// more.
     pub(crate) fn name_of(&self, ino: u64) -> Option<&NameId> {
-        self.nodes.get(&ino)?.names.first()
+        self.nodes.get(&ino)?.name()
     }
 
     /// The directory that contains a node.
@@ -192,16 +197,15 @@ impl<O: Clone> Namespace<O> {
         Some(names.iter().rev().fold(root.clone(), |path, name| path.join(name)))
     }
 
-    /// Whether `ino` is `ancestor` or below it.
+    /// Whether `ino` is `ancestor` or below it, by any of its names, hidden ones included.
     pub(crate) fn is_within(&self, ino: u64, ancestor: u64) -> bool {
-        let mut at = ino;
-        while at != ancestor {
-            match self.name_of(at) {
-                Some(id) => at = id.directory,
-                None => return false,
-            }
-        }
-        true
+        let leads_up = |id: &NameId| self.with_all_above(id.directory).any(|above| above == ancestor);
+        ino == ancestor || self.nodes.get(&ino).is_some_and(|node| node.all_names().any(leads_up))
+    }
+
+    /// A node, and all directories that contain it, upwards.
+    pub(super) fn with_all_above(&self, ino: u64) -> impl Iterator<Item = u64> {
+        std::iter::successors(Some(ino), |ino| self.parent(*ino))
     }
 
     /// The inode number that an entry of a listing has or would get; 0 if it is not known.
@@ -225,12 +229,13 @@ impl<O: Clone> Namespace<O> {
         let key = self.numbering.next_key();
         let since = self.next_version();
         let node = Node::found(File::fetched(ino, key, metadata, now), metadata.kind());
+        node.file.lock().remember(self.remembered.take(metadata.identity()));
         self.nodes.insert(ino, Node { since, ..node });
         self.enter(ino, parent, name, now);
         ino
     }
 
-    /// Gives a node a name.
+    /// Gives a node one more name.
     fn enter(&mut self, ino: u64, parent: u64, name: &[u16], now: Instant) {
         let version = self.next_version();
         let directory = self.directories.entry(parent).or_default();
@@ -251,19 +256,37 @@ impl<O: Clone> Namespace<O> {
 
     /// Takes all names from a node. Returns the directories that contained it.
     fn leave(&mut self, ino: u64) -> Vec<u64> {
-        let version = self.next_version();
-        let names = self.nodes.get_mut(&ino).map(|node| std::mem::take(&mut node.names)).unwrap_or_default();
-        for id in &names {
-            let Some(directory) = self.directories.get_mut(&id.directory) else { continue };
-            if let Some((_, entry)) = directory.entry_mut(&id.name)
-                && entry.node.take().is_some()
-            {
-                entry.moved = version;
-                directory.nodes -= 1;
-                self.bounds.free += 1;
-            }
-        }
+        let names = self.nodes.get_mut(&ino).map(|node| {
+            let hidden = std::mem::take(&mut node.hidden);
+            std::mem::take(&mut node.names).into_iter().chain(hidden).collect::<Vec<_>>()
+        });
+        let names = names.unwrap_or_default();
+        names.iter().for_each(|id| self.clear(id));
         names.into_iter().map(|id| id.directory).collect()
+    }
+
+    /// Takes one name from the node that it means. Returns that node.
+    fn leave_name(&mut self, parent: u64, name: &[u16]) -> Option<u64> {
+        let ino = self.at(parent, name)?;
+        let node = self.nodes.get_mut(&ino)?;
+        let is_other = |id: &NameId| id.directory != parent || id.name[..] != *name;
+        node.names.retain(is_other);
+        node.hidden.retain(is_other);
+        self.clear(&NameId { directory: parent, name: name.into() });
+        Some(ino)
+    }
+
+    /// Records that a name means no node.
+    fn clear(&mut self, id: &NameId) {
+        let version = self.next_version();
+        let Some(directory) = self.directories.get_mut(&id.directory) else { return };
+        if let Some((_, entry)) = directory.entry_mut(&id.name)
+            && entry.node.take().is_some()
+        {
+            entry.moved = version;
+            directory.nodes -= 1;
+            self.bounds.free += 1;
+        }
     }
 
     /// The kernel returns `lookups` lookups of a node.
@@ -300,6 +323,9 @@ impl<O: Clone> Namespace<O> {
         let Some(node) = self.nodes.get(&ino) else { return };
         let known = {
             let state = node.file.lock();
+            if !node.names.is_empty() && self.numbering.trusts_ids() {
+                self.remembered.put(state.metadata().identity(), state.owner().remembered());
+            }
             state.known_since().map(|at| (*state.metadata(), at))
         };
         self.version.0 += 1;
@@ -311,24 +337,27 @@ impl<O: Clone> Namespace<O> {
         }
     }
 
-    /// Size and free space at the server, if they are cached and not too old.
-    pub(crate) fn space(&self, now: Instant) -> Option<Space> {
-        let (space, at) = self.space?;
-        let is_recent = now.saturating_duration_since(at) < SPACE_KNOWN && !self.policy.timeout.is_zero();
-        is_recent.then_some(space)
+    /// The directory whose size and free space are those of an inode: itself, or the one that contains it.
+    pub(crate) fn space_of(&self, ino: u64) -> u64 {
+        match self.nodes.get(&ino) {
+            Some(node) if node.kind == FileKind::Directory && (ino == ROOT || !node.names.is_empty()) => ino,
+            _ => self.parent(ino).unwrap_or(ROOT),
+        }
     }
 
-    /// Records the size and free space that the server reported, unless this mount has changed it since the request, which
-    /// was sent at `asked`.
-    pub(crate) fn space_reported(&mut self, space: Space, asked: Instant) {
-        if self.space_changed.is_none_or(|changed| changed < asked) {
-            self.space = Some((space, asked));
-        }
+    /// Size and free space at the server for a directory, if they are cached and not too old.
+    pub(crate) fn space(&self, directory: u64, now: Instant) -> Option<Space> {
+        self.spaces.of(directory, now).filter(|_| !self.policy.timeout.is_zero())
+    }
+
+    /// Records the size and free space that the server reported for a directory; it was asked at `asked`.
+    pub(crate) fn space_reported(&mut self, directory: u64, space: Space, asked: Instant) {
+        self.spaces.reported(directory, space, asked);
     }
 
     /// Drops the cached free space, because this mount changes it.
     pub(crate) fn space_changes(&mut self, now: Instant) {
-        (self.space, self.space_changed) = (None, Some(now));
+        self.spaces.changes(now);
     }
 
     /// Records that a file of a directory is about to be removed. Returns whether the last removal was in the same

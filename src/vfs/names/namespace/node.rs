@@ -29,8 +29,13 @@ pub(crate) struct Node<O> {
     /// The file, shared with its handles and with tasks.
     pub file: Arc<File<O>>,
     pub kind: FileKind,
-    /// The names that lead to the node; none once its file is removed or replaced.
+    /// The names that lead to the node: several if the file has hard links that the kernel knows. Requests by path use
+    /// the first: as long as it stays, the file's opens have that name at the server. None once the file is removed or
+    /// replaced.
     pub(super) names: Vec<NameId>,
+    /// Hidden names: those of names that were removed while the file was open. They are removed when the last handle is
+    /// closed.
+    pub(super) hidden: Vec<NameId>,
     /// Lookups that the kernel has not returned yet (FUSE_FORGET).
     pub(super) lookups: u64,
     /// The version at which the node was made. An answer that was asked for before is of an earlier file with the same
@@ -38,10 +43,11 @@ pub(crate) struct Node<O> {
     pub(super) since: Version,
     /// When the kernel was last given attributes of the node, or its name with them.
     pub(super) shown: Option<Instant>,
-    /// The file was removed while it was open: it has a hidden name, and is removed when its last handle is closed.
-    pub hidden: bool,
-    /// This mount has removed or replaced the file: no name leads to the node, and the server has no path to ask about.
-    pub(super) removed: bool,
+    /// When the kernel was last given attributes that it may keep, unless it was made to forget them since.
+    pub(super) lent: Option<Instant>,
+    /// This mount has removed or replaced the last name of the node that it knew, so the server has no path to ask
+    /// about. The number of links that the file had left then.
+    pub(super) removed: Option<u32>,
 }
 
 impl<O: Clone> Node<O> {
@@ -53,8 +59,17 @@ impl<O: Clone> Node<O> {
 
     /// A node without a name for a file that the kernel is about to get, with one lookup.
     pub(super) fn found(file: File<O>, kind: FileKind) -> Node<O> {
-        let (names, since) = (Vec::new(), Version::default());
-        Node { file: Arc::new(file), kind, names, lookups: 1, since, shown: None, hidden: false, removed: false }
+        Node {
+            file: Arc::new(file),
+            kind,
+            names: Vec::new(),
+            hidden: Vec::new(),
+            lookups: 1,
+            since: Version::default(),
+            shown: None,
+            lent: None,
+            removed: None,
+        }
     }
 
     /// See [`File::key`].
@@ -62,15 +77,48 @@ impl<O: Clone> Node<O> {
         self.file.key
     }
 
-    /// Whether stat(2) shows a link count of 0.
-    pub(super) fn is_unlinked(&self) -> bool {
-        self.hidden || self.removed
+    /// Whether the only names of the file that this mount knows are hidden.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.names.is_empty() && !self.hidden.is_empty()
+    }
+
+    /// Whether the file has several names, hidden ones included, as far as is known.
+    pub(crate) fn has_several_names(&self) -> bool {
+        self.names.len() + self.hidden.len() > 1 || self.file.lock().metadata().links > 1
+    }
+
+    /// A name by which the server knows the file: a hidden one only if there is no other.
+    pub(super) fn name(&self) -> Option<&NameId> {
+        self.names.first().or(self.hidden.first())
+    }
+
+    /// All names of the file that this mount knows, hidden ones last.
+    pub(super) fn all_names(&self) -> impl Iterator<Item = &NameId> {
+        self.names.iter().chain(&self.hidden)
+    }
+
+    /// The link count that stat(2) shows for a file of which the server has reported `reported` links, or 0 if it has
+    /// reported none. Hidden names do not count.
+    pub(super) fn links(&self, reported: u32) -> u32 {
+        if let Some(left) = self.removed {
+            return left;
+        }
+        match reported {
+            0 => self.names.len() as u32,
+            // A name here may be one that another client has removed, so the names are no lower bound.
+            reported => reported.saturating_sub(self.hidden.len() as u32).max(u32::from(!self.names.is_empty())),
+        }
+    }
+
+    /// Whether times that the server can tell are estimated, since a change of an entry of the directory.
+    pub(super) fn has_estimated_times(&self) -> bool {
+        !self.is_gone() && self.file.lock().has_estimated_times()
     }
 
     /// Whether this mount has removed the file and no handle of it is open: the server can report nothing of it any
     /// more.
     pub(crate) fn is_gone(&self) -> bool {
-        self.removed && !self.file.lock().has_handles()
+        self.removed.is_some() && !self.file.lock().has_handles()
     }
 
     /// Whether the kernel has lookups of the node, or its file is open here or at the server or has work left.

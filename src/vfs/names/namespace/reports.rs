@@ -6,6 +6,7 @@
 use super::Namespace;
 use super::answers::Asked;
 use super::directory::Echo;
+use super::node::NameId;
 use super::watch::{Report, Watch, WatchEvent};
 use crate::share::{ChangeKind, DirChange, LeaseKey};
 use crate::vfs::lane::Forgotten;
@@ -170,6 +171,9 @@ impl<O: Clone> Namespace<O> {
             self.doubt(node, now);
             // A kept open would keep a deleted file alive, and hide its new times.
             self.effects.unwanted_opens.extend(self.file(node).cloned());
+            if change.kind == ChangeKind::Removed {
+                self.lose_one_of_several(node, &NameId { directory: ino, name: change.name[..].into() });
+            }
         }
         match (change.kind, node) {
             (ChangeKind::Modified, Some(node)) => self.effects.forgotten.push(Forgotten::Attributes(node)),

@@ -113,6 +113,7 @@ fn forged() -> Vec<(&'static str, Request, Vec<u8>)> {
         ("more than was to be written", io::write(FILE, 0, vec![0; 100].into()), written),
         ("times that are cut", info::query_file(FILE), output(&[0; 51])),
         ("space that is cut", info::query_space(FILE), output(&[0; 31])),
+        ("less space that is cut", info::query_less_space(FILE), output(&[0; 23])),
         ("an output behind the end", ioctl::request_resume_key(FILE), copied),
     ]
 }
@@ -260,6 +261,7 @@ proptest! {
             fits(weight(&info::parse_entries(&reply).unwrap_or_default()), size)?;
             let _ = info::parse_file(&reply);
             let _ = info::parse_space(&reply);
+            let _ = info::parse_less_space(&reply);
             let _ = info::parse_shares_blocks(&reply);
             let _ = notify::parse_changes(&reply);
             let _ = ioctl::parse_resume_key(&reply);

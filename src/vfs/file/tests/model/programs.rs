@@ -76,7 +76,7 @@ impl Client {
         let (handle, at_server) = (self.world.number(), open.at_server());
         let keeps = self.with(file, |state, now| {
             if access.truncate {
-                state.replaced(now);
+                state.replaced(crate::share::FileTime(0), now);
             }
             let keeps = state.kernel_opens(handle, access, &metadata, alone);
             let event = Event::Opened { handle, access, open: Rc::clone(&open), lease, granted, grid: GRID as u32 };

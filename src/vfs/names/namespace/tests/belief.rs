@@ -348,8 +348,26 @@ fn free_space_that_was_asked_for_before_a_change_is_not_recorded() {
     let space = Space { total: 100, free: 50, available: 50, unit: 1 };
     let (asked, changed, asked_again) = (known.at(0), known.at(10), known.at(20));
     known.space.space_changes(changed);
-    known.space.space_reported(space, asked);
-    assert_eq!(known.space.space(changed), None);
-    known.space.space_reported(space, asked_again);
-    assert_eq!(known.space.space(asked_again), Some(space));
+    known.space.space_reported(ROOT, space, asked);
+    assert_eq!(known.space.space(ROOT, changed), None);
+    known.space.space_reported(ROOT, space, asked_again);
+    assert_eq!(known.space.space(ROOT, asked_again), Some(space));
+}
+
+#[test]
+fn names_of_previous_versions_are_asked_for_and_not_listed() {
+    for name in [".snapshots", "@GMT-2024.01.01-00.00.00"] {
+        let mut known = Names::watched(&["a"]);
+        assert_eq!((known.look("b", 10), known.look(name, 10)), (Some(false), None));
+        known.absent(name, 20);
+        assert_eq!(known.look(name, 30), None);
+        known.found(name, file(0), 40);
+        assert_eq!(known.look(name, 50), Some(true));
+        assert_eq!(known.names(60).unwrap(), ["a"]);
+        known.list(&["a"], 70);
+        assert_eq!((known.look(name, 80), known.names(90).unwrap()), (None, vec!["a".to_owned()]));
+        known.list(&["a", name], 100);
+        assert_eq!(known.look(name, 110), Some(true), "a folder that the server shows");
+        assert_eq!(known.names(120).unwrap().len(), 2);
+    }
 }

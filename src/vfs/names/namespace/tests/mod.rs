@@ -8,11 +8,13 @@ mod bounds;
 mod model;
 mod nodes;
 mod reports;
+mod spellings;
 
 use super::*;
 use crate::config::CacheMode;
 use crate::share::{Attributes, ChangeKind, DirChange, FileTime};
 use crate::vfs::names::namespace::changes::Change;
+use std::time::Duration;
 
 /// How long names are valid without a watch.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -45,11 +47,23 @@ struct Names {
     directory: u64,
 }
 
+/// Files of root, as the options of a mount say it.
+fn show() -> Presentation {
+    Presentation {
+        uid: 0,
+        gid: 0,
+        file_mode: 0o644,
+        dir_mode: 0o755,
+        has_write_bit_from_server: true,
+        owner_is_fetched: false,
+        block_size: 4096,
+    }
+}
+
 impl Names {
     /// A namespace with only the root.
     fn nothing(mode: CacheMode) -> Names {
-        let show = Presentation { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755, block_size: 4096 };
-        let space = Namespace::new(Policy { mode, timeout: TIMEOUT }, show);
+        let space = Namespace::new(Policy { mode, timeout: TIMEOUT }, show());
         Names { space, start: Instant::now(), directory: ROOT }
     }
 

@@ -37,7 +37,7 @@ impl Names {
                 assert_eq!(file.on(Event::Closed { open: id }, self.start), []);
             }
         }
-        self.space.closed(ino)
+        !self.space.closed(ino).is_empty()
     }
 }
 
@@ -209,11 +209,26 @@ fn a_hidden_file_is_removed_when_its_last_handle_is_closed() {
     let a = names.found("a", file(10), 0);
     names.open(a, 1);
     names.open(a, 2);
-    names.space.hidden(a, (ROOT, &units(".hidden")), CLOCK, names.at(10));
+    names.space.hidden((ROOT, &units("a")), (ROOT, &units(".hidden")), CLOCK, names.at(10));
     assert_eq!(names.space.attr(a, names.at(20)).unwrap().links, 0);
     assert!(!names.close(a, 1));
     assert!(names.close(a, 2));
     assert_eq!(names.path(a).unwrap(), "\\.hidden", "the path by which it is removed");
+}
+
+#[test]
+fn what_has_the_id_of_a_node_and_another_time_of_creation_may_be_of_the_same_file() {
+    let mut names = Names::strict();
+    let d = names.found("d", folder(10), 0);
+    let a = names.found_in(d, "a", file(11));
+    let later = |metadata: Metadata| Metadata { created: FileTime(metadata.created.0 + 1), ..metadata };
+    let twin = |parent, name: &str, found: Metadata| names.space.doubtful_twin(parent, &units(name), &found);
+    assert_eq!(twin(d, "self", later(folder(10))), Some(d), "a folder below itself");
+    assert_eq!(twin(ROOT, "b", later(file(11))), Some(a), "another name of a file");
+    assert_eq!(twin(d, "a", later(file(11))), None, "the name itself");
+    assert_eq!(twin(ROOT, "b", file(11)), None, "certainly the same file");
+    assert_eq!(twin(ROOT, "b", later(folder(11))), None, "of another kind");
+    assert_eq!(twin(ROOT, "b", later(file(12))), None, "of another id");
 }
 
 #[test]

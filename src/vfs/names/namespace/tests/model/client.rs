@@ -9,10 +9,9 @@ use crate::share::{ChangeKind, FileTime, LeaseKey, Metadata, RemotePath};
 use crate::vfs::file::attributes::FetchToken;
 use crate::vfs::names::namespace::Report;
 use crate::vfs::names::namespace::directory::Meaning;
-use crate::vfs::names::namespace::tests::units;
+use crate::vfs::names::namespace::tests::{show, units};
 use crate::vfs::names::namespace::{Admission, Asked, Known, Namespace, ROOT, WatchEvent};
 use crate::vfs::policy::Policy;
-use crate::vfs::presentation::Presentation;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
@@ -60,9 +59,8 @@ pub(super) struct Client {
 
 impl Client {
     pub(super) fn new(world: &Rc<World>, index: usize, setting: &Setting) -> Rc<Client> {
-        let show = Presentation { uid: 0, gid: 0, file_mode: 0o644, dir_mode: 0o755, block_size: 4096 };
         let policy = Policy { mode: setting.mode, timeout: Duration::from_millis(TIMEOUT) };
-        let mut space = Namespace::new(policy, show);
+        let mut space = Namespace::new(policy, show());
         let most = setting.most;
         space.bounds.limit(most.free, most.directories, most.watches);
         Rc::new(Client {
@@ -182,9 +180,16 @@ impl Client {
             let Some(path) = self.path_in(parent, name) else { return Looked::Stale };
             let asked = self.with(|space, now| space.asking_about(parent, &units(name), now));
             let moment = self.world.moment();
-            let Reply::Found(metadata) = self.ask(Request::Stat(path)).await else {
-                self.with(|space, _| space.absent(parent, &units(name), asked));
-                return Looked::Absent;
+            let metadata = match self.ask(Request::Stat(path)).await {
+                Reply::Found(metadata) => metadata,
+                Reply::NoFolder => {
+                    self.with(|space, now| space.doubt_name(parent, now));
+                    return Looked::Absent;
+                }
+                _ => {
+                    self.with(|space, _| space.absent(parent, &units(name), asked));
+                    return Looked::Absent;
+                }
             };
             if self.follow_rename(parent, name, metadata).await {
                 continue;
@@ -214,6 +219,10 @@ impl Client {
         let asked = self.with(|space, now| space.asking(now));
         let there = match self.ask(Request::Stat(path)).await {
             Reply::Found(there) => Some(there),
+            Reply::NoFolder => {
+                self.with(|space, now| space.doubt_name(id.directory, now));
+                return false;
+            }
             _ => None,
         };
         let is_gone = there.is_none_or(|there| there.identity() != found.identity());
@@ -222,7 +231,7 @@ impl Client {
                 let is_still = space.name_of(ino) == Some(&id) && space.at(parent, &units(name)).is_none();
                 if is_still {
                     self.world.count("a rename followed");
-                    space.relocate(ino, parent, &units(name), now);
+                    space.relocate((id.directory, &id.name), (parent, &units(name)), now);
                     space.learn(id.directory, &id.name, there, asked);
                 }
                 is_still

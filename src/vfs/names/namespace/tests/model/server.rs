@@ -35,6 +35,8 @@ pub(super) enum Request {
 pub(super) enum Reply {
     Found(Metadata),
     Absent,
+    /// A folder of the path is missing.
+    NoFolder,
     Listed {
         entries: Vec<(String, Metadata)>,
         watch: Granted,
@@ -158,6 +160,7 @@ impl Server {
         Some(match request {
             Request::Stat(path) => match self.tree.resolve(path) {
                 Some(id) => Reply::Found(self.tree.metadata(id)),
+                None if self.tree.resolve(&path[..path.len().saturating_sub(1)]).is_none() => Reply::NoFolder,
                 None => Reply::Absent,
             },
             Request::List(path, watch) => self.list(client, path, *watch),

@@ -1,23 +1,32 @@
 //! Collects the status of a mount from its parts. Nothing here waits: every value is a counter, or is read under a lock
 //! that no one holds while waiting.
 
-use crate::config::{Identity, MountSpec};
+use crate::config::{Identity, MountCommand, MountSpec};
+use crate::mount::RunningLog;
+use crate::mount::mountinfo::DeviceId;
 use crate::share::{SessionState, SmbShare};
+use crate::telemetry::metrics::Snapshot;
 use crate::telemetry::recent::recent;
 use crate::telemetry::status::{Away, Buffers, Cache, Server, Status, VERSION};
 use crate::vfs::Vfs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::watch;
 
-/// The parts of a mount that its status is about.
+/// The parts of a mount that requests are about.
 pub(in crate::mount) struct Subject {
     pub(in crate::mount) spec: MountSpec,
     pub(in crate::mount) mountpoint: PathBuf,
+    pub(in crate::mount) device: DeviceId,
     pub(in crate::mount) began: Instant,
     pub(in crate::mount) share: Arc<SmbShare>,
     pub(in crate::mount) buffers: Buffers,
     pub(in crate::mount) vfs: Arc<Vfs<SmbShare>>,
+    pub(in crate::mount) log: Arc<dyn RunningLog>,
+    pub(in crate::mount) command: MountCommand,
+    /// Whether the mount is read-only: changes by a remount are sent here.
+    pub(in crate::mount) access: watch::Sender<bool>,
 }
 
 impl Subject {
@@ -30,18 +39,26 @@ impl Subject {
             process: std::process::id(),
             url: spec.url.to_string(),
             mountpoint: self.mountpoint.display().to_string(),
+            device: self.device.to_string(),
             user: match &spec.identity {
                 Identity::User { username, .. } => Some(username.clone()),
                 Identity::Anonymous => None,
             },
             age: self.began.elapsed().as_secs(),
-            read_only: spec.options.read_only,
+            read_only: self.vfs.is_read_only(),
             server: self.server(),
             buffers: self.buffers.clone(),
             cache: self.cache(),
             counters: self.vfs.counters().samples().into_iter().map(Into::into).collect(),
             recent: recent(),
         }
+    }
+
+    /// The metrics now, as text.
+    pub(in crate::mount) fn metrics(&self) -> String {
+        let url = &self.spec.url;
+        let samples = self.vfs.counters().samples();
+        Snapshot { status: self.status(), samples, server: url.host.clone(), share: url.share.clone() }.text()
     }
 
     fn server(&self) -> Server {
