@@ -14,10 +14,10 @@ use crate::vfs::operations::{self, Position, SetAttr, Xattr};
 use crate::vfs::{Attr, Result, Vfs, VfsError};
 use bytes::Bytes;
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, IoctlFlags, KernelConfig,
-    LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, InitFlags, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    Request, TimeOrNow, WriteFlags,
 };
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -118,7 +118,10 @@ impl<S: Share> Adapter<S> {
 
 impl<S: Share> Filesystem for Adapter<S> {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        init::negotiate(config, self.vfs.lists_attributes());
+        let missing = init::negotiate(config, self.vfs.lists_attributes());
+        if !missing.contains(InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP) {
+            self.vfs.kernel_allows_direct_mappings();
+        }
         Ok(())
     }
 
@@ -165,7 +168,7 @@ impl<S: Share> Filesystem for Adapter<S> {
     }
 
     fn getattr(&self, request: &Request, ino: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        let call = self.call(Operation::Getattr, request, ino);
+        let call = self.call(Operation::Getattr, request, ino).uncrossed(self.vfs.answers(ino.0));
         let _context = self.runtime.enter();
         if let Some(attr) = operations::known_attributes(&self.vfs, ino.0) {
             return respond::<S, _, _>(&call, reply, Ok(attr));

@@ -5,7 +5,7 @@
 
 use crate::telemetry::counters::Requests;
 use crate::telemetry::{Counters, Operation, Span};
-use crate::vfs::{ErrorSource, VfsError};
+use crate::vfs::{ErrorSource, Uncrossed, VfsError};
 use fuser::{Errno, Request};
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +16,8 @@ pub(super) struct Call {
     pub(super) span: Span,
     began: Instant,
     counters: Arc<Counters>,
+    /// Keeps notifications from crossing the reply.
+    uncrossed: Option<Uncrossed>,
 }
 
 impl Call {
@@ -23,12 +25,18 @@ impl Call {
     pub(super) fn new(counters: &Arc<Counters>, operation: Operation, request: &Request, ino: u64) -> Call {
         let span = Span { operation, ino, handle: 0, unique: request.unique().0, thread: request.pid() };
         counters.requests_in_flight.enter();
-        Call { span, began: Instant::now(), counters: Arc::clone(counters) }
+        Call { span, began: Instant::now(), counters: Arc::clone(counters), uncrossed: None }
     }
 
     /// The same for a request on an open file or directory.
     pub(super) fn on(mut self, handle: u64) -> Call {
         self.span.handle = handle;
+        self
+    }
+
+    /// The same for a request whose reply no notification may cross.
+    pub(super) fn uncrossed(mut self, uncrossed: Uncrossed) -> Call {
+        self.uncrossed = Some(uncrossed);
         self
     }
 

@@ -33,11 +33,14 @@ const WANTED: [InitFlags; 8] = [
 ];
 
 /// Negotiates. Without `lists_attributes`, listings carry no attributes: what a listing has is not all that stat(2) shows.
-pub(super) fn negotiate(config: &mut KernelConfig, lists_attributes: bool) {
+/// Returns the requested features that the kernel does not offer.
+pub(super) fn negotiate(config: &mut KernelConfig, lists_attributes: bool) -> InitFlags {
+    let mut missing = InitFlags::empty();
     let plus = [InitFlags::FUSE_DO_READDIRPLUS, InitFlags::FUSE_READDIRPLUS_AUTO];
     for flag in WANTED.into_iter().filter(|flag| lists_attributes || !plus.contains(flag)) {
         if config.add_capabilities(flag).is_err() {
             tracing::debug!(?flag, "the kernel does not offer this feature");
+            missing |= flag;
         }
     }
     if let Err(nearest) = config.set_max_write(MAX_WRITE) {
@@ -46,4 +49,5 @@ pub(super) fn negotiate(config: &mut KernelConfig, lists_attributes: bool) {
     if let Err(nearest) = config.set_max_background(MAX_BACKGROUND) {
         tracing::debug!(nearest, "the limit of background requests was not accepted");
     }
+    missing
 }

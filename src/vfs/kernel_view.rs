@@ -2,10 +2,9 @@
 //!
 //! The kernel keeps names, attributes and pages. A notification may block in the kernel: one about pages until the
 //! READs of the file under way are answered, one about a name until the requests of its directory are answered. So
-//! separate threads send them, from two bounded [`Lane`]s: names and attributes never wait behind pages. Within a
-//! lane, the notifications of one inode keep their order, and those of different inodes may overtake each other.
-//! Between the lanes order does not matter: a notification only makes the kernel ask again, and the change that it
-//! announces was made before it was added.
+//! separate threads send them, from two bounded [`Lane`]s: names and attributes never wait behind pages. The order of
+//! notifications does not matter: one only makes the kernel ask again, and the change that it announces was made before
+//! it was added.
 //!
 //! When a lane is full, the caller waits for room. A notification is dropped only if its caller's patience
 //! (`PATIENCE`) ends before there is room. Equal notifications that wait are merged. A notification that has begun is
@@ -14,7 +13,7 @@
 //! [`KernelPages`](super::file::kernel_pages::KernelPages) records for one file whether the kernel may have pages of
 //! it. If it has none, nothing waits for pages.
 
-use super::lane::{Forgotten, Lane};
+use super::lane::{Forgotten, Lane, Uncrossed};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -39,17 +38,29 @@ pub(crate) struct KernelView {
     lanes: Lanes,
     /// Whether threads notify the kernel. Until they do, no kernel uses this mount.
     has_kernel: AtomicBool,
+    /// Whether a program can map a file of which the kernel keeps no pages.
+    maps_direct: AtomicBool,
 }
 
 impl KernelView {
     pub(crate) fn new() -> KernelView {
         let lanes = Lanes { names: Arc::new(Lane::new()), pages: Arc::new(Lane::new()) };
-        KernelView { lanes, has_kernel: AtomicBool::new(false) }
+        KernelView { lanes, has_kernel: AtomicBool::new(false), maps_direct: AtomicBool::new(false) }
     }
 
     /// The lanes, for the threads that notify the kernel. `None` from the second call on.
     pub(crate) fn listen(&self) -> Option<Lanes> {
         (!self.has_kernel.swap(true, Ordering::AcqRel)).then(|| self.lanes.clone())
+    }
+
+    /// Records that the kernel lets programs map a file of which it keeps no pages (FUSE_DIRECT_IO_ALLOW_MMAP).
+    pub(crate) fn allows_direct_mappings(&self) {
+        self.maps_direct.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a program can map a file of which the kernel keeps no pages.
+    pub(crate) fn maps_direct(&self) -> bool {
+        self.maps_direct.load(Ordering::Relaxed)
     }
 
     /// Adds a notification. Waits for room in the lane, not until the kernel has forgotten.
@@ -82,6 +93,12 @@ impl KernelView {
                 lane.add(what, None).await;
             }
         }
+    }
+
+    /// A request for the attributes of an inode has arrived. No notification crosses the reply, which the caller sends
+    /// before it drops the result.
+    pub(crate) fn answers(&self, ino: u64) -> Uncrossed {
+        Uncrossed::begin(ino, [Arc::clone(&self.lanes.names), Arc::clone(&self.lanes.pages)])
     }
 
     fn lane(&self, what: &Forgotten) -> Option<&Arc<Lane>> {

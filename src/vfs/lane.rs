@@ -1,5 +1,6 @@
-//! A bounded queue of notifications to the kernel, served by several threads: in order for each inode, in parallel
-//! for different inodes.
+//! A bounded queue of notifications to the kernel, served by several threads: one at a time for each inode, in parallel
+//! for different inodes. A notification about an inode waits while the kernel's requests for the attributes of that
+//! inode are answered ([`super::answering`]).
 //!
 //! [`Queue`] is the plain value that decides which notification is next. In [`Lane`], threads wait for the next
 //! notification, and operations wait for room.
@@ -7,9 +8,12 @@
 //! Invariant: at most one notification of an inode is under way, and none that was added is lost before the end of the
 //! mount.
 
+use super::answering::Answering;
 use parking_lot::{Condvar, Mutex};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{Notify, oneshot};
 
 /// What the kernel is to forget.
@@ -29,11 +33,16 @@ pub enum Forgotten {
 }
 
 impl Forgotten {
-    /// The inode that the kernel locks for the notification. Notifications of one inode keep their order.
+    /// The inode that the kernel locks for the notification.
     fn subject(&self) -> u64 {
         match self {
             Forgotten::Entry { parent: ino, .. } | Forgotten::Attributes(ino) | Forgotten::Pages(ino) => *ino,
         }
+    }
+
+    /// Whether the kernel ignores attributes that it had asked for before the notification.
+    fn spoils_replies(&self) -> bool {
+        !matches!(self, Forgotten::Entry { .. })
     }
 }
 
@@ -49,14 +58,25 @@ type Waiter = oneshot::Sender<()>;
 /// The notifications that wait, and the inodes whose notification is under way.
 #[derive(Debug, Default)]
 struct Queue {
-    order: VecDeque<Forgotten>,
+    /// The notifications in the order in which they were added, and when.
+    order: VecDeque<(Forgotten, Instant)>,
     waiters: HashMap<Forgotten, Vec<Waiter>>,
     busy: HashSet<u64>,
+    answering: Answering,
+}
+
+/// What [`Queue::next`] has found.
+#[derive(Debug)]
+enum Next {
+    /// This notification has begun.
+    Begun(Task),
+    /// None can begin before this time, unless something changes. `None`: whatever the time is.
+    NotBefore(Option<Instant>),
 }
 
 impl Queue {
     /// Adds a notification, or merges it with an equal one that waits. If there is no room, returns the waiter.
-    fn add(&mut self, what: &Forgotten, waiter: Option<Waiter>) -> Result<(), Option<Waiter>> {
+    fn add(&mut self, what: &Forgotten, waiter: Option<Waiter>, now: Instant) -> Result<(), Option<Waiter>> {
         if let Some(waiters) = self.waiters.get_mut(what) {
             waiters.extend(waiter);
             return Ok(());
@@ -64,18 +84,26 @@ impl Queue {
         if self.order.len() >= CAPACITY {
             return Err(waiter);
         }
-        self.order.push_back(what.clone());
+        self.order.push_back((what.clone(), now));
         self.waiters.insert(what.clone(), waiter.into_iter().collect());
         Ok(())
     }
 
-    /// Begins the first notification whose inode is not busy.
-    fn next(&mut self) -> Option<Task> {
-        let at = self.order.iter().position(|what| !self.busy.contains(&what.subject()))?;
-        let what = self.order.remove(at)?;
+    /// Begins the first notification whose inode is not busy, and that crosses no reply.
+    fn next(&mut self, now: Instant) -> Next {
+        let mut earliest = None;
+        let found = self.order.iter().position(|(what, added)| {
+            if self.busy.contains(&what.subject()) {
+                return false;
+            }
+            let held = what.spoils_replies().then(|| self.answering.holds(what.subject(), *added, now)).flatten();
+            earliest = earliest.into_iter().chain(held).min();
+            held.is_none()
+        });
+        let Some((what, _)) = found.and_then(|at| self.order.remove(at)) else { return Next::NotBefore(earliest) };
         self.busy.insert(what.subject());
         let waiters = self.waiters.remove(&what).unwrap_or_default();
-        Some(Task { what, waiters })
+        Next::Begun(Task { what, waiters })
     }
 
     /// A notification has ended: its inode is no longer busy.
@@ -95,6 +123,28 @@ impl Task {
     /// What the kernel is to forget.
     pub fn what(&self) -> &Forgotten {
         &self.what
+    }
+}
+
+/// A request of the kernel for the attributes of an inode that is being answered. No notification about the inode crosses
+/// the reply, which is sent before this is dropped.
+#[derive(Debug)]
+pub struct Uncrossed {
+    ino: u64,
+    lanes: [Arc<Lane>; 2],
+}
+
+impl Uncrossed {
+    /// To be called when the request has arrived, with all lanes.
+    pub(super) fn begin(ino: u64, lanes: [Arc<Lane>; 2]) -> Uncrossed {
+        lanes.iter().for_each(|lane| lane.answers(ino));
+        Uncrossed { ino, lanes }
+    }
+}
+
+impl Drop for Uncrossed {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(|lane| lane.answered(self.ino));
     }
 }
 
@@ -129,7 +179,7 @@ impl Lane {
                 if state.is_closed {
                     return;
                 }
-                match state.queue.add(&what, waiter) {
+                match state.queue.add(&what, waiter, Instant::now()) {
                     Ok(()) => break,
                     Err(back) => waiter = back,
                 }
@@ -141,9 +191,25 @@ impl Lane {
 
     /// Begins the next notification, if one can begin. The caller ends it with [`Lane::done`].
     pub fn next(&self) -> Option<Task> {
-        let task = self.state.lock().queue.next()?;
+        let Next::Begun(task) = self.state.lock().queue.next(Instant::now()) else { return None };
         self.room.notify_waiters();
         Some(task)
+    }
+
+    /// A request for the attributes of an inode has arrived. The caller ends it with [`Lane::answered`].
+    fn answers(&self, ino: u64) {
+        self.state.lock().queue.answering.begin(ino);
+    }
+
+    /// A request for the attributes of an inode was answered.
+    fn answered(&self, ino: u64) {
+        let mut state = self.state.lock();
+        state.queue.answering.end(ino, Instant::now());
+        let is_waited_for = !state.queue.order.is_empty();
+        drop(state);
+        if is_waited_for {
+            self.work.notify_all();
+        }
     }
 
     /// As [`Lane::next`], but waits for a notification; `None` at the end of the mount. For the threads of the lane;
@@ -156,9 +222,10 @@ impl Lane {
             if state.is_closed {
                 return None;
             }
-            match state.queue.next() {
-                Some(task) => break task,
-                None => self.work.wait(&mut state),
+            match state.queue.next(Instant::now()) {
+                Next::Begun(task) => break task,
+                Next::NotBefore(Some(then)) => drop(self.work.wait_until(&mut state, then)),
+                Next::NotBefore(None) => self.work.wait(&mut state),
             }
         };
         state.idle -= 1;
@@ -202,14 +269,17 @@ impl Lane {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
-    use std::sync::Arc;
+    use std::time::Duration;
 
-    fn add(queue: &mut Queue, what: &Forgotten) {
-        queue.add(what, None).unwrap();
+    fn add(queue: &mut Queue, what: &Forgotten, waiter: Option<Waiter>) {
+        queue.add(what, waiter, Instant::now()).unwrap();
     }
 
     fn next(queue: &mut Queue) -> Option<(Forgotten, Task)> {
-        queue.next().map(|task| (task.what.clone(), task))
+        match queue.next(Instant::now()) {
+            Next::Begun(task) => Some((task.what.clone(), task)),
+            Next::NotBefore(_) => None,
+        }
     }
 
     fn name(parent: u64, name: &str) -> Forgotten {
@@ -220,7 +290,7 @@ mod tests {
     fn notifications_of_one_inode_keep_their_order_and_other_inodes_overtake() {
         let mut queue = Queue::default();
         let all = [name(1, "a"), name(1, "b"), Forgotten::Attributes(2), Forgotten::Attributes(1)];
-        all.iter().for_each(|what| add(&mut queue, what));
+        all.iter().for_each(|what| add(&mut queue, what, None));
         let (first, task) = next(&mut queue).unwrap();
         assert_eq!(first, all[0]);
         assert_eq!(next(&mut queue).unwrap().0, all[2], "1 is busy");
@@ -238,16 +308,52 @@ mod tests {
         let pages = Forgotten::Pages(1);
         let waiters: Vec<_> = (0..3).map(|_| oneshot::channel()).collect();
         let (mut senders, mut gone): (Vec<_>, Vec<_>) = waiters.into_iter().unzip();
-        queue.add(&pages, senders.pop()).unwrap();
-        queue.add(&pages, senders.pop()).unwrap();
-        let task = queue.next().unwrap();
-        queue.add(&pages, senders.pop()).unwrap();
-        assert!(queue.next().is_none(), "the inode is busy");
+        add(&mut queue, &pages, senders.pop());
+        add(&mut queue, &pages, senders.pop());
+        let (_, task) = next(&mut queue).unwrap();
+        add(&mut queue, &pages, senders.pop());
+        assert!(next(&mut queue).is_none(), "the inode is busy");
         queue.done(&task);
         task.waiters.into_iter().for_each(|waiter| waiter.send(()).unwrap());
         assert!(gone[2].try_recv().is_ok() && gone[1].try_recv().is_ok());
         assert!(gone[0].try_recv().is_err(), "a READ may have brought pages after the first one began");
-        assert_eq!(queue.next().unwrap().waiters.len(), 1);
+        assert_eq!(next(&mut queue).unwrap().1.waiters.len(), 1);
+    }
+
+    #[test]
+    fn a_notification_that_would_cross_a_reply_is_overtaken() {
+        let (mut queue, start) = (Queue::default(), Instant::now());
+        queue.answering.begin(1);
+        let all = [Forgotten::Attributes(1), name(1, "a"), Forgotten::Attributes(2)];
+        all.iter().for_each(|what| queue.add(what, None, start).unwrap());
+        let mut begun = |now| match queue.next(now) {
+            Next::Begun(task) => {
+                queue.done(&task);
+                Ok(task.what)
+            }
+            Next::NotBefore(then) => Err(then),
+        };
+        assert_eq!(begun(start).unwrap(), all[1]);
+        assert_eq!(begun(start).unwrap(), all[2]);
+        let then = begun(start).unwrap_err().unwrap();
+        assert!(then > start);
+        assert_eq!(begun(then).unwrap(), all[0]);
+        assert_eq!(begun(then).unwrap_err(), None);
+    }
+
+    #[test]
+    fn a_thread_waits_until_the_reply_is_sent() {
+        let lane = Arc::new(Lane::new());
+        let uncrossed = Uncrossed::begin(1, [Arc::clone(&lane), Arc::new(Lane::new())]);
+        lane.add(Forgotten::Attributes(1), None).now_or_never().unwrap();
+        assert!(lane.next().is_none());
+        let thread = std::thread::spawn({
+            let lane = Arc::clone(&lane);
+            move || lane.wait().unwrap().0.what
+        });
+        std::thread::sleep(Duration::from_millis(10));
+        drop(uncrossed);
+        assert_eq!(thread.join().unwrap(), Forgotten::Attributes(1));
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@
 //! | `file` | what is known of a file, and which requests it still needs |
 //! | `kernel_view` | how the kernel is made to forget names, attributes and pages |
 //! | `lane` | the order of the notifications to the kernel, and how many may wait |
+//! | `answering` | which notifications wait, because the kernel would ignore a reply that they cross |
 //! | `terms` | the options of the mount, and what is derived from them |
 //! | `policy` | what a lease and the attribute timeout allow |
 //! | [`name_encoding`] | how a POSIX name is sent to the server, and shown from it |
@@ -72,6 +73,7 @@
 //! Invariants: each wait ends, because each operation of the share ends. No operation panics, whatever the server
 //! answers.
 
+mod answering;
 pub mod background;
 mod closings;
 pub mod errno;
@@ -109,7 +111,7 @@ use terms::Terms;
 
 pub use errno::{ErrorSource, Result, VfsError};
 pub use kernel_view::Lanes;
-pub use lane::{Forgotten, Lane, Task};
+pub use lane::{Forgotten, Lane, Task, Uncrossed};
 pub use names::namespace::ROOT;
 pub use presentation::Attr;
 pub use terms::VfsOptions;
@@ -155,6 +157,16 @@ impl<S: Share> Vfs<S> {
     /// The lanes of notifications to the kernel, for the threads that send them. `None` from the second call on.
     pub fn forgotten(&self) -> Option<Lanes> {
         self.kernel_view.listen()
+    }
+
+    /// The kernel lets programs map a file of which it keeps no pages.
+    pub fn kernel_allows_direct_mappings(&self) {
+        self.kernel_view.allows_direct_mappings();
+    }
+
+    /// The kernel has asked for the attributes of an inode. To be held until the reply is sent.
+    pub fn answers(&self, ino: u64) -> Uncrossed {
+        self.kernel_view.answers(ino)
     }
 
     /// What is counted of this mount.

@@ -27,6 +27,7 @@ both_servers!(
     names_changed_by_two_mounts_and_on_the_disk_are_soon_equal_everywhere,
     an_open_on_either_mount_reads_what_was_written_before,
     data_written_to_a_file_that_stays_open_is_seen_by_another_mount,
+    a_file_that_grows_and_shrinks_without_a_pause_is_read_to_its_end,
 );
 
 /// The watchdog's deadline: a test that has not ended by then hangs.
@@ -294,6 +295,53 @@ fn change_names(root: &Path, actor: &str, chance: &mut Chance) {
     }
 }
 
+/// Each change is reported to the other mount while programs there open the file and ask for its size.
+fn a_file_that_grows_and_shrinks_without_a_pause_is_read_to_its_end(kind: Kind) {
+    const PIECE: &[u8] = &[b'x'; 1000];
+    const LARGEST: usize = 500 * PIECE.len();
+    const READS: usize = 400;
+    let pair = Pair::on(kind, "--cache=strict");
+    let [here, other] = pair.roots();
+    let log = File::create(here.join("log")).unwrap();
+    // The size that the file has at least since it was last emptied, and how often that was begun and done.
+    let (least, begun, emptied) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let (start, reads) = (Instant::now(), AtomicUsize::new(0));
+    let is_done = || reads.load(Ordering::Relaxed) >= READS || start.elapsed() > LONG;
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !is_done() {
+                    let (before, expected) = (emptied.load(Ordering::SeqCst), least.load(Ordering::SeqCst));
+                    let found = fs::read(other.join("log")).unwrap();
+                    // Whoever reads while the file is emptied may see zeros, or nothing.
+                    if begun.load(Ordering::SeqCst) == before {
+                        assert!(found.len() >= expected, "{} of {expected} bytes", found.len());
+                        assert!(found.iter().all(|byte| *byte == b'x'), "{} bytes, not all written", found.len());
+                        reads.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        let mut size = 0;
+        while !is_done() {
+            if size >= LARGEST {
+                begun.fetch_add(1, Ordering::SeqCst);
+                least.store(0, Ordering::SeqCst);
+                log.set_len(0).unwrap();
+                emptied.fetch_add(1, Ordering::SeqCst);
+                size = 0;
+            }
+            log.write_all_at(PIECE, size as u64).unwrap();
+            log.sync_all().unwrap();
+            size += PIECE.len();
+            least.store(size, Ordering::SeqCst);
+        }
+    });
+    assert!(reads.into_inner() > 0, "the file was read while it grew");
+    drop(log);
+    pair.end();
+}
+
 fn names_changed_by_two_mounts_and_on_the_disk_are_soon_equal_everywhere(kind: Kind) {
     let pair = Pair::on(kind, "--attr-timeout=1");
     let [here, other] = pair.roots();
@@ -345,7 +393,8 @@ fn an_open_during_a_copy_to_the_server_reads_all_data_written_before() {
                 let found = fs::read(other.join(&name)).unwrap();
                 assert!(
                     found.get(..least) == Some(&data[..least]),
-                    "{name}: not all of the {least} bytes written before the open"
+                    "{name}: not all of the {least} bytes written before the open, in {} bytes read",
+                    found.len()
                 );
             }
         });

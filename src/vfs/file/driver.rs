@@ -234,10 +234,14 @@ impl<S: Share> Files<S> {
         self.nodes.collect(file.ino);
     }
 
+    /// Has the kernel forget a file's attributes, and waits for that.
+    pub(crate) async fn kernel_forgets_attributes(&self, file: &FileOf<S>) {
+        self.kernel.until_forgotten(Forgotten::Attributes(file.ino)).await;
+    }
+
     /// Has the kernel forget a file's attributes, and its pages if it may have any, and waits for that. Returns
-    /// whether it has forgotten all of it. An open passes the mark from before it began, because its own pages come
-    /// only after its answer.
-    pub(crate) async fn kernel_forgets(&self, file: &FileOf<S>, pages: Option<Mark>) -> bool {
+    /// whether it has forgotten all of it.
+    pub(super) async fn kernel_forgets(&self, file: &FileOf<S>, pages: Option<Mark>) -> bool {
         let (kernel, ino) = (&self.kernel, file.ino);
         let Some(mark) = pages else { return kernel.until_forgotten(Forgotten::Attributes(ino)).await };
         // The page notification may wait behind another one of the same file; the one about attributes does not.

@@ -27,6 +27,10 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+/// How long after a change by another client its next one is expected. Samba reports the time of a write after up to two
+/// seconds.
+const CONTESTED: Duration = Duration::from_secs(2);
+
 /// All that is known of one file. `O` is the driver's object for requests on an open at the server.
 #[derive(Debug)]
 pub(crate) struct FileState<O> {
@@ -42,6 +46,8 @@ pub(crate) struct FileState<O> {
     pub(super) granted: Granted,
     /// The server has reported another size, which was not accepted because this mount was changing the file.
     size_in_doubt: bool,
+    /// When another client was last seen to change the file.
+    changed_elsewhere: Option<Instant>,
     /// The lease that opens on their way to the server ask for, and the number of those opens.
     opening: Option<(LeaseKey, u32)>,
     /// The part that exists only while the file is open here or at the server.
@@ -68,6 +74,7 @@ impl<O: Clone> FileState<O> {
             kernel_pages: KernelPages::default(),
             granted: Granted::NOTHING,
             size_in_doubt: false,
+            changed_elsewhere: None,
             opening: None,
             active: None,
         }
@@ -135,7 +142,7 @@ impl<O: Clone> FileState<O> {
                 self.cleaned(now);
             }
             Event::Failed(error) => self.with_active(|active| active.failures.add(error)),
-            Event::Broken { number, left, serial } => self.broken(number, left, serial, actions),
+            Event::Broken { number, left, serial } => self.broken(number, left, serial, now, actions),
             Event::SessionLost => {
                 self.with_active(|active| active.close_kept(actions));
                 self.doubt(now);
@@ -198,8 +205,11 @@ impl<O: Clone> FileState<O> {
         }
     }
 
-    fn broken(&mut self, number: u64, left: Caching, serial: u64, actions: &mut Vec<Action<O>>) {
+    fn broken(&mut self, number: u64, left: Caching, serial: u64, now: Instant, actions: &mut Vec<Action<O>>) {
         let before = self.granted.caching;
+        if before.reads() && !left.reads() {
+            self.changes_elsewhere(now);
+        }
         self.granted = Granted { caching: before.and(left), serial: self.granted.serial.max(serial) };
         match self.active.as_mut() {
             Some(active) => active.broken(number, left, actions),
@@ -234,6 +244,10 @@ impl<O: Clone> FileState<O> {
             return false;
         }
         let is_resized = metadata.size != self.size();
+        let was_current = self.known_since().is_some_and(|since| now.saturating_duration_since(since) < CONTESTED);
+        if was_current && is_resized {
+            self.changes_elsewhere(now);
+        }
         if self.attributes.store(metadata, token, now) == Stored::Valid {
             self.size_in_doubt = false;
             return self.version.validate((&metadata).into(), now);
@@ -302,6 +316,11 @@ impl<O: Clone> FileState<O> {
             self.attributes.doubt(now);
             self.version.expire();
         }
+    }
+
+    /// Another client has changed the file.
+    pub(crate) fn changes_elsewhere(&mut self, now: Instant) {
+        self.changed_elsewhere = Some(now);
     }
 
     /// Data was written at the server, in whole or in part: its version is unknown.
@@ -417,6 +436,11 @@ impl<O: Clone> FileState<O> {
     /// Whether the kernel may have another size of the file.
     pub(crate) fn is_resized(&self) -> bool {
         self.attributes.is_resized()
+    }
+
+    /// Whether another client is probably still changing the file.
+    pub(crate) fn is_contested(&self, now: Instant) -> bool {
+        self.changed_elsewhere.is_some_and(|at| now.saturating_duration_since(at) < CONTESTED)
     }
 
     /// Whether the server lacks data or a change from a program.

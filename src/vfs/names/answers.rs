@@ -9,6 +9,7 @@ use crate::share::{FileKind, Metadata, RemotePath, Share};
 use crate::vfs::errno::{Result, VfsError};
 use crate::vfs::file::attributes::FetchToken;
 use crate::vfs::file::driver::FileOf;
+use crate::vfs::file::version::DataVersion;
 use std::sync::Arc;
 
 /// A file that the server reports under a new name, and the old name under which this mount knows it.
@@ -118,23 +119,23 @@ impl<S: Share> Names<S> {
         })
     }
 
-    /// Records attributes of a file that were fetched by its name, or with an open of that name. Returns whether the
-    /// size differs from the cached one.
+    /// Records attributes of a file that were fetched by its name, or with an open of that name. Returns whether its size
+    /// or times differ from the cached ones.
     ///
     /// # Errors
     /// `ESTALE` if the name means another file now.
     pub(crate) fn fetched(&self, file: &FileOf<S>, metadata: Metadata, token: FetchToken) -> Result<bool> {
-        let is_resized = self.with(|namespace, now| {
+        let differs = self.with(|namespace, now| {
             let is_still = namespace.is_still(file.ino, &metadata);
-            let is_resized = file.lock().size() != metadata.size;
+            let differs = DataVersion::from(file.lock().metadata()) != DataVersion::from(&metadata);
             if is_still {
                 namespace.store(file.ino, metadata, token, now);
             } else {
                 namespace.doubt_name(file.ino, now);
             }
-            is_still.then_some(is_resized)
+            is_still.then_some(differs)
         });
-        is_resized.ok_or_else(VfsError::stale)
+        differs.ok_or_else(VfsError::stale)
     }
 
     /// Records that the name of an inode means a file with these attributes.

@@ -50,7 +50,7 @@ impl<S: Share> Names<S> {
     ) -> Option<Attr> {
         self.with(|namespace, now| {
             let attr = known(namespace, ino, now)?;
-            namespace.shown_to_kernel(ino, now);
+            namespace.shown_to_kernel(&attr, now);
             Some(attr)
         })
     }
@@ -86,7 +86,7 @@ impl<S: Share> Names<S> {
     pub(crate) fn attr(&self, ino: u64) -> Result<Attr> {
         self.with(|namespace, now| {
             let attr = namespace.attr(ino, now)?;
-            namespace.shown_to_kernel(ino, now);
+            namespace.shown_to_kernel(&attr, now);
             Some(attr)
         })
         .ok_or_else(VfsError::stale)

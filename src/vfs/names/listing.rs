@@ -160,8 +160,9 @@ impl<S: Share> Names<S> {
             let is_overtaken = is_kept || namespace.file(directory).map(|file| file.lock().token()) != token;
             match namespace.admit_listed(directory, name, metadata, fetched, is_overtaken) {
                 Admission::Node(ino) => {
-                    namespace.shown_to_kernel(ino, now);
-                    namespace.attr(ino, now)
+                    let attr = namespace.attr(ino, now)?;
+                    namespace.shown_to_kernel(&attr, now);
+                    Some(attr)
                 }
                 Admission::Overtaken => None,
             }

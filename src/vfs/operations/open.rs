@@ -45,13 +45,13 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     if kind != FileKind::File {
         return Err(VfsError::rule(libc::ELOOP, "a link or special file cannot be opened as a file"));
     }
-    let (known, pages) = {
+    let known = {
         let state = file.lock();
-        ((state.token(), state.size()), state.kernel_pages())
+        (state.token(), state.size())
     };
     if let Some(opened) = open_shared(vfs, &file, access) {
         if file.lock().is_resized() {
-            vfs.files.kernel_forgets(&file, pages).await;
+            vfs.files.kernel_forgets_attributes(&file).await;
         }
         return Ok(opened);
     }
@@ -115,13 +115,14 @@ async fn open_anew<S: Share>(
         vfs.cache.fill(file.key, data);
     }
     // The kernel knows the size after its own truncation.
-    let is_resized = !access.truncate && (differs || file.lock().is_resized());
+    let is_changed_elsewhere = !access.truncate && (differs || file.lock().is_resized());
     if empties_later && let Err(error) = empty(vfs, file, &open).await {
         opening::close_unused(vfs, open).await;
         return Err(error);
     }
     let is_changed = action != CreateAction::Opened || empties_later;
-    Ok(opening::opened(vfs, file, open, New { access, lease, granted, metadata, is_changed }, is_resized).await)
+    Ok(opening::opened(vfs, file, open, New { access, lease, granted, metadata, is_changed }, is_changed_elsewhere)
+        .await)
 }
 
 /// Sets the size of a file to 0 through an open.
@@ -165,5 +166,5 @@ fn open_shared<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, access: Access) -> Opti
         (Some((open, keep_cache)), state.on(Event::Joined { handle, access, open: id }, now))
     })?;
     opening::register(vfs, handle, file, open, access);
-    Some(Opened { handle, direct: opening::bypasses_kernel(vfs, access), keep_cache })
+    Some(Opened { handle, direct: opening::bypasses_kernel(vfs, file, access), keep_cache })
 }

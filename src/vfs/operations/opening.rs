@@ -9,6 +9,7 @@ use crate::vfs::file::driver::{FileOf, Open};
 use crate::vfs::file::handle::Access;
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A file that the kernel has open.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,27 +76,26 @@ pub(super) fn granted<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, lease: LeaseKey)
     granted
 }
 
-/// Makes a handle for an open that the server has answered. `is_resized` says that the kernel may have cached another
-/// size.
+/// Makes a handle for an open that the server has answered. `is_changed_elsewhere` says that the kernel may have
+/// attributes from before another client's change, with another size.
 pub(super) async fn opened<S: Share>(
     vfs: &Vfs<S>,
     file: &FileOf<S>,
     open: S::File,
     new: New,
-    is_resized: bool,
+    is_changed_elsewhere: bool,
 ) -> Opened {
     let New { access, lease, granted, metadata, is_changed } = new;
     let (handle, open) = (vfs.handles.number(), Arc::new(open));
     let alone = vfs.files.is_alone(granted.caching);
     let grid = vfs.share.limits().write;
-    let (keep_cache, pages) = vfs.files.with(file, |state, now| {
-        let pages = state.kernel_pages();
+    let keep_cache = vfs.files.with(file, |state, now| {
         if is_changed {
             state.replaced(vfs.share.clock(), now);
         }
         let keep_cache = state.kernel_opens(handle, access, &metadata, alone);
         let event = Event::Opened { handle, access, open: Arc::clone(&open), lease, granted, grid };
-        ((keep_cache, pages), state.on(event, now))
+        (keep_cache, state.on(event, now))
     });
     vfs.files.leased(lease);
     if file.lock().is_older_than(granted) {
@@ -103,15 +103,15 @@ pub(super) async fn opened<S: Share>(
         vfs.files.event(file, Event::Granted { lease, granted: vfs.share.granted(lease) });
     }
     register(vfs, handle, file, open, access);
-    if is_resized || !alone {
-        // With its cached size the kernel would not read beyond the old end. If other clients have the file open, the
-        // kernel's pages may be out of date.
-        vfs.files.kernel_forgets(file, pages).await;
+    if is_changed_elsewhere {
+        // With its cached size the kernel would not read beyond the old end. Its pages it drops itself when it gets this
+        // open, unless it may keep them.
+        vfs.files.kernel_forgets_attributes(file).await;
     }
     if !alone {
         vfs.files.forget_in_time(file);
     }
-    Opened { handle, direct: bypasses_kernel(vfs, access), keep_cache }
+    Opened { handle, direct: bypasses_kernel(vfs, file, access), keep_cache }
 }
 
 /// Records that a handle is open.
@@ -127,7 +127,10 @@ pub(super) async fn close_unused<S: Share>(vfs: &Vfs<S>, file: S::File) {
     }
 }
 
-/// Whether the kernel keeps no pages of what is read and written through an open.
-pub(super) fn bypasses_kernel<S: Share>(vfs: &Vfs<S>, access: Access) -> bool {
-    access.bypasses_kernel() || vfs.terms.policy.keeps_no_pages()
+/// Whether the kernel keeps no pages of what is read and written through an open. It keeps none of a file that another
+/// client is changing: it would show zeros between the end of the data that it has read and a later size, and miss what
+/// lies beyond an earlier size.
+pub(super) fn bypasses_kernel<S: Share>(vfs: &Vfs<S>, file: &FileOf<S>, access: Access) -> bool {
+    let is_contested = || vfs.kernel_view.maps_direct() && file.lock().is_contested(Instant::now());
+    access.bypasses_kernel() || vfs.terms.policy.keeps_no_pages() || is_contested()
 }

@@ -143,13 +143,35 @@ async fn an_open_makes_the_kernel_forget_the_size_from_before_a_close_that_repor
     user.close(opened).await;
     let kernel = Kernel::of(&user);
     let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await;
-    assert_eq!(kernel.take(), [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
-    assert_eq!(user.read(opened.unwrap(), 0, 10).await.unwrap(), b"longer");
+    assert_eq!(kernel.take(), [Forgotten::Attributes(ino)]);
+    let opened = opened.unwrap();
+    assert!(!opened.keep_cache, "the kernel drops its pages");
+    assert_eq!(user.read(opened, 0, 10).await.unwrap(), b"longer");
 }
 
-/// Another client has the file open, so each open makes the kernel forget what it has of it.
 #[tokio::test]
-async fn an_open_waits_for_the_page_drop_only_if_the_kernel_has_pages() {
+async fn a_file_that_another_client_is_changing_is_opened_without_the_page_cache() {
+    let user = User::new();
+    user.share.put("a", b"1");
+    user.share.put("still", b"1");
+    let is_direct = async |ino| {
+        let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
+        user.close(opened).await;
+        opened.direct
+    };
+    let ino = user.ino("a").await;
+    user.share.put("a", b"22");
+    assert!(!is_direct(ino).await, "programs could not map it");
+    user.vfs.kernel_allows_direct_mappings();
+    user.share.put("a", b"333");
+    assert!(is_direct(ino).await);
+    assert!(is_direct(ino).await, "the next change is expected");
+    assert!(!is_direct(user.ino("still").await).await);
+}
+
+/// Another program may be waiting for the file's size, and a notification would make the kernel ignore the answer.
+#[tokio::test]
+async fn an_open_notifies_the_kernel_only_of_a_change_also_while_another_client_has_the_file_open() {
     let user = User::behaving(Behaviour { leases: true, ..Behaviour::default() });
     user.share.put("a", b"1");
     user.share.put("b", b"1");
@@ -158,16 +180,15 @@ async fn an_open_waits_for_the_page_drop_only_if_the_kernel_has_pages() {
     let ino = user.ino("a").await;
     let other_client = user.share.open_as_other_client("a").await;
     let kernel = Kernel::of(&user);
-    let forgotten = async |flags| {
-        user.close(user.open("a", flags).await.unwrap()).await;
+    let forgotten = async || {
+        let opened = operations::open(&user.vfs, ino, libc::O_RDONLY).await.unwrap();
+        assert!(!opened.keep_cache, "the kernel drops its pages");
+        user.close(opened).await;
         kernel.take()
     };
-    assert_eq!(forgotten(libc::O_WRONLY).await, [Forgotten::Attributes(ino)]);
-    assert_eq!(
-        forgotten(libc::O_RDONLY).await,
-        [Forgotten::Attributes(ino)],
-        "it brings pages, but the kernel has none before it"
-    );
-    assert_eq!(forgotten(libc::O_WRONLY).await, [Forgotten::Attributes(ino), Forgotten::Pages(ino)]);
+    assert_eq!(forgotten().await, []);
+    assert_eq!(forgotten().await, []);
+    user.share.put("a", b"2");
+    assert_eq!(forgotten().await, [Forgotten::Attributes(ino)], "times have changed");
     user.share.close_other_client(other_client);
 }

@@ -444,3 +444,36 @@ fn a_file_that_is_put_aside_holds_nothing_back_and_has_no_lease_afterwards() {
     run.on(Event::Granted { lease: KEY, granted });
     assert_eq!(run.state.caching(), Caching::NONE);
 }
+
+#[test]
+fn a_file_is_contested_for_a_while_after_a_change_by_another_client() {
+    let is_contested = |change: &dyn Fn(&mut Run)| {
+        let mut run = Run::open();
+        change(&mut run);
+        let at = run.now;
+        assert!(!run.state.is_contested(at + Duration::from_secs(2)));
+        run.state.is_contested(at)
+    };
+    let reported = |run: &mut Run, size| {
+        let (metadata, token) = (Metadata { size, ..Metadata::default() }, run.state.token());
+        run.on(Event::Fetched { metadata, token });
+    };
+    assert!(!is_contested(&|_| ()));
+    assert!(is_contested(&|run| run.state.changes_elsewhere(run.now)), "a watch has reported it");
+    assert!(is_contested(&|run| drop(run.broken(1, Caching::NONE))), "it has broken the right to cache what is read");
+    assert!(!is_contested(&|run| drop(run.broken(1, Caching::READ))), "it may only read");
+    assert!(is_contested(&|run| reported(run, 200)), "the size has changed");
+    assert!(!is_contested(&|run| reported(run, 100)));
+    let later = |run: &mut Run| {
+        run.now += Duration::from_secs(60);
+        reported(run, 200);
+    };
+    assert!(!is_contested(&later), "it may be long ago");
+    let here = |run: &mut Run| {
+        run.write(0, &[1; 200]);
+        run.on(Event::Drain);
+        run.sent(0);
+        reported(run, 200);
+    };
+    assert!(!is_contested(&here), "this mount has changed it");
+}

@@ -13,6 +13,7 @@ use crate::config::CacheMode;
 use crate::share::{FileKind, Metadata, is_unlisted_name};
 use crate::vfs::file::FileState;
 use crate::vfs::file::attributes::StillTrue;
+use crate::vfs::lane::Forgotten;
 use crate::vfs::presentation::Attr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -124,7 +125,7 @@ impl<O: Clone> Namespace<O> {
         let Admission::Node(ino) = self.admit_listed(parent, name, metadata, fetched, is_kept) else { return None };
         match self.believed(ino, now) {
             Some(attr) => {
-                self.shown_to_kernel(ino, now);
+                self.shown_to_kernel(&attr, now);
                 Some(Known::File(attr))
             }
             None => {
@@ -163,7 +164,7 @@ impl<O: Clone> Namespace<O> {
     }
 
     /// The attributes that stat(2) shows, and how long the kernel may cache them: not at all while times are estimated,
-    /// so that stat(2) asks for them.
+    /// so that stat(2) asks for them, or another client is changing the file.
     pub(crate) fn attr(&self, ino: u64, now: Instant) -> Option<Attr> {
         self.attr_valid_for(ino, self.valid_for(ino, now)?, now)
     }
@@ -171,11 +172,12 @@ impl<O: Clone> Namespace<O> {
     /// As [`Namespace::attr`], of attributes that are valid for so long, but for estimated times.
     fn attr_valid_for(&self, ino: u64, valid: Duration, now: Instant) -> Option<Attr> {
         let node = self.nodes.get(&ino)?;
-        let ttl = if node.has_estimated_times() { Duration::ZERO } else { valid };
-        let (metadata, owner) = {
+        let (metadata, owner, is_kept) = {
             let state = node.file.lock();
-            (state.shown(now), state.owner().shown())
+            let is_kept = !state.has_estimated_times() && !state.is_contested(now);
+            (state.shown(now), state.owner().shown(), is_kept)
         };
+        let ttl = if is_kept { valid } else { Duration::ZERO };
         let attr = Attr {
             name_ttl: self.name_ttl(ino).min(valid),
             ..self.show.attr(ino, node.key(), (&metadata, owner), ttl)
@@ -242,14 +244,19 @@ impl<O: Clone> Namespace<O> {
         self.file(ino).is_some_and(|file| file.lock().has_kept_open())
     }
 
-    /// Records that the kernel gets attributes of a node, or its name with them.
-    pub(crate) fn shown_to_kernel(&mut self, ino: u64, now: Instant) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
+    /// Records that the kernel gets these attributes of a node, or its name with them.
+    pub(crate) fn shown_to_kernel(&mut self, attr: &Attr, now: Instant) {
+        if let Some(node) = self.nodes.get_mut(&attr.ino) {
             node.shown = Some(now);
-            if !node.has_estimated_times() {
-                node.lent = Some(now);
-            }
+            node.lent.gives(attr.ttl, now);
             node.file.lock().shown_to_kernel();
+        }
+    }
+
+    /// Makes the kernel forget the attributes of a node, if it may keep any.
+    pub(super) fn attributes_end(&mut self, ino: u64, now: Instant) {
+        if self.nodes.get_mut(&ino).is_some_and(|node| node.lent.ends(now)) {
+            self.effects.forgotten.push(Forgotten::Attributes(ino));
         }
     }
 

@@ -11,13 +11,10 @@ use crate::share::{ChangeKind, DirChange, FileKind, FileTime, Metadata};
 use crate::vfs::lane::Forgotten;
 use crate::vfs::name_encoding;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The most names of one file whose entries are told its number of links.
 const MOST_TOLD: usize = 64;
-
-/// The most time between a reply and its arrival in the kernel.
-const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// What a change by this mount makes of a name.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,8 +106,7 @@ impl<O: Clone> Namespace<O> {
     fn entries_changed(&mut self, directory: u64, clock: FileTime, now: Instant) {
         let Some(node) = self.nodes.get_mut(&directory) else { return };
         node.file.lock().entries_changed(clock, now);
-        let is_recent = |lent: Instant| now.saturating_duration_since(lent) < ON_ITS_WAY;
-        if node.lent.take().is_some_and(is_recent) {
+        if node.lent.ends_with_reply(now) {
             self.effects.forgotten.push(Forgotten::Attributes(directory));
         }
     }

@@ -11,6 +11,7 @@
 //! | `answers` | whether an answer of the server is recorded, or is older than what is known |
 //! | `belief` | which names are answered without asking the server; how long the kernel caches a present one |
 //! | `changes` | what a change by this mount makes of names |
+//! | `lent` | how long the kernel keeps attributes, and whether it must be notified of a change |
 //! | `reports` | what a report of a watch makes of names, and whether another client caused it |
 //! | `remembered` | owners and modes that programs have set, of files without a node |
 //! | `spellings` | whether a name is another spelling of one that is known |
@@ -39,6 +40,7 @@ mod belief;
 mod bounds;
 mod changes;
 pub(crate) mod directory;
+mod lent;
 pub(crate) mod node;
 mod remembered;
 mod reports;

@@ -4,6 +4,7 @@
 //! not been seen to change ids. Otherwise the file gets a number of this mount's own, above 2^63.
 
 use super::Version;
+use super::lent::Lent;
 use crate::share::{Attributes, FileKind, Metadata};
 use crate::vfs::file::File;
 use std::sync::Arc;
@@ -43,8 +44,8 @@ pub(crate) struct Node<O> {
     pub(super) since: Version,
     /// When the kernel was last given attributes of the node, or its name with them.
     pub(super) shown: Option<Instant>,
-    /// When the kernel was last given attributes that it may keep, unless it was made to forget them since.
-    pub(super) lent: Option<Instant>,
+    /// What the kernel may keep of the attributes.
+    pub(super) lent: Lent,
     /// This mount has removed or replaced the last name of the node that it knew, so the server has no path to ask
     /// about. The number of links that the file had left then.
     pub(super) removed: Option<u32>,
@@ -67,7 +68,7 @@ impl<O: Clone> Node<O> {
             lookups: 1,
             since: Version::default(),
             shown: None,
-            lent: None,
+            lent: Lent::default(),
             removed: None,
         }
     }

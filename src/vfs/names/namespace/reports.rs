@@ -78,7 +78,7 @@ impl<O: Clone> Namespace<O> {
                 directory.unwatched();
                 directory.is_past();
                 self.doubt(ino, now);
-                self.effects.forgotten.push(Forgotten::Attributes(ino));
+                self.attributes_end(ino, now);
                 self.all_in_doubt(ino, now);
                 return Report::ByOthers { gone: true };
             }
@@ -100,7 +100,7 @@ impl<O: Clone> Namespace<O> {
             self.on_watch(number, WatchEvent::Ended, now);
         }
         self.doubt(ino, now);
-        self.effects.forgotten.push(Forgotten::Attributes(ino));
+        self.attributes_end(ino, now);
         self.all_in_doubt(ino, now);
         true
     }
@@ -140,7 +140,7 @@ impl<O: Clone> Namespace<O> {
         }
         if names_changed {
             self.doubt(ino, now);
-            self.effects.forgotten.push(Forgotten::Attributes(ino));
+            self.attributes_end(ino, now);
         }
         report
     }
@@ -176,7 +176,12 @@ impl<O: Clone> Namespace<O> {
             }
         }
         match (change.kind, node) {
-            (ChangeKind::Modified, Some(node)) => self.effects.forgotten.push(Forgotten::Attributes(node)),
+            (ChangeKind::Modified, Some(ino)) => {
+                if let Some(file) = self.file(ino) {
+                    file.lock().changes_elsewhere(now);
+                }
+                self.attributes_end(ino, now);
+            }
             (ChangeKind::Modified, None) => {}
             (ChangeKind::Added | ChangeKind::Removed, _) => {
                 if let Some(name) = name_encoding::decode(&change.name) {

@@ -195,6 +195,18 @@ impl Names {
         self.space.path(ino, &RemotePath::root()).map(|path| path.to_string())
     }
 
+    /// The server reports the attributes of an inode that are known, and the kernel gets them.
+    fn show(&mut self, ino: u64, ms: u64) {
+        let now = self.at(ms);
+        let (metadata, token) = {
+            let state = self.space.file(ino).unwrap().lock();
+            (*state.metadata(), state.token())
+        };
+        self.space.store(ino, metadata, token, now);
+        let attr = self.space.attr(ino, now).unwrap();
+        self.space.shown_to_kernel(&attr, now);
+    }
+
     /// The names that the kernel is to forget since the last call.
     fn forgotten(&mut self) -> Vec<String> {
         let forgotten = self.space.take_effects().forgotten.into_iter();

@@ -19,6 +19,7 @@ fn the_kernel_forgets_names_and_attributes_that_another_client_changed() {
     let mut known = Names::watched(&["a", "b"]);
     let (a, b) = (known.found("a", file(id("a")), 10), known.found("b", file(id("b")), 10));
     let _ = known.space.take_effects();
+    [a, b, ROOT].into_iter().for_each(|ino| known.show(ino, 10));
     known.reported(&[change("b", ChangeKind::Modified)], 20);
     let effects = known.space.take_effects();
     assert_eq!(effects.forgotten, [Forgotten::Attributes(b)]);
@@ -38,11 +39,33 @@ fn the_kernel_forgets_names_and_attributes_that_another_client_changed() {
 }
 
 #[test]
+fn the_kernel_is_told_once_of_a_file_that_another_client_keeps_changing() {
+    let mut known = Names::watched(&["a"]);
+    let a = known.found("a", file(id("a")), 10);
+    known.show(a, 10);
+    let _ = known.space.take_effects();
+    let forgotten = |known: &mut Names, ms| {
+        known.reported(&[change("a", ChangeKind::Modified)], ms);
+        known.space.take_effects().forgotten
+    };
+    assert_eq!(forgotten(&mut known, 20), [Forgotten::Attributes(a)]);
+    for ms in (30..4000).step_by(500) {
+        known.show(a, ms);
+        assert_eq!(known.space.attr(a, known.at(ms)).unwrap().ttl, Duration::ZERO, "the kernel asks each time");
+        assert_eq!(forgotten(&mut known, ms + 1), [], "a reply that it crosses would be ignored");
+    }
+    known.show(a, 6000);
+    assert_ne!(known.space.attr(a, known.at(6000)).unwrap().ttl, Duration::ZERO);
+    assert_eq!(forgotten(&mut known, 6001), [Forgotten::Attributes(a)]);
+}
+
+#[test]
 fn a_hidden_file_of_another_client_is_not_shown_but_its_removal_changes_the_directory() {
     let mut known = Names::watched(&["a"]);
     let hidden = String::from_utf16(&hidden::Owner::random().next_name()).unwrap();
     known.reported(&[change(&hidden, ChangeKind::Added)], 10);
     assert_eq!(known.space.take_effects().forgotten, []);
+    known.show(ROOT, 10);
     known.reported(&[change(&hidden, ChangeKind::Removed)], 20);
     assert_eq!(known.space.take_effects().forgotten, [Forgotten::Attributes(ROOT)]);
     assert_eq!(known.names(30).unwrap(), ["a"]);
@@ -109,7 +132,7 @@ fn a_report_that_came_before_the_answer_to_an_own_change_may_be_of_a_later_chang
 fn an_overflow_makes_the_kernel_forget_every_name_of_the_directory() {
     let mut known = Names::watched(&["a", "b"]);
     let a = known.found("a", file(id("a")), 10);
-    known.space.shown_to_kernel(a, known.at(10));
+    known.show(a, 10);
     assert!(known.on(WatchEvent::Overflowed, 20));
     assert_eq!(known.forgotten(), ["a"], "the kernel has no other names");
 }
@@ -133,7 +156,7 @@ fn a_broken_lease_ends_the_watch_of_its_directory_and_no_other() {
         known.directory = d;
         known.found("a", file(id("a")), 0)
     };
-    known.space.shown_to_kernel(a, known.at(0));
+    [a, d].into_iter().for_each(|ino| known.show(ino, 0));
     for (directory, number) in [(ROOT, 1), (d, 2)] {
         known.directory = directory;
         known.watch(number, Some(LeaseKey(u128::from(number))), 0);

@@ -52,8 +52,9 @@ impl Client {
     pub(super) fn install(&self, parent: u64, name: &str, ino: u64, from: u64) {
         let now = self.world.now();
         let attr = self.with(|space, now| {
-            space.shown_to_kernel(ino, now);
-            space.attr(ino, now)
+            let attr = space.attr(ino, now)?;
+            space.shown_to_kernel(&attr, now);
+            Some(attr)
         });
         self.world.note(|| {
             let ttl = attr.map(|attr| attr.name_ttl);
