@@ -13,7 +13,7 @@
 //! - An allocated message id is sent: the caller that receives a [`Ready`] or a [`Transmit`] sends it without waiting
 //!   in between. A gap in the ids would close the server's window for good.
 //! - Every waiter gets exactly one [`Event::Answered`], at its deadline or at the end of the connection at the latest,
-//!   unless its caller cancels the request.
+//!   unless its caller cancels the request. The deadline is [`FOR_OTHERS`] later if the server has sent an interim reply.
 //! - Nothing is sent once the connection has ended.
 
 use super::codec::Malformed;
@@ -32,6 +32,10 @@ use std::time::{Duration, Instant};
 
 /// Credits that the window grows to: 1024, which pay for 64 MiB in flight.
 const CREDIT_TARGET: u32 = 1024;
+/// How much longer a caller waits for a request of which the server has said that it will take a while (MS-SMB2 3.3.4.2).
+/// An open or a removal waits for other clients to give up their leases. Servers give up on a client that does not answer
+/// after 35 s, 5 s after the usual deadline.
+const FOR_OTHERS: Duration = Duration::from_secs(10);
 /// Bytes that a frame may have beyond the expected responses: for unsolicited messages, and for an error that is larger
 /// than a normal response.
 const UNSOLICITED_ROOM: u64 = 65_536;
@@ -437,8 +441,12 @@ impl<W> Channel<W> {
             return;
         }
         while self.deadlines.first().is_some_and(|(at, _)| *at <= now)
-            && let Some((_, ticket)) = self.deadlines.pop_first()
+            && let Some((deadline, ticket)) = self.deadlines.pop_first()
         {
+            if self.table.extend(ticket, deadline + FOR_OTHERS) {
+                self.deadlines.insert((deadline + FOR_OTHERS, ticket));
+                continue;
+            }
             let waiters = self.give_up(ticket);
             self.answer(waiters, &WireError::TimedOut);
         }

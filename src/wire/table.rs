@@ -61,6 +61,8 @@ struct Entry<W> {
     async_ids: Vec<Option<u64>>,
     /// The message id of each request: the first of those that it uses.
     first_ids: Vec<u64>,
+    /// Whether the waiter waits longer than its caller has asked for.
+    is_extended: bool,
     lane: Lane,
     /// Whether it contains a CHANGE_NOTIFY, which is answered when a change happens.
     open_ended: bool,
@@ -135,6 +137,7 @@ impl<W> MessageTable<W> {
             async_ids: vec![None; charges.len()],
             charges,
             first_ids,
+            is_extended: false,
             lane: chain.cost().lane,
             open_ended: requests.iter().any(|request| request.command == Command::ChangeNotify),
             response_limit,
@@ -176,6 +179,20 @@ impl<W> MessageTable<W> {
     /// Whether the only request of a part has had an interim reply and no final one.
     pub fn is_kept(&self, ticket: Ticket) -> bool {
         self.parts.get(&ticket).is_some_and(|entry| matches!(entry.async_ids[..], [Some(_)]))
+    }
+
+    /// Sets a later deadline for the waiter of a part, once, if the server has sent an interim reply to one of its requests
+    /// and no final one. Returns whether it has.
+    pub fn extend(&mut self, ticket: Ticket, deadline: Instant) -> bool {
+        let Some(entry) = self.parts.get_mut(&ticket) else { return false };
+        let mut open = entry.replies.iter().zip(&entry.async_ids);
+        let extends = !entry.is_extended
+            && entry.waiting.deadline.is_some()
+            && open.any(|(reply, async_id)| reply.is_none() && async_id.is_some());
+        if extends {
+            (entry.is_extended, entry.waiting.deadline) = (true, Some(deadline));
+        }
+        extends
     }
 
     /// Withdraws the waiter of a part. Returns it with its deadline and the requests to cancel; `None` if no caller

@@ -11,7 +11,7 @@ use crate::support::scene::{Scene, url_of};
 use crate::support::server::{Kind, Server, both_servers};
 use crate::support::wait_until;
 use crate::writeback::smbclient;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
@@ -518,6 +518,25 @@ fn synced_data_survives_a_connection_lost_while_another_client_opens_the_file() 
     assert!(confirmed >= ROUNDS / 2, "only {confirmed} of {ROUNDS} files are complete on the server");
     other.unmount();
     line.mount.unmount();
+}
+
+/// As a computer that was suspended. smbd waits 35 s for it, and then goes on.
+#[test]
+fn a_file_of_a_client_that_does_not_answer_can_be_opened_after_a_while() {
+    const FOR_LONG: Duration = Duration::from_secs(100);
+    let scene = Scene::with(Kind::Smbd, |request| request.for_at_most(FOR_LONG));
+    let other = Request::new(scene.url()).for_at_most(FOR_LONG).mount();
+    let file = File::create(scene.here("file")).unwrap();
+    file.write_all_at(b"dirty", 0).unwrap();
+    scene.mount.signal(Signal::STOP);
+    let read = fs::read(other.join("file"));
+    scene.mount.signal(Signal::CONT);
+    assert!(b"dirty".starts_with(&read.unwrap()));
+    file.sync_all().unwrap();
+    drop(file);
+    assert!(wait_until(SOON, || fs::read(other.join("file")).unwrap() == b"dirty"));
+    other.unmount();
+    scene.mount.unmount();
 }
 
 /// After a read, this mount keeps the file open at the server for a while. Other clients must not notice.

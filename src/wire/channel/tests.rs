@@ -129,6 +129,27 @@ fn a_request_without_a_timely_answer_is_cancelled_and_its_credit_returns() {
 }
 
 #[test]
+fn a_request_that_waits_for_other_clients_has_longer_but_not_for_ever() {
+    let mut pair = Pair::with_credits(4);
+    let callers = [0, 1].map(|_| pair.submit_within(&echo(), SOON).unwrap());
+    let interim = [0, 1].map(|_| {
+        let mut header = pair.receive_one().header;
+        header.async_or_tree = 55 + header.message_id;
+        pair.send(&response(&header, NtStatus::PENDING, 1, flags::ASYNC, &ERROR_BODY));
+        header
+    });
+    pair.pass(SOON + FOR_OTHERS / 2);
+    assert!(callers.iter().all(|caller| pair.take_answer(*caller).is_none()));
+    pair.send(&response(&interim[0], NtStatus::SUCCESS, 0, flags::ASYNC, &[4, 0, 0, 0]));
+    pair.answer_of(callers[0]).unwrap();
+    // Another interim reply changes nothing.
+    pair.send(&response(&interim[1], NtStatus::PENDING, 0, flags::ASYNC, &ERROR_BODY));
+    pair.pass(FOR_OTHERS / 2);
+    assert_eq!(pair.answer_of(callers[1]).unwrap_err(), WireError::TimedOut);
+    assert_eq!(pair.receive_one().header.command, Command::Cancel as u16);
+}
+
+#[test]
 fn a_request_that_times_out_in_its_queue_is_not_sent_and_unblocks_others() {
     let mut pair = Pair::with_credits(16);
     let held = pair.submit(&echo());

@@ -54,6 +54,8 @@ struct World {
     callers: BTreeMap<u64, Caller>,
     /// The tags of the chains whose callers have given up or were answered.
     given_up: HashSet<u32>,
+    /// The tags of the chains for which the server has sent an interim reply.
+    pending: HashSet<u32>,
     tags: u32,
     stream: VecDeque<Flight>,
     /// The bytes of the first frame in the stream that the client has received.
@@ -115,6 +117,7 @@ impl World {
             mode,
             callers: BTreeMap::new(),
             given_up: HashSet::new(),
+            pending: HashSet::new(),
             tags: 0,
             stream: VecDeque::new(),
             arrived: 0,
@@ -237,6 +240,7 @@ impl World {
             let at = self.random.below(self.server.held.len() as u64) as usize;
             let credits = self.credits(at);
             if !self.server.held[at].is_async && (self.random.chance(15) || self.is_watch(at)) {
+                self.pending.insert(self.server.held[at].tag);
                 messages.push(Server::interim(&mut self.server.held[at], credits));
             } else if self.random.chance(97) {
                 let held = self.server.held.swap_remove(at);
@@ -402,7 +406,7 @@ impl World {
         let channel = &self.pair.channel;
         assert_eq!(self.pair.breaks.len() as u128, self.breaks_arrived);
         assert!(channel.transmits.is_empty() && channel.events.is_empty(), "a frame or an event is held back");
-        let late = |caller: &Caller| caller.deadline.is_some_and(|deadline| deadline <= self.pair.now);
+        let late = |caller: &Caller| caller.deadline.is_some_and(|at| self.latest(caller.tag, at) <= self.pair.now);
         assert!(!self.callers.values().any(late), "a deadline has passed");
         assert!(channel.next_timeout().is_none_or(|next| next > self.pair.now));
         if channel.ended().is_some() {
@@ -425,6 +429,11 @@ impl World {
         assert_eq!(channel.deadlines.len(), heads + headless);
     }
 
+    /// The time by which the caller with this deadline is answered at the latest.
+    fn latest(&self, tag: u32, deadline: Instant) -> Instant {
+        if self.pending.contains(&tag) { deadline + FOR_OTHERS } else { deadline }
+    }
+
     fn check_answers(&mut self) {
         while let Some((caller, at, answer)) = self.pair.answers.pop_front() {
             let caller = self.callers.remove(&caller).expect("it waits");
@@ -440,7 +449,7 @@ impl World {
         match answer {
             Ok(replies) => {
                 self.tally.answered += 1;
-                assert!(caller.deadline.is_none_or(|deadline| at < deadline));
+                assert!(caller.deadline.is_none_or(|deadline| at < self.latest(caller.tag, deadline)));
                 for reply in &replies {
                     let tag = reply.header.tree_id();
                     assert!(tag == caller.tag || reply.header.async_id() == Some(async_id(caller.tag)));
@@ -452,7 +461,8 @@ impl World {
             Err(WireError::TimedOut) => {
                 self.tally.timed_out += 1;
                 // A watch that waits for credits has the deadline of its chain.
-                assert!(caller.deadline.is_none_or(|deadline| at == deadline));
+                let is_due = |deadline| at == deadline || at == self.latest(caller.tag, deadline);
+                assert!(caller.deadline.is_none_or(is_due));
             }
             Err(WireError::Credits { needed, capacity }) => {
                 self.tally.too_costly += 1;
