@@ -13,7 +13,7 @@
 //! - An allocated message id is sent: the caller that receives a [`Ready`] or a [`Transmit`] sends it without waiting
 //!   in between. A gap in the ids would close the server's window for good.
 //! - Every waiter gets exactly one [`Event::Answered`], at its deadline or at the end of the connection at the latest,
-//!   unless its caller cancels the request. The deadline is [`FOR_OTHERS`] later if the server has sent an interim reply.
+//!   unless its caller cancels the request. The deadline is 10 s later if the server has sent an interim reply.
 //! - Nothing is sent once the connection has ended.
 
 use super::codec::Malformed;
