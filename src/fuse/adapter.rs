@@ -29,7 +29,7 @@ use tokio::runtime::Handle;
 
 /// How long the end of a session waits for open files to be closed. Each CLOSE has a deadline of its own, which the
 /// runtime enforces; this one applies if the runtime is gone.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(60);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(90);
 
 /// How long the kernel may use the attributes of a directory in which it is about to change an entry, so that its second
 /// check of permissions does not ask again.

@@ -7,6 +7,7 @@ use crate::telemetry::counters::Requests;
 use crate::telemetry::{Counters, Operation, Span};
 use crate::vfs::{ErrorSource, Uncrossed, VfsError};
 use fuser::{Errno, Request};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::Level;
@@ -16,8 +17,8 @@ pub(super) struct Call {
     pub(super) span: Span,
     began: Instant,
     counters: Arc<Counters>,
-    /// Keeps notifications from crossing the reply.
-    uncrossed: Option<Uncrossed>,
+    /// Keeps notifications from crossing the reply until it is sent. The call may last longer, if its program was killed.
+    uncrossed: Mutex<Option<Uncrossed>>,
 }
 
 impl Call {
@@ -25,7 +26,7 @@ impl Call {
     pub(super) fn new(counters: &Arc<Counters>, operation: Operation, request: &Request, ino: u64) -> Call {
         let span = Span { operation, ino, handle: 0, unique: request.unique().0, thread: request.pid() };
         counters.requests_in_flight.enter();
-        Call { span, began: Instant::now(), counters: Arc::clone(counters), uncrossed: None }
+        Call { span, began: Instant::now(), counters: Arc::clone(counters), uncrossed: Mutex::default() }
     }
 
     /// The same for a request on an open file or directory.
@@ -36,7 +37,7 @@ impl Call {
 
     /// The same for a request whose reply no notification may cross.
     pub(super) fn uncrossed(mut self, uncrossed: Uncrossed) -> Call {
-        self.uncrossed = Some(uncrossed);
+        *self.uncrossed.get_mut() = Some(uncrossed);
         self
     }
 
@@ -80,6 +81,7 @@ impl Call {
     }
 
     fn end(&self, errno: Option<i32>) {
+        drop(self.uncrossed.lock().take());
         let took = self.began.elapsed();
         self.requests().latency.record(took);
         let _entered = self.span.enter();

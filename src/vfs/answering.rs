@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// The most time between a reply and its arrival in the kernel: the requesting thread has to run.
-const ON_ITS_WAY: Duration = Duration::from_millis(5);
-/// The most that a notification waits. Another client may wait for it.
-const LONGEST: Duration = Duration::from_millis(100);
+const ON_ITS_WAY: Duration = Duration::from_millis(2);
+/// The most that a notification waits. Another client may wait for it, or an open.
+const LONGEST: Duration = Duration::from_millis(50);
 /// The most inodes of arrived replies that are remembered.
 const MOST_ARRIVED: usize = 64;
 
@@ -76,11 +76,11 @@ mod tests {
         answering.begin(7);
         assert_eq!(answering.holds(7, at(1), at(1)), Some(at(1) + LONGEST));
         answering.end(7, at(2));
-        assert_eq!(answering.holds(7, at(1), at(50)), Some(at(1) + LONGEST), "one request is left");
-        assert_eq!(answering.holds(8, at(1), at(50)), None, "another inode");
-        answering.end(7, at(60));
-        assert_eq!(answering.holds(7, at(1), at(60)), Some(at(60) + ON_ITS_WAY));
-        assert_eq!(answering.holds(7, at(1), at(60) + ON_ITS_WAY), None);
+        assert_eq!(answering.holds(7, at(1), at(20)), Some(at(1) + LONGEST), "one request is left");
+        assert_eq!(answering.holds(8, at(1), at(20)), None, "another inode");
+        answering.end(7, at(30));
+        assert_eq!(answering.holds(7, at(1), at(30)), Some(at(30) + ON_ITS_WAY));
+        assert_eq!(answering.holds(7, at(1), at(30) + ON_ITS_WAY), None);
     }
 
     #[test]

@@ -95,8 +95,8 @@ impl KernelView {
         }
     }
 
-    /// A request for the attributes of an inode has arrived. No notification crosses the reply, which the caller sends
-    /// before it drops the result.
+    /// A request for the attributes of an inode has arrived. Notifications wait for the reply, which the caller sends before
+    /// it drops the result.
     pub(crate) fn answers(&self, ino: u64) -> Uncrossed {
         Uncrossed::begin(ino, [Arc::clone(&self.lanes.names), Arc::clone(&self.lanes.pages)])
     }

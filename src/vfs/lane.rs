@@ -126,8 +126,8 @@ impl Task {
     }
 }
 
-/// A request of the kernel for the attributes of an inode that is being answered. No notification about the inode crosses
-/// the reply, which is sent before this is dropped.
+/// A request of the kernel for the attributes of an inode that is being answered. The reply is sent before this is dropped.
+/// Notifications about the inode wait for it, up to a limit.
 #[derive(Debug)]
 pub struct Uncrossed {
     ino: u64,
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn notifications_of_one_inode_keep_their_order_and_other_inodes_overtake() {
+    fn there_is_one_notification_of_an_inode_at_a_time_and_other_inodes_overtake() {
         let mut queue = Queue::default();
         let all = [name(1, "a"), name(1, "b"), Forgotten::Attributes(2), Forgotten::Attributes(1)];
         all.iter().for_each(|what| add(&mut queue, what, None));

@@ -244,10 +244,6 @@ impl<O: Clone> FileState<O> {
             return false;
         }
         let is_resized = metadata.size != self.size();
-        let was_current = self.known_since().is_some_and(|since| now.saturating_duration_since(since) < CONTESTED);
-        if was_current && is_resized {
-            self.changes_elsewhere(now);
-        }
         if self.attributes.store(metadata, token, now) == Stored::Valid {
             self.size_in_doubt = false;
             return self.version.validate((&metadata).into(), now);
@@ -316,6 +312,12 @@ impl<O: Clone> FileState<O> {
             self.attributes.doubt(now);
             self.version.expire();
         }
+    }
+
+    /// The size that the server has reported within the last moments, if this mount is not writing.
+    pub(crate) fn recent_size(&self, now: Instant) -> Option<u64> {
+        let since = self.known_since().filter(|_| !self.writes_touch(&(0..u64::MAX)))?;
+        (now.saturating_duration_since(since) < CONTESTED).then(|| self.size())
     }
 
     /// Another client has changed the file.

@@ -127,7 +127,13 @@ impl<S: Share> Names<S> {
     pub(crate) fn fetched(&self, file: &FileOf<S>, metadata: Metadata, token: FetchToken) -> Result<bool> {
         let differs = self.with(|namespace, now| {
             let is_still = namespace.is_still(file.ino, &metadata);
-            let differs = DataVersion::from(file.lock().metadata()) != DataVersion::from(&metadata);
+            let differs = {
+                let state = file.lock();
+                // This mount does not know which times the server gives to its own changes.
+                let is_known = state.known_since().is_some();
+                state.size() != metadata.size
+                    || (is_known && DataVersion::from(state.metadata()) != DataVersion::from(&metadata))
+            };
             if is_still {
                 namespace.store(file.ino, metadata, token, now);
             } else {

@@ -11,6 +11,7 @@ use super::Names;
 use super::brake::Brake;
 use super::namespace::{Asked, Report, WatchEvent};
 use crate::share::{Again, LeaseKey, Share};
+use crate::vfs::lane::Forgotten;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
@@ -115,7 +116,13 @@ impl<S: Share> Names<S> {
         }
         // The directory must be closed when the server goes on.
         self.share.send_closes();
-        let forgotten = join_all(forgotten.into_iter().map(|what| self.kernel_view.until_forgotten(what)));
+        let forgotten = join_all(forgotten.into_iter().map(|what| async {
+            match what {
+                Forgotten::Entry { .. } => drop(self.kernel_view.until_forgotten(what).await),
+                // These wait for requests for attributes, which may wait for this very break.
+                Forgotten::Attributes(_) | Forgotten::Pages(_) => self.kernel_view.forget(what).await,
+            }
+        }));
         // The kernel's wait may be for a request of this mount in the directory, which may itself wait for the server:
         // hence the limit.
         let _ = tokio::time::timeout(FORGETS_WITHIN, forgotten).await;

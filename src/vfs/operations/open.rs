@@ -20,6 +20,7 @@ use crate::vfs::file::driver::{FileOf, Open, Opening};
 use crate::vfs::file::handle::Access;
 use crate::vfs::file::{Event, FileState};
 use crate::vfs::{Vfs, refusals};
+use std::time::Instant;
 
 /// The size in bytes below which a file is read together with its open. A READ of this length does not count as bulk;
 /// bulk requests are sent on another connection.
@@ -47,7 +48,7 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     }
     let known = {
         let state = file.lock();
-        (state.token(), state.size())
+        Known { token: state.token(), size: state.size(), recent_size: state.recent_size(Instant::now()) }
     };
     if let Some(opened) = open_shared(vfs, &file, access) {
         if file.lock().is_resized() {
@@ -66,7 +67,16 @@ pub async fn open<S: Share>(vfs: &Vfs<S>, ino: u64, flags: i32) -> Result<Opened
     }
 }
 
-/// Opens a file at the server. The last argument is the file's attribute token and size, both from before the request.
+/// What is known of a file before the server is asked to open it.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    token: FetchToken,
+    size: u64,
+    /// The size, if the server has reported it within the last moments.
+    recent_size: Option<u64>,
+}
+
+/// Opens a file at the server.
 ///
 /// # Errors
 /// `ESTALE` if the file is gone or its name means another file; otherwise what the share answered.
@@ -75,7 +85,7 @@ async fn open_anew<S: Share>(
     file: &FileOf<S>,
     path: &RemotePath,
     access: Access,
-    (token, size): (FetchToken, u64),
+    Known { token, size, recent_size }: Known,
 ) -> Result<Opened> {
     // The path may be of another name than the one that the program used, and that name may mean another file by now:
     // then the file is emptied only once it is known to be the right one.
@@ -113,6 +123,9 @@ async fn open_anew<S: Share>(
     let is_unchanged = file.lock().token() == token;
     if is_unchanged && data.len() as u64 == metadata.size && !data.is_empty() {
         vfs.cache.fill(file.key, data);
+    }
+    if !access.truncate && is_unchanged && recent_size.is_some_and(|recent| recent != metadata.size) {
+        file.lock().changes_elsewhere(Instant::now());
     }
     // The kernel knows the size after its own truncation.
     let is_changed_elsewhere = !access.truncate && (differs || file.lock().is_resized());

@@ -454,26 +454,23 @@ fn a_file_is_contested_for_a_while_after_a_change_by_another_client() {
         assert!(!run.state.is_contested(at + Duration::from_secs(2)));
         run.state.is_contested(at)
     };
-    let reported = |run: &mut Run, size| {
-        let (metadata, token) = (Metadata { size, ..Metadata::default() }, run.state.token());
-        run.on(Event::Fetched { metadata, token });
-    };
     assert!(!is_contested(&|_| ()));
     assert!(is_contested(&|run| run.state.changes_elsewhere(run.now)), "a watch has reported it");
     assert!(is_contested(&|run| drop(run.broken(1, Caching::NONE))), "it has broken the right to cache what is read");
     assert!(!is_contested(&|run| drop(run.broken(1, Caching::READ))), "it may only read");
-    assert!(is_contested(&|run| reported(run, 200)), "the size has changed");
-    assert!(!is_contested(&|run| reported(run, 100)));
-    let later = |run: &mut Run| {
-        run.now += Duration::from_secs(60);
-        reported(run, 200);
-    };
-    assert!(!is_contested(&later), "it may be long ago");
-    let here = |run: &mut Run| {
-        run.write(0, &[1; 200]);
-        run.on(Event::Drain);
-        run.sent(0);
-        reported(run, 200);
-    };
-    assert!(!is_contested(&here), "this mount has changed it");
+}
+
+#[test]
+fn the_size_is_recent_for_a_while_after_the_servers_report_and_not_during_a_write() {
+    let mut run = Run::open();
+    assert_eq!(run.state.recent_size(run.now), Some(100));
+    assert_eq!(run.state.recent_size(run.now + CONTESTED), None);
+    run.on(Event::WriteBegan { number: 1, range: 0..10 });
+    assert_eq!(run.state.recent_size(run.now), None);
+    run.on(Event::WriteEnded { number: 1 });
+    assert_eq!(run.state.recent_size(run.now), Some(100));
+    run.write(0, &[1; 200]);
+    run.on(Event::Drain);
+    run.sent(0);
+    assert_eq!(run.state.recent_size(run.now), None, "the server has not reported it");
 }

@@ -28,11 +28,11 @@ impl Lent {
         self.given.take().is_some_and(|(at, ttl)| now.saturating_duration_since(at) < ttl + ON_ITS_WAY)
     }
 
-    /// The kernel drops the attributes itself with the next reply. Returns whether it must be notified too, because
-    /// attributes may be on their way.
+    /// The kernel drops the attributes itself with the next reply, unless that is an error. Returns whether it must be
+    /// notified too, because attributes may be on their way.
     #[must_use]
     pub(super) fn ends_with_reply(&mut self, now: Instant) -> bool {
-        self.given.take().is_some_and(|(at, _)| now.saturating_duration_since(at) < ON_ITS_WAY)
+        self.given.take_if(|(at, _)| now.saturating_duration_since(*at) < ON_ITS_WAY).is_some()
     }
 }
 
@@ -63,5 +63,6 @@ mod tests {
         assert!(!lent.ends_with_reply(start));
         lent.gives(TTL, start);
         assert!(!lent.ends_with_reply(start + ON_ITS_WAY));
+        assert!(lent.ends(start + ON_ITS_WAY), "after an error it still has them");
     }
 }

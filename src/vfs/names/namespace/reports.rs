@@ -8,7 +8,7 @@ use super::answers::Asked;
 use super::directory::Echo;
 use super::node::NameId;
 use super::watch::{Report, Watch, WatchEvent};
-use crate::share::{ChangeKind, DirChange, LeaseKey};
+use crate::share::{ChangeKind, DirChange, FileKind, LeaseKey};
 use crate::vfs::lane::Forgotten;
 use crate::vfs::name_encoding;
 use crate::vfs::names::hidden;
@@ -177,8 +177,8 @@ impl<O: Clone> Namespace<O> {
         }
         match (change.kind, node) {
             (ChangeKind::Modified, Some(ino)) => {
-                if let Some(file) = self.file(ino) {
-                    file.lock().changes_elsewhere(now);
+                if let Some(node) = self.nodes.get(&ino).filter(|node| node.kind == FileKind::File) {
+                    node.file.lock().changes_elsewhere(now);
                 }
                 self.attributes_end(ino, now);
             }
