@@ -241,8 +241,8 @@ impl<W> Channel<W> {
         self.table.is_kept(ticket)
     }
 
-    /// Submits a chain. `waiters` are answered by the deadline at the latest, but [`Waiters::last`] only while the
-    /// chain is queued. The returned ticket names the chain and its head; its [`Ticket::last`] names an open-ended last
+    /// Submits a chain. `waiters` are answered by the deadline at the latest, or 10 s later if the server has sent an
+    /// interim reply, but [`Waiters::last`] only while the chain is queued. The returned ticket names the chain and its head; its [`Ticket::last`] names an open-ended last
     /// request.
     ///
     /// # Errors

@@ -1,10 +1,13 @@
 //! A server in memory that a test scripts frame by frame: [`pair`] makes a [`Connection`] to a [`Scripted`] server,
-//! which receives requests and answers them.
+//! which receives requests and answers them; [`tree`] makes a session with it, without frames.
 
+use super::channels::Channels;
+use super::connect::{ServerClock, Terms, Tree};
 use super::connection::Connection;
 use super::header::{HEADER_SIZE, Header, SIGNATURE, flags};
 use super::status::NtStatus;
 use super::transport::Sink;
+use crate::config::Dialect;
 use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use std::io::{self, IoSlice};
@@ -12,6 +15,35 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
+
+/// A tree in a session without protection, and the server that the test plays. The server grants directory leases too,
+/// if it grants leases and the dialect has them.
+pub(crate) async fn tree(dialect: Dialect, leasing: bool) -> (Arc<Tree>, Scripted) {
+    let (connection, server) = pair().await;
+    let terms = Terms {
+        dialect,
+        signing: None,
+        cipher: None,
+        guest: false,
+        read_only: false,
+        leasing,
+        directory_leasing: leasing && dialect >= Dialect::Smb300,
+        max_read: 65_536,
+        max_write: 65_536,
+        max_transact: 65_536,
+        clock: ServerClock::unknown(),
+    };
+    let tree = Tree {
+        channels: Channels::new(connection, Vec::new()),
+        id: 3,
+        seal: false,
+        terms,
+        binding_refused: None,
+        lineage: 0,
+        connected: std::time::Instant::now(),
+    };
+    (Arc::new(tree), server)
+}
 
 /// A request as the server receives it.
 #[derive(Clone, Debug)]

@@ -1,11 +1,10 @@
 use super::*;
 use crate::wire::NtStatus;
-use crate::wire::channels::Channels;
 use crate::wire::codec::Put;
 use crate::wire::header::{Command, Header, UNSOLICITED};
 use crate::wire::messages::create::FileInfo;
 use crate::wire::messages::lease::Granted;
-use crate::wire::scripted::{Scripted, pair};
+use crate::wire::scripted::{Scripted, tree};
 use std::time::Duration;
 
 const KEY: LeaseKey = LeaseKey(77);
@@ -21,30 +20,7 @@ async fn connected(dialect: Dialect, leasing: bool) -> (Arc<Leases>, Arc<Tree>, 
 
 /// Another session of this client.
 async fn another(leases: &Arc<Leases>, dialect: Dialect, leasing: bool) -> (Arc<Tree>, Scripted) {
-    let (connection, server) = pair().await;
-    let terms = Terms {
-        dialect,
-        signing: None,
-        cipher: None,
-        guest: false,
-        read_only: false,
-        leasing,
-        directory_leasing: leasing && dialect >= Dialect::Smb300,
-        max_read: 65_536,
-        max_write: 65_536,
-        max_transact: 65_536,
-        clock: crate::wire::connect::ServerClock::unknown(),
-    };
-    let channels = Channels::new(connection, Vec::new());
-    let tree = Arc::new(Tree {
-        channels,
-        id: 3,
-        seal: false,
-        terms,
-        binding_refused: None,
-        lineage: 0,
-        connected: std::time::Instant::now(),
-    });
+    let (tree, server) = tree(dialect, leasing).await;
     leases.listen(&tree);
     (tree, server)
 }

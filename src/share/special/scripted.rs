@@ -6,15 +6,14 @@ use super::super::link::Link;
 use super::super::smb::SmbShare;
 use super::super::types::*;
 use super::super::{Names, Refusal, Result};
-use crate::config::{DialectRange, Identity, Protection, Symlinks, Transport};
+use crate::config::{Dialect, DialectRange, Identity, Protection, Symlinks, Transport};
 use crate::telemetry::Counters;
 use crate::wire::NtStatus;
-use crate::wire::channels::Channels;
 use crate::wire::codec::Put;
-use crate::wire::connect::{ConnectConfig, ServerClock, Terms, Tree};
+use crate::wire::connect::ConnectConfig;
 use crate::wire::header::{Command, HEADER_SIZE};
 use crate::wire::messages::reparse::{self, tag};
-use crate::wire::scripted::{Scripted, Seen, pair, response};
+use crate::wire::scripted::{Scripted, Seen, response, tree};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,29 +24,7 @@ const SET_REPARSE: &[u8] = &0x0009_00A4_u32.to_le_bytes();
 
 /// A share, and the server that the test plays, which has granted enough credits.
 async fn share() -> (SmbShare, Scripted) {
-    let (connection, mut server) = pair().await;
-    let terms = Terms {
-        dialect: crate::config::Dialect::Smb302,
-        signing: None,
-        cipher: None,
-        guest: false,
-        read_only: false,
-        leasing: false,
-        directory_leasing: false,
-        max_read: 65_536,
-        max_write: 65_536,
-        max_transact: 65_536,
-        clock: ServerClock::unknown(),
-    };
-    let tree = Arc::new(Tree {
-        channels: Channels::new(connection, Vec::new()),
-        id: 3,
-        seal: false,
-        terms,
-        binding_refused: None,
-        lineage: 0,
-        connected: std::time::Instant::now(),
-    });
+    let (tree, mut server) = tree(Dialect::Smb302, false).await;
     let (leases, counters) = (Arc::<Leases>::default(), Arc::<Counters>::default());
     let config = ConnectConfig {
         host: "server".into(),

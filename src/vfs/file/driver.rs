@@ -10,7 +10,6 @@ mod coherence;
 
 use super::event::{Action, Event};
 use super::kept_opens::KeptOpens;
-use super::kernel_pages::Mark;
 use super::{File, FileState};
 use crate::cache::PageCache;
 use crate::share::{After, Broken, Change, LeaseKey, Share, ShareError, Target};
@@ -183,8 +182,7 @@ impl<S: Share> Files<S> {
             }
             Action::ForgetPages { number } => {
                 tokio::spawn(async move {
-                    let pages = owned.lock().kernel_pages();
-                    if !this.kernel_forgets(&owned, pages).await {
+                    if !this.kernel_forgets(&owned).await {
                         tracing::warn!(
                             ino = owned.ino,
                             "the kernel did not drop its pages in time: programs may read stale data"
@@ -234,20 +232,19 @@ impl<S: Share> Files<S> {
         self.nodes.collect(file.ino);
     }
 
-    /// Has the kernel forget a file's attributes, and waits for that.
-    pub(crate) async fn kernel_forgets_attributes(&self, file: &FileOf<S>) {
-        self.kernel.until_forgotten(Forgotten::Attributes(file.ino)).await;
+    /// Has the kernel forget a file's attributes, and waits for that. Returns whether it has.
+    pub(crate) async fn kernel_forgets_attributes(&self, file: &FileOf<S>) -> bool {
+        self.kernel.until_forgotten(Forgotten::Attributes(file.ino)).await
     }
 
     /// Has the kernel forget a file's attributes, and its pages if it may have any, and waits for that. Returns
     /// whether it has forgotten all of it.
-    pub(super) async fn kernel_forgets(&self, file: &FileOf<S>, pages: Option<Mark>) -> bool {
-        let (kernel, ino) = (&self.kernel, file.ino);
-        let Some(mark) = pages else { return kernel.until_forgotten(Forgotten::Attributes(ino)).await };
+    async fn kernel_forgets(&self, file: &FileOf<S>) -> bool {
+        let pages = file.lock().kernel_pages();
+        let attributes = self.kernel_forgets_attributes(file);
+        let Some(mark) = pages else { return attributes.await };
         // The page notification may wait behind another one of the same file; the one about attributes does not.
-        let notifications =
-            (kernel.until_forgotten(Forgotten::Attributes(ino)), kernel.until_forgotten(Forgotten::Pages(ino)));
-        let (attributes, pages) = tokio::join!(notifications.0, notifications.1);
+        let (attributes, pages) = tokio::join!(attributes, self.kernel.until_forgotten(Forgotten::Pages(file.ino)));
         if pages {
             file.lock().kernel_forgot(mark);
         }

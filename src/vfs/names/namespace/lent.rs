@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 /// The most time between a reply and its arrival in the kernel.
 const ON_ITS_WAY: Duration = Duration::from_secs(1);
+
 /// The attributes that the kernel was last given to keep, unless it was made to forget them since.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lent {
